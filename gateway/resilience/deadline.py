@@ -1,0 +1,40 @@
+"""The moment by which a call must have its answer.
+
+One deadline is made when a call arrives and handed down unchanged, or shaved to leave time for the way back; no step
+starts a time limit of its own that could outlive the caller's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from gateway.resilience.clock import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """A moment on the monotonic clock that it carries with it."""
+
+    at: float
+    clock: Clock = field(repr=False, compare=False)
+
+    @classmethod
+    def after(cls, seconds: float, clock: Clock) -> Self:
+        """The deadline so many seconds from now."""
+        return cls(at=clock.monotonic() + seconds, clock=clock)
+
+    def remaining(self) -> float:
+        """Seconds left; zero or negative once it has passed."""
+        return self.at - self.clock.monotonic()
+
+    @property
+    def expired(self) -> bool:
+        """Whether nothing is left."""
+        return self.remaining() <= 0
+
+    def shaved(self, margin_s: float) -> Self:
+        """The same deadline, so many seconds sooner."""
+        return type(self)(at=self.at - margin_s, clock=self.clock)
+
+    def earlier(self, other: "Deadline") -> "Deadline":
+        """Whichever of the two comes first; both must hang on the same clock."""
+        return self if self.at <= other.at else other
