@@ -1,0 +1,305 @@
+"""Every way a call can fail, by whose fault it is.
+
+GatewayError
+├── CallerFault           the caller can mend it
+│   ├── InvalidField          INVALID_ARGUMENT     names the fields
+│   ├── TenantUnknown, OperatorUnknown, KeyUnknown   NOT_FOUND
+│   ├── NotAllowed            PERMISSION_DENIED
+│   ├── RateLimited, Overloaded   RESOURCE_EXHAUSTED
+│   ├── DeadlineTooShort      DEADLINE_EXCEEDED
+│   ├── EventIdReused         ALREADY_EXISTS
+│   └── WindowChanged, StaleAttempt, OutcomeDiffers   FAILED_PRECONDITION
+├── UpstreamFault         Phoenix, or the way there
+│   ├── PhoenixRefusedInput, PhoenixRejectedCredentials, PhoenixForbidden, PhoenixNotFound,
+│   │   PhoenixConflict, PhoenixRefusedState, BoardNotActive, PhoenixRateLimited    it said no
+│   ├── PhoenixUnavailable, PhoenixAnswerUnreadable, PhoenixTimeout, CircuitOpen    nothing certain was done
+│   └── OutcomeUnknown        sent, no answer, not safe to send again
+├── StoreFault
+│   └── StoreUnavailable      UNAVAILABLE
+└── OwnFault
+    └── InternalFault         INTERNAL, fixed text
+
+A class holds what never changes of its kind: `reason` (status detail, metric label, test) and
+`code` (the google.rpc code's name). An instance holds a message for the caller: what was wrong and
+what to do; never a secret, a signature, a token or an upstream body. Turning an error into a status
+happens at one place, `gateway/services/status.py`. Source: API.md, "Reasons".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldFault:
+    """One field that is wrong: its path in the request and what it must be instead."""
+
+    field: str
+    description: str
+
+
+class GatewayError(Exception):
+    """Base of all refusals.
+
+    `retry_after_s` is set only where trying again can help; `metadata` holds further facts for
+    machines (never secrets).
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+    code: ClassVar[str] = "INTERNAL"
+    default_message: ClassVar[str] = "Internal error. Report it with the request id."
+    default_retry_after_s: ClassVar[float | None] = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.message = message or self.default_message
+        self.retry_after_s = self.default_retry_after_s if retry_after_s is None else retry_after_s
+        self.metadata: Mapping[str, str] = metadata or {}
+        super().__init__(self.message)
+
+
+class CallerFault(GatewayError):
+    """The caller can mend it."""
+
+
+class InvalidField(CallerFault):
+    """The request breaks the contract; every faulty field is named."""
+
+    reason = "INVALID_FIELD"
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, faults: Sequence[FieldFault]) -> None:
+        self.faults = tuple(faults)
+        named = "; ".join(f"{fault.field}: {fault.description}" for fault in self.faults[:5])
+        super().__init__(f"The request is not valid. {named}")
+
+
+class TenantUnknown(CallerFault):
+    """No such tenant is configured."""
+
+    reason = "TENANT_UNKNOWN"
+    code = "NOT_FOUND"
+    default_message = "No such tenant is configured here. Check tenant_id."
+
+
+class OperatorUnknown(CallerFault):
+    """No such operator environment is configured."""
+
+    reason = "OPERATOR_UNKNOWN"
+    code = "NOT_FOUND"
+    default_message = "No such operator and environment is configured here. Check operator_code and environment."
+
+
+class KeyUnknown(CallerFault):
+    """The tenant or operator has no key of the kind that the call needs."""
+
+    reason = "KEY_UNKNOWN"
+    code = "NOT_FOUND"
+    default_message = "The key that this call needs is not configured."
+
+
+class NotAllowed(CallerFault):
+    """The caller has no right to this."""
+
+    reason = "NOT_ALLOWED"
+    code = "PERMISSION_DENIED"
+    default_message = "This caller may not do this. Ask whoever keeps the gateway's policy."
+
+
+class RateLimited(CallerFault):
+    """A limit of the caller's own."""
+
+    reason = "RATE_LIMITED"
+    code = "RESOURCE_EXHAUSTED"
+    default_message = "Too many calls. Wait as RetryInfo says and try again."
+    default_retry_after_s = 1.0
+
+
+class Overloaded(CallerFault):
+    """Too much load on the gateway."""
+
+    reason = "OVERLOADED"
+    code = "RESOURCE_EXHAUSTED"
+    default_message = "The gateway is at its limit. Wait as RetryInfo says and try again."
+    default_retry_after_s = 1.0
+
+
+class DeadlineTooShort(CallerFault):
+    """The deadline left no time to begin."""
+
+    reason = "DEADLINE_TOO_SHORT"
+    code = "DEADLINE_EXCEEDED"
+    default_message = "The deadline leaves no time for the call; nothing was sent. Set a longer one."
+
+
+class EventIdReused(CallerFault):
+    """An event id came again with other content."""
+
+    reason = "EVENT_ID_REUSED"
+    code = "ALREADY_EXISTS"
+    default_message = "This event_id was used for another event. Give each event its own."
+
+
+class WindowChanged(CallerFault):
+    """The board moved to another window than the page token's."""
+
+    reason = "WINDOW_CHANGED"
+    code = "FAILED_PRECONDITION"
+    default_message = "The board moved to another window. Start again without page_token."
+
+
+class StaleAttempt(CallerFault):
+    """Another attempt has taken the wallet operation over."""
+
+    reason = "STALE_ATTEMPT"
+    code = "FAILED_PRECONDITION"
+    default_message = "Another attempt has taken this operation over. The outcome was kept as an incident; look into the ledger."
+
+
+class OutcomeDiffers(CallerFault):
+    """Another outcome is recorded for the wallet operation."""
+
+    reason = "OUTCOME_DIFFERS"
+    code = "FAILED_PRECONDITION"
+    default_message = "Another outcome is recorded for this operation. This one was kept as an incident; look into the ledger."
+
+
+class UpstreamFault(GatewayError):
+    """Phoenix, or the way there."""
+
+
+class PhoenixRefusedInput(UpstreamFault):
+    """Phoenix answered 400 or 413."""
+
+    reason = "PHOENIX_REFUSED_INPUT"
+    code = "INVALID_ARGUMENT"
+    default_message = "Phoenix refused the input. Check ids and values; do not retry it unchanged."
+
+
+class PhoenixRejectedCredentials(UpstreamFault):
+    """Phoenix answered 401."""
+
+    reason = "PHOENIX_REJECTED_CREDENTIALS"
+    code = "INTERNAL"
+    default_message = "Phoenix rejected the gateway's credentials. The caller did nothing wrong; the gateway's operators are alerted."
+
+
+class PhoenixForbidden(UpstreamFault):
+    """Phoenix answered 403."""
+
+    reason = "PHOENIX_FORBIDDEN"
+    code = "PERMISSION_DENIED"
+    default_message = "Phoenix forbids this to the configured tenant or operator."
+
+
+class PhoenixNotFound(UpstreamFault):
+    """Phoenix answered 404, or the gateway has no such record."""
+
+    reason = "PHOENIX_NOT_FOUND"
+    code = "NOT_FOUND"
+    default_message = "Phoenix knows no such thing. Check the ids."
+
+
+class PhoenixConflict(UpstreamFault):
+    """Phoenix answered 409."""
+
+    reason = "PHOENIX_CONFLICT"
+    code = "ABORTED"
+    default_message = "Phoenix reports a conflict with what it holds already."
+
+
+class PhoenixRefusedState(UpstreamFault):
+    """Phoenix answered 422."""
+
+    reason = "PHOENIX_REFUSED_STATE"
+    code = "FAILED_PRECONDITION"
+    default_message = "Phoenix refused this in its present state."
+
+
+class BoardNotActive(UpstreamFault):
+    """Phoenix answered 422 because the board is not active."""
+
+    reason = "BOARD_NOT_ACTIVE"
+    code = "FAILED_PRECONDITION"
+    default_message = "The leaderboard is not active. Activate it at Phoenix or use another."
+
+
+class PhoenixRateLimited(UpstreamFault):
+    """Phoenix answered 429."""
+
+    reason = "PHOENIX_RATE_LIMITED"
+    code = "RESOURCE_EXHAUSTED"
+    default_message = "Phoenix limits the rate. Wait as RetryInfo says and try again."
+    default_retry_after_s = 1.0
+
+
+class PhoenixUnavailable(UpstreamFault):
+    """Phoenix answered 5xx, or no connection was made."""
+
+    reason = "PHOENIX_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    default_message = "Phoenix cannot be reached or is in trouble. Try again later."
+    default_retry_after_s = 1.0
+
+
+class PhoenixAnswerUnreadable(UpstreamFault):
+    """The essence of Phoenix's answer is missing."""
+
+    reason = "PHOENIX_ANSWER_UNREADABLE"
+    code = "UNAVAILABLE"
+    default_message = "Phoenix answered in a form that cannot be read."
+
+
+class PhoenixTimeout(UpstreamFault):
+    """Phoenix did not answer in time, and nothing was changed by asking."""
+
+    reason = "PHOENIX_TIMEOUT"
+    code = "DEADLINE_EXCEEDED"
+    default_message = "Phoenix did not answer within the deadline. Try again with a longer one."
+
+
+class CircuitOpen(UpstreamFault):
+    """Too many failures lately: nothing is sent for a while."""
+
+    reason = "CIRCUIT_OPEN"
+    code = "UNAVAILABLE"
+    default_message = "Phoenix failed too often lately; nothing was sent. Wait as RetryInfo says and try again."
+    default_retry_after_s = 1.0
+
+
+class OutcomeUnknown(UpstreamFault):
+    """Sent, no answer, and not safe to send again."""
+
+    reason = "OUTCOME_UNKNOWN"
+    code = "UNAVAILABLE"
+    default_message = (
+        "The request was sent but no answer came; Phoenix may have acted. Look before sending it again."
+    )
+
+
+class StoreFault(GatewayError):
+    """The durable store."""
+
+
+class StoreUnavailable(StoreFault):
+    """The durable store cannot be reached or did not commit in time."""
+
+    reason = "STORE_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    default_message = "The gateway's store is not available. Try again later."
+    default_retry_after_s = 1.0
+
+
+class OwnFault(GatewayError):
+    """The gateway itself."""
+
+
+class InternalFault(OwnFault):
+    """Anything else. Its text is fixed: the cause goes to the log only."""
