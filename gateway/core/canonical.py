@@ -1,0 +1,103 @@
+"""The strings that get signed: gamification request, gamification socket, operator request.
+
+Leaves the signature to hmac_sha256.py and ed25519.py, and the sending of exactly these parts to the
+transport. Source: gamification.md 1.4 and 3.1; prediction.md 3.1 and 6.5.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from gateway.core.encoding import sha256_hex
+from gateway.core.types import Environment, OperatorCode, UnixSeconds
+
+_METHOD = re.compile(r"[A-Z]{1,16}")
+# Printable ASCII but for space, "?" and "#": what is left is a path as it goes over the wire.
+_PATH = re.compile(r"/[!\"$->@-~]*")
+_BREAKS_A_PART = re.compile(r"[\x00\r\n]")
+
+
+class InvalidCanonicalPart(ValueError):
+    """A part would forge another part, or would be signed otherwise than it is sent."""
+
+
+def gamification_request(method: str, path: str, at: UnixSeconds, body: bytes) -> bytes:
+    """Return the bytes that a tenant signs for one gamification request.
+
+    Args: `path` starts with "/", percent-encoded as sent, no host, no query; `body` exactly as sent,
+    b"" for none (the line feed before it stays).
+    Raises: InvalidCanonicalPart.
+    """
+    return f"{_method(method)}\n{_path(path)}\n{_seconds(at)}\n".encode("ascii") + body
+
+
+def gamification_socket(path: str, at: UnixSeconds) -> bytes:
+    """Return the bytes that a tenant signs to open a board's live socket: three parts, no body.
+
+    Raises: InvalidCanonicalPart.
+    """
+    return f"WS\n{_path(path)}\n{_seconds(at)}".encode("ascii")
+
+
+def operator_request(
+    *, operator_code: OperatorCode, environment: Environment, at: UnixSeconds, method: str, path: str, body: bytes
+) -> bytes:
+    """Return the bytes that an operator signs for one Operator API request: six parts.
+
+    Args: `path` with the prefix /operator/api, without the query, which stays unsigned.
+    Raises: InvalidCanonicalPart.
+    """
+    parts = (_code(operator_code), environment.value, _seconds(at), _method(method), _path(path), sha256_hex(body))
+    return "\n".join(parts).encode("utf-8")
+
+
+def operator_request_five(
+    *, operator_code: OperatorCode, at: UnixSeconds, method: str, path: str, body: bytes
+) -> bytes:
+    """Return the older generation's bytes of `operator_request`: five parts, no environment.
+
+    Raises: InvalidCanonicalPart.
+    """
+    parts = (_code(operator_code), _seconds(at), _method(method), _path(path), sha256_hex(body))
+    return "\n".join(parts).encode("utf-8")
+
+
+def encode_segment(raw: str) -> str:
+    """Return one path segment that says `raw` and nothing else: all but unreserved characters encoded.
+
+    A segment of dots has its dots encoded too, because "." and ".." are steps for whoever normalises.
+    Raises: InvalidCanonicalPart for an empty segment (it would vanish) or text that has no UTF-8.
+    """
+    if not raw:
+        raise InvalidCanonicalPart("a path segment must not be empty")
+    try:
+        encoded = quote(raw, safe="")
+    except UnicodeEncodeError:
+        raise InvalidCanonicalPart("a path segment must be text that UTF-8 can hold") from None
+    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
+
+
+def _method(method: str) -> str:
+    if _METHOD.fullmatch(method) is None:
+        raise InvalidCanonicalPart("the method must be upper-case letters")
+    return method
+
+
+def _path(path: str) -> str:
+    if _PATH.fullmatch(path) is None:
+        raise InvalidCanonicalPart("the path must start with '/' and be percent-encoded as sent, without a query")
+    return path
+
+
+def _seconds(at: UnixSeconds) -> str:
+    # bool and float would print, and sign, as something else than whole seconds.
+    if type(at) is not int or at < 0:
+        raise InvalidCanonicalPart("the timestamp must be whole seconds since 1970")
+    return str(at)
+
+
+def _code(code: OperatorCode) -> str:
+    if not code or _BREAKS_A_PART.search(code) is not None:
+        raise InvalidCanonicalPart("the operator code must not be empty or hold a line break or NUL")
+    return code

@@ -1,0 +1,192 @@
+"""Ed25519 keys: load them strictly, sign, verify.
+
+Leaves where keys come from and which one counts to the keys room. A key that is refused here says
+what to do and never shows its material. Source: prediction.md 1.4 and 5.1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import NoReturn
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+
+from gateway.core.curve import judge_point
+from gateway.core.encoding import SIGNATURE_BYTES, b64url_encode, sha256_hex
+from gateway.core.types import KeyId
+
+MAX_PEM_BYTES = 4096
+
+# RFC 8410 leaves exactly one DER encoding of an Ed25519 SPKI: this, then the 32 bytes of the point.
+_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
+_SPKI_BYTES = len(_SPKI_PREFIX) + 32
+_PEM_BLOCK = re.compile(
+    rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n([A-Za-z0-9+/=\r\n]+)-----END ([A-Z0-9 ]{1,40})-----\s*"
+)
+_PROOF = b"phoenix-gateway: this key pair belongs together"
+
+
+class KeyRefused(ValueError):
+    """A key cannot be used. The text says why and what to do, and holds nothing of the key."""
+
+
+class VerifyingKey:
+    """An Ed25519 public key whose point was judged. Immutable; equal when the points are."""
+
+    __slots__ = ("_verify", "key_id", "raw", "spki_pem")
+
+    key_id: KeyId
+    raw: bytes
+    spki_pem: bytes
+
+    def __init__(self, raw: bytes) -> None:
+        """Take the 32 bytes of a public key. Raises: KeyRefused."""
+        if len(raw) != 32:
+            raise KeyRefused("The public key is refused: an Ed25519 key has 32 bytes.")
+        fault = judge_point(raw)
+        if fault is not None:
+            raise KeyRefused(f"The public key is refused: {fault.value}. Use another key pair.")
+        spki = _SPKI_PREFIX + raw
+        self.raw = raw
+        self.key_id = KeyId(sha256_hex(spki))
+        self.spki_pem = b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(spki) + b"\n-----END PUBLIC KEY-----\n"
+        self._verify = Ed25519PublicKey.from_public_bytes(raw).verify
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Tell whether `signature` (64 bytes) is this key's over exactly `message`."""
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        try:
+            self._verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    def jwk(self) -> dict[str, str]:
+        """Return the key as a JSON Web Key (RFC 8037); `kid` is the key id."""
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": "EdDSA",
+            "use": "sig",
+            "kid": self.key_id,
+            "x": b64url_encode(self.raw),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VerifyingKey) and other.raw == self.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"VerifyingKey(key_id={self.key_id!r})"
+
+
+class SigningKey:
+    """An Ed25519 private key, proved against its public half. Its repr hides it; it cannot be pickled."""
+
+    __slots__ = ("_sign", "public")
+
+    public: VerifyingKey
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        """Take a private key and prove that it signs what its public half verifies. Raises: KeyRefused."""
+        self._sign = private.sign
+        self.public = VerifyingKey(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        if not self.public.verify(_PROOF, self._sign(_PROOF)):
+            raise KeyRefused("The private key is refused: its public half does not verify what it signs.")
+
+    @property
+    def key_id(self) -> KeyId:
+        """The id of the public half."""
+        return self.public.key_id
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature over `message`."""
+        return self._sign(message)
+
+    def __repr__(self) -> str:
+        return f"SigningKey(key_id={self.key_id!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signing key is not to be copied or stored")
+
+
+def load_verifying_key(spki_pem: bytes) -> VerifyingKey:
+    """Return the key of one Ed25519 SPKI PEM block of at most 4 KiB.
+
+    Raises: KeyRefused for anything else: several blocks, text around them, another kind of key, a
+    point of small order or of a non-canonical encoding.
+    """
+    label, der = _pem_block(spki_pem, "public key")
+    if label.endswith(b"PRIVATE KEY"):
+        raise KeyRefused("The public key is refused: this is a private key. Give its public half (SPKI PEM).")
+    if label != b"PUBLIC KEY":
+        raise KeyRefused("The public key is refused: the PEM block must be 'PUBLIC KEY' (SPKI), no certificate.")
+    if len(der) != _SPKI_BYTES or not der.startswith(_SPKI_PREFIX):
+        raise KeyRefused("The public key is refused: it is no Ed25519 key (RSA and EC keys cannot be used).")
+    return VerifyingKey(der[len(_SPKI_PREFIX) :])
+
+
+def load_signing_key(pkcs8_pem: bytes, *, expected: VerifyingKey | None = None) -> SigningKey:
+    """Return the key of one unencrypted Ed25519 PKCS#8 PEM block of at most 4 KiB, its pair proved.
+
+    Args: `expected`: the public half registered elsewhere, where it is known; another one is refused.
+    Raises: KeyRefused.
+    """
+    label, der = _pem_block(pkcs8_pem, "private key")
+    if label == b"ENCRYPTED PRIVATE KEY":
+        raise KeyRefused(
+            "The private key is refused: it is encrypted. Store it unencrypted in a file only the gateway can read."
+        )
+    if label.endswith(b"PUBLIC KEY"):
+        raise KeyRefused("The private key is refused: this is a public key. Give the private half (PKCS#8 PEM).")
+    if label != b"PRIVATE KEY":
+        raise KeyRefused(
+            "The private key is refused: the PEM block must be 'PRIVATE KEY' (PKCS#8) of an Ed25519 key. "
+            "Make one with: openssl genpkey -algorithm ed25519"
+        )
+    # `from None`: a library's exception might quote what it was given.
+    try:
+        private = load_der_private_key(der, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("The private key is refused: it is no readable PKCS#8 key.") from None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyRefused(
+            "The private key is refused: it is no Ed25519 key (RSA and EC keys cannot be used). "
+            "Make one with: openssl genpkey -algorithm ed25519"
+        )
+    key = SigningKey(private)
+    if expected is not None and expected != key.public:
+        raise KeyRefused("The private key is refused: its public half is not the expected one.")
+    return key
+
+
+def generate_signing_key() -> tuple[SigningKey, bytes]:
+    """Return a new key and its PKCS#8 PEM, which is secret."""
+    private = Ed25519PrivateKey.generate()
+    return SigningKey(private), private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _pem_block(pem: bytes, what: str) -> tuple[bytes, bytes]:
+    """Return label and DER of the only PEM block. Raises: KeyRefused."""
+    if len(pem) > MAX_PEM_BYTES:
+        raise KeyRefused(f"The {what} is refused: it has more than {MAX_PEM_BYTES} bytes.")
+    match = _PEM_BLOCK.fullmatch(pem)
+    if match is None or match[1] != match[3]:
+        raise KeyRefused(f"The {what} is refused: it must be exactly one PEM block and nothing around it.")
+    try:
+        return match[1], base64.b64decode(b"".join(match[2].split()), validate=True)
+    except binascii.Error:
+        raise KeyRefused(f"The {what} is refused: its PEM block holds no base64.") from None

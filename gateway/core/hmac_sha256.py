@@ -1,0 +1,31 @@
+"""HMAC-SHA256 over bytes: the tag, the header value that carries it, the comparison.
+
+Leaves the bytes to be signed to canonical.py and the secret to the keys room. Source:
+gamification.md 1.4.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from gateway.core.types import HexStr
+
+TAG_BYTES = 32
+
+
+def sign_hex(secret: bytes, message: bytes) -> HexStr:
+    """Return the tag of `message` in lower-case hexadecimal."""
+    return HexStr(hmac.digest(secret, message, "sha256").hex())
+
+
+def header_value(secret: bytes, message: bytes) -> str:
+    """Return the value of `X-Signature` (and of the socket's `signature`): "hmac-sha256=<hex>"."""
+    return "hmac-sha256=" + hmac.digest(secret, message, "sha256").hex()
+
+
+def verify(secret: bytes, message: bytes, tag: bytes) -> bool:
+    """Tell whether `tag` is the whole 32-byte tag of `message`, in constant time.
+
+    A truncated tag is refused, however many of its bytes are right.
+    """
+    return len(tag) == TAG_BYTES and hmac.compare_digest(hmac.digest(secret, message, "sha256"), tag)
