@@ -1,0 +1,120 @@
+"""Lint, format-check and guard the protos with buf, where npm is there to bring it.
+
+buf comes from npm at the version that tools/buf/package-lock.json pins by hash. Without npm, or where npm cannot reach
+its registry, the checks are skipped and the output says so; in CI (`CI` set) an npm that fails is a failure.
+Breaking changes are looked for against the last commit of the main branch that holds protos; `PROTOS_AGAINST` names
+another commit.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PINNED = ROOT / "tools" / "buf"
+INSTALLED = ROOT / "build" / "buf"
+GOOGLEAPIS = ("google/rpc/status.proto",)
+
+
+def install() -> Path | None:
+    """The pinned buf, or None where it cannot be had (the reason is printed)."""
+    npm = shutil.which("npm")
+    if npm is None:
+        print("SKIPPED buf lint, format and breaking: npm is not on this machine.")
+        return None
+    binary = INSTALLED / "node_modules" / ".bin" / "buf"
+    stamp = INSTALLED / "installed.json"
+    pinned = (PINNED / "package-lock.json").read_bytes()
+    if binary.exists() and stamp.exists() and stamp.read_bytes() == pinned:
+        return binary
+    INSTALLED.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(PINNED / name, INSTALLED / name)
+    command = [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=INSTALLED, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"SKIPPED buf lint, format and breaking: npm could not install buf.\n{done.stderr.strip()}")
+        if os.environ.get("CI"):
+            sys.exit(1)
+        return None
+    stamp.write_bytes(pinned)
+    return binary
+
+
+def copy_googleapis(base: Path) -> None:
+    """Put the googleapis protos that ours import where buf.yaml expects them, below `base`."""
+    for name in GOOGLEAPIS:
+        source = importlib.resources.files("google.rpc") / Path(name).name
+        target = base / "build" / "googleapis" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+
+
+def git(*arguments: str) -> bytes | None:
+    """Output of a git command here, or None when git, the repository or the revision is not there."""
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, check=False, capture_output=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def commit_before() -> str | None:
+    """The commit whose protos must stay readable, or None."""
+    named = os.environ.get("PROTOS_AGAINST")
+    for revision in [named] if named else ["origin/main", "main"]:
+        found = git("log", "-1", "--format=%H", revision, "--", "protos/gateway")
+        if found and found.strip():
+            return found.decode().strip()
+    return None
+
+
+def unpack(commit: str) -> Path | None:
+    """The protos of a commit, with the buf.yaml of today, in a folder for buf."""
+    archive = git("archive", "--format=tar", commit, "protos")
+    if archive is None:
+        return None
+    base = ROOT / "build" / "protos-before"
+    shutil.rmtree(base, ignore_errors=True)
+    base.mkdir(parents=True)
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(base, filter="data")
+    shutil.copyfile(ROOT / "buf.yaml", base / "buf.yaml")
+    copy_googleapis(base)
+    return base
+
+
+def run(title: str, *command: str | Path) -> bool:
+    """Run one check in the root; whether it passed."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    print(f"{title}: {'ok' if done.returncode == 0 else 'FAILED'}", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run all three checks and report each."""
+    buf = install()
+    if buf is None:
+        return 0
+    copy_googleapis(ROOT)
+    passed = [
+        run("buf lint", buf, "lint"),
+        run("buf format", buf, "format", "--diff", "--exit-code", "--path", "protos/gateway"),
+    ]
+    commit = commit_before()
+    before = unpack(commit) if commit else None
+    if commit is None or before is None:
+        print("SKIPPED buf breaking: no commit of main with protos to compare with.")
+    else:
+        passed.append(run(f"buf breaking against {commit[:12]}", buf, "breaking", "--against", before))
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

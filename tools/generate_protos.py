@@ -1,0 +1,112 @@
+"""Generate the Python code of the protos, or check that the committed code is what the protos give.
+
+Both generate into build/ first. Then `python tools/generate_protos.py` copies what changed to gateway/v1 and
+buf/validate; with `--check` it compares and changes nothing. Works from the installed grpcio-tools and mypy-protobuf
+alone, with no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import importlib.resources
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+FOLDERS = ("gateway/v1", "buf/validate")
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+
+
+def proto_files() -> list[str]:
+    """Every proto that is compiled, as a path below protos/, sorted so that runs are alike."""
+    return sorted(str(path.relative_to(PROTOS)) for folder in FOLDERS for path in (PROTOS / folder).glob("*.proto"))
+
+
+def generate(target: Path) -> None:
+    """Compile all protos into `target`; exits with protoc's own message when one is wrong."""
+    bin_folder = Path(sysconfig.get_path("scripts"))
+    plugins = [f"--plugin={name}={bin_folder / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    with importlib.resources.as_file(importlib.resources.files("grpc_tools") / "_proto") as well_known:
+        arguments = [
+            "protoc",
+            f"-I{PROTOS}",
+            f"-I{sysconfig.get_path('purelib')}",  # google/rpc/status.proto, of googleapis-common-protos
+            f"-I{well_known}",
+            *plugins,
+            f"--python_out={target}",
+            f"--grpc_python_out={target}",
+            f"--mypy_out=quiet:{target}",
+            f"--mypy_grpc_out=quiet:{target}",
+            *proto_files(),
+        ]
+        status = protoc.main(arguments)
+    if status != 0:
+        sys.exit("protoc refused the protos; its message is above.")
+    for path in generated_files(target):  # a message-only proto needs no gRPC module
+        if path.name.endswith(("_pb2_grpc.py", "_pb2_grpc.pyi")) and not declares_service(path, target):
+            path.unlink()
+
+
+def declares_service(path: Path, target: Path) -> bool:
+    """Whether the proto that a generated gRPC module came from has a service."""
+    proto = PROTOS / path.relative_to(target).parent / (path.name.split("_pb2_grpc")[0] + ".proto")
+    return any(line.startswith("service ") for line in proto.read_text(encoding="utf-8").splitlines())
+
+
+def generated_files(base: Path) -> list[Path]:
+    """The generated files below `base`."""
+    return sorted(path for folder in FOLDERS for pattern in GENERATED for path in (base / folder).glob(pattern))
+
+
+def differences(fresh: Path) -> list[str]:
+    """What is stale, missing or left over in the committed code, one line each."""
+    want = {path.relative_to(fresh) for path in generated_files(fresh)}
+    have = {path.relative_to(ROOT) for path in generated_files(ROOT)}
+    stale = [path for path in want & have if not filecmp.cmp(fresh / path, ROOT / path, shallow=False)]
+    return sorted(
+        [f"missing: {path}" for path in want - have]
+        + [f"left over: {path}" for path in have - want]
+        + [f"stale: {path}" for path in stale]
+    )
+
+
+def write(fresh: Path) -> None:
+    """Put the fresh code in the place of the committed one; a file that did not change is not touched."""
+    for path in generated_files(ROOT):
+        if not (fresh / path.relative_to(ROOT)).exists():
+            path.unlink()
+    for path in generated_files(fresh):
+        committed = ROOT / path.relative_to(fresh)
+        if not committed.exists() or not filecmp.cmp(path, committed, shallow=False):
+            committed.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, committed)
+
+
+def main() -> int:
+    """Generate, or check; the exit code says whether the committed code is fresh."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only, change nothing")
+    check_only: bool = parser.parse_args().check
+    fresh = ROOT / "build" / "protos"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    generate(fresh)
+    if not check_only:
+        write(fresh)
+        print(f"Generated {len(generated_files(fresh))} files from {len(proto_files())} protos.")
+        return 0
+    found = differences(fresh)
+    for line in found:
+        print(line)
+    print("Generated code differs from the protos: run `make protos`." if found else "Generated code is fresh.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
