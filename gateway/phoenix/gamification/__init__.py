@@ -1,0 +1,1 @@
+"""Phoenix Gamification: ingestion, query and admin gateways."""

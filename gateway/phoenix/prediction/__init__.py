@@ -1,0 +1,1 @@
+"""Phoenix Prediction: the routes that the gateway calls there."""

@@ -1,0 +1,73 @@
+"""A certificate authority made for the test run, and a server certificate for 127.0.0.1 alone."""
+
+import datetime
+import ipaddress
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_TODAY = datetime.datetime.now(datetime.UTC)
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *extensions: x509.ExtensionType,
+) -> x509.Certificate:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_TODAY - datetime.timedelta(days=1))
+        .not_valid_after(_TODAY + datetime.timedelta(days=2))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture(scope="session")
+def _tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Paths of the authority's certificate and of the server's key and certificate in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = _certificate("test authority", ca_key, "test authority", ca_key, x509.BasicConstraints(ca=True, path_length=0))
+    server = _certificate(
+        "test server",
+        server_key,
+        "test authority",
+        ca_key,
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+    )
+    ca_path, server_path = folder / "ca.pem", folder / "server.pem"
+    ca_path.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    server_path.write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + server.public_bytes(serialization.Encoding.PEM)
+    )
+    return ca_path, server_path
+
+
+@pytest.fixture
+def ca_file(_tls_files: tuple[Path, Path]) -> Path:
+    """The authority's certificate, as GATEWAY_UPSTREAM_CA_FILE would name it."""
+    return _tls_files[0]
+
+
+@pytest.fixture
+def server_tls(_tls_files: tuple[Path, Path]) -> ssl.SSLContext:
+    """TLS of a server at 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_tls_files[1])
+    return context
