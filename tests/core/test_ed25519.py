@@ -124,7 +124,7 @@ def test_a_point_off_the_curve_is_refused() -> None:
 
 
 def _foreign_publics() -> list[bytes]:
-    keys = [
+    keys: list[Any] = [
         rsa.generate_private_key(65537, 2048),
         ec.generate_private_key(ec.SECP256R1()),
         ed448.Ed448PrivateKey.generate(),

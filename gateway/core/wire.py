@@ -1,0 +1,146 @@
+"""Gamification JSON: our events and definitions to bytes, Phoenix's answers to dataclasses.
+
+The one place where gamification's member names appear; answers are read in wire_answers.py, whose
+names are given out here. Leaves protobuf to the services and sending to the phoenix room. Source:
+gamification.md 2.1 to 2.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from gateway.core.json_text import MAX_DEPTH, DoubtfulJson, check_one_meaning
+from gateway.core.types import TenantId
+from gateway.core.wire_answers import (
+    Definition,
+    Entry,
+    Page,
+    RankAnswer,
+    ScoreAnswer,
+    decode_definition,
+    decode_definitions,
+    decode_leaderboard,
+    decode_rank,
+    decode_score,
+    refused_code,
+)
+from gateway.errors import FieldFault, InvalidField
+
+__all__ = [
+    "BulkEnvelope",
+    "Definition",
+    "Entry",
+    "Event",
+    "Page",
+    "RankAnswer",
+    "ScoreAnswer",
+    "check_metadata_json",
+    "decode_definition",
+    "decode_definitions",
+    "decode_leaderboard",
+    "decode_rank",
+    "decode_score",
+    "encode_bulk",
+    "encode_definition",
+    "encode_event",
+    "refused_code",
+]
+
+BulkEnvelope = Literal["array", "events"]
+
+# From here on a double no longer holds every integer, so it is said as the double it is.
+_EXACT_INTEGERS = 2.0**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event for a board. `metadata_json` and `attributes_json` are JSON objects, checked already."""
+
+    event_id: str
+    leaderboard_id: str
+    user_id: str
+    score_delta: float | None = None
+    metadata_json: bytes | None = None
+    event_type: str = ""
+    occur_time: str | None = None
+    """RFC 3339, UTC."""
+    attributes_json: bytes | None = None
+
+
+def encode_event(event: Event, tenant_id: TenantId, *, send_event_id: bool) -> bytes:
+    """Return the body of POST /v1/events: to be made once, then signed and sent as these bytes.
+
+    An integral score is a JSON integer where a double holds it exactly.
+    Raises: InvalidField for a score that is not finite (path relative to the event).
+    """
+    members: dict[str, object] = {
+        "tenant_id": tenant_id,
+        "leaderboard_id": event.leaderboard_id,
+        "user_id": event.user_id,
+    }
+    score = event.score_delta
+    if score is not None:
+        if not math.isfinite(score):
+            # The encoder would send null, which Phoenix might count as something.
+            raise InvalidField([FieldFault(field="score_delta", description="must be a finite number")])
+        members["score_delta"] = int(score) if -_EXACT_INTEGERS < score < _EXACT_INTEGERS and score % 1 == 0 else score
+    if event.metadata_json is not None:
+        members["metadata"] = orjson.Fragment(event.metadata_json)
+    if send_event_id:
+        members["event_id"] = event.event_id
+    if event.event_type:
+        members["event_type"] = event.event_type
+    if event.occur_time is not None:
+        members["timestamp"] = event.occur_time
+    if event.attributes_json is not None:
+        members["attributes"] = orjson.Fragment(event.attributes_json)
+    return orjson.dumps(members)
+
+
+def encode_bulk(events: Sequence[bytes], envelope: BulkEnvelope) -> bytes:
+    """Return the body of POST /v1/events/bulk from events that `encode_event` made, unchanged."""
+    array = b"[" + b",".join(events) + b"]"
+    return array if envelope == "array" else b'{"events":' + array + b"}"
+
+
+def encode_definition(
+    *, tenant_id: TenantId, leaderboard_id: str, name: str, description: str, config_json: bytes | None
+) -> bytes:
+    """Return the body that creates a board. `config_json` is a JSON object, checked already."""
+    members: dict[str, object] = {"leaderboard_id": leaderboard_id, "tenant_id": tenant_id, "name": name}
+    if description:
+        members["description"] = description
+    if config_json is not None:
+        members["config"] = orjson.Fragment(config_json)
+    return orjson.dumps(members)
+
+
+def check_metadata_json(raw: bytes) -> FieldFault | None:
+    """Return what keeps `raw` from being passed on as it is: it must be one JSON object of one meaning.
+
+    UTF-8, no member given twice at any level, at most 32 levels, no NaN, no lone surrogate.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _metadata_fault("must be one JSON object in UTF-8")
+    if not isinstance(value, dict):
+        return _metadata_fault("must be one JSON object, not another JSON value")
+    # A parsed object has each member once. Where writing it gives the same bytes, nothing was given
+    # twice: true of what our own callers' encoders make, and much cheaper than the careful reader.
+    if orjson.dumps(value) == raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return None
+    try:
+        check_one_meaning(raw)
+    except DoubtfulJson as fault:
+        return _metadata_fault(f"must be one JSON object of one meaning; found: {fault}")
+    return None
+
+
+def _metadata_fault(description: str) -> FieldFault:
+    return FieldFault(field="metadata_json", description=description)
