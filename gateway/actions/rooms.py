@@ -1,0 +1,50 @@
+"""What the gateway has for one tenant and for one operator environment: settings and clients, put together at the start.
+
+Actions take these as they are; where they come from is the server's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.core.wallet import WalletAdapter
+from gateway.keys.platform_keys import PlatformKeys
+from gateway.phoenix.gamification.admin import AdminClient
+from gateway.phoenix.gamification.events import EventsClient
+from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRoom:
+    """One gamification tenant.
+
+    `send_event_id`: whether events carry their id to Phoenix. `socket_base_url`: scheme and host of
+    the live socket, no path.
+    """
+
+    tenant_id: TenantId
+    events: EventsClient
+    boards: LeaderboardsClient
+    admin: AdminClient
+    socket_base_url: str
+    send_event_id: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRoom:
+    """One prediction operator in one environment.
+
+    `operator_id`: the id as wallet bodies name it, None: not checked. `currencies`: those that a
+    player token may name, empty: not checked here. `lease_s`: until an unfinished wallet operation
+    can be reclaimed.
+    """
+
+    operator_code: OperatorCode
+    environment: Environment
+    operator_id: str | None
+    platform_keys: PlatformKeys
+    embed_url: str
+    lease_s: float
+    currencies: frozenset[str] = frozenset()
+    wallet: WalletAdapter = field(default_factory=WalletAdapter)

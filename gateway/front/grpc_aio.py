@@ -1,0 +1,209 @@
+"""The front: handlers and the chain, turned into grpc.aio's four shapes.
+
+The only file that knows how grpc.aio calls. Requests arrive as bytes and are parsed here, so that an
+unreadable message is an answer of ours; whatever a handler raises becomes a status here, once, and
+an unexpected exception leaves as a fixed text (left alone, grpc.aio would send its message).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import uuid_utils
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from gateway.actions.call import Call, Peer
+from gateway.errors import FieldFault, GatewayError, InternalFault, InvalidField
+from gateway.interceptors.chain import Chain
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.services.status import status_of
+
+NO_DEADLINE_S = 365 * 24 * 3600.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+Handler = Callable[[Any, Call], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method: its full path such as `/package.Service/Method`, its handler, its request class and shape."""
+
+    path: str
+    handler: Handler
+    request_class: type[Message]
+    client_streaming: bool
+    server_streaming: bool
+
+
+def endpoints_of(servicer: object, methods: Iterable[MethodDescriptor], prefix: str) -> list[Endpoint]:
+    """Pair each described method with the servicer's coroutine or generator of the same name.
+
+    Raises: AttributeError when the servicer lacks one: the start fails rather than answering UNIMPLEMENTED.
+    """
+    return [
+        Endpoint(
+            path=f"/{prefix}/{method.name}",
+            handler=getattr(servicer, method.name),
+            request_class=GetMessageClass(method.input_type),
+            client_streaming=method.client_streaming,
+            server_streaming=method.server_streaming,
+        )
+        for method in methods
+    ]
+
+
+class Front(grpc.GenericRpcHandler):
+    """Serves the endpoints through the chain."""
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        chain: Chain,
+        clock: Clock,
+        on_unexpected: Callable[[Call, BaseException], None],
+    ) -> None:
+        self._chain = chain
+        self._clock = clock
+        self._on_unexpected = on_unexpected
+        self._handlers: Mapping[str, grpc.RpcMethodHandler] = {
+            endpoint.path: self._handler(endpoint) for endpoint in endpoints
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """Return the handler of a method; None, hence UNIMPLEMENTED, for one that is not served."""
+        return self._handlers.get(handler_call_details.method)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths of all methods that are served."""
+        return frozenset(self._handlers)
+
+    def _handler(self, endpoint: Endpoint) -> grpc.RpcMethodHandler:
+        if endpoint.server_streaming:
+            behaviour: Any = self._server_streaming(endpoint)
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if endpoint.client_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+        else:
+            behaviour = self._single_answer(endpoint)
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if endpoint.client_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+        return make(behaviour)
+
+    def _single_answer(self, endpoint: Endpoint) -> Callable[[Any, Any], Awaitable[bytes]]:
+        async def behaviour(incoming: Any, context: Any) -> bytes:
+            call = self._open(endpoint, context)
+            error: BaseException | None = None
+            try:
+                await self._chain.enter(call)
+                return _serialised(await endpoint.handler(self._request(endpoint, call, incoming), call))
+            except BaseException as raised:
+                error = raised
+                return await self._fail(call, context, raised)
+            finally:
+                self._chain.leave(call, error)
+                if error is None:
+                    context.set_trailing_metadata(_trailing(call))
+
+        return behaviour
+
+    def _server_streaming(self, endpoint: Endpoint) -> Callable[[Any, Any], AsyncIterator[bytes]]:
+        async def behaviour(incoming: Any, context: Any) -> AsyncIterator[bytes]:
+            call = self._open(endpoint, context)
+            error: BaseException | None = None
+            try:
+                await self._chain.enter(call)
+                async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
+                    yield _serialised(answer)
+            except GeneratorExit:
+                raise
+            except BaseException as raised:
+                error = raised
+                await self._fail(call, context, raised)
+            finally:
+                self._chain.leave(call, error)
+                if error is None:
+                    context.set_trailing_metadata(_trailing(call))
+
+        return behaviour
+
+    def _request(self, endpoint: Endpoint, call: Call, incoming: Any) -> Any:
+        if not endpoint.client_streaming:
+            return self._parse(endpoint, call, incoming)
+        return self._requests(endpoint, call, incoming)
+
+    async def _requests(self, endpoint: Endpoint, call: Call, incoming: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for data in incoming:
+            yield self._parse(endpoint, call, data)
+
+    def _parse(self, endpoint: Endpoint, call: Call, data: bytes) -> Message:
+        request = endpoint.request_class()
+        try:
+            request.ParseFromString(data)
+        except DecodeError:
+            fault = FieldFault(
+                field="", description=f"the message is not a readable {request.DESCRIPTOR.full_name}; check your stubs"
+            )
+            raise InvalidField([fault]) from None
+        self._chain.message(call, request)
+        return request
+
+    def _open(self, endpoint: Endpoint, context: Any) -> Call:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        remaining_s = context.time_remaining()
+        given = metadata.get("x-request-id", "")
+        return Call(
+            method=endpoint.path,
+            peer=_peer(context),
+            request_id=given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7()),
+            deadline=Deadline.after(NO_DEADLINE_S if remaining_s is None else remaining_s, self._clock),
+            arrived_at=self._clock.monotonic(),
+            metadata=metadata,
+        )
+
+    async def _fail(self, call: Call, context: Any, raised: BaseException) -> Any:
+        if isinstance(raised, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+            raise raised
+        if isinstance(raised, GatewayError):
+            error = raised
+        else:
+            self._on_unexpected(call, raised)
+            error = InternalFault()
+        status = status_of(error)
+        trailing = (*_trailing(call), ("grpc-status-details-bin", status.SerializeToString()))
+        await context.abort(_CODES[status.code], status.message, trailing)
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _trailing(call: Call) -> tuple[tuple[str, str], ...]:
+    return (("x-request-id", call.request_id), *call.trailing.items())
+
+
+def _serialised(answer: Message | bytes) -> bytes:
+    """Handlers may answer bytes that are a serialised message already, such as a cached one."""
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+def _peer(context: Any) -> Peer:
+    address = context.peer()
+    auth = context.auth_context()
+    if not auth or auth.get("transport_security_type") not in ([b"ssl"], [b"tls"]):
+        return Peer(address=address)
+    names = [name.decode("utf-8", "replace") for name in auth.get("x509_subject_alternative_name", ())]
+    spiffe = [name for name in names if name.startswith("spiffe://")]
+    return Peer(address=address, names=(*spiffe, *(name for name in names if name not in spiffe)))

@@ -1,0 +1,43 @@
+"""Server reflection in both generations of its protocol, as handlers like any other.
+
+grpcurl and buf curl ask the newer package first. Its messages are the older one's to the byte, so
+one implementation serves both names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from gateway.actions.call import Call
+from gateway.front.grpc_aio import Endpoint
+
+_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+class ReflectionService:
+    """Answers what services there are and how their messages look."""
+
+    def __init__(self, service_names: Iterable[str]) -> None:
+        self._inner = reflection.aio.ReflectionServicer(sorted({*service_names, *_NAMES}))
+
+    def ServerReflectionInfo(self, requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:  # noqa: N802 - RPC name
+        """Answer each request of the stream in order."""
+        return self._inner.ServerReflectionInfo(requests, None)
+
+
+def reflection_endpoints(service_names: Iterable[str]) -> list[Endpoint]:
+    """Return the endpoints of both generations."""
+    service = ReflectionService(service_names)
+    return [
+        Endpoint(
+            path=f"/{name}/ServerReflectionInfo",
+            handler=service.ServerReflectionInfo,
+            request_class=reflection_pb2.ServerReflectionRequest,
+            client_streaming=True,
+            server_streaming=True,
+        )
+        for name in _NAMES
+    ]

@@ -1,0 +1,77 @@
+"""What each method is allowed and how long it may take: one row a method, and no row means refused.
+
+The table is data, so that a test can hold it against the protos and a forgotten method stops the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.actions.call import Call
+from gateway.errors import NotAllowed
+from gateway.interceptors.chain import Link
+
+_V1 = "/phoenix.gateway.v1."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodPolicy:
+    """One row. `timeout_s`: longest time that a call may take, whatever its caller allows; None: a stream that stays."""
+
+    timeout_s: float | None
+
+
+_QUICK = MethodPolicy(timeout_s=5.0)
+_UPSTREAM = MethodPolicy(timeout_s=15.0)
+_BATCH = MethodPolicy(timeout_s=60.0)
+_STAYS = MethodPolicy(timeout_s=None)
+
+METHODS: Mapping[str, MethodPolicy] = {
+    _V1 + "EventService/SubmitEvent": _UPSTREAM,
+    _V1 + "EventService/SubmitEvents": _BATCH,
+    _V1 + "LeaderboardService/GetLeaderboard": _UPSTREAM,
+    _V1 + "LeaderboardService/GetUserRank": _UPSTREAM,
+    _V1 + "LeaderboardService/GetUserScore": _UPSTREAM,
+    _V1 + "LeaderboardAdminService/EnsureLeaderboard": _UPSTREAM,
+    _V1 + "LeaderboardAdminService/CheckAdminHealth": _UPSTREAM,
+    _V1 + "TokenService/MintLaunchJWT": _QUICK,
+    _V1 + "TokenService/MintTenantJWT": _QUICK,
+    _V1 + "TokenService/MintAdminJWT": _QUICK,
+    _V1 + "TokenService/SignLeaderboardSocket": _QUICK,
+    _V1 + "WalletService/VerifyWallet": _QUICK,
+    _V1 + "WalletService/RecordWalletOutcome": _QUICK,
+    _V1 + "WalletService/GetWalletEvidence": _QUICK,
+    _V1 + "KeyService/ListKeys": _QUICK,
+    _V1 + "KeyService/GetPublicKey": _QUICK,
+    _V1 + "KeyService/RefreshPlatformKey": _UPSTREAM,
+    "/grpc.health.v1.Health/Check": _QUICK,
+    "/grpc.health.v1.Health/Watch": _STAYS,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _STAYS,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _STAYS,
+}
+
+
+class PolicyIncomplete(Exception):
+    """A method that is served has no row, or a row names no method. The start fails."""
+
+
+def check_complete(served: Iterable[str], table: Mapping[str, MethodPolicy] = METHODS) -> None:
+    """Hold the table against the methods that are served. Raises: PolicyIncomplete, naming all gaps."""
+    methods = set(served)
+    missing = sorted(methods - set(table))
+    unknown = sorted(set(table) - methods)
+    if missing or unknown:
+        raise PolicyIncomplete(f"methods without a policy row: {missing}; rows without a method: {unknown}")
+
+
+class Policy(Link):
+    """Refuses what has no row."""
+
+    def __init__(self, table: Mapping[str, MethodPolicy] = METHODS) -> None:
+        self._table = table
+
+    async def before(self, call: Call) -> None:
+        """Refuse a method that no row opens."""
+        if call.method not in self._table:
+            raise NotAllowed()

@@ -1,0 +1,62 @@
+"""grpc.health.v1.Health as a handler like any other: live per service, through the same chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from grpc_health.v1 import health_pb2
+
+from gateway.actions.call import Call
+from gateway.errors import PhoenixNotFound
+
+_Status = health_pb2.HealthCheckResponse.ServingStatus
+
+
+class HealthState(Protocol):
+    """What this servicer needs of whoever knows the state."""
+
+    def is_serving(self, service: str) -> bool | None:
+        """Whether the service serves now; None for one that does not exist. "" is the whole process."""
+        ...
+
+    async def changed(self) -> None:
+        """Return at the next change of anything."""
+        ...
+
+
+class HealthService:
+    """Answers load balancers and people."""
+
+    def __init__(self, state: HealthState) -> None:
+        self._state = state
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, call: Call) -> health_pb2.HealthCheckResponse:  # noqa: N802 - RPC name
+        """Raises: PhoenixNotFound for an unknown service, as the protocol wants it."""
+        serving = self._state.is_serving(request.service)
+        if serving is None:
+            raise PhoenixNotFound("No such service. List them with reflection.")
+        return health_pb2.HealthCheckResponse(status=_status(serving))
+
+    async def Watch(  # noqa: N802 - RPC name
+        self, request: health_pb2.HealthCheckRequest, call: Call
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Send the state now and at each change, until the client leaves."""
+        last: int | None = None
+        while True:
+            change = asyncio.ensure_future(self._state.changed())
+            try:
+                status = _status(self._state.is_serving(request.service))
+                if status != last:
+                    last = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+                await change
+            finally:
+                change.cancel()
+
+
+def _status(serving: bool | None) -> "_Status.ValueType":
+    if serving is None:
+        return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
