@@ -65,7 +65,7 @@ class TransportSettings:
     max_connections: int = 200
     """Connections at once, all hosts together; past it calls wait within their deadline."""
     connect_timeout_s: float = 3.0
-    """Longest wait for one connection, TLS included. Not to connect can be tried again, so it need not take the deadline."""
+    """Longest wait for one connection, TLS included; shorter than most deadlines, since it is safe to try again."""
     keepalive_s: float = 4.0
     """Idle time after which a connection is not used again. Less than the 5 s after which common servers close theirs,
     since a request that meets a closing connection may or may not have been read."""

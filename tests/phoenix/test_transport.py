@@ -15,8 +15,6 @@ from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 
-pytestmark = pytest.mark.asyncio
-
 CLOCK = SystemClock()
 
 
@@ -140,10 +138,12 @@ async def test_no_cookie_is_kept(transport: Transport) -> None:
 
 async def test_a_redirect_is_an_answer_like_any_other(transport: Transport) -> None:
     """Credentials are never carried to where an answer points."""
-    async with raw_server(always(http(307))) as elsewhere:
-        async with raw_server(always(http(307, Location=elsewhere.url))) as server:
-            answer = await transport.send(post(server.url), soon())
-            assert (answer.status, elsewhere.connections) == (307, 0)
+    async with (
+        raw_server(always(http(200))) as elsewhere,
+        raw_server(always(http(307, Location=elsewhere.url))) as server,
+    ):
+        answer = await transport.send(post(server.url), soon())
+        assert (answer.status, elsewhere.connections) == (307, 0)
 
 
 async def test_connections_are_used_again(transport: Transport) -> None:
@@ -210,7 +210,8 @@ async def test_a_handshake_that_hangs_is_timed_out_unsent(transport: Transport) 
     """The deadline passed before TLS stood: certainly nothing left."""
     async with raw_server(Peer.until_gone) as server:
         failure = await failure_of(transport, post(server.url.replace("http:", "https:")), 0.3)
-        assert isinstance(failure, TimedOut) and failure.sent is False
+        assert isinstance(failure, TimedOut)
+        assert failure.sent is False
 
 
 async def test_a_handshake_that_hangs_past_the_connect_limit_is_not_sent() -> None:
@@ -234,7 +235,8 @@ async def test_a_call_that_found_no_free_connection_in_time_is_unsent() -> None:
         first = asyncio.create_task(transport.send(post(server.url), soon()))
         await asyncio.wait_for(server.arrived.wait(), 5)
         failure = await failure_of(transport, post(server.url), 0.2)
-        assert isinstance(failure, TimedOut) and failure.sent is False
+        assert isinstance(failure, TimedOut)
+        assert failure.sent is False
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     await transport.close()
@@ -339,7 +341,8 @@ async def test_a_hang_after_the_request_is_timed_out_sent(transport: Transport, 
 
     async with raw_server(hang) as server:
         failure = await failure_of(transport, post(server.url), 0.3)
-        assert isinstance(failure, TimedOut) and failure.sent is True
+        assert isinstance(failure, TimedOut)
+        assert failure.sent is True
 
 
 async def test_an_endless_trickle_ends_at_the_deadline(transport: Transport) -> None:
@@ -449,7 +452,8 @@ async def test_no_failure_tells_a_secret(transport: Transport) -> None:
     )
     failure = await failure_of(transport, request)
     assert "s3cret" not in repr(request) + repr(failure) + str(failure)
-    assert failure.__cause__ is None and failure.__suppress_context__
+    assert failure.__cause__ is None
+    assert failure.__suppress_context__
 
 
 async def test_fifty_calls_at_once_all_get_their_own_answer(transport: Transport) -> None:

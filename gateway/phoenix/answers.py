@@ -1,0 +1,97 @@
+"""What a status of Phoenix's means: vendor status and code to our errors.
+
+Decides nothing about trying again (`tries.py`), and shows nothing of a body but an error code that has been cleaned.
+Source: API.md, "Reasons"; vendor chapter 4 (Gamification), 3.4 (Prediction).
+"""
+
+import enum
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from gateway import errors
+from gateway.core.wire import refused_code
+from gateway.phoenix.exchange import Answer
+
+LONGEST_RETRY_AFTER_S = 3600.0
+"""A longer `Retry-After` is taken for this: a mistyped date must not silence a caller for a year."""
+
+_INACTIVE_BOARD_CODES = frozenset(
+    f"{board}{state}" for board in ("leaderboard_", "board_", "") for state in ("inactive", "not_active", "archived")
+)
+"""Inferred: no code for it is documented. A code outside this set stays PHOENIX_REFUSED_STATE, which is as true."""
+
+
+class Surface(enum.Enum):
+    """Which of Phoenix's gateways answered; a label for errors and metrics."""
+
+    INGESTION = "ingestion"
+    QUERY = "query"
+    ADMIN = "admin"
+    PREDICTION = "prediction"
+
+
+def raise_for(answer: Answer, surface: Surface, now: float) -> None:
+    """Return for a 2xx; raise the matching UpstreamFault for anything else.
+
+    Args: `now` is the wall clock, for a `Retry-After` that is a date.
+    """
+    if not 200 <= answer.status < 300:
+        raise error_of(answer, surface, now)
+
+
+def error_of(answer: Answer, surface: Surface, now: float) -> errors.UpstreamFault:
+    """The error that an answer other than 2xx stands for."""
+    metadata = {"surface": surface.value, "phoenix_status": str(answer.status)}
+    code = refused_code(answer.body)
+    if code is not None:
+        metadata["phoenix_code"] = code
+    retry_after_s = retry_after_of(answer, now)
+    match answer.status:
+        case 401:
+            return errors.PhoenixRejectedCredentials(metadata=metadata)
+        case 403:
+            return errors.PhoenixForbidden(metadata=metadata)
+        case 404 | 410:
+            return errors.PhoenixNotFound(metadata=metadata)
+        case 409:
+            return errors.PhoenixConflict(metadata=metadata)
+        case 422 if code is not None and code.lower().replace("-", "_") in _INACTIVE_BOARD_CODES:
+            return errors.BoardNotActive(metadata=metadata)
+        case 422:
+            return errors.PhoenixRefusedState(metadata=metadata)
+        case 429:
+            return errors.PhoenixRateLimited(retry_after_s=retry_after_s, metadata=metadata)
+        case 408 | 425:
+            return errors.PhoenixUnavailable(retry_after_s=retry_after_s, metadata=metadata)
+        case status if 400 <= status < 500:
+            return errors.PhoenixRefusedInput(metadata=metadata)
+        case status if 300 <= status < 400:
+            return errors.PhoenixAnswerUnreadable(
+                "Phoenix answered with a redirect, which is never followed. Check the base URL of this surface.",
+                metadata=metadata,
+            )
+        case status if 500 <= status < 600:
+            return errors.PhoenixUnavailable(retry_after_s=retry_after_s, metadata=metadata)
+        case _:
+            return errors.PhoenixAnswerUnreadable(metadata=metadata)
+
+
+def retry_after_of(answer: Answer, now: float) -> float | None:
+    """Seconds that `Retry-After` asks for, 0 to 3600, whether given as seconds or as an HTTP date.
+
+    None where it is absent or unreadable.
+    """
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        # More than four digits are past the bound whatever they say, and int() refuses thousands of them.
+        return min(float(text), LONGEST_RETRY_AFTER_S) if len(text.lstrip("0")) <= 4 else LONGEST_RETRY_AFTER_S
+    if not text or len(text) > 64:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:  # "-0000" and zones that the standard library does not know
+        moment = moment.replace(tzinfo=UTC)
+    wait = (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
+    return min(max(wait, 0.0), LONGEST_RETRY_AFTER_S)

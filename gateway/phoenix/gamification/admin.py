@@ -1,0 +1,98 @@
+"""Admin: proof that the key is active, and boards by definition.
+
+Source: vendor chapter 2.3, the paths of the older generation. Update and retire have no known path.
+"""
+
+from gateway.core.types import TenantId
+from gateway.core.wire import Definition, decode_definition, decode_definitions, encode_definition
+from gateway.errors import OutcomeUnknown, PhoenixAnswerUnreadable
+from gateway.phoenix.answers import Surface
+from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
+from gateway.phoenix.tries import Courier, Effect
+from gateway.resilience.deadline import Deadline
+
+_HEALTH_PATH = "/health"
+
+
+class AdminClient:
+    """One tenant on the admin gateway."""
+
+    def __init__(self, *, courier: Courier, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+        """Send to `ADMIN_BASE_URL`, authorised as `ADMIN_AUTH` says."""
+        self._client = GamificationClient(
+            courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.ADMIN, authorize=authorize
+        )
+
+    async def check_health(self, deadline: Deadline) -> None:
+        """Return if the gateway answers 2xx, which proves that the key is active; the body means nothing."""
+        await self._client.read(_HEALTH_PATH, deadline)
+
+    async def definitions(self, deadline: Deadline) -> tuple[Definition, ...]:
+        """List the tenant's boards, in any state."""
+        answer = await self._client.read(self._boards(), deadline)
+        return decode_definitions(answer.body)
+
+    async def ensure(
+        self,
+        leaderboard_id: str,
+        deadline: Deadline,
+        *,
+        name: str,
+        description: str = "",
+        config_json: bytes | None = None,
+    ) -> tuple[Definition, bool]:
+        """Return the tenant's board of that id, made if there was none, and whether this call certainly made it.
+
+        A board that is there is left as it is. A 409 means that another made it meanwhile. After a lost answer the list
+        is read again: a board that has appeared is returned, and not called ours. Raises: OutcomeUnknown where it has
+        not appeared; repeating `ensure` is safe, as the id is taken once.
+        """
+        there = await self._find(leaderboard_id, deadline)
+        if there is not None:
+            return there, False
+        body = encode_definition(
+            tenant_id=self._client.tenant_id,
+            leaderboard_id=leaderboard_id,
+            name=name,
+            description=description,
+            config_json=config_json,
+        )
+        created = False
+        lost: OutcomeUnknown | None = None
+        try:
+            delivered = await self._client.post(
+                self._boards(), body, deadline, effect=Effect.EVERY_TIME, welcome=frozenset({409})
+            )
+            created = delivered.answer.status != 409
+            if created:
+                made = _definition_of(delivered.answer.body, leaderboard_id)
+                if made is not None:
+                    return made, True
+        except OutcomeUnknown as failure:
+            if deadline.expired:
+                raise
+            lost = failure
+        there = await self._find(leaderboard_id, deadline)
+        if there is not None:
+            return there, created
+        if lost is not None:
+            raise lost
+        raise PhoenixAnswerUnreadable("Phoenix took the leaderboard but does not list it. Look at it there.")
+
+    async def _find(self, leaderboard_id: str, deadline: Deadline) -> Definition | None:
+        for definition in await self.definitions(deadline):
+            if definition.leaderboard_id == leaderboard_id:
+                return definition
+        return None
+
+    def _boards(self) -> str:
+        return path("tenants", self._client.tenant_id, "leaderboards")
+
+
+def _definition_of(body: bytes, leaderboard_id: str) -> Definition | None:
+    """The definition in the answer to a creation, whose body is not documented; None if it holds none of this board."""
+    try:
+        definition = decode_definition(body)
+    except PhoenixAnswerUnreadable:
+        return None
+    return definition if definition.leaderboard_id == leaderboard_id else None

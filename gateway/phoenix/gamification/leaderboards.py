@@ -1,0 +1,93 @@
+"""Query: pages, ranks and scores of a board.
+
+Bodies are read by `core.wire`; snapshots and a user's neighbours are not read. Source: vendor chapter 2.2, the paths of
+the older generation, which is the seed's.
+"""
+
+from gateway.core.canonical import encode_segment
+from gateway.core.types import TenantId
+from gateway.core.wire import (
+    Page,
+    RankAnswer,
+    ScoreAnswer,
+    decode_leaderboard,
+    decode_rank,
+    decode_score,
+    refused_code,
+)
+from gateway.errors import PhoenixNotFound
+from gateway.phoenix.answers import Surface
+from gateway.phoenix.exchange import Answer
+from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
+from gateway.phoenix.tries import Courier
+from gateway.resilience.deadline import Deadline
+
+_NO_ENTRY_CODES = frozenset(
+    {
+        "entry_not_found",
+        "no_entry",
+        "not_ranked",
+        "player_not_found",
+        "rank_not_found",
+        "score_not_found",
+        "unranked",
+        "user_not_found",
+        "user_not_in_leaderboard",
+        "user_not_ranked",
+        "user_unranked",
+    }
+)
+"""Inferred: codes under which a 404 can only mean that the board is there and the user is not on it."""
+
+
+class LeaderboardsClient:
+    """One tenant's boards."""
+
+    def __init__(self, *, courier: Courier, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+        """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
+        self._client = GamificationClient(
+            courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
+        )
+
+    async def page(
+        self, leaderboard_id: str, deadline: Deadline, *, limit: int, offset: int = 0, window_key: str = ""
+    ) -> Page:
+        """Read entries from a zero-based offset.
+
+        Without a window key Phoenix shows the active window, or the last completed one while that is empty: which of
+        them it was, only the page's own window key tells. Raises: as `Courier.deliver`; PhoenixAnswerUnreadable.
+        """
+        window = (("window_key", window_key),) if window_key else ()
+        query = (("limit", str(limit)), ("offset", str(offset)), *window)
+        answer = await self._client.read(self._board(leaderboard_id), deadline, query=query)
+        return decode_leaderboard(answer.body)
+
+    async def rank(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> RankAnswer:
+        """Read a user's rank in the latest window; a user without an entry is not ranked.
+
+        A 404 may mean either an unknown board or a user without an entry, and Phoenix's body for it is unknown. It is
+        taken for "not ranked" only where its error code can mean nothing else; any other 404 is PhoenixNotFound, since
+        telling a caller with a mistyped board that nobody is ranked would hide the mistake.
+        """
+        answer = await self._of_user(leaderboard_id, "rank", user_id, deadline)
+        return RankAnswer(ranked=False, rank=None, score=None) if answer is None else decode_rank(answer.body)
+
+    async def score(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> ScoreAnswer:
+        """Read a user's score in the latest window; a 404 is taken as in `rank`."""
+        answer = await self._of_user(leaderboard_id, "score", user_id, deadline)
+        return ScoreAnswer(ranked=False, rank=None, score=None) if answer is None else decode_score(answer.body)
+
+    def _board(self, leaderboard_id: str) -> str:
+        return path("v1", "leaderboards", self._client.tenant_id, leaderboard_id)
+
+    async def _of_user(self, leaderboard_id: str, what: str, user_id: str, deadline: Deadline) -> Answer | None:
+        """The answer, or None where the user certainly has no entry."""
+        raw_path = f"{self._board(leaderboard_id)}/{what}/{encode_segment(user_id)}"
+        answer = await self._client.read(raw_path, deadline, welcome=frozenset({404}))
+        if answer.status != 404:
+            return answer
+        code = refused_code(answer.body)
+        if code is not None and code.lower().replace("-", "_") in _NO_ENTRY_CODES:
+            return None
+        metadata = {"surface": Surface.QUERY.value, "phoenix_status": "404"}
+        raise PhoenixNotFound(metadata=metadata if code is None else {**metadata, "phoenix_code": code})
