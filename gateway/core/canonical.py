@@ -7,7 +7,6 @@ transport. Source: gamification.md 1.4 and 3.1; prediction.md 3.1 and 6.5.
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, OperatorCode, UnixSeconds
@@ -15,6 +14,8 @@ from gateway.core.types import Environment, OperatorCode, UnixSeconds
 _METHOD = re.compile(r"[A-Z]{1,16}")
 # Printable ASCII but for space, "?" and "#": what is left is a path as it goes over the wire.
 _PATH = re.compile(r"/[!\"$->@-~]*")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_ENCODED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
 _BREAKS_A_PART = re.compile(r"[\x00\r\n]")
 
 
@@ -72,9 +73,10 @@ def encode_segment(raw: str) -> str:
     if not raw:
         raise InvalidCanonicalPart("a path segment must not be empty")
     try:
-        encoded = quote(raw, safe="")
+        octets = raw.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidCanonicalPart("a path segment must be text that UTF-8 can hold") from None
+    encoded = "".join([_ENCODED[octet] for octet in octets])
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
 
 

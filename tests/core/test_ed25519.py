@@ -94,7 +94,7 @@ def test_points_of_small_order_are_refused(encoding: str) -> None:
 
 
 def test_a_point_of_small_order_would_verify_a_forgery() -> None:
-    """The library itself accepts such a key, so the check at load is the only guard."""
+    """OpenSSL accepts such a key and any message with it, so a key is judged when it is loaded."""
     identity = bytes.fromhex(_LOW_ORDER[2])
     library_key = Ed25519PublicKey.from_public_bytes(identity)
     library_key.verify(identity + bytes(32), b"any message")
@@ -225,15 +225,16 @@ def test_another_public_half_than_the_registered_one_is_refused() -> None:
 def test_a_pair_that_does_not_belong_together_is_refused() -> None:
     """A private key whose public half is another one's is found out by signing and verifying."""
 
-    class Crossed:
-        """Signs with one key and shows the public half of another."""
-
-        def __init__(self) -> None:
-            self.sign = Ed25519PrivateKey.generate().sign
-            self.public_key = Ed25519PrivateKey.generate().public_key
-
+    other, _ = generate_signing_key()
     with pytest.raises(KeyRefused, match="does not verify"):
-        SigningKey(Crossed())  # type: ignore[arg-type]  # no real key object can be crossed
+        SigningKey(b"\x07" * 32, other.public)
+
+
+def test_both_libraries_sign_and_verify_alike() -> None:
+    """What OpenSSL signs is verified here, and the signature is the same one."""
+    private = Ed25519PrivateKey.generate()
+    key = load_signing_key(_pkcs8(private))
+    assert (key.sign(b"m"), key.public.verify(b"m", private.sign(b"m"))) == (private.sign(b"m"), True)
 
 
 def test_a_signing_key_shows_and_gives_away_nothing() -> None:
