@@ -1,7 +1,7 @@
 """Lint, format-check and guard the protos with buf, where npm is there to bring it.
 
-buf comes from npm at the version that tools/buf/package-lock.json pins by hash. Without npm, or where npm cannot reach
-its registry, the checks are skipped and the output says so; in CI (`CI` set) an npm that fails is a failure.
+buf comes from npm at one pinned version, into build/. Without npm, or where npm cannot reach its registry, the checks
+are skipped and the output says so; in CI (`CI` set) an npm that fails is a failure.
 Breaking changes are looked for against the last commit of the main branch that holds protos; `PROTOS_AGAINST` names
 another commit.
 """
@@ -18,8 +18,8 @@ from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PINNED = ROOT / "tools" / "buf"
-INSTALLED = ROOT / "build" / "buf"
+BUF_VERSION = "1.75.0"
+INSTALLED = ROOT / "build" / f"buf-{BUF_VERSION}"
 GOOGLEAPIS = ("google/rpc/status.proto",)
 
 
@@ -30,21 +30,18 @@ def install() -> Path | None:
         print("SKIPPED buf lint, format and breaking: npm is not on this machine.")
         return None
     binary = INSTALLED / "node_modules" / ".bin" / "buf"
-    stamp = INSTALLED / "installed.json"
-    pinned = (PINNED / "package-lock.json").read_bytes()
-    if binary.exists() and stamp.exists() and stamp.read_bytes() == pinned:
+    if binary.exists():
         return binary
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(PINNED / name, INSTALLED / name)
-    command = [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=INSTALLED, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True)
+    # Its install script only swaps a wrapper for the binary; npm scripts stay off.
+    command = [npm, "install", "--prefix", str(INSTALLED), "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command += ["--loglevel=error", f"@bufbuild/buf@{BUF_VERSION}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         print(f"SKIPPED buf lint, format and breaking: npm could not install buf.\n{done.stderr.strip()}")
         if os.environ.get("CI"):
             sys.exit(1)
         return None
-    stamp.write_bytes(pinned)
     return binary
 
 
