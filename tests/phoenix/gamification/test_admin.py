@@ -1,0 +1,96 @@
+"""Boards by definition: made once, found again."""
+
+import pytest
+
+from gateway import errors
+from gateway.core.types import TenantId
+from gateway.phoenix.exchange import Answer, AnswerLost
+from gateway.phoenix.gamification.admin import AdminClient
+from gateway.phoenix.tries import Courier
+from gateway.resilience.deadline import Deadline
+from tests.phoenix.scripted_sender import ScriptedSender
+from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
+
+LIST, CREATE = "GET /tenants/t/leaderboards", "POST /tenants/t/leaderboards"
+EMPTY = b'{"total":0,"leaderboards":[]}'
+BOARD = b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","status":"active"}'
+LISTED = b'{"total":1,"leaderboards":[' + BOARD + b"]}"
+
+
+def of(phoenix: SmallPhoenix) -> AdminClient:
+    return AdminClient(
+        courier=phoenix.courier,
+        base_url=phoenix.url,
+        tenant_id=TenantId("t"),
+        authorize=lambda method, raw_path, body: {"x-api-key": "k"},
+    )
+
+
+def over(*steps: Answer | AnswerLost) -> tuple[AdminClient, ScriptedSender]:
+    sender = ScriptedSender(*steps)
+    client = AdminClient(
+        courier=Courier(sender=sender, clock=CLOCK),
+        base_url="https://admin.example",
+        tenant_id=TenantId("t"),
+        authorize=lambda method, raw_path, body: {},
+    )
+    return client, sender
+
+
+def soon() -> Deadline:
+    return Deadline.after(5.0, CLOCK)
+
+
+async def test_health_proves_the_key() -> None:
+    """A 200 whatever it holds."""
+    async with small_phoenix(**{"GET /health": [(200, b"ok")]}) as phoenix:
+        await of(phoenix).check_health(soon())
+        assert phoenix.seen[0].headers["x-api-key"] == "k"
+
+
+async def test_health_with_a_bad_key_is_a_rejection() -> None:
+    """Asked twice, then told."""
+    async with small_phoenix(**{"GET /health": [(401, b"")]}) as phoenix:
+        with pytest.raises(errors.PhoenixRejectedCredentials):
+            await of(phoenix).check_health(soon())
+        assert len(phoenix.seen) == 2
+
+
+async def test_a_board_that_is_there_is_left_as_it_is() -> None:
+    """Nothing is posted."""
+    async with small_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
+        definition, created = await of(phoenix).ensure("xp", soon(), name="other")
+        assert (definition.name, created, len(phoenix.seen)) == ("XP", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "calls"), [(201, BOARD, 2), (200, b'{"data":' + BOARD + b"}", 2), (204, b"", 3)]
+)
+async def test_a_board_that_is_missing_is_made(status: int, body: bytes, calls: int) -> None:
+    """Its definition is taken from the answer, or from the list where the answer holds none."""
+    async with small_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(status, body)]}) as phoenix:
+        definition, created = await of(phoenix).ensure("xp", soon(), name="XP", config_json=b'{"a":1}')
+        assert (definition.leaderboard_id, created, len(phoenix.seen)) == ("xp", True, calls)
+        assert phoenix.seen[1].body == b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","config":{"a":1}}'
+
+
+async def test_a_board_that_another_made_meanwhile_is_found() -> None:
+    """A conflict is no error here."""
+    async with small_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(409, b"")]}) as phoenix:
+        definition, created = await of(phoenix).ensure("xp", soon(), name="XP")
+        assert (definition.leaderboard_id, created) == ("xp", False)
+
+
+async def test_after_a_lost_answer_the_list_decides() -> None:
+    """It was made, by whom is not certain; it is not posted twice."""
+    client, sender = over(Answer(status=200, body=EMPTY), AnswerLost("x"), Answer(status=200, body=LISTED))
+    definition, created = await client.ensure("xp", soon(), name="XP")
+    assert (definition.leaderboard_id, created) == ("xp", False)
+    assert [request.method for request in sender.sent] == ["GET", "POST", "GET"]
+
+
+async def test_after_a_lost_answer_a_board_that_is_not_listed_is_unknown() -> None:
+    """It may still come."""
+    client, _ = over(Answer(status=200, body=EMPTY), AnswerLost("x"), Answer(status=200, body=EMPTY))
+    with pytest.raises(errors.OutcomeUnknown):
+        await client.ensure("xp", soon(), name="XP")

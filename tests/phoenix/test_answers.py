@@ -1,0 +1,96 @@
+"""Statuses to reasons, as API.md's table has them."""
+
+import pytest
+
+from gateway.phoenix.answers import Surface, error_of, raise_for, retry_after_of
+from gateway.phoenix.exchange import Answer
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code"),
+    [
+        (400, "PHOENIX_REFUSED_INPUT", "INVALID_ARGUMENT"),
+        (413, "PHOENIX_REFUSED_INPUT", "INVALID_ARGUMENT"),
+        (401, "PHOENIX_REJECTED_CREDENTIALS", "INTERNAL"),
+        (403, "PHOENIX_FORBIDDEN", "PERMISSION_DENIED"),
+        (404, "PHOENIX_NOT_FOUND", "NOT_FOUND"),
+        (409, "PHOENIX_CONFLICT", "ABORTED"),
+        (422, "PHOENIX_REFUSED_STATE", "FAILED_PRECONDITION"),
+        (429, "PHOENIX_RATE_LIMITED", "RESOURCE_EXHAUSTED"),
+        (500, "PHOENIX_UNAVAILABLE", "UNAVAILABLE"),
+        (503, "PHOENIX_UNAVAILABLE", "UNAVAILABLE"),
+        (599, "PHOENIX_UNAVAILABLE", "UNAVAILABLE"),
+        (408, "PHOENIX_UNAVAILABLE", "UNAVAILABLE"),
+        (405, "PHOENIX_REFUSED_INPUT", "INVALID_ARGUMENT"),
+        (302, "PHOENIX_ANSWER_UNREADABLE", "UNAVAILABLE"),
+        (799, "PHOENIX_ANSWER_UNREADABLE", "UNAVAILABLE"),
+    ],
+)
+def test_each_status_has_its_reason(status: int, reason: str, code: str) -> None:
+    """Row by row."""
+    fault = error_of(Answer(status=status), Surface.QUERY, NOW)
+    assert (fault.reason, fault.code, fault.metadata["phoenix_status"]) == (reason, code, str(status))
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 299])
+def test_a_2xx_passes(status: int) -> None:
+    """Whatever its body."""
+    raise_for(Answer(status=status, body=b"\xff"), Surface.INGESTION, NOW)
+
+
+@pytest.mark.parametrize("code", ["leaderboard_inactive", "BOARD_NOT_ACTIVE", "inactive", "leaderboard-archived"])
+def test_an_inactive_board_is_told_where_the_code_says_so(code: str) -> None:
+    """In any spelling of the same words."""
+    fault = error_of(Answer(status=422, body=b'{"code":"%s"}' % code.encode()), Surface.QUERY, NOW)
+    assert fault.reason == "BOARD_NOT_ACTIVE"
+
+
+def test_the_code_is_kept_and_the_text_is_not() -> None:
+    """An upstream body never travels on."""
+    body = b'{"error":"signature s3cret of tenant-7 is wrong","code":"AUTH_001"}'
+    fault = error_of(Answer(status=401, body=body), Surface.INGESTION, NOW)
+    assert fault.metadata == {"surface": "ingestion", "phoenix_status": "401", "phoenix_code": "AUTH_001"}
+    assert "s3cret" not in f"{fault} {fault!r} {fault.message}"
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"code":5}', b'{"code":"a b\\nc"}', b"\xff\xfe"])
+def test_a_body_without_a_clean_code_is_no_obstacle(body: bytes) -> None:
+    """The status says enough."""
+    fault = error_of(Answer(status=400, body=body), Surface.INGESTION, NOW)
+    assert "phoenix_code" not in fault.metadata
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("0007", 7.0),
+        ("99999999", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Tue, 14 Nov 2023 22:13:00 GMT", 0.0),
+        ("Tue, 14 Nov 2023 22:13:50 -0000", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("٧", None),
+        ("Tue, 99 Nov 2023 22:13:50 GMT", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(text: str, seconds: float | None) -> None:
+    """Bounded by an hour; what cannot be read is as if absent."""
+    assert retry_after_of(Answer(status=429, headers={"retry-after": text}), NOW) == seconds
+
+
+def test_a_limit_says_when_to_come_back() -> None:
+    """From the header, else a default."""
+    said = error_of(Answer(status=429, headers={"retry-after": "7"}), Surface.QUERY, NOW)
+    unsaid = error_of(Answer(status=503), Surface.QUERY, NOW)
+    assert (said.retry_after_s, unsaid.retry_after_s) == (7.0, 1.0)
