@@ -1,0 +1,134 @@
+"""Launch tokens of Prediction: each claim checked, signed with the operator's key, checked once more.
+
+Presence of `sub` alone makes a player, so a visitor's token never has one. Leaves the key and the
+operator's currencies to others. Source: prediction.md 2.1 to 2.3.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.core.ed25519 import SigningKey, VerifyingKey
+from gateway.core.jose import MalformedToken, take_apart, write_eddsa
+from gateway.core.types import Environment, OperatorCode, UnixSeconds, is_plain_text
+from gateway.errors import FieldFault, InternalFault, InvalidField
+
+DEFAULT_AUDIENCE = "pmm_default"
+MAX_TTL_S = 3600
+_MAX_OBJECT_BYTES = 4096
+_MAX_OPERATOR_CHARACTERS = 128
+_MAX_PLAYER_CHARACTERS = 256
+_CURRENCY = re.compile(r"[A-Z0-9]{2,16}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """Who plays. `name` "" and `avatar` None: no such claim. `avatar` is a JSON object with `kind`."""
+
+    player_id: str
+    currency: str
+    name: str = ""
+    avatar: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """What a launch token is to say. `player` None: a visitor. `audience` None, `send_typ` False: no such claim."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    player: Player | None
+    ttl_s: int
+    cfg: dict[str, Any] | None = None
+    audience: str | None = DEFAULT_AUDIENCE
+    send_typ: bool = True
+
+
+def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
+    """Return the claims of `request`, valid from `now` on.
+
+    Raises: InvalidField naming every faulty field as in the proto (`player.currency`, `ttl`, ...).
+    """
+    faults: list[FieldFault] = []
+    player = request.player
+    _check_text(faults, "operator_code", request.operator_code, _MAX_OPERATOR_CHARACTERS)
+    if not 1 <= request.ttl_s <= MAX_TTL_S:
+        faults.append(FieldFault(field="ttl", description=f"must be 1 to {MAX_TTL_S} seconds"))
+    claims: dict[str, Any] = {"iss": request.operator_code}
+    if request.audience is not None:
+        claims["aud"] = request.audience
+    claims["env"] = request.environment.value
+    if request.send_typ:
+        claims["typ"] = "visitor" if player is None else "player"
+    if player is not None:
+        _check_player(faults, player)
+        claims["sub"] = player.player_id
+        if player.name:
+            claims["name"] = player.name
+        if player.avatar is not None:
+            claims["avatar"] = player.avatar
+        claims["currency"] = player.currency
+    if request.cfg is not None:
+        _check_object(faults, "cfg", request.cfg)
+        claims["cfg"] = request.cfg
+    claims["iat"] = now
+    claims["exp"] = now + request.ttl_s
+    if faults:
+        raise InvalidField(faults)
+    return claims
+
+
+def sign_token(claims: dict[str, Any], key: SigningKey, *, with_key_id: bool = False) -> str:
+    """Return the token of `claims`. `kid` is left out unless asked for: whether Phoenix takes it is unknown."""
+    return write_eddsa(claims, key, with_key_id=with_key_id)
+
+
+def check_token(token: str, public: VerifyingKey, claims: dict[str, Any]) -> None:
+    """Check a token of our own before it leaves: its algorithm, its signature, exactly these claims.
+
+    Raises: InternalFault.
+    """
+    try:
+        header, written, signed, signature = take_apart(token)
+    except MalformedToken:
+        raise InternalFault from None
+    header.pop("kid", None)
+    is_ours = header == {"alg": "EdDSA", "typ": "JWT"} and written == claims
+    if not is_ours or not public.verify(signed, signature):
+        raise InternalFault
+
+
+def _check_player(faults: list[FieldFault], player: Player) -> None:
+    _check_text(faults, "player.player_id", player.player_id, _MAX_PLAYER_CHARACTERS)
+    if player.name:
+        _check_text(faults, "player.name", player.name, _MAX_PLAYER_CHARACTERS)
+    if _CURRENCY.fullmatch(player.currency) is None:
+        faults.append(FieldFault(field="player.currency", description="must be 2 to 16 capital letters or digits"))
+    if player.avatar is not None:
+        kind = player.avatar.get("kind")
+        if not isinstance(kind, str) or not kind:
+            faults.append(FieldFault(field="player.avatar", description="must have a member kind that is text"))
+        _check_object(faults, "player.avatar", player.avatar)
+
+
+def _check_text(faults: list[FieldFault], field: str, text: str, max_characters: int) -> None:
+    if not is_plain_text(text, max_characters):
+        description = f"must be 1 to {max_characters} characters, no control characters"
+        faults.append(FieldFault(field=field, description=description))
+
+
+def _check_object(faults: list[FieldFault], field: str, value: dict[str, Any]) -> None:
+    try:
+        written = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        faults.append(FieldFault(field=field, description="must be a JSON object"))
+        return
+    if len(written) > _MAX_OBJECT_BYTES:
+        faults.append(FieldFault(field=field, description=f"must have at most {_MAX_OBJECT_BYTES} bytes as JSON"))
+    # The encoder writes NaN and Infinity as null: reading back shows it.
+    elif orjson.loads(written) != value:
+        faults.append(FieldFault(field=field, description="must hold finite numbers only"))

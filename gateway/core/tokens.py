@@ -1,0 +1,66 @@
+"""Gamification tokens: the tenant's for one user and the administrator's, both HS256.
+
+Leaves the secrets to the keys room and who may mint what to the actions. The algorithm is not named
+by Phoenix; HS256 fits a shared secret. Source: gamification.md 1.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core import hmac_sha256
+from gateway.core.jose import MalformedToken, take_apart, write_hs256
+from gateway.core.types import TenantId, UnixSeconds, is_plain_text
+from gateway.errors import FieldFault, InternalFault, InvalidField
+
+MAX_TENANT_TTL_S = 86400
+MAX_ADMIN_TTL_S = 3600
+_MAX_SUBJECT_CHARACTERS = 256
+
+
+def tenant_claims(user_id: str, tenant_id: TenantId, now: UnixSeconds, ttl_s: int) -> dict[str, Any]:
+    """Return the claims of a token that lets `user_id` speak to Phoenix as the tenant's user.
+
+    Args: `ttl_s` 1 to 86,400 seconds. Raises: InvalidField naming `user_id` or `ttl`.
+    """
+    _check("user_id", user_id, ttl_s, MAX_TENANT_TTL_S)
+    return {"sub": user_id, "sub_type": "tenant", "sub_id": tenant_id, "iat": now, "exp": now + ttl_s}
+
+
+def admin_claims(subject: str, api_key_id: str, now: UnixSeconds, ttl_s: int) -> dict[str, Any]:
+    """Return the claims of an administrator's token; `api_key_id` is the API key's UUID.
+
+    Args: `ttl_s` 1 to 3,600 seconds. Raises: InvalidField naming `subject` or `ttl`.
+    """
+    _check("subject", subject, ttl_s, MAX_ADMIN_TTL_S)
+    return {"sub": subject, "sub_type": "admin", "sub_id": api_key_id, "iat": now, "exp": now + ttl_s}
+
+
+def sign_hs256(claims: Mapping[str, Any], secret: bytes) -> str:
+    """Return the token of `claims`: signed with the tenant's HMAC secret, or the API key's text for admins."""
+    return write_hs256(claims, secret)
+
+
+def check_hs256(token: str, secret: bytes, claims: Mapping[str, Any]) -> None:
+    """Check a token of our own before it leaves: its algorithm, its signature, exactly these claims.
+
+    Raises: InternalFault.
+    """
+    try:
+        header, written, signed, signature = take_apart(token)
+    except MalformedToken:
+        raise InternalFault from None
+    is_ours = header == {"alg": "HS256", "typ": "JWT"} and written == claims
+    if not is_ours or not hmac_sha256.verify(secret, signed, signature):
+        raise InternalFault
+
+
+def _check(field: str, subject: str, ttl_s: int, max_ttl_s: int) -> None:
+    faults = []
+    if not is_plain_text(subject, _MAX_SUBJECT_CHARACTERS):
+        faults.append(FieldFault(field=field, description="must be 1 to 256 characters, no control characters"))
+    if not 1 <= ttl_s <= max_ttl_s:
+        faults.append(FieldFault(field="ttl", description=f"must be 1 to {max_ttl_s} seconds"))
+    if faults:
+        raise InvalidField(faults)

@@ -1,0 +1,183 @@
+"""Launch tokens: claims, signature, and the check before they leave."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from typing import Any
+
+import jwt
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.ed25519 import generate_signing_key, load_signing_key
+from gateway.core.launch_token import LaunchRequest, Player, build_claims, check_token, sign_token
+from gateway.core.tokens import sign_hs256
+from gateway.core.types import Environment, OperatorCode, UnixSeconds
+from gateway.errors import InternalFault, InvalidField
+from tests.core.vectors import signing
+
+_VECTORS = signing()
+_KEY = load_signing_key(_VECTORS["keys"]["operator"]["private_pem"].encode())
+_NOW = UnixSeconds(1704067200)
+_VISITOR = LaunchRequest(operator_code=OperatorCode("acme"), environment=Environment.SANDBOX, player=None, ttl_s=900)
+_PLAYER = LaunchRequest(
+    operator_code=OperatorCode("acme"),
+    environment=Environment.PROD,
+    player=Player(player_id="player-7", name="Ada", currency="EUR"),
+    ttl_s=300,
+)
+
+
+@pytest.mark.parametrize(("number", "request_"), [(0, _VISITOR), (1, _PLAYER)])
+def test_tokens_match_the_vectors(number: int, request_: LaunchRequest) -> None:
+    """Visitor and player have the vector's claims and the very token."""
+    vector = _VECTORS["launch"][number]
+    claims = build_claims(request_, _NOW)
+    assert (claims, sign_token(claims, _KEY)) == (vector["claims"], vector["token"])
+
+
+@pytest.mark.parametrize("vector", _VECTORS["launch"], ids=lambda v: v["kind"])
+def test_the_vectors_tokens_pass_the_check(vector: dict[str, Any]) -> None:
+    """A token of another implementation with these claims is as good as ours."""
+    check_token(vector["token"], _KEY.public, vector["claims"])
+    assert vector["token"].count(".") == 2
+
+
+def test_only_a_player_has_sub_and_currency() -> None:
+    """Presence of sub makes the player, so a visitor's token has none of the player's claims."""
+    visitor = build_claims(_VISITOR, _NOW)
+    assert {"sub", "currency", "name", "avatar"} & visitor.keys() == set()
+
+
+def test_optional_claims_are_absent_unless_set() -> None:
+    """No aud, typ, name, avatar or cfg where none is asked for; all of them where they are."""
+    bare = dataclasses.replace(_PLAYER, audience=None, send_typ=False, player=Player(player_id="p", currency="ETB"))
+    full = dataclasses.replace(
+        _PLAYER,
+        cfg={"deposit": False},
+        player=Player(player_id="p", currency="ETB", name="Zoë 👩‍🚀", avatar={"kind": "none"}),
+    )
+    assert (list(build_claims(bare, _NOW)), list(build_claims(full, _NOW))) == (
+        ["iss", "env", "sub", "currency", "iat", "exp"],
+        ["iss", "aud", "env", "typ", "sub", "name", "avatar", "currency", "cfg", "iat", "exp"],
+    )
+
+
+def test_the_key_id_is_in_the_header_only_when_asked_for() -> None:
+    """Whether Phoenix takes a kid is unknown: the default sends none."""
+    claims = build_claims(_PLAYER, _NOW)
+    token = sign_token(claims, _KEY, with_key_id=True)
+    check_token(token, _KEY.public, claims)
+    headers = (jwt.get_unverified_header(sign_token(claims, _KEY)), jwt.get_unverified_header(token))
+    plain = {"alg": "EdDSA", "typ": "JWT"}
+    assert headers == (plain, plain | {"kid": _KEY.key_id})
+
+
+def test_the_library_verifies_the_token() -> None:
+    """PyJWT with the public PEM reads the claims."""
+    claims = build_claims(_PLAYER, _NOW)
+    read = jwt.decode(
+        sign_token(claims, _KEY),
+        _KEY.public.spki_pem,
+        algorithms=["EdDSA"],
+        audience="pmm_default",
+        options={"verify_exp": False},
+    )
+    assert read == claims
+
+
+def _player(**changes: Any) -> LaunchRequest:
+    player = Player(**({"player_id": "p", "currency": "EUR"} | changes))
+    return dataclasses.replace(_PLAYER, player=player)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (dataclasses.replace(_VISITOR, operator_code=OperatorCode("")), "operator_code"),
+        (dataclasses.replace(_VISITOR, operator_code=OperatorCode("a\nb")), "operator_code"),
+        (dataclasses.replace(_VISITOR, operator_code=OperatorCode("a" * 129)), "operator_code"),
+        (dataclasses.replace(_VISITOR, ttl_s=0), "ttl"),
+        (dataclasses.replace(_VISITOR, ttl_s=3601), "ttl"),
+        (dataclasses.replace(_VISITOR, cfg={"a": math.nan}), "cfg"),
+        (dataclasses.replace(_VISITOR, cfg={"a": [math.inf]}), "cfg"),
+        (dataclasses.replace(_VISITOR, cfg={"a": "x" * 4097}), "cfg"),
+        (dataclasses.replace(_VISITOR, cfg={"a": 2**70}), "cfg"),
+        (dataclasses.replace(_VISITOR, cfg={"a": object()}), "cfg"),
+        (_player(player_id=""), "player.player_id"),
+        (_player(player_id="a\x00"), "player.player_id"),
+        (_player(player_id="a" * 257), "player.player_id"),
+        (_player(name="a\r"), "player.name"),
+        (_player(name="a" * 257), "player.name"),
+        (_player(currency=""), "player.currency"),
+        (_player(currency="eur"), "player.currency"),
+        (_player(currency="EUR\n"), "player.currency"),
+        (_player(currency="E"), "player.currency"),
+        (_player(avatar={}), "player.avatar"),
+        (_player(avatar={"kind": 7}), "player.avatar"),
+        (_player(avatar={"kind": "image", "x": math.nan}), "player.avatar"),
+    ],
+)
+def test_every_claim_is_checked(request_: LaunchRequest, field: str) -> None:
+    """The faulty field is named as in the proto."""
+    with pytest.raises(InvalidField) as refusal:
+        build_claims(request_, _NOW)
+    assert [fault.field for fault in refusal.value.faults] == [field]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """One refusal names every faulty field."""
+    request = dataclasses.replace(_PLAYER, ttl_s=0, player=Player(player_id="", currency=""))
+    with pytest.raises(InvalidField) as refusal:
+        build_claims(request, _NOW)
+    assert {fault.field for fault in refusal.value.faults} == {"ttl", "player.player_id", "player.currency"}
+
+
+def _forged(header: dict[str, Any], signature: str | None = None) -> str:
+    claims = build_claims(_PLAYER, _NOW)
+    parts = [base64.urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=").decode() for part in (header, claims)]
+    raw = _KEY.sign(".".join(parts).encode())
+    own = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return ".".join([*parts, own if signature is None else signature])
+
+
+_OTHER, _ = generate_signing_key()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a.b.c",
+        sign_token(build_claims(_PLAYER, _NOW), _OTHER),
+        sign_token(build_claims(_VISITOR, _NOW), _KEY),
+        sign_token(build_claims(_PLAYER, UnixSeconds(_NOW + 1)), _KEY),
+        sign_token(build_claims(_PLAYER, _NOW) | {"admin": True}, _KEY),
+        sign_hs256(build_claims(_PLAYER, _NOW), _KEY.public.spki_pem),
+        _forged({"alg": "none", "typ": "JWT"}),
+        _forged({"alg": "EdDSA"}),
+        _forged({"alg": "EdDSA", "typ": "JWT"}, ""),
+        sign_token(build_claims(_PLAYER, _NOW), _KEY) + "AA",
+    ],
+)
+def test_a_token_that_is_not_as_meant_does_not_leave(token: str) -> None:
+    """Another key, other claims, another algorithm: an internal fault with a fixed text."""
+    with pytest.raises(InternalFault) as fault:
+        check_token(token, _KEY.public, build_claims(_PLAYER, _NOW))
+    assert fault.value.message == InternalFault.default_message
+
+
+@given(st.data())
+def test_any_changed_character_is_refused(data: st.DataObject) -> None:
+    """One other character anywhere in the token ends the check."""
+    claims = build_claims(_PLAYER, _NOW)
+    token = sign_token(claims, _KEY)
+    # The last character of an 86-character signature carries only two bits.
+    at = data.draw(st.integers(0, len(token) - 2))
+    character = data.draw(st.sampled_from("ABab01-_.").filter(lambda c: c != token[at]))
+    with pytest.raises(InternalFault):
+        check_token(token[:at] + character + token[at + 1 :], _KEY.public, claims)
