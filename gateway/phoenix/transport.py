@@ -62,8 +62,9 @@ _CHUNK_BYTES = 64 * 1024
 class TransportSettings:
     """How connections are kept."""
 
-    max_connections: int = 200
-    """Connections at once, all hosts together; past it calls wait within their deadline."""
+    max_connections_per_host: int = 200
+    """Connections at once to one host; past it calls wait within their deadline. Counted by host, so that an ingestion
+    gateway that hangs cannot keep a wallet call from fetching the platform key."""
     connect_timeout_s: float = 3.0
     """Longest wait for one connection, TLS included; shorter than most deadlines, since it is safe to try again."""
     keepalive_s: float = 4.0
@@ -193,7 +194,10 @@ class _AiohttpWire(httpx.AsyncBaseTransport):
         """Must be called inside the running loop."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=tls, limit=settings.max_connections, keepalive_timeout=settings.keepalive_s
+                ssl=tls,
+                limit=0,
+                limit_per_host=settings.max_connections_per_host,
+                keepalive_timeout=settings.keepalive_s,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),

@@ -1,15 +1,19 @@
-"""A certificate authority made for the test run, and a server certificate for 127.0.0.1 alone."""
+"""A transport for one test; a certificate authority made for the run, and a certificate for 127.0.0.1 alone."""
 
 import datetime
 import ipaddress
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from gateway.phoenix.transport import Transport
 
 _TODAY = datetime.datetime.now(datetime.UTC)
 
@@ -71,3 +75,11 @@ def server_tls(_tls_files: tuple[Path, Path]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_tls_files[1])
     return context
+
+
+@pytest_asyncio.fixture
+async def transport() -> AsyncIterator[Transport]:
+    """A transport with its defaults, closed afterwards."""
+    made = Transport()
+    yield made
+    await made.close()
