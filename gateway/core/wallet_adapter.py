@@ -1,0 +1,35 @@
+"""Settings for what is inferred about wallet bodies: the names of their members.
+
+Leaves the reading to wallet_body.py. Source: prediction.md 4.4 and chapter 7, points 1 to 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletAdapter:
+    """Where the body keeps what (a dot leads into an object), and how doubts are answered."""
+
+    player: str = "player.external_id"
+    currency: str = "currency_code"
+    amount: str = "amount"
+    references: str = "references"
+    reason: str = "reason"
+    operator_id: str = "operator_id"
+    environment: str = "environment"
+    idempotency_key: str = "idempotency_key"
+    original_operation: tuple[str, ...] = ("original_operation", "original.operation")
+    """Candidates: where a status probe may name its original."""
+    unreadable_status: int = 503
+    """HTTP status for UNREADABLE_OPERATION. 503, because any 400, 401 or 403 would be final."""
+    retry_after_s: int = 2
+    """`Retry-After` of every 503, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError for a status that is no refusal or a negative time."""
+        if not 400 <= self.unreadable_status <= 599:
+            raise ValueError("unreadable_status must be 400 to 599")
+        if self.retry_after_s < 1:
+            raise ValueError("retry_after_s must be at least 1")
