@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from gateway.actions.call import Call
 from gateway.actions.directory import TenantDirectory
 from gateway.actions.rooms import TenantRoom
-from gateway.core.wire import Definition, encode_definition
-from gateway.errors import PhoenixAnswerUnreadable, PhoenixConflict
+from gateway.core.wire import Definition
 from gateway.resilience.clock import Clock
 
 EXAMPLE_CONFIG = (
@@ -45,42 +44,22 @@ class AdministerLeaderboards:
     ) -> Ensured:
         """Create the board if the tenant has none of that id. Repeating it is safe.
 
-        Raises: UpstreamFault; PhoenixAnswerUnreadable when Phoenix says that the board exists and does not list it.
+        Raises: UpstreamFault; OutcomeUnknown when it cannot be found out whether the board was made.
         """
         room = self._room(tenant_id, call)
-        existing = await self._find(room, leaderboard_id, call)
-        if existing is not None:
-            return Ensured(definition=existing, created=False)
-        body = encode_definition(
-            tenant_id=room.tenant_id,
-            leaderboard_id=leaderboard_id,
+        definition, created = await room.admin.ensure(
+            leaderboard_id,
+            call.deadline,
             name=name or leaderboard_id,
             description=description,
             config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
         )
-        try:
-            created = await room.admin.create(body, call.deadline)
-        except PhoenixConflict:
-            existing = await self._find(room, leaderboard_id, call)
-            if existing is None:
-                raise PhoenixAnswerUnreadable("Phoenix says that the board exists but does not list it.") from None
-            return Ensured(definition=existing, created=False)
-        if created is None:
-            created = await self._find(room, leaderboard_id, call)
-        if created is None:
-            raise PhoenixAnswerUnreadable("Phoenix accepted the board but does not list it yet. Ask again.")
-        return Ensured(definition=created, created=True)
+        return Ensured(definition=definition, created=created)
 
     async def check_health(self, *, tenant_id: str, call: Call) -> float:
         """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""
         await self._room(tenant_id, call).admin.check_health(call.deadline)
         return self._clock.now()
-
-    async def _find(self, room: TenantRoom, leaderboard_id: str, call: Call) -> Definition | None:
-        for definition in await room.admin.definitions(call.deadline):
-            if definition.leaderboard_id == leaderboard_id:
-                return definition
-        return None
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id)

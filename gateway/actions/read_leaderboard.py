@@ -49,19 +49,20 @@ class ReadLeaderboard:
                 raise _token_fault("belongs to another leaderboard")
             if window_key and window_key not in (token.window_key, CURRENT_WINDOW):
                 raise _token_fault("belongs to another window_key")
-        asked = token.window_key or None
-        page = await room.boards.page(leaderboard_id, limit=size, offset=token.offset, window_key=asked, deadline=call.deadline)
+        page = await room.boards.page(
+            leaderboard_id, call.deadline, limit=size, offset=token.offset, window_key=token.window_key
+        )
         if page_token and token.window_key and page.window_key and page.window_key != token.window_key:
             raise WindowChanged()
         return BoardPage(page=page, next_page_token=self._next_token(page, token, size))
 
     async def rank(self, *, tenant_id: str, leaderboard_id: str, user_id: str, call: Call) -> RankAnswer:
         """Return a user's rank in the latest window. Raises: UpstreamFault."""
-        return await self._room(tenant_id, call).boards.rank(leaderboard_id, user_id, deadline=call.deadline)
+        return await self._room(tenant_id, call).boards.rank(leaderboard_id, user_id, call.deadline)
 
     async def score(self, *, tenant_id: str, leaderboard_id: str, user_id: str, call: Call) -> ScoreAnswer:
         """Return a user's score in the latest window. Raises: UpstreamFault."""
-        return await self._room(tenant_id, call).boards.score(leaderboard_id, user_id, deadline=call.deadline)
+        return await self._room(tenant_id, call).boards.score(leaderboard_id, user_id, call.deadline)
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id)

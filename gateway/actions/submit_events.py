@@ -16,6 +16,7 @@ from gateway.actions.directory import TenantDirectory
 from gateway.actions.rooms import TenantRoom
 from gateway.core.wire import Event, encode_event
 from gateway.errors import GatewayError, InternalFault
+from gateway.phoenix.gamification.events import Acceptance
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log, where_raised
 
@@ -95,5 +96,9 @@ class SubmitEvents:
 
     async def _send(self, room: TenantRoom, event: Event, call: Call) -> Submitted:
         body = encode_event(event, room.tenant_id, send_event_id=room.send_event_id)
-        duplicate = await room.events.submit(body, call.deadline)
-        return Submitted(event_id=event.event_id, duplicate=duplicate, accepted_at=self._clock.now())
+        taken = await room.events.submit(body, call.deadline)
+        return Submitted(
+            event_id=event.event_id,
+            duplicate=taken.acceptance is Acceptance.DUPLICATE,
+            accepted_at=self._clock.now(),
+        )

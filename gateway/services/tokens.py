@@ -60,7 +60,7 @@ class TokenService:
 def _player(session: tokens_pb2.PlayerSession) -> Player:
     return Player(
         player_id=session.player_id,
-        name=session.name or None,
+        name=session.name,
         currency=session.currency,
         avatar=struct_to_dict(session.avatar, "player.avatar") if session.HasField("avatar") else None,
     )

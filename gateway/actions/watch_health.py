@@ -1,0 +1,90 @@
+"""Knows which services can do their work now, by asking what they stand on every few seconds.
+
+A service that stands on nothing outside (minting) always serves. A check that fails is trouble of
+the services that name it, and of no other: Phoenix being down stops neither mints nor wallets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from gateway.errors import GatewayError
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.telemetry.logs import log, where_raised
+
+Check = Callable[[Deadline], Awaitable[None]]
+"""Returns when all is well; raises a GatewayError, or anything, when not."""
+
+INTERVAL_S = 5.0
+CHECK_S = 2.0
+
+
+class HealthWatch:
+    """The state of every service, kept up to date by `run`."""
+
+    def __init__(self, checks: Mapping[str, Sequence[Check]], clock: Clock) -> None:
+        """Args: `checks`: for each service by full name the checks that must all pass; may be empty."""
+        self._checks = checks
+        self._clock = clock
+        self._serving = {service: not needed for service, needed in checks.items()}
+        self._draining = False
+        self._change = asyncio.Event()
+
+    def is_serving(self, service: str) -> bool | None:
+        """Whether the service serves; None if there is none of that name. "" is the process: serving until it drains."""
+        if service == "":
+            return not self._draining
+        serving = self._serving.get(service)
+        return None if serving is None else serving and not self._draining
+
+    async def changed(self) -> None:
+        """Return at the next change of anything."""
+        await self._change.wait()
+
+    def drain(self) -> None:
+        """Say of everything that it does not serve any more, for good."""
+        self._draining = True
+        self._tell()
+
+    async def run(self) -> None:
+        """Check now and every few seconds until cancelled."""
+        while True:
+            await self.check_now()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def check_now(self) -> None:
+        """Run every check once, side by side, and publish what changed."""
+        distinct = list({check: None for needed in self._checks.values() for check in needed})
+        troubles = dict(zip(distinct, await asyncio.gather(*(self._trouble(check) for check in distinct)), strict=True))
+        changed = False
+        for service, needed in self._checks.items():
+            trouble = next((troubles[check] for check in needed if troubles[check]), None)
+            if self._serving[service] != (trouble is None):
+                self._serving[service] = trouble is None
+                changed = True
+                logger = log()
+                if trouble is None:
+                    logger.info("service serves", service=service)
+                else:
+                    logger.warning("service does not serve", service=service, trouble=trouble)
+        if changed:
+            self._tell()
+
+    async def _trouble(self, check: Check) -> str | None:
+        try:
+            async with asyncio.timeout(CHECK_S + 0.5):
+                await check(Deadline.after(CHECK_S, self._clock))
+        except GatewayError as error:
+            return error.reason
+        except TimeoutError:
+            return "TIMEOUT"
+        except Exception as error:  # noqa: BLE001 - whatever a check raises is trouble of what it checks
+            log().error("health check failed unexpectedly", **where_raised(error))
+            return "INTERNAL"
+        return None
+
+    def _tell(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
