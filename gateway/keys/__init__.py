@@ -1,0 +1,1 @@
+"""Secrets, signing keys and Phoenix's platform key: held here, described to others, never shown."""
