@@ -99,6 +99,7 @@ def test_canonical_text_is_sorted_and_compact() -> None:
         (b'{"a":12.50}', b'{"a":12.5}', True),
         (b'{"a":1E2}', b'{"a":100}', True),
         (b'{"a":-0}', b'{"a":0.0}', True),
+        (b'{"a":-0.0}', b'{"a":0}', True),
         (b'{"a":[{"b":1.0}]}', b'{"a":[{"b":1}]}', True),
         (b'{"a":1}', b'{"a":true}', False),
         (b'{"a":1}', b'{"a":"1"}', False),
