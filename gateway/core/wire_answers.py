@@ -25,6 +25,7 @@ _SCORES = ("score", "total_score", "totalScore", "points", "value")
 _RANKS = ("rank", "position")
 _WINDOWS = ("window_key", "windowKey", "window")
 _TOTALS = ("total", "total_count", "totalCount", "total_entries", "totalEntries")
+_PLAIN_ENTRY = frozenset({"rank", "user_id", "score"})
 _BOARD_IDS = ("leaderboard_id", "leaderboardId", "id")
 
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
@@ -202,6 +203,16 @@ def _entries(listed: list[Any]) -> tuple[Entry, ...]:
 def _entry(item: object) -> Entry:
     if not isinstance(item, dict):
         raise PhoenixAnswerUnreadable("Phoenix's answer lists an entry that is no object.")
+    # The names of the vendor's own vocabulary with values of the plain types: most boards, so first.
+    rank, user_id, score = item.get("rank"), item.get("user_id"), item.get("score")
+    has_plain_score = type(score) is float or type(score) is int
+    if type(rank) is int and 1 <= rank < _INT64_LIMIT and type(user_id) is str and user_id and has_plain_score:
+        extra = {} if len(item) == 3 else {name: item[name] for name in item if name not in _PLAIN_ENTRY}
+        return Entry(rank=rank, user_id=user_id, score=float(item["score"]), extra=extra)
+    return _entry_of_other_names(item)
+
+
+def _entry_of_other_names(item: dict[str, Any]) -> Entry:
     rank_name = _present(item, _RANKS)
     user_name = _present(item, _USER_IDS)
     score_name = _present(item, _SCORES)
