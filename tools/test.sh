@@ -1,0 +1,35 @@
+#!/bin/sh
+# Run the tests with a real Redis and PostgreSQL, installed by the system's package manager when missing.
+# The servers are started by the tests themselves, on free ports. Arguments go to pytest; its summary line comes last.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/packages.sh
+
+# Debian and Fedora keep PostgreSQL's server programs off the PATH.
+find_postgres() {
+    command -v initdb >/dev/null 2>&1 && command -v postgres >/dev/null 2>&1 && return 0
+    for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql* /opt/homebrew/opt/postgresql*/bin; do
+        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ]; then
+            PATH="$PATH:$folder"
+            export PATH
+            return 0
+        fi
+    done
+    return 1
+}
+
+if ! command -v redis-server >/dev/null 2>&1; then
+    echo "test: installing redis-server"
+    install_package redis-server redis redis redis || echo "test: redis-server could not be installed; tests that need it are skipped or fail." >&2
+fi
+if ! find_postgres; then
+    echo "test: installing PostgreSQL"
+    install_package postgresql postgresql postgresql-server postgresql@16 || true
+    find_postgres || echo "test: PostgreSQL could not be installed; its tests are skipped." >&2
+fi
+
+# Each file stays in one worker: session fixtures (sandbox, Redis, PostgreSQL) are started once for it.
+case " $* " in
+*" -m "*) exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" </dev/null ;;
+*) exec .venv/bin/python -m pytest -n 2 --dist loadfile -m "not faults and not fuzz" "$@" </dev/null ;;
+esac
