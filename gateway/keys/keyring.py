@@ -10,28 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from gateway.core import canonical, hmac_sha256
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
 from gateway.core.types import Environment, KeyId, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
-from gateway.keys.secrets import FileStamp, Secret, SecretRefused, read_secret_file, stamp_of
+from gateway.keys.loaded_secret import LoadedSecret, SecretSource
+from gateway.keys.secrets import Secret, SecretRefused
 from gateway.resilience.clock import Clock
 
 T = TypeVar("T")
 WATCH_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretSource:
-    """Where one secret comes from: a value given directly, or a file. `setting` is its name in messages."""
-
-    setting: str
-    value: Secret | None = None
-    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +79,7 @@ class KeyringRefused(ValueError):
     def __init__(self, faults: Sequence[KeyFault]) -> None:
         """Name every fault in the text."""
         self.faults = tuple(faults)
-        super().__init__("; ".join(f"{fault.setting} {fault.description}" for fault in self.faults))
+        super().__init__("; ".join(f"{fault.setting}: {fault.description}" for fault in self.faults))
 
 
 class Keyring:
@@ -127,8 +118,8 @@ class Keyring:
             raise TenantUnknown from None
         return TenantKeys(
             tenant_id=tenant_id,
-            hmac=held.hmac and held.hmac.current,
-            api_key=held.api_key and held.api_key.current,
+            hmac=_current(held.hmac),
+            api_key=_current(held.api_key),
             api_key_id=held.entry.api_key_id,
         )
 
@@ -144,7 +135,7 @@ class Keyring:
         return OperatorKeys(
             operator_code=operator_code,
             environment=environment,
-            signing_key=held.signing_key and held.signing_key.current,
+            signing_key=_current(held.signing_key),
             operator_id=held.entry.operator_id,
         )
 
@@ -196,11 +187,15 @@ class Keyring:
 
     def look(self) -> None:
         """Look at every file once, and take over what has changed and stood still since the last look."""
-        for held in (*self._tenants.values(), *self._operators.values()):
-            for loaded in held.loaded():
-                event = loaded.look(self._clock.now())
-                if event is not None:
-                    self._on_event(event)
+        watched: list[LoadedSecret[Secret] | LoadedSecret[SigningKey]] = []
+        for tenant in self._tenants.values():
+            watched += tenant.loaded()
+        for operator in self._operators.values():
+            watched += operator.loaded()
+        for loaded in watched:
+            event = loaded.look(self._clock.now())
+            if event is not None:
+                self._on_event(event)
 
     def _hmac_secret(self, tenant_id: TenantId) -> bytes:
         secret = self.tenant(tenant_id).hmac
@@ -209,61 +204,20 @@ class Keyring:
         return secret.reveal()
 
 
-class _Loaded(Generic[T]):
-    """One value in use, and the state of the file that it came from."""
-
-    def __init__(self, source: SecretSource, make: Callable[[Secret], T], now: float) -> None:
-        self._source = source
-        self._make = make
-        secret, stamp = self._read()
-        self.current = make(secret)
-        self.activated_at = now
-        self._used: FileStamp | None = stamp
-        self._seen: FileStamp | None = stamp
-        self._judged: FileStamp | None = stamp
-
-    def look(self, now: float) -> str | None:
-        """Take over a changed file that stood still since the last look; returns what is to be counted."""
-        if self._source.path is None:
-            return None
-        try:
-            stamp = stamp_of(self._source.path)
-        except OSError:
-            # Gone for a moment while it is replaced, or for good: the value in use stays either way.
-            return None
-        stood_still, self._seen = stamp == self._seen, stamp
-        if not stood_still or stamp == self._judged:
-            return None
-        self._judged = stamp
-        try:
-            secret, read = self._read()
-            if read != stamp:
-                self._judged = self._used  # written to in this very moment: judge it again later
-                return None
-            self.current = self._make(secret)
-        except (SecretRefused, KeyRefused):
-            return "secret_file_refused"
-        self._used, self.activated_at = stamp, now
-        return "secret_file_reloaded"
-
-    def _read(self) -> tuple[Secret, FileStamp | None]:
-        if self._source.path is not None:
-            return read_secret_file(self._source.path)
-        if self._source.value is None:
-            raise SecretRefused("is not set")
-        return self._source.value, None
-
-
 def _load(
     source: SecretSource | None, make: Callable[[Secret], T], now: float, faults: list[KeyFault]
-) -> _Loaded[T] | None:
+) -> LoadedSecret[T] | None:
     if source is None:
         return None
     try:
-        return _Loaded(source, make, now)
+        return LoadedSecret(source, make, now)
     except (SecretRefused, KeyRefused) as error:
         faults.append(KeyFault(setting=source.setting, description=str(error)))
         return None
+
+
+def _current(loaded: LoadedSecret[T] | None) -> T | None:
+    return None if loaded is None else loaded.current
 
 
 class _Tenant:
@@ -272,7 +226,7 @@ class _Tenant:
         self.hmac = _load(entry.hmac, lambda secret: secret, now, faults)
         self.api_key = _load(entry.api_key, _header_text, now, faults)
 
-    def loaded(self) -> list[_Loaded[Secret]]:
+    def loaded(self) -> list[LoadedSecret[Secret]]:
         return [one for one in (self.hmac, self.api_key) if one is not None]
 
     def describe(self) -> list[KeyDescription]:
@@ -299,7 +253,7 @@ class _Operator:
         self.entry = entry
         self.signing_key = _load(entry.signing_key, lambda secret: load_signing_key(secret.reveal()), now, faults)
 
-    def loaded(self) -> list[_Loaded[SigningKey]]:
+    def loaded(self) -> list[LoadedSecret[SigningKey]]:
         return [] if self.signing_key is None else [self.signing_key]
 
     def describe(self) -> list[KeyDescription]:

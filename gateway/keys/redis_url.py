@@ -133,7 +133,7 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
     if target.kind is RedisKind.CLUSTER:
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
-            cluster_error_retry_attempts=1,
+            retry=Retry(NoBackoff(), 1),
             ssl=target.tls,
             **(tls if target.tls else {}),
             **login,

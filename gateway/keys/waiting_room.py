@@ -61,7 +61,7 @@ class WaitingRoom(Generic[T]):
         if len(self._waiters) >= self._max_waiting or self._bytes + size_bytes > self._max_bytes:
             raise RoomFull
         self._last_ticket += 1
-        waiter = Waiter[T](
+        waiter: Waiter[T] = Waiter(
             ticket=self._last_ticket,
             size_bytes=size_bytes,
             arrived_at=now,
