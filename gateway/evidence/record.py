@@ -1,0 +1,164 @@
+"""What the store takes and gives: calls, outcomes and the evidence made of them. Pure.
+
+Times are whole microseconds since the Unix epoch, UTC (`_us`). Texts are "" where the call had no such
+member. Leaves reading a body to core/wallet and where it is kept to durable.py.
+Source: prediction.md 4.7, 4.9 and 5.5; API.md, WalletService.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
+from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_verdict import Disposition, OriginalState
+
+Scope = tuple[str, str, str, str]
+"""Operator, environment, operation, idempotency key: what a money move is known by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A verified money move that asks to be done once."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    idempotency_key: str
+    content: MoveContent
+    reason: str
+    body: bytes = field(repr=False)
+    signature: str = field(repr=False)
+    key_id: KeyId
+    request_id: str
+    received_at_us: int
+    lease_us: int
+    """How long the claimant may work before another may take the move over."""
+
+    @property
+    def scope(self) -> Scope:
+        """What the unique constraint holds."""
+        return (self.operator_code, self.environment.value, self.content.operation, self.idempotency_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A status probe: asks what became of a move, claims nothing."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    idempotency_key: str
+    original_operation: str | None
+    """The operation that the probe names; None where its body names none."""
+    received_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """A balance as the wallet reported it; `amount` is decimal text, kept as it came."""
+
+    amount: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a wallet did and answered. `body` None: only its hash is to be kept."""
+
+    operation_id: str
+    attempt: int
+    status: int
+    body: bytes | None = field(repr=False)
+    body_sha256: HexStr
+    """Of `body` where that is given: the caller's duty."""
+    operator_transaction_id: str
+    operator_reservation_id: str
+    available: Balance | None
+    reserved: Balance | None
+    processed_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedResponse:
+    """The response that the wallet gave. `body` None: only its hash was kept."""
+
+    status: int
+    body_sha256: HexStr
+    body: bytes | None = field(repr=False)
+    recorded_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What became of a claim.
+
+    `disposition` is NEW, REPLAY, IN_PROGRESS, RECLAIMED or CONFLICT. `recorded` is set for a finished
+    move. The two flags are those of the move as it was first claimed.
+    """
+
+    disposition: Disposition
+    operation_id: str
+    attempt: int
+    lease_expires_at_us: int
+    recorded: RecordedResponse | None
+    suspect_replay: bool
+    probed_before: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What is known of the move that a probe asks about; `operation_id` "" unless exactly one is meant."""
+
+    state: OriginalState
+    operation_id: str
+    recorded: RecordedResponse | None
+
+
+class IncidentReason(enum.Enum):
+    """Why an outcome was refused; the values are the error reasons of the contract."""
+
+    STALE_ATTEMPT = "STALE_ATTEMPT"
+    OUTCOME_DIFFERS = "OUTCOME_DIFFERS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """An outcome that was refused and kept."""
+
+    reason: IncidentReason
+    received_at_us: int
+    attempt: int
+    status: int
+    body_sha256: HexStr
+    operator_transaction_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything kept of one money move."""
+
+    operation_id: str
+    operator_code: OperatorCode
+    environment: Environment
+    idempotency_key: str
+    content: MoveContent
+    reason: str
+    body: bytes = field(repr=False)
+    signature: str = field(repr=False)
+    key_id: KeyId
+    request_id: str
+    """Of the first call."""
+    received_at_us: int
+    attempt: int
+    lease_expires_at_us: int
+    suspect_replay: bool
+    probed_before: bool
+    response: RecordedResponse | None
+    """None while in progress."""
+    operator_transaction_id: str
+    operator_reservation_id: str
+    available: Balance | None
+    reserved: Balance | None
+    processed_at_us: int | None
+    incidents: tuple[Incident, ...]
+    """Oldest first, at most 100."""
