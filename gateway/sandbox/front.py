@@ -48,7 +48,7 @@ class Front:
 
     async def close(self) -> None:
         """Drop all connections at once; calls in progress are cancelled."""
-        await self._server.shutdown(timeout=0)
+        await self._server.shutdown(timeout=0.001)  # 0 would mean: wait for ever
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""

@@ -94,7 +94,7 @@ async def _post(session: aiohttp.ClientSession, target: str, call: WalletCall) -
         async with session.post(
             target + call.path, data=call.body, headers=call.headers, allow_redirects=False
         ) as response:
-            body = await response.content.read(MAX_ANSWER_BYTES)
+            body = await _read(response)
             status, content_type = response.status, response.headers.get("content-type")
     except TimeoutError:
         error = "timeout"
@@ -109,6 +109,16 @@ async def _post(session: aiohttp.ClientSession, target: str, call: WalletCall) -
         "treatment": treatment(status),
         "elapsed_ms": round((time.monotonic() - began) * 1000, 3),
     }
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body, or its first MAX_ANSWER_BYTES where there is more."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= MAX_ANSWER_BYTES:
+            break
+    return bytes(body[:MAX_ANSWER_BYTES])
 
 
 def _settled(probe: dict[str, Any]) -> str | None:
