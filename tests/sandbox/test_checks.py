@@ -114,6 +114,12 @@ def test_timestamps_are_plain_decimals(text: str) -> None:
     assert not checks.is_timely(text, 1_704_067_200)
 
 
+@pytest.mark.parametrize("text", ["AB", "AA=", "A", "A+", "A/", " AA", "", "AAAA\n"])
+def test_base64url_has_one_spelling(text: str) -> None:
+    """Padding, the other alphabet, blanks, and stray low bits are refused."""
+    assert checks.decode_base64url(text) is None
+
+
 def public_key(name: str) -> Ed25519PublicKey:
     """Return a public key of the vectors."""
     return checks.load_public_key(SIGNING["keys"][name]["public_pem"])

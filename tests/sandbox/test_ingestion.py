@@ -1,5 +1,6 @@
 """Ingestion on real sockets: signatures, schema, deduplication, effects, the forms of bulk."""
 
+import gzip
 import json
 import time
 from typing import Any
@@ -112,6 +113,13 @@ async def test_signature_covers_the_bytes_as_sent(client: Client) -> None:
     terse = json.dumps(client.event()).encode()
     assert 401 == (await client.call("ingestion", "POST", "/v1/events", terse, headers)).status
     assert 202 == (await client.call("ingestion", "POST", "/v1/events", pretty, headers)).status
+
+
+async def test_compressed_body_is_taken_as_the_bytes_it_is(client: Client) -> None:
+    """Its signature holds over the compressed bytes, which are no JSON: nothing is unpacked behind the check."""
+    body = gzip.compress(json.dumps(client.event()).encode())
+    headers = {**client.signed("POST", "/v1/events", body), "Content-Encoding": "gzip"}
+    assert 400 == (await client.call("ingestion", "POST", "/v1/events", body, headers)).status
 
 
 async def test_timestamp_beyond_the_tolerance_is_auth_004(client: Client) -> None:

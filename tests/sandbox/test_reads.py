@@ -160,6 +160,18 @@ async def test_token_with_other_claims_is_401(client: Client, change: dict[str, 
     assert 401 == answer.status
 
 
+@pytest.mark.parametrize(("kind", "secret"), [("tenant", "INGESTION_HMAC_SECRET"), ("admin", "ADMIN_API_KEY")])
+async def test_token_signed_with_another_key_is_401(client: Client, kind: str, secret: str) -> None:
+    """Right claims, wrong key; control names the reason."""
+    subject = client.tenant if kind == "tenant" else client.environ["ADMIN_API_KEY_ID"]
+    claims = {"sub": "u1", "sub_type": kind, "sub_id": subject, "exp": int(time.time()) + 60}
+    forged = token(claims, client.environ[secret] + "x")
+    path = f"/v1/leaderboards/{client.tenant}/xp"
+    answer = await client.call("query", "GET", path, headers={"Authorization": f"Bearer {forged}"})
+    told = client.sandbox.control("POST", "/tokens/verify", {"token": forged, "kind": kind})
+    assert (401, "bad_signature") == (answer.status, told["reason"])
+
+
 async def test_foreign_tenant_is_403(client: Client) -> None:
     """A key reaches its own tenant alone."""
     assert 403 == (await client.read("/v1/leaderboards/another/xp")).status
