@@ -15,6 +15,7 @@ from gateway.core.ed25519 import KeyRefused
 from gateway.core.types import Environment
 from gateway.keys.descriptions import KeyState
 from gateway.keys.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
+from gateway.keys.shared_key import KeyEntry, Nonce, Turn
 from gateway.resilience.deadline import Deadline
 from tests.keys.key_source import KeySource, new_key, until
 from tests.manual_clock import ManualClock
@@ -302,6 +303,45 @@ async def test_a_configured_key_is_never_fetched() -> None:
             static_key=key.public,
             settings=PlatformKeySettings(pins=frozenset({new_key().key_id})),
         )
+
+
+class StallingCache:
+    """A shared cache that grants every lease, and behind which the first grant takes too long to be used."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.granted = 0
+
+    async def ask(self, nonce: Nonce, *, lease_ms: int | None) -> Turn:
+        self.granted += 1
+        return Turn(leased=True, entry=None)
+
+    async def take_asks(self) -> frozenset[Nonce]:
+        self.clock.advance(0.3 if self.granted == 1 else 0.1)
+        return frozenset()
+
+    async def stored(self) -> KeyEntry | None:
+        return None
+
+    async def publish(self, entry: KeyEntry) -> None:
+        """Nobody reads it."""
+
+    async def publish_failure(self, answered: frozenset[Nonce]) -> None:
+        """Nobody reads it."""
+
+
+async def test_a_lease_that_cannot_be_used_at_once_is_given_up() -> None:
+    """A fetch that would begin late in its lease could come too close to the next holder's: it does not begin."""
+    bench = Bench()
+    shared = StallingCache(bench.clock)
+    keys = PlatformKeys(
+        fetch=bench.source.fetch,
+        clock=bench.clock,
+        shared=shared,
+        on_event=lambda name: bench.events.update([name]),
+    )
+    assert (await keys.fresher(bench.soon())).key == bench.key.public
+    assert (shared.granted, bench.events["platform_key_lease_missed"], len(bench.source.began)) == (2, 1, 1)
 
 
 async def test_a_flood_of_forged_calls_fetches_once_per_cooldown() -> None:

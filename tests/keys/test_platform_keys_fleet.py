@@ -34,7 +34,7 @@ CLOCK = SystemClock()
 class Replica:
     """One gateway process's platform key."""
 
-    def __init__(self, url: str, source: KeySource, seal: SealKeys = SEAL) -> None:
+    def __init__(self, url: str, source: KeySource, seal: SealKeys = SEAL, cooldown_s: float = COOLDOWN_S) -> None:
         self.events: Counter[str] = Counter()
         self.cache = RedisCache(parse_redis_url(url), CLOCK)
         self.shared = RedisKeyCache(
@@ -48,7 +48,7 @@ class Replica:
         self.keys = PlatformKeys(
             fetch=source.fetch,
             clock=CLOCK,
-            settings=PlatformKeySettings(cooldown_s=COOLDOWN_S, fetch_timeout_s=1.0),
+            settings=PlatformKeySettings(cooldown_s=cooldown_s, fetch_timeout_s=1.0),
             shared=self.shared,
             on_event=self._count,
         )
@@ -73,8 +73,8 @@ class FleetBench:
         self.source = KeySource(self.key)
         self.replicas: list[Replica] = []
 
-    async def replica(self, seal: SealKeys = SEAL) -> Replica:
-        replica = Replica(self.server.url, self.source, seal)
+    async def replica(self, cooldown_s: float = COOLDOWN_S) -> Replica:
+        replica = Replica(self.server.url, self.source, cooldown_s=cooldown_s)
         await replica.cache.start()
         self.replicas.append(replica)
         return replica
@@ -153,6 +153,21 @@ async def test_a_rotation_in_flight_is_not_missed_across_replicas(fleet: FleetBe
     assert await early == fleet.key.public
     assert await late == new.public
     assert other.keys.previous() is None or other.keys.previous() == fleet.key.public
+
+
+async def test_one_fetch_of_another_replica_answers_all_who_came_before_it(fleet: FleetBench) -> None:
+    """A replica in its own cooldown leaves the lease alone; those who joined it at different times share one answer."""
+    one, other = await fleet.replica(), await fleet.replica(cooldown_s=60.0)
+    await other.fresher()
+    fleet.server.command("DEL", fleet.name("lease"))
+    first = asyncio.create_task(other.fresher())
+    await asyncio.sleep(0.2)
+    second = asyncio.create_task(other.fresher())
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    await asyncio.gather(one.fresher(), first, second)
+    assert time.monotonic() - began < 0.4
+    assert len(fleet.source.began) == 2
 
 
 async def test_a_new_replica_begins_with_the_shared_key_and_what_was_retired(fleet: FleetBench) -> None:
