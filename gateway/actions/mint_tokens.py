@@ -14,8 +14,7 @@ from urllib.parse import quote
 from gateway.actions.call import Call
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.rooms import OperatorRoom, TenantRoom
-from gateway.core.canonical import encode_segment, gamification_socket
-from gateway.core.hmac_sha256 import header_value
+from gateway.core.canonical import encode_segment
 from gateway.core.launch_token import LaunchRequest, Player, build_claims, check_token, sign_token
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
 from gateway.core.types import Environment, KeyId, UnixSeconds
@@ -109,8 +108,10 @@ class MintTokens:
     def tenant(self, *, tenant_id: str, user_id: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint a tenant token for one user. Raises: TenantUnknown, KeyUnknown."""
         room = self._room(tenant_id, call)
-        claims = tenant_claims(user_id, room.tenant_id, self._now(), ttl_s or TENANT_TTL_S)
-        return _hs256(claims, self._hmac_secret(room))
+        secret = self._keyring.tenant(room.tenant_id).hmac
+        if secret is None:
+            raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
+        return _hs256(tenant_claims(user_id, room.tenant_id, self._now(), ttl_s or TENANT_TTL_S), secret)
 
     def admin(self, *, tenant_id: str, subject: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint an admin token. Raises: TenantUnknown, KeyUnknown when the API key or its UUID is not configured."""
@@ -125,7 +126,7 @@ class MintTokens:
         room = self._room(tenant_id, call)
         now = self._now()
         path = f"/v1/leaderboards/{encode_segment(room.tenant_id)}/{encode_segment(leaderboard_id)}/ws"
-        signature = header_value(self._hmac_secret(room).reveal(), gamification_socket(path, now))
+        signature = self._keyring.sign_socket(room.tenant_id, path, now)
         url = f"{room.socket_base_url}{path}?timestamp={now}&signature={quote(signature, safe='')}"
         return Minted(token=url, expires_at=now + SOCKET_TTL_S)
 
@@ -133,12 +134,6 @@ class MintTokens:
         room = self._tenants.resolve(tenant_id)
         call.facts["tenant"] = room.tenant_id
         return room
-
-    def _hmac_secret(self, room: TenantRoom) -> Secret:
-        secret = self._keyring.tenant(room.tenant_id).hmac
-        if secret is None:
-            raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
-        return secret
 
     def _now(self) -> UnixSeconds:
         return UnixSeconds(int(self._clock.now()))

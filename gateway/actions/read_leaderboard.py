@@ -33,7 +33,14 @@ class ReadLeaderboard:
         self._tenants = tenants
 
     async def page(
-        self, *, tenant_id: str, leaderboard_id: str, window_key: str, page_size: int | None, page_token: str, call: Call
+        self,
+        *,
+        tenant_id: str,
+        leaderboard_id: str,
+        window_key: str,
+        page_size: int | None,
+        page_token: str,
+        call: Call,
     ) -> BoardPage:
         """Return one page of a board.
 

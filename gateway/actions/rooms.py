@@ -1,4 +1,4 @@
-"""What the gateway has for one tenant and for one operator environment: settings and clients, put together at the start.
+"""What the gateway has for one tenant and for one operator environment: settings and clients.
 
 Actions take these as they are; where they come from is the server's business.
 """

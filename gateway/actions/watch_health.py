@@ -33,7 +33,7 @@ class HealthWatch:
         self._change = asyncio.Event()
 
     def is_serving(self, service: str) -> bool | None:
-        """Whether the service serves; None if there is none of that name. "" is the process: serving until it drains."""
+        """Whether the service serves; None if there is none of that name. "" is the process, serving till it drains."""
         if service == "":
             return not self._draining
         serving = self._serving.get(service)

@@ -73,11 +73,11 @@ class Front(grpc.GenericRpcHandler):
         self._chain = chain
         self._clock = clock
         self._on_unexpected = on_unexpected
-        self._handlers: Mapping[str, grpc.RpcMethodHandler] = {
+        self._handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]] = {
             endpoint.path: self._handler(endpoint) for endpoint in endpoints
         }
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a method; None, hence UNIMPLEMENTED, for one that is not served."""
         return self._handlers.get(handler_call_details.method)
 
@@ -86,7 +86,7 @@ class Front(grpc.GenericRpcHandler):
         """The paths of all methods that are served."""
         return frozenset(self._handlers)
 
-    def _handler(self, endpoint: Endpoint) -> grpc.RpcMethodHandler:
+    def _handler(self, endpoint: Endpoint) -> grpc.RpcMethodHandler[Any, Any]:
         if endpoint.server_streaming:
             behaviour: Any = self._server_streaming(endpoint)
             make = (
@@ -103,14 +103,14 @@ class Front(grpc.GenericRpcHandler):
             )
         return make(behaviour)
 
-    def _single_answer(self, endpoint: Endpoint) -> Callable[[Any, Any], Awaitable[bytes]]:
-        async def behaviour(incoming: Any, context: Any) -> bytes:
+    def _single_answer(self, endpoint: Endpoint) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def behaviour(incoming: Any, context: Any) -> Any:
             call = self._open(endpoint, context)
             error: BaseException | None = None
             try:
                 await self._chain.enter(call)
                 return _serialised(await endpoint.handler(self._request(endpoint, call, incoming), call))
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
                 error = raised
                 return await self._fail(call, context, raised)
             finally:
@@ -130,7 +130,7 @@ class Front(grpc.GenericRpcHandler):
                     yield _serialised(answer)
             except GeneratorExit:
                 raise
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
                 error = raised
                 await self._fail(call, context, raised)
             finally:

@@ -23,9 +23,11 @@ class ReflectionService:
     def __init__(self, service_names: Iterable[str]) -> None:
         self._inner = reflection.aio.ReflectionServicer(sorted({*service_names, *_NAMES}))
 
-    def ServerReflectionInfo(self, requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:  # noqa: N802 - RPC name
+    def ServerReflectionInfo(self, requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
         """Answer each request of the stream in order."""
-        return self._inner.ServerReflectionInfo(requests, None)
+        inner: Any = self._inner
+        answers: AsyncIterator[Any] = inner.ServerReflectionInfo(requests, None)
+        return answers
 
 
 def reflection_endpoints(service_names: Iterable[str]) -> list[Endpoint]:

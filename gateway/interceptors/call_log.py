@@ -1,14 +1,18 @@
-"""One log line a call: method, caller, what it was about, how it ended, how long it took."""
+"""One log line a call: method, caller, what it was about, how it ended, how long it took.
+
+An error that is our own is told in that same line, once, by its types and places.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gateway.actions.call import Call
 from gateway.errors import GatewayError, OwnFault, StoreFault
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock
-from gateway.telemetry.logs import log
+from gateway.telemetry.logs import log, where_raised
 
 _QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
 
@@ -18,26 +22,41 @@ class CallLog(Link):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._logger: Any = None
 
     def after(self, call: Call, error: BaseException | None) -> None:
-        """Write the line: errors of our own and of the store as errors, the rest as info; standard services at debug."""
+        """Write the line: faults of our own and of the store as errors, the rest as info, standard services at debug."""
+        if self._logger is None:  # at the first line, for logging may be set up after the chain
+            self._logger = log().bind()
         status, reason = ended(error)
-        fields = {
+        fields: dict[str, Any] = {
             "method": call.method,
             "request_id": call.request_id,
             "status": status,
             "duration_ms": round((self._clock.monotonic() - call.arrived_at) * 1000, 3),
-            **call.facts,
         }
         if reason:
             fields["reason"] = reason
-        logger = log()
-        if isinstance(error, OwnFault | StoreFault) or reason == "INTERNAL":
-            logger.error("call", **fields)
+        if not call.caller:
+            fields["peer"] = call.peer.address
+        fields.update(call.facts)
+        if reason == "INTERNAL" or isinstance(error, OwnFault | StoreFault):
+            if error is not None and "error_type" not in fields:
+                fields.update(where_raised(error))
+            self._logger.error("call", **fields)
         elif call.method.startswith(_QUIET):
-            logger.debug("call", **fields)
+            self._logger.debug("call", **fields)
         else:
-            logger.info("call", **fields)
+            self._logger.info("call", **fields)
+
+
+def note_unexpected(call: Call, error: BaseException) -> None:
+    """Keep type and place of an exception that is none of ours; the call's line, written next, tells them.
+
+    The front's `on_unexpected`: it hears of it before the chain is left. No line of its own, so that each error is
+    logged once.
+    """
+    call.facts.update(where_raised(error))
 
 
 def ended(error: BaseException | None) -> tuple[str, str]:

@@ -17,7 +17,7 @@ _V1 = "/phoenix.gateway.v1."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodPolicy:
-    """One row. `timeout_s`: longest time that a call may take, whatever its caller allows; None: a stream that stays."""
+    """One row. `timeout_s`: longest time of a call, whatever its caller allows; None: a stream that stays."""
 
     timeout_s: float | None
 

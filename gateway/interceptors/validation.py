@@ -32,7 +32,7 @@ _PATTERN_PREFIX = "does not match regex pattern "
 
 
 def validate(message: Message) -> tuple[FieldFault, ...]:
-    """Return every field of `message` that breaks a rule, with its path such as `event.user_id` or `events[3].user_id`."""
+    """Return every field of `message` that breaks a rule, with its path such as `events[3].user_id`."""
     violations = _validator.collect_violations(message)
     if not violations:
         return ()

@@ -1,0 +1,1 @@
+"""One class per proto service: messages to actions and back."""

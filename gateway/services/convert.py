@@ -17,12 +17,12 @@ _ENVIRONMENTS = {
 _ENVIRONMENTS_BACK = {environment: number for number, environment in _ENVIRONMENTS.items()}
 
 
-def environment_from_proto(number: "common_pb2.PhoenixEnvironment.ValueType") -> Environment | None:
+def environment_from_proto(number: common_pb2.PhoenixEnvironment.ValueType) -> Environment | None:
     """Return the environment; None when it was left unset."""
     return _ENVIRONMENTS.get(number)
 
 
-def environment_to_proto(environment: Environment) -> "common_pb2.PhoenixEnvironment.ValueType":
+def environment_to_proto(environment: Environment) -> common_pb2.PhoenixEnvironment.ValueType:
     """Return the enum's number."""
     return _ENVIRONMENTS_BACK[environment]
 

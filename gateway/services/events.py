@@ -25,7 +25,7 @@ class EventService:
         self._submit = submit
         self._validate = validate
 
-    async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:  # noqa: N802 - RPC name
+    async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
         """Send one event."""
         event = self._event(request.event, prefix="event.")
         done = await self._submit.one(request.tenant_id, event, call)
@@ -33,7 +33,9 @@ class EventService:
             event_id=done.event_id, status=_status(done), accept_time=timestamp(done.accepted_at)
         )
 
-    async def SubmitEvents(self, request: events_pb2.SubmitEventsRequest, call: Call) -> events_pb2.SubmitEventsResponse:  # noqa: N802 - RPC name
+    async def SubmitEvents(
+        self, request: events_pb2.SubmitEventsRequest, call: Call
+    ) -> events_pb2.SubmitEventsResponse:
         """Send a batch; a bad event is its own result."""
         events = [self._checked(event, index) for index, event in enumerate(request.events)]
         results = await self._submit.many(request.tenant_id, events, call)
@@ -80,7 +82,7 @@ def _metadata(message: events_pb2.Event, prefix: str) -> bytes | None:
     return None
 
 
-def _status(done: Submitted) -> "events_pb2.EventStatus.ValueType":
+def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:
     return events_pb2.EVENT_STATUS_DUPLICATE if done.duplicate else events_pb2.EVENT_STATUS_ACCEPTED
 
 

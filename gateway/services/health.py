@@ -11,8 +11,6 @@ from grpc_health.v1 import health_pb2
 from gateway.actions.call import Call
 from gateway.errors import PhoenixNotFound
 
-_Status = health_pb2.HealthCheckResponse.ServingStatus
-
 
 class HealthState(Protocol):
     """What this servicer needs of whoever knows the state."""
@@ -32,14 +30,14 @@ class HealthService:
     def __init__(self, state: HealthState) -> None:
         self._state = state
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, call: Call) -> health_pb2.HealthCheckResponse:  # noqa: N802 - RPC name
+    async def Check(self, request: health_pb2.HealthCheckRequest, call: Call) -> health_pb2.HealthCheckResponse:
         """Raises: PhoenixNotFound for an unknown service, as the protocol wants it."""
         serving = self._state.is_serving(request.service)
         if serving is None:
             raise PhoenixNotFound("No such service. List them with reflection.")
         return health_pb2.HealthCheckResponse(status=_status(serving))
 
-    async def Watch(  # noqa: N802 - RPC name
+    async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Send the state now and at each change, until the client leaves."""
@@ -56,7 +54,7 @@ class HealthService:
                 change.cancel()
 
 
-def _status(serving: bool | None) -> "_Status.ValueType":
+def _status(serving: bool | None) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
     if serving is None:
         return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

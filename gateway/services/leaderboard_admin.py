@@ -18,7 +18,7 @@ class LeaderboardAdminService:
     def __init__(self, administer: AdministerLeaderboards) -> None:
         self._administer = administer
 
-    async def EnsureLeaderboard(  # noqa: N802 - RPC name
+    async def EnsureLeaderboard(
         self, request: admin_pb2.EnsureLeaderboardRequest, call: Call
     ) -> admin_pb2.EnsureLeaderboardResponse:
         """Create a board if there is none of that id."""
@@ -30,11 +30,9 @@ class LeaderboardAdminService:
             config_json=struct_to_json(request.config, "config") if request.HasField("config") else None,
             call=call,
         )
-        return admin_pb2.EnsureLeaderboardResponse(
-            leaderboard=_definition(ensured.definition), created=ensured.created
-        )
+        return admin_pb2.EnsureLeaderboardResponse(leaderboard=_definition(ensured.definition), created=ensured.created)
 
-    async def CheckAdminHealth(  # noqa: N802 - RPC name
+    async def CheckAdminHealth(
         self, request: admin_pb2.CheckAdminHealthRequest, call: Call
     ) -> admin_pb2.CheckAdminHealthResponse:
         """Prove that the tenant's key is active."""

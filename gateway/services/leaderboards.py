@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from google.protobuf.duration_pb2 import Duration
+
 from gateway.actions.call import Call
 from gateway.actions.read_leaderboard import ReadLeaderboard
 from gateway.services.structs import dict_to_struct
 from gateway.v1 import common_pb2, leaderboards_pb2
 
-_LIVE = common_pb2.Freshness(source=common_pb2.FRESHNESS_SOURCE_LIVE, age={})
+_LIVE = common_pb2.Freshness(source=common_pb2.FRESHNESS_SOURCE_LIVE, age=Duration())
 
 
 class LeaderboardService:
@@ -16,7 +18,7 @@ class LeaderboardService:
     def __init__(self, read: ReadLeaderboard) -> None:
         self._read = read
 
-    async def GetLeaderboard(  # noqa: N802 - RPC name
+    async def GetLeaderboard(
         self, request: leaderboards_pb2.GetLeaderboardRequest, call: Call
     ) -> leaderboards_pb2.GetLeaderboardResponse:
         """Return one page of a board."""
@@ -40,7 +42,7 @@ class LeaderboardService:
             leaderboard=board, next_page_token=answer.next_page_token, freshness=_LIVE
         )
 
-    async def GetUserRank(  # noqa: N802 - RPC name
+    async def GetUserRank(
         self, request: leaderboards_pb2.GetUserRankRequest, call: Call
     ) -> leaderboards_pb2.GetUserRankResponse:
         """Return one user's rank."""
@@ -51,7 +53,7 @@ class LeaderboardService:
             ranked=answer.ranked, rank=answer.rank or 0, score=answer.score, freshness=_LIVE
         )
 
-    async def GetUserScore(  # noqa: N802 - RPC name
+    async def GetUserScore(
         self, request: leaderboards_pb2.GetUserScoreRequest, call: Call
     ) -> leaderboards_pb2.GetUserScoreResponse:
         """Return one user's score."""

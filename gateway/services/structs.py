@@ -29,7 +29,7 @@ def struct_to_dict(struct: Struct, field: str) -> dict[str, Any]:
 
 
 def dict_to_struct(members: Mapping[str, Any]) -> Struct:
-    """Return the Struct of plain JSON data. Integers beyond 2**53 and decimals become text, so that no digit is lost."""
+    """Return the Struct of plain JSON data. Integers beyond 2**53 become text, so that no digit is lost."""
     struct = Struct()
     for name, value in members.items():
         _fill(struct.fields[name], value)

@@ -20,7 +20,9 @@ class TokenService:
     def __init__(self, mint: MintTokens) -> None:
         self._mint = mint
 
-    async def MintLaunchJWT(self, request: tokens_pb2.MintLaunchJWTRequest, call: Call) -> tokens_pb2.MintLaunchJWTResponse:  # noqa: N802 - RPC name
+    async def MintLaunchJWT(
+        self, request: tokens_pb2.MintLaunchJWTRequest, call: Call
+    ) -> tokens_pb2.MintLaunchJWTResponse:
         """Mint a launch token."""
         minted = self._mint.launch(
             operator_code=request.operator_code,
@@ -37,19 +39,21 @@ class TokenService:
             embed_url=minted.embed_url,
         )
 
-    async def MintTenantJWT(self, request: tokens_pb2.MintTenantJWTRequest, call: Call) -> tokens_pb2.MintTenantJWTResponse:  # noqa: N802 - RPC name
+    async def MintTenantJWT(
+        self, request: tokens_pb2.MintTenantJWTRequest, call: Call
+    ) -> tokens_pb2.MintTenantJWTResponse:
         """Mint a tenant token."""
-        minted = self._mint.tenant(
-            tenant_id=request.tenant_id, user_id=request.user_id, ttl_s=_ttl(request), call=call
-        )
+        minted = self._mint.tenant(tenant_id=request.tenant_id, user_id=request.user_id, ttl_s=_ttl(request), call=call)
         return tokens_pb2.MintTenantJWTResponse(token=minted.token, expire_time=timestamp(minted.expires_at))
 
-    async def MintAdminJWT(self, request: tokens_pb2.MintAdminJWTRequest, call: Call) -> tokens_pb2.MintAdminJWTResponse:  # noqa: N802 - RPC name
+    async def MintAdminJWT(
+        self, request: tokens_pb2.MintAdminJWTRequest, call: Call
+    ) -> tokens_pb2.MintAdminJWTResponse:
         """Mint an admin token."""
         minted = self._mint.admin(tenant_id=request.tenant_id, subject=request.subject, ttl_s=_ttl(request), call=call)
         return tokens_pb2.MintAdminJWTResponse(token=minted.token, expire_time=timestamp(minted.expires_at))
 
-    async def SignLeaderboardSocket(  # noqa: N802 - RPC name
+    async def SignLeaderboardSocket(
         self, request: tokens_pb2.SignLeaderboardSocketRequest, call: Call
     ) -> tokens_pb2.SignLeaderboardSocketResponse:
         """Sign a socket's address."""

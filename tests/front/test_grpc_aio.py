@@ -47,7 +47,7 @@ async def test_bytes_answer_goes_out_as_it_is(serve: Open) -> None:
         return b"\x0a\x00"
 
     served = await serve([endpoint("/t.T/Cached", cached)])
-    assert b"\x0a\x00" == await served.unary("/t.T/Cached")(b"")
+    assert await served.unary("/t.T/Cached")(b"") == b"\x0a\x00"
 
 
 async def test_server_stream_sends_every_message(serve: Open) -> None:
@@ -59,7 +59,7 @@ async def test_server_stream_sends_every_message(serve: Open) -> None:
 
     served = await serve([endpoint("/t.T/Count", count, server=True)])
     answers = [Struct.FromString(data) async for data in served.channel.unary_stream("/t.T/Count")(b"")]
-    assert [0, 1, 2] == [answer.fields["n"].number_value for answer in answers]
+    assert [answer.fields["n"].number_value for answer in answers] == [0, 1, 2]
 
 
 async def test_client_stream_is_read_to_its_end(serve: Open) -> None:
@@ -70,7 +70,7 @@ async def test_client_stream_is_read_to_its_end(serve: Open) -> None:
 
     served = await serve([endpoint("/t.T/Total", total, client=True)])
     answer = await served.channel.stream_unary("/t.T/Total")(iter([HELLO.SerializeToString()] * 4))
-    assert 4 == Struct.FromString(answer).fields["n"].number_value
+    assert Struct.FromString(answer).fields["n"].number_value == 4
 
 
 async def test_bidi_stream_answers_message_by_message(serve: Open) -> None:
@@ -85,7 +85,7 @@ async def test_bidi_stream_answers_message_by_message(serve: Open) -> None:
     await stream.write(HELLO.SerializeToString())
     assert HELLO.SerializeToString() == await stream.read()
     await stream.done_writing()
-    assert grpc.aio.EOF == await stream.read()
+    assert await stream.read() == grpc.aio.EOF
 
 
 async def test_unexpected_exception_leaves_as_fixed_text(serve: Open) -> None:
@@ -96,9 +96,9 @@ async def test_unexpected_exception_leaves_as_fixed_text(serve: Open) -> None:
 
     served = await serve([endpoint("/t.T/Broken", broken)])
     error = await failure(served.unary("/t.T/Broken"))
-    assert grpc.StatusCode.INTERNAL == error.code()
+    assert error.code() == grpc.StatusCode.INTERNAL
     assert "hunter2" not in f"{error.details()}{error.trailing_metadata()}{error.debug_error_string()}"
-    assert ["password=hunter2"] == [str(noted) for noted in served.unexpected]
+    assert [str(noted) for noted in served.unexpected] == ["password=hunter2"]
 
 
 async def test_unexpected_exception_in_a_stream_leaves_as_fixed_text(serve: Open) -> None:
@@ -112,7 +112,7 @@ async def test_unexpected_exception_in_a_stream_leaves_as_fixed_text(serve: Open
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         async for _ in served.channel.unary_stream("/t.T/Broken")(b""):
             pass
-    assert grpc.StatusCode.INTERNAL == raised.value.code()
+    assert raised.value.code() == grpc.StatusCode.INTERNAL
     assert "hunter2" not in f"{raised.value.details()}{raised.value.trailing_metadata()}"
 
 
@@ -128,13 +128,13 @@ async def test_refusal_carries_reason_and_retry_info(serve: Open) -> None:
     details = details_of(error).details
     assert details[0].Unpack(info)
     assert details[1].Unpack(retry)
-    assert grpc.StatusCode.RESOURCE_EXHAUSTED == error.code()
-    assert ("PHOENIX_RATE_LIMITED", "gateway.phoenix", {"surface": "query"}) == (
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (
         info.reason,
         info.domain,
         dict(info.metadata),
-    )
-    assert 2_500_000_000 == retry.retry_delay.ToNanoseconds()
+    ) == ("PHOENIX_RATE_LIMITED", "gateway.phoenix", {"surface": "query"})
+    assert retry.retry_delay.ToNanoseconds() == 2_500_000_000
 
 
 async def test_outcome_unknown_invites_no_retry(serve: Open) -> None:
@@ -160,22 +160,22 @@ async def test_bad_input_names_every_field(serve: Open) -> None:
     error = await failure(served.unary("/t.T/Picky"))
     bad = error_details_pb2.BadRequest()
     assert details_of(error).details[1].Unpack(bad)
-    assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
-    assert ["event.user_id", "ttl"] == [violation.field for violation in bad.field_violations]
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert [violation.field for violation in bad.field_violations] == ["event.user_id", "ttl"]
 
 
 async def test_unreadable_message_is_invalid_argument(serve: Open) -> None:
     """Bytes that are no such message are the caller's fault, and say so."""
     served = await serve([endpoint("/t.T/Echo", echo)])
     error = await failure(served.unary("/t.T/Echo"), b"\xff\xff\xff")
-    assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "google.protobuf.Struct" in str(error.details())
 
 
 async def test_unknown_method_is_unimplemented(serve: Open) -> None:
     """What is not served is refused before the chain."""
     served = await serve([endpoint("/t.T/Echo", echo)])
-    assert grpc.StatusCode.UNIMPLEMENTED == (await failure(served.unary("/t.T/Nothing"))).code()
+    assert (await failure(served.unary("/t.T/Nothing"))).code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -189,7 +189,7 @@ async def test_request_id_of_the_caller_comes_back(serve: Open, fails: bool) -> 
 
     served = await serve([endpoint("/t.T/Echo", handler)])
     call = served.unary("/t.T/Echo")(b"", metadata=(("x-request-id", "order-17"),))
-    assert "order-17" == dict(await call.trailing_metadata())["x-request-id"]
+    assert dict(await call.trailing_metadata())["x-request-id"] == "order-17"
 
 
 async def test_request_id_is_made_where_none_or_a_forged_one_came(serve: Open) -> None:
@@ -197,7 +197,7 @@ async def test_request_id_is_made_where_none_or_a_forged_one_came(serve: Open) -
     served = await serve([endpoint("/t.T/Echo", echo)])
     for given in ((), (("x-request-id", "a b{}"),)):
         made = dict(await served.unary("/t.T/Echo")(b"", metadata=given).trailing_metadata())["x-request-id"]
-        assert 36 == len(made)
+        assert len(made) == 36
 
 
 async def test_links_enter_in_order_and_leave_backwards_with_the_error(serve: Open) -> None:
@@ -218,7 +218,7 @@ async def test_links_enter_in_order_and_leave_backwards_with_the_error(serve: Op
 
     served = await serve([endpoint("/t.T/Echo", echo)], [Noting("a"), Noting("b", refuses=True)])
     await failure(served.unary("/t.T/Echo"))
-    assert ["a in", "b in", "b out StoreUnavailable", "a out StoreUnavailable"] == seen
+    assert seen == ["a in", "b in", "b out StoreUnavailable", "a out StoreUnavailable"]
 
 
 async def test_deadline_of_the_caller_is_in_the_call(serve: Open) -> None:
@@ -253,4 +253,4 @@ async def test_a_caller_who_leaves_cancels_his_handler(serve: Open) -> None:
     await asyncio.wait_for(begun.wait(), 5)
     call.cancel()
     await asyncio.wait_for(cancelled.wait(), 5)
-    assert grpc.StatusCode.CANCELLED == await running
+    assert await running == grpc.StatusCode.CANCELLED

@@ -1,0 +1,1 @@
+"""Where the rooms meet: the gateway put together, started, drained and stopped."""

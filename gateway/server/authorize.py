@@ -1,0 +1,90 @@
+"""How the gateway proves to Phoenix who it is: one function per mode, called anew for every try.
+
+`ADMIN_AUTH` and `QUERY_AUTH` choose; ingestion takes the tenant's HMAC only. Source: gamification.md 1.3 to 1.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
+from gateway.core.types import TenantId, UnixSeconds
+from gateway.errors import KeyUnknown
+from gateway.keys.keyring import Keyring
+from gateway.phoenix.gamification.client import Authorize
+from gateway.resilience.clock import Clock
+
+OWN_SUBJECT = "phoenix-gateway"
+"""`sub` of tokens that the gateway uses itself."""
+TOKEN_S = 300
+"""Lifetime of a token that is made for one request: short, yet longer than any allowed clock skew hurts."""
+
+
+def tenant_hmac(keyring: Keyring, tenant_id: TenantId, clock: Clock) -> Authorize:
+    """Return the mode `hmac`: tenant id, timestamp and signature over method, path, timestamp and body."""
+
+    def authorize(method: str, path: str, body: bytes) -> Mapping[str, str]:
+        now = _now(clock)
+        return {
+            "x-tenant-id": tenant_id,
+            "x-timestamp": str(now),
+            "x-signature": keyring.sign_request(tenant_id, method, path, now, body),
+        }
+
+    return authorize
+
+
+def api_key(keyring: Keyring, tenant_id: TenantId) -> Authorize:
+    """Return the mode `api_key`."""
+    return lambda method, path, body: {"x-api-key": keyring.api_key(tenant_id)}
+
+
+def bearer(keyring: Keyring, tenant_id: TenantId) -> Authorize:
+    """Return the mode `bearer`: the API key itself as a bearer value."""
+    return lambda method, path, body: {"authorization": f"Bearer {keyring.api_key(tenant_id)}"}
+
+
+def tenant_jwt(keyring: Keyring, tenant_id: TenantId, clock: Clock) -> Authorize:
+    """Return the mode `jwt` of the query gateway: a tenant token of our own."""
+
+    def authorize(method: str, path: str, body: bytes) -> Mapping[str, str]:
+        secret = keyring.tenant(tenant_id).hmac
+        if secret is None:
+            raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
+        claims = tenant_claims(OWN_SUBJECT, tenant_id, _now(clock), TOKEN_S)
+        return {"authorization": f"Bearer {sign_hs256(claims, secret.reveal())}"}
+
+    return authorize
+
+
+def admin_jwt(keyring: Keyring, tenant_id: TenantId, clock: Clock) -> Authorize:
+    """Return the mode `jwt` of the admin gateway: an admin token of our own."""
+
+    def authorize(method: str, path: str, body: bytes) -> Mapping[str, str]:
+        keys = keyring.tenant(tenant_id)
+        if keys.api_key is None or not keys.api_key_id:
+            raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
+        claims = admin_claims(OWN_SUBJECT, keys.api_key_id, _now(clock), TOKEN_S)
+        return {"authorization": f"Bearer {sign_hs256(claims, keys.api_key.reveal())}"}
+
+    return authorize
+
+
+def choose(
+    mode: str, keyring: Keyring, tenant_id: TenantId, clock: Clock, *, jwt: Callable[..., Authorize]
+) -> Authorize:
+    """Return the function of a mode: `api_key`, `bearer`, `hmac` or `jwt` (made by `jwt`)."""
+    match mode:
+        case "api_key":
+            return api_key(keyring, tenant_id)
+        case "bearer":
+            return bearer(keyring, tenant_id)
+        case "hmac":
+            return tenant_hmac(keyring, tenant_id, clock)
+        case "jwt":
+            return jwt(keyring, tenant_id, clock)
+    raise ValueError(f"unknown mode {mode!r}")
+
+
+def _now(clock: Clock) -> UnixSeconds:
+    return UnixSeconds(int(clock.now()))
