@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from grpc_health.v1 import health_pb2
 
@@ -54,7 +54,7 @@ class HealthService:
                 change.cancel()
 
 
-def _status(serving: bool | None) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+def _status(serving: bool | None) -> Any:
     if serving is None:
         return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
