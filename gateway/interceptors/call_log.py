@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from gateway.actions.call import Call
-from gateway.errors import GatewayError, OwnFault, StoreFault
+from gateway.errors import GatewayError, StoreFault
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log, where_raised
@@ -25,7 +25,11 @@ class CallLog(Link):
         self._logger: Any = None
 
     def after(self, call: Call, error: BaseException | None) -> None:
-        """Write the line: faults of our own and of the store as errors, the rest as info, standard services at debug."""
+        """Write the line.
+
+        What needs the gateway's operators (INTERNAL, rejected credentials among it, and the store) is an error, the
+        standard services are debug, all else is info.
+        """
         if self._logger is None:  # at the first line, for logging may be set up after the chain
             self._logger = log().bind()
         status, reason = ended(error)
@@ -40,7 +44,7 @@ class CallLog(Link):
         if not call.caller:
             fields["peer"] = call.peer.address
         fields.update(call.facts)
-        if reason == "INTERNAL" or isinstance(error, OwnFault | StoreFault):
+        if status == "INTERNAL" or isinstance(error, StoreFault):
             if error is not None and "error_type" not in fields:
                 fields.update(where_raised(error))
             self._logger.error("call", **fields)

@@ -1,19 +1,28 @@
 """Logs: one JSON object a line on standard error, or coloured text on a terminal.
 
-Redaction is by allow-list: a field that is not named here is dropped and its name counted in
-`dropped`, so that a new field has to be allowed before it can leak. No field holds a payload, a
-token, a signature or a secret; exceptions are logged by type and place, never by their text.
+Redaction is by allow-list: a field that is not named here is dropped and its name told in `dropped`,
+so that a new field has to be allowed before it can leak. Of an allowed one only a number, a flag or a
+short text is kept; anything else is told by its type. Exceptions are logged by type and place, never
+by their text, and so are other libraries' records. That call sites use fixed texts is held by
+tests/telemetry/test_log_calls.py. Writing the line is `log_lines.py`'s matter. Source: issue 4, point 4.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import sys
+import threading
+import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
+import orjson
 import structlog
+
+from gateway.telemetry.log_lines import LineWriter
 
 LogFormat = Literal["json", "console"]
 
@@ -22,30 +31,95 @@ ALLOWED_FIELDS = frozenset(
         "event", "level", "timestamp", "logger",
         "method", "request_id", "caller", "peer", "status", "reason", "duration_ms",
         "tenant", "operator", "environment", "verdict", "disposition", "operation_id", "attempt",
-        "suspect_replay", "probed_before", "key_id", "provider", "webhook_request_id", "events",
+        "suspect_replay", "probed_before", "odd_headers", "key_id", "provider", "webhook_request_id", "events",
         "surface", "upstream_status", "tries", "age_s",
-        "error_type", "error_at", "address", "admin_address", "version", "revision", "service",
-        "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
-        "kind", "path", "worker", "workers", "store", "cache", "elapsed_ms", "memory_mib",
+        "error_type", "error_at", "error_from", "error_causes", "address", "admin_address", "version", "revision",
+        "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
+        "kind", "path", "worker", "workers", "store", "cache", "elapsed_ms", "memory_mib", "dropped",
     }
 )  # fmt: skip
+"""Every field that a line may have. None of them holds a payload, a token, a signature or a secret."""
+
+MAX_VALUE_CHARS = 512
+"""Longest text of one field: a line stays below 4 KiB, which a pipe takes whole from several processes at once."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_OWN_CODE = "/gateway/"
 
 
-def allow_listed(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep the allowed fields; name the others without their values."""
-    dropped = sorted(name for name in fields if name not in ALLOWED_FIELDS)
+def cleaned(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the allowed fields with values that cannot hold more than they say, and the names of those dropped."""
+    kept: dict[str, Any] = {}
+    dropped: list[str] = []
+    for name, value in fields.items():
+        if name not in ALLOWED_FIELDS:
+            dropped.append(name)
+        elif type(value) not in _PLAIN or (type(value) is str and len(value) > MAX_VALUE_CHARS):
+            kept[name] = _reduced(value)
+        else:
+            kept[name] = value
     if dropped:
-        for name in dropped:
-            del fields[name]
-        fields["dropped"] = dropped
-    return fields
+        kept["dropped"] = ", ".join(sorted(dropped))[:MAX_VALUE_CHARS]
+    return kept
 
 
-def where_raised(error: BaseException) -> dict[str, str]:
-    """Describe an exception by its type and the line it came from; its text may hold anything and stays out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
-    return {"error_type": type(error).__name__, "error_at": place}
+def _reduced(value: object) -> str | int | float | bool | None:
+    """What is left of a value that is no short plain one: an object may hold anything, so its type alone."""
+    if isinstance(value, enum.Enum) and type(value.value) in _PLAIN:
+        value = value.value
+    if isinstance(value, str):
+        text = str(value)
+        return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
+    if type(value) in (int, float, bool, type(None)):
+        return value  # type: ignore[return-value] # narrowed by exact type: a subclass may print as it likes
+    return f"<{type(value).__name__}>"
+
+
+class _Stamp:
+    """The time in UTC to the millisecond; the part up to the second is formatted once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self) -> str:
+        milliseconds = time.time_ns() // 1_000_000
+        second = milliseconds // 1000
+        if second != self._second:
+            # Two threads may both get here; each writes a text that fits the second that it read.
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._text, self._second = text, second
+            return f"{text}.{milliseconds % 1000:03d}Z"
+        return f"{self._text}.{milliseconds % 1000:03d}Z"
+
+
+def _json(stamp: _Stamp) -> structlog.typing.Processor:
+    """Clean, stamp and render in one step: a line is written on every call."""
+
+    def render(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
+        line = {"timestamp": stamp(), "level": level, **cleaned(fields)}
+        try:
+            return orjson.dumps(line)
+        except TypeError:  # a lone surrogate or a number beyond 64 bits
+            safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in line.items()}
+            return orjson.dumps(safe)
+
+    return render
+
+
+def _console_fields(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Clean the fields and spell out control characters: a terminal would obey them."""
+    safe = {
+        name: value if not isinstance(value, str) or value.isprintable() else ascii(value)
+        for name, value in cleaned(fields).items()
+    }
+    return {"level": level, **safe}
+
+
+def _as_bytes(_logger: Any, _level: str, line: Any) -> bytes:
+    return str(line).encode("utf-8", "backslashreplace")
 
 
 def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = None) -> None:
@@ -55,33 +129,94 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
     """
     out = stream or sys.stderr
     chosen = log_format or ("console" if out.isatty() else "json")
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer(sort_keys=True)
-    )
+    processors: list[structlog.typing.Processor]
+    if chosen == "console":
+        processors = [
+            _console_fields,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True),
+            structlog.dev.ConsoleRenderer(colors=out.isatty()),
+            _as_bytes,
+        ]
+    else:
+        processors = [_json(_Stamp())]
+    writer = LineWriter(out)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            allow_listed,
-            renderer,
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+
+
+def report_uncaught() -> None:
+    """Log what nobody caught, in any thread, by type and place; Python itself would print its text.
+
+    For the process that serves. Replaces the three hooks of the interpreter.
+    """
+
+    def main_thread(_kind: type[BaseException], error: BaseException, _where: TracebackType | None) -> None:
+        log().error("uncaught exception", **where_raised(error))
+
+    def other_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            log().error("uncaught exception in a thread", **where_raised(args.exc_value))
+
+    def unraisable(args: Any) -> None:
+        if args.exc_value is not None:
+            log().error("exception that could not be raised", **where_raised(args.exc_value))
+
+    sys.excepthook = main_thread
+    threading.excepthook = other_thread
+    sys.unraisablehook = unraisable
+
+
+def where_raised(error: BaseException) -> dict[str, str]:
+    """Describe an exception by types and lines; its text may hold anything and stays out.
+
+    Returns: `error_type`; `error_at`, the line that raised; `error_from`, the innermost line of ours if that is
+    another one; `error_causes`, the types of what it was raised from, outermost first.
+    """
+    # walk_tb and no extract_tb: that one would read source files.
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    places = [
+        (f"{code.co_filename.rsplit('/', 1)[-1]}:{line} in {code.co_name}", code.co_filename) for code, line in frames
+    ]
+    told = {"error_type": type(error).__name__, "error_at": places[-1][0] if places else ""}
+    ours = next((place for place, file in reversed(places) if _OWN_CODE in file), "")
+    if ours and ours != told["error_at"]:
+        told["error_from"] = ours
+    causes = _causes(error)
+    if causes:
+        told["error_causes"] = " < ".join(causes)
+    return told
+
+
+def _causes(error: BaseException) -> list[str]:
+    """The types that an exception was raised from, at most eight: a chain may be a ring."""
+    names: list[str] = []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None and len(names) < 8:
+        names.append(type(cause).__name__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return names
 
 
 class _Foreign(logging.Handler):
     """Takes other libraries' warnings: which library, which place, never its text."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = where_raised(record.exc_info[1]) if record.exc_info and record.exc_info[1] else {}
-        log().warning(
-            "library warning", logger=record.name, path=f"{record.module}:{record.lineno}", **fields
-        )
+        fields: dict[str, Any] = {"logger": record.name, "path": f"{record.module}:{record.lineno}"}
+        if record.exc_info and record.exc_info[1]:
+            fields.update(where_raised(record.exc_info[1]))
+        logger = log()
+        if record.levelno >= logging.ERROR:
+            logger.error("library error", **fields)
+        else:
+            logger.warning("library warning", **fields)
 
 
 def log() -> Any:
-    """Return the process's logger."""
+    """Return the process's logger. A place that logs on every call keeps `log().bind()`, which is half the cost."""
     return structlog.get_logger()

@@ -1,0 +1,180 @@
+"""Every metric: its name, kind, meaning and labels, once. docs/metrics.md is held against this by a test.
+
+Labels take values of closed sets only (`metrics.py` turns any other into OTHER), so that nothing that comes from
+outside can make a series.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+PREFIX = "phoenix_gateway_"
+OTHER = "OTHER"
+"""Label value of whatever is not in the label's set."""
+
+CALL_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds. A mint takes 0.2 ms, a call to Phoenix tens of ms, the longest deadline of a single call is 15 s."""
+UPSTREAM_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+COMMIT_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BATCH_BUCKETS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+TRIES_BUCKETS = (1.0, 2.0, 3.0, 4.0)
+
+
+class Kind(enum.Enum):
+    """How a metric behaves. The values are Prometheus's words."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric. `name` is as scraped, with `_total` for a counter; `buckets` only for a histogram."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+CALLS = Metric(
+    name=PREFIX + "calls_total",
+    kind=Kind.COUNTER,
+    help="Calls that ended, by gRPC status and reason (empty for OK).",
+    labels=("method", "status", "reason"),
+)
+CALL_SECONDS = Metric(
+    name=PREFIX + "call_seconds",
+    kind=Kind.HISTOGRAM,
+    help="Time from a call's arrival to its end; a stream's whole life.",
+    labels=("method",),
+    buckets=CALL_BUCKETS,
+)
+CALLS_IN_FLIGHT = Metric(
+    name=PREFIX + "calls_in_flight",
+    kind=Kind.GAUGE,
+    help="Calls that came and have not ended.",
+    labels=("method",),
+)
+UPSTREAM_REQUESTS = Metric(
+    name=PREFIX + "upstream_requests_total",
+    kind=Kind.COUNTER,
+    help="Requests sent to Phoenix, each try counted, by HTTP status or by how no answer came.",
+    labels=("surface", "status"),
+)
+UPSTREAM_SECONDS = Metric(
+    name=PREFIX + "upstream_seconds",
+    kind=Kind.HISTOGRAM,
+    help="Time of one request to Phoenix, waits between tries left out.",
+    labels=("surface",),
+    buckets=UPSTREAM_BUCKETS,
+)
+UPSTREAM_TRIES = Metric(
+    name=PREFIX + "upstream_tries",
+    kind=Kind.HISTOGRAM,
+    help="Tries that it took until a request to Phoenix was settled, well or not.",
+    labels=("surface",),
+    buckets=TRIES_BUCKETS,
+)
+CREDENTIALS_REJECTED = Metric(
+    name=PREFIX + "credentials_rejected_total",
+    kind=Kind.COUNTER,
+    help="Requests whose credentials Phoenix rejected for good. Alert on any.",
+    labels=("surface",),
+)
+PLATFORM_KEY_EVENTS = Metric(
+    name=PREFIX + "platform_key_events_total",
+    kind=Kind.COUNTER,
+    help="What happened to the platform key that wallet webhooks are verified with.",
+    labels=("event",),
+)
+SECRET_FILE_EVENTS = Metric(
+    name=PREFIX + "secret_file_events_total",
+    kind=Kind.COUNTER,
+    help="Changed secret files: taken over (reloaded), or unusable so that the old value stays (refused).",
+    labels=("event",),
+)
+CACHE_LOOKUPS = Metric(
+    name=PREFIX + "cache_lookups_total",
+    kind=Kind.COUNTER,
+    help="Looks into the cache, by what for and what was found.",
+    labels=("purpose", "result"),
+)
+WALLET_DECISIONS = Metric(
+    name=PREFIX + "wallet_decisions_total",
+    kind=Kind.COUNTER,
+    help="Wallet webhooks decided on, by verdict and disposition (empty where there is none).",
+    labels=("environment", "verdict", "disposition"),
+)
+SUSPECT_REPLAYS = Metric(
+    name=PREFIX + "suspect_replays_total",
+    kind=Kind.COUNTER,
+    help="Wallet webhooks whose signed body had come before under another idempotency key.",
+    labels=("environment",),
+)
+ODD_HEADERS = Metric(
+    name=PREFIX + "odd_headers_total",
+    kind=Kind.COUNTER,
+    help="Unsigned headers of wallet webhooks that were odd and no ground to refuse.",
+    labels=("kind",),
+)
+EVIDENCE_WRITES = Metric(
+    name=PREFIX + "evidence_writes_total",
+    kind=Kind.COUNTER,
+    help="Operations committed to the evidence store.",
+)
+EVIDENCE_COMMIT_SECONDS = Metric(
+    name=PREFIX + "evidence_commit_seconds",
+    kind=Kind.HISTOGRAM,
+    help="Time of one transaction of the evidence store, commit included.",
+    buckets=COMMIT_BUCKETS,
+)
+EVIDENCE_BATCH_SIZE = Metric(
+    name=PREFIX + "evidence_batch_size",
+    kind=Kind.HISTOGRAM,
+    help="Operations that shared one transaction of the evidence store.",
+    buckets=BATCH_BUCKETS,
+)
+STORE_ERRORS = Metric(
+    name=PREFIX + "store_errors_total",
+    kind=Kind.COUNTER,
+    help="Transactions of the store that failed.",
+    labels=("kind",),
+)
+SERVICE_SERVING = Metric(
+    name=PREFIX + "service_serving",
+    kind=Kind.GAUGE,
+    help="1 while the service can do its work, 0 while it cannot or drains.",
+    labels=("service",),
+)
+BUILD_INFO = Metric(
+    name=PREFIX + "build_info",
+    kind=Kind.GAUGE,
+    help="Always 1; what runs here stands in the labels.",
+    labels=("version", "revision", "python"),
+)
+
+ALL = (
+    CALLS,
+    CALL_SECONDS,
+    CALLS_IN_FLIGHT,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_SECONDS,
+    UPSTREAM_TRIES,
+    CREDENTIALS_REJECTED,
+    PLATFORM_KEY_EVENTS,
+    SECRET_FILE_EVENTS,
+    CACHE_LOOKUPS,
+    WALLET_DECISIONS,
+    SUSPECT_REPLAYS,
+    ODD_HEADERS,
+    EVIDENCE_WRITES,
+    EVIDENCE_COMMIT_SECONDS,
+    EVIDENCE_BATCH_SIZE,
+    STORE_ERRORS,
+    SERVICE_SERVING,
+    BUILD_INFO,
+)

@@ -1,0 +1,254 @@
+"""The metrics as small methods: other rooms call them with names and numbers, and know no Prometheus.
+
+Rooms below take them as callbacks (`on_event=metrics.key_event`). Every label takes values of a closed set; what is not
+in it counts as OTHER. Series that one alerts on exist from the start with 0, so that their first increase is seen. What
+is hot is resolved beforehand: a call costs two look-ups and two increments. Counting is safe from any thread but for
+`call_began` and `call_ended`, which belong to the event loop's. Names and meanings: `metric_names.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from gateway import errors
+from gateway.core.types import Environment
+from gateway.core.wallet import Disposition, Oddity, Verdict
+from gateway.telemetry import metric_names as names
+from gateway.telemetry.metric_names import OTHER, Metric
+
+TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+SURFACES = frozenset({"ingestion", "query", "admin", "prediction"})
+UNANSWERED = frozenset({"not_sent", "timed_out", "lost", "garbled"})
+"""How no answer came, beside the HTTP statuses: nothing left; the deadline passed; cut off; no HTTP."""
+STATUSES = frozenset({200, 202, 207, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504})
+"""HTTP statuses with a series of their own; the others count by class, such as `5xx`."""
+PLATFORM_KEY_EVENT = "platform_key_"
+PLATFORM_KEY_EVENTS = frozenset(
+    {
+        "fetch_began", "fetch_failed", "refused", "rotated", "shared", "lease_missed", "waiting_room_full",
+        "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused",
+    }
+)  # fmt: skip
+SECRET_FILE_EVENT = "secret_file_"
+SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
+CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
+CACHE_RESULTS = frozenset({"hit", "miss", "stale", "unavailable"})
+STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
+
+_ENVIRONMENTS = frozenset(environment.value for environment in Environment)
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
+_DISPOSITIONS = frozenset(disposition.value for disposition in Disposition)
+_ODDITIES = frozenset(oddity.value for oddity in Oddity)
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildInfo:
+    """What runs here. `revision`: the commit, empty if unknown; `python`: its version."""
+
+    version: str
+    revision: str
+    python: str
+
+
+class Metrics:
+    """All metrics of one process, in the registry that it is given."""
+
+    def __init__(self, registry: CollectorRegistry, *, methods: Iterable[str], build: BuildInfo) -> None:
+        """Register everything. Args: `methods`: the full paths of all methods served; registry: without these yet."""
+        self._registry = registry
+        served = frozenset(methods)
+        codes, reasons = _statuses_and_reasons()
+        calls = _counter(names.CALLS, registry)
+        self._calls = _Children(calls, (served, codes, reasons))
+        seconds = _histogram(names.CALL_SECONDS, registry)
+        in_flight = _gauge(names.CALLS_IN_FLIGHT, registry)
+        self._rows = {method: _MethodRow(method, seconds, in_flight) for method in served}
+        self._other_row = _MethodRow(OTHER, seconds, in_flight)
+        for method in served:
+            self._calls.of((method, "OK", ""))
+
+        statuses = {str(status) for status in STATUSES} | {f"{number}xx" for number in range(1, 6)} | UNANSWERED
+        self._requests = _Children(_counter(names.UPSTREAM_REQUESTS, registry), (SURFACES, statuses))
+        self._request_seconds = _Children(_histogram(names.UPSTREAM_SECONDS, registry), (SURFACES,)).primed()
+        self._tries = _Children(_histogram(names.UPSTREAM_TRIES, registry), (SURFACES,)).primed()
+        self._rejected = _Children(_counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
+
+        self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
+        self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
+        self._lookups = _Children(_counter(names.CACHE_LOOKUPS, registry), (CACHE_PURPOSES, CACHE_RESULTS))
+
+        self._decisions = _Children(
+            _counter(names.WALLET_DECISIONS, registry), (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""})
+        )
+        self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
+        self._oddities = _Children(_counter(names.ODD_HEADERS, registry), (_ODDITIES,)).primed()
+
+        self._writes = _counter(names.EVIDENCE_WRITES, registry)
+        self._commit_seconds = _histogram(names.EVIDENCE_COMMIT_SECONDS, registry)
+        self._batch_size = _histogram(names.EVIDENCE_BATCH_SIZE, registry)
+        self._store_errors = _Children(_counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
+
+        self._serving = _gauge(names.SERVICE_SERVING, registry)
+        _gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
+        ProcessCollector(registry=registry)
+
+    def call_began(self, method: str) -> None:
+        """A call came."""
+        self._rows.get(method, self._other_row).in_flight += 1
+
+    def call_ended(self, method: str, status: str, reason: str, seconds: float) -> None:
+        """A call that had begun ended. Args: `status`: the gRPC code's name; `reason`: empty for OK."""
+        row = self._rows.get(method, self._other_row)
+        row.in_flight -= 1
+        row.observe(seconds)
+        self._calls.of((method, status, reason)).inc()
+
+    def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
+        """A wallet webhook was decided on. `disposition`: empty where the verdict left none."""
+        self._decisions.of((environment, verdict, disposition)).inc()
+
+    def suspect_replay(self, environment: str) -> None:
+        """A signed body came again under another key."""
+        self._suspects.of((environment,)).inc()
+
+    def odd_header(self, kind: str) -> None:
+        """A webhook's unsigned header was odd."""
+        self._oddities.of((kind,)).inc()
+
+    def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
+        """One request to Phoenix was answered."""
+        text = str(status) if status in STATUSES else f"{status // 100}xx"
+        self._requests.of((surface, text)).inc()
+        self._request_seconds.of((surface,)).observe(seconds)
+
+    def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
+        """One request to Phoenix got no answer; `how` is one of UNANSWERED."""
+        self._requests.of((surface, how)).inc()
+        self._request_seconds.of((surface,)).observe(seconds)
+
+    def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
+        """No more tries are made. Args: `reason`: of the error that was raised, empty for success."""
+        self._tries.of((surface,)).observe(tries)
+        if reason == errors.PhoenixRejectedCredentials.reason:
+            self._rejected.of((surface,)).inc()
+
+    def key_event(self, name: str) -> None:
+        """Something happened to a key: the `on_event` of everything in gateway/keys."""
+        if name.startswith(SECRET_FILE_EVENT):
+            self._file_events.of((name.removeprefix(SECRET_FILE_EVENT),)).inc()
+        else:
+            self._key_events.of((name.removeprefix(PLATFORM_KEY_EVENT),)).inc()
+
+    def cache_looked_up(self, purpose: str, result: str) -> None:
+        """The cache was asked; see CACHE_PURPOSES and CACHE_RESULTS."""
+        self._lookups.of((purpose, result)).inc()
+
+    def evidence_committed(self, operations: int, seconds: float) -> None:
+        """One transaction of so many operations was committed."""
+        self._writes.inc(operations)
+        self._commit_seconds.observe(seconds)
+        self._batch_size.observe(operations)
+
+    def store_failed(self, kind: str) -> None:
+        """A transaction failed; see STORE_ERROR_KINDS."""
+        self._store_errors.of((kind,)).inc()
+
+    def services_serving(self, services: Mapping[str, bool]) -> None:
+        """Take over which services serve. The names are those of our own protos."""
+        for service, serving in services.items():
+            self._serving.labels(service).set(1 if serving else 0)
+
+    def text(self) -> Iterator[bytes]:
+        """Yield everything in Prometheus's text format, one metric at a time: all at once takes milliseconds.
+
+        `_created` series are left out: they double the text, and the library's own switch for them is a global.
+        """
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield generate_latest(_One(family))
+
+
+class _MethodRow:
+    """What is kept for one method. `in_flight` is a plain number, read when scraped."""
+
+    __slots__ = ("in_flight", "observe")
+
+    def __init__(self, method: str, seconds: Histogram, in_flight: Gauge) -> None:
+        self.in_flight = 0
+        self.observe: Callable[[float], None] = seconds.labels(method).observe
+        in_flight.labels(method).set_function(lambda: self.in_flight)
+
+
+class _Children(Generic[M]):
+    """The series of one metric by label values, made when first needed, never more than the closed sets allow."""
+
+    __slots__ = ("_allowed", "_known", "_metric")
+
+    def __init__(self, metric: M, allowed: tuple[frozenset[str] | set[str], ...]) -> None:
+        self._metric = metric
+        self._allowed = allowed
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def of(self, values: tuple[str, ...]) -> M:
+        """Return the series of these values, in the order of the metric's labels."""
+        known = self._known.get(values)
+        if known is not None:
+            return known
+        bounded = tuple(
+            value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True)
+        )
+        child = self._metric.labels(*bounded)
+        if bounded == values:
+            self._known[values] = child
+        return child
+
+    def primed(self) -> _Children[M]:
+        """Make every series now."""
+        for values in product(*self._allowed):
+            self.of(values)
+        return self
+
+
+class _One(Collector):
+    """A collector of one family, as the library's renderer wants it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def collect(self) -> tuple[Family]:
+        """Return it."""
+        return (self._family,)
+
+
+def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
+
+
+def _statuses_and_reasons() -> tuple[frozenset[str], frozenset[str]]:
+    """Every status and reason that a call can end with: those of the error tree, success and a caller who left."""
+    kinds: list[type[errors.GatewayError]] = [errors.GatewayError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return (
+        frozenset({kind.code for kind in kinds} | {"OK", "CANCELLED"}),
+        frozenset({kind.reason for kind in kinds} | {"", "CANCELLED"}),
+    )
