@@ -91,6 +91,7 @@ class VerifyWallet:
         if decision.operation_id:
             call.facts["operation_id"] = decision.operation_id
         if decision.suspect_replay:
+            call.facts["suspect_replay"] = "true"
             log().warning(
                 "the same signed body came before under another key",
                 request_id=call.request_id,
@@ -106,8 +107,8 @@ class VerifyWallet:
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
             return self._refused(room, parts.verdict, body_sha256)
-        for oddity in parts.oddities:
-            log().info("odd webhook header, not refused", request_id=call.request_id, kind=oddity.value)
+        if parts.oddities:
+            call.facts["odd_headers"] = " ".join(sorted(oddity.value for oddity in parts.oddities))
         # 2. The signature over the raw bytes; nothing is parsed so far.
         verdict, key_id = await self._check_signature(room, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:

@@ -1,0 +1,63 @@
+"""Several processes that share the gRPC port (`GATEWAY_WORKERS`): starts them, passes signals on, ends together.
+
+Each worker is a whole gateway with its own admin port: the configured one plus the worker's number. When one
+ends unasked the others are stopped and the exit is non-zero, so that whoever keeps the service restarts it whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from gateway.telemetry.logs import log
+
+STOP_S = 15.0
+"""Longer than a worker's own drain time: a worker that is still there then is killed."""
+
+
+async def supervise(workers: int, admin_listens: list[str]) -> int:
+    """Run so many workers until told to stop; return the exit code.
+
+    Args: `admin_listens`: the admin address of each worker.
+    """
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            env={**os.environ, "GATEWAY_WORKERS": "1", "GATEWAY_ADMIN_LISTEN": admin_listens[number]},
+        )
+        for number in range(workers)
+    ]
+    log().info("workers started", workers=workers, pid=os.getpid())
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    ends = [asyncio.ensure_future(process.wait()) for process in processes]
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([*ends, stopping], return_when=asyncio.FIRST_COMPLETED)
+    asked = stop.is_set()
+    if not asked:
+        log().error("a worker ended unasked; stopping the others", workers=workers)
+    await _stop(processes)
+    stopping.cancel()
+    codes = [process.returncode or 0 for process in processes]
+    return 0 if asked and not any(codes) else 1
+
+
+async def _stop(processes: list[asyncio.subprocess.Process]) -> None:
+    for process in processes:
+        if process.returncode is None:
+            process.terminate()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await asyncio.gather(*(process.wait() for process in processes))
+    except TimeoutError:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+        await asyncio.gather(*(process.wait() for process in processes))
