@@ -1,0 +1,37 @@
+"""Environment, `.env` and TOML file to one frozen `Config`; every fault is reported at once, by name, never by value.
+
+`load` is the way in. The parts: names.py (which settings exist), sources.py (where a value stands), values.py (what a
+text must be), tenants.py, operators.py and process.py (what belongs together), model.py (the result). Source: API.md,
+"Running it".
+"""
+
+from gateway.config.faults import ConfigInvalid, Fault
+from gateway.config.load import load
+from gateway.config.model import (
+    BulkEvents,
+    Config,
+    Listen,
+    LogFormat,
+    LogLevel,
+    OperatorConfig,
+    RedisConfig,
+    TenantConfig,
+    TlsFiles,
+    UpstreamAuth,
+)
+
+__all__ = [
+    "BulkEvents",
+    "Config",
+    "ConfigInvalid",
+    "Fault",
+    "Listen",
+    "LogFormat",
+    "LogLevel",
+    "OperatorConfig",
+    "RedisConfig",
+    "TenantConfig",
+    "TlsFiles",
+    "UpstreamAuth",
+    "load",
+]

@@ -1,0 +1,74 @@
+"""Puts the configuration together, and proves the keys, before anything is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gateway.config import operators, tenants
+from gateway.config.faults import Faults
+from gateway.config.model import Config, OperatorConfig, TenantConfig
+from gateway.config.process import read_process
+from gateway.config.sources import read_sources
+from gateway.config.values import Reader
+from gateway.keys.keyring import Keyring, KeyringRefused
+from gateway.resilience.clock import SystemClock
+
+
+def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> Config:
+    """Return the configuration of this process.
+
+    Args: `environ` None means the process's own. Relative paths start at the working directory, in TOML at its folder.
+    Raises: ConfigInvalid with every fault; no value is in it.
+    """
+    faults = Faults()
+    sources = read_sources(os.environ if environ is None else environ, env_file, faults)
+    own = Reader(sources.process, faults)
+    tenant_readers = [own] if tenants.is_meant(own) else []
+    tenant_readers += [Reader(scope, faults) for scope in sources.tenants]
+    operator_readers = [own] if operators.is_meant(own) else []
+    operator_readers += [Reader(scope, faults) for scope in sources.operators]
+
+    process = read_process(own)
+    found_tenants = [tenants.read_tenant(reader) for reader in tenant_readers]
+    found_operators = [operators.read_operator(reader) for reader in operator_readers]
+    _check_once(tenant_readers, "TENANT_ID", [one.keys.tenant_id for one in found_tenants])
+    codes = [f"{one.keys.operator_code}\n{one.keys.environment.value}" for one in found_operators]
+    _check_once(operator_readers, "PREDICTION_OPERATOR_CODE", codes)
+    _prove_keys(found_tenants, found_operators, faults)
+    # With a broken TOML file, what is missing stands in it: one fault says enough.
+    if not found_tenants and not found_operators and not faults.found:
+        remedy = "set these, or PREDICTION_OPERATOR_CODE and its companions, or name a TOML file by GATEWAY_CONFIG"
+        faults.add("TENANT_ID, ADMIN_API_KEY, INGESTION_HMAC_SECRET", "are missing: nothing is configured", remedy)
+    faults.raise_if_any()
+    return Config(
+        tenants=tuple(found_tenants),
+        operators=tuple(found_operators),
+        listen=process.listen,
+        admin_listen=process.admin_listen,
+        tls=process.tls,
+        upstream_ca_file=process.upstream_ca_file,
+        workers=process.workers,
+        log_level=process.log_level,
+        log_format=process.log_format,
+        redis=process.redis,
+        database_url=process.database_url,
+        data_dir=process.data_dir,
+        warnings=tuple(faults.warnings),
+    )
+
+
+def _check_once(readers: Sequence[Reader], name: str, identities: Sequence[str]) -> None:
+    for index, (reader, identity) in enumerate(zip(readers, identities, strict=True)):
+        if identity in identities[:index] and reader.given(name):
+            reader.fault(name, "is configured twice", "take one of the two away")
+
+
+def _prove_keys(found: Sequence[TenantConfig], operators: Sequence[OperatorConfig], faults: Faults) -> None:
+    """Load every key as the server will: format, file permissions, the pair proved by signing."""
+    try:
+        Keyring(tenants=[one.keys for one in found], operators=[one.keys for one in operators], clock=SystemClock())
+    except KeyringRefused as refused:
+        for fault in refused.faults:
+            faults.add(fault.setting, fault.description)

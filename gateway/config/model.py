@@ -1,0 +1,140 @@
+"""The checked configuration: frozen, complete, secrets hidden. `load` is the only one that makes it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gateway.config.faults import Fault
+from gateway.core.ed25519 import VerifyingKey
+from gateway.core.wallet_adapter import WalletAdapter
+from gateway.keys.keyring import OperatorEntry, TenantEntry
+from gateway.keys.platform_keys import PlatformKeySettings
+from gateway.keys.redis_url import RedisTarget
+from gateway.keys.sealing import SealKeys
+from gateway.keys.secrets import Secret
+from gateway.phoenix.gamification.events import EventsSettings
+
+
+class UpstreamAuth(enum.Enum):
+    """How the gateway authenticates at the admin or the query host."""
+
+    API_KEY = "api_key"
+    BEARER = "bearer"
+    HMAC = "hmac"
+    JWT = "jwt"
+
+
+class BulkEvents(enum.Enum):
+    """Whether events go out many at once, and in which envelope."""
+
+    OFF = "off"
+    ARRAY = "array"
+    EVENTS = "events"
+
+
+class LogLevel(enum.Enum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(enum.Enum):
+    """How a log line is written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantConfig:
+    """One gamification tenant. URLs are scheme, host and port; `socket_base_url` is WEBSOCKET_URL without its path."""
+
+    keys: TenantEntry
+    ingestion_base_url: str
+    admin_base_url: str
+    query_base_url: str
+    socket_base_url: str
+    admin_auth: UpstreamAuth
+    query_auth: UpstreamAuth
+    events: EventsSettings
+    bulk_events: BulkEvents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorConfig:
+    """One prediction operator in one environment. `static_platform_key` takes the place of fetching."""
+
+    keys: OperatorEntry
+    base_url: str
+    embed_url: str
+    platform_keys: PlatformKeySettings
+    static_platform_key: VerifyingKey | None
+    wallet_lease_s: float
+    wallet: WalletAdapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of the gateway's own TLS; `client_ca_file` asks every caller for a certificate."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where to listen: host and port (0: a free one), or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    socket_path: Path | None = None
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC writes it: host:port, [v6]:port or unix:path."""
+        if self.socket_path is not None:
+            return f"unix:{self.socket_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """The cache that replicas share, and the keys that seal what lies there."""
+
+    target: RedisTarget
+    seal_keys: SealKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that a start is decided by."""
+
+    tenants: tuple[TenantConfig, ...]
+    operators: tuple[OperatorConfig, ...]
+    listen: Listen
+    admin_listen: Listen
+    tls: TlsFiles | None
+    upstream_ca_file: Path | None
+    workers: int
+    log_level: LogLevel
+    log_format: LogFormat | None
+    """None: console on a terminal, else JSON."""
+    redis: RedisConfig | None
+    """None: caches live in the process."""
+    database_url: Secret | None
+    """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
+    data_dir: Path
+    warnings: tuple[Fault, ...] = ()
+    """What does not stop the start but should be looked at; the server logs it."""
+
+    @property
+    def log_format_name(self) -> Literal["json", "console"] | None:
+        """The log format as the logs take it."""
+        return None if self.log_format is None else self.log_format.value

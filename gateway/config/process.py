@@ -1,0 +1,155 @@
+"""Reads what belongs to the process: where it listens, TLS, workers, logs, the shared cache, the database.
+
+Source: API.md, "Running it".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles
+from gateway.config.values import Reader, is_loopback
+from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
+from gateway.keys.sealing import SealKeys
+from gateway.keys.secrets import Secret, SecretRefused, read_secret_file
+
+DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
+DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessConfig:
+    """The process's part of the configuration."""
+
+    listen: Listen
+    admin_listen: Listen
+    tls: TlsFiles | None
+    upstream_ca_file: Path | None
+    workers: int
+    log_level: LogLevel
+    log_format: LogFormat | None
+    redis: RedisConfig | None
+    database_url: Secret | None
+    data_dir: Path
+
+
+def read_process(reader: Reader) -> ProcessConfig:
+    """Return the process's settings; faults are noted with the reader."""
+    tls = _tls(reader)
+    has_format = reader.scope.get("GATEWAY_LOG_FORMAT") is not None
+    database_url = _database(reader)
+    return ProcessConfig(
+        listen=_listen(reader, "GATEWAY_LISTEN", DEFAULT_LISTEN, tls, callers_matter=True),
+        admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
+        tls=tls,
+        upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
+        workers=reader.whole("GATEWAY_WORKERS", 1, least=1, most=256),
+        log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
+        log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
+        redis=_redis(reader),
+        database_url=database_url,
+        data_dir=_data_dir(reader),
+    )
+
+
+def _tls(reader: Reader) -> TlsFiles | None:
+    cert = reader.file("GATEWAY_TLS_CERT_FILE")
+    key = reader.file("GATEWAY_TLS_KEY_FILE")
+    client_ca = reader.file("GATEWAY_TLS_CLIENT_CA_FILE")
+    if cert is None and (key is not None or client_ca is not None):
+        reader.fault("GATEWAY_TLS_CERT_FILE", "is missing while other TLS files are set", "set it, or none of them")
+    if key is None and (cert is not None or client_ca is not None):
+        reader.fault("GATEWAY_TLS_KEY_FILE", "is missing while other TLS files are set", "set it, or none of them")
+    if key is not None:
+        try:
+            read_secret_file(key)
+        except SecretRefused as refusal:
+            reader.fault("GATEWAY_TLS_KEY_FILE", str(refusal))
+    return (
+        TlsFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
+        if cert is not None and key is not None
+        else None
+    )
+
+
+def _listen(reader: Reader, name: str, default: Listen, tls: TlsFiles | None, *, callers_matter: bool) -> Listen:
+    """Return the address. Public ones need TLS and, where it matters who calls, client certificates."""
+    found = reader.scope.get(name)
+    if found is None:
+        return default
+    text = found.text.strip()
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if not path or "\0" in path or len(path.encode()) > 100:
+            reader.fault(name, "is not a usable path of a Unix socket", "write unix:/path of at most 100 bytes")
+        return Listen(socket_path=Path(path))
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        reader.fault(name, "is neither host:port nor unix:/path", f"the default is {default.target}")
+        return default
+    host = match["host"].strip("[]")
+    if not is_loopback(host):
+        if tls is None:
+            reader.fault(name, "is plaintext on an address that others reach", "set the GATEWAY_TLS_ files")
+        elif tls.client_ca_file is None and callers_matter:
+            reader.fault(name, "is open to callers without a certificate", "set GATEWAY_TLS_CLIENT_CA_FILE")
+    return Listen(host=host, port=int(match["port"]))
+
+
+def _redis(reader: Reader) -> RedisConfig | None:
+    if not reader.given("REDIS_URL"):
+        if reader.given("GATEWAY_CACHE_KEYS"):
+            reader.faults.warn("GATEWAY_CACHE_KEYS", "is set without REDIS_URL and not used")
+        return None
+    if not reader.given("GATEWAY_CACHE_KEYS"):
+        remedy = "make one with: openssl rand -base64 32"
+        reader.fault("GATEWAY_CACHE_KEYS", "is missing; what is cached in REDIS_URL has to be sealed", remedy)
+    if not reader.given("DATABASE_URL"):
+        problem = "is missing while REDIS_URL is set: several replicas would each keep wallet evidence of their own"
+        reader.fault("DATABASE_URL", problem, "set it to a PostgreSQL that they share, or take REDIS_URL away")
+    target, seal_keys = _redis_target(reader), _seal_keys(reader)
+    return RedisConfig(target=target, seal_keys=seal_keys) if target is not None and seal_keys is not None else None
+
+
+def _redis_target(reader: Reader) -> RedisTarget | None:
+    url = reader.secret("REDIS_URL")
+    try:
+        return None if url is None else parse_redis_url(url.reveal_text().strip())
+    except (RedisUrlRefused, SecretRefused) as refusal:
+        reader.fault("REDIS_URL", str(refusal))
+        return None
+
+
+def _seal_keys(reader: Reader) -> SealKeys | None:
+    text = reader.secret("GATEWAY_CACHE_KEYS")
+    try:
+        return None if text is None else SealKeys.from_text(text.reveal_text())
+    except SecretRefused as refusal:
+        reader.fault("GATEWAY_CACHE_KEYS", str(refusal))
+        return None
+
+
+def _database(reader: Reader) -> Secret | None:
+    url = reader.secret("DATABASE_URL")
+    try:
+        fits = url is None or _POSTGRES.fullmatch(url.reveal_text().strip()) is not None
+    except SecretRefused:
+        fits = False
+    if not fits:
+        problem = "is not a PostgreSQL URL (postgresql://user@host/database)"
+        reader.fault("DATABASE_URL", problem, "leave it out for SQLite in GATEWAY_DATA_DIR")
+    return url
+
+
+def _data_dir(reader: Reader) -> Path:
+    found = reader.scope.get("GATEWAY_DATA_DIR")
+    if found is None:
+        return Path("var")
+    path = found.folder / Path(found.text).expanduser() if "\0" not in found.text else Path("var")
+    if "\0" in found.text or (path.exists() and not path.is_dir()):
+        reader.fault("GATEWAY_DATA_DIR", "is not a directory", "name one; it is made when it is missing")
+    return path

@@ -1,0 +1,214 @@
+"""Where a setting's text stands: environment before `.env` before the TOML file. Unknown names are noticed here.
+
+Texts are handed on unread; what they must be is values.py's business. No message repeats one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.config import names
+from gateway.config.faults import Faults, did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A setting's text, its name as the reader of a message knows it, and the folder that its relative paths mean."""
+
+    setting: str
+    text: str = field(repr=False)
+    folder: Path
+
+
+class Scope:
+    """The settings of the process, of one tenant or of one operator, by the name of the environment variable."""
+
+    def __init__(
+        self,
+        given: Mapping[str, Given],
+        *,
+        shown: Callable[[str], str] = lambda name: name,
+        shared: frozenset[str] = frozenset(),
+        fallback: Scope | None = None,
+    ) -> None:
+        """Look into `given`, then, for the names in `shared`, into `fallback`. `shown` names what is not given."""
+        self._given = given
+        self._shown = shown
+        self._shared = shared
+        self._fallback = fallback
+
+    def get(self, name: str) -> Given | None:
+        """Return what is given for the name; None when nothing is."""
+        found = self._given.get(name)
+        if found is None and self._fallback is not None and name in self._shared:
+            # A value of one's own, in whichever form, hides the shared one in both.
+            other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
+            return None if other in self._given else self._fallback.get(name)
+        return found
+
+    def shown(self, name: str) -> str:
+        """Return the name to use in a message: where it stands, or where it would have to stand."""
+        found = self.get(name)
+        return found.setting if found is not None else self._shown(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """All that was found: the process's scope, and one for each table of the TOML file."""
+
+    process: Scope
+    tenants: tuple[Scope, ...]
+    operators: tuple[Scope, ...]
+
+
+def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> Sources:
+    """Read the environment, `env_file` where it exists, and the TOML file that either names."""
+    own = {name: text for name, text in environ.items() if text != ""}
+    dotenv = _read_env_file(env_file, faults)
+    _warn_of_unknown(own | dotenv, faults)
+    config = own.get(names.CONFIG_FILE) or dotenv.get(names.CONFIG_FILE)
+    path = Path(config) if config else None
+    document = _read_toml(path, faults) if path is not None else {}
+    folder = path.parent if path is not None else Path()
+
+    given: dict[str, Given] = {}
+    for layer in (_top_values(document, folder, faults), _as_given(dotenv), _as_given(own)):
+        for name in layer:  # either form of a setting replaces both forms of a lower layer
+            given.pop(name.removesuffix("_FILE"), None)
+            given.pop(f"{name}_FILE", None)
+        given.update(layer)
+    process = Scope(given)
+    return Sources(
+        process=process,
+        tenants=_tables(document, "tenants", names.TENANT_KEYS, names.TENANT_SHARED, process, folder, faults),
+        operators=_tables(document, "operators", names.OPERATOR_KEYS, names.OPERATOR_SHARED, process, folder, faults),
+    )
+
+
+def _as_given(texts: Mapping[str, str]) -> dict[str, Given]:
+    known = names.ENVIRONMENT_NAMES
+    return {name: Given(setting=name, text=texts[name], folder=Path()) for name in known if name in texts}
+
+
+def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError):
+        faults.add(path.name, "the file cannot be read", "check its permissions and encoding, or take it away")
+        return {}
+    from dotenv.parser import parse_stream  # only where there is such a file
+
+    found: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(content)):
+        if binding.error:
+            faults.add(f"{path.name}, line {binding.original.line}", "is not NAME=value", "quote what holds blanks")
+        elif binding.key is not None and binding.value:
+            found[binding.key] = binding.value
+    if any(name in found for name in names.SECRETS) and path.stat().st_mode & 0o077:
+        faults.warn(path.name, "holds secrets and can be read by others than its owner", "run chmod 600 on it")
+    return found
+
+
+def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
+    for name in sorted(texts):
+        if name.startswith(names.OWN_PREFIXES) and name not in names.ENVIRONMENT_NAMES:
+            faults.warn(name, "is no setting of the gateway", did_you_mean(name, names.ENVIRONMENT_NAMES))
+
+
+def _read_toml(path: Path, faults: Faults) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+        document = tomllib.loads(content.decode("utf-8"))
+        mode = path.stat().st_mode
+    except OSError as error:
+        faults.add(names.CONFIG_FILE, f"the file cannot be opened ({error.strerror})", "check the path and its owner")
+        return {}
+    except UnicodeDecodeError:
+        faults.add(names.CONFIG_FILE, "the file is not UTF-8 text", "save it as UTF-8")
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"line \d+, column \d+", str(error))  # the rest of the text may quote a value
+        where = f" at {place[0]}" if place else ""
+        faults.add(names.CONFIG_FILE, f"the file is not valid TOML{where}", "correct it there")
+        return {}
+    if mode & 0o077 and _holds_secret(document):
+        problem = "the file holds a secret and can be read or changed by others than its owner"
+        faults.add(names.CONFIG_FILE, problem, "run chmod 600 on it, or name secrets by NAME_FILE")
+    return document
+
+
+def _holds_secret(document: Mapping[str, Any]) -> bool:
+    tables = [document, *_list(document.get("tenants")), *_list(document.get("operators"))]
+    keys = {**names.TOP_KEYS, **names.TENANT_KEYS, **names.OPERATOR_KEYS}
+    return any(keys.get(key) in names.SECRETS for table in tables if isinstance(table, dict) for key in table)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _top_values(document: Mapping[str, Any], folder: Path, faults: Faults) -> dict[str, Given]:
+    plain = {key: value for key, value in document.items() if key not in ("tenants", "operators")}
+    return _table_values(plain, "", names.TOP_KEYS, folder, faults)
+
+
+def _tables(
+    document: Mapping[str, Any],
+    kind: str,
+    keys: Mapping[str, str],
+    shared: tuple[str, ...],
+    process: Scope,
+    folder: Path,
+    faults: Faults,
+) -> tuple[Scope, ...]:
+    tables = document.get(kind, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        faults.add(kind, "is not a list of tables", f"write each as [[{kind}]]")
+        return ()
+    return tuple(
+        Scope(
+            _table_values(table, f"{kind}[{index}].", keys, folder, faults),
+            shown=lambda name, index=index: f"{kind}[{index}].{names.in_table(name)}",  # type: ignore[misc]
+            shared=frozenset(names.with_files(shared)),
+            fallback=process,
+        )
+        for index, table in enumerate(tables)
+    )
+
+
+def _table_values(
+    table: Mapping[str, Any], prefix: str, keys: Mapping[str, str], folder: Path, faults: Faults
+) -> dict[str, Given]:
+    """Return a table's values as texts by the environment's names."""
+    given: dict[str, Given] = {}
+    for key, value in table.items():
+        shown = prefix + key
+        name = keys.get(key)
+        text = _as_text(value)
+        if name is None:
+            faults.add(shown, "is no setting of the gateway", did_you_mean(key, keys))
+        elif text is None:
+            faults.add(shown, "is neither a text, a number, true or false nor a list of texts", "write it as one")
+        elif text != "":
+            given[name] = Given(setting=shown, text=text, folder=folder)
+    return given
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ",".join(value)
+    return None

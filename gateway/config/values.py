@@ -1,0 +1,207 @@
+"""What a setting's text must be: numbers, choices, addresses, URLs, files, secrets.
+
+Each reader notes a fault by the setting's name and goes on with a stand-in, so that all faults are found; the
+stand-ins never leave, since a configuration with faults is not handed out.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from gateway.config.faults import Faults
+from gateway.config.sources import Given, Scope
+from gateway.keys.loaded_secret import SecretSource
+from gateway.keys.secrets import MAX_SECRET_FILE_BYTES, Secret, SecretRefused, read_secret_file
+
+E = TypeVar("E", bound=enum.Enum)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is this machine alone. A name other than localhost is not: it may mean anything tomorrow."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the settings of one scope."""
+
+    scope: Scope
+    faults: Faults
+
+    def given(self, name: str) -> bool:
+        """Tell whether the setting is set, as it is or as a file."""
+        return self.scope.get(name) is not None or self.scope.get(f"{name}_FILE") is not None
+
+    def fault(self, name: str, problem: str, remedy: str = "") -> None:
+        """Note a fault of the setting."""
+        self.faults.add(self.scope.shown(name), problem, remedy)
+
+    def optional_text(self, name: str, *, max_chars: int = 256) -> str | None:
+        """Return a text of one line without blanks around it; None when it is not set."""
+        found = self.scope.get(name)
+        if found is None:
+            return None
+        text = found.text.strip()
+        if not text or len(text) > max_chars or _CONTROL.search(text):
+            self.fault(name, f"is not one line of 1 to {max_chars} characters", "write it without control characters")
+        return text
+
+    def text(self, name: str, *, what: str) -> str:
+        """Return a text that must be there; `what` tells the reader of the fault what it is."""
+        found = self.optional_text(name)
+        if found is None:
+            self.fault(name, "is missing", f"set it to {what}")
+        return found or "-"
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return true or false."""
+        found = self.scope.get(name)
+        if found is None:
+            return default
+        text = found.text.strip().lower()
+        if text not in ("true", "false", "1", "0"):
+            self.fault(name, "is neither true nor false")
+        return text in ("true", "1")
+
+    def seconds(self, name: str, default: float) -> float:
+        """Return a span in seconds, above zero and at most a day."""
+        found = self.scope.get(name)
+        if found is None:
+            return default
+        try:
+            value = float(found.text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= 86_400:
+            self.fault(name, "is not a number of seconds above 0 and at most 86400", f"the default is {default:g}")
+            return default
+        return value
+
+    def whole(self, name: str, default: int, *, least: int, most: int) -> int:
+        """Return a whole number within bounds."""
+        found = self.scope.get(name)
+        if found is None:
+            return default
+        text = found.text.strip()
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            self.fault(name, f"is not a whole number from {least} to {most}", f"the default is {default}")
+            return default
+        return int(text)
+
+    def choice(self, name: str, default: E | None, kind: type[E]) -> E:
+        """Return the member that the text names; without a default it must be set."""
+        values = [str(member.value) for member in kind]
+        found = self.scope.get(name)
+        if found is None and default is not None:
+            return default
+        if found is None:
+            self.fault(name, "is missing", f"set it to {' or '.join(values)}")
+        elif found.text.strip() in values:
+            return kind(found.text.strip())
+        else:
+            self.fault(name, "has an unknown value", f"set it to {' or '.join(values)}")
+        return next(iter(kind))
+
+    def base_url(self, name: str, *, default: str | None = None, scheme: str = "https", path: bool = False) -> str:
+        """Return scheme and host of an upstream, with no slash at the end.
+
+        Plaintext is refused off loopback. `path`: one may be there, and is left away.
+        """
+        found = self.scope.get(name)
+        if found is None and default is not None:
+            return default
+        if found is None:
+            self.fault(name, "is missing", f"set it to Phoenix's {scheme}:// address")
+            return f"{scheme}://-"
+        plain = {"https": "http", "wss": "ws"}[scheme]
+        try:
+            parts = urlsplit(found.text.strip())
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        host = parts.hostname or ""
+        bracketed = f"[{host}]" if ":" in host else host
+        whole = f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
+        if parts.scheme not in (scheme, plain) or not _HOST.fullmatch(bracketed) or port == 0:
+            self.fault(name, f"is not a URL that begins with {scheme}:// and names a host")
+        elif parts.username is not None or parts.password is not None:
+            self.fault(name, "holds a user name or password", "take them out; Phoenix knows other credentials")
+        elif parts.query or parts.fragment or (parts.path not in ("", "/") and not path):
+            self.fault(name, "holds more than scheme, host and port", "leave away what follows the host")
+        elif parts.scheme == plain and not is_loopback(host):
+            self.fault(name, f"is plaintext ({plain}://) to another machine", f"use {scheme}://")
+        return whole
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of a file that can be read; None when it is not set."""
+        found = self.scope.get(name)
+        if found is None:
+            return None
+        path = _path(found)
+        try:
+            with path.open("rb") as stream:
+                stream.read(1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such path"
+            self.fault(name, f"its file cannot be read ({reason})", "check the path and its owner")
+        return path
+
+    def secret_source(self, name: str, *, required_for: str | None = None) -> SecretSource | None:
+        """Return where a secret stands, its file not yet read; a fault when it must be set and is not."""
+        plain, file = self.scope.get(name), self.scope.get(f"{name}_FILE")
+        if plain is not None and file is not None:
+            self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
+        if file is not None:
+            return SecretSource(setting=file.setting, path=_path(file))
+        if plain is None:
+            if required_for is not None:
+                self.fault(name, f"is missing ({required_for})", f"set it, or {self.scope.shown(name + '_FILE')}")
+            return None
+        try:
+            return SecretSource(setting=plain.setting, value=Secret.from_text(plain.text))
+        except SecretRefused as refusal:
+            self.fault(name, str(refusal))
+            return None
+
+    def secret(self, name: str) -> Secret | None:
+        """Return a secret that is read now; None when it is not set or cannot be used."""
+        source = self.secret_source(name)
+        if source is None or source.path is None:
+            return None if source is None else source.value
+        try:
+            return read_secret_file(source.path)[0]
+        except SecretRefused as refusal:
+            self.faults.add(source.setting, str(refusal))
+            return None
+
+    def public_bytes(self, name: str) -> bytes | None:
+        """Return the bytes of a setting that is no secret and may stand in a file; None when it is not set."""
+        plain, file = self.scope.get(name), self.scope.get(f"{name}_FILE")
+        if plain is not None and file is not None:
+            self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
+        if plain is not None:
+            return plain.text.encode("utf-8", "surrogateescape")
+        path = self.file(f"{name}_FILE")
+        try:
+            return None if path is None else path.open("rb").read(MAX_SECRET_FILE_BYTES)
+        except (OSError, ValueError):
+            return None  # `file` has noted it
+
+
+def _path(given: Given) -> Path:
+    return given.folder / Path(given.text).expanduser()
