@@ -1,0 +1,187 @@
+"""The admin port: liveness, readiness and metrics over HTTP for whoever runs the gateway; no part of the contract.
+
+Only GET, only fixed paths, no body, one request a connection, and an end to every connection: the port must stay of
+use to its owner whoever else can reach it. It listens on loopback unless its owner says otherwise. Nothing that it
+answers is secret, and it answers what happened, never why. gRPC calls that come to the same port go to channelz
+(`channelz.py`), if that is on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+from gateway.front.port_sharing import PortSharing
+from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Readiness = tuple[bool, Mapping[str, bool]]
+"""Whether the process takes calls, and which of its services can do their work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """How the port is kept."""
+
+    connection_s: float = 10.0
+    """Longest life of an HTTP connection, from accept to close. A scrape takes milliseconds."""
+    max_connections: int = 64
+    """More are closed at once. Each holds a file descriptor that calls need."""
+    max_line_bytes: int = 2048
+    """Longest request line or header line."""
+
+
+class Channelz(Protocol):
+    """What the port needs of channelz: where its server listens."""
+
+    @property
+    def socket_path(self) -> str:
+        """The Unix socket that speaks gRPC."""
+        ...
+
+
+class AdminAddressRefused(ValueError):
+    """The address cannot be listened on, or is not loopback and nobody asked for that."""
+
+
+class AdminServer:
+    """Serves the port from `start` to `stop`."""
+
+    def __init__(
+        self,
+        listen: str,
+        metrics: Metrics,
+        is_live: Callable[[], bool],
+        is_ready: Callable[[], Readiness],
+        channelz: Channelz | None = None,
+        *,
+        allow_remote: bool = False,
+        settings: AdminSettings | None = None,
+    ) -> None:
+        """Args: `listen`: `host:port`, port 0 for a free one. Raises: AdminAddressRefused."""
+        self._host, self._port = listen_address(listen, allow_remote=allow_remote)
+        self._metrics = metrics
+        self._is_live = is_live
+        self._is_ready = is_ready
+        self._channelz = channelz
+        self._settings = settings or AdminSettings()
+        self._server: asyncio.Server | None = None
+        self._http: web.Server | None = None
+        self._sharing: PortSharing | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises: OSError when the address is taken."""
+        from aiohttp import web  # only the process that serves needs it
+
+        self._http = web.Server(
+            self._answer,
+            access_log=None,
+            keepalive_timeout=self._settings.connection_s,
+            lingering_time=0,
+            max_line_size=self._settings.max_line_bytes,
+            max_field_size=self._settings.max_line_bytes,
+        )
+        self._sharing = PortSharing(
+            http=self._http,
+            grpc_socket=self._channelz.socket_path if self._channelz else None,
+            http_s=self._settings.connection_s,
+            max_connections=self._settings.max_connections,
+        )
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._sharing.connection, self._host, self._port, backlog=64)
+
+    @property
+    def address(self) -> str:
+        """The `host:port` that is listened on."""
+        if self._server is None:
+            raise RuntimeError("not started")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._server is None or self._sharing is None or self._http is None:
+            return
+        self._server.close()
+        await self._sharing.close()
+        await self._http.shutdown(timeout=1.0)
+        await self._server.wait_closed()
+        self._server = None
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        from aiohttp import web
+
+        paths: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
+            "/healthz": self._health,
+            "/readyz": self._readiness,
+            "/metrics": self._scrape,
+        }
+        page = paths.get(request.rel_url.raw_path)
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if page is None:
+            status, content_type, body = 404, _JSON, b'{"error":"not_found"}'
+        elif request.method != "GET":
+            status, content_type, body = 405, _JSON, b'{"error":"method_not_allowed"}'
+            headers["Allow"] = "GET"
+        elif request.can_read_body:
+            status, content_type, body = 413, _JSON, b'{"error":"no_body_expected"}'
+        else:
+            try:
+                status, content_type, body = await page()
+            except Exception as error:  # noqa: BLE001 - aiohttp would log its text
+                log().error("admin page failed", path=request.rel_url.raw_path, **where_raised(error))
+                status, content_type, body = 500, _JSON, b'{"error":"internal"}'
+        response = web.Response(status=status, body=body, headers={**headers, "Content-Type": content_type})
+        response.force_close()
+        return response
+
+    async def _health(self) -> tuple[int, str, bytes]:
+        live = self._is_live()
+        return (200 if live else 503), _JSON, b'{"live":true}' if live else b'{"live":false}'
+
+    async def _readiness(self) -> tuple[int, str, bytes]:
+        ready, services = self._is_ready()
+        body = orjson.dumps({"ready": ready, "services": {name: bool(state) for name, state in services.items()}})
+        return (200 if ready else 503), _JSON, body
+
+    async def _scrape(self) -> tuple[int, str, bytes]:
+        _, services = self._is_ready()
+        self._metrics.services_serving(services)
+        parts: list[bytes] = []
+        for part in self._metrics.text():
+            parts.append(part)
+            await asyncio.sleep(0)  # calls go between two metrics
+        return 200, TEXT_CONTENT_TYPE, b"".join(parts)
+
+
+_JSON = "application/json"
+
+
+def listen_address(listen: str, *, allow_remote: bool) -> tuple[str, int]:
+    """Return host and port of `host:port` or `[v6]:port`. Raises: AdminAddressRefused, saying what to write instead."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise AdminAddressRefused("the admin address must be host:port, such as 127.0.0.1:9464")
+    if not allow_remote and not _is_loopback(host):
+        raise AdminAddressRefused(
+            "the admin port has no TLS and asks for no names: listen on 127.0.0.1, or allow other addresses explicitly"
+        )
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may resolve to anything

@@ -1,0 +1,380 @@
+"""The admin port on real sockets: three pages, nothing else, nobody holding it, channelz beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+import uvloop
+from grpc_channelz.v1 import channelz_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.front.admin import AdminAddressRefused, AdminServer, AdminSettings, Readiness, listen_address
+from gateway.front.channelz import ChannelzServer
+from gateway.telemetry.metrics import BuildInfo, Metrics
+
+SERVICE = "phoenix.gateway.v1.EventService"
+
+
+@dataclass
+class Admin:
+    """An admin server, what stands behind it, and one raw request to it."""
+
+    server: AdminServer
+    metrics: Metrics
+    live: bool = True
+    ready: bool = True
+    services: dict[str, bool] = field(default_factory=lambda: {SERVICE: True})
+    broken: Exception | None = None
+
+    def readiness(self) -> Readiness:
+        if self.broken is not None:
+            raise self.broken
+        return self.ready, self.services
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, _, port = self.server.address.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
+
+    async def raw(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send these bytes; return status, headers and body of what came until the connection ended."""
+        reader, writer = await self.connect()
+        try:
+            writer.write(request)
+            answer = await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return int(first.split(" ")[1]), headers, body
+
+    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        return await self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
+Start = Callable[..., Awaitable[Admin]]
+
+
+async def channelz_servers(address: str) -> list[str]:
+    """Ask channelz at this address for the names of all sockets that gRPC servers of this process listen on."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        ask = channel.unary_unary(
+            "/grpc.channelz.v1.Channelz/GetServers",
+            request_serializer=channelz_pb2.GetServersRequest.SerializeToString,
+            response_deserializer=channelz_pb2.GetServersResponse.FromString,
+        )
+        answer = await ask(channelz_pb2.GetServersRequest(), timeout=10)
+    return [listener.name for server in answer.server for listener in server.listen_socket]
+
+
+async def left_of(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the other side closes or resets the connection."""
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    servers: list[AdminServer] = []
+
+    async def run(settings: AdminSettings | None = None, channelz: ChannelzServer | None = None) -> Admin:
+        metrics = Metrics(
+            CollectorRegistry(), methods=["/a.B/C"], build=BuildInfo(version="1.2.3", revision="abc", python="3.11")
+        )
+        admin: Admin
+        server = AdminServer(
+            "127.0.0.1:0", metrics, lambda: admin.live, lambda: admin.readiness(), channelz, settings=settings
+        )
+        admin = Admin(server=server, metrics=metrics)
+        await server.start()
+        servers.append(server)
+        return admin
+
+    yield run
+    for server in servers:
+        await server.stop()
+
+
+async def test_liveness_is_told(start: Start) -> None:
+    """/healthz is 200 while the process is live and 503 when it says that it is not."""
+    admin = await start()
+    alive = await admin.get("/healthz")
+    admin.live = False
+    dead = await admin.get("/healthz")
+    assert [(alive[0], alive[2]), (dead[0], dead[2])] == [(200, b'{"live":true}'), (503, b'{"live":false}')]
+
+
+async def test_readiness_names_each_service(start: Start) -> None:
+    """/readyz is 200 with the state of each service, also where one is in trouble but the process takes calls."""
+    admin = await start()
+    admin.services = {SERVICE: False, "phoenix.gateway.v1.TokenService": True}
+    status, headers, body = await admin.get("/readyz")
+    assert (200, "application/json", {"ready": True, "services": admin.services}) == (
+        status,
+        headers["content-type"],
+        json.loads(body),
+    )
+
+
+async def test_not_ready_is_503(start: Start) -> None:
+    """/readyz is 503 while the process drains."""
+    admin = await start()
+    admin.ready = False
+    status, _, body = await admin.get("/readyz")
+    assert (status, json.loads(body)["ready"]) == (503, False)
+
+
+async def test_metrics_are_prometheus_text(start: Start) -> None:
+    """/metrics can be read by Prometheus's own parser and holds what was counted and which services serve."""
+    admin = await start()
+    admin.services = {SERVICE: False}
+    admin.metrics.call_began("/a.B/C")
+    admin.metrics.call_ended("/a.B/C", "OK", "", 0.0002)
+    status, headers, body = await admin.get("/metrics")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+    assert (
+        status,
+        headers["content-type"],
+        samples["phoenix_gateway_calls_total", "", "/a.B/C", "OK"],
+        samples["phoenix_gateway_service_serving", SERVICE],
+    ) == (200, "text/plain; version=0.0.4; charset=utf-8", 1.0, 0.0)
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/Metrics", "/healthz/../metrics", "/%6detrics", "/debug/pprof"])
+async def test_unknown_path_is_404(start: Start, path: str) -> None:
+    """Only the three paths exist, as they are written."""
+    admin = await start()
+    assert (await admin.get(path))[::2] == (404, b'{"error":"not_found"}')
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+async def test_only_get(start: Start, method: str) -> None:
+    """Any other method is refused, naming the one that works."""
+    admin = await start()
+    status, headers, _ = await admin.raw(f"{method} /metrics HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert (status, headers["allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000000\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
+)
+async def test_body_is_not_read(start: Start, framing: bytes) -> None:
+    """A request with a body is refused at its head, and the rest is not waited for."""
+    admin = await start()
+    began = asyncio.get_running_loop().time()
+    status, _, _ = await admin.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + framing)
+    assert (status, asyncio.get_running_loop().time() - began < 5) == (413, True)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 10_000 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: 1\r\n" * 5_000 + b"\r\n",
+    ],
+    ids=["long line", "long header", "many headers"],
+)
+async def test_large_head_is_refused(start: Start, request_bytes: bytes) -> None:
+    """A request head is read up to a few KiB."""
+    admin = await start()
+    assert (await admin.raw(request_bytes))[0] == 400
+
+
+async def test_one_request_a_connection(start: Start) -> None:
+    """The connection is closed behind the answer, so that nobody keeps it."""
+    admin = await start()
+    _, headers, _ = await admin.get("/healthz")
+    assert headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nX-Slow: 1\r\n", b"PRI * HT"])
+async def test_slow_client_is_cut(start: Start, sent: bytes) -> None:
+    """A connection that does not get to its request is closed after its time."""
+    admin = await start(AdminSettings(connection_s=0.2))
+    reader, writer = await admin.connect()
+    writer.write(sent)
+    left = await left_of(reader)
+    writer.close()
+    assert left == b""
+
+
+async def test_connections_are_bounded(start: Start) -> None:
+    """One connection too many is closed at once, and the port answers again as soon as another one has ended."""
+    admin = await start(AdminSettings(max_connections=2, connection_s=5))
+    held = [await admin.connect() for _ in range(2)]
+    extra_reader, extra_writer = await admin.connect()
+    refused = await left_of(extra_reader)
+    extra_writer.close()
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                status, _, _ = await admin.get("/healthz")
+                break
+            except (ConnectionError, ValueError, IndexError):
+                continue
+    assert (refused, status) == (b"", 200)
+
+
+async def test_trouble_is_500_without_its_text(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a page raises reaches neither the client nor the log with its text."""
+    admin = await start()
+    admin.broken = RuntimeError("s3cr3t-in-text")
+    answers = [await admin.get("/readyz"), await admin.get("/metrics")]
+    captured = capsys.readouterr()
+    assert [(status, body) for status, _, body in answers] == [(500, b'{"error":"internal"}')] * 2
+    assert "s3cr3t" not in captured.out + captured.err
+
+
+async def test_channelz_is_on_the_same_port(start: Start) -> None:
+    """A gRPC client that comes to the admin port gets channelz, which tells of the gateway's listener."""
+    channelz = ChannelzServer()
+    await channelz.start()
+    main = grpc.aio.server()
+    main.add_insecure_port("127.0.0.1:0")
+    await main.start()
+    try:
+        admin = await start(channelz=channelz)
+        listeners = await channelz_servers(admin.server.address)
+        status, _, _ = await admin.get("/healthz")
+    finally:
+        await main.stop(0)
+        await channelz.stop()
+    assert any("127.0.0.1" in name for name in listeners)
+    assert status == 200
+
+
+async def test_channelz_can_be_found_by_reflection(start: Start) -> None:
+    """grpcurl needs no files: reflection on the admin port names channelz."""
+    channelz = ChannelzServer()
+    await channelz.start()
+    admin = await start(channelz=channelz)
+    async with grpc.aio.insecure_channel(admin.server.address) as channel:
+        ask = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        answers = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
+        found = [service.name async for answer in answers for service in answer.list_services_response.service]
+    await channelz.stop()
+    assert "grpc.channelz.v1.Channelz" in found
+
+
+async def test_channelz_is_off_unless_given(start: Start) -> None:
+    """Without channelz a gRPC client is refused and the pages work."""
+    admin = await start()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await channelz_servers(admin.server.address)
+    assert (raised.value.code(), (await admin.get("/healthz"))[0]) == (grpc.StatusCode.UNAVAILABLE, 200)
+
+
+async def test_channelz_socket_is_private() -> None:
+    """Nobody but the gateway's user can come to channelz past the admin port, and nothing is left of it."""
+    channelz = ChannelzServer()
+    await channelz.start()
+    folder = Path(channelz.socket_path).parent
+    mode = folder.stat().st_mode & 0o777
+    await channelz.stop()
+    assert (mode, folder.exists()) == (0o700, False)
+
+
+def test_port_on_uvloop() -> None:
+    """The port works on uvloop, which the gateway runs on: pages, channelz, a slow client cut, a stop with one open."""
+
+    async def scenario() -> tuple[int, bytes, bytes]:
+        channelz = ChannelzServer()
+        await channelz.start()
+        metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
+        server = AdminServer(
+            "127.0.0.1:0",
+            metrics,
+            lambda: True,
+            lambda: (True, {}),
+            channelz,
+            settings=AdminSettings(connection_s=1.0),
+        )
+        admin = Admin(server=server, metrics=metrics)
+        await server.start()
+        scraped, _, _ = await admin.get("/metrics")
+        await channelz_servers(server.address)
+        slow, slow_writer = await admin.connect()
+        slow_writer.write(b"GET /hea")
+        cut = await left_of(slow)
+        idle, _ = await admin.connect()
+        async with asyncio.timeout(5):
+            await server.stop()
+        closed = await left_of(idle)
+        await channelz.stop()
+        return scraped, cut, closed
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scenario()) == (200, b"", b"")
+
+
+async def test_channelz_gone_closes_the_connection(start: Start) -> None:
+    """With its server gone a gRPC client hears so at once, and the pages work."""
+    channelz = ChannelzServer()
+    await channelz.start()
+    admin = await start(channelz=channelz)
+    path = channelz.socket_path
+    await channelz.stop()
+    reader, writer = await admin.connect()
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    left = await left_of(reader)
+    writer.close()
+    assert (left, path.endswith("channelz.sock"), (await admin.get("/healthz"))[0]) == (b"", True, 200)
+
+
+async def test_stop_ends_open_connections(start: Start) -> None:
+    """Stopping cuts clients of both kinds and does not wait for them."""
+    channelz = ChannelzServer()
+    await channelz.start()
+    admin = await start(channelz=channelz)
+    idle, _ = await admin.connect()
+    channel = grpc.aio.insecure_channel(admin.server.address)
+    await channel.channel_ready()
+    async with asyncio.timeout(5):
+        await admin.server.stop()
+        left = await left_of(idle)
+    await channel.close()
+    await channelz.stop()
+    assert left == b""
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9464", "[::1]:9464", "localhost:0", "127.8.8.8:1"])
+def test_loopback_is_listened_on(listen: str) -> None:
+    """Loopback addresses need no leave."""
+    assert int(listen.rpartition(":")[2]) == listen_address(listen, allow_remote=False)[1]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9464", "[::]:9464", "10.0.0.1:9464", "admin.example:9464"])
+def test_other_address_needs_leave(listen: str) -> None:
+    """Any other address is refused with what to do, unless it is allowed."""
+    with pytest.raises(AdminAddressRefused, match=r"listen on 127\.0\.0\.1"):
+        listen_address(listen, allow_remote=False)
+    assert listen_address(listen, allow_remote=True)[1] == 9464
+
+
+@pytest.mark.parametrize("listen", ["", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536"])
+def test_unreadable_address_is_refused(listen: str) -> None:
+    """What is no address is refused, saying how one looks."""
+    with pytest.raises(AdminAddressRefused, match="must be host:port"):
+        listen_address(listen, allow_remote=True)
