@@ -20,15 +20,16 @@ class Fault:
 
 
 class ConfigInvalid(Exception):
-    """The gateway cannot start; `faults` is everything that is wrong."""
+    """The gateway cannot start; `faults` is everything that is wrong, `warnings` what may have led to it."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         """Name every fault in the text, one a line."""
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(
-            "\n".join([f"The configuration cannot be used ({count}):", *(f"  {one}" for one in self.faults)])
-        )
+        lines = [f"The configuration cannot be used ({count}):", *(f"  {one}" for one in self.faults)]
+        lines += [f"  (warning) {one}" for one in self.warnings]
+        super().__init__("\n".join(lines))
 
 
 class Faults:
@@ -52,7 +53,7 @@ class Faults:
     def raise_if_any(self) -> None:
         """Raises: ConfigInvalid with all faults noted so far."""
         if self.found:
-            raise ConfigInvalid(self.found)
+            raise ConfigInvalid(self.found, self.warnings)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

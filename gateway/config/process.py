@@ -5,6 +5,7 @@ Source: API.md, "Running it".
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def _data_dir(reader: Reader) -> Path:
     found = reader.scope.get("GATEWAY_DATA_DIR")
     if found is None:
         return Path("var")
-    path = found.folder / Path(found.text).expanduser() if "\0" not in found.text else Path("var")
-    if "\0" in found.text or (path.exists() and not path.is_dir()):
+    path = found.folder / Path(found.text.replace("\0", "?"))
+    if "\0" in found.text or (os.path.exists(path) and not os.path.isdir(path)):
         reader.fault("GATEWAY_DATA_DIR", "is not a directory", "name one; it is made when it is missing")
     return path

@@ -152,13 +152,15 @@ class Reader:
         found = self.scope.get(name)
         if found is None:
             return None
-        path = _path(found)
+        path = self._path(found)
+        if path is None:
+            return None
         try:
             with path.open("rb") as stream:
                 stream.read(1)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such path"
-            self.fault(name, f"its file cannot be read ({reason})", "check the path and its owner")
+        except OSError as error:
+            self.fault(name, f"its file cannot be read ({error.strerror})", "check the path and its owner")
+            return None
         return path
 
     def secret_source(self, name: str, *, required_for: str | None = None) -> SecretSource | None:
@@ -167,7 +169,8 @@ class Reader:
         if plain is not None and file is not None:
             self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
         if file is not None:
-            return SecretSource(setting=file.setting, path=_path(file))
+            path = self._path(file)
+            return None if path is None else SecretSource(setting=file.setting, path=path)
         if plain is None:
             if required_for is not None:
                 self.fault(name, f"is missing ({required_for})", f"set it, or {self.scope.shown(name + '_FILE')}")
@@ -197,11 +200,13 @@ class Reader:
         if plain is not None:
             return plain.text.encode("utf-8", "surrogateescape")
         path = self.file(f"{name}_FILE")
-        try:
-            return None if path is None else path.open("rb").read(MAX_SECRET_FILE_BYTES)
-        except (OSError, ValueError):
-            return None  # `file` has noted it
+        if path is None:
+            return None
+        with path.open("rb") as stream:
+            return stream.read(MAX_SECRET_FILE_BYTES)
 
-
-def _path(given: Given) -> Path:
-    return given.folder / Path(given.text).expanduser()
+    def _path(self, found: Given) -> Path | None:
+        if "\0" in found.text:  # TOML can write it; the system's calls would raise in their own way
+            self.faults.add(found.setting, "is no path", "name a file")
+            return None
+        return found.folder / Path(found.text)

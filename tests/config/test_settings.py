@@ -1,0 +1,225 @@
+"""Each setting of API.md: its default, and that a wrong value is refused by name."""
+
+import base64
+import secrets
+from pathlib import Path
+
+import pytest
+
+from gateway.config import BulkEvents, Listen, LogFormat, LogLevel, UpstreamAuth
+from gateway.core.types import Environment
+from tests.config.given_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
+
+CACHE_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
+SHARED = {
+    **WHOLE,
+    "REDIS_URL": "redis://cache.example",
+    "GATEWAY_CACHE_KEYS": CACHE_KEY,
+    "DATABASE_URL": "postgresql://gateway@db.example/gateway",
+}
+
+WRONG_VALUES = [
+    ("TENANT_ID", "a\nb"),
+    ("TENANT_ID", "x" * 257),
+    ("ADMIN_API_KEY", "holds a blank"),
+    ("INGESTION_BASE_URL", "http://ingestion.example"),
+    ("INGESTION_BASE_URL", "ftp://ingestion.example"),
+    ("INGESTION_BASE_URL", "https://"),
+    ("INGESTION_BASE_URL", "https://host:99999"),
+    ("INGESTION_BASE_URL", "https://[::1"),
+    ("INGESTION_BASE_URL", "no url"),
+    ("ADMIN_BASE_URL", "https://admin.example/v1"),
+    ("ADMIN_BASE_URL", "https://user:pass@admin.example"),
+    ("QUERY_BASE_URL", "https://query.example?x=1"),
+    ("QUERY_BASE_URL", "http://127.0.0.1.example"),
+    ("WEBSOCKET_URL", "ws://query.example/ws"),
+    ("WEBSOCKET_URL", "https://query.example/ws"),
+    ("ADMIN_API_KEY_ID", "not-a-uuid"),
+    ("ADMIN_AUTH", "basic"),
+    ("QUERY_AUTH", "API_KEY"),
+    ("PHOENIX_SEND_EVENT_ID", "maybe"),
+    ("PHOENIX_BULK_EVENTS", "on"),
+    ("PHOENIX_DEDUPLICATES_EVENTS", "yes"),
+    ("PREDICTION_BASE_URL", "http://prediction.example"),
+    ("PREDICTION_EMBED_URL", "http://embed.example"),
+    ("PREDICTION_OPERATOR_CODE", "a\x00b"),
+    ("PREDICTION_ENVIRONMENT", "production"),
+    ("PREDICTION_LAUNCH_KEY", "no PEM"),
+    ("PREDICTION_OPERATOR_ID", "a\tb"),
+    ("PREDICTION_PLATFORM_KEY", "no PEM"),
+    ("PREDICTION_PLATFORM_KEY_SHA256", "abcd"),
+    ("PREDICTION_PLATFORM_KEY_SHA256", ","),
+    ("PREDICTION_KEY_COOLDOWN", "0"),
+    ("PREDICTION_KEY_COOLDOWN", "nan"),
+    ("PREDICTION_KEY_OVERLAP", "-1"),
+    ("PREDICTION_KEY_OVERLAP", "ten"),
+    ("PREDICTION_WALLET_LEASE", "inf"),
+    ("PREDICTION_UNREADABLE_STATUS", "200"),
+    ("GATEWAY_LISTEN", "50051"),
+    ("GATEWAY_LISTEN", "127.0.0.1:70000"),
+    ("GATEWAY_LISTEN", "0.0.0.0:50051"),
+    ("GATEWAY_LISTEN", "[::]:50051"),
+    ("GATEWAY_LISTEN", "gateway.example:50051"),
+    ("GATEWAY_LISTEN", "unix:"),
+    ("GATEWAY_ADMIN_LISTEN", "0.0.0.0:9464"),
+    ("GATEWAY_TLS_CERT_FILE", "/nonexistent/cert.pem"),
+    ("GATEWAY_TLS_KEY_FILE", "/nonexistent/key.pem"),
+    ("GATEWAY_TLS_CLIENT_CA_FILE", "/nonexistent/ca.pem"),
+    ("GATEWAY_UPSTREAM_CA_FILE", "/nonexistent/ca.pem"),
+    ("GATEWAY_WORKERS", "0"),
+    ("GATEWAY_WORKERS", "two"),
+    ("GATEWAY_LOG_LEVEL", "loud"),
+    ("GATEWAY_LOG_FORMAT", "xml"),
+    ("REDIS_URL", "http://cache.example"),
+    ("GATEWAY_CACHE_KEYS", "c2hvcnQ="),
+    ("GATEWAY_CACHE_KEYS", "not base64!"),
+    ("DATABASE_URL", "mysql://db.example/x"),
+    ("GATEWAY_DATA_DIR", "/dev/null"),
+    ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
+def test_a_wrong_value_is_refused_by_the_settings_name(name: str, value: str) -> None:
+    """The error names the setting, and the text that stood there is nowhere in it."""
+    error = refused({**SHARED, name: value})
+    assert name in [fault.setting for fault in error.faults]
+    # What a message says of itself (a default, a form) may hold a short value; test_secrecy.py uses marks.
+    assert len(value) < 12 or value not in str(error)
+
+
+def test_every_setting_is_tested_with_a_wrong_value() -> None:
+    """A setting that is added needs its row above; a secret that takes any text has none."""
+    from gateway.config import names
+
+    without_wrong_value = {"INGESTION_HMAC_SECRET"}
+    plain = {name for name in names.ENVIRONMENT_NAMES if name.removesuffix("_FILE") not in names.WITH_FILE}
+    assert {name for name, _ in WRONG_VALUES} == (plain | names.WITH_FILE) - without_wrong_value
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    """What is left out has the default that API.md states."""
+    config = loaded(WHOLE)
+    tenant, operator = config.tenants[0], config.operators[0]
+    assert config.listen == Listen(host="127.0.0.1", port=50051)
+    assert config.admin_listen == Listen(host="127.0.0.1", port=9464)
+    assert (config.workers, config.log_level, config.log_format) == (1, LogLevel.INFO, None)
+    assert (config.redis, config.database_url, config.data_dir, config.tls) == (None, None, Path("var"), None)
+    assert (tenant.admin_auth, tenant.query_auth) == (UpstreamAuth.API_KEY, UpstreamAuth.API_KEY)
+    assert (tenant.events.sends_event_id, tenant.events.deduplicates) == (True, False)
+    assert tenant.bulk_events is BulkEvents.OFF
+    assert operator.base_url == "https://prediction.phoenixverse.io"
+    assert operator.embed_url == "https://embed.prediction.phoenixverse.io"
+    assert (operator.platform_keys.cooldown_s, operator.platform_keys.overlap_s) == (2.0, 600.0)
+    assert (operator.wallet_lease_s, operator.wallet.unreadable_status) == (60.0, 503)
+    assert (operator.static_platform_key, operator.platform_keys.pins) == (None, frozenset())
+    assert config.warnings == ()
+
+
+def test_what_is_set_is_taken() -> None:
+    """Values other than the defaults arrive."""
+    config = loaded(
+        {
+            **SHARED,
+            "ADMIN_AUTH": "jwt",
+            "ADMIN_API_KEY_ID": API_KEY_ID.upper(),
+            "QUERY_BASE_URL": "http://localhost:8080/",
+            "PHOENIX_BULK_EVENTS": "events",
+            "PHOENIX_DEDUPLICATES_EVENTS": "True",
+            "PREDICTION_KEY_COOLDOWN": "0.5",
+            "PREDICTION_ENVIRONMENT": "prod",
+            "GATEWAY_LISTEN": "unix:/run/gateway.sock",
+            "GATEWAY_ADMIN_LISTEN": "[::1]:0",
+            "GATEWAY_WORKERS": "4",
+            "GATEWAY_LOG_FORMAT": "console",
+        }
+    )
+    tenant, operator = config.tenants[0], config.operators[0]
+    assert (tenant.admin_auth, tenant.keys.api_key_id) == (UpstreamAuth.JWT, API_KEY_ID)
+    assert (tenant.query_base_url, tenant.socket_base_url) == ("http://localhost:8080", "wss://query.example")
+    assert (tenant.bulk_events, tenant.events.deduplicates) == (BulkEvents.EVENTS, True)
+    assert (operator.platform_keys.cooldown_s, operator.keys.environment) == (0.5, Environment.PROD)
+    assert (config.listen.target, config.admin_listen.target) == ("unix:/run/gateway.sock", "[::1]:0")
+    assert (config.workers, config.log_format) == (4, LogFormat.CONSOLE)
+    assert config.redis is not None
+    assert config.redis.target.hosts == (("cache.example", 6379),)
+    assert config.database_url is not None
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """One start tells everything that has to be mended."""
+    settings = {**WHOLE, "GATEWAY_WORKERS": "none", "ADMIN_AUTH": "basic", "QUERY_BASE_URL": "http://x.example"}
+    del settings["INGESTION_HMAC_SECRET"]
+    assert set(faulty(settings)) == {"GATEWAY_WORKERS", "ADMIN_AUTH", "QUERY_BASE_URL", "INGESTION_HMAC_SECRET"}
+
+
+@pytest.mark.parametrize("missing", [*TENANT, *OPERATOR])
+def test_what_is_missing_is_named(missing: str) -> None:
+    """Each of the vendor's settings is needed once its tenant or operator is there."""
+    assert missing in faulty({name: value for name, value in WHOLE.items() if name != missing})
+
+
+def test_nothing_at_all_is_refused() -> None:
+    """An empty environment starts no gateway that serves nothing."""
+    assert faulty({}) == ["TENANT_ID, ADMIN_API_KEY, INGESTION_HMAC_SECRET"]
+
+
+@pytest.mark.parametrize("settings", [TENANT, OPERATOR])
+def test_one_of_the_two_vendors_parts_is_enough(settings: dict[str, str]) -> None:
+    """A tenant needs no operator and the other way about."""
+    config = loaded(settings)
+    assert len(config.tenants) + len(config.operators) == 1
+
+
+def test_the_api_key_may_be_left_out_where_nothing_uses_it() -> None:
+    """With HMAC and tenant tokens only, a gateway needs not hold the API key."""
+    settings = {**TENANT, "ADMIN_AUTH": "hmac", "QUERY_AUTH": "jwt"}
+    del settings["ADMIN_API_KEY"]
+    assert loaded(settings).tenants[0].keys.api_key is None
+
+
+def test_admin_tokens_need_the_key_id() -> None:
+    """`ADMIN_AUTH=jwt` puts the API key's UUID into the token."""
+    assert faulty({**WHOLE, "ADMIN_AUTH": "jwt"}) == ["ADMIN_API_KEY_ID"]
+
+
+def test_deduplication_needs_the_event_id() -> None:
+    """Sending an event again without its id would count it twice."""
+    settings = {**WHOLE, "PHOENIX_DEDUPLICATES_EVENTS": "true", "PHOENIX_SEND_EVENT_ID": "false"}
+    assert faulty(settings) == ["PHOENIX_DEDUPLICATES_EVENTS"]
+
+
+def test_redis_needs_seals_and_a_shared_database() -> None:
+    """Replicas that share a cache share the evidence too, and believe nothing unsealed."""
+    assert faulty({**WHOLE, "REDIS_URL": "redis://localhost"}) == ["GATEWAY_CACHE_KEYS", "DATABASE_URL"]
+
+
+def test_an_unset_variable_and_an_empty_one_are_alike() -> None:
+    """Compose files pass variables on that are set to nothing."""
+    assert loaded({**WHOLE, "REDIS_URL": "", "GATEWAY_WORKERS": ""}).workers == 1
+
+
+def test_a_platform_key_must_be_among_the_pins() -> None:
+    """A key that the pins refuse would refuse every wallet call."""
+    settings = {**WHOLE, "PREDICTION_PLATFORM_KEY": platform_pem(), "PREDICTION_PLATFORM_KEY_SHA256": "ab" * 32}
+    assert faulty(settings) == ["PREDICTION_PLATFORM_KEY"]
+
+
+def test_a_given_platform_key_is_taken() -> None:
+    """It stands in for fetching."""
+    key = loaded({**WHOLE, "PREDICTION_PLATFORM_KEY": platform_pem()}).operators[0].static_platform_key
+    assert key is not None
+
+
+def test_a_misspelled_variable_is_warned_of_with_its_neighbour() -> None:
+    """Variables of the gateway's families that it does not know are told, others are none of its business."""
+    config = loaded({**WHOLE, "GATEWAY_WROKERS": "2", "PATH": "/bin", "GATEWAI_X": "1"})
+    assert [(one.setting, one.remedy) for one in config.warnings] == [
+        ("GATEWAY_WROKERS", "did you mean GATEWAY_WORKERS?")
+    ]
+
+
+def test_a_final_status_for_doubts_is_warned_of() -> None:
+    """Phoenix gives up after 400, 401 and 403."""
+    config = loaded({**WHOLE, "PREDICTION_UNREADABLE_STATUS": "403"})
+    assert [one.setting for one in config.warnings] == ["PREDICTION_UNREADABLE_STATUS"]
