@@ -1,0 +1,211 @@
+"""The metrics as Prometheus reads them: what each method counts, and that labels stay in their closed sets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.phoenix.answers import Surface
+from gateway.telemetry.metrics import PLATFORM_KEY_EVENTS, SURFACES, BuildInfo, Metrics
+
+METHOD = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
+KEYS_ROOM = Path(__file__).parents[2] / "gateway" / "keys"
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry(), methods=[METHOD], build=BuildInfo(version="1.2", revision="abc", python="3.11"))
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """All samples by name (without prefix) and label values, sorted by label name."""
+    text = b"".join(metrics.text()).decode()
+    return {
+        (sample.name.removeprefix("phoenix_gateway_"), *(sample.labels[name] for name in sorted(sample.labels))): value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        for value in [sample.value]
+    }
+
+
+def changed(metrics: Metrics, before: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    """Our samples that differ from `before`, without bucket lines and the process's own."""
+    return {
+        key: value
+        for key, value in samples(metrics).items()
+        if before.get(key) != value
+        and not key[0].startswith(("process_", "python_"))
+        and not key[0].endswith("_bucket")
+    }
+
+
+def test_call_is_counted_and_timed(metrics: Metrics) -> None:
+    """A call that ended counts once under its method, status and reason, with its time."""
+    before = samples(metrics)
+    metrics.call_began(METHOD)
+    metrics.call_ended(METHOD, "UNAVAILABLE", "PHOENIX_UNAVAILABLE", 0.5)
+    assert changed(metrics, before) == {
+        ("calls_total", METHOD, "PHOENIX_UNAVAILABLE", "UNAVAILABLE"): 1,
+        ("call_seconds_count", METHOD): 1,
+        ("call_seconds_sum", METHOD): 0.5,
+    }
+
+
+def test_call_in_flight_is_seen(metrics: Metrics) -> None:
+    """A call that has not ended is in flight, and no longer once it has."""
+    metrics.call_began(METHOD)
+    metrics.call_began(METHOD)
+    during = samples(metrics)["calls_in_flight", METHOD]
+    metrics.call_ended(METHOD, "OK", "", 0.1)
+    assert (during, samples(metrics)["calls_in_flight", METHOD]) == (2, 1)
+
+
+def test_time_is_found_in_its_bucket(metrics: Metrics) -> None:
+    """A call of 0.2 ms is in the lowest bucket, one of 4 s in that of 5 s."""
+    for seconds in (0.0002, 4.0):
+        metrics.call_began(METHOD)
+        metrics.call_ended(METHOD, "OK", "", seconds)
+    told = samples(metrics)
+    assert [told["call_seconds_bucket", bound, METHOD] for bound in ("0.00025", "2.5", "5.0", "+Inf")] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("status", "label"), [(200, "200"), (404, "404"), (418, "4xx"), (599, "5xx"), (999, "OTHER"), (0, "OTHER")]
+)
+def test_upstream_status_is_a_code_or_its_class(metrics: Metrics, status: int, label: str) -> None:
+    """Common statuses count by themselves, others by class, nonsense as OTHER."""
+    metrics.upstream_answered("query", status, 0.02)
+    told = samples(metrics)
+    assert (told["upstream_requests_total", label, "query"], told["upstream_seconds_count", "query"]) == (1, 1)
+
+
+def test_unanswered_request_is_counted(metrics: Metrics) -> None:
+    """A request without an answer counts by how it failed."""
+    metrics.upstream_unanswered("ingestion", "not_sent", 0.02)
+    assert samples(metrics)["upstream_requests_total", "not_sent", "ingestion"] == 1
+
+
+def test_rejected_credentials_are_counted_once_settled(metrics: Metrics) -> None:
+    """A 401 alone is no alert, for it is tried once more; the fault that ends the request is."""
+    metrics.upstream_answered("ingestion", 401, 0.02)
+    tried = samples(metrics)["credentials_rejected_total", "ingestion"]
+    metrics.upstream_settled("ingestion", "PHOENIX_REJECTED_CREDENTIALS", 2)
+    metrics.upstream_settled("ingestion", "", 1)
+    told = samples(metrics)
+    assert (tried, told["credentials_rejected_total", "ingestion"], told["upstream_tries_sum", "ingestion"]) == (
+        0,
+        1,
+        3,
+    )
+
+
+def test_wallet_decision_is_counted(metrics: Metrics) -> None:
+    """A decision counts under environment, verdict and disposition."""
+    before = samples(metrics)
+    metrics.wallet_decided("prod", "VERIFIED", "NEW")
+    metrics.wallet_decided("prod", "BAD_SIGNATURE", "")
+    metrics.suspect_replay("prod")
+    metrics.odd_header("PROVIDER")
+    assert changed(metrics, before) == {
+        ("wallet_decisions_total", "NEW", "prod", "VERIFIED"): 1,
+        ("wallet_decisions_total", "", "prod", "BAD_SIGNATURE"): 1,
+        ("suspect_replays_total", "prod"): 1,
+        ("odd_headers_total", "PROVIDER"): 1,
+    }
+
+
+def test_commit_is_counted(metrics: Metrics) -> None:
+    """A transaction counts its operations, its time and its size."""
+    before = samples(metrics)
+    metrics.evidence_committed(50, 0.002)
+    metrics.store_failed("timeout")
+    assert changed(metrics, before) == {
+        ("evidence_writes_total",): 50,
+        ("evidence_commit_seconds_count",): 1,
+        ("evidence_commit_seconds_sum",): 0.002,
+        ("evidence_batch_size_count",): 1,
+        ("evidence_batch_size_sum",): 50,
+        ("store_errors_total", "timeout"): 1,
+    }
+
+
+def test_cache_lookup_is_counted(metrics: Metrics) -> None:
+    """A look into the cache counts by purpose and result."""
+    metrics.cache_looked_up("leaderboard", "hit")
+    assert samples(metrics)["cache_lookups_total", "leaderboard", "hit"] == 1
+
+
+def test_key_events_go_to_their_metric(metrics: Metrics) -> None:
+    """One callback serves the platform key and the secret files."""
+    metrics.key_event("platform_key_rotated")
+    metrics.key_event("secret_file_refused")
+    told = samples(metrics)
+    assert (told["platform_key_events_total", "rotated"], told["secret_file_events_total", "refused"]) == (1, 1)
+
+
+def test_every_event_of_the_keys_room_is_known() -> None:
+    """No event that gateway/keys tells counts as OTHER, and none is known that it never tells."""
+    source = "".join(path.read_text() for path in KEYS_ROOM.glob("*.py"))
+    told = set(re.findall(r'"(platform_key_[a-z_]+|secret_file_[a-z_]+)"', source))
+    known = {f"platform_key_{name}" for name in PLATFORM_KEY_EVENTS} | {"secret_file_reloaded", "secret_file_refused"}
+    assert told == known
+
+
+def test_every_surface_is_known() -> None:
+    """The surfaces of the phoenix room are the label's values."""
+    assert {surface.value for surface in Surface} == SURFACES
+
+
+def test_values_from_outside_make_no_series(metrics: Metrics) -> None:
+    """A thousand strange values add one series a metric, OTHER, whatever they are."""
+    before = len(samples(metrics))
+    for number in range(1000):
+        strange = f"id-{number}"
+        metrics.call_began(strange)
+        metrics.call_ended(strange, strange, strange, 0.1)
+        metrics.upstream_unanswered(strange, strange, 0.1)
+        metrics.upstream_settled(strange, strange, 1)
+        metrics.wallet_decided(strange, strange, strange)
+        metrics.suspect_replay(strange)
+        metrics.odd_header(strange)
+        metrics.key_event(strange)
+        metrics.cache_looked_up(strange, strange)
+        metrics.store_failed(strange)
+    told = samples(metrics)
+    added = [key for key in told if "id-" in "".join(key)]
+    histogram_lines = sum(1 for key in told if "OTHER" in key and key[0].startswith(("upstream_", "call_seconds")))
+    assert (added, len(told) - before < histogram_lines + 12) == ([], True)
+
+
+def test_alerts_have_a_zero_before_their_first_increase(metrics: Metrics) -> None:
+    """Series that one alerts on exist from the start, since Prometheus sees no increase in a series' first value."""
+    told = samples(metrics)
+    assert {
+        told["credentials_rejected_total", "ingestion"],
+        told["platform_key_events_total", "fetch_failed"],
+        told["secret_file_events_total", "refused"],
+        told["suspect_replays_total", "prod"],
+        told["store_errors_total", "unavailable"],
+        told["calls_total", METHOD, "", "OK"],
+    } == {0}
+
+
+def test_process_and_build_are_told(metrics: Metrics) -> None:
+    """Memory, open files and the version are there; birthdays of series are not."""
+    told = samples(metrics)
+    assert told["process_resident_memory_bytes",] > 1_000_000
+    assert told["process_open_fds",] > 0
+    assert told["build_info", "3.11", "abc", "1.2"] == 1
+    assert not [key for key in told if key[0].endswith("_created")]
+
+
+def test_two_registries_share_nothing() -> None:
+    """Metrics live in the registry that they were given and nowhere else."""
+    build = BuildInfo(version="", revision="", python="")
+    one, other = (Metrics(CollectorRegistry(), methods=[METHOD], build=build) for _ in range(2))
+    one.suspect_replay("prod")
+    assert samples(other)["suspect_replays_total", "prod"] == 0
