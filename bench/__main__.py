@@ -1,0 +1,100 @@
+"""`python -m bench`: measures all cases, or the ones named. Exit code 0: all bars reached with right answers; 1: not;
+2: it could not be measured here (h2load missing, a process that does not start)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import report
+from bench.cases import CASES
+from bench.contenders import SUBJECTS, Stage
+from bench.figures import FIGURES, NEED_GATEWAY, Figure
+from bench.h2load import H2loadUnreadable, path_of_h2load
+from bench.processes import ROOT, Bench, Pinned, StartFailed, cores
+from bench.rounds import Plan, Result, run_case
+from bench.world import World
+
+CANNOT = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and report."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a log has no edge at 80
+    if options.list:
+        for case in CASES:
+            console.print(f"{case.name}: {case.about}; bar {case.bar:g} {case.against.value}", highlight=False)
+        for name, measure in FIGURES.items():
+            console.print(f"{name}: {(measure.__doc__ or '').splitlines()[0]}", highlight=False)
+        return 0
+    names = [case.name for case in CASES] + list(FIGURES)
+    unknown = [name for name in options.only if name not in names]
+    if unknown:
+        console.print(f"no such case: {', '.join(unknown)}; known: {', '.join(names)}", highlight=False)
+        return CANNOT
+    if path_of_h2load() is None:
+        console.print("h2load is missing: apt-get install nghttp2-client", highlight=False)
+        return CANNOT
+    plan = Plan(
+        rounds=options.rounds,
+        seconds=1.0 if options.quick else options.seconds,
+        subject=options.subject,
+    )
+    return _measure(options.only or names, plan, options.output, console, is_quick=options.quick)
+
+
+def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is_quick: bool) -> int:
+    pinned = cores()
+    if pinned is None:
+        console.print("[yellow]nothing is pinned: two cores and Linux are needed for that[/yellow]")
+    server_core, load_core = pinned or (None, None)
+    results: list[Result] = []
+    figures: list[Figure] = []
+    cannot = False
+    for name in names:
+        with Pinned(load_core), Bench() as bench, console.status(name) as status:
+            stage = Stage(bench=bench, world=World(), server_core=server_core, load_core=load_core)
+
+            def note(text: str, name: str = name) -> None:
+                status.update(f"{name}: {text}")
+                if not console.is_terminal:
+                    console.print(f"{name}: {text}", highlight=False)
+
+            try:
+                case = next((each for each in CASES if each.name == name), None)
+                if case is not None:
+                    results.append(run_case(case, plan, stage, note))
+                elif plan.subject == "gateway" or name not in NEED_GATEWAY:
+                    figures += FIGURES[name](stage, plan.seconds)
+            except (StartFailed, H2loadUnreadable) as fault:
+                console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)
+                cannot = True
+    report.tell(console, results, figures)
+    report.write(output, results, figures, is_quick=is_quick)
+    console.print(f"written: {output}", highlight=False)
+    if cannot:
+        return CANNOT
+    is_right = all(result.ok for result in results) and not any(figure.faults for figure in figures)
+    return 0 if is_right else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure this one; repeatable")
+    parser.add_argument("--list", action="store_true", help="say what can be measured")
+    parser.add_argument("--quick", action="store_true", help="rounds of one second: to try the harness, not to judge")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
+    parser.add_argument("--subject", choices=SUBJECTS, default="gateway", help="obvious: a stand-in for the gateway")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What is measured: one row per bar. A later bar is another row here, its requests and its check."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench import checks, prepared
+from bench.world import World
+
+EVENT_SERVICE = "phoenix.gateway.v1.EventService"
+TOKEN_SERVICE = "phoenix.gateway.v1.TokenService"
+WALLET_SERVICE = "phoenix.gateway.v1.WalletService"
+
+
+class Against(enum.Enum):
+    """The comparator that a bar is about."""
+
+    EMPTY = "E"
+    OBVIOUS = "N"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One bar. `all_alike`: every request may be the same, so h2load sends them; else the project's generator.
+
+    `bar` is the least ratio of the subject's calls a second to the comparator's. `counts_events`: the upstream must
+    have accepted as many events as calls were answered.
+    """
+
+    name: str
+    service: str
+    method: str
+    against: Against
+    bar: float
+    all_alike: bool
+    requests: Callable[[World, int], list[bytes]]
+    check: Callable[[World, Sequence[bytes]], checks.Faults]
+    about: str
+    counts_events: bool = False
+
+    @property
+    def path(self) -> str:
+        """The gRPC path."""
+        return f"/{self.service}/{self.method}"
+
+
+CASES: tuple[Case, ...] = (
+    Case(
+        name="mint_launch_jwt",
+        service=TOKEN_SERVICE,
+        method="MintLaunchJWT",
+        against=Against.EMPTY,
+        bar=0.6,
+        all_alike=True,
+        requests=prepared.mint_launch_jwt,
+        check=checks.launch_tokens,
+        about="a player's launch token",
+    ),
+    Case(
+        name="submit_event",
+        service=EVENT_SERVICE,
+        method="SubmitEvent",
+        against=Against.OBVIOUS,
+        bar=2.5,
+        all_alike=True,
+        requests=prepared.submit_event,
+        check=checks.accepted_events,
+        about="one event with Struct metadata, delivered before the answer",
+        counts_events=True,
+    ),
+    Case(
+        name="verify_wallet_new",
+        service=WALLET_SERVICE,
+        method="VerifyWallet",
+        against=Against.EMPTY,
+        bar=0.4,
+        all_alike=False,
+        requests=prepared.new_moves,
+        check=checks.claimed_moves,
+        about="a move that nobody has seen, durable on SQLite",
+    ),
+    Case(
+        name="verify_wallet_forged",
+        service=WALLET_SERVICE,
+        method="VerifyWallet",
+        against=Against.EMPTY,
+        bar=0.5,
+        all_alike=True,
+        requests=prepared.forged,
+        check=checks.refused_forgeries,
+        about="a forged move, with a current platform key",
+    ),
+)

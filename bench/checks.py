@@ -1,0 +1,84 @@
+"""Whether answers are right, by code of the measurement's own: nothing of the gateway but its messages.
+
+Each check takes all answers of a load and returns what is wrong with them, counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import jwt
+from google.protobuf.message import DecodeError
+
+from bench.prepared import CURRENCY, PLAYER
+from bench.world import EMBED_URL, OPERATOR_CODE, World
+from gateway.v1 import events_pb2, tokens_pb2, wallet_pb2
+
+Faults = Counter[str]
+
+
+def launch_tokens(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each token verifies with the operator's public key and says what was asked for; the address holds it."""
+    faults: Faults = Counter()
+    for answer in answers:
+        try:
+            response = tokens_pb2.MintLaunchJWTResponse.FromString(answer)
+            claims = jwt.decode(response.token, world.launch_public, algorithms=["EdDSA"], audience="pmm_default")
+        except (DecodeError, jwt.InvalidTokenError) as fault:
+            faults[f"token: {type(fault).__name__}"] += 1
+            continue
+        said = (claims["iss"], claims["env"], claims["sub"], claims["currency"], claims["exp"] - claims["iat"])
+        if said != (OPERATOR_CODE, "sandbox", PLAYER, CURRENCY, 300):
+            faults["token: other claims"] += 1
+        if response.embed_url != f"{EMBED_URL}/o/{OPERATOR_CODE}?token={response.token}":
+            faults["embed_url"] += 1
+    return faults
+
+
+def accepted_events(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each event is accepted, with an id that no other has."""
+    faults: Faults = Counter()
+    ids: set[str] = set()
+    for answer in answers:
+        response = events_pb2.SubmitEventResponse.FromString(answer)
+        if response.status != events_pb2.EVENT_STATUS_ACCEPTED:
+            faults["not accepted"] += 1
+        ids.add(response.event_id)
+    if len(ids) != len(answers) or "" in ids:
+        faults["event ids not unique"] += 1
+    return faults
+
+
+def claimed_moves(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each move is verified, NEW, the first attempt, of an operation and a body that no other has."""
+    faults: Faults = Counter()
+    operations: set[str] = set()
+    bodies: set[str] = set()
+    for answer in answers:
+        response = wallet_pb2.VerifyWalletResponse.FromString(answer)
+        if response.verdict != wallet_pb2.WALLET_VERDICT_VERIFIED:
+            faults[f"verdict {wallet_pb2.WalletVerdict.Name(response.verdict)}"] += 1
+        elif response.disposition != wallet_pb2.WALLET_DISPOSITION_NEW or response.attempt != 1:
+            faults[f"disposition {wallet_pb2.WalletDisposition.Name(response.disposition)}"] += 1
+        operations.add(response.operation_id)
+        bodies.add(response.request_body_sha256)
+    if len(operations) != len(answers) or "" in operations:
+        faults["operation ids not unique"] += 1
+    if len(bodies) != len(answers):
+        faults["bodies mixed up"] += 1
+    return faults
+
+
+def refused_forgeries(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each forgery is BAD_SIGNATURE with the 401 that Phoenix expects, and no operation."""
+    faults: Faults = Counter()
+    for answer in answers:
+        response = wallet_pb2.VerifyWalletResponse.FromString(answer)
+        if response.verdict != wallet_pb2.WALLET_VERDICT_BAD_SIGNATURE:
+            faults[f"verdict {wallet_pb2.WalletVerdict.Name(response.verdict)}"] += 1
+        elif (response.reply.status, response.reply.body) != (401, b'{"error":"bad_signature"}'):
+            faults["another reply"] += 1
+        elif response.operation_id:
+            faults["an operation for a forgery"] += 1
+    return faults

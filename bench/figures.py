@@ -1,0 +1,168 @@
+"""Figures without a bar of this table: start and memory, forgeries that wait for a key, what the generators can do."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import prepared
+from bench.cases import CASES, TOKEN_SERVICE, WALLET_SERVICE
+from bench.checks import Faults
+from bench.contenders import (
+    Stage,
+    start_empty,
+    start_gateway,
+    start_mirror,
+    start_upstream,
+    upstream_counts,
+)
+from bench.loads import with_frames, with_h2load
+from gateway.v1 import wallet_pb2
+
+IDLE_S = 2.0
+FEWEST_WAITING = 2000
+
+
+@dataclass(slots=True, kw_only=True)
+class Figure:
+    """One figure; `told` are the numbers that belong to it. `limit` is another issue's bar, shown and not judged."""
+
+    name: str
+    value: float
+    unit: str
+    about: str
+    limit: float | None = None
+    told: dict[str, Any] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Counter)
+
+
+Measure = Callable[[Stage, float], list[Figure]]
+
+
+def start_and_idle(stage: Stage, seconds: float) -> list[Figure]:
+    """Start to serving and idle memory of `phoenix-gateway serve`; the median of three starts."""
+    upstream = start_upstream(stage)
+    starts: list[float] = []
+    sizes: list[float] = []
+    for _ in range(3):
+        gateway = start_gateway(stage, upstream, TOKEN_SERVICE)
+        starts.append(gateway.started_in_s)
+        time.sleep(IDLE_S)  # idle is what it is about
+        sizes.append(gateway.process.rss_mib())
+        gateway.process.stop()
+    return [
+        Figure(
+            name="start_to_serving",
+            value=statistics.median(starts),
+            unit="s",
+            about="from the process's start to SERVING, files in the page cache",
+            limit=3.0,
+            told={"starts_s": starts},
+        ),
+        Figure(
+            name="idle_rss",
+            value=statistics.median(sizes),
+            unit="MiB",
+            about=f"resident memory {IDLE_S:.0f} s after the start",
+            limit=120.0,
+            told={"rss_mib": sizes},
+        ),
+    ]
+
+
+def forged_waiting(stage: Stage, seconds: float) -> list[Figure]:
+    """CPU per forged call when each has to wait for a fetched key: 2,000 calls in flight, cooldown 2 s."""
+    upstream = start_upstream(stage)
+    changes = {"PREDICTION_PLATFORM_KEY": None, "PREDICTION_KEY_COOLDOWN": "2"}
+    gateway = start_gateway(stage, upstream, WALLET_SERVICE, changes)
+    path = f"/{WALLET_SERVICE}/VerifyWallet"
+    fetches_before = upstream_counts(upstream).get("key_fetches", 0)
+    measured, answers = with_frames(
+        stage,
+        gateway,
+        path,
+        prepared.forged(stage.world, 1),
+        max(seconds, 6.0),
+        cycle=True,
+        keep=True,
+        connections=FEWEST_WAITING // 100,
+        streams=100,
+    )
+    fetches = upstream_counts(upstream).get("key_fetches", 0) - fetches_before
+    verdicts = Counter(
+        wallet_pb2.WalletVerdict.Name(wallet_pb2.VerifyWalletResponse.FromString(answer).verdict) for answer in answers
+    )
+    faults = measured.faults
+    for verdict, count in verdicts.items():
+        if verdict not in ("WALLET_VERDICT_BAD_SIGNATURE", "WALLET_VERDICT_KEY_UNAVAILABLE"):
+            faults[verdict] += count
+    if fetches > max(seconds, 6.0) / 2 + 3:
+        faults["more fetches than the cooldown allows"] += fetches
+    return [
+        Figure(
+            name="forged_waiting_cpu",
+            value=measured.cpu_us,
+            unit="µs/call",
+            about="server CPU per forged call that waits for a fresh key, 2,000 in flight, cooldown 2 s",
+            told={"calls": measured.calls, "verdicts": dict(verdicts), "fetches": fetches, "p99_ms": measured.p99_ms},
+            faults=faults,
+        )
+    ]
+
+
+def generators(stage: Stage, seconds: float) -> list[Figure]:
+    """What both generators send to the fastest target, and whether they agree on comparator E."""
+    request = CASES[0].requests(stage.world, 1)
+    path, size = CASES[0].path, 600
+    mirror = start_mirror(stage, size)
+    own, _ = with_frames(stage, mirror, path, request, seconds, cycle=True, keep=False)
+    theirs = with_h2load(stage, mirror, path, request[0], seconds, (size, size))
+    mirror.process.stop()
+    empty = start_empty(stage, size, "asyncio")
+    pairs = []
+    faults = own.faults + theirs.faults
+    for _ in range(3):
+        ours, _ = with_frames(stage, empty, path, request, seconds, cycle=True, keep=False)
+        judge = with_h2load(stage, empty, path, request[0], seconds, (size, size))
+        faults += ours.faults + judge.faults
+        pairs.append((ours, judge))
+    ours_per_s = statistics.median(ours.per_s for ours, _ in pairs)
+    judge_per_s = statistics.median(judge.per_s for _, judge in pairs)
+    return [
+        Figure(
+            name="generator_capacity",
+            value=own.per_s,
+            unit="calls/s",
+            about="bench.frames against the fastest target",
+            told={
+                "h2load_per_s": theirs.per_s,
+                "load_busy": own.load_busy,
+                "target_busy": own.server_busy,
+                "times_E": own.per_s / ours_per_s if ours_per_s else None,
+            },
+            faults=faults,
+        ),
+        Figure(
+            name="generator_agreement",
+            value=ours_per_s / judge_per_s if judge_per_s else 0.0,
+            unit="of h2load",
+            about="bench.frames over h2load, both against E: 0.9 to 1.1",
+            told={
+                "frames_per_s": [ours.per_s for ours, _ in pairs],
+                "h2load_per_s": [judge.per_s for _, judge in pairs],
+                "load_busy": [ours.load_busy for ours, _ in pairs],
+            },
+        ),
+    ]
+
+
+FIGURES: dict[str, Measure] = {
+    "start_and_idle": start_and_idle,
+    "forged_waiting": forged_waiting,
+    "generators": generators,
+}
+NEED_GATEWAY = frozenset({"start_and_idle", "forged_waiting"})

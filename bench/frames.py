@@ -1,0 +1,196 @@
+"""The project's own load generator, for calls that must all differ: `python -m bench.frames`, a process of its own.
+
+Keeps a fixed number of calls in flight for a fixed time and prints one JSON line of what happened. A call counts as
+answered only with a whole message, `grpc-status` 0, before the time was up. h2load stays the judge where every call
+may be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.connection import Connection, Finished
+from bench.http2 import FrameFault, grpc_message
+from bench.messages import read_messages, write_messages
+
+DRAIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What to send where. `cycle`: begin again when the requests run out; else stop early."""
+
+    port: int
+    path: str
+    requests: list[bytes]
+    seconds: float
+    connections: int = 5
+    streams: int = 10
+    cycle: bool = False
+    keep_answers: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a load came to. `answered`: right calls within `elapsed_s`; `late`: right ones after it.
+
+    `failures` counts the others by what was wrong. `busy` is this process's CPU time over elapsed time: near 1, the
+    generator itself may be the limit.
+    """
+
+    answered: int = 0
+    late: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+    per_s: float = 0.0
+    busy: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    ran_out: bool = False
+
+
+def drive(load: Load) -> tuple[Outcome, list[bytes]]:
+    """Run one load and return its outcome and, where asked for, the kept answers in order of arrival."""
+    prefixed = [grpc_message(request) for request in load.requests]
+    connections = [Connection("127.0.0.1", load.port, load.path) for _ in range(load.connections)]
+    try:
+        for connection in connections:
+            connection.open()
+        return _run(load, prefixed, connections)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tuple[Outcome, list[bytes]]:
+    poll = select.epoll()
+    by_number = {connection.fileno(): connection for connection in connections}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    finished: list[Finished] = []
+    faults: Counter[str] = Counter()
+    used_before, start = time.process_time(), time.perf_counter()
+    until = start + load.seconds
+    next_request = _supply(prefixed, load.cycle, until)
+    for connection in connections:
+        _fill(connection, load.streams, next_request, prefixed)
+    busy_until: float | None = None
+    last = start
+    while by_number and any(connection.in_flight for connection in by_number.values()):
+        ready = poll.poll(0.5)
+        now = time.perf_counter()
+        if busy_until is None and now >= until:
+            busy_until = time.process_time()
+        if now > until + DRAIN_S:
+            break
+        for number, _ in ready:
+            connection = by_number[number]
+            try:
+                ended = connection.receive()
+                finished += ended
+                if ended:
+                    last = ended[-1].ended
+                _fill(connection, load.streams, next_request, prefixed)
+            except (FrameFault, OSError) as fault:
+                faults[f"connection lost: {fault}"] += connection.in_flight
+                poll.unregister(number)
+                del by_number[number]
+    hanging = sum(connection.in_flight for connection in by_number.values())
+    if hanging:
+        faults["no answer in time"] += hanging
+    poll.close()
+    ran_out = not load.cycle and last < until and not faults
+    elapsed = (last if ran_out else until) - start
+    used = (busy_until if busy_until is not None else time.process_time()) - used_before
+    return _outcome(finished, faults, start + elapsed, elapsed, used, ran_out), (
+        [each.answer for each in finished if each.answer is not None] if load.keep_answers else []
+    )
+
+
+def _supply(prefixed: list[bytes], cycle: bool, until: float) -> Callable[[], int | None]:
+    """Return a function that gives the next request's number, None when there is to be no more."""
+    given = 0
+
+    def following() -> int | None:
+        nonlocal given
+        if time.perf_counter() >= until or (not cycle and given >= len(prefixed)):
+            return None
+        given += 1
+        return (given - 1) % len(prefixed)
+
+    return following
+
+
+def _fill(connection: Connection, streams: int, following: Callable[[], int | None], prefixed: list[bytes]) -> None:
+    places = min(streams, connection.max_streams) - connection.in_flight
+    for _ in range(places if not connection.is_closing else 0):
+        index = following()
+        if index is None:
+            break
+        connection.begin(index, prefixed[index])
+    connection.flush()
+
+
+def _outcome(
+    finished: list[Finished], faults: Counter[str], end: float, elapsed: float, used: float, ran_out: bool
+) -> Outcome:
+    outcome = Outcome(elapsed_s=elapsed, busy=used / elapsed if elapsed else 0.0, ran_out=ran_out)
+    times: list[float] = []
+    for each in finished:
+        if each.status != 0:
+            faults[f"grpc-status {each.status}: {each.text}"] += 1
+        elif each.answer is None:
+            faults["status 0 without a whole message"] += 1
+        elif each.ended > end:
+            outcome.late += 1
+        else:
+            outcome.answered += 1
+            times.append(each.ended - each.began)
+    times.sort()
+    if times:
+        outcome.p50_ms = times[len(times) // 2] * 1000
+        outcome.p99_ms = times[len(times) * 99 // 100] * 1000
+    outcome.per_s = outcome.answered / elapsed if elapsed else 0.0
+    outcome.failures = dict(faults)
+    return outcome
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the load that the flags describe."""
+    parser = argparse.ArgumentParser(prog="python -m bench.frames", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", required=True, help="such as /package.Service/Method")
+    parser.add_argument("--requests", type=Path, required=True, help="file of messages, see bench.messages")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--connections", type=int, default=5)
+    parser.add_argument("--streams", type=int, default=10, help="calls in flight per connection")
+    parser.add_argument("--cycle", action="store_true", help="begin again when the requests run out")
+    parser.add_argument("--answers", type=Path, help="write the answers to this file")
+    options = parser.parse_args(arguments)
+    load = Load(
+        port=options.port,
+        path=options.path,
+        requests=list(read_messages(options.requests)),
+        seconds=options.seconds,
+        connections=options.connections,
+        streams=options.streams,
+        cycle=options.cycle,
+        keep_answers=options.answers is not None,
+    )
+    outcome, answers = drive(load)
+    if options.answers is not None:
+        write_messages(options.answers, answers)
+    sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""HTTP/2 frames as the load generator needs them: prebuilt requests, answers taken apart. Pure: bytes in, bytes out.
+
+Request headers are HPACK literals without indexing, so that a prebuilt request fits any connection at any time. The
+peer is told to keep no header table either, so that `grpc-status` stands readable in its trailers. Sockets and flow
+control are left to `frames`. Source: RFC 9113, RFC 7541, gRPC over HTTP/2.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
+DEFAULT_WINDOW = 65_535
+DEFAULT_FRAME_SIZE = 16_384
+GRPC_PREFIX_BYTES = 5
+_STATUS = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]{1,2})")
+_MESSAGE = re.compile(rb"\x0cgrpc-message([\x01-\x7e])")
+
+
+class FrameFault(Exception):
+    """The peer sent what cannot be read; the connection is of no more use."""
+
+
+class Frame(NamedTuple):
+    """One frame; `payload` without padding, `flow_bytes` what counts against the windows (DATA, padding included)."""
+
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+    flow_bytes: int
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Return the bytes of one frame."""
+    return struct.pack(">HBBBI", len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
+
+
+def settings(values: dict[int, int]) -> bytes:
+    """Return a SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", name, value) for name, value in values.items()))
+
+
+def read_settings(payload: bytes) -> dict[int, int]:
+    """Return what a SETTINGS frame sets, by identifier."""
+    if len(payload) % 6:
+        raise FrameFault("a SETTINGS frame of odd length")
+    return dict(struct.iter_unpack(">HI", payload))
+
+
+def window_update(stream: int, increment: int) -> bytes:
+    """Return a WINDOW_UPDATE frame; stream 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", increment))
+
+
+def request_headers(authority: str, path: str, further: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Return the header block of a gRPC call as literals without indexing (names too)."""
+    pairs = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        *further,
+    ]
+    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in pairs)
+
+
+def grpc_message(message: bytes) -> bytes:
+    """Return a message with gRPC's prefix: not compressed, its length."""
+    return b"\x00" + struct.pack(">I", len(message)) + message
+
+
+def take_frames(buffer: bytearray) -> Iterator[Frame]:
+    """Yield the whole frames at the buffer's front and remove them; a rest stays.
+
+    Raises: FrameFault for a frame longer than the default maximum, which this side never raised.
+    """
+    at, end = 0, len(buffer)
+    try:
+        while end - at >= 9:
+            length = buffer[at] << 16 | buffer[at + 1] << 8 | buffer[at + 2]
+            if length > DEFAULT_FRAME_SIZE:
+                raise FrameFault("a frame longer than was allowed")
+            after = at + 9 + length
+            if after > end:
+                break
+            kind, flags = buffer[at + 3], buffer[at + 4]
+            stream = int.from_bytes(buffer[at + 5 : at + 9], "big") & 0x7FFF_FFFF
+            payload = bytes(buffer[at + 9 : after])
+            at = after
+            if flags & PADDED and kind in (DATA, HEADERS):
+                payload = payload[1 : len(payload) - payload[0]]
+            yield Frame(kind, flags, stream, payload, length if kind == DATA else 0)
+    finally:
+        del buffer[:at]
+
+
+def grpc_status(block: bytes) -> int | None:
+    """Return the status in a trailer block of literals without Huffman coding; None where none is readable."""
+    found = _STATUS.search(block)
+    return int(found[1]) if found else None
+
+
+def status_text(block: bytes) -> str:
+    """Return `grpc-message` of a trailer block, for a report of what went wrong; "" where none is readable."""
+    found = _MESSAGE.search(block)
+    return block[found.end() : found.end() + found[1][0]].decode("ascii", "replace") if found else ""
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("ascii")
+    if len(data) < 127:
+        return bytes([len(data)]) + data
+    rest = len(data) - 127  # a longer length: seven bits full, then seven bits a byte, lowest first
+    length = bytearray([127])
+    while rest >= 128:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes(length) + data

@@ -1,0 +1,76 @@
+"""The requests of each case, serialised before a round begins."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench.world import OPERATOR_CODE, OPERATOR_ID, World
+from gateway.v1 import common_pb2, events_pb2, tokens_pb2, wallet_pb2
+
+PLAYER = "player-4711"
+CURRENCY = "EUR"
+
+
+def mint_launch_jwt(world: World, count: int) -> list[bytes]:
+    """Return one request for a player's token; all may be the same."""
+    request = tokens_pb2.MintLaunchJWTRequest(
+        operator_code=OPERATOR_CODE,
+        environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
+        player=tokens_pb2.PlayerSession(player_id=PLAYER, name="Ada", currency=CURRENCY),
+    )
+    request.ttl.seconds = 300
+    return [request.SerializeToString()]
+
+
+def submit_event(world: World, count: int) -> list[bytes]:
+    """Return one event without an id, with Struct metadata (the dearer form); all may be the same."""
+    event = events_pb2.Event(leaderboard_id="xp-weekly", user_id=PLAYER, score_delta=50)
+    event.metadata.update({"source": "match", "level": 7})
+    return [events_pb2.SubmitEventRequest(event=event).SerializeToString()]
+
+
+def new_moves(world: World, count: int) -> list[bytes]:
+    """Return webhooks of moves that nobody has seen: another key, body and signature each."""
+    return [_webhook(world.platform_key, str(uuid.uuid4())) for _ in range(count)]
+
+
+def forged(world: World, count: int) -> list[bytes]:
+    """Return one webhook that another key has signed; all may be the same."""
+    return [_webhook(Ed25519PrivateKey.generate(), "forged")]
+
+
+def _webhook(key: Ed25519PrivateKey, name: str) -> bytes:
+    body = json.dumps(
+        {
+            "operation": "reserve_cash",
+            "operator_id": OPERATOR_ID,
+            "environment": "sandbox",
+            "idempotency_key": f"pmm:{name}",
+            "player": {"external_id": PLAYER},
+            "currency_code": CURRENCY,
+            "amount": {"value": "12.50"},
+            "references": {"order_id": f"order-{name}", "market_id": "market-1"},
+            "reason": "ORDER_REQUESTED",
+        },
+        separators=(",", ":"),
+    ).encode()
+    signature = base64.urlsafe_b64encode(key.sign(body)).rstrip(b"=").decode()
+    headers = {
+        "content-type": "application/json",
+        "x-provider": "phoenix-prediction-market",
+        "x-request-id": str(uuid.uuid4()),
+        "signature": signature,
+        "idempotency-key": f"pmm:{name}",
+    }
+    return wallet_pb2.VerifyWalletRequest(
+        operator_code=OPERATOR_CODE,
+        environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
+        method="POST",
+        path="/wallet/transactions",
+        headers=[wallet_pb2.HttpHeader(name=header, value=value) for header, value in headers.items()],
+        raw_body=body,
+    ).SerializeToString()
