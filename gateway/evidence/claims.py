@@ -1,0 +1,293 @@
+"""Claims many money moves inside one transaction: who is first, who repeats, who takes over.
+
+Runs on whichever database through SQLAlchemy Core, and is repeatable: run again after a commit whose
+answer was lost, it gives the same claimant the same NEW. Source: prediction.md 4.7 and 5.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.core.types import HexStr
+from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_verdict import Disposition
+from gateway.evidence.record import Claim, ClaimResult, RecordedResponse, Scope
+from gateway.evidence.schema import bodies, insert_into, operations, padded, probes
+from gateway.evidence.store import SameMove
+
+_MOVE = ("idempotency_key", "operator_code", "environment", "operation")
+_BODY = ("body_sha256", "operator_code", "environment")
+_t = operations.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingClaim:
+    """A claim with the id that it gets if it is the first; the id stays the same when it is run again."""
+
+    claim: Claim
+    operation_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stored:
+    """A move that was there already."""
+
+    operation_id: str
+    attempt: int
+    lease_expires_at_us: int
+    suspect_replay: bool
+    probed_before: bool
+    content: MoveContent
+    recorded: RecordedResponse | None
+
+
+def claim_all(
+    connection: sa.Connection, now_us: int, pending: Sequence[PendingClaim], same_move: SameMove
+) -> list[ClaimResult]:
+    """Claim them all, in the order of their keys so that two batches never wait for each other in a circle.
+
+    Returns: one result per claim, in the order given.
+    """
+    if not pending:
+        return []
+    order = sorted(range(len(pending)), key=lambda index: pending[index].claim.scope)
+    connection.execute(
+        insert_into(connection, operations).on_conflict_do_nothing(index_elements=_MOVE),
+        [_row(pending[index], now_us) for index in order],
+    )
+    won = _won(connection, pending)
+    flags = _flags_of_new(connection, [pending[index] for index in order if pending[index].operation_id in won])
+    lost = [index for index in order if pending[index].operation_id not in won]
+    found = _found(connection, [pending[index].claim for index in lost])
+    results: dict[int, ClaimResult] = {}
+    for index, one in enumerate(pending):
+        if one.operation_id in won:
+            suspect_replay, probed_before = flags[one.operation_id]
+            results[index] = ClaimResult(
+                disposition=Disposition.NEW,
+                operation_id=one.operation_id,
+                attempt=1,
+                lease_expires_at_us=won[one.operation_id],
+                recorded=None,
+                suspect_replay=suspect_replay,
+                probed_before=probed_before,
+            )
+    expired: list[int] = []
+    for index in lost:
+        claim = pending[index].claim
+        stored = found[claim.scope]
+        disposition = _disposition(stored, claim, now_us, same_move)
+        if disposition is Disposition.RECLAIMED:
+            expired.append(index)
+        else:
+            results[index] = _result(stored, disposition)
+    results.update(_reclaim(connection, now_us, {index: pending[index].claim for index in expired}, found, same_move))
+    return [results[index] for index in range(len(pending))]
+
+
+def _disposition(stored: _Stored, claim: Claim, now_us: int, same_move: SameMove) -> Disposition:
+    if not same_move(stored.content, claim.content):
+        return Disposition.CONFLICT
+    if stored.recorded is not None:
+        return Disposition.REPLAY
+    return Disposition.IN_PROGRESS if stored.lease_expires_at_us > now_us else Disposition.RECLAIMED
+
+
+def _reclaim(
+    connection: sa.Connection,
+    now_us: int,
+    claims: dict[int, Claim],
+    found: dict[Scope, _Stored],
+    same_move: SameMove,
+) -> dict[int, ClaimResult]:
+    """Take over what nobody finished; of many who try, one wins and the others see its fresh lease."""
+    if not claims:
+        return {}
+    rows = connection.execute(
+        sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *_RESPONSE)
+        .where(_t.operation_id.in_(padded(found[claim.scope].operation_id for claim in claims.values())))
+        .order_by(_t.operation_id)
+        .with_for_update()
+    )
+    locked = {row.operation_id: row for row in rows}
+    results: dict[int, ClaimResult] = {}
+    updates: list[dict[str, Any]] = []
+    for index, claim in claims.items():
+        stored = found[claim.scope]
+        row = locked.pop(stored.operation_id, None)
+        if row is not None:  # first sight of it: as it is now that nobody else can change it
+            stored.attempt, stored.lease_expires_at_us = row.attempt, row.lease_expires_at_us
+            stored.recorded = recorded_of(row)
+        disposition = _disposition(stored, claim, now_us, same_move)
+        if disposition is Disposition.RECLAIMED:
+            updates.append(
+                {
+                    "of": stored.operation_id,
+                    "new_attempt": stored.attempt + 1,
+                    "new_lease": now_us + claim.lease_us,
+                }
+            )
+            stored.attempt += 1
+            stored.lease_expires_at_us = now_us + claim.lease_us
+        results[index] = _result(stored, disposition)
+    if updates:
+        connection.execute(
+            sa.update(operations)
+            .where(_t.operation_id == sa.bindparam("of"))
+            .values(attempt=sa.bindparam("new_attempt"), lease_expires_at_us=sa.bindparam("new_lease")),
+            updates,
+        )
+    return results
+
+
+def _result(stored: _Stored, disposition: Disposition) -> ClaimResult:
+    return ClaimResult(
+        disposition=disposition,
+        operation_id=stored.operation_id,
+        attempt=stored.attempt,
+        lease_expires_at_us=stored.lease_expires_at_us,
+        recorded=stored.recorded,
+        suspect_replay=stored.suspect_replay,
+        probed_before=stored.probed_before,
+    )
+
+
+def _won(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
+    """Return the claims whose row is there under their own id, with the lease that it got."""
+    rows = connection.execute(
+        sa.select(_t.operation_id, _t.lease_expires_at_us).where(
+            _t.operation_id.in_(padded(one.operation_id for one in pending)), _t.attempt == 1
+        )
+    )
+    return {row.operation_id: row.lease_expires_at_us for row in rows}
+
+
+def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dict[str, tuple[bool, bool]]:
+    """Return suspect_replay and probed_before of each new move, and keep them where one is true."""
+    if not new:
+        return {}
+    by_body = sorted(new, key=lambda one: (one.claim.content.body_sha256, one.claim.operator_code))
+    connection.execute(
+        insert_into(connection, bodies).on_conflict_do_nothing(index_elements=_BODY),
+        [
+            {
+                "body_sha256": one.claim.content.body_sha256,
+                "operator_code": one.claim.operator_code,
+                "environment": one.claim.environment.value,
+                "first_operation_id": one.operation_id,
+            }
+            for one in by_body
+        ],
+    )
+    first = {
+        (row.body_sha256, row.operator_code, row.environment): row.first_operation_id
+        for row in connection.execute(
+            sa.select(bodies).where(bodies.c.body_sha256.in_(padded(one.claim.content.body_sha256 for one in new)))
+        )
+    }
+    probed = {
+        (row.operator_code, row.environment, row.idempotency_key)
+        for row in connection.execute(
+            sa.select(probes.c.operator_code, probes.c.environment, probes.c.idempotency_key).where(
+                probes.c.idempotency_key.in_(padded(one.claim.idempotency_key for one in new))
+            )
+        )
+    }
+    flags: dict[str, tuple[bool, bool]] = {}
+    for one in new:
+        operator_code, environment, _, idempotency_key = one.claim.scope
+        flags[one.operation_id] = (
+            first[one.claim.content.body_sha256, operator_code, environment] != one.operation_id,
+            (operator_code, environment, idempotency_key) in probed,
+        )
+    raised = [{"of": key, "suspect": flag[0], "probed": flag[1]} for key, flag in flags.items() if any(flag)]
+    if raised:
+        connection.execute(
+            sa.update(operations)
+            .where(_t.operation_id == sa.bindparam("of"))
+            .values(suspect_replay=sa.bindparam("suspect"), probed_before=sa.bindparam("probed")),
+            raised,
+        )
+    return flags
+
+
+_RESPONSE = (_t.response_status, _t.response_body_sha256, _t.response_body, _t.recorded_at_us)
+
+
+def recorded_of(row: sa.Row[*tuple[Any, ...]]) -> RecordedResponse | None:
+    """Return the response in a row that holds its columns; None while there is none."""
+    if row.response_status is None:
+        return None
+    return RecordedResponse(
+        status=row.response_status,
+        body_sha256=HexStr(row.response_body_sha256),
+        body=row.response_body,
+        recorded_at_us=row.recorded_at_us,
+    )
+
+
+def content_of(row: sa.Row[*tuple[Any, ...]]) -> MoveContent:
+    """Return the content in a row that holds its columns."""
+    return MoveContent(
+        operation=row.operation,
+        player_id=row.player_id,
+        currency=row.currency,
+        amount=None if row.amount is None else Decimal(row.amount),
+        amount_json=row.amount_json,
+        references_json=row.references_json,
+        body_sha256=HexStr(row.body_sha256),
+    )
+
+
+def _found(connection: sa.Connection, claims: Iterable[Claim]) -> dict[Scope, _Stored]:
+    """Return what is stored under the scopes of claims that were not the first."""
+    keys = padded(claim.idempotency_key for claim in claims)
+    if not keys:
+        return {}
+    columns = [column for column in operations.columns if column.name not in ("sequence", "body", "signature")]
+    rows = connection.execute(sa.select(*columns).where(_t.idempotency_key.in_(keys)))
+    return {
+        (row.operator_code, row.environment, row.operation, row.idempotency_key): _Stored(
+            operation_id=row.operation_id,
+            attempt=row.attempt,
+            lease_expires_at_us=row.lease_expires_at_us,
+            suspect_replay=row.suspect_replay,
+            probed_before=row.probed_before,
+            content=content_of(row),
+            recorded=recorded_of(row),
+        )
+        for row in rows
+    }
+
+
+def _row(pending: PendingClaim, now_us: int) -> dict[str, Any]:
+    claim = pending.claim
+    content = claim.content
+    return {
+        "operation_id": pending.operation_id,
+        "operator_code": claim.operator_code,
+        "environment": claim.environment.value,
+        "operation": content.operation,
+        "idempotency_key": claim.idempotency_key,
+        "attempt": 1,
+        "lease_expires_at_us": now_us + claim.lease_us,
+        "received_at_us": claim.received_at_us,
+        "suspect_replay": False,
+        "probed_before": False,
+        "player_id": content.player_id,
+        "currency": content.currency,
+        "amount": None if content.amount is None else str(content.amount),
+        "body_sha256": content.body_sha256,
+        "signature": claim.signature,
+        "key_id": claim.key_id,
+        "request_id": claim.request_id,
+        "reason": claim.reason,
+        "amount_json": content.amount_json,
+        "references_json": content.references_json,
+        "body": claim.body,
+    }

@@ -1,0 +1,175 @@
+"""Gather and commit: everything that arrives while one commit runs goes into the next one together.
+
+One commit costs one fsync, whether it holds one operation or hundreds. Knows nothing of what the
+operations are; durable events use it as evidence does. Leaves the transaction to the `commit` it is
+given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gateway.errors import DeadlineTooShort, GatewayError, Overloaded, StoreUnavailable
+from gateway.resilience.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitSettings:
+    """Bounds of the queue before the store."""
+
+    max_batch: int = 500
+    """Operations in one transaction: longer ones gain little and make the first wait."""
+    max_batch_bytes: int = 16 << 20
+    """Payload in one transaction; a single operation may be larger."""
+    max_queued: int = 10_000
+    """Operations that may wait; about a second's work."""
+    max_queued_bytes: int = 64 << 20
+    """Payload that may wait: webhooks hold up to 1 MiB each."""
+    max_commit_s: float = 5.0
+    """The longest that one transaction may take, whatever its callers' deadlines."""
+
+
+Op = TypeVar("Op")
+Result = TypeVar("Result")
+Commit = Callable[[Sequence[Op], float], Awaitable[Sequence[Result | GatewayError]]]
+"""Commits operations in one transaction within so many seconds; one result or refusal each, in order.
+
+Raises StoreUnavailable when the store is in trouble; anything else is taken for the fault of one operation.
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting(Generic[Op, Result]):
+    op: Op
+    size: int
+    deadline: Deadline
+    answer: asyncio.Future[Result]
+
+
+class GroupCommitter(Generic[Op, Result]):
+    """One commit at a time, each with all that has gathered. `size_of` gives an operation's payload in bytes."""
+
+    def __init__(
+        self, commit: Commit[Op, Result], *, size_of: Callable[[Op], int], settings: CommitSettings | None = None
+    ) -> None:
+        self._commit = commit
+        self._size_of = size_of
+        self._settings = settings or CommitSettings()
+        self._queue: deque[_Waiting[Op, Result]] = deque()
+        self._queued_bytes = 0
+        self._batch: list[_Waiting[Op, Result]] = []
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = True
+
+    def start(self) -> None:
+        """Begin to commit; needs a running loop."""
+        if self._task is None:
+            self._stopping = False
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="group-commit")
+
+    async def stop(self, within_s: float) -> None:
+        """Take nothing new, commit what waits, at most this long; what remains gets StoreUnavailable."""
+        self._stopping = True
+        self._arrived.set()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        _, unfinished = await asyncio.wait({task}, timeout=within_s)
+        if unfinished:
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
+        for waiting in (*self._batch, *self._queue):
+            _fail(waiting, None)
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    async def submit(self, op: Op, deadline: Deadline) -> Result:
+        """Have `op` committed and return its result.
+
+        Cancelled or out of time while it waits, the operation is not executed; while its commit runs, the
+        commit goes on. Raises: DeadlineTooShort, Overloaded, StoreUnavailable, or the operation's refusal.
+        """
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineTooShort
+        if self._stopping:
+            raise StoreUnavailable("The gateway's store is closed.")
+        size = self._size_of(op)
+        if len(self._queue) >= self._settings.max_queued or (
+            self._queue and self._queued_bytes + size > self._settings.max_queued_bytes
+        ):
+            raise Overloaded("Too much waits for the gateway's store. Wait as RetryInfo says and try again.")
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(op=op, size=size, deadline=deadline, answer=answer))
+        self._queued_bytes += size
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(remaining):
+                return await answer
+        except TimeoutError:
+            raise StoreUnavailable("The gateway's store did not commit within the deadline.") from None
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            self._batch = self._gather()
+            await self._commit_all(self._batch)
+            self._batch = []
+
+    def _gather(self) -> list[_Waiting[Op, Result]]:
+        batch: list[_Waiting[Op, Result]] = []
+        size = 0
+        while self._queue and len(batch) < self._settings.max_batch:
+            waiting = self._queue[0]
+            if batch and size + waiting.size > self._settings.max_batch_bytes:
+                break
+            self._queue.popleft()
+            self._queued_bytes -= waiting.size
+            if not waiting.answer.done() and not waiting.deadline.expired:
+                batch.append(waiting)
+                size += waiting.size
+        return batch
+
+    async def _commit_all(self, batch: Sequence[_Waiting[Op, Result]]) -> None:
+        batch = [waiting for waiting in batch if not waiting.answer.done()]
+        if not batch:
+            return
+        longest_s = max(waiting.deadline.remaining() for waiting in batch)
+        try:
+            results = await self._commit(
+                [waiting.op for waiting in batch], min(max(longest_s, 0.001), self._settings.max_commit_s)
+            )
+            for waiting, result in zip(batch, results, strict=True):
+                if waiting.answer.done():
+                    continue
+                if isinstance(result, GatewayError):
+                    waiting.answer.set_exception(result)
+                else:
+                    waiting.answer.set_result(result)
+        except StoreUnavailable as trouble:
+            for waiting in batch:
+                _fail(waiting, trouble.__cause__ or trouble)
+        except Exception as fault:  # noqa: BLE001 - whatever one operation broke must not reach the others
+            if len(batch) == 1:
+                _fail(batch[0], fault)
+            else:
+                for waiting in batch:
+                    await self._commit_all([waiting])
+
+
+def _fail(waiting: _Waiting[Op, Result], cause: BaseException | None) -> None:
+    """Answer with a doubt: the store may or may not hold the operation."""
+    if not waiting.answer.done():
+        trouble = StoreUnavailable()
+        trouble.__cause__ = cause
+        waiting.answer.set_exception(trouble)

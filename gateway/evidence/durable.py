@@ -1,0 +1,183 @@
+"""The real store: SQLAlchemy Core over SQLite or PostgreSQL, all writes through one group commit.
+
+Wires the parts and keeps from the database what it could not hold. Leaves rules to claims, probes and
+outcomes, transactions to the database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import sqlalchemy as sa
+import uuid_utils
+
+from gateway.core.types import Environment, OperatorCode
+from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
+from gateway.evidence.claims import PendingClaim, claim_all
+from gateway.evidence.commit import CommitSettings, GroupCommitter
+from gateway.evidence.database import Database, T, Work
+from gateway.evidence.migrate import is_current
+from gateway.evidence.outcomes import record_all
+from gateway.evidence.probes import probe_all
+from gateway.evidence.reading import evidence_at, evidence_of
+from gateway.evidence.record import Claim, ClaimResult, Evidence, Outcome, Probe, ProbeResult
+from gateway.evidence.store import SameMove
+from gateway.resilience.deadline import Deadline
+
+_Op = PendingClaim | Probe | Outcome
+_Result = ClaimResult | ProbeResult | Evidence
+
+_MAX_KEY_BYTES = 1024
+"""An index entry of PostgreSQL holds about 2,700 bytes, operator and operation included."""
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_OVERHEAD_BYTES = 1024
+
+
+class DurableWalletStore:
+    """The WalletStore that survives. `same_move` tells a repeated move from another under the same key."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        same_move: SameMove,
+        settings: CommitSettings | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
+    ) -> None:
+        self._database = database
+        self._same_move = same_move
+        self._new_id = new_id
+        self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
+            self._commit, size_of=_size_of, settings=settings
+        )
+
+    async def start(self) -> None:
+        """Begin to work; touches no database, so a gateway starts while that is down. `check` tells."""
+        self._committer.start()
+
+    async def stop(self, within_s: float = 5.0) -> None:
+        """Commit what waits, at most this long, then close the database."""
+        await self._committer.stop(within_s)
+        await self._database.stop()
+
+    async def claim(self, claim: Claim, deadline: Deadline) -> ClaimResult:
+        """See WalletStore."""
+        _check_storable(claim.operator_code, claim.idempotency_key, claim.reason, claim.signature, claim.request_id)
+        content = claim.content
+        _check_storable(
+            content.operation, content.player_id, content.currency, content.amount_json, content.references_json
+        )
+        _check_key(claim.idempotency_key)
+        pending = PendingClaim(claim=claim, operation_id=self._new_id())
+        return cast(ClaimResult, await self._committer.submit(pending, deadline))
+
+    async def probe(
+        self,
+        operator_code: OperatorCode,
+        environment: Environment,
+        idempotency_key: str,
+        original_operation: str | None,
+        received_at_us: int,
+        deadline: Deadline,
+    ) -> ProbeResult:
+        """See WalletStore."""
+        _check_storable(operator_code, idempotency_key, original_operation or "")
+        _check_key(idempotency_key)
+        probe = Probe(
+            operator_code=operator_code,
+            environment=environment,
+            idempotency_key=idempotency_key,
+            original_operation=original_operation,
+            received_at_us=received_at_us,
+        )
+        return cast(ProbeResult, await self._committer.submit(probe, deadline))
+
+    async def record_outcome(self, outcome: Outcome, deadline: Deadline) -> Evidence:
+        """See WalletStore."""
+        if _UNSTORABLE.search(outcome.operation_id):
+            raise PhoenixNotFound("No such wallet operation is kept.")
+        _check_storable(outcome.body_sha256, outcome.operator_transaction_id, outcome.operator_reservation_id)
+        return cast(Evidence, await self._committer.submit(outcome, deadline))
+
+    async def evidence_by_id(self, operation_id: str, deadline: Deadline) -> Evidence:
+        """See WalletStore."""
+        if _UNSTORABLE.search(operation_id):
+            raise PhoenixNotFound("No such wallet operation is kept.")
+        found = await self._read(
+            lambda connection, _now: evidence_of(connection, [operation_id]).get(operation_id), deadline
+        )
+        return _there(found)
+
+    async def evidence_by_key(
+        self,
+        operator_code: OperatorCode,
+        environment: Environment,
+        operation: str,
+        idempotency_key: str,
+        deadline: Deadline,
+    ) -> Evidence:
+        """See WalletStore."""
+        scope = (operator_code, environment.value, operation, idempotency_key)
+        if any(_UNSTORABLE.search(part) for part in scope):
+            raise PhoenixNotFound("No such wallet operation is kept.")
+        return _there(await self._read(lambda connection, _now: evidence_at(connection, scope), deadline))
+
+    async def check(self, deadline: Deadline) -> None:
+        """See WalletStore."""
+        if not await self._read(lambda connection, _now: is_current(connection), deadline):
+            raise StoreUnavailable("The store's schema is older than this gateway.")
+
+    async def _read(self, work: Work[T], deadline: Deadline) -> T:
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineTooShort
+        return await self._database.read(work, remaining)
+
+    async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
+        probing = any(isinstance(op, Probe) for op in ops)
+
+        def work(connection: sa.Connection, now_us: int) -> list[_Result | GatewayError]:
+            results: dict[int, _Result | GatewayError] = {}
+            asked = [(index, op) for index, op in enumerate(ops) if isinstance(op, Probe)]
+            claims = [(index, op) for index, op in enumerate(ops) if isinstance(op, PendingClaim)]
+            outcomes = [(index, op) for index, op in enumerate(ops) if isinstance(op, Outcome)]
+            # They all wait at this moment, so any order is true; a probe first marks the move that comes with it.
+            answers = probe_all(connection, [op for _, op in asked])
+            results.update(zip((index for index, _ in asked), answers, strict=True))
+            claimed = claim_all(connection, now_us, [op for _, op in claims], self._same_move)
+            results.update(zip((index for index, _ in claims), claimed, strict=True))
+            recorded = record_all(connection, now_us, [op for _, op in outcomes])
+            results.update(zip((index for index, _ in outcomes), recorded, strict=True))
+            return [results[index] for index in range(len(ops))]
+
+        # A probe that says NOT_SEEN and a claim that sees no probe must not miss each other.
+        return await self._database.write(work, limit_s, exclusive=probing)
+
+
+def _size_of(op: _Op) -> int:
+    if isinstance(op, PendingClaim):
+        content = op.claim.content
+        return len(op.claim.body) + len(content.references_json) + len(content.amount_json) + _OVERHEAD_BYTES
+    if isinstance(op, Outcome):
+        return len(op.body or b"") + _OVERHEAD_BYTES
+    return _OVERHEAD_BYTES
+
+
+def _check_storable(*texts: str) -> None:
+    """Refuse what PostgreSQL's text cannot hold, on SQLite too, as a claim that cannot be made durable."""
+    for text in texts:
+        if _UNSTORABLE.search(text):
+            raise StoreUnavailable("The store cannot hold a NUL or half a surrogate pair in text.")
+
+
+def _check_key(idempotency_key: str) -> None:
+    if len(idempotency_key.encode()) > _MAX_KEY_BYTES:
+        raise StoreUnavailable(f"The store cannot hold an idempotency key of more than {_MAX_KEY_BYTES} bytes.")
+
+
+def _there(found: Evidence | None) -> Evidence:
+    if found is None:
+        raise PhoenixNotFound("No such wallet operation is kept.")
+    return found

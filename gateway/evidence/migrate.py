@@ -1,0 +1,42 @@
+"""Brings a database's schema to the revision of this code, once, however many gateways start.
+
+Alembic is loaded only when something is to be done. Migrations are additive: a newer schema than this
+code knows is served as it is, so that old and new gateways can run side by side.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from gateway.evidence.schema import HEAD
+
+DIRECTORY = Path(__file__).parent / "migrations"
+_versions = sa.table("alembic_version", sa.column("version_num"))
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Tell whether the schema is that of this code, or a newer one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    revision = connection.execute(sa.select(_versions.c.version_num)).scalar_one_or_none()
+    return revision is not None and revision.isdecimal() and int(revision) >= int(HEAD)
+
+
+def migrate(connection: sa.Connection, *, down_to: str | None = None) -> None:
+    """Change the schema inside the caller's transaction, which holds the lock against other gateways.
+
+    Args: `down_to` a revision, or "base" for none at all; None: up to the newest.
+    Raises: RuntimeError where going down would destroy evidence.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    if down_to is None:
+        command.upgrade(config, "head")
+    else:
+        command.downgrade(config, down_to)

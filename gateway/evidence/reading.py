@@ -1,0 +1,98 @@
+"""Reads evidence back, exactly as it was written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
+from gateway.evidence.claims import content_of, recorded_of
+from gateway.evidence.record import Balance, Evidence, Incident, IncidentReason, Scope
+from gateway.evidence.schema import incidents, operations, padded
+
+MAX_INCIDENTS = 100
+_t = operations.c
+
+
+def evidence_of(connection: sa.Connection, operation_ids: Iterable[str]) -> dict[str, Evidence]:
+    """Return the evidence of those that exist, by id."""
+    return _evidence(connection, _t.operation_id.in_(padded(operation_ids)))
+
+
+def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
+    """Return the evidence of the move known by this scope."""
+    operator_code, environment, operation, idempotency_key = scope
+    found = _evidence(
+        connection,
+        sa.and_(
+            _t.idempotency_key == idempotency_key,
+            _t.operator_code == operator_code,
+            _t.environment == environment,
+            _t.operation == operation,
+        ),
+    )
+    return next(iter(found.values()), None)
+
+
+def _evidence(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str, Evidence]:
+    rows = connection.execute(sa.select(operations).where(which)).all()
+    refused = _incidents(connection, [row.operation_id for row in rows])
+    return {row.operation_id: _from_row(row, tuple(refused[row.operation_id])) for row in rows}
+
+
+def _incidents(connection: sa.Connection, operation_ids: list[str]) -> dict[str, list[Incident]]:
+    found: dict[str, list[Incident]] = defaultdict(list)
+    if not operation_ids:
+        return found
+    place = sa.func.row_number().over(partition_by=incidents.c.operation_id, order_by=incidents.c.sequence)
+    numbered = (
+        sa.select(incidents, place.label("place")).where(incidents.c.operation_id.in_(padded(operation_ids))).subquery()
+    )
+    for row in connection.execute(
+        sa.select(numbered).where(numbered.c.place <= MAX_INCIDENTS).order_by(numbered.c.sequence)
+    ):
+        found[row.operation_id].append(
+            Incident(
+                reason=IncidentReason(row.reason),
+                received_at_us=row.received_at_us,
+                attempt=row.attempt,
+                status=row.response_status,
+                body_sha256=HexStr(row.response_body_sha256),
+                operator_transaction_id=row.operator_transaction_id,
+            )
+        )
+    return found
+
+
+def _from_row(row: sa.Row[*tuple[Any, ...]], refused: tuple[Incident, ...]) -> Evidence:
+    return Evidence(
+        operation_id=row.operation_id,
+        operator_code=OperatorCode(row.operator_code),
+        environment=Environment(row.environment),
+        idempotency_key=row.idempotency_key,
+        content=content_of(row),
+        reason=row.reason,
+        body=row.body,
+        signature=row.signature,
+        key_id=KeyId(row.key_id),
+        request_id=row.request_id,
+        received_at_us=row.received_at_us,
+        attempt=row.attempt,
+        lease_expires_at_us=row.lease_expires_at_us,
+        suspect_replay=row.suspect_replay,
+        probed_before=row.probed_before,
+        response=recorded_of(row),
+        operator_transaction_id=row.operator_transaction_id or "",
+        operator_reservation_id=row.operator_reservation_id or "",
+        available=_balance(row.available_amount, row.available_currency),
+        reserved=_balance(row.reserved_amount, row.reserved_currency),
+        processed_at_us=row.processed_at_us,
+        incidents=refused,
+    )
+
+
+def _balance(amount: str | None, currency: str | None) -> Balance | None:
+    return None if amount is None else Balance(amount=amount, currency=currency or "")
