@@ -24,10 +24,20 @@ CHECK_S = 2.0
 class HealthWatch:
     """The state of every service, kept up to date by `run`."""
 
-    def __init__(self, checks: Mapping[str, Sequence[Check]], clock: Clock) -> None:
-        """Args: `checks`: for each service by full name the checks that must all pass; may be empty."""
+    def __init__(
+        self,
+        checks: Mapping[str, Sequence[Check]],
+        clock: Clock,
+        on_change: Callable[[Mapping[str, bool]], None] = lambda serving: None,
+    ) -> None:
+        """Args: `checks`: for each service by full name the checks that must all pass; may be empty.
+
+        `on_change` hears the state of all services after each round in which something changed, and after the first.
+        """
         self._checks = checks
         self._clock = clock
+        self._on_change = on_change
+        self._rounds = 0
         self._serving = {service: not needed for service, needed in checks.items()}
         self._draining = False
         self._change = asyncio.Event()
@@ -38,6 +48,10 @@ class HealthWatch:
             return not self._draining
         serving = self._serving.get(service)
         return None if serving is None else serving and not self._draining
+
+    def readiness(self) -> tuple[bool, Mapping[str, bool]]:
+        """Return whether the process takes calls, and which of its services can do their work."""
+        return not self._draining, dict(self._serving)
 
     async def changed(self) -> None:
         """Return at the next change of anything."""
@@ -69,6 +83,9 @@ class HealthWatch:
                     logger.info("service serves", service=service)
                 else:
                     logger.warning("service does not serve", service=service, trouble=trouble)
+        self._rounds += 1
+        if changed or self._rounds == 1:
+            self._on_change(dict(self._serving))
         if changed:
             self._tell()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from gateway.config import UpstreamAuth
 from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
 from gateway.core.types import TenantId, UnixSeconds
 from gateway.errors import KeyUnknown
@@ -71,19 +72,18 @@ def admin_jwt(keyring: Keyring, tenant_id: TenantId, clock: Clock) -> Authorize:
 
 
 def choose(
-    mode: str, keyring: Keyring, tenant_id: TenantId, clock: Clock, *, jwt: Callable[..., Authorize]
+    mode: UpstreamAuth, keyring: Keyring, tenant_id: TenantId, clock: Clock, *, jwt: Callable[..., Authorize]
 ) -> Authorize:
-    """Return the function of a mode: `api_key`, `bearer`, `hmac` or `jwt` (made by `jwt`)."""
+    """Return the function of a mode; `jwt` makes the token of the surface in question."""
     match mode:
-        case "api_key":
+        case UpstreamAuth.API_KEY:
             return api_key(keyring, tenant_id)
-        case "bearer":
+        case UpstreamAuth.BEARER:
             return bearer(keyring, tenant_id)
-        case "hmac":
+        case UpstreamAuth.HMAC:
             return tenant_hmac(keyring, tenant_id, clock)
-        case "jwt":
+        case UpstreamAuth.JWT:
             return jwt(keyring, tenant_id, clock)
-    raise ValueError(f"unknown mode {mode!r}")
 
 
 def _now(clock: Clock) -> UnixSeconds:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+
+from gateway.config.model import TlsFiles
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024
@@ -20,15 +21,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_ping_strikes", 5),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """Certificate chain and key in PEM; with `client_ca_file`, clients must show a certificate of that CA."""
-
-    cert_file: Path
-    key_file: Path
-    client_ca_file: Path | None
 
 
 class ListenFailed(Exception):

@@ -1,0 +1,199 @@
+"""Puts the gateway together, read top to bottom: keys, clients, store, actions, services, chain, front.
+
+The only place where the rooms meet. Nothing here decides anything about Phoenix or money.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import uuid_utils
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health_pb2
+from prometheus_client import CollectorRegistry
+
+from gateway.actions.administer_leaderboards import AdministerLeaderboards
+from gateway.actions.directory import OperatorDirectory, TenantDirectory
+from gateway.actions.keep_evidence import KeepEvidence
+from gateway.actions.look_at_keys import LookAtKeys
+from gateway.actions.mint_tokens import MintTokens
+from gateway.actions.read_leaderboard import ReadLeaderboard
+from gateway.actions.submit_events import SubmitEvents
+from gateway.actions.verify_wallet import VerifyWallet
+from gateway.actions.watch_health import Check, HealthWatch
+from gateway.config import Config
+from gateway.core.wallet import same_move
+from gateway.evidence.database import DatabaseSettings, open_database
+from gateway.evidence.durable import DurableWalletStore
+from gateway.front.admin import AdminServer
+from gateway.front.grpc_aio import Endpoint, Front, endpoints_of
+from gateway.front.reflection import reflection_endpoints
+from gateway.interceptors.call_log import CallLog, note_unexpected
+from gateway.interceptors.call_metrics import CallMetrics
+from gateway.interceptors.chain import Chain
+from gateway.interceptors.deadline import DeadlineLink
+from gateway.interceptors.identity import Identity
+from gateway.interceptors.policy import METHODS, Policy, check_complete
+from gateway.interceptors.validation import Validation, compile_rules, validate
+from gateway.keys.keyring import Keyring
+from gateway.keys.platform_keys import PlatformKeys
+from gateway.keys.redis_cache import RedisCache
+from gateway.phoenix.answers import Surface
+from gateway.phoenix.exchange import Sender
+from gateway.phoenix.transport import Transport
+from gateway.phoenix.tries import Courier
+from gateway.resilience.clock import Clock
+from gateway.server.checks import platform_key_present, reachable
+from gateway.server.clients import PlatformKeyShelf, operator_room, tenant_room
+from gateway.services.events import EventService
+from gateway.services.health import HealthService
+from gateway.services.keys import KeyService
+from gateway.services.leaderboard_admin import LeaderboardAdminService
+from gateway.services.leaderboards import LeaderboardService
+from gateway.services.tokens import TokenService
+from gateway.services.wallet import WalletService
+from gateway.telemetry.metrics import BuildInfo, Metrics
+from gateway.v1 import events_pb2, keys_pb2, leaderboard_admin_pb2, leaderboards_pb2, tokens_pb2, wallet_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything that is started and stopped. `front` is what the gRPC server serves."""
+
+    front: Front
+    admin: AdminServer
+    health: HealthWatch
+    metrics: Metrics
+    keyring: Keyring
+    platform_keys: tuple[PlatformKeys, ...]
+    redis: RedisCache | None
+    store: DurableWalletStore
+    transport: Transport
+
+
+def build(config: Config, clock: Clock) -> Gateway:
+    """Return a gateway that is not started yet.
+
+    Raises: PolicyIncomplete, KeyringRefused, KeyRefused, protovalidate.CompilationError: a start must not go on.
+    """
+    # What is counted, and the way out to Phoenix.
+    metrics = Metrics(CollectorRegistry(), methods=METHODS, build=_build_info())
+    transport = Transport(ca_file=config.upstream_ca_file)
+    courier = Courier(sender=transport, clock=clock)
+
+    # Keys: our own, and Phoenix's.
+    keyring = Keyring(
+        tenants=[tenant.keys for tenant in config.tenants],
+        operators=[operator.keys for operator in config.operators],
+        clock=clock,
+        on_event=metrics.key_event,
+    )
+    redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
+    shelf = PlatformKeyShelf(config, transport, redis, clock, metrics.key_event)
+
+    # The store, and what there is of each tenant and operator.
+    url = config.database_url.reveal_text() if config.database_url is not None else None
+    database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
+    store = DurableWalletStore(database, same_move=same_move)
+    tenants = TenantDirectory(
+        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock) for tenant in config.tenants}
+    )
+    operators = OperatorDirectory(
+        {
+            (operator.keys.operator_code, operator.keys.environment): operator_room(operator, shelf.keys_of(operator))
+            for operator in config.operators
+        }
+    )
+
+    # Services over actions.
+    servicers: dict[ServiceDescriptor, object] = {
+        _service(events_pb2, "EventService"): EventService(
+            SubmitEvents(tenants, clock, lambda: str(uuid_utils.uuid7())), validate
+        ),
+        _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(ReadLeaderboard(tenants)),
+        _service(leaderboard_admin_pb2, "LeaderboardAdminService"): LeaderboardAdminService(
+            AdministerLeaderboards(tenants, clock)
+        ),
+        _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock)),
+        _service(wallet_pb2, "WalletService"): WalletService(
+            VerifyWallet(operators, store, clock), KeepEvidence(operators, store)
+        ),
+        _service(keys_pb2, "KeyService"): KeyService(LookAtKeys(operators, keyring)),
+    }
+    health = HealthWatch(
+        _checks(config, list(servicers), transport, shelf, store), clock, on_change=metrics.services_serving
+    )
+    servicers[_service(health_pb2, "Health")] = HealthService(health)
+
+    # The chain, in its order, and the front over all.
+    chain = Chain(
+        [
+            CallMetrics(metrics, clock),
+            CallLog(clock),
+            Identity(certificates_required=config.tls is not None and config.tls.client_ca_file is not None),
+            Policy(),
+            DeadlineLink(clock),
+            Validation(),
+        ]
+    )
+    endpoints = _endpoints(servicers)
+    check_complete(endpoint.path for endpoint in endpoints)
+    compile_rules(method.input_type for service in servicers for method in service.methods)
+    return Gateway(
+        front=Front(endpoints, chain, clock, note_unexpected),
+        admin=AdminServer(config.admin_listen.target, metrics, lambda: True, health.readiness, allow_remote=True),
+        health=health,
+        metrics=metrics,
+        keyring=keyring,
+        platform_keys=shelf.all(),
+        redis=redis,
+        store=store,
+        transport=transport,
+    )
+
+
+def _service(module: Any, name: str) -> ServiceDescriptor:
+    found: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return found
+
+
+def _endpoints(servicers: Mapping[ServiceDescriptor, object]) -> list[Endpoint]:
+    endpoints = [
+        endpoint
+        for service, servicer in servicers.items()
+        for endpoint in endpoints_of(servicer, service.methods, service.full_name)
+    ]
+    return endpoints + reflection_endpoints(service.full_name for service in servicers)
+
+
+def _checks(
+    config: Config,
+    services: Sequence[ServiceDescriptor],
+    sender: Sender,
+    shelf: PlatformKeyShelf,
+    store: DurableWalletStore,
+) -> dict[str, list[Check]]:
+    """Return what each service stands on; what is not named here stands on nothing outside."""
+    stands_on: dict[str, list[Check]] = {
+        "EventService": _hosts(sender, {one.ingestion_base_url for one in config.tenants}, Surface.INGESTION),
+        "LeaderboardService": _hosts(sender, {one.query_base_url for one in config.tenants}, Surface.QUERY),
+        "LeaderboardAdminService": _hosts(sender, {one.admin_base_url for one in config.tenants}, Surface.ADMIN),
+        "WalletService": [store.check, *(platform_key_present(keys) for keys in shelf.all())],
+    }
+    return {service.full_name: stands_on.get(service.name, []) for service in services}
+
+
+def _hosts(sender: Sender, base_urls: set[str], surface: Surface) -> list[Check]:
+    return [reachable(sender, base_url, surface) for base_url in sorted(base_urls)]
+
+
+def _build_info() -> BuildInfo:
+    try:
+        own = version("phoenix-gateway")
+    except PackageNotFoundError:
+        own = "unknown"
+    return BuildInfo(version=own, revision="", python=platform.python_version())

@@ -1,0 +1,115 @@
+"""Starts a gateway, waits for the signal to stop, and stops it in the reverse order of its start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+
+from gateway.config import Config
+from gateway.config.model import Listen
+from gateway.resilience.clock import Clock, SystemClock
+from gateway.server.build import Gateway, build
+from gateway.server.listen import OPTIONS, add_listener
+from gateway.server.workers import supervise
+from gateway.telemetry import logs
+
+DRAIN_S = 10.0
+"""How long calls in flight may take after SIGTERM."""
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises: ListenFailed, AdminAddressRefused and what `build` raises, before anything is served.
+    """
+    logs.configure(config.log_level.value, config.log_format_name)
+    for warning in config.warnings:
+        logs.log().warning("setting", setting=warning.setting, trouble=warning.problem, advice=warning.remedy)
+    if config.workers > 1:
+        return asyncio.run(supervise(config.workers, _admin_listens(config.admin_listen, config.workers)))
+    code: int = _runner()(serve(config, SystemClock()))
+    return code
+
+
+async def serve(config: Config, clock: Clock) -> int:
+    """Start everything, wait, drain, stop. Cancelling it stops at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    gateway = build(config, clock)
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((gateway.front,))
+    add_listener(server, config.listen.target, config.tls)
+    async with AsyncExitStack() as stack:
+        await _start(gateway, stack)
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+        logs.log().info(
+            "serving",
+            address=config.listen.target,
+            admin_address=gateway.admin.address,
+            store="postgresql" if config.database_url is not None else "sqlite",
+            cache="redis" if config.redis is not None else "process",
+            pid=os.getpid(),
+        )
+        await stop.wait()
+        logs.log().info("draining", drain_s=DRAIN_S)
+        gateway.health.drain()
+        await server.stop(DRAIN_S)
+    logs.log().info("stopped", pid=os.getpid())
+    return 0
+
+
+async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
+    """Start the rooms in their order; the stack stops them backwards."""
+    stack.push_async_callback(gateway.transport.close)
+    if gateway.redis is not None:
+        stack.push_async_callback(gateway.redis.close)
+        await gateway.redis.start()
+    await gateway.store.start()
+    stack.push_async_callback(gateway.store.stop)
+    for keys in gateway.platform_keys:
+        stack.push_async_callback(keys.stop)
+        _background(stack, keys.run())
+    _background(stack, gateway.keyring.watch())
+    _background(stack, gateway.health.run())
+    await gateway.admin.start()
+    stack.push_async_callback(gateway.admin.stop)
+
+
+def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_ended)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A background task that ends by itself is broken: without it keys grow old and health lies."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logs.log().error("background task ended", **logs.where_raised(error))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _admin_listens(first: Listen, workers: int) -> list[str]:
+    return [Listen(host=first.host, port=first.port + number if first.port else 0).target for number in range(workers)]
+
+
+def _runner() -> Any:
+    """uvloop serves about a fifth more calls a second; where it is not installed, asyncio's own loop serves as well."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

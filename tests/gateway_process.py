@@ -1,0 +1,177 @@
+"""Starts the gateway as its own process, as its users do, and talks to it over a real channel.
+
+Ends only the process it started. Everything it writes goes into a folder that is removed with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).resolve().parents[1]
+START_WITHIN_S = 20.0
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class GatewayProcess:
+    """One gateway process; a context manager, or `start` and `stop`.
+
+    Args: `environ`: settings as in the README; the listeners get free ports and the data a folder of its own.
+    """
+
+    def __init__(self, environ: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="gateway-")
+        self.data_dir = Path(self._directory.name) / "data"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.admin_address = f"127.0.0.1:{free_port()}"
+        self.environ = {
+            "GATEWAY_LISTEN": self.address,
+            "GATEWAY_ADMIN_LISTEN": self.admin_address,
+            "GATEWAY_DATA_DIR": str(self.data_dir),
+            "GATEWAY_LOG_FORMAT": "json",
+            **environ,
+        }
+        self._arguments = list(arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log_path = Path(self._directory.name) / "gateway.log"
+
+    @property
+    def pid(self) -> int:
+        """Return the id of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log_text(self) -> str:
+        """Return everything the process has written so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the process and return at once; for starts that are to fail."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", *self._arguments],
+                cwd=self._directory.name,
+                env={**kept, "PYTHONPATH": str(ROOT), **self.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self._process
+
+    def start(self) -> Self:
+        """Start and wait until the process serves. Raises: RuntimeError with what it wrote when it does not."""
+        process = self.spawn()
+        until = time.monotonic() + START_WITHIN_S
+        with grpc.insecure_channel(self.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while True:
+                try:
+                    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return self
+                except grpc.RpcError:
+                    pass
+                if process.poll() is not None or time.monotonic() > until:
+                    told = self.log_text[-4000:]
+                    self.stop(signal.SIGKILL)
+                    raise RuntimeError(f"the gateway did not start: {told}")
+
+    def wait_serving(self, service: str, *, serving: bool = True, within_s: float = 15.0) -> None:
+        """Wait until a service says that it serves, or that it does not. Raises: AssertionError."""
+        wanted = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        with grpc.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=within_s):
+                if answer.status == wanted:
+                    return
+        raise AssertionError(f"{service} did not change within {within_s} s")
+
+    def stop(self, number: int = signal.SIGTERM) -> int | None:
+        """Signal the process, wait for its end, return its exit code; None when none was running."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait(timeout=10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._directory.cleanup()
+
+
+def of_sandbox(urls: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a gateway before this sandbox: its secrets, and its addresses."""
+    return {
+        **environ,
+        "INGESTION_BASE_URL": urls["ingestion"],
+        "ADMIN_BASE_URL": urls["admin"],
+        "QUERY_BASE_URL": urls["query"],
+        "WEBSOCKET_URL": urls["websocket"],
+        "PREDICTION_BASE_URL": urls["prediction"],
+        "PREDICTION_EMBED_URL": urls["embed"],
+        "PHOENIX_DEDUPLICATES_EVENTS": "true",
+        "PHOENIX_BULK_EVENTS": "events",
+    }
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """Return the ErrorInfo reason of a failed call; empty where there is none."""
+    from google.rpc import error_details_pb2, status_pb2
+
+    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return str(info.reason)
+    return ""
+
+
+def fields_of(error: grpc.RpcError) -> list[str]:
+    """Return the field paths that a failed call names."""
+    from google.rpc import error_details_pb2, status_pb2
+
+    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                bad = error_details_pb2.BadRequest()
+                if detail.Unpack(bad):
+                    return [violation.field for violation in bad.field_violations]
+    return []
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
