@@ -1,15 +1,16 @@
 """The admin port: liveness, readiness and metrics over HTTP for whoever runs the gateway; no part of the contract.
 
 Only GET, only fixed paths, no body, one request a connection, and an end to every connection: the port must stay of
-use to its owner whoever else can reach it. It listens on loopback unless its owner says otherwise. Nothing that it
-answers is secret, and it answers what happened, never why. gRPC calls that come to the same port go to channelz
-(`channelz.py`), if that is on.
+use to its owner whoever else can reach it. It listens on loopback or a Unix socket unless its owner says otherwise.
+Nothing that it answers is secret, and it answers what happened, never why. gRPC calls that come to the same port go to
+channelz (`channelz.py`), if that is on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -64,10 +65,15 @@ class AdminServer:
         channelz: Channelz | None = None,
         *,
         allow_remote: bool = False,
+        tls: ssl.SSLContext | None = None,
         settings: AdminSettings | None = None,
     ) -> None:
-        """Args: `listen`: `host:port`, port 0 for a free one. Raises: AdminAddressRefused."""
-        self._host, self._port = listen_address(listen, allow_remote=allow_remote)
+        """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`. Raises: AdminAddressRefused."""
+        self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
+        self._host, self._port = "", 0
+        if not self._socket_path:
+            self._host, self._port = listen_address(listen, allow_remote=allow_remote)
+        self._tls = tls
         self._metrics = metrics
         self._is_live = is_live
         self._is_ready = is_ready
@@ -95,14 +101,26 @@ class AdminServer:
             http_s=self._settings.connection_s,
             max_connections=self._settings.max_connections,
         )
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._sharing.connection, self._host, self._port, backlog=64)
+        loop, make = asyncio.get_running_loop(), self._sharing.connection
+        if self._tls is not None:
+            self._tls.set_alpn_protocols(["h2", "http/1.1"] if self._channelz else ["http/1.1"])
+        handshake_s = None if self._tls is None else self._settings.connection_s
+        if self._socket_path:
+            self._server = await loop.create_unix_server(
+                make, self._socket_path, backlog=64, ssl=self._tls, ssl_handshake_timeout=handshake_s
+            )
+        else:
+            self._server = await loop.create_server(
+                make, self._host, self._port, backlog=64, ssl=self._tls, ssl_handshake_timeout=handshake_s
+            )
 
     @property
     def address(self) -> str:
-        """The `host:port` that is listened on."""
+        """What is listened on: `host:port`, `[v6]:port` or `unix:/path`."""
         if self._server is None:
             raise RuntimeError("not started")
+        if self._socket_path:
+            return f"unix:{self._socket_path}"
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_channelz.v1 import channelz_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import CollectorRegistry
@@ -378,3 +384,76 @@ def test_unreadable_address_is_refused(listen: str) -> None:
     """What is no address is refused, saying how one looks."""
     with pytest.raises(AdminAddressRefused, match="must be host:port"):
         listen_address(listen, allow_remote=True)
+
+
+async def test_unix_socket_is_listened_on(tmp_path: Path) -> None:
+    """A Unix socket serves the same pages, also where a former process left its file."""
+    metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as former:
+        former.bind(str(path))
+    server = AdminServer(f"unix:{path}", metrics, lambda: True, lambda: (True, {}))
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await left_of(reader)
+    writer.close()
+    address = server.address
+    await server.stop()
+    assert (answer.split(b"\r\n")[0], address) == (b"HTTP/1.1 200 OK", f"unix:{path}")
+
+
+@pytest.fixture
+def tls_files(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file
+
+
+async def test_tls_serves_pages_and_channelz(tls_files: tuple[Path, Path]) -> None:
+    """With TLS both protocols work on the port, and plaintext gets no page."""
+    cert_file, key_file = tls_files
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
+    channelz = ChannelzServer()
+    await channelz.start()
+    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), channelz, tls=context)
+    admin = Admin(server=server, metrics=metrics)
+    await server.start()
+    port = int(server.address.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=ssl.create_default_context(cafile=cert_file), server_hostname="localhost"
+    )
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    page = await left_of(reader)
+    writer.close()
+    credentials = grpc.ssl_channel_credentials(cert_file.read_bytes())
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+        ask = channel.unary_unary(
+            "/grpc.channelz.v1.Channelz/GetServers",
+            request_serializer=channelz_pb2.GetServersRequest.SerializeToString,
+            response_deserializer=channelz_pb2.GetServersResponse.FromString,
+        )
+        answer = await ask(channelz_pb2.GetServersRequest(), timeout=10)
+    plain_reader, plain_writer = await admin.connect()
+    plain_writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    plain = await left_of(plain_reader)
+    plain_writer.close()
+    await server.stop()
+    await channelz.stop()
+    assert (page.split(b"\r\n")[0], answer.end, b"200" in plain) == (b"HTTP/1.1 200 OK", True, False)
