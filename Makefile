@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 export PYTHONUNBUFFERED := 1
 
-PYTHON_FILES := gateway tools tests
+PYTHON_FILES := gateway tools tests bench
 BIN := .venv/bin
 STAMP := .venv/.synced
 # A `make -j` must not run the parts of a target at once: they print, and share the machine.
@@ -55,7 +55,11 @@ run: setup ## start sandbox and gateway, run the Getting Started, stay up until 
 	@$(BIN)/python -m tools.local run
 
 bench: setup ## measure speed (ONLY=name for one)
+	@command -v h2load >/dev/null 2>&1 || (. tools/packages.sh && install_package nghttp2-client nghttp2 nghttp2 nghttp2) \
+		|| echo "make bench: h2load cannot be installed here"
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
 stubs: setup ## client stubs for other teams
 docs: setup ## pages made from the code
-bench stubs docs:
+stubs docs:
 	@if [ -f tools/$@.py ]; then $(BIN)/python -m tools.$@; else echo "make $@: not built yet"; exit 2; fi
