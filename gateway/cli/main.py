@@ -1,0 +1,134 @@
+"""The commands of `phoenix-gateway` and their options; the work is in the modules beside this one.
+
+No secret is ever an option: they come from the environment, files or TOML. Source: API.md, "Running it".
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="phoenix-gateway",
+    help="One internal gRPC service in front of Phoenix. Settings are environment variables; see README.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show secrets
+    rich_markup_mode=None,
+)
+keys_app = typer.Typer(help="Make and look at keys.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(keys_app, name="keys")
+
+CONFIG = typer.Option("--config", help="TOML file; the same as GATEWAY_CONFIG.", metavar="FILE")
+TARGET = typer.Option("--target", help="A running gateway, host:port or unix:path.", metavar="ADDRESS")
+CA_FILE = typer.Option("--ca-file", help="CA of the gateway's certificate (PEM): speak TLS.", metavar="FILE")
+CERT_FILE = typer.Option("--cert-file", help="Own client certificate (PEM).", metavar="FILE")
+KEY_FILE = typer.Option("--key-file", help="Its key (PEM).", metavar="FILE")
+JSON = typer.Option("--json", help="Print JSON instead of a table.")
+
+
+@app.command()
+def serve(config: Annotated[Path | None, CONFIG] = None) -> None:
+    """Serve gRPC until SIGTERM or Ctrl-C. Exit code 2: the configuration cannot be used."""
+    from gateway.cli.serve import run
+
+    raise typer.Exit(run(config))
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on; off loopback only with TLS.")] = "127.0.0.1",
+    port_base: Annotated[int, typer.Option(help="First of five ports; 0 takes free ones.")] = 0,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written (JSON) when serving.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [[tenants]] and [[operators]].")] = None,
+) -> None:
+    """Serve a local Phoenix for development, demonstrations and tests. It is no Phoenix and says so in every answer."""
+    import os
+
+    from gateway.sandbox.main import run
+    from gateway.sandbox.options import OptionsInvalid, read_options
+
+    try:
+        options = read_options(
+            os.environ,
+            host=host,
+            port_base=port_base,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            ready_file=ready_file,
+            config=config,
+        )
+    except OptionsInvalid as invalid:
+        for fault in invalid.faults:
+            print(f"sandbox: {fault}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def smoke(
+    target: Annotated[str | None, TARGET] = None,
+    control: Annotated[str | None, typer.Option(help="Control URL of a sandbox: no step is left out.")] = None,
+    board: Annotated[str, typer.Option(help="Leaderboard to create or confirm.")] = "gateway-smoke",
+    currency: Annotated[str, typer.Option(help="Currency of the player's launch token.")] = "EUR",
+    tenant: Annotated[str, typer.Option(help="Tenant; empty: the only one.")] = "",
+    operator: Annotated[str, typer.Option(help="Operator code; empty: the only one.")] = "",
+    environment: Annotated[str, typer.Option(help="sandbox or prod; empty: the only one.")] = "",
+    read_within: Annotated[float, typer.Option(help="Seconds until the event must be readable.")] = 30.0,
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Run the vendor's Getting Started through a gateway; exit code 0 only if every step held.
+
+    Without --target it starts a gateway of its own, on free ports, from the settings of the environment.
+    """
+    from gateway.cli.smoke_command import Choice, run
+
+    choice = Choice(
+        board=board,
+        currency=currency,
+        tenant_id=tenant,
+        operator_code=operator,
+        environment=environment,
+        read_within_s=read_within,
+        control_url=control,
+    )
+    raise typer.Exit(run(choice, target, ca_file, cert_file, key_file, config, as_json=as_json))
+
+
+@keys_app.command("generate")
+def keys_generate(
+    out: Annotated[Path, typer.Option(help="New file for the private key (PKCS#8 PEM, mode 0600).", metavar="FILE")],
+) -> None:
+    """Make an operator's Ed25519 key pair; prints the public half, to be registered with Phoenix."""
+    from gateway.cli.keys import generate
+
+    raise typer.Exit(generate(out))
+
+
+@keys_app.command("list")
+def keys_list(
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """List the keys of a running gateway, without their material."""
+    from gateway.cli.keys import list_keys
+
+    raise typer.Exit(list_keys(target, ca_file, cert_file, key_file, as_json=as_json))
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name; the console script."""
+    app()
+    raise SystemExit(0)

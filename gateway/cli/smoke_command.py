@@ -1,0 +1,87 @@
+"""`phoenix-gateway smoke`: against a gateway that runs, or one started for it from the same settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from gateway.cli.children import ChildFailed, free_port, start_gateway
+from gateway.cli.connect import FilesMissing, open_channel
+from gateway.cli.smoke import Choice, Smoke
+from gateway.cli.smoke_report import print_report
+
+__all__ = ["Choice", "run"]
+WRONG_OPTIONS = 2
+UNSET = (
+    "GATEWAY_TLS_CERT_FILE",
+    "GATEWAY_TLS_KEY_FILE",
+    "GATEWAY_TLS_CLIENT_CA_FILE",
+    "GATEWAY_WORKERS",
+    "REDIS_URL",
+    "REDIS_URL_FILE",
+    "GATEWAY_CACHE_KEYS",
+    "GATEWAY_CACHE_KEYS_FILE",
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+)
+"""What a gateway for one run does without."""
+
+
+def run(
+    choice: Choice,
+    target: str | None,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    config: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Run the steps, print what came of them, return the exit code."""
+    if choice.environment not in ("", "sandbox", "prod"):
+        print("--environment: sandbox or prod", file=sys.stderr)
+        return WRONG_OPTIONS
+    if choice.control_url is not None and not choice.control_url.startswith(("http://", "https://")):
+        print("--control: an http:// or https:// URL", file=sys.stderr)
+        return WRONG_OPTIONS
+    if target is not None:
+        return run_against(choice, target, ca_file, cert_file, key_file, as_json=as_json)
+    with tempfile.TemporaryDirectory(prefix="phoenix-gateway-smoke-") as folder:
+        environ = own_gateway(Path(folder))
+        if config is not None:
+            environ["GATEWAY_CONFIG"] = str(config)
+        try:
+            gateway = start_gateway(environ, Path(folder) / "gateway.log")
+        except ChildFailed as failed:
+            print(f"smoke: FAILED at 'start the gateway': {failed}", file=sys.stderr)
+            return 1
+        try:
+            return run_against(choice, environ["GATEWAY_LISTEN"], None, None, None, as_json=as_json)
+        finally:
+            gateway.stop()
+
+
+def own_gateway(folder: Path) -> dict[str, str]:
+    """Return what sets a gateway for one run apart from one in service: listeners, store and cache of its own."""
+    return {
+        **{name: "" for name in UNSET if name in os.environ},
+        "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
+        "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        "GATEWAY_DATA_DIR": str(folder),
+    }
+
+
+def run_against(
+    choice: Choice, target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None, *, as_json: bool
+) -> int:
+    """Run the steps against a gateway that runs; print, return the exit code."""
+    try:
+        channel = open_channel(target, ca_file, cert_file, key_file)
+    except FilesMissing as missing:
+        print(missing, file=sys.stderr)
+        return WRONG_OPTIONS
+    with channel:
+        results = Smoke(channel, choice).run()
+    return print_report(results, as_json=as_json)

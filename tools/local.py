@@ -1,0 +1,197 @@
+"""`make smoke` and `make run`: a sandbox and a gateway on this machine, with secrets made for it.
+
+`smoke` uses free ports and a folder that goes away; `run` keeps its secrets and its store under var/ and stays up
+until Ctrl-C. Secrets lie in files that only their owner reads; none is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from gateway.cli.children import Child, ChildFailed, free_port, is_free, start_gateway, start_sandbox
+from gateway.cli.smoke import Choice
+from gateway.cli.smoke_command import run_against
+
+ROOT = Path(__file__).resolve().parent.parent
+GRPC_PORT, ADMIN_PORT = 50051, 9464
+BOARD = "gateway-smoke"
+SETTINGS = ("GATEWAY_", "PREDICTION_", "PHOENIX_", "TENANT_", "ADMIN_", "INGESTION_", "QUERY_", "WEBSOCKET_")
+
+
+def make_secrets(folder: Path) -> dict[str, str]:
+    """Return settings of one tenant and one operator whose secrets lie in `folder`; made where they are missing."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    files = {name: folder / name.lower() for name in ("ADMIN_API_KEY", "ADMIN_API_KEY_ID", "INGESTION_HMAC_SECRET")}
+    files["PREDICTION_LAUNCH_KEY"] = folder / "prediction_launch_key.pem"
+    files["GATEWAY_CACHE_KEYS"] = folder / "gateway_cache_keys"
+    _write_new(files["ADMIN_API_KEY"], f"dev_{secrets.token_hex(24)}")
+    _write_new(files["ADMIN_API_KEY_ID"], str(uuid.uuid4()))
+    _write_new(files["INGESTION_HMAC_SECRET"], secrets.token_hex(32))
+    _write_new(files["GATEWAY_CACHE_KEYS"], base64.b64encode(secrets.token_bytes(32)).decode())
+    if not files["PREDICTION_LAUNCH_KEY"].exists():
+        from gateway.core.ed25519 import generate_signing_key
+
+        _write_new(files["PREDICTION_LAUNCH_KEY"], generate_signing_key()[1].decode())
+    return {
+        "TENANT_ID": "dev-tenant",
+        "ADMIN_API_KEY_FILE": str(files["ADMIN_API_KEY"]),
+        "ADMIN_API_KEY_ID": files["ADMIN_API_KEY_ID"].read_text().strip(),
+        "INGESTION_HMAC_SECRET_FILE": str(files["INGESTION_HMAC_SECRET"]),
+        "PREDICTION_OPERATOR_CODE": "dev-operator",
+        "PREDICTION_OPERATOR_ID": "dev-operator-id",
+        "PREDICTION_ENVIRONMENT": "sandbox",
+        "PREDICTION_LAUNCH_KEY_FILE": str(files["PREDICTION_LAUNCH_KEY"]),
+    }
+
+
+def _write_new(path: Path, text: str) -> None:
+    if path.exists():
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text + "\n")
+
+
+def gateway_settings(own: dict[str, str], urls: dict[str, str], listen: str, admin: str, data: Path) -> dict[str, str]:
+    """Return the settings of a gateway before this sandbox."""
+    return {
+        **own,
+        "INGESTION_BASE_URL": urls["ingestion"],
+        "ADMIN_BASE_URL": urls["admin"],
+        "QUERY_BASE_URL": urls["query"],
+        "WEBSOCKET_URL": urls["websocket"],
+        "PREDICTION_BASE_URL": urls["prediction"],
+        "PREDICTION_EMBED_URL": urls["embed"],
+        "PHOENIX_DEDUPLICATES_EVENTS": "true",
+        "PHOENIX_BULK_EVENTS": "events",
+        "GATEWAY_LISTEN": listen,
+        "GATEWAY_ADMIN_LISTEN": admin,
+        "GATEWAY_DATA_DIR": str(data),
+    }
+
+
+@contextmanager
+def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str], list[Child]]]:
+    """Run sandbox and gateway for the time of the block; yields the sandbox's URLs and the children."""
+    for name in list(os.environ):  # what a developer has set for staging must not leak into this
+        if name.startswith(SETTINGS) or name in ("REDIS_URL", "DATABASE_URL"):
+            del os.environ[name]
+    logs = folder / "log"
+    logs.mkdir(parents=True, exist_ok=True)
+    own = make_secrets(folder / "secrets")
+    with ExitStack() as stack:
+        sandbox, urls = start_sandbox(own, folder / "sandbox.json", logs / "sandbox.log")
+        stack.callback(sandbox.stop)
+        settings = gateway_settings(own, urls, listen, admin, folder / "data")
+        gateway = start_gateway(settings, logs / "gateway.log", folder)
+        stack.callback(gateway.stop)
+        yield urls, [sandbox, gateway]
+
+
+def choice_with(control_url: str) -> Choice:
+    """Return the steps' settings for this sandbox."""
+    return Choice(
+        board=BOARD,
+        currency="EUR",
+        tenant_id="",
+        operator_code="",
+        environment="",
+        read_within_s=15.0,
+        control_url=control_url,
+    )
+
+
+def smoke() -> int:
+    """Start, run the steps, stop; the exit code says whether all held."""
+    folder = Path(tempfile.mkdtemp(prefix="phoenix-gateway-smoke-"))
+    listen = f"127.0.0.1:{free_port()}"
+    try:
+        with both(folder, listen, f"127.0.0.1:{free_port()}") as (urls, _):
+            return run_against(choice_with(urls["control"]), listen, None, None, None, as_json=False)
+    except ChildFailed as failed:
+        print(f"smoke: FAILED at 'start': {failed}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run() -> int:
+    """Start, run the steps, say what can be called, stay up until Ctrl-C or SIGTERM."""
+    folder = ROOT / "var" / "run"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    grpc_port = GRPC_PORT if is_free(GRPC_PORT) else free_port()
+    admin_port = ADMIN_PORT if is_free(ADMIN_PORT) else free_port()
+    listen = f"127.0.0.1:{grpc_port}"
+    try:
+        with both(folder, listen, f"127.0.0.1:{admin_port}") as (urls, children):
+            code = run_against(choice_with(urls["control"]), listen, None, None, None, as_json=False)
+            if code != 0:
+                return code
+            _print_welcome(listen, f"127.0.0.1:{admin_port}", urls, folder)
+            while all(child.running for child in children):
+                time.sleep(0.2)
+            for child in children:
+                if not child.running:
+                    print(f"The {child.name} ended by itself:\n{child.tail()}", file=sys.stderr)
+            return 1
+    except ChildFailed as failed:
+        print(f"run: {failed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+
+
+def _print_welcome(listen: str, admin: str, urls: dict[str, str], folder: Path) -> None:
+    shown = folder.relative_to(ROOT)
+    port = "" if listen.endswith(f":{GRPC_PORT}") else f"  (port {GRPC_PORT} is taken)"
+    print(
+        f"""
+gateway   {listen}{port}
+admin     http://{admin}/healthz
+sandbox   control {urls["control"]}
+secrets   {shown}/secrets    logs {shown}/log    evidence {shown}/data
+
+Try:
+  grpcurl -plaintext -d '{{"leaderboard_id": "{BOARD}"}}' {listen} phoenix.gateway.v1.LeaderboardService/GetLeaderboard
+  grpcurl -plaintext -d '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ann", "score_delta": 3}}}}' {listen} \
+phoenix.gateway.v1.EventService/SubmitEvent
+  grpcurl -plaintext -d '{{"visitor": {{}}}}' {listen} phoenix.gateway.v1.TokenService/MintLaunchJWT
+
+Ctrl-C stops both.""",
+        flush=True,
+    )
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Do what the argument says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["smoke", "run"])
+    what: str = parser.parse_args().what
+    signal.signal(signal.SIGTERM, _end)  # so that the children are stopped then too
+    try:
+        return smoke() if what == "smoke" else run()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
