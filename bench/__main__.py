@@ -76,8 +76,9 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
                 console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)
                 cannot = True
     report.tell(console, results, figures)
-    report.write(output, results, figures, is_quick=is_quick)
-    console.print(f"written: {output}", highlight=False)
+    if results or figures:  # else the file of an earlier run says more
+        report.write(output, results, figures, is_quick=is_quick)
+        console.print(f"written: {output}", highlight=False)
     if cannot:
         return CANNOT
     is_right = all(result.ok for result in results) and not any(figure.faults for figure in figures)

@@ -75,7 +75,7 @@ class Process:
 
     def log_end(self) -> str:
         """Return the last lines of its log."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        return self.log.read_text(encoding="utf-8", errors="replace")[-600:]
 
 
 class Bench:
