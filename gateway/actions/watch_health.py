@@ -49,6 +49,10 @@ class HealthWatch:
         serving = self._serving.get(service)
         return None if serving is None else serving and not self._draining
 
+    def services(self) -> tuple[str, ...]:
+        """The names of all services."""
+        return tuple(self._serving)
+
     def readiness(self) -> tuple[bool, Mapping[str, bool]]:
         """Return whether the process takes calls, and which of its services can do their work."""
         return not self._draining, dict(self._serving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,16 @@ from gateway.keys.redis_url import RedisTarget
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret
 from gateway.phoenix.gamification.events import EventsSettings
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is this machine alone. A name other than localhost is not: it may mean anything tomorrow."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class UpstreamAuth(enum.Enum):
@@ -95,6 +106,11 @@ class Listen:
     host: str = ""
     port: int = 0
     socket_path: Path | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it: a Unix socket or a loopback address."""
+        return self.socket_path is not None or is_loopback(self.host)
 
     @property
     def target(self) -> str:

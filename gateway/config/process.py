@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles
-from gateway.config.values import Reader, is_loopback
+from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
+from gateway.config.values import Reader
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret, SecretRefused, read_secret_file

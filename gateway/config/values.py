@@ -7,7 +7,6 @@ stand-ins never leave, since a configuration with faults is not handed out.
 from __future__ import annotations
 
 import enum
-import ipaddress
 import math
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from gateway.config.faults import Faults
+from gateway.config.model import is_loopback
 from gateway.config.sources import Given, Scope
 from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.secrets import MAX_SECRET_FILE_BYTES, Secret, SecretRefused, read_secret_file
@@ -24,16 +24,6 @@ E = TypeVar("E", bound=enum.Enum)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` is this machine alone. A name other than localhost is not: it may mean anything tomorrow."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,8 @@ class Front(grpc.GenericRpcHandler):
                 await self._chain.enter(call)
                 async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
                     yield _serialised(answer)
-            except GeneratorExit:
+            except GeneratorExit as left:
+                error = left  # the caller went away between two messages
                 raise
             except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
                 error = raised

@@ -27,7 +27,7 @@ class Middleware(Protocol):
         ...
 
     def after(self, call: Call, error: BaseException | None) -> None:
-        """Note how the call ended. Runs for every link whose `before` was begun; must not raise."""
+        """Note how the call ended. Runs for every link, also when an earlier one refused; must not raise."""
         ...
 
 

@@ -46,6 +46,7 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "KeyService/GetPublicKey": _QUICK,
     _V1 + "KeyService/RefreshPlatformKey": _UPSTREAM,
     "/grpc.health.v1.Health/Check": _QUICK,
+    "/grpc.health.v1.Health/List": _QUICK,
     "/grpc.health.v1.Health/Watch": _STAYS,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _STAYS,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _STAYS,

@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway import errors
 from gateway.phoenix.answers import Surface, error_of
@@ -63,6 +64,35 @@ class Delivered:
     tries: int
 
 
+class UpstreamObserver(Protocol):
+    """Counts what goes to Phoenix; `telemetry.metrics.Metrics` is one."""
+
+    def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        ...
+
+    def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
+        """One request got no answer: `not_sent`, `timed_out`, `lost` or `garbled`."""
+        ...
+
+    def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
+        """No more tries are made; the reason is empty for success."""
+        ...
+
+
+class Unobserved:
+    """Counts nothing."""
+
+    def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
+        """Count nothing."""
+
+    def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
+        """Count nothing."""
+
+    def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
+        """Count nothing."""
+
+
 class Courier:
     """Delivers requests, trying again where that is safe."""
 
@@ -74,6 +104,7 @@ class Courier:
         settings: TriesSettings | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        observer: UpstreamObserver | None = None,
     ) -> None:
         """Take the way to Phoenix, the time and the chance from outside."""
         self._sender = sender
@@ -81,6 +112,7 @@ class Courier:
         self._settings = settings or TriesSettings()
         self._pause = pause
         self._chance = chance
+        self._observer = observer or Unobserved()
 
     async def deliver(
         self,
@@ -107,7 +139,7 @@ class Courier:
             fault: errors.GatewayError
             wait_at_least_s = 0.0
             try:
-                answer = await self._sender.send(prepare(), deadline, max_answer_bytes)
+                answer = await self._send(prepare(), surface, deadline, max_answer_bytes)
             except TimedOut as failure:
                 if failure.sent and effect is not Effect.NONE:
                     in_doubt = True
@@ -120,6 +152,7 @@ class Courier:
                 again = effect is Effect.DEDUPLICATED or not (in_doubt or isinstance(failure, AnswerGarbled))
             else:
                 if 200 <= answer.status < 300 or answer.status in welcome:
+                    self._observer.upstream_settled(surface.value, "", tries)
                     return Delivered(answer=answer, tries=tries)
                 fault = error_of(answer, surface, self._clock.now())
                 if answer.status == 401 and not rejected_before:
@@ -139,9 +172,21 @@ class Courier:
                 or wait >= deadline.remaining()
                 or (effect is Effect.DEDUPLICATED and self._too_late(began_at, wait))
             ):
+                self._observer.upstream_settled(surface.value, fault.reason, tries)
                 raise fault
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by return or raise")
+
+    async def _send(self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int) -> Answer:
+        """Send once and tell the observer how it went."""
+        began_at = self._clock.monotonic()
+        try:
+            answer = await self._sender.send(request, deadline, max_answer_bytes)
+        except ExchangeFailed as failure:
+            self._observer.upstream_unanswered(surface.value, _how(failure), self._clock.monotonic() - began_at)
+            raise
+        self._observer.upstream_answered(surface.value, answer.status, self._clock.monotonic() - began_at)
+        return answer
 
     def _too_late(self, began_at: float, wait: float) -> bool:
         """Whether Phoenix may have forgotten the first sending by the time of the next one."""
@@ -165,6 +210,18 @@ def _warn_of_effect(fault: errors.PhoenixUnavailable, answer: Answer) -> None:
     if answer.status != 503:
         fault.retry_after_s = None
         fault.message = "Phoenix is in trouble and may have acted. Look before sending it again."
+
+
+def _how(failure: ExchangeFailed) -> str:
+    match failure:
+        case NotSent():
+            return "not_sent"
+        case TimedOut():
+            return "timed_out"
+        case AnswerGarbled():
+            return "garbled"
+        case _:
+            return "lost"
 
 
 def harmless_fault(failure: ExchangeFailed, surface: Surface) -> errors.UpstreamFault:

@@ -1,6 +1,6 @@
 """The query host: the seven reads of chapter 2.2, an echo for the chapters not emulated.
 
-Source: Querying Results. Assumptions: unknown board 404 LEADERBOARD_NOT_FOUND, unknown user 404 NOT_FOUND ("user has
+Source: Querying Results. Assumptions: unknown board 404 LEADERBOARD_NOT_FOUND, unknown user 404 USER_NOT_FOUND ("user has
 no entry"), unknown window 404 WINDOW_NOT_FOUND, live reads of a board that is not active 422 BOARD_NOT_ACTIVE while
 its snapshots stay readable; a limit above the maximum is lowered to it; shapes as in `shapes`.
 """
@@ -136,7 +136,7 @@ class Query:
     def _no_entry(self, board: Board, window: Window, user_id: str, route: str) -> Reply:
         manner = self._world.settings.unranked
         if manner == "404":
-            return refusal(404, "user has no entry", "NOT_FOUND", route)
+            return refusal(404, "user has no entry", "USER_NOT_FOUND", route)
         number = None if manner == "null" else 0
         value: dict[str, Any] = {**_names(board), "window_key": window.key, "user_id": user_id}
         if route == "user":

@@ -30,6 +30,7 @@ from gateway.core.wallet import same_move
 from gateway.evidence.database import DatabaseSettings, open_database
 from gateway.evidence.durable import DurableWalletStore
 from gateway.front.admin import AdminServer
+from gateway.front.channelz import ChannelzServer
 from gateway.front.grpc_aio import Endpoint, Front, endpoints_of
 from gateway.front.reflection import reflection_endpoints
 from gateway.interceptors.call_log import CallLog, note_unexpected
@@ -49,6 +50,7 @@ from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import PlatformKeyShelf, operator_room, tenant_room
+from gateway.server.listen import admin_tls
 from gateway.services.events import EventService
 from gateway.services.health import HealthService
 from gateway.services.keys import KeyService
@@ -65,6 +67,7 @@ class Gateway:
     """Everything that is started and stopped. `front` is what the gRPC server serves."""
 
     front: Front
+    channelz: ChannelzServer
     admin: AdminServer
     health: HealthWatch
     metrics: Metrics
@@ -83,7 +86,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     # What is counted, and the way out to Phoenix.
     metrics = Metrics(CollectorRegistry(), methods=METHODS, build=_build_info())
     transport = Transport(ca_file=config.upstream_ca_file)
-    courier = Courier(sender=transport, clock=clock)
+    courier = Courier(sender=transport, clock=clock, observer=metrics)
 
     # Keys: our own, and Phoenix's.
     keyring = Keyring(
@@ -140,12 +143,22 @@ def build(config: Config, clock: Clock) -> Gateway:
             Validation(),
         ]
     )
+    channelz = ChannelzServer()
     endpoints = _endpoints(servicers)
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in servicers for method in service.methods)
     return Gateway(
         front=Front(endpoints, chain, clock, note_unexpected),
-        admin=AdminServer(config.admin_listen.target, metrics, lambda: True, health.readiness, allow_remote=True),
+        channelz=channelz,
+        admin=AdminServer(
+            config.admin_listen.target,
+            metrics,
+            lambda: True,
+            health.readiness,
+            channelz,
+            allow_remote=config.tls is not None,
+            tls=admin_tls(config.tls) if config.tls is not None and not config.admin_listen.is_local else None,
+        ),
         health=health,
         metrics=metrics,
         keyring=keyring,

@@ -29,6 +29,7 @@ def run(config: Config) -> int:
     Raises: ListenFailed, AdminAddressRefused and what `build` raises, before anything is served.
     """
     logs.configure(config.log_level.value, config.log_format_name)
+    logs.report_uncaught()
     for warning in config.warnings:
         logs.log().warning("setting", setting=warning.setting, trouble=warning.problem, advice=warning.remedy)
     if config.workers > 1:
@@ -80,6 +81,8 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
         _background(stack, keys.run())
     _background(stack, gateway.keyring.watch())
     _background(stack, gateway.health.run())
+    await gateway.channelz.start()
+    stack.push_async_callback(gateway.channelz.stop)
     await gateway.admin.start()
     stack.push_async_callback(gateway.admin.stop)
 
@@ -103,6 +106,9 @@ def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _admin_listens(first: Listen, workers: int) -> list[str]:
+    """Return an admin address for each worker: the next ports, a free one each, or sockets with a number behind."""
+    if first.socket_path is not None:
+        return [f"unix:{first.socket_path}.{number}" for number in range(workers)]
     return [Listen(host=first.host, port=first.port + number if first.port else 0).target for number in range(workers)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 from grpc_health.v1 import health_pb2
@@ -17,6 +17,10 @@ class HealthState(Protocol):
 
     def is_serving(self, service: str) -> bool | None:
         """Whether the service serves now; None for one that does not exist. "" is the whole process."""
+        ...
+
+    def services(self) -> Iterable[str]:
+        """The names of all services, "" not among them."""
         ...
 
     async def changed(self) -> None:
@@ -36,6 +40,15 @@ class HealthService:
         if serving is None:
             raise PhoenixNotFound("No such service. List them with reflection.")
         return health_pb2.HealthCheckResponse(status=_status(serving))
+
+    async def List(self, request: Any, call: Call) -> Any:
+        """Return the state of every service at once."""
+        names = ["", *self._state.services()]
+        return health_pb2.HealthListResponse(  # type: ignore[attr-defined]  # newer than the published types
+            statuses={
+                name: health_pb2.HealthCheckResponse(status=_status(self._state.is_serving(name))) for name in names
+            }
+        )
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: Call

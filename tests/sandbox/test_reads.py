@@ -59,7 +59,7 @@ async def test_user_without_entry(client: Client, manner: str, status: int) -> N
     answer = await client.board("/rank/nobody")
     assert status == answer.status
     if status == 404:
-        assert "NOT_FOUND" == answer.json()["code"]
+        assert "USER_NOT_FOUND" == answer.json()["code"]
     else:
         assert {"null": None, "zero": 0}[manner] == answer.json()["rank"]
 
