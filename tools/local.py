@@ -129,9 +129,8 @@ def smoke() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run() -> int:
-    """Start, run the steps, say what can be called, stay up until Ctrl-C or SIGTERM."""
-    folder = ROOT / "var" / "run"
+def run(folder: Path) -> int:
+    """Start, run the steps, say what can be called, stay up until Ctrl-C or SIGTERM; `folder` keeps what it makes."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     grpc_port = GRPC_PORT if is_free(GRPC_PORT) else free_port()
     admin_port = ADMIN_PORT if is_free(ADMIN_PORT) else free_port()
@@ -157,7 +156,7 @@ def run() -> int:
 
 
 def _print_welcome(listen: str, admin: str, urls: dict[str, str], folder: Path) -> None:
-    shown = folder.relative_to(ROOT)
+    shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     port = "" if listen.endswith(f":{GRPC_PORT}") else f"  (port {GRPC_PORT} is taken)"
     print(
         f"""
@@ -185,10 +184,11 @@ def main() -> int:
     """Do what the argument says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["smoke", "run"])
-    what: str = parser.parse_args().what
+    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "run", help="where `run` keeps secrets and data")
+    given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)  # so that the children are stopped then too
     try:
-        return smoke() if what == "smoke" else run()
+        return smoke() if given.what == "smoke" else run(given.folder.absolute())
     except KeyboardInterrupt:
         return 130
 

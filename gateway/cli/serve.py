@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.config import Config
 
 CONFIG_INVALID = 2
 NOT_STARTED = 1
@@ -21,6 +25,31 @@ def run(config_file: Path | None) -> int:
     except ConfigInvalid as invalid:
         print(invalid, file=sys.stderr)
         return CONFIG_INVALID
-    from gateway.server.run import run as serve
+    return _serve(config)
 
-    return serve(config)
+
+def _serve(config: Config) -> int:
+    from gateway.errors import GatewayError
+    from gateway.front.admin import AdminAddressRefused
+    from gateway.keys.keyring import KeyringRefused
+    from gateway.server.listen import ListenFailed
+    from gateway.server.run import run as serve
+    from gateway.telemetry.logs import where_raised
+
+    try:
+        return serve(config)
+    except (
+        ListenFailed,
+        AdminAddressRefused,
+        KeyringRefused,
+        GatewayError,
+    ) as error:
+        # Their texts are made to be read, and hold no secret.
+        told = str(error)
+    except OSError as error:  # an address in use, a folder that cannot be written: the system's own words
+        told = error.strerror or type(error).__name__
+    except Exception as error:  # noqa: BLE001 - the last place; any other text may hold a URL with a password
+        place = where_raised(error)
+        told = f"{place['error_type']} at {place['error_at']}"
+    print(f"The gateway stopped or did not start: {told}", file=sys.stderr)
+    return NOT_STARTED
