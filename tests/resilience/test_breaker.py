@@ -16,6 +16,10 @@ def breaker(clock: ManualClock, heard: list[Circuit] | None = None) -> Breaker:
     return Breaker(clock, SETTINGS, chance=lambda: 1.0, on_change=changes.append)
 
 
+def state(one: Breaker) -> Circuit:
+    return one.circuit
+
+
 def fail(one: Breaker, times: int = 1, wait_s: float = 0.0) -> None:
     for _ in range(times):
         one.failed(one.enter(), wait_s=wait_s)
@@ -32,7 +36,7 @@ def test_failures_in_a_row_open_it() -> None:
     """The third failure of three refuses the next call, with the time to wait."""
     one = breaker(ManualClock())
     fail(one, 2)
-    assert one.circuit is Circuit.CLOSED
+    assert state(one) is Circuit.CLOSED
     fail(one)
     assert pause_of(one) == pytest.approx(1.0)
 
@@ -43,7 +47,7 @@ def test_a_success_between_failures_keeps_it_closed() -> None:
     for _ in range(5):
         fail(one, 2)
         one.succeeded(one.enter())
-    assert one.circuit is Circuit.CLOSED
+    assert state(one) is Circuit.CLOSED
 
 
 def test_one_probe_passes_after_the_pause() -> None:
@@ -53,7 +57,7 @@ def test_one_probe_passes_after_the_pause() -> None:
     fail(one, 3)
     clock.advance(1.0)
     one.enter()
-    assert one.circuit is Circuit.HALF_OPEN
+    assert state(one) is Circuit.HALF_OPEN
     assert pause_of(one) == 1.0
 
 
@@ -65,7 +69,7 @@ def test_a_probe_that_succeeds_closes_it() -> None:
     clock.advance(1.0)
     one.succeeded(one.enter())
     fail(one, 2)
-    assert one.circuit is Circuit.CLOSED
+    assert state(one) is Circuit.CLOSED
     assert heard == [Circuit.OPEN, Circuit.HALF_OPEN, Circuit.CLOSED]
 
 
@@ -100,7 +104,7 @@ def test_an_abandoned_probe_makes_room_for_another() -> None:
     clock.advance(1.0)
     one.abandoned(one.enter())
     one.succeeded(one.enter())
-    assert one.circuit is Circuit.CLOSED
+    assert state(one) is Circuit.CLOSED
 
 
 def test_results_of_earlier_calls_do_not_count() -> None:
@@ -110,16 +114,16 @@ def test_results_of_earlier_calls_do_not_count() -> None:
     early = [one.enter() for _ in range(3)]
     fail(one, 3)
     one.succeeded(early[0])
-    assert one.circuit is Circuit.OPEN
+    assert state(one) is Circuit.OPEN
     clock.advance(1.0)
     probe = one.enter()
     one.failed(early[1])
     one.abandoned(early[2])
-    assert one.circuit is Circuit.HALF_OPEN
+    assert state(one) is Circuit.HALF_OPEN
     with pytest.raises(CircuitOpen):
         one.enter()
     one.succeeded(probe)
-    assert one.circuit is Circuit.CLOSED
+    assert state(one) is Circuit.CLOSED
 
 
 @given(st.lists(st.sampled_from(["enter", "ok", "bad", "gone", "wait"]), max_size=60))
@@ -136,11 +140,11 @@ def test_never_two_probes_and_never_stuck(steps: list[str]) -> None:
                 permit = one.enter()
             except CircuitOpen:
                 continue
-            held.append((permit, one.circuit is Circuit.HALF_OPEN))
+            held.append((permit, state(one) is Circuit.HALF_OPEN))
         elif held:
             permit, _ = held.pop(0)
             {"ok": one.succeeded, "bad": one.failed, "gone": one.abandoned}[step](permit)
-        current = [permit for permit, probe in held if probe and one.circuit is Circuit.HALF_OPEN]
+        current = [permit for permit, probe in held if probe and state(one) is Circuit.HALF_OPEN]
         assert len([permit for permit in current if permit == max(current)]) <= 1
     for permit, _ in held:
         one.abandoned(permit)

@@ -1,17 +1,19 @@
 """What every client of a gamification gateway does alike: where it sends, how it proves who it is, how a path is built.
 
-One client is one tenant on one gateway. Credentials never come in here: `authorize` gives the headers for one request.
-Source: vendor chapter 1.3, 1.4.
+One client is one tenant on one gateway, and what its breaker stands before. Credentials never come in here: `authorize`
+gives the headers for one request. Source: vendor chapter 1.3, 1.4; issue 5, point 6.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gateway import errors
 from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.exchange import Answer, Request
 from gateway.phoenix.tries import Courier, Delivered, Effect
+from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 
 Authorize = Callable[[str, str, bytes], Mapping[str, str]]
@@ -19,6 +21,12 @@ Authorize = Callable[[str, str, bytes], Mapping[str, str]]
 
 Called anew for every try, so that a timestamp is never an old one. It raises KeyUnknown where the key is missing.
 """
+
+PATIENCE_S = 1.0
+"""A deadline shorter than this says nothing of Phoenix when it passes: hasty callers must not open the circuit."""
+
+_TROUBLES = (errors.PhoenixUnavailable, errors.PhoenixTimeout, errors.PhoenixAnswerUnreadable, errors.OutcomeUnknown)
+"""What speaks against calling on. A refusal is an answer, and proves that Phoenix is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,8 @@ class GamificationClient:
     tenant_id: TenantId
     surface: Surface
     authorize: Authorize
+    breaker: Breaker | None = None
+    """Of this tenant on this gateway; None: calls are never kept back."""
 
     async def read(
         self,
@@ -51,10 +61,7 @@ class GamificationClient:
                 headers={"accept": "application/json", **self.authorize("GET", raw_path, b"")},
             )
 
-        delivered = await self.courier.deliver(
-            prepare, effect=Effect.NONE, surface=self.surface, deadline=deadline, welcome=welcome
-        )
-        return delivered.answer
+        return (await self._deliver(prepare, Effect.NONE, deadline, welcome)).answer
 
     async def post(
         self,
@@ -80,13 +87,40 @@ class GamificationClient:
                 body=body,
             )
 
-        return await self.courier.deliver(
-            prepare,
-            effect=effect,
-            surface=self.surface,
-            deadline=deadline,
-            welcome=welcome,
-        )
+        return await self._deliver(prepare, effect, deadline, welcome)
+
+    async def _deliver(
+        self, prepare: Callable[[], Request], effect: Effect, deadline: Deadline, welcome: frozenset[int]
+    ) -> Delivered:
+        """Deliver with the breaker's leave, and tell it how that went. Raises: CircuitOpen, with nothing sent."""
+        breaker = self.breaker
+        if breaker is None:
+            return await self.courier.deliver(
+                prepare, effect=effect, surface=self.surface, deadline=deadline, welcome=welcome
+            )
+        began_at = deadline.clock.monotonic()
+        permit = breaker.enter()
+        try:
+            delivered = await self.courier.deliver(
+                prepare, effect=effect, surface=self.surface, deadline=deadline, welcome=welcome
+            )
+        except _TROUBLES as trouble:
+            timed_out = any(isinstance(one, errors.PhoenixTimeout) for one in (trouble, trouble.__cause__))
+            if timed_out and deadline.clock.monotonic() - began_at < PATIENCE_S:
+                breaker.abandoned(permit)
+            else:
+                # The default wait is nothing that Phoenix asked for.
+                asked_s = trouble.retry_after_s if trouble.retry_after_s != trouble.default_retry_after_s else None
+                breaker.failed(permit, wait_s=asked_s or 0.0)
+            raise
+        except errors.UpstreamFault:
+            breaker.succeeded(permit)
+            raise
+        except BaseException:
+            breaker.abandoned(permit)
+            raise
+        breaker.succeeded(permit)
+        return delivered
 
 
 def path(*segments: str) -> str:

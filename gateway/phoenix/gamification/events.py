@@ -1,19 +1,42 @@
-"""Ingestion: events to Phoenix.
+"""Ingestion: events to Phoenix, one at a time or up to 100 in one call.
 
-The body is made and serialised once, by `core.wire`, before it comes here. Bulk calls are not sent. Source: vendor
-chapter 2.1; API.md, "EventService".
+Bodies are made and serialised once, by `core.wire`, before they come here. What a bulk answer means is read in
+`bulk.py`; here is what is done about it. Which events go together, and in which order, is the action's business.
+Source: vendor chapter 2.1; API.md, "EventService"; issue 5, points 3 and 5.
 """
 
 import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from gateway import errors
 from gateway.core.types import TenantId
-from gateway.phoenix.answers import Surface
+from gateway.core.wire import BulkEnvelope, encode_bulk
+from gateway.phoenix.answers import Surface, error_of
+from gateway.phoenix.exchange import Answer
+from gateway.phoenix.gamification.bulk import Said, Word, read_bulk_answer
 from gateway.phoenix.gamification.client import Authorize, GamificationClient
 from gateway.phoenix.tries import Courier, Effect
+from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.logs import log
 
 _EVENTS_PATH = "/v1/events"
+_BULK_PATH = "/v1/events/bulk"
+_NOT_SERVED = frozenset({404, 405})
+_REFUSED_AS_A_WHOLE = frozenset({400, 409, 413, 422})
+_NOTHING_TAKEN = frozenset({413})
+"""Refused before it was read, hence certainly without any effect."""
+
+_CERTAIN = (errors.PhoenixRefusedInput, errors.PhoenixRefusedState, errors.BoardNotActive, errors.PhoenixForbidden)
+"""Refusals of one event that hold whatever became of an earlier call with the same event in it."""
+
+ASK_AGAIN_S = 600.0
+"""How long bulk calls are left out after Phoenix said that it has none: a deployment there may change that."""
+RESEND_WITHIN_S = 290.0
+"""How long after its first sending an event may be sent again. Phoenix remembers for 300 s; the rest is for the way."""
 
 
 class Acceptance(enum.Enum):
@@ -33,6 +56,8 @@ class EventsSettings:
     """`PHOENIX_SEND_EVENT_ID`: bodies carry their `event_id`, so a 409 means that the event is there already."""
     deduplicates: bool = False
     """`PHOENIX_DEDUPLICATES_EVENTS`: Phoenix counts an `event_id` once in 300 s, so a lost answer may be sent again."""
+    bulk: BulkEnvelope | None = None
+    """`PHOENIX_BULK_EVENTS`: the envelope of a bulk call; None: there is no such call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +66,10 @@ class Submitted:
 
     acceptance: Acceptance
     tries: int
+
+
+class BulkNotServed(Exception):
+    """Phoenix has no bulk call, and nothing was taken: send the events one by one."""
 
 
 class EventsClient:
@@ -54,23 +83,150 @@ class EventsClient:
         tenant_id: TenantId,
         authorize: Authorize,
         settings: EventsSettings | None = None,
+        breaker: Breaker | None = None,
+        on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Send to `INGESTION_BASE_URL` with the tenant's HMAC headers."""
+        """Send to `INGESTION_BASE_URL` with the tenant's HMAC headers.
+
+        Args: `on_event` hears the names of things to be counted: bulk_not_served, bulk_divided, bulk_unclear.
+        """
         self._client = GamificationClient(
-            courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.INGESTION, authorize=authorize
+            courier=courier,
+            base_url=base_url,
+            tenant_id=tenant_id,
+            surface=Surface.INGESTION,
+            authorize=authorize,
+            breaker=breaker,
         )
         settings = settings or EventsSettings()
         # Without an id in the body there is nothing to deduplicate by, whatever the setting says.
-        deduplicated = settings.sends_event_id and settings.deduplicates
-        self._effect = Effect.DEDUPLICATED if deduplicated else Effect.EVERY_TIME
+        self.deduplicates = settings.sends_event_id and settings.deduplicates
+        """Whether an event may be sent again with its id, within RESEND_WITHIN_S."""
+        self._effect = Effect.DEDUPLICATED if self.deduplicates else Effect.EVERY_TIME
         self._welcome = frozenset({409}) if settings.sends_event_id else frozenset[int]()
+        self._bulk = settings.bulk
+        self._bulk_again_at: float | None = None
+        self._on_event = on_event
+
+    def sends_bulk(self, now: float) -> bool:
+        """Whether `submit_bulk` may be tried. Args: `now`: monotonic seconds."""
+        return self._bulk is not None and (self._bulk_again_at is None or now >= self._bulk_again_at)
 
     async def submit(self, event: bytes, deadline: Deadline) -> Submitted:
         """Send one event as serialised and return how Phoenix took it; the body of its 2xx means nothing.
 
-        Raises: OutcomeUnknown if Phoenix may have counted it and it is not safe to send again; else as
+        Raises: OutcomeUnknown if Phoenix may have counted it and it is not safe to send again; CircuitOpen; else as
         `Courier.deliver`, with the certainty that it was not counted, except for a 5xx other than 503.
         """
         delivered = await self._client.post(_EVENTS_PATH, event, deadline, effect=self._effect, welcome=self._welcome)
         duplicate = delivered.answer.status == 409
         return Submitted(acceptance=Acceptance.DUPLICATE if duplicate else Acceptance.ACCEPTED, tries=delivered.tries)
+
+    async def submit_bulk(
+        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+    ) -> list[Acceptance | errors.GatewayError]:
+        """Send 2 to 100 serialised events, of 1 MB at most, in one call; return what became of each, in their order.
+
+        What Phoenix refuses as a whole is divided until the guilty events stand alone, and what its answer leaves open
+        is asked again one by one: only where that cannot double anything, else those events end as OutcomeUnknown.
+        Args: `ids`: the events' ids. Raises: BulkNotServed with nothing taken; else as `submit`, of all events alike.
+        """
+        # Dividing sends events again, so all of it must be over before Phoenix forgets the first sending.
+        within = deadline.earlier(Deadline.after(RESEND_WITHIN_S, deadline.clock)) if self.deduplicates else deadline
+        return await self._bulk_call(events, ids, within)
+
+    async def _bulk_call(
+        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+    ) -> list[Acceptance | errors.GatewayError]:
+        assert self._bulk is not None, "ask sends_bulk first"
+        body = encode_bulk(events, self._bulk)
+        welcome = _NOT_SERVED | _REFUSED_AS_A_WHOLE
+        answer = (await self._client.post(_BULK_PATH, body, deadline, effect=self._effect, welcome=welcome)).answer
+        if answer.status in _NOT_SERVED:
+            self._note_not_served(answer, deadline)
+            raise BulkNotServed
+        if answer.status in _REFUSED_AS_A_WHOLE:
+            return await self._divide(answer, events, ids, deadline)
+        self._bulk_again_at = None
+        words = read_bulk_answer(answer.body, ids)
+        if any(word.said is Said.DOUBTFUL for word in words):
+            self._on_event("bulk_unclear")
+        return [await self._settle(word, event, deadline) for word, event in zip(words, events, strict=True)]
+
+    def _note_not_served(self, answer: Answer, deadline: Deadline) -> None:
+        self._on_event("bulk_not_served")
+        if self._bulk_again_at is None:
+            log().warning(
+                "bulk events are not served; sending one by one",
+                tenant=self._client.tenant_id,
+                surface=Surface.INGESTION.value,
+                upstream_status=answer.status,
+                setting="PHOENIX_BULK_EVENTS",
+            )
+        self._bulk_again_at = deadline.clock.monotonic() + ASK_AGAIN_S
+
+    async def _divide(
+        self, answer: Answer, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+    ) -> list[Acceptance | errors.GatewayError]:
+        """Find the guilty events of a call that was refused as a whole and deliver the others, in their order."""
+        harmless = answer.status in _NOTHING_TAKEN
+        if not (harmless or self.deduplicates):
+            fault = errors.OutcomeUnknown(
+                "Phoenix refused the bulk call that this event was part of and does not say whether it took some of "
+                "its events. Look before sending it again.",
+                metadata={"surface": Surface.INGESTION.value, "phoenix_status": str(answer.status)},
+            )
+            return [fault] * len(events)
+        self._on_event("bulk_divided")
+        middle = len(events) // 2
+        results: list[Acceptance | errors.GatewayError] = []
+        for part in (slice(0, middle), slice(middle, None)):
+            results += await self._part(events[part], ids[part], deadline, in_doubt=not harmless)
+        return results
+
+    async def _part(
+        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, *, in_doubt: bool
+    ) -> list[Acceptance | errors.GatewayError]:
+        if len(events) == 1:
+            return [await self._again(events[0], deadline, in_doubt=in_doubt)]
+        try:
+            return await self._bulk_call(events, ids, deadline)
+        except BulkNotServed:
+            return [await self._again(event, deadline, in_doubt=in_doubt) for event in events]
+        except errors.GatewayError as error:
+            return [_in_doubt(error) if in_doubt else error] * len(events)
+
+    async def _settle(self, word: Word, event: bytes, deadline: Deadline) -> Acceptance | errors.GatewayError:
+        """Turn a word about an event into its result; ask again where the word leaves it open and that is harmless."""
+        match word.said:
+            case Said.TAKEN:
+                return Acceptance.ACCEPTED
+            case Said.DUPLICATE:
+                return Acceptance.DUPLICATE
+            case Said.REFUSED:
+                answer = Answer(status=word.status or 400, body=orjson.dumps({"code": word.code}))
+                return error_of(answer, Surface.INGESTION, 0.0)
+            case Said.DOUBTFUL if self.deduplicates:
+                return await self._again(event, deadline, in_doubt=True)
+            case Said.DOUBTFUL:
+                return errors.OutcomeUnknown(
+                    "Phoenix's answer to the bulk call does not say what became of this event. "
+                    "Look before sending it again.",
+                    metadata={"surface": Surface.INGESTION.value},
+                )
+
+    async def _again(self, event: bytes, deadline: Deadline, *, in_doubt: bool) -> Acceptance | errors.GatewayError:
+        """Send one event by itself that was part of a call before, and may have been taken then (`in_doubt`)."""
+        try:
+            return (await self.submit(event, deadline)).acceptance
+        except errors.GatewayError as error:
+            return _in_doubt(error) if in_doubt else error
+
+
+def _in_doubt(error: errors.GatewayError) -> errors.GatewayError:
+    """What a failure amounts to for an event that an earlier call may have brought."""
+    if isinstance(error, (*_CERTAIN, errors.OutcomeUnknown)):
+        return error
+    unknown = errors.OutcomeUnknown(metadata={"surface": Surface.INGESTION.value})
+    unknown.__cause__ = error
+    return unknown

@@ -1,0 +1,99 @@
+"""Reading answers to bulk calls: what is certain, and what is left in doubt."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.phoenix.gamification.bulk import Said, read_bulk_answer
+
+IDS = ("a", "b", "c")
+T, D, R, Q = Said.TAKEN, Said.DUPLICATE, Said.REFUSED, Said.DOUBTFUL
+ALL_TAKEN, ALL_DOUBTFUL = [T, T, T], [Q, Q, Q]
+
+CASES: list[tuple[Any, list[Said]]] = [
+    # Nothing is said against any event.
+    ({}, ALL_TAKEN),
+    ([], ALL_TAKEN),
+    ({"status": "accepted"}, ALL_TAKEN),
+    ({"accepted": 3}, ALL_TAKEN),
+    ({"accepted": 3, "failed": 0, "errors": []}, ALL_TAKEN),
+    ({"accepted_count": 3, "request_id": "x"}, ALL_TAKEN),
+    # A result per event, by place, by id, by index.
+    ({"results": [{"status": "accepted"}, {"status": "rejected"}, {"status": "duplicate"}]}, [T, R, D]),
+    ([{"status": 202}, {"status": 400}, {"status": 409}], [T, R, D]),
+    ({"data": {"results": [{"ok": True}, {"success": True}, {"duplicate": True}]}}, [T, T, D]),
+    (
+        {"results": [{"event_id": i, "status": s} for i, s in (("c", "rejected"), ("a", "ok"), ("b", "ok"))]},
+        ALL_DOUBTFUL,  # ids that contradict the places
+    ),
+    ({"results": [{"event_id": "b", "status": "rejected"}]}, [Q, R, Q]),
+    # Failures alone are listed.
+    ({"errors": [{"index": 1, "error": "bad"}]}, [T, R, T]),
+    ({"accepted": 2, "rejected": [{"event_id": "c"}]}, [T, T, R]),
+    ({"failed": ["a"], "accepted": ["b", "c"]}, [R, T, T]),
+    ({"duplicates": ["a"], "accepted": 2}, [D, T, T]),
+    ({"duplicates": ["a"], "accepted": 3}, [D, T, T]),
+    # Failures that cannot be told apart.
+    ({"accepted": 2}, ALL_DOUBTFUL),
+    ({"accepted": 2, "failed": 1}, ALL_DOUBTFUL),
+    ({"failed": 1}, ALL_DOUBTFUL),
+    ({"errors": [{"message": "one of them"}]}, ALL_DOUBTFUL),
+    ({"errors": [{"index": 7}]}, ALL_DOUBTFUL),
+    ({"accepted": 1, "errors": [{"index": 0}]}, [R, Q, Q]),
+    ({"success": False}, ALL_DOUBTFUL),
+    ({"status": "partial"}, ALL_DOUBTFUL),
+    ({"error": "something"}, ALL_DOUBTFUL),
+    ({"results": [{"status": "accepted"}, {"status": "accepted"}]}, ALL_DOUBTFUL),
+    ({"results": [{"status": "who knows"}, {"status": 500}, {"success": False}]}, ALL_DOUBTFUL),
+    ({"results": [{"status": "accepted"}] * 3, "errors": [{"index": 2}]}, [T, T, Q]),
+    ("accepted", ALL_DOUBTFUL),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), CASES)
+def test_answers(answer: Any, said: list[Said]) -> None:
+    """An event is taken where the answer says so or says nothing against any; what is muddled is in doubt."""
+    assert said == [word.said for word in read_bulk_answer(json.dumps(answer).encode(), IDS)]
+
+
+@pytest.mark.parametrize(("body", "said"), [(b"", ALL_TAKEN), (b" \n", ALL_TAKEN), (b"<html>", ALL_DOUBTFUL)])
+def test_bodies_that_are_no_json(body: bytes, said: list[Said]) -> None:
+    """No body is what a 202 may have; a page of some proxy says nothing."""
+    assert said == [word.said for word in read_bulk_answer(body, IDS)]
+
+
+def test_a_refusal_keeps_its_status_and_code() -> None:
+    """They become the event's error."""
+    word = read_bulk_answer(b'[{"status":422,"code":"board_inactive"}]', ("a",))[0]
+    assert (word.said, word.status, word.code) == (R, 422, "board_inactive")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 5) | st.sampled_from(["a", "b", "accepted", "rejected", "duplicate"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["results", "errors", "accepted", "failed", "status", "event_id", "index", "data", "ok"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_json_gives_a_word_for_every_event(answer: Any) -> None:
+    """Whatever Phoenix sends, nothing breaks and no event is forgotten."""
+    assert len(read_bulk_answer(orjson.dumps(answer), IDS)) == len(IDS)
+
+
+@given(JSON, st.integers(0, 2))
+def test_an_event_named_as_refused_is_never_taken(rest: Any, place: int) -> None:
+    """Whatever else the answer holds."""
+    answer = {**(rest if isinstance(rest, dict) else {}), "errors": [{"index": place}], "results": None}
+    assert read_bulk_answer(orjson.dumps(answer), IDS)[place].said in (R, Q)

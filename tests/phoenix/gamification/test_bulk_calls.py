@@ -1,0 +1,194 @@
+"""Bulk calls: what is sent again where Phoenix deduplicates, what never is, and the way back to single calls."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from gateway import errors
+from gateway.core.types import TenantId
+from gateway.phoenix.exchange import Answer, AnswerLost, ExchangeFailed, NotSent, Request
+from gateway.phoenix.gamification.events import ASK_AGAIN_S, Acceptance, BulkNotServed, EventsClient, EventsSettings
+from gateway.phoenix.tries import Courier
+from gateway.resilience.breaker import Breaker, Circuit
+from gateway.resilience.deadline import Deadline
+from tests.manual_clock import ManualClock
+
+Says = Callable[[Request, list[str]], int | Answer | ExchangeFailed]
+A, D = Acceptance.ACCEPTED, Acceptance.DUPLICATE
+
+
+class Phoenix:
+    """Answers as the test says; keeps the paths and the ids of what arrived."""
+
+    def __init__(self, says: Says) -> None:
+        self._says = says
+        self.seen: list[tuple[str, list[str]]] = []
+
+    async def send(self, request: Request, deadline: Deadline, max_answer_bytes: int = 0) -> Answer:
+        body = json.loads(request.body)
+        listed = body if isinstance(body, list) else body.get("events", [body])
+        ids = [event["event_id"] for event in listed]
+        self.seen.append((request.raw_path, ids))
+        said = self._says(request, ids)
+        if isinstance(said, ExchangeFailed):
+            raise said
+        return Answer(status=said) if isinstance(said, int) else said
+
+
+async def no_pause(seconds: float) -> None:
+    pass
+
+
+class Case:
+    """A client before a Phoenix."""
+
+    def __init__(self, says: Says, *, deduplicates: bool, breaker: bool = False) -> None:
+        self.clock = ManualClock()
+        self.phoenix = Phoenix(says)
+        self.heard: list[str] = []
+        self.breaker = Breaker(self.clock)
+        self.client = EventsClient(
+            courier=Courier(sender=self.phoenix, clock=self.clock, pause=no_pause),
+            base_url="http://localhost",
+            tenant_id=TenantId("t"),
+            authorize=lambda method, path, body: {},
+            settings=EventsSettings(deduplicates=deduplicates, bulk="events"),
+            breaker=self.breaker if breaker else None,
+            on_event=self.heard.append,
+        )
+
+    async def submit(self, *ids: str) -> list[Acceptance | type[errors.GatewayError]]:
+        events = [b'{"event_id":"%s"}' % event_id.encode() for event_id in ids]
+        results = await self.client.submit_bulk(events, ids, Deadline.after(5.0, self.clock))
+        return [type(one) if isinstance(one, errors.GatewayError) else one for one in results]
+
+
+def refuses(*guilty: str, status: int = 400) -> Says:
+    """All or nothing: a call with a guilty event in it is refused."""
+    return lambda request, ids: status if set(ids) & set(guilty) else 202
+
+
+async def test_one_call_carries_all() -> None:
+    """In the envelope that is configured, in their order."""
+    case = Case(lambda request, ids: 202, deduplicates=False)
+    assert await case.submit("a", "b", "c") == [A, A, A]
+    assert case.phoenix.seen == [("/v1/events/bulk", ["a", "b", "c"])]
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+async def test_the_guilty_stand_alone_and_the_rest_is_delivered(status: int) -> None:
+    """Divided until each guilty event is refused by itself; the others are taken, in their order."""
+    case = Case(refuses("b", "g", status=status), deduplicates=True)
+    guilty = {409: D, 422: errors.PhoenixRefusedState}.get(status, errors.PhoenixRefusedInput)
+    assert await case.submit(*"abcdefgh") == [A, guilty, A, A, A, A, guilty, A]
+    taken = [i for _, ids in case.phoenix.seen if not set(ids) & {"b", "g"} for i in ids]
+    assert taken == ["a", "c", "d", "e", "f", "h"]
+    assert case.heard[0] == "bulk_divided"
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_nothing_is_sent_twice_where_phoenix_does_not_deduplicate(status: int) -> None:
+    """A refusal as a whole may hide events that were taken: said, not tried out."""
+    case = Case(refuses("b", status=status), deduplicates=False)
+    assert await case.submit("a", "b") == [errors.OutcomeUnknown] * 2
+    assert len(case.phoenix.seen) == 1
+
+
+async def test_a_body_that_is_too_large_is_divided_in_any_case() -> None:
+    """A 413 is said before anything is read."""
+    case = Case(lambda request, ids: 413 if len(ids) > 2 else 202, deduplicates=False)
+    assert await case.submit("a", "b", "c", "d") == [A, A, A, A]
+    assert [len(ids) for _, ids in case.phoenix.seen] == [4, 2, 2]
+
+
+async def test_part_failure_is_each_events_own() -> None:
+    """A list of results decides, event by event."""
+    body = b'{"results":[{"status":"accepted"},{"status":422,"code":"board_inactive"},{"status":"duplicate"}]}'
+    case = Case(lambda request, ids: Answer(status=207, body=body), deduplicates=False)
+    assert await case.submit("a", "b", "c") == [A, errors.BoardNotActive, D]
+
+
+async def test_what_the_answer_leaves_open_is_asked_again_where_that_is_harmless() -> None:
+    """With deduplication each is sent by itself; without, it is unknown."""
+
+    def says(request: Request, ids: list[str]) -> Answer:
+        return Answer(status=202, body=b'{"accepted":1}' if len(ids) > 1 else b"")
+
+    asking = Case(says, deduplicates=True)
+    assert await asking.submit("a", "b") == [A, A]
+    assert [path for path, _ in asking.phoenix.seen] == ["/v1/events/bulk", "/v1/events", "/v1/events"]
+    silent = Case(says, deduplicates=False)
+    assert await silent.submit("a", "b") == [errors.OutcomeUnknown] * 2
+    assert (len(silent.phoenix.seen), silent.heard) == (1, ["bulk_unclear"])
+
+
+@pytest.mark.parametrize(("deduplicates", "sends"), [(False, 1), (True, 3)])
+async def test_a_lost_answer_is_unknown_and_resent_only_where_deduplicated(deduplicates: bool, sends: int) -> None:
+    """The same body each time; never a false success."""
+    case = Case(lambda request, ids: AnswerLost("cut"), deduplicates=deduplicates)
+    with pytest.raises(errors.OutcomeUnknown):
+        await case.submit("a", "b")
+    assert case.phoenix.seen == [("/v1/events/bulk", ["a", "b"])] * sends
+
+
+async def test_trouble_while_dividing_is_unknown_not_refused() -> None:
+    """The first call may have brought some of the events."""
+
+    def says(request: Request, ids: list[str]) -> int:
+        return 400 if len(ids) > 1 else 503
+
+    case = Case(says, deduplicates=True)
+    assert await case.submit("a", "b") == [errors.OutcomeUnknown] * 2
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_no_bulk_call_leads_back_to_single_ones_for_a_while(status: int) -> None:
+    """Nothing was taken; it is asked again after some minutes."""
+    case = Case(lambda request, ids: status, deduplicates=False)
+    with pytest.raises(BulkNotServed):
+        await case.submit("a", "b")
+    assert (case.heard, case.client.sends_bulk(case.clock.monotonic())) == (["bulk_not_served"], False)
+    case.clock.advance(ASK_AGAIN_S)
+    assert case.client.sends_bulk(case.clock.monotonic())
+
+
+async def test_without_the_setting_there_is_no_bulk_call() -> None:
+    """Off is the default."""
+    case = Case(lambda request, ids: 202, deduplicates=False)
+    plain = EventsClient(
+        courier=Courier(sender=case.phoenix, clock=case.clock),
+        base_url="http://localhost",
+        tenant_id=TenantId("t"),
+        authorize=lambda method, path, body: {},
+    )
+    assert not plain.sends_bulk(case.clock.monotonic())
+
+
+async def test_failures_in_a_row_open_the_circuit() -> None:
+    """Then nothing is sent, and the error says so."""
+    case = Case(lambda request, ids: 503, deduplicates=False, breaker=True)
+    for _ in range(5):
+        with pytest.raises(errors.PhoenixUnavailable):
+            await case.submit("a", "b")
+    with pytest.raises(errors.CircuitOpen):
+        await case.submit("a", "b")
+    assert (len(case.phoenix.seen), case.breaker.circuit) == (5, Circuit.OPEN)
+
+
+async def test_refusals_do_not_open_the_circuit() -> None:
+    """A Phoenix that refuses is there."""
+    case = Case(lambda request, ids: 403, deduplicates=False, breaker=True)
+    for _ in range(10):
+        with pytest.raises(errors.PhoenixForbidden):
+            await case.submit("a", "b")
+    assert case.breaker.circuit is Circuit.CLOSED
+
+
+async def test_a_connection_that_fails_opens_the_circuit() -> None:
+    """Certainly unsent is a failure too."""
+    case = Case(lambda request, ids: NotSent("refused"), deduplicates=False, breaker=True)
+    for _ in range(5):
+        with pytest.raises(errors.PhoenixUnavailable):
+            await case.submit("a", "b")
+    assert case.breaker.circuit is Circuit.OPEN
