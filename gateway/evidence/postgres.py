@@ -26,6 +26,9 @@ _STOP_WITHIN_S = 2.0
 # Advisory locks of this application; any fixed numbers that nobody else uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
 _WRITE_LOCK = 0x5067_7765_7602
+# Every query here has an index. A plan made and kept while the tables were still empty would read them whole for
+# good; jit would then compile it, too.
+_SESSION = {"application_name": "phoenix-gateway", "enable_seqscan": "off", "jit": "off"}
 # Deadlock and serialization failure: undone by the server, to be run again.
 _RUN_AGAIN = frozenset({"40P01", "40001"})
 
@@ -126,7 +129,7 @@ class PostgresDatabase:
     async def _connect(self) -> Any:
         import asyncpg
 
-        return await asyncpg.connect(self._url, server_settings={"application_name": "phoenix-gateway"})
+        return await asyncpg.connect(self._url, server_settings=_SESSION)
 
 
 def _migrate_once(connection: sa.Connection, until: float) -> None:
