@@ -1,0 +1,49 @@
+"""The room contracts in pyproject.toml name every room that exists."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+ROOMS = {
+    f"gateway.{path.stem if path.is_file() else path.name}"
+    for path in (ROOT / "gateway").iterdir()
+    if (path.is_dir() and (path / "__init__.py").exists()) or (path.suffix == ".py" and not path.stem.startswith("__"))
+} - {"gateway.v1"}
+MAY = {
+    "core and errors are pure: no I/O, clock, environment or logging": ROOMS - {"gateway.core", "gateway.errors"},
+    "Only front, server and cli know grpc": {"gateway.front", "gateway.server", "gateway.cli"},
+    "Protobuf messages stop at services, interceptors and front": {
+        "gateway.services",
+        "gateway.interceptors",
+        "gateway.front",
+        "gateway.server",
+        "gateway.cli",
+    },
+    "Only core and keys do cryptography": {"gateway.core", "gateway.keys", "gateway.sandbox"},
+    "Only keys, evidence and server touch Redis or a database driver": {
+        "gateway.keys",
+        "gateway.evidence",
+        "gateway.server",
+    },
+    "Only phoenix names the HTTP client": {"gateway.phoenix", "gateway.sandbox", "gateway.cli"},
+    "The sandbox shares nothing with what it checks": ROOMS - {"gateway.sandbox"},
+}
+
+
+@pytest.mark.parametrize(
+    "contract", [one for one in CONTRACTS if one["type"] == "forbidden"], ids=lambda one: one["name"]
+)
+def test_a_contract_binds_every_room_that_is_not_free_of_it(contract: dict[str, object]) -> None:
+    """A new room is entered in each list, or its freedom is written down here."""
+    sources = contract["source_modules"]
+    assert isinstance(sources, list)
+    assert set(sources) == ROOMS - MAY[str(contract["name"])]
+
+
+def test_the_sandbox_may_import_no_room() -> None:
+    """A new room is forbidden to the sandbox too."""
+    contract = next(one for one in CONTRACTS if one["name"] == "The sandbox shares nothing with what it checks")
+    assert set(contract["forbidden_modules"]) == ROOMS - {"gateway.sandbox"}
