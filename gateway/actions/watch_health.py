@@ -18,6 +18,9 @@ Check = Callable[[Deadline], Awaitable[None]]
 """Returns when all is well; raises a GatewayError, or anything, when not."""
 
 INTERVAL_S = 5.0
+START_INTERVAL_S = 0.2
+START_ROUNDS = 25
+"""A gateway that starts is looked at more often, so that it is called ready as soon as it is."""
 CHECK_S = 2.0
 
 
@@ -67,10 +70,11 @@ class HealthWatch:
         self._tell()
 
     async def run(self) -> None:
-        """Check now and every few seconds until cancelled."""
+        """Check now and every few seconds, more often while the gateway starts, until cancelled."""
         while True:
             await self.check_now()
-            await asyncio.sleep(INTERVAL_S)
+            starting = self._rounds <= START_ROUNDS and not all(self._serving.values())
+            await asyncio.sleep(START_INTERVAL_S if starting else INTERVAL_S)
 
     async def check_now(self) -> None:
         """Run every check once, side by side, and publish what changed."""
