@@ -160,7 +160,9 @@ class StaleAttempt(CallerFault):
 
     reason = "STALE_ATTEMPT"
     code = "FAILED_PRECONDITION"
-    default_message = "Another attempt has taken this operation over. The outcome was kept as an incident; look into the ledger."
+    default_message = (
+        "Another attempt has taken this operation over. The outcome was kept as an incident; look into the ledger."
+    )
 
 
 class OutcomeDiffers(CallerFault):
@@ -168,7 +170,9 @@ class OutcomeDiffers(CallerFault):
 
     reason = "OUTCOME_DIFFERS"
     code = "FAILED_PRECONDITION"
-    default_message = "Another outcome is recorded for this operation. This one was kept as an incident; look into the ledger."
+    default_message = (
+        "Another outcome is recorded for this operation. This one was kept as an incident; look into the ledger."
+    )
 
 
 class UpstreamFault(GatewayError):
@@ -188,7 +192,9 @@ class PhoenixRejectedCredentials(UpstreamFault):
 
     reason = "PHOENIX_REJECTED_CREDENTIALS"
     code = "INTERNAL"
-    default_message = "Phoenix rejected the gateway's credentials. The caller did nothing wrong; the gateway's operators are alerted."
+    default_message = (
+        "Phoenix rejected the gateway's credentials. The caller did nothing wrong; the gateway's operators are alerted."
+    )
 
 
 class PhoenixForbidden(UpstreamFault):
@@ -279,9 +285,7 @@ class OutcomeUnknown(UpstreamFault):
 
     reason = "OUTCOME_UNKNOWN"
     code = "UNAVAILABLE"
-    default_message = (
-        "The request was sent but no answer came; Phoenix may have acted. Look before sending it again."
-    )
+    default_message = "The request was sent but no answer came; Phoenix may have acted. Look before sending it again."
 
 
 class StoreFault(GatewayError):

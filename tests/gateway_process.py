@@ -15,9 +15,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,7 @@ class GatewayProcess:
         process = self.spawn()
         until = time.monotonic() + START_WITHIN_S
         with grpc.insecure_channel(self.address) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
                     answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
@@ -98,11 +99,9 @@ class GatewayProcess:
 
     def wait_serving(self, service: str, *, serving: bool = True, within_s: float = 15.0) -> None:
         """Wait until a service says that it serves, or that it does not. Raises: AssertionError."""
-        wanted = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+        wanted = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=within_s):
                 if answer.status == wanted:
                     return
@@ -146,28 +145,21 @@ def of_sandbox(urls: Mapping[str, str], environ: Mapping[str, str]) -> dict[str,
 
 def reason_of(error: grpc.RpcError) -> str:
     """Return the ErrorInfo reason of a failed call; empty where there is none."""
-    from google.rpc import error_details_pb2, status_pb2
-
-    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return str(info.reason)
-    return ""
+    info = error_details_pb2.ErrorInfo()
+    return str(info.reason) if _unpacked(error, info) else ""
 
 
 def fields_of(error: grpc.RpcError) -> list[str]:
     """Return the field paths that a failed call names."""
-    from google.rpc import error_details_pb2, status_pb2
+    bad = error_details_pb2.BadRequest()
+    return [violation.field for violation in bad.field_violations] if _unpacked(error, bad) else []
 
-    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                bad = error_details_pb2.BadRequest()
-                if detail.Unpack(bad):
-                    return [violation.field for violation in bad.field_violations]
-    return []
+
+def _unpacked(error: Any, detail: Any) -> bool:
+    """Fill `detail` from the status details of that type; tell whether there were any."""
+    trailing = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailing.get("grpc-status-details-bin", b""))
+    return any(packed.Unpack(detail) for packed in status.details)
 
 
 def resident_mib(pid: int) -> float:

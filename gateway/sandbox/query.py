@@ -1,8 +1,8 @@
 """The query host: the seven reads of chapter 2.2, an echo for the chapters not emulated.
 
-Source: Querying Results. Assumptions: unknown board 404 LEADERBOARD_NOT_FOUND, unknown user 404 USER_NOT_FOUND ("user has
-no entry"), unknown window 404 WINDOW_NOT_FOUND, live reads of a board that is not active 422 BOARD_NOT_ACTIVE while
-its snapshots stay readable; a limit above the maximum is lowered to it; shapes as in `shapes`.
+Source: Querying Results. Assumptions: unknown board 404 LEADERBOARD_NOT_FOUND, unknown user 404 USER_NOT_FOUND
+("user has no entry"), unknown window 404 WINDOW_NOT_FOUND, live reads of a board that is not active 422
+BOARD_NOT_ACTIVE while its snapshots stay readable; a limit above the maximum is lowered to it; shapes as in `shapes`.
 """
 
 from typing import Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
@@ -21,10 +22,10 @@ Open = Callable[..., Awaitable["Served"]]
 class Served:
     """A server, a channel to it, and what it noted of unexpected exceptions."""
 
-    channel: grpc.aio.Channel
+    channel: Any
     unexpected: list[BaseException] = field(default_factory=list)
 
-    def unary(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable:
+    def unary(self, path: str) -> Any:
         return self.channel.unary_unary(path)
 
 

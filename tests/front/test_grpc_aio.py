@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.actions.call import Call
@@ -16,7 +16,7 @@ from gateway.errors import FieldFault, InvalidField, OutcomeUnknown, PhoenixRate
 from gateway.interceptors.chain import Link
 from tests.front.conftest import Open, endpoint
 
-HELLO = Struct(fields={"hello": {"string_value": "there"}})
+HELLO = Struct(fields={"hello": Value(string_value="there")})
 
 
 async def echo(request: Struct, call: Call) -> Struct:
@@ -55,7 +55,7 @@ async def test_server_stream_sends_every_message(serve: Open) -> None:
 
     async def count(request: Struct, call: Call) -> AsyncIterator[Struct]:
         for number in range(3):
-            yield Struct(fields={"n": {"number_value": number}})
+            yield Struct(fields={"n": Value(number_value=number)})
 
     served = await serve([endpoint("/t.T/Count", count, server=True)])
     answers = [Struct.FromString(data) async for data in served.channel.unary_stream("/t.T/Count")(b"")]
@@ -66,7 +66,7 @@ async def test_client_stream_is_read_to_its_end(serve: Open) -> None:
     """A handler of a client stream gets every parsed message."""
 
     async def total(requests: AsyncIterator[Struct], call: Call) -> Struct:
-        return Struct(fields={"n": {"number_value": len([one async for one in requests])}})
+        return Struct(fields={"n": Value(number_value=len([one async for one in requests]))})
 
     served = await serve([endpoint("/t.T/Total", total, client=True)])
     answer = await served.channel.stream_unary("/t.T/Total")(iter([HELLO.SerializeToString()] * 4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 import uuid
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -151,9 +154,6 @@ def test_metadata_arrives_in_both_forms(
     events.SubmitEvent(events_pb2.SubmitEventRequest(event=struct))
     raw = event(board, metadata_json=b'{"source":"smoke","level":7}')
     events.SubmitEvent(events_pb2.SubmitEventRequest(event=raw))
-    import base64
-    import json
-
     bodies = [
         base64.b64decode(one["body_base64"])
         for one in sandbox.control("GET", "/requests")["requests"]
@@ -195,7 +195,7 @@ def test_bad_input_names_its_field(events: events_pb2_grpc.EventServiceStub, bad
     request = events_pb2.SubmitEventRequest(event=events_pb2.Event(**values))
     error = refused(lambda: events.SubmitEvent(request))
     assert (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", [field]) == (
-        error.code(),  # type: ignore[attr-defined]
+        error.code(),
         reason_of(error),
         fields_of(error),
     )
@@ -205,7 +205,7 @@ def test_an_unknown_tenant_is_not_found(events: events_pb2_grpc.EventServiceStub
     """Another tenant's name opens nothing."""
     request = events_pb2.SubmitEventRequest(tenant_id="tenant-other", event=event("xp"))
     error = refused(lambda: events.SubmitEvent(request))
-    assert (grpc.StatusCode.NOT_FOUND, "TENANT_UNKNOWN") == (error.code(), reason_of(error))  # type: ignore[attr-defined]
+    assert (grpc.StatusCode.NOT_FOUND, "TENANT_UNKNOWN") == (error.code(), reason_of(error))
 
 
 def test_an_unknown_board_is_not_found(boards: leaderboards_pb2_grpc.LeaderboardServiceStub) -> None:
@@ -246,10 +246,10 @@ def test_a_status_of_phoenix_becomes_its_reason(
     """As API.md lists them."""
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "status", "status": status})
     request = leaderboards_pb2.GetUserRankRequest(
-        leaderboard_id=board, user_id=str(uuid.uuid4()), max_staleness={"seconds": 0}
+        leaderboard_id=board, user_id=str(uuid.uuid4()), max_staleness=Duration()
     )
     error = refused(lambda: boards.GetUserRank(request, timeout=5))
-    assert (code, reason) == (error.code(), reason_of(error))  # type: ignore[attr-defined]
+    assert (code, reason) == (error.code(), reason_of(error))
 
 
 def test_a_hanging_phoenix_ends_with_the_deadline(
@@ -257,10 +257,10 @@ def test_a_hanging_phoenix_ends_with_the_deadline(
 ) -> None:
     """The caller hears before its own deadline."""
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "hang"})
-    request = leaderboards_pb2.GetUserRankRequest(leaderboard_id=board, user_id="u", max_staleness={"seconds": 0})
+    request = leaderboards_pb2.GetUserRankRequest(leaderboard_id=board, user_id="u", max_staleness=Duration())
     began = time.monotonic()
     error = refused(lambda: boards.GetUserRank(request, timeout=1))
-    assert (grpc.StatusCode.DEADLINE_EXCEEDED, "PHOENIX_TIMEOUT") == (error.code(), reason_of(error))  # type: ignore[attr-defined]
+    assert (grpc.StatusCode.DEADLINE_EXCEEDED, "PHOENIX_TIMEOUT") == (error.code(), reason_of(error))
     assert time.monotonic() - began < 1.5
 
 
@@ -318,7 +318,7 @@ def test_prod_is_unknown_where_only_sandbox_is_configured(tokens: tokens_pb2_grp
 
 def test_every_service_says_that_it_serves(channel: grpc.Channel, gateway: GatewayProcess) -> None:
     """Health is live per service."""
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     for name in ("", "EventService", "LeaderboardService", "LeaderboardAdminService", "TokenService", "WalletService"):
         full = f"phoenix.gateway.v1.{name}" if name else ""
         assert health_pb2.HealthCheckResponse.SERVING == stub.Check(health_pb2.HealthCheckRequest(service=full)).status
@@ -327,6 +327,7 @@ def test_every_service_says_that_it_serves(channel: grpc.Channel, gateway: Gatew
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     """grpcurl needs no files."""
     ask = reflection_pb2.ServerReflectionRequest(list_services="")
-    answer = next(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask])))
+    reflect: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    answer = next(reflect.ServerReflectionInfo(iter([ask])))
     names = {service.name for service in answer.list_services_response.service}
     assert {"phoenix.gateway.v1.EventService", "phoenix.gateway.v1.WalletService", "grpc.health.v1.Health"} <= names
