@@ -1,7 +1,7 @@
 """Make a certificate authority for development, and certificates for the gateway, the sandbox and a few callers.
 
 Idempotent: what is still good is kept, what soon ends or no longer fits is made anew; each line of the output says
-which, and when to run it again. The authority can sign for the names below and nothing else (name constraints), so
+which, and when to run it again. The authority can sign for the host names below and no others (name constraints), so
 trusting it opens no way to a real host. For development only: its key lies in a file. Other secrets: `dev_secrets`.
 """
 
@@ -187,7 +187,7 @@ def _names(leaf: Leaf) -> x509.SubjectAlternativeName:
 
 def _constraints() -> x509.NameConstraints:
     permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in (*HOSTS, TRUST_DOMAIN)]
-    permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in LOOPBACK]
+    # No addresses: gRPC's TLS library refuses a chain whose constraints hold a type that it does not know.
     permitted.append(x509.UniformResourceIdentifier(TRUST_DOMAIN))
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
 

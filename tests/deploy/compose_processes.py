@@ -49,7 +49,6 @@ class Stack:
         """Choose ports and write what is mounted; nothing runs before `up`."""
         self._services: dict[str, dict[str, Any]] = compose["services"]
         self._folder = folder
-        self._closing = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {name: _free_ports(ports) for name, ports in PORTS.items()}
         self._mounted = {
@@ -77,7 +76,13 @@ class Stack:
         """Return what the compose file gives the service, translated, with what the image brings."""
         given = self._services[service].get("environment", {})
         translated = {name: self._translated(service, str(value)) for name, value in given.items()}
-        return {"PATH": os.environ["PATH"], "HOME": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1", **translated}
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self._folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **translated,
+        }
 
     def log_path(self, service: str) -> Path:
         """Return the file that holds what the service wrote."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -39,13 +40,11 @@ def secrets_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(ca_folder: Path, secrets_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(ca_folder: Path, secrets_folder: Path) -> Iterator[Stack]:
     """Everything up and healthy, the sandbox first: its profile is switched on."""
     compose = compose_file.read({"DEV_CA_DIR": str(ca_folder), "SECRETS_DIR": str(secrets_folder)})
-    folder = tmp_path_factory.mktemp("stack")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o711)  # PostgreSQL may have to run as another user, who must come through
-    with Stack(compose, folder) as running:
+    # Not below pytest's own folder, which is its user's alone: PostgreSQL may have to run as another.
+    with tempfile.TemporaryDirectory(prefix="pgw-stack-") as folder, Stack(compose, Path(folder)) as running:
         try:
             for service in ("sandbox", *GATEWAYS):
                 running.up(service)

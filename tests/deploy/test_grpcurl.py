@@ -1,0 +1,91 @@
+"""The README's grpcurl lines, run against a gateway by whatever tool is there; a warning in the summary says which."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.document_lines import grpcurl_lines
+from tests.gateway_process import GatewayProcess
+from tools import grpcurl
+from tools.grpcurl import NotTranslatable, Tool
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BUF = Tool(path=Path("buf"), told="buf", is_buf=True)
+
+
+@pytest.fixture(scope="module")
+def tool() -> Tool:
+    found, reasons = grpcurl.find()
+    if found is None:
+        pytest.skip("; ".join(reasons))
+    warnings.warn(f"the README's grpcurl lines ran with: {found.told}", stacklevel=1)
+    return found
+
+
+def test_the_readme_shows_grpcurl() -> None:
+    """The documentation shows the gateway from outside, by lines that the tests below run."""
+    assert grpcurl_lines(README)
+
+
+@pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 60)  # the first run builds the tool
+@pytest.mark.parametrize("line", grpcurl_lines(README))
+def test_a_line_of_the_readme_runs(line: str, tool: Tool, gateway: GatewayProcess) -> None:
+    """Exit code 0 against a gateway with no files but reflection."""
+    here = re.sub(r"(?:localhost|127\.0\.0\.1):50051", gateway.address, line)
+    try:
+        command = tool.command(here)
+    except NotTranslatable as reason:
+        pytest.skip(str(reason))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 60)
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("grpcurl -plaintext {} list", "phoenix.gateway.v1.EventService"),
+        ("grpcurl -plaintext {} list phoenix.gateway.v1.KeyService", "ListKeys"),
+        ("grpcurl -plaintext -d '{{}}' {} grpc.health.v1.Health/Check", "SERVING"),
+        ("grpcurl -plaintext -d '{{}}' {} phoenix.gateway.v1.KeyService/ListKeys", "keys"),
+    ],
+)
+def test_reflection_suffices(line: str, expected: str, tool: Tool, gateway: GatewayProcess) -> None:
+    """A tool without any file of ours lists services and methods, and calls them."""
+    command = tool.command(line.format(gateway.address))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, expected in done.stdout) == (0, True), done.stderr
+
+
+def test_a_call_is_translated_for_buf() -> None:
+    """TLS files, headers and data keep their meaning; a method may be written with a dot."""
+    line = "grpcurl -cacert ca.pem -cert c.pem -key c.key -H 'x-request-id: 7' -d '{\"a\": 1}' host:50051 p.S.M"
+    assert BUF.command(line) == [
+        *("buf", "curl", "--protocol", "grpc", "--cacert", "ca.pem", "--cert", "c.pem", "--key", "c.key"),
+        *("--header", "x-request-id: 7", "--data", '{"a": 1}', "https://host:50051/p.S/M"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["grpcurl -plaintext h:1 describe p.S", "grpcurl -import-path x h:1 list", "grpcurl h:1"]
+)
+def test_what_buf_cannot_do_is_told(line: str) -> None:
+    """It is skipped by name, not run as something else."""
+    with pytest.raises(NotTranslatable):
+        BUF.command(line)
+
+
+def test_without_any_tool_each_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No PATH: nothing is built or installed, and the reasons stand in a row."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(grpcurl, "ROOT", tmp_path)
+    monkeypatch.setattr(grpcurl, "INSTALLED", tmp_path)
+    assert grpcurl.find() == (
+        None,
+        ["grpcurl is not on the PATH", "Go is not there to build it", "npm is not there to bring buf"],
+    )
