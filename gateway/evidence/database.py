@@ -6,11 +6,11 @@ in a transaction and turn every trouble of theirs into StoreUnavailable.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -66,8 +66,19 @@ def open_database(settings: DatabaseSettings, clock: Clock) -> Database:
         from gateway.evidence.sqlite import SqliteDatabase
 
         return SqliteDatabase(settings.data_dir / FILE_NAME, clock)
-    if urlsplit(settings.url).scheme not in ("postgresql", "postgres"):
-        raise ValueError("DATABASE_URL must begin with postgresql://; without it SQLite in GATEWAY_DATA_DIR is used")
+    _check_url(settings.url)
     from gateway.evidence.postgres import PostgresDatabase
 
     return PostgresDatabase(settings.url, connections=settings.connections)
+
+
+def _check_url(url: str) -> None:
+    """Refuse what the driver would refuse later with words that quote parts of a password."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres"):
+        raise ValueError("DATABASE_URL must begin with postgresql://; without it SQLite in GATEWAY_DATA_DIR is used")
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    for host in hosts.split(","):
+        port = re.sub(r"^\[[^]]*\]", "", host).partition(":")[2]
+        if port and not re.fullmatch("[0-9]{1,5}", port):
+            raise ValueError("DATABASE_URL cannot be read: percent-encode / ? # @ : in its user name and password")

@@ -1,0 +1,92 @@
+"""The schema: made once, by whoever is first, and never taken away from evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from gateway.core.wallet_verdict import Disposition
+from gateway.evidence import migrate as migrate_module
+from gateway.evidence.database import Database
+from gateway.evidence.migrate import is_current, migrate
+from gateway.evidence.schema import HEAD, metadata
+from tests.evidence.conftest import MakeStore
+from tests.evidence.making import claim_of, soon
+
+
+def test_head_is_the_newest_revision() -> None:
+    """The code names the newest of its migrations."""
+    config = Config()
+    config.set_main_option("script_location", str(migrate_module.DIRECTORY))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+async def test_migrated_schema_is_that_of_the_code(make_database: Callable[[], Database]) -> None:
+    """Migrations and tables agree: nothing is left for Alembic to add or remove."""
+    database = make_database()
+
+    def difference(connection: sa.Connection, _now_us: int) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    assert await database.write(difference, 10) == []
+    await database.stop()
+
+
+async def test_down_and_up(make_database: Callable[[], Database]) -> None:
+    """An empty schema can be taken down and made again."""
+    database = make_database()
+    await database.write(lambda connection, _now: migrate(connection, down_to="base"), 10)
+    tables = await database.write(lambda connection, _now: set(sa.inspect(connection).get_table_names()), 10)
+    assert tables == {"alembic_version"}
+    await database.write(lambda connection, _now: migrate(connection), 10)
+    tables = await database.write(lambda connection, _now: set(sa.inspect(connection).get_table_names()), 10)
+    assert tables == {"alembic_version", *metadata.tables}
+    await database.stop()
+
+
+async def test_down_refuses_to_drop_evidence(make_database: Callable[[], Database], make_store: MakeStore) -> None:
+    """Evidence is kept for ever: going down with rows in the tables fails and changes nothing."""
+    store = await make_store()
+    await store.claim(claim_of(), soon())
+    database = make_database()
+    with pytest.raises(RuntimeError, match="never dropped"):
+        await database.write(lambda connection, _now: migrate(connection, down_to="base"), 10)
+    await database.stop()
+    assert (await store.claim(claim_of(), soon())).disposition is Disposition.IN_PROGRESS
+
+
+async def test_newer_schema_is_served(make_database: Callable[[], Database], make_store: MakeStore) -> None:
+    """While a newer gateway has migrated already, this one goes on, also after a restart."""
+    database = make_database()
+    await database.write(
+        lambda connection, _now: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'")), 10
+    )
+    await database.stop()
+    store = await make_store()
+    await store.check(soon())
+    assert (await store.claim(claim_of(), soon())).disposition is Disposition.NEW
+
+
+async def test_concurrent_start_migrates_once(make_store: MakeStore, make_database: Callable[[], Database]) -> None:
+    """Eight stores that start on an empty database at once all work, on one schema."""
+    stores = [await make_store() for _ in range(8)]
+    results = await asyncio.gather(*(store.claim(claim_of(), soon()) for store in stores))
+    assert sorted(result.disposition.value for result in results) == ["IN_PROGRESS"] * 7 + ["NEW"]
+    database = make_database()
+    assert await database.read(lambda connection, _now: is_current(connection), 10)
+    await database.stop()
+
+
+def test_alembic_is_not_loaded_without_need() -> None:
+    """The module that checks the revision does not load Alembic: a start must be quick and small."""
+    source = Path(migrate_module.__file__).read_text()
+    assert [line for line in source.splitlines() if line.startswith(("import alembic", "from alembic"))] == []
