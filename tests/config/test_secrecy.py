@@ -69,6 +69,7 @@ def test_no_value_shows_in_an_error(name: str, wrong: str) -> None:
         f'admin_api_key = "{CANARY}',
         f'admin_api_key = "a"\nadmin_api_key = "{CANARY}"',
         f"admin_api_key = {CANARY}",
+        f"admin_api_key = {{{CANARY} = 1, {CANARY} = 2}}",
         f'[[tenants]]\ntenant_id = "{CANARY}\\u0000"\nadmin_api_key = "{CANARY} {CANARY}"',
         f'[[operators]]\nlaunch_key = "{CANARY}"\nenvironment = "{CANARY}"',
         f'[[operators]]\nplatform_key = "{CANARY}"\nkey_cooldown = "{CANARY}"',
