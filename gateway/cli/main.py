@@ -104,6 +104,25 @@ def smoke(
     raise typer.Exit(run(choice, target, ca_file, cert_file, key_file, config, as_json=as_json))
 
 
+@app.command()
+def doctor(
+    prove_events: Annotated[
+        str | None, typer.Option(help="Find out on this board what Phoenix does with events.", metavar="BOARD")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="Tenant of --prove-events; empty: the only one.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Use that board even if it has entries.")] = False,
+    config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Look at settings, keys, Phoenix, stores and this machine, and say what to do about what is wrong.
+
+    Exit code 0: fine, or warnings only; 1: a fault; 2: the configuration cannot be read.
+    """
+    from gateway.cli.doctor import run
+
+    raise typer.Exit(run(config, prove_events, tenant, use_filled=yes, as_json=as_json))
+
+
 @keys_app.command("generate")
 def keys_generate(
     out: Annotated[Path, typer.Option(help="New file for the private key (PKCS#8 PEM, mode 0600).", metavar="FILE")],

@@ -72,6 +72,17 @@ class TransportSettings:
     since a request that meets a closing connection may or may not have been read."""
 
 
+def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return whom an upstream's certificate may come from: the usual authorities, and those of `ca_file`.
+
+    Raises: OSError, ssl.SSLError if the file cannot be read.
+    """
+    context = httpx.create_ssl_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
 class Transport:
     """Sends requests over kept connections; TLS is always verified and no redirect is followed."""
 
@@ -81,9 +92,7 @@ class Transport:
         Args: `ca_file` is trusted besides the usual authorities. Raises: OSError, ssl.SSLError if it cannot be read.
         """
         self._settings = settings or TransportSettings()
-        self._tls = httpx.create_ssl_context()
-        if ca_file is not None:
-            self._tls.load_verify_locations(cafile=ca_file)
+        self._tls = upstream_trust(ca_file)
         self._wire: httpx.AsyncBaseTransport | None = None
 
     async def send(

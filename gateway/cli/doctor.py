@@ -1,0 +1,113 @@
+"""`phoenix-gateway doctor`: prints what `gateway.server.doctor` finds, as a table, as lines or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+    from gateway.server.doctor.report import Finding
+
+_STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
+
+
+def run(config_file: Path | None, board_id: str | None, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
+    """Look at everything, or prove events on a board; return 0 fine, 1 a fault, 2 the configuration cannot be read."""
+    from gateway.config import ConfigInvalid, load
+    from gateway.server.doctor import config_checks
+    from gateway.server.doctor.report import EXIT_UNREADABLE
+
+    if config_file is not None:
+        os.environ["GATEWAY_CONFIG"] = str(config_file)
+    try:
+        config = load()
+    except ConfigInvalid as invalid:
+        _print(config_checks.of_invalid(invalid), EXIT_UNREADABLE, as_json=as_json)
+        return EXIT_UNREADABLE
+    if board_id is not None:
+        return _prove(config, board_id, tenant_id, use_filled=use_filled, as_json=as_json)
+    return _diagnose(config, as_json=as_json)
+
+
+def _diagnose(config: Config, *, as_json: bool) -> int:
+    from gateway.resilience.clock import SystemClock
+    from gateway.server.doctor.diagnose import diagnose
+    from gateway.server.doctor.report import exit_code
+
+    status, tell = _progress()
+    with status:
+        findings = asyncio.run(
+            diagnose(config, SystemClock(), on_progress=lambda done, total: tell(f"{done} of {total} checks done"))
+        )
+    code = exit_code(findings)
+    _print(findings, code, as_json=as_json)
+    return code
+
+
+def _prove(config: Config, board_id: str, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
+    from gateway.resilience.clock import SystemClock
+    from gateway.server.doctor.prove_board import prove
+    from gateway.server.doctor.report import exit_code
+
+    status, tell = _progress()
+    with status:
+        proof = asyncio.run(
+            prove(
+                config,
+                board_id,
+                SystemClock(),
+                tenant_id=tenant_id,
+                use_filled=use_filled,
+                on_step=lambda step: tell(f"trying: {step}"),
+            )
+        )
+    code = exit_code(proof.findings)
+    _print(proof.findings, code, as_json=as_json, settings=proof.settings)
+    if not as_json:
+        for name, value in proof.settings.items():
+            print(f"{name}={value}")
+    return code
+
+
+def _progress() -> tuple[AbstractContextManager[Any], Callable[[str], None]]:
+    """Return what shows progress while it is open, and what changes its text; nothing where nobody looks on."""
+    if not sys.stderr.isatty():
+        return nullcontext(), lambda text: None
+    from rich.console import Console
+
+    status = Console(stderr=True).status("beginning")
+    return status, status.update
+
+
+def _print(findings: Sequence[Finding], code: int, *, as_json: bool, **further: Any) -> None:
+    from gateway.server.doctor.report import as_json as report
+
+    if as_json:
+        print(json.dumps(report(findings, code, **further), indent=2))
+    elif sys.stdout.isatty():
+        _table(findings)
+    else:
+        for finding in findings:
+            about = f"{finding.name} ({finding.subject})" if finding.subject else finding.name
+            print(f"{finding.state.value:<8} {about}: {finding.what}" + (f" -> {finding.fix}" if finding.fix else ""))
+
+
+def _table(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "check", "found", "what to do")
+    for finding in findings:
+        state = finding.state.value
+        about = f"{finding.name}\n{finding.subject}" if finding.subject else finding.name
+        # Text, not markup: what stands in brackets is to be shown as it is.
+        table.add_row(Text(state, style=_STYLES[state]), Text(about), Text(finding.what), Text(finding.fix))
+    Console().print(table)
