@@ -1,104 +1,202 @@
-"""Submits events to Phoenix and says of each what became of it.
+"""Submits events to Phoenix and says of each what became of it: singly, in batches, and in streams.
 
-Order: events of one user on one board leave one after the other, in the order they were given;
-others go side by side, within a bound. Nothing is sent twice here: retries that are safe happen in
-the events client, and an answer that was lost comes up as OutcomeUnknown.
+Put together here: one tenant's bound (backlog.py), what is remembered of ids (remember_events.py), and the ways out
+(coalesce.py for single events, deliver_events.py for many). Nothing is sent twice but where Phoenix deduplicates; an
+answer that was lost comes up as OutcomeUnknown. Source: API.md, EventService; issue 5.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 
+from gateway.actions.backlog import Backlog, BacklogSettings
 from gateway.actions.call import Call
+from gateway.actions.coalesce import Coalescer, CoalesceSettings
+from gateway.actions.deliver_events import Delivery, Order
 from gateway.actions.directory import TenantDirectory
+from gateway.actions.event_batch import EventBatch
+from gateway.actions.outgoing import Failed, Submitted
+from gateway.actions.remember_events import EventMemory
 from gateway.actions.rooms import TenantRoom
-from gateway.core.wire import Event, encode_event
-from gateway.errors import GatewayError, InternalFault
-from gateway.phoenix.gamification.events import Acceptance
+from gateway.actions.send_events import EventSender
+from gateway.core.types import TenantId
+from gateway.core.wire import Event
+from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
-from gateway.telemetry.logs import log, where_raised
+from gateway.resilience.deadline import Deadline
 
-SIDE_BY_SIDE = 16
-"""Calls to Phoenix at once for one batch: enough to hide the way there, too few to crowd out others."""
+__all__ = ["EventStream", "Failed", "SubmitEvents", "SubmitSettings", "Submitted"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
-    """An event that Phoenix said 2xx to, or that it had already (`duplicate`). `accepted_at`: Unix seconds."""
-
-    event_id: str
-    duplicate: bool
-    accepted_at: float
+Result = Submitted | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """An event that was not accepted, and why."""
+class SubmitSettings:
+    """Bounds and patience, for each tenant."""
 
-    event_id: str
-    error: GatewayError
+    backlog: BacklogSettings = field(default_factory=BacklogSettings)
+    coalesce: CoalesceSettings = field(default_factory=CoalesceSettings)
+    stream_message_s: float = 30.0
+    """How long the events of one message of a stream are tried: streams have no deadline that would end it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What one tenant's events pass through."""
+
+    room: TenantRoom
+    backlog: Backlog
+    coalescer: Coalescer
+    delivery: Delivery
 
 
 class SubmitEvents:
-    """The action behind SubmitEvent and SubmitEvents."""
+    """The action behind SubmitEvent, SubmitEvents and StreamEvents."""
 
-    def __init__(self, tenants: TenantDirectory[TenantRoom], clock: Clock, new_event_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        tenants: TenantDirectory[TenantRoom],
+        clock: Clock,
+        new_event_id: Callable[[], str],
+        memory: EventMemory | None = None,
+        settings: SubmitSettings | None = None,
+    ) -> None:
         self._tenants = tenants
         self._clock = clock
         self._new_event_id = new_event_id
+        self._memory = memory or EventMemory(clock)
+        self._settings = settings or SubmitSettings()
+        self._desks: dict[TenantId, Desk] = {}
 
     def new_event_id(self) -> str:
         """Return an id for an event that came without one: a UUIDv7."""
         return self._new_event_id()
 
-    async def one(self, tenant_id: str, event: Event, call: Call) -> Submitted:
-        """Submit one event. Raises: the GatewayError that it failed with."""
-        room = self._tenants.resolve(tenant_id)
-        call.facts["tenant"] = room.tenant_id
-        return await self._send(room, event, call)
+    async def one(self, tenant_id: str, event: Event, call: Call, *, is_id_given: bool) -> Submitted:
+        """Submit one event.
 
-    async def many(self, tenant_id: str, events: Sequence[Event | Failed], call: Call) -> list[Submitted | Failed]:
+        Args: `is_id_given`: the id is the caller's. Raises: the GatewayError that it failed with.
+        """
+        desk = self.desk(tenant_id)
+        call.facts["tenant"] = desk.room.tenant_id
+        batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
+        if batch.items:
+            item = batch.items[0]
+            desk.backlog.take(1, batch.size_bytes)
+            try:
+                await batch.run(lambda: desk.coalescer.send(item, call.deadline), call.deadline)
+            finally:
+                desk.backlog.give_back(1, batch.size_bytes)
+        result = batch.results()[0]
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+    async def many(self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int], call: Call) -> list[Result]:
         """Submit the events that are none of the Failed; return one result per event, in order.
 
-        Raises: TenantUnknown, InvalidField; after that every failure is a result. When the caller
-        leaves, what was not sent so far is not sent.
+        Args: `given`: places of the events whose id is the caller's. Raises: TenantUnknown, InvalidField, Overloaded;
+        after that every failure is a result. When the caller leaves, what was not sent so far is not sent.
         """
-        room = self._tenants.resolve(tenant_id)
-        call.facts["tenant"] = room.tenant_id
+        desk = self.desk(tenant_id)
+        call.facts["tenant"] = desk.room.tenant_id
         call.facts["events"] = str(len(events))
-        results: list[Submitted | Failed | None] = [event if isinstance(event, Failed) else None for event in events]
-        lanes: dict[tuple[str, str], list[tuple[int, Event]]] = {}
-        for index, event in enumerate(events):
-            if isinstance(event, Event):
-                lanes.setdefault((event.leaderboard_id, event.user_id), []).append((index, event))
-        places = asyncio.Semaphore(SIDE_BY_SIDE)
-
-        async def run(lane: list[tuple[int, Event]]) -> None:
-            for index, event in lane:
-                async with places:
-                    results[index] = await self._try(room, event, call)
-
-        async with asyncio.TaskGroup() as group:
-            for lane in lanes.values():
-                group.create_task(run(lane))
-        return [result for result in results if result is not None]
-
-    async def _try(self, room: TenantRoom, event: Event, call: Call) -> Submitted | Failed:
+        batch = self.batch(desk, events, given)
+        count, size_bytes = len(batch.items), batch.size_bytes
+        desk.backlog.take(count, size_bytes)
         try:
-            return await self._send(room, event, call)
-        except GatewayError as error:
-            return Failed(event_id=event.event_id, error=error)
-        except Exception as error:  # noqa: BLE001 - one event's trouble must not cost the others their results
-            log().error("event failed unexpectedly", request_id=call.request_id, **where_raised(error))
-            return Failed(event_id=event.event_id, error=InternalFault())
+            await batch.run(lambda: desk.delivery.call(batch.to_send, call.deadline), call.deadline)
+        finally:
+            desk.backlog.give_back(count, size_bytes)
+        return batch.results()
 
-    async def _send(self, room: TenantRoom, event: Event, call: Call) -> Submitted:
-        body = encode_event(event, room.tenant_id, send_event_id=room.send_event_id)
-        taken = await room.events.submit(body, call.deadline)
-        return Submitted(
-            event_id=event.event_id,
-            duplicate=taken.acceptance is Acceptance.DUPLICATE,
-            accepted_at=self._clock.now(),
+    def stream(self, call: Call) -> EventStream:
+        """Return what takes the messages of one stream."""
+        return EventStream(self, call, self._clock, self._settings.stream_message_s)
+
+    def desk(self, tenant_id: str) -> Desk:
+        """Return the tenant's, made at its first event. Raises: TenantUnknown, InvalidField."""
+        room = self._tenants.resolve(tenant_id)
+        desk = self._desks.get(room.tenant_id)
+        if desk is None:
+            sender = EventSender(room.events, self._clock)
+            desk = Desk(
+                room=room,
+                backlog=Backlog(self._settings.backlog),
+                coalescer=Coalescer(sender, self._settings.coalesce),
+                delivery=Delivery(sender),
+            )
+            self._desks[room.tenant_id] = desk
+        return desk
+
+    def batch(self, desk: Desk, events: Sequence[Event | Failed], given: Set[int]) -> EventBatch:
+        """Return the events as one batch of the tenant's, serialised."""
+        return EventBatch(
+            desk.room.tenant_id,
+            events,
+            given,
+            send_event_id=desk.room.send_event_id,
+            deduplicates=desk.room.events.deduplicates,
+            memory=self._memory,
         )
+
+
+class EventStream:
+    """One stream's messages: begun in their order, under way side by side, the order of each lane kept."""
+
+    def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float) -> None:
+        self._submit = submit
+        self._call = call
+        self._clock = clock
+        self._message_s = message_s
+        self._orders: dict[TenantId, Order] = {}
+        self._count = 0
+
+    async def begin(
+        self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int]
+    ) -> asyncio.Task[list[Result]]:
+        """Begin to submit a message, once there is room for it; return what brings one result per event, in order.
+
+        Messages must be begun one after the other. Cancelling the task sends no more of this message.
+        """
+        self._count += len(events)
+        self._call.facts["events"] = str(self._count)
+        loop = asyncio.get_running_loop()
+        try:
+            desk = self._submit.desk(tenant_id)
+            self._call.facts["tenant"] = desk.room.tenant_id
+            batch = self._submit.batch(desk, events, given)
+            count, size_bytes = len(batch.items), batch.size_bytes
+            await desk.backlog.take_in_turn(count, size_bytes, self._call.deadline)
+        except GatewayError as error:
+            return loop.create_task(_all_failed(events, error))
+        deadline = Deadline.after(self._message_s, self._clock).earlier(self._call.deadline)
+        order = self._orders.setdefault(desk.room.tenant_id, Order())
+        try:
+            await batch.claim()
+        except BaseException:
+            desk.backlog.give_back(count, size_bytes)
+            raise
+        sending = desk.delivery.begin(batch.to_send, order, deadline)
+
+        async def finish() -> list[Result]:
+            try:
+                await batch.finish(lambda: sending, deadline)
+            finally:
+                desk.backlog.give_back(count, size_bytes)
+            return batch.results()
+
+        finishing = loop.create_task(finish())
+        try:
+            # Both tasks begin now: one that is cancelled before it began would clean nothing up.
+            await asyncio.sleep(0)
+        except BaseException:
+            finishing.cancel()
+            raise
+        return finishing
+
+
+async def _all_failed(events: Sequence[Event | Failed], error: GatewayError) -> list[Result]:
+    return [one if isinstance(one, Failed) else Failed(event_id=one.event_id, error=error) for one in events]

@@ -30,6 +30,7 @@ _STAYS = MethodPolicy(timeout_s=None)
 METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "EventService/SubmitEvent": _UPSTREAM,
     _V1 + "EventService/SubmitEvents": _BATCH,
+    _V1 + "EventService/StreamEvents": _STAYS,
     _V1 + "LeaderboardService/GetLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserRank": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserScore": _UPSTREAM,

@@ -22,6 +22,7 @@ from gateway.actions.keep_evidence import KeepEvidence
 from gateway.actions.look_at_keys import LookAtKeys
 from gateway.actions.mint_tokens import MintTokens
 from gateway.actions.read_leaderboard import ReadLeaderboard
+from gateway.actions.remember_events import EventMemory
 from gateway.actions.submit_events import SubmitEvents
 from gateway.actions.verify_wallet import VerifyWallet
 from gateway.actions.watch_health import Check, HealthWatch
@@ -49,7 +50,7 @@ from gateway.phoenix.transport import Transport
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.checks import platform_key_present, reachable
-from gateway.server.clients import PlatformKeyShelf, operator_room, tenant_room
+from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, tenant_room
 from gateway.server.listen import admin_tls
 from gateway.services.events import EventService
 from gateway.services.health import HealthService
@@ -103,7 +104,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
     store = DurableWalletStore(database, same_move=same_move)
     tenants = TenantDirectory(
-        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock) for tenant in config.tenants}
+        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants}
     )
     operators = OperatorDirectory(
         {
@@ -115,7 +116,13 @@ def build(config: Config, clock: Clock) -> Gateway:
     # Services over actions.
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
-            SubmitEvents(tenants, clock, lambda: str(uuid_utils.uuid7())), validate
+            SubmitEvents(
+                tenants,
+                clock,
+                lambda: str(uuid_utils.uuid7()),
+                EventMemory(clock, shared_event_ids(config, redis, clock, metrics)),
+            ),
+            validate,
         ),
         _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(ReadLeaderboard(tenants)),
         _service(leaderboard_admin_pb2, "LeaderboardAdminService"): LeaderboardAdminService(

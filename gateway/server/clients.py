@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.actions.rooms import OperatorRoom, TenantRoom
-from gateway.config import Config, OperatorConfig, TenantConfig
+from gateway.config import BulkEvents, Config, OperatorConfig, TenantConfig
 from gateway.core.types import Environment
+from gateway.core.wire import BulkEnvelope
 from gateway.keys.keyring import Keyring
 from gateway.keys.platform_keys import PlatformKeys
 from gateway.keys.redis_cache import RedisCache
+from gateway.keys.redis_event_ids import RedisEventIds
 from gateway.keys.redis_key_cache import RedisKeyCache
+from gateway.phoenix.answers import Surface
 from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.prediction.signing_keys import SigningKeysClient
 from gateway.phoenix.tries import Courier
+from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.server import authorize
+from gateway.telemetry.metrics import Metrics
 
 OnEvent = Callable[[str], None]
 
 
-def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock) -> TenantRoom:
+_ENVELOPES: dict[BulkEvents, BulkEnvelope | None] = {
+    BulkEvents.OFF: None,
+    BulkEvents.ARRAY: "array",
+    BulkEvents.EVENTS: "events",
+}
+
+
+def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock, metrics: Metrics) -> TenantRoom:
     """Return what the gateway has for one tenant."""
     tenant_id = config.keys.tenant_id
     return TenantRoom(
@@ -33,7 +46,9 @@ def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock:
             base_url=config.ingestion_base_url,
             tenant_id=tenant_id,
             authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
-            settings=config.events,
+            settings=replace(config.events, bulk=_ENVELOPES[config.bulk_events]),
+            breaker=breaker(Surface.INGESTION, clock, metrics),
+            on_event=metrics.event_sending,
         ),
         boards=LeaderboardsClient(
             courier=courier,
@@ -50,6 +65,11 @@ def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock:
         socket_base_url=config.socket_base_url,
         send_event_id=config.events.sends_event_id,
     )
+
+
+def breaker(surface: Surface, clock: Clock, metrics: Metrics) -> Breaker:
+    """Return a breaker for one tenant's way to one surface."""
+    return Breaker(clock, on_change=lambda circuit: metrics.circuit_changed(surface.value, circuit.value))
 
 
 class PlatformKeyShelf:
@@ -110,3 +130,10 @@ def operator_room(config: OperatorConfig, platform_keys: PlatformKeys) -> Operat
         lease_s=config.wallet_lease_s,
         wallet=config.wallet,
     )
+
+
+def shared_event_ids(config: Config, redis: RedisCache | None, clock: Clock, metrics: Metrics) -> RedisEventIds | None:
+    """Return what the fleet remembers of event ids; None without Redis."""
+    if redis is None or config.redis is None:
+        return None
+    return RedisEventIds(cache=redis, seal_keys=config.redis.seal_keys, clock=clock, on_event=metrics.event_sending)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -10,6 +10,7 @@ from gateway.actions.call import Call
 from gateway.actions.submit_events import Failed, SubmitEvents, Submitted
 from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
+from gateway.services.acknowledged import Acknowledgement, acknowledged
 from gateway.services.convert import timestamp
 from gateway.services.status import status_of
 from gateway.services.structs import struct_to_json
@@ -28,7 +29,7 @@ class EventService:
     async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
         """Send one event."""
         event = self._event(request.event, prefix="event.")
-        done = await self._submit.one(request.tenant_id, event, call)
+        done = await self._submit.one(request.tenant_id, event, call, is_id_given=bool(request.event.event_id))
         return events_pb2.SubmitEventResponse(
             event_id=done.event_id, status=_status(done), accept_time=timestamp(done.accepted_at)
         )
@@ -37,9 +38,32 @@ class EventService:
         self, request: events_pb2.SubmitEventsRequest, call: Call
     ) -> events_pb2.SubmitEventsResponse:
         """Send a batch; a bad event is its own result."""
-        events = [self._checked(event, index) for index, event in enumerate(request.events)]
-        results = await self._submit.many(request.tenant_id, events, call)
+        events, given = self._read(request.events)
+        results = await self._submit.many(request.tenant_id, events, given, call)
         return events_pb2.SubmitEventsResponse(results=[_result(result) for result in results])
+
+    async def StreamEvents(
+        self, requests: AsyncIterator[events_pb2.StreamEventsRequest], call: Call
+    ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
+        """Send each message's events and acknowledge the messages in their order, a few under way at once."""
+        stream = self._submit.stream(call)
+        last = 0
+
+        async def begin(request: events_pb2.StreamEventsRequest) -> Acknowledgement:
+            nonlocal last
+            if request.sequence <= last:
+                raise InvalidField([FieldFault(field="sequence", description=f"must be greater than {last}")])
+            last = request.sequence
+            events, given = self._read(request.events)
+            return request.sequence, await stream.begin(request.tenant_id, events, given)
+
+        async for sequence, results in acknowledged(requests, begin):
+            yield events_pb2.StreamEventsResponse(sequence=sequence, results=[_result(one) for one in results])
+
+    def _read(self, messages: Sequence[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
+        """Return the events, checked one by one, and the places of those whose id the caller gave."""
+        events = [self._checked(message, place) for place, message in enumerate(messages)]
+        return events, {place for place, message in enumerate(messages) if message.event_id}
 
     def _checked(self, message: events_pb2.Event, index: int) -> Event | Failed:
         prefix = f"events[{index}]."

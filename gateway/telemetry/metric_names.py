@@ -85,6 +85,18 @@ CREDENTIALS_REJECTED = Metric(
     help="Requests whose credentials Phoenix rejected for good. Alert on any.",
     labels=("surface",),
 )
+CIRCUIT_CHANGES = Metric(
+    name=PREFIX + "circuit_changes_total",
+    kind=Kind.COUNTER,
+    help="Changes of a tenant's circuit breaker before a surface, by the state it changed to. Alert on open.",
+    labels=("surface", "state"),
+)
+EVENT_SENDING_EVENTS = Metric(
+    name=PREFIX + "event_sending_events_total",
+    kind=Kind.COUNTER,
+    help="What went otherwise than planned with bulk calls and remembered event ids.",
+    labels=("event",),
+)
 PLATFORM_KEY_EVENTS = Metric(
     name=PREFIX + "platform_key_events_total",
     kind=Kind.COUNTER,
@@ -165,6 +177,8 @@ ALL = (
     UPSTREAM_SECONDS,
     UPSTREAM_TRIES,
     CREDENTIALS_REJECTED,
+    CIRCUIT_CHANGES,
+    EVENT_SENDING_EVENTS,
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
     CACHE_LOOKUPS,

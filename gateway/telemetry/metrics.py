@@ -38,6 +38,8 @@ PLATFORM_KEY_EVENTS = frozenset(
         "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused",
     }
 )  # fmt: skip
+CIRCUITS = frozenset({"closed", "open", "half_open"})
+EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_unclear", "event_id_entry_refused"})
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
@@ -83,6 +85,9 @@ class Metrics:
         self._request_seconds = _Children(_histogram(names.UPSTREAM_SECONDS, registry), (SURFACES,)).primed()
         self._tries = _Children(_histogram(names.UPSTREAM_TRIES, registry), (SURFACES,)).primed()
         self._rejected = _Children(_counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
+
+        self._circuits = _Children(_counter(names.CIRCUIT_CHANGES, registry), (SURFACES, CIRCUITS)).primed()
+        self._sending = _Children(_counter(names.EVENT_SENDING_EVENTS, registry), (EVENT_SENDING_EVENTS,)).primed()
 
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
@@ -142,6 +147,14 @@ class Metrics:
         self._tries.of((surface,)).observe(tries)
         if reason == errors.PhoenixRejectedCredentials.reason:
             self._rejected.of((surface,)).inc()
+
+    def circuit_changed(self, surface: str, state: str) -> None:
+        """A breaker changed its state."""
+        self._circuits.of((surface, state)).inc()
+
+    def event_sending(self, name: str) -> None:
+        """Something unplanned happened to events on their way; see EVENT_SENDING_EVENTS."""
+        self._sending.of((name,)).inc()
 
     def key_event(self, name: str) -> None:
         """Something happened to a key: the `on_event` of everything in gateway/keys."""

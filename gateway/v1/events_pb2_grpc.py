@@ -49,6 +49,11 @@ class EventServiceStub:
                 request_serializer=gateway_dot_v1_dot_events__pb2.SubmitEventsRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_events__pb2.SubmitEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.stream_stream(
+                '/phoenix.gateway.v1.EventService/StreamEvents',
+                request_serializer=gateway_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -63,9 +68,10 @@ class EventServiceServicer:
         """Sends one event and answers once Phoenix has accepted it.
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
-        PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`, `OVERLOADED`;
-        UNAVAILABLE `PHOENIX_UNAVAILABLE`, `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`,
-        `PHOENIX_TIMEOUT`; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+        ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
+        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
+        `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+        `PHOENIX_REJECTED_CREDENTIALS`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,7 +81,22 @@ class EventServiceServicer:
         """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
-        when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`.
+        when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
+        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEvents(self, request_iterator, context):
+        """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
+
+        The server reads no faster than it delivers: past a few unacknowledged messages it stops reading,
+        and the client's writes wait. Events of one user on one board reach Phoenix in their order, across
+        messages too. What fails is that event's result, an unknown tenant included. A message that breaks
+        the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
+        with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
+        that was never acknowledged nothing is known: send it again with the same event ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +114,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.SubmitEvents,
                     request_deserializer=gateway_dot_v1_dot_events__pb2.SubmitEventsRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_events__pb2.SubmitEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=gateway_dot_v1_dot_events__pb2.StreamEventsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_events__pb2.StreamEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -154,6 +180,33 @@ class EventService:
             '/phoenix.gateway.v1.EventService/SubmitEvents',
             gateway_dot_v1_dot_events__pb2.SubmitEventsRequest.SerializeToString,
             gateway_dot_v1_dot_events__pb2.SubmitEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/phoenix.gateway.v1.EventService/StreamEvents',
+            gateway_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
+            gateway_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,15 +42,27 @@ class EventServiceStub:
     """Sends one event and answers once Phoenix has accepted it.
 
     Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
-    PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`, `OVERLOADED`;
-    UNAVAILABLE `PHOENIX_UNAVAILABLE`, `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`,
-    `PHOENIX_TIMEOUT`; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
+    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
+    `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+    `PHOENIX_REJECTED_CREDENTIALS`.
     """
     SubmitEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
-    when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`.
+    when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
+    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+    """
+    StreamEvents: _grpc.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]
+    """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
+
+    The server reads no faster than it delivers: past a few unacknowledged messages it stops reading,
+    and the client's writes wait. Events of one user on one board reach Phoenix in their order, across
+    messages too. What fails is that event's result, an unknown tenant included. A message that breaks
+    the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
+    with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
+    that was never acknowledged nothing is known: send it again with the same event ids.
     """
 
 @_typing.type_check_only
@@ -67,15 +79,27 @@ class EventServiceAsyncStub(EventServiceStub):
     """Sends one event and answers once Phoenix has accepted it.
 
     Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
-    PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`, `OVERLOADED`;
-    UNAVAILABLE `PHOENIX_UNAVAILABLE`, `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`,
-    `PHOENIX_TIMEOUT`; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
+    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
+    `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+    `PHOENIX_REJECTED_CREDENTIALS`.
     """
     SubmitEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]  # type: ignore[assignment]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
-    when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`.
+    when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
+    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+    """
+    StreamEvents: _aio.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
+
+    The server reads no faster than it delivers: past a few unacknowledged messages it stops reading,
+    and the client's writes wait. Events of one user on one board reach Phoenix in their order, across
+    messages too. What fails is that event's result, an unknown tenant included. A message that breaks
+    the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
+    with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
+    that was never acknowledged nothing is known: send it again with the same event ids.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,9 +119,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends one event and answers once Phoenix has accepted it.
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
-        PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`, `OVERLOADED`;
-        UNAVAILABLE `PHOENIX_UNAVAILABLE`, `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`,
-        `PHOENIX_TIMEOUT`; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+        ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
+        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
+        `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+        `PHOENIX_REJECTED_CREDENTIALS`.
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +134,24 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
-        when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`.
+        when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
+        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_events_pb2.StreamEventsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_events_pb2.StreamEventsResponse], _abc.AsyncIterator[_events_pb2.StreamEventsResponse]]:
+        """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
+
+        The server reads no faster than it delivers: past a few unacknowledged messages it stops reading,
+        and the client's writes wait. Events of one user on one board reach Phoenix in their order, across
+        messages too. What fails is that event's result, an unknown tenant included. A message that breaks
+        the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
+        with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
+        that was never acknowledged nothing is known: send it again with the same event ids.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

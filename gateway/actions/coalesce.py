@@ -1,0 +1,142 @@
+"""Lets single events of many callers leave together: while a call to Phoenix is under way, what arrives gathers.
+
+An event that meets an idle gateway leaves at once, alone; no timer delays it. What gathers leaves when a call returns,
+when it fills a bulk call, or when a call keeps it waiting for too long. Each caller keeps his own result, deadline and
+cancellation. Order across callers is nobody's promise. Source: issue 5, point 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.actions.outgoing import Outgoing
+from gateway.actions.send_events import MAX_BULK_BYTES, EventSender
+from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.resilience.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoalesceSettings:
+    """How many calls, and how patient."""
+
+    max_calls: int = 4
+    """Calls under way at once: one hides the way there while the next gathers, the rest are for calls that hang."""
+    patience_s: float = 0.02
+    """How long events wait for a call to return before another one is begun for them."""
+
+
+class _Waiting:
+    """One gathered event, its caller's deadline, and what wakes the caller."""
+
+    __slots__ = ("deadline", "done", "is_gone", "item")
+
+    def __init__(self, item: Outgoing, deadline: Deadline, done: asyncio.Future[None]) -> None:
+        self.item = item
+        self.deadline = deadline
+        self.done = done
+        self.is_gone = False
+
+    def wake(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Coalescer:
+    """The single events of one tenant."""
+
+    def __init__(self, sender: EventSender, settings: CoalesceSettings | None = None) -> None:
+        self._sender = sender
+        self._settings = settings or CoalesceSettings()
+        self._calls = 0
+        self._gathered: deque[_Waiting] = deque()
+        self._gathered_bytes = 0
+        self._impatience: asyncio.TimerHandle | None = None
+        self._flights: set[asyncio.Task[None]] = set()
+
+    async def send(self, item: Outgoing, deadline: Deadline) -> None:
+        """Send the event, alone or with others; it has its result when this returns.
+
+        Cancelled, or its deadline passed, before it left: it does not leave. After: the call goes on for the others.
+        """
+        if not self._sender.sends_bulk:
+            return await self._sender.one(item, deadline)
+        if self._calls == 0:
+            self._calls += 1
+            try:
+                return await self._sender.one(item, deadline)
+            finally:
+                self._calls -= 1
+                self._depart()
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(item, deadline, loop.create_future())
+        self._gather(waiting, loop)
+        late = loop.call_later(max(deadline.remaining(), 0.0), waiting.wake)
+        try:
+            await waiting.done
+        finally:
+            late.cancel()
+            waiting.is_gone = True
+            # Without a result the deadline passed: unsent, or sent and not answered.
+            item.give_up()
+        return None
+
+    def _gather(self, waiting: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        self._gathered.append(waiting)
+        self._gathered_bytes += len(waiting.item.body) + 1
+        is_full = len(self._gathered) >= MAX_EVENTS or self._gathered_bytes >= MAX_BULK_BYTES
+        if is_full and self._calls < self._settings.max_calls:
+            self._begin()
+        if self._gathered and self._impatience is None:
+            self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
+
+    def _wait_no_longer(self) -> None:
+        self._impatience = None
+        if self._gathered and self._calls < self._settings.max_calls:
+            self._begin()
+        if self._gathered:
+            loop = asyncio.get_running_loop()
+            self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
+
+    def _depart(self) -> None:
+        """A call returned: what has gathered leaves."""
+        while self._gathered and self._calls < self._settings.max_calls:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin one call with what fits into it, those whose callers left taken out."""
+        together = list(self._next_together())
+        if not together:
+            return
+        self._calls += 1
+        flight = asyncio.get_running_loop().create_task(self._fly(together))
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+
+    def _next_together(self) -> Iterator[_Waiting]:
+        count = size_bytes = 0
+        while self._gathered and count < MAX_EVENTS:
+            waiting = self._gathered[0]
+            size_bytes += len(waiting.item.body) + 1
+            if size_bytes > MAX_BULK_BYTES and count:
+                return
+            self._gathered.popleft()
+            self._gathered_bytes -= len(waiting.item.body) + 1
+            if waiting.is_gone or waiting.done.done():
+                size_bytes -= len(waiting.item.body) + 1
+                continue
+            count += 1
+            yield waiting
+
+    async def _fly(self, together: list[_Waiting]) -> None:
+        # The most patient caller's: those with less time stop waiting by themselves.
+        deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
+        try:
+            await self._sender.together([waiting.item for waiting in together], deadline)
+        finally:
+            self._calls -= 1
+            for waiting in together:
+                waiting.wake()
+            self._depart()

@@ -1,0 +1,59 @@
+"""One event on its way to Phoenix, and what an event can come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway import errors
+from gateway.errors import GatewayError
+
+Lane = tuple[str, str]
+"""Board and user: events of one lane keep their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """An event that Phoenix said 2xx to, or that it had already (`duplicate`). `accepted_at`: Unix seconds."""
+
+    event_id: str
+    duplicate: bool
+    accepted_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An event that was not accepted, and why."""
+
+    event_id: str
+    error: GatewayError
+
+
+class Outgoing:
+    """An event's bytes, and its result once it has one. `began`: a call that carries it has been started."""
+
+    __slots__ = ("began", "body", "event_id", "lane", "result")
+
+    def __init__(self, event_id: str, body: bytes, lane: Lane) -> None:
+        self.event_id = event_id
+        self.body = body
+        self.lane = lane
+        self.began = False
+        self.result: Submitted | Failed | None = None
+
+    def fail(self, error: GatewayError) -> None:
+        """Set a failure as the result."""
+        self.result = Failed(event_id=self.event_id, error=error)
+
+    def give_up(self) -> None:
+        """Set the result of an event that nobody waits for any longer, unless it has one."""
+        if self.result is None:
+            self.fail(
+                errors.OutcomeUnknown(metadata={"surface": "ingestion"}) if self.began else errors.DeadlineTooShort()
+            )
+
+
+def may_be_there(error: GatewayError) -> bool:
+    """Whether Phoenix may have an event that failed so: then the same id must not simply be sent again."""
+    if isinstance(error, errors.PhoenixUnavailable):
+        return error.retry_after_s is None  # a 5xx other than 503: see phoenix/tries.py
+    return isinstance(error, errors.OutcomeUnknown | errors.InternalFault)
