@@ -63,3 +63,7 @@ stubs: setup ## client stubs for other teams
 docs: setup ## pages made from the code
 stubs docs:
 	@if [ -f tools/$@.py ]; then $(BIN)/python -m tools.$@; else echo "make $@: not built yet"; exit 2; fi
+
+.PHONY: dev-ca
+dev-ca: setup ## certificates and secrets for docker-compose.yml, below var/; run again to renew
+	@$(BIN)/python -m tools.dev_ca
