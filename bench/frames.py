@@ -43,7 +43,8 @@ class Outcome:
     """What a load came to. `answered`: right calls within `elapsed_s`; `late`: right ones after it.
 
     `failures` counts the others by what was wrong. `busy` is this process's CPU time over elapsed time: near 1, the
-    generator itself may be the limit.
+    generator itself may be the limit. `answers_per_receive`: how many came at once. Near 1, calls flow one by one;
+    well above, answers and new calls travel in bunches, which a server answers with less CPU for each.
     """
 
     answered: int = 0
@@ -54,6 +55,7 @@ class Outcome:
     busy: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+    answers_per_receive: float = 0.0
     ran_out: bool = False
 
 
@@ -83,6 +85,7 @@ def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tu
     for connection in connections:
         _fill(connection, load.streams, next_request, prefixed)
     busy_until: float | None = None
+    receives = 0
     last = start
     while by_number and any(connection.in_flight for connection in by_number.values()):
         ready = poll.poll(0.5)
@@ -97,6 +100,7 @@ def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tu
                 ended = connection.receive()
                 finished += ended
                 if ended:
+                    receives += 1
                     last = ended[-1].ended
                 _fill(connection, load.streams, next_request, prefixed)
             except (FrameFault, OSError) as fault:
@@ -110,9 +114,9 @@ def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tu
     ran_out = not load.cycle and last < until and not faults
     elapsed = (last if ran_out else until) - start
     used = (busy_until if busy_until is not None else time.process_time()) - used_before
-    return _outcome(finished, faults, start + elapsed, elapsed, used, ran_out), (
-        [each.answer for each in finished if each.answer is not None] if load.keep_answers else []
-    )
+    outcome = _outcome(finished, faults, start + elapsed, elapsed, used, ran_out)
+    outcome.answers_per_receive = len(finished) / receives if receives else 0.0
+    return outcome, [each.answer for each in finished if each.answer is not None] if load.keep_answers else []
 
 
 def _supply(prefixed: list[bytes], cycle: bool, until: float) -> Callable[[], int | None]:

@@ -39,6 +39,7 @@ class Measured:
     p99_ms: float | None
     faults: Faults
     upstream_busy: float = 0.0
+    answers_per_receive: float | None = None
 
 
 def with_frames(
@@ -84,6 +85,7 @@ def with_frames(
         p50_ms=outcome.p50_ms,
         p99_ms=outcome.p99_ms,
         faults=Counter(outcome.failures),
+        answers_per_receive=outcome.answers_per_receive,
     )
     return measured, kept
 

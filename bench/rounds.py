@@ -229,5 +229,6 @@ def _round(measured: dict[str, Measured], subject: str, comparator: str) -> dict
             "server_cpu_us_per_call": each.cpu_us,
             "p50_ms": each.p50_ms,
             "p99_ms": each.p99_ms,
+            "answers_per_receive": each.answers_per_receive,
         }
     return told
