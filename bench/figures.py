@@ -132,7 +132,7 @@ def generators(stage: Stage, seconds: float) -> list[Figure]:
         faults += ours.faults + judge.faults
         pairs.append((ours, judge))
     ours_per_s = statistics.median(ours.per_s for ours, _ in pairs)
-    # Pair by pair, since the two of a pair ran one after the other: medians of each alone hide what moves between pairs.
+    # Pair by pair, as the two of a pair ran one after the other: medians of each alone hide what moves between pairs.
     agreements = [ours.per_s / judge.per_s if judge.per_s else 0.0 for ours, judge in pairs]
     agreement = statistics.median(agreements)
     disagreement: Faults = Counter()
