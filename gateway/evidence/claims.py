@@ -24,6 +24,17 @@ _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
 _BODY = ("body_sha256", "operator_code", "environment")
 _t = operations.c
 
+# Made once: building them costs as much as running them.
+_WON = sa.select(_t.operation_id, _t.lease_expires_at_us).where(
+    _t.operation_id.in_(sa.bindparam("ids", expanding=True)), _t.attempt == 1
+)
+_FIRST = sa.select(
+    bodies.c.body_sha256, bodies.c.operator_code, bodies.c.environment, bodies.c.first_operation_id
+).where(bodies.c.body_sha256.in_(sa.bindparam("digests", expanding=True)))
+_PROBED = sa.select(probes.c.operator_code, probes.c.environment, probes.c.idempotency_key).where(
+    probes.c.idempotency_key.in_(sa.bindparam("keys", expanding=True))
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingClaim:
@@ -159,11 +170,7 @@ def _result(stored: _Stored, disposition: Disposition) -> ClaimResult:
 
 def _won(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
     """Return the claims whose row is there under their own id, with the lease that it got."""
-    rows = connection.execute(
-        sa.select(_t.operation_id, _t.lease_expires_at_us).where(
-            _t.operation_id.in_(padded(one.operation_id for one in pending)), _t.attempt == 1
-        )
-    )
+    rows = connection.execute(_WON, {"ids": padded(one.operation_id for one in pending)})
     return {row.operation_id: row.lease_expires_at_us for row in rows}
 
 
@@ -184,20 +191,13 @@ def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dic
             for one in by_body
         ],
     )
+    digests = padded(one.claim.content.body_sha256 for one in new)
     first = {
-        (row.body_sha256, row.operator_code, row.environment): row.first_operation_id
-        for row in connection.execute(
-            sa.select(bodies).where(bodies.c.body_sha256.in_(padded(one.claim.content.body_sha256 for one in new)))
-        )
+        (body_sha256, operator_code, environment): operation_id
+        for body_sha256, operator_code, environment, operation_id in connection.execute(_FIRST, {"digests": digests})
     }
-    probed = {
-        (row.operator_code, row.environment, row.idempotency_key)
-        for row in connection.execute(
-            sa.select(probes.c.operator_code, probes.c.environment, probes.c.idempotency_key).where(
-                probes.c.idempotency_key.in_(padded(one.claim.idempotency_key for one in new))
-            )
-        )
-    }
+    keys = padded(one.claim.idempotency_key for one in new)
+    probed = {tuple(row) for row in connection.execute(_PROBED, {"keys": keys})}
     flags: dict[str, tuple[bool, bool]] = {}
     for one in new:
         operator_code, environment, _, idempotency_key = one.claim.scope

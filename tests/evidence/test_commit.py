@@ -181,7 +181,7 @@ async def test_cancelled_while_waiting_is_not_executed(make_committer: MakeCommi
     tasks[1].cancel()
     await asyncio.wait({tasks[1]})
     ledger.gate.set()
-    assert await asyncio.gather(running, tasks[0], tasks[2]) == (0, 10, 30)
+    assert list(await asyncio.gather(running, tasks[0], tasks[2])) == [0, 10, 30]
     assert ledger.batches == [[0], [1, 3]]
 
 

@@ -107,6 +107,23 @@ async def test_removed_log_acknowledges_nothing(store: DurableWalletStore, path:
     assert await is_unavailable(store)
 
 
+async def test_replaced_log_acknowledges_nothing(store: DurableWalletStore, path: Path) -> None:
+    """A copy of the log in its place is not the one that is written to."""
+    log = path.with_name(path.name + "-wal")
+    shutil.copy(log, path.with_name("copy"))
+    path.with_name("copy").rename(log)
+    assert await is_unavailable(store)
+
+
+async def test_file_removed_during_a_commit_acknowledges_nothing(path: Path) -> None:
+    """Also when the file vanishes between the beginning and the end of a transaction."""
+    database = SqliteDatabase(path, SystemClock())
+    await database.write(lambda _connection, _now: None, 5)
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda _connection, _now: path.unlink(), 5)
+    await database.stop()
+
+
 async def test_broken_work_does_not_break_the_file(path: Path) -> None:
     """After a transaction that failed in the middle nothing of it is there, and the next one works."""
     database = SqliteDatabase(path, SystemClock())
