@@ -6,11 +6,13 @@ In this order: on the PATH; built before, or now if Go is there, into build/bin;
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,17 +71,17 @@ def _build(target: Path) -> str | None:
     go = shutil.which("go")
     if go is None:
         return "Go is not there to build it"
-    folder = target.parent / f".{target.name}-{os.getpid()}"  # two builds at once do not meet
-    folder.mkdir(parents=True)
-    try:
-        failure = _run(
-            [go, "install", f"{MODULE}@{GRPCURL_VERSION}"], BUILD_WITHIN_S, {"GOBIN": str(folder), "CGO_ENABLED": "0"}
-        )
-        if failure is not None:
-            return f"Go could not build it: {failure}"
-        os.replace(folder / "grpcurl", target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test workers that need it at once wait for one build
+        if target.exists():
+            return None
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            environ = {"GOBIN": folder, "CGO_ENABLED": "0"}
+            failure = _run([go, "install", f"{MODULE}@{GRPCURL_VERSION}"], BUILD_WITHIN_S, environ)
+            if failure is not None:
+                return f"Go could not build it: {failure}"
+            os.replace(Path(folder) / "grpcurl", target)
     return None
 
 
@@ -136,11 +138,9 @@ def _for_buf(arguments: Sequence[str]) -> list[str]:
     url = ("http://" if plaintext else "https://") + (words.pop(0) if words else "")
     if plaintext:
         flags.append("--http2-prior-knowledge")
-    match words:
+    match words:  # `list SERVICE` is left out: buf lists the methods of all services or of none
         case ["list"]:
             return ["curl", "--protocol", "grpc", *flags, "--list-services", url]
-        case ["list", service]:
-            return ["curl", "--protocol", "grpc", *flags, "--list-methods", f"{url}/{service}"]
         case [method] if method not in ("list", "describe"):
             service, _, name = method.replace("/", ".").rpartition(".")
             return ["curl", "--protocol", "grpc", *flags, f"{url}/{service}/{name}"]

@@ -60,6 +60,8 @@ class Stack:
             },
         }
         (folder / "mounted").mkdir(mode=0o700)
+        for name in self._services:
+            self.directory(name).mkdir(parents=True)
         for name in ("/run/secrets/redis_url", "/run/secrets/database_url"):
             copy = folder / "mounted" / Path(name).name
             copy.touch(mode=0o600)
@@ -79,10 +81,14 @@ class Stack:
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "HOME": str(self._folder),
+            "HOME": str(self.directory(service)),
             "PYTHONDONTWRITEBYTECODE": "1",
             **translated,
         }
+
+    def directory(self, service: str) -> Path:
+        """Return the working directory of the service, shared with no other."""
+        return self._folder / "directories" / service
 
     def log_path(self, service: str) -> Path:
         """Return the file that holds what the service wrote."""
@@ -107,7 +113,7 @@ class Stack:
         with self.log_path(service).open("ab") as log:
             self.processes[service] = subprocess.Popen(
                 command,
-                cwd=self._data if service == "postgres" else self._folder,
+                cwd=self._data if service == "postgres" else self.directory(service),
                 env=self.environment(service),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -129,7 +135,7 @@ class Stack:
         try:
             done = subprocess.run(
                 self._command(service, command),
-                cwd=self._folder,
+                cwd=self.directory(service),
                 env=self.environment(service),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

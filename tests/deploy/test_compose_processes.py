@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import tempfile
 import urllib.request
 import uuid
@@ -19,7 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.v1 import leaderboard_admin_pb2, leaderboard_admin_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.deploy import compose_file
 from tests.deploy.compose_processes import ServerMissing, Stack
-from tools import dev_ca, dev_secrets
+from tests.deploy.document_lines import grpcurl_lines
+from tools import dev_ca, dev_secrets, grpcurl
+from tools.grpcurl import NotTranslatable
 
 GATEWAYS = ("gateway-1", "gateway-2")
 pytestmark = pytest.mark.timeout(120)  # two databases, a sandbox and two gateways start once for the module
@@ -126,6 +129,29 @@ def test_both_gateways_keep_one_evidence(stack: Stack, ca_folder: Path) -> None:
             )
     assert [verdict.endswith("_VERIFIED") for verdict, _ in found] == [True, True]
     assert [disposition.removeprefix("WALLET_DISPOSITION_") for _, disposition in found] == ["NEW", "IN_PROGRESS"]
+
+
+@pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 120)  # the first run builds the tool
+@pytest.mark.parametrize("line", grpcurl_lines(compose_file.ROOT / "docs" / "running.md"))
+def test_a_grpcurl_line_of_the_document_runs(stack: Stack, ca_folder: Path, line: str) -> None:
+    """What docs/running.md shows works with the certificates that `make dev-ca` makes."""
+    tool, reasons = grpcurl.find()
+    if tool is None:
+        pytest.skip("; ".join(reasons))
+    for port, gateway in zip((50051, 50052), GATEWAYS, strict=True):
+        line = line.replace(f"127.0.0.1:{port}", f"127.0.0.1:{stack.port(gateway, 50051)}")
+    try:
+        command = tool.command(line.replace("var/dev-ca", str(ca_folder)))
+    except NotTranslatable as reason:
+        pytest.skip(str(reason))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("service", ["sandbox", *GATEWAYS])
+def test_nothing_is_written_beside_the_process(stack: Stack, service: str) -> None:
+    """Its root is read-only: after all these calls its working directory, which is its home too, is empty."""
+    assert list(stack.directory(service).iterdir()) == []
 
 
 def test_no_secret_is_written_to_a_log(stack: Stack, secrets_folder: Path) -> None:

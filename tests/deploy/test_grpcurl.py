@@ -27,6 +27,14 @@ def tool() -> Tool:
     return found
 
 
+def translated(tool: Tool, line: str) -> list[str]:
+    """Return what to run, or skip the test where this tool cannot do the same."""
+    try:
+        return tool.command(line)
+    except NotTranslatable as reason:
+        pytest.skip(str(reason))
+
+
 def test_the_readme_shows_grpcurl() -> None:
     """The documentation shows the gateway from outside, by lines that the tests below run."""
     assert grpcurl_lines(README)
@@ -36,11 +44,7 @@ def test_the_readme_shows_grpcurl() -> None:
 @pytest.mark.parametrize("line", grpcurl_lines(README))
 def test_a_line_of_the_readme_runs(line: str, tool: Tool, gateway: GatewayProcess) -> None:
     """Exit code 0 against a gateway with no files but reflection."""
-    here = re.sub(r"(?:localhost|127\.0\.0\.1):50051", gateway.address, line)
-    try:
-        command = tool.command(here)
-    except NotTranslatable as reason:
-        pytest.skip(str(reason))
+    command = translated(tool, re.sub(r"(?:localhost|127\.0\.0\.1):50051", gateway.address, line))
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -57,7 +61,7 @@ def test_a_line_of_the_readme_runs(line: str, tool: Tool, gateway: GatewayProces
 )
 def test_reflection_suffices(line: str, expected: str, tool: Tool, gateway: GatewayProcess) -> None:
     """A tool without any file of ours lists services and methods, and calls them."""
-    command = tool.command(line.format(gateway.address))
+    command = translated(tool, line.format(gateway.address))
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, expected in done.stdout) == (0, True), done.stderr
 
@@ -72,7 +76,13 @@ def test_a_call_is_translated_for_buf() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["grpcurl -plaintext h:1 describe p.S", "grpcurl -import-path x h:1 list", "grpcurl h:1"]
+    "line",
+    [
+        "grpcurl -plaintext h:1 describe p.S",
+        "grpcurl -plaintext h:1 list p.S",
+        "grpcurl -import-path x h:1 list",
+        "grpcurl h:1",
+    ],
 )
 def test_what_buf_cannot_do_is_told(line: str) -> None:
     """It is skipped by name, not run as something else."""
