@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _TRIES = 3
+_REPEAT_AFTER_S = 0.01
 _STOP_WITHIN_S = 2.0
 # Advisory locks of this application; any fixed numbers that nobody else uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
@@ -87,7 +88,7 @@ class PostgresDatabase:
             now_us = connection.execute(first).one().now_us
             return work(connection, now_us if self._clock is None else round(self._clock.now() * 1_000_000))
 
-        for last in (False,) * (_TRIES - 1) + (True,):
+        for attempt in range(1, _TRIES + 1):
             try:
                 async with asyncio.timeout(until - time.monotonic()), self._engine().begin() as connection:
                     return await connection.run_sync(bounded)
@@ -95,8 +96,10 @@ class PostgresDatabase:
                 if _is_fault_of_the_work(error):
                     raise
                 # A lost connection is most often one that the pool kept over a restart of the server.
-                if last or not _is_worth_repeating(error) or time.monotonic() >= until:
+                if attempt == _TRIES or not _is_worth_repeating(error) or time.monotonic() >= until:
                     raise StoreUnavailable from error
+            # Lets the winner of a deadlock take what this one gave up; at once again, it might be snatched from it.
+            await asyncio.sleep(_REPEAT_AFTER_S * attempt)
         raise AssertionError("unreachable")
 
     async def _ensure_schema(self, until: float) -> None:

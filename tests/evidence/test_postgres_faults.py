@@ -166,7 +166,7 @@ async def test_deadlock_is_run_again(postgres_url: str, store: DurableWalletStor
     await asyncio.gather(
         databases[0].write(crossing("key-1", "key-2"), 20), databases[1].write(crossing("key-2", "key-1"), 20)
     )
-    assert runs == 3
+    assert runs >= 3
     for database in databases:
         await database.stop()
 
