@@ -66,7 +66,7 @@ class SubmitEvents:
         self._tenants = tenants
         self._clock = clock
         self._new_event_id = new_event_id
-        self._memory = memory or EventMemory(clock)
+        self._memory = EventMemory(clock) if memory is None else memory  # an empty one is false
         self._settings = settings or SubmitSettings()
         self._desks: dict[TenantId, Desk] = {}
 
