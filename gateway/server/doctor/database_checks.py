@@ -71,7 +71,7 @@ def _look_into(connection: sqlite3.Connection, path: Path) -> Verdict:
     has_versions = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if has_versions else None
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE doctor_was_here (nothing INTEGER)")
+    connection.execute("CREATE TABLE doctor_was_here (looked INTEGER)")
     connection.execute("ROLLBACK")
     revision = None if row is None else str(row[0])
     judged = judge_revision(revision)

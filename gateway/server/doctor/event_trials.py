@@ -35,7 +35,8 @@ class TrialSettings:
     patience_s: float = 30.0
     """Longest wait for a score."""
     settle_s: float = 3.0
-    """How long to wait on after the last event has counted, in case an earlier one is late."""
+    """How long to wait on after the last event has counted, in case an earlier one is late; at least twice as long as
+    the slowest event so far took."""
     poll_every_s: float = 0.2
     request_s: float = 10.0
 
@@ -82,6 +83,7 @@ class EventTrials:
         self._pause = pause
         self._run = secrets.token_hex(4)
         self._users = 0
+        self._slowest_s = 0.0
 
     def new_user(self) -> str:
         """Return a user that no other trial has, in this run or another."""
@@ -113,11 +115,17 @@ class EventTrials:
         while True:
             score = await self.score(user_id)
             if score is not None and score >= at_least:
-                return time.monotonic() - began
+                took_s = time.monotonic() - began
+                self._slowest_s = max(self._slowest_s, took_s)
+                return took_s
             if until.remaining() <= wait_s:
                 return None
             await self._pause(wait_s)
             wait_s = min(wait_s * 1.5, 2.0)
+
+    async def wait_for_all(self, user_ids: Sequence[str], at_least: float) -> list[float | None]:
+        """Wait for several users at once, as `wait_for`."""
+        return list(await asyncio.gather(*(self.wait_for(user_id, at_least) for user_id in user_ids)))
 
     async def counted(self, user_ids: Sequence[str], *, with_id: bool = True) -> list[int | None]:
         """Send each user a marking event, wait for it and a while longer; return how often what came before counted.
@@ -126,9 +134,8 @@ class EventTrials:
         """
         for user_id in user_ids:
             await self.send(self.event(user_id, MARK, with_id=with_id))
-        for user_id in user_ids:
-            await self.wait_for(user_id, MARK)
-        await self._pause(self._settings.settle_s)
+        await self.wait_for_all(user_ids, MARK)
+        await self._pause(max(self._settings.settle_s, 2 * self._slowest_s))
         scores = [await self.score(user_id) for user_id in user_ids]
         return [
             int(score) - MARK if score is not None and score.is_integer() and 0 <= score - MARK < MARK else None

@@ -132,7 +132,7 @@ async def _bulk_twice(proof: Proof, trials: EventTrials, envelope: BulkEnvelope)
     user_ids = [trials.new_user(), trials.new_user()]
     events = [trials.event(user_id) for user_id in user_ids]
     first = await trials.send_bulk(events, envelope)
-    if None in [await trials.wait_for(user_id, 1) for user_id in user_ids]:
+    if None in await trials.wait_for_all(user_ids, 1):
         proof.add("bulk-deduplication", _unsure(f"the first call ({first.said}) did not show in time"))
         return None
     again = await trials.send_bulk(events, envelope)
@@ -180,7 +180,7 @@ async def _bulk(
         if not sent.taken:
             refusals.append(f"{envelope}: {sent.said}")
             continue
-        seen = [await trials.wait_for(user_id, 1) for user_id in user_ids]
+        seen = await trials.wait_for_all(user_ids, 1)
         if None not in seen:
             also = f"; refused: {', '.join(refusals)}" if refusals else ""
             proof.add("bulk", ok(f"taken in the envelope {envelope} ({sent.said}), both events counted{also}"))
