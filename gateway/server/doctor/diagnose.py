@@ -17,6 +17,7 @@ from gateway.server.doctor import config_checks, key_checks
 from gateway.server.doctor.checks import LIMIT_S, Check, OnProgress, run_checks, told
 from gateway.server.doctor.database_checks import database
 from gateway.server.doctor.hosts import Host, judge_clock
+from gateway.server.doctor.own_tls import own_tls
 from gateway.server.doctor.phoenix_checks import TenantChecks
 from gateway.server.doctor.place_checks import data_dir, listener
 from gateway.server.doctor.platform_checks import PlatformKeyCheck
@@ -70,6 +71,8 @@ def _list(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext) -
     checks.append(Check(name="data-dir", subject="GATEWAY_DATA_DIR", look=partial(data_dir, config)))
     name = "DATABASE_URL" if config.database_url is not None else "GATEWAY_DATA_DIR"
     checks.append(Check(name="database", subject=name, look=partial(database, config)))
+    if config.tls is not None:
+        checks.append(Check(name="own-tls", subject="GATEWAY_TLS_CERT_FILE", look=partial(own_tls, config.tls, clock)))
     for setting, listen in (("GATEWAY_LISTEN", config.listen), ("GATEWAY_ADMIN_LISTEN", config.admin_listen)):
         look = partial(listener, listen, setting, config, sender)
         checks.append(Check(name="listen", subject=setting, look=look))
@@ -129,11 +132,11 @@ def _tenants(
         looks = TenantChecks(
             tenant, admin=hosts[admin], query=hosts[query], keyring=keyring, sender=sender, clock=clock
         )
-        both = (health[admin], health[query])
+        at_admin, at_query = (health[admin],), (health[query],)
         checks += [
-            Check(name="admin", subject=tenant_id, look=looks.admin_access, needs=(health[admin],)),
-            Check(name="hmac", subject=tenant_id, look=looks.hmac, needs=both),
-            Check(name="query", subject=tenant_id, look=looks.read, needs=(health[query],), after=(health[admin],)),
+            Check(name="admin", subject=tenant_id, look=looks.admin_access, needs=at_admin),
+            Check(name="hmac", subject=tenant_id, look=looks.hmac, needs=at_admin, after=at_query),
+            Check(name="query", subject=tenant_id, look=looks.read, needs=at_query, after=at_admin),
         ]
     return checks
 

@@ -210,3 +210,30 @@ async def test_what_phoenix_says_is_not_repeated(sandbox: SandboxProcess, tmp_pa
     told = "".join(f"{finding.what}{finding.fix}{finding.subject}" for finding in findings)
     assert settings["ADMIN_API_KEY"] not in told
     assert "\x1b" not in told
+
+
+async def test_one_tenant_of_two(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """With several tenants each has lines of its own, and the one that is wrong is told from the other."""
+    settings = settings_of(sandbox, tmp_path)
+    given = {name: settings.pop(name) for name in ("TENANT_ID", "ADMIN_API_KEY", "INGESTION_HMAC_SECRET")}
+    document = f"""
+        [[tenants]]
+        tenant_id = "{given["TENANT_ID"]}"
+        admin_api_key = "{given["ADMIN_API_KEY"]}"
+        ingestion_hmac_secret = "{given["INGESTION_HMAC_SECRET"]}"
+        [[tenants]]
+        tenant_id = "another"
+        admin_api_key = "{given["ADMIN_API_KEY"]}"
+        ingestion_hmac_secret = "{given["INGESTION_HMAC_SECRET"]}"
+    """
+    del settings["ADMIN_API_KEY_ID"]
+    findings = await findings_of({**settings, "GATEWAY_CONFIG": str(write(tmp_path / "gateway.toml", document))})
+    assert pick(findings, "hmac", given["TENANT_ID"]).state is State.OK
+    assert pick(findings, "hmac", "another").state is State.FAULT
+
+
+def write(file: Path, text: str) -> Path:
+    """Write a file that only its owner can read."""
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
