@@ -140,11 +140,12 @@ def build(config: Config, clock: Clock) -> Gateway:
     servicers[_service(health_pb2, "Health")] = HealthService(health)
 
     # The chain, in its order, and the front over all.
+    certificates = config.tls is not None and config.tls.client_ca_file is not None
     chain = Chain(
         [
             CallMetrics(metrics, clock),
             CallLog(clock),
-            Identity(certificates_required=config.tls is not None and config.tls.client_ca_file is not None),
+            Identity(certificates_required=certificates),
             Policy(),
             DeadlineLink(clock),
             Validation(),
@@ -155,7 +156,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in servicers for method in service.methods)
     return Gateway(
-        front=Front(endpoints, chain, clock, note_unexpected),
+        front=Front(endpoints, chain, clock, note_unexpected, reads_certificates=certificates),
         channelz=channelz,
         admin=AdminServer(
             config.admin_listen.target,
