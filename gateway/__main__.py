@@ -1,6 +1,6 @@
 """`python -m gateway` is `phoenix-gateway`."""
 
-from gateway.cli.main import main
+from gateway.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -15,11 +15,16 @@ NOT_STARTED = 1
 
 
 def run(config_file: Path | None) -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until told to stop; return the exit code.
+
+    Args: `config_file` comes from the command line: this process then begins anew with it in the environment, where
+    workers see it too, and without the command line's parser.
+    """
+    if config_file is not None:
+        again = [sys.executable, "-m", "gateway", "serve"]
+        os.execve(sys.executable, again, {**os.environ, "GATEWAY_CONFIG": str(config_file)})  # noqa: S606
     from gateway.config import ConfigInvalid, load
 
-    if config_file is not None:
-        os.environ["GATEWAY_CONFIG"] = str(config_file)  # in the environment, so that workers see it too
     try:
         config = load()
     except ConfigInvalid as invalid:

@@ -1,7 +1,8 @@
 """Brings a database's schema to the revision of this code, once, however many gateways start.
 
-Alembic is loaded only when something is to be done. Migrations are additive: a newer schema than this
-code knows is served as it is, so that old and new gateways can run side by side.
+An empty database gets the tables of schema.py and their revision's number at once. Alembic, slow to load and 10 MiB
+that stay, is loaded only where tables are to be changed. Migrations are additive: a newer schema than this code knows
+is served as it is, so that old and new gateways can run side by side.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from gateway.evidence.schema import HEAD
+from gateway.evidence.schema import HEAD, metadata
 
 DIRECTORY = Path(__file__).parent / "migrations"
-_versions = sa.table("alembic_version", sa.column("version_num"))
+_versions = sa.Table(
+    "alembic_version",
+    sa.MetaData(),  # of its own: this table is Alembic's
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 def is_current(connection: sa.Connection) -> bool:
@@ -30,6 +36,11 @@ def migrate(connection: sa.Connection, *, down_to: str | None = None) -> None:
     Args: `down_to` a revision, or "base" for none at all; None: up to the newest.
     Raises: RuntimeError where going down would destroy evidence.
     """
+    if down_to is None and _is_empty(connection):
+        metadata.create_all(connection)
+        _versions.create(connection)
+        connection.execute(_versions.insert().values(version_num=HEAD))
+        return
     from alembic import command
     from alembic.config import Config
 
@@ -40,3 +51,8 @@ def migrate(connection: sa.Connection, *, down_to: str | None = None) -> None:
         command.upgrade(config, "head")
     else:
         command.downgrade(config, down_to)
+
+
+def _is_empty(connection: sa.Connection) -> bool:
+    """Tell whether there is no table of ours, whatever else lies in the database."""
+    return set(sa.inspect(connection).get_table_names()).isdisjoint({_versions.name, *metadata.tables})
