@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import sqlalchemy as sa
 import uuid_utils
@@ -24,6 +24,7 @@ from gateway.evidence.probes import probe_all
 from gateway.evidence.reading import evidence_at, evidence_of
 from gateway.evidence.record import Claim, ClaimResult, Evidence, Outcome, Probe, ProbeResult
 from gateway.evidence.store import SameMove
+from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
 
 _Op = PendingClaim | Probe | Outcome
@@ -33,6 +34,18 @@ _MAX_KEY_BYTES = 1024
 """An index entry of PostgreSQL holds about 2,700 bytes, operator and operation included."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _OVERHEAD_BYTES = 1024
+
+
+class StoreObserver(Protocol):
+    """Counts transactions; `telemetry.metrics.Metrics` is one."""
+
+    def evidence_committed(self, operations: int, seconds: float) -> None:
+        """One transaction of so many operations was committed."""
+        ...
+
+    def store_failed(self, kind: str) -> None:
+        """One failed: `unavailable` or `timeout`."""
+        ...
 
 
 class DurableWalletStore:
@@ -45,10 +58,15 @@ class DurableWalletStore:
         same_move: SameMove,
         settings: CommitSettings | None = None,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
+        clock: Clock | None = None,
+        observer: StoreObserver | None = None,
     ) -> None:
+        """Args: `observer` hears of every transaction; `clock` times it."""
         self._database = database
         self._same_move = same_move
         self._new_id = new_id
+        self._clock = clock or SystemClock()
+        self._observer = observer
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
             self._commit, size_of=_size_of, settings=settings
         )
@@ -152,8 +170,18 @@ class DurableWalletStore:
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
             return [results[index] for index in range(len(ops))]
 
-        # A probe that says NOT_SEEN and a claim that sees no probe must not miss each other.
-        return await self._database.write(work, limit_s, exclusive=probing)
+        began_at = self._clock.monotonic()
+        try:
+            # A probe that says NOT_SEEN and a claim that sees no probe must not miss each other.
+            results = await self._database.write(work, limit_s, exclusive=probing)
+        except StoreUnavailable:
+            if self._observer is not None:
+                late = self._clock.monotonic() - began_at >= limit_s
+                self._observer.store_failed("timeout" if late else "unavailable")
+            raise
+        if self._observer is not None:
+            self._observer.evidence_committed(len(ops), self._clock.monotonic() - began_at)
+        return results
 
 
 def _size_of(op: _Op) -> int:

@@ -102,7 +102,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     # The store, and what there is of each tenant and operator.
     url = config.database_url.reveal_text() if config.database_url is not None else None
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
-    store = DurableWalletStore(database, same_move=same_move)
+    store = DurableWalletStore(database, same_move=same_move, clock=clock, observer=metrics)
     tenants = TenantDirectory(
         {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants}
     )

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -310,3 +311,21 @@ def test_a_refreshed_platform_key_is_told_as_changed(sandbox: SandboxProcess, ch
     after = keys.RefreshPlatformKey(keys_pb2.RefreshPlatformKeyRequest())
     assert after.changed
     assert before != after.key_id
+
+
+def test_what_happened_is_counted(
+    sandbox: SandboxProcess, gateway: GatewayProcess, wallet: wallet_pb2_grpc.WalletServiceStub
+) -> None:
+    """The admin port tells calls, verdicts, evidence writes and key fetches."""
+    wallet.VerifyWallet(reserve(sandbox))
+    with urlopen(f"http://{gateway.admin_address}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    samples = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    def total(prefix: str, *parts: str) -> float:
+        return sum(v for k, v in samples.items() if k.startswith(prefix) and all(part in k for part in parts))
+
+    assert total("phoenix_gateway_wallet_decisions_total", 'verdict="VERIFIED"', 'disposition="NEW"') >= 1
+    assert total("phoenix_gateway_evidence_writes_total") >= 1
+    assert total("phoenix_gateway_platform_key_events_total", "fetch_began") >= 1
+    assert total("phoenix_gateway_calls_total", "VerifyWallet", 'status="OK"') >= 1
