@@ -104,10 +104,17 @@ def _table(findings: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "check", "found", "what to do")
+    table = Table(expand=True)
+    table.add_column("")
+    # Folded, never cut: fingerprints and settings are there to be copied.
+    table.add_column("check", ratio=2, overflow="fold")
+    table.add_column("found, and what to do", ratio=5, overflow="fold")
     for finding in findings:
         state = finding.state.value
-        about = f"{finding.name}\n{finding.subject}" if finding.subject else finding.name
+        about = f"{finding.name} ({finding.subject})" if finding.subject else finding.name
         # Text, not markup: what stands in brackets is to be shown as it is.
-        table.add_row(Text(state, style=_STYLES[state]), Text(about), Text(finding.what), Text(finding.fix))
+        said = Text(finding.what)
+        if finding.fix:
+            said.append(f"\n-> {finding.fix}", style="bold" if state in ("fault", "warning") else "dim")
+        table.add_row(Text(state, style=_STYLES[state]), Text(about), said)
     Console().print(table)

@@ -109,13 +109,13 @@ async def prepare_board(
         board, is_new = await admin.ensure(
             board_id, deadline, name="Gateway trial events", description="Made by phoenix-gateway doctor --prove-events"
         )
+        if board.status not in ("active", ""):
+            proof.add("board", fault("is there, but not active: events have no effect", "activate it, or name another"))
+            return False
         is_empty = is_new or await _is_empty(boards, board_id, deadline)
     except GatewayError as error:
         fix = f"see phoenix-gateway doctor, or make the board {board_id} at Phoenix by hand and run this again"
         proof.add("board", fault(f"cannot be made or looked at: {error.message}", fix))
-        return False
-    if board.status not in ("active", ""):
-        proof.add("board", fault("is there, but not active: events have no effect", "activate it, or name another"))
         return False
     if not is_empty and not use_filled:
         what = "is there already and has entries (or may have): trial users would be added to them"

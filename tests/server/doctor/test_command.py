@@ -63,8 +63,10 @@ def test_configuration_that_cannot_be_read(tmp_path: Path) -> None:
     ended = command({"TENANT_ID": "acme", "GATEWAY_WORKERS": "none"}, tmp_path, ["--json"])
     report = json.loads(ended.stdout)
     assert (ended.returncode, report["exit_code"]) == (2, 2)
-    subjects = {finding["subject"] for finding in report["findings"] if finding["state"] == "fault"}
-    assert {"ADMIN_API_KEY", "INGESTION_HMAC_SECRET", "GATEWAY_WORKERS", "QUERY_BASE_URL"} <= subjects
+    faults = {finding["subject"]: finding for finding in report["findings"] if finding["state"] == "fault"}
+    assert {"ADMIN_API_KEY", "INGESTION_HMAC_SECRET", "GATEWAY_WORKERS", "QUERY_BASE_URL"} <= set(faults)
+    assert faults["QUERY_BASE_URL"]["what"] == "is missing"
+    assert faults["QUERY_BASE_URL"]["fix"] == "set it to Phoenix's https:// address"
 
 
 def test_key_file_that_others_can_read(sandbox: SandboxProcess, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_prove_events_refuses_a_board(sandbox: SandboxProcess, tmp_path: Path) -
 
 
 def test_table_on_a_terminal(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """On a terminal there is a table with a head, and progress before it."""
+    """On a terminal there is a table with a head, and progress before it; nothing is cut off."""
     ours, theirs = pty.openpty()
     try:
         settings = {**settings_of(sandbox, tmp_path), "COLUMNS": "160", "TERM": "xterm"}
@@ -142,6 +144,7 @@ def test_table_on_a_terminal(sandbox: SandboxProcess, tmp_path: Path) -> None:
     text = told.decode(errors="replace")
     assert ended.returncode == 0
     assert all(word in text for word in ("what to do", "hmac", "checks done", "│"))
+    assert "…" not in text
 
 
 def _read(descriptor: int) -> bytes:

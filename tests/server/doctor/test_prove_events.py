@@ -235,6 +235,7 @@ async def test_board_that_is_not_active(sandbox: SandboxProcess, settings: dict[
     sandbox.control("POST", f"{path}/status", {"status": "inactive"})
     proof = await proof_of(settings)
     assert pick(proof.findings, "board").state is State.FAULT
+    assert "not active" in pick(proof.findings, "board").what
     assert proof.settings == {}
 
 
