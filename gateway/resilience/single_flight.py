@@ -5,17 +5,44 @@ Keeps nothing afterwards: a cache is somebody else's.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
-class _Flight(Generic[V]):
-    task: asyncio.Task[V]
-    waiting: int = 0
+class Flight(Generic[V]):
+    """One piece of work in a task of its own, which ends when it is done or when the last who waits for it leaves."""
+
+    __slots__ = ("_on_end", "_task", "_waiting")
+
+    def __init__(self, work: Callable[[], Awaitable[V]], on_end: "Callable[[Flight[V]], None]") -> None:
+        """Begin at once. `on_end` is called when nobody can join any more; more than once does no harm."""
+        self._waiting = 0
+        self._on_end = on_end
+        self._task: asyncio.Task[V] = asyncio.ensure_future(_run(work))
+        self._task.add_done_callback(self._ended)
+
+    async def join(self) -> V:
+        """Wait for the result or exception that all who wait share; cancelling one leaves the others waiting."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0 and not self._task.done():
+                # Ended at once: whoever asks next must not join work that is being cancelled.
+                self._on_end(self)
+                self._task.cancel()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended, but not longer than this, without being one of those that keep it going."""
+        await asyncio.wait({self._task}, timeout=max(0.0, timeout_s))
+
+    def _ended(self, task: asyncio.Task[V]) -> None:
+        self._on_end(self)
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not report it when all callers have left
 
 
 class SingleFlight(Generic[K, V]):
@@ -23,7 +50,7 @@ class SingleFlight(Generic[K, V]):
 
     def __init__(self) -> None:
         """Begin with nothing under way."""
-        self._flights: dict[K, _Flight[V]] = {}
+        self._flights: dict[K, Flight[V]] = {}
 
     def __len__(self) -> int:
         """How many pieces of work are under way."""
@@ -37,24 +64,13 @@ class SingleFlight(Generic[K, V]):
         """
         flight = self._flights.get(key)
         if flight is None:
-            flight = _Flight(task=asyncio.ensure_future(_run(work)))
+            flight = Flight(work, lambda ended: self._forget(key, ended))
             self._flights[key] = flight
-            flight.task.add_done_callback(lambda _: self._forget(key, flight))
-        flight.waiting += 1
-        try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiting -= 1
-            if flight.waiting == 0 and not flight.task.done():
-                # Forgotten at once: whoever asks next must not join work that is being cancelled.
-                self._forget(key, flight)
-                flight.task.cancel()
+        return await flight.join()
 
-    def _forget(self, key: K, flight: _Flight[V]) -> None:
+    def _forget(self, key: K, flight: Flight[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # asked for, so that asyncio does not report it when all callers have left
 
 
 async def _run(work: Callable[[], Awaitable[V]]) -> V:
