@@ -1,8 +1,8 @@
 """Gamification JSON: our events and definitions to bytes, Phoenix's answers to dataclasses.
 
-The one place where gamification's member names appear; answers are read in wire_answers.py, whose
-names are given out here. Leaves protobuf to the services and sending to the phoenix room. Source:
-gamification.md 2.1 to 2.3.
+The one place where gamification's member names appear; answers are read in wire_answers.py and
+wire_snapshots.py, whose names are given out here. Leaves protobuf to the services and sending to
+the phoenix room. Source: gamification.md 2.1 to 2.3.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ from gateway.core.wire_answers import (
     decode_score,
     refused_code,
 )
+from gateway.core.wire_snapshots import (
+    Neighbors,
+    SnapshotInfo,
+    decode_neighbors,
+    decode_snapshots,
+    decode_user_snapshot,
+    snapshot_time_text,
+)
 from gateway.errors import FieldFault, InvalidField
 
 __all__ = [
@@ -36,19 +44,25 @@ __all__ = [
     "Definition",
     "Entry",
     "Event",
+    "Neighbors",
     "Page",
     "RankAnswer",
     "ScoreAnswer",
+    "SnapshotInfo",
     "check_metadata_json",
     "decode_definition",
     "decode_definitions",
     "decode_leaderboard",
+    "decode_neighbors",
     "decode_rank",
     "decode_score",
+    "decode_snapshots",
+    "decode_user_snapshot",
     "encode_bulk",
     "encode_definition",
     "encode_event",
     "refused_code",
+    "snapshot_time_text",
 ]
 
 BulkEnvelope = Literal["array", "events"]

@@ -7,7 +7,6 @@ without a rank. Its names are given out by wire.py. Source: gamification.md 2.2,
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +14,24 @@ from typing import Any
 
 import orjson
 
+from gateway.core.answer_values import (
+    INT64_LIMIT,
+    USER_IDS,
+    first_text,
+    first_whole,
+    identity,
+    load_answer,
+    names_any,
+    number,
+    present,
+    whole,
+)
 from gateway.errors import PhoenixAnswerUnreadable
 
 _ENTRY_LISTS = ("entries", "leaderboard", "data", "items", "results", "rankings")
-_NESTS = ("data", "leaderboard", "result")
-_SINGLE_NESTS = ("entry", "data", "result", "user", "leaderboard")
-_USER_IDS = ("user_id", "userId", "player_id", "playerId", "id", "user")
+_NESTS = ("data", "leaderboard", "result", "snapshot", "user")
+_SINGLE_NESTS = ("entry", "data", "result", "user", "rank", "score", "snapshot_user", "snapshot", "leaderboard")
+_PAGINGS = ("pagination", "paging", "meta")
 _SCORES = ("score", "total_score", "totalScore", "points", "value")
 _RANKS = ("rank", "position")
 _WINDOWS = ("window_key", "windowKey", "window")
@@ -28,9 +39,6 @@ _TOTALS = ("total", "total_count", "totalCount", "total_entries", "totalEntries"
 _PLAIN_ENTRY = frozenset({"rank", "user_id", "score"})
 _BOARD_IDS = ("leaderboard_id", "leaderboardId", "id")
 
-_DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
-_INT64_LIMIT = 2**63
-_EXACT_INTEGERS = 2.0**53
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_ERROR_BYTES = 65536
 
@@ -88,21 +96,28 @@ class Definition:
 
 
 def decode_leaderboard(body: bytes) -> Page:
-    """Return a page of a board. Raises: PhoenixAnswerUnreadable."""
-    root = _load(body)
+    """Return a page of a board or of a snapshot. Raises: PhoenixAnswerUnreadable."""
+    page = page_in(load_answer(body))
+    if page is None:
+        raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of entries that can be read.")
+    return page
+
+
+def page_in(root: dict[str, Any] | list[Any]) -> Page | None:
+    """Return the page that an answer holds, None where it holds no list. Raises: as `decode_leaderboard`."""
     if isinstance(root, list):
         return Page(window_key="", entries=_entries(root), total=None)
-    holders = [root] + [nested for name in _NESTS if isinstance(nested := root.get(name), dict)]
+    holders = [root, *_nested(root, _NESTS)]
     for holder in holders:
         for name in _ENTRY_LISTS:
             listed = holder.get(name)
             if isinstance(listed, list):
                 return Page(
-                    window_key=_first_text(holders, _WINDOWS),
+                    window_key=first_text(holders, _WINDOWS),
                     entries=_entries(listed),
-                    total=_first_whole(holders, _TOTALS),
+                    total=first_whole([*holders, *_nested(root, _PAGINGS)], _TOTALS),
                 )
-    raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of entries that can be read.")
+    return None
 
 
 def decode_rank(body: bytes) -> RankAnswer:
@@ -110,11 +125,11 @@ def decode_rank(body: bytes) -> RankAnswer:
 
     Raises: PhoenixAnswerUnreadable when neither a rank nor its absence is said.
     """
-    found = _single(_load(body), _RANKS)
+    found = _single(load_answer(body), _RANKS)
     if found is None:
         return RankAnswer(ranked=False, rank=None, score=None)
     rank, score = _optional_rank(found), _optional_score(found)
-    if rank is None and found.get("ranked") is not False and not _names_any(found, _RANKS):
+    if rank is None and found.get("ranked") is not False and not names_any(found, _RANKS):
         raise PhoenixAnswerUnreadable("Phoenix's answer holds no rank that can be read.")
     if found.get("ranked") is False:
         rank = None
@@ -126,12 +141,12 @@ def decode_score(body: bytes) -> ScoreAnswer:
 
     Raises: PhoenixAnswerUnreadable when neither a score nor its absence is said.
     """
-    found = _single(_load(body), _SCORES)
+    found = _single(load_answer(body), _SCORES)
     if found is None:
         return ScoreAnswer(ranked=False, rank=None, score=None)
     rank, score = _optional_rank(found), _optional_score(found)
-    said_unranked = found.get("ranked") is False or (rank is None and _names_any(found, _RANKS))
-    if score is None and not said_unranked and not _names_any(found, _SCORES):
+    said_unranked = found.get("ranked") is False or (rank is None and names_any(found, _RANKS))
+    if score is None and not said_unranked and not names_any(found, _SCORES):
         raise PhoenixAnswerUnreadable("Phoenix's answer holds no score that can be read.")
     ranked = score is not None and not said_unranked
     return ScoreAnswer(ranked=ranked, rank=rank if ranked else None, score=score)
@@ -139,27 +154,27 @@ def decode_score(body: bytes) -> ScoreAnswer:
 
 def decode_definition(body: bytes) -> Definition:
     """Return one board's definition. Raises: PhoenixAnswerUnreadable."""
-    root = _load(body)
+    root = load_answer(body)
     if isinstance(root, dict):
-        for holder in [root] + [nested for name in _NESTS if isinstance(nested := root.get(name), dict)]:
-            if _first_text([holder], _BOARD_IDS):
+        for holder in [root, *_nested(root, _NESTS)]:
+            if first_text([holder], _BOARD_IDS):
                 return _definition(holder)
     raise PhoenixAnswerUnreadable("Phoenix's answer holds no leaderboard definition that can be read.")
 
 
 def decode_definitions(body: bytes) -> tuple[Definition, ...]:
     """Return a list of definitions. Raises: PhoenixAnswerUnreadable."""
-    root = _load(body)
+    root = load_answer(body)
     listed: object = root
     if isinstance(root, dict):
-        holders = [root] + [nested for name in _NESTS if isinstance(nested := root.get(name), dict)]
+        holders = [root, *_nested(root, _NESTS)]
         names = ("leaderboards", "data", "items", "results")
         listed = next(
             (held for holder in holders for name in names if isinstance(held := holder.get(name), list)), None
         )
     if not isinstance(listed, list):
         raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of leaderboards that can be read.")
-    if not all(isinstance(item, dict) and _first_text([item], _BOARD_IDS) for item in listed):
+    if not all(isinstance(item, dict) and first_text([item], _BOARD_IDS) for item in listed):
         raise PhoenixAnswerUnreadable("Phoenix's answer lists a leaderboard that cannot be read.")
     return tuple(_definition(item) for item in listed)
 
@@ -186,16 +201,6 @@ def refused_code(body: bytes) -> str | None:
     return None
 
 
-def _load(body: bytes) -> dict[str, Any] | list[Any]:
-    try:
-        root = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise PhoenixAnswerUnreadable("Phoenix's answer is not JSON.") from None
-    if not isinstance(root, dict | list):
-        raise PhoenixAnswerUnreadable("Phoenix's answer is neither a JSON object nor a list.")
-    return root
-
-
 def _entries(listed: list[Any]) -> tuple[Entry, ...]:
     return tuple([_entry(item) for item in listed])
 
@@ -206,19 +211,19 @@ def _entry(item: object) -> Entry:
     # The names of the vendor's own vocabulary with values of the plain types: most boards, so first.
     rank, user_id, score = item.get("rank"), item.get("user_id"), item.get("score")
     has_plain_score = type(score) is float or type(score) is int
-    if type(rank) is int and 1 <= rank < _INT64_LIMIT and type(user_id) is str and user_id and has_plain_score:
+    if type(rank) is int and 1 <= rank < INT64_LIMIT and type(user_id) is str and user_id and has_plain_score:
         extra = {} if len(item) == 3 else {name: item[name] for name in item if name not in _PLAIN_ENTRY}
         return Entry(rank=rank, user_id=user_id, score=float(item["score"]), extra=extra)
     return _entry_of_other_names(item)
 
 
 def _entry_of_other_names(item: dict[str, Any]) -> Entry:
-    rank_name = _present(item, _RANKS)
-    user_name = _present(item, _USER_IDS)
-    score_name = _present(item, _SCORES)
-    rank = _whole(item.get(rank_name))
-    user_id = _identity(item.get(user_name))
-    score = _number(item.get(score_name))
+    rank_name = present(item, _RANKS)
+    user_name = present(item, USER_IDS)
+    score_name = present(item, _SCORES)
+    rank = whole(item.get(rank_name))
+    user_id = identity(item.get(user_name))
+    score = number(item.get(score_name))
     if rank is None or rank < 1 or user_id is None or score is None:
         raise PhoenixAnswerUnreadable("Phoenix's answer lists an entry without rank, user or score.")
     used = {rank_name, score_name}
@@ -228,11 +233,15 @@ def _entry_of_other_names(item: dict[str, Any]) -> Entry:
     return Entry(rank=rank, user_id=user_id, score=score, extra=extra)
 
 
+def _nested(root: Mapping[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [nested for name in names if isinstance(nested := root.get(name), dict)]
+
+
 def _single(root: dict[str, Any] | list[Any], names: tuple[str, ...]) -> dict[str, Any] | None:
     """Return the object that holds one of `names`; None where the place of the entry holds null."""
     if isinstance(root, list):
         raise PhoenixAnswerUnreadable("Phoenix's answer is a list where one entry was asked for.")
-    if _names_any(root, names) or root.get("ranked") is False:
+    if any(name in root and not isinstance(root[name], dict) for name in names) or root.get("ranked") is False:
         return root
     for nest in _SINGLE_NESTS:
         if nest in root:
@@ -244,17 +253,9 @@ def _single(root: dict[str, Any] | list[Any], names: tuple[str, ...]) -> dict[st
     return root
 
 
-def _names_any(holder: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    return any(name in holder for name in names)
-
-
-def _present(holder: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in holder), "")
-
-
 def _optional_rank(holder: Mapping[str, Any]) -> int | None:
-    held = holder.get(_present(holder, _RANKS))
-    rank = _whole(held)
+    held = holder.get(present(holder, _RANKS))
+    rank = whole(held)
     if held is not None and rank is None:
         raise PhoenixAnswerUnreadable("Phoenix's answer holds a rank that is no whole number.")
     if rank is not None and rank < 0:
@@ -263,8 +264,8 @@ def _optional_rank(holder: Mapping[str, Any]) -> int | None:
 
 
 def _optional_score(holder: Mapping[str, Any]) -> float | None:
-    held = holder.get(_present(holder, _SCORES))
-    score = _number(held)
+    held = holder.get(present(holder, _SCORES))
+    score = number(held)
     if held is not None and score is None:
         raise PhoenixAnswerUnreadable("Phoenix's answer holds a score that is no number.")
     return score
@@ -277,47 +278,13 @@ def _definition(holder: Mapping[str, Any]) -> Definition:
 
     config = holder.get("config")
     return Definition(
-        leaderboard_id=_first_text([holder], _BOARD_IDS),
+        leaderboard_id=first_text([holder], _BOARD_IDS),
         tenant_id=text("tenant_id"),
         name=text("name"),
         description=text("description"),
         status=text("status"),
-        version=_whole(holder.get("version")) or 0,
+        version=whole(holder.get("version")) or 0,
         config=config if isinstance(config, dict) else {},
         created_at=text("created_at"),
         updated_at=text("updated_at"),
     )
-
-
-def _first_text(holders: list[Any], names: tuple[str, ...]) -> str:
-    return next((held for h in holders for name in names if isinstance(held := h.get(name), str) and held), "")
-
-
-def _first_whole(holders: list[Any], names: tuple[str, ...]) -> int | None:
-    return next((whole for h in holders for name in names if (whole := _whole(h.get(name))) is not None), None)
-
-
-def _identity(held: object) -> str | None:
-    if isinstance(held, dict):
-        held = held.get(_present(held, _USER_IDS))
-    if isinstance(held, str) and held:
-        return held
-    return str(held) if isinstance(held, int) and not isinstance(held, bool) else None
-
-
-def _number(held: object) -> float | None:
-    if isinstance(held, str) and _DECIMAL.fullmatch(held) is not None:
-        held = float(held)
-    if isinstance(held, bool) or not isinstance(held, int | float):
-        return None
-    return float(held) if math.isfinite(held) else None
-
-
-def _whole(held: object) -> int | None:
-    if isinstance(held, bool):
-        return None
-    if isinstance(held, float):
-        held = int(held) if held.is_integer() and abs(held) < _EXACT_INTEGERS else None
-    if isinstance(held, str):
-        held = int(held) if held.isascii() and held.isdigit() and len(held) <= 18 else None
-    return held if isinstance(held, int) and -_INT64_LIMIT <= held < _INT64_LIMIT else None
