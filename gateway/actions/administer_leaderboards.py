@@ -1,4 +1,7 @@
-"""Administration of leaderboards: create one if absent, prove the key."""
+"""Administration of leaderboards: create, list, look at definitions, prove the key.
+
+Phoenix lists all of a tenant's boards at once; pages of them are cut here.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 
 from gateway.actions.call import Call
 from gateway.actions.directory import TenantDirectory
+from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token
 from gateway.actions.rooms import TenantRoom
 from gateway.core.wire import Definition
 from gateway.resilience.clock import Clock
@@ -15,6 +19,18 @@ EXAMPLE_CONFIG = (
     b'"scoring":{"aggregation":"sum"},"ranking":{"method":"score_desc","size":1000,"min_score":0}}'
 )
 """The vendor's own weekly example, for a board that is created without a configuration. Source: gamification.md 2.3."""
+
+
+DEFAULT_PAGE_SIZE = 100
+_LIST = "definitions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A page of boards by id, and the token of the one that follows; empty when this was the last."""
+
+    definitions: tuple[Definition, ...]
+    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +71,47 @@ class AdministerLeaderboards:
             config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
         )
         return Ensured(definition=definition, created=created)
+
+    async def create(
+        self,
+        *,
+        tenant_id: str,
+        leaderboard_id: str,
+        name: str,
+        description: str,
+        config_json: bytes | None,
+        call: Call,
+    ) -> Definition:
+        """Create a board. Raises: PhoenixConflict if there is one of that id; OutcomeUnknown; UpstreamFault."""
+        return await self._room(tenant_id, call).admin.create(
+            leaderboard_id,
+            call.deadline,
+            name=name or leaderboard_id,
+            description=description,
+            config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
+        )
+
+    async def listed(self, *, tenant_id: str, page_size: int | None, page_token: str, call: Call) -> Listed:
+        """Return the tenant's boards that follow the token's, by id.
+
+        Raises: InvalidField for a token that is not ours or is another tenant's; UpstreamFault.
+        """
+        room = self._room(tenant_id, call)
+        after = ""
+        if page_token:
+            after = decode_page_token(page_token, of=_LIST, tenant_id=room.tenant_id).after
+        size = page_size or DEFAULT_PAGE_SIZE
+        found = sorted(await room.admin.definitions(call.deadline), key=lambda definition: definition.leaderboard_id)
+        rest = [definition for definition in found if definition.leaderboard_id > after]
+        shown = tuple(rest[:size])
+        if len(rest) <= size:
+            return Listed(definitions=shown, next_page_token="")
+        token = PageToken(of=_LIST, tenant_id=room.tenant_id, after=shown[-1].leaderboard_id)
+        return Listed(definitions=shown, next_page_token=encode_page_token(token))
+
+    async def definition(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Definition:
+        """Return one board's definition. Raises: PhoenixNotFound; UpstreamFault."""
+        return await self._room(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
 
     async def check_health(self, *, tenant_id: str, call: Call) -> float:
         """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""

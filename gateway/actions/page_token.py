@@ -13,37 +13,60 @@ from dataclasses import dataclass
 
 from gateway.errors import FieldFault, InvalidField
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageToken:
-    """Where the next page begins: the board, its window (empty: unknown) and the zero-based offset."""
+    """Where the next page begins.
 
-    leaderboard_id: str
-    window_key: str
-    offset: int
+    `of` names the method; `tenant_id` and `leaderboard_id` what it lists. `place` is what must not change from page to
+    page: the window (empty: unknown), the snapshot's time, or the order of a list. `offset`: zero-based. `after`: the
+    last element of the page before, where pages go by that instead.
+    """
+
+    of: str
+    tenant_id: str
+    leaderboard_id: str = ""
+    place: str = ""
+    offset: int = 0
+    after: str = ""
 
 
 def encode_page_token(token: PageToken) -> str:
     """Return the token as base64url text."""
-    body = json.dumps([_VERSION, token.leaderboard_id, token.window_key, token.offset], separators=(",", ":")).encode()
+    members = [_VERSION, token.of, token.tenant_id, token.leaderboard_id, token.place, token.offset, token.after]
+    body = json.dumps(members, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).decode().rstrip("=")
 
 
-def decode_page_token(text: str) -> PageToken:
-    """Return what `encode_page_token` put in. Raises: InvalidField for anything else."""
+def decode_page_token(text: str, *, of: str, tenant_id: str, leaderboard_id: str = "") -> PageToken:
+    """Return what `encode_page_token` put in.
+
+    Raises: InvalidField for anything else, and for a token of another method, tenant or board.
+    """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         checksum, body = raw[:4], raw[4:]
         if zlib.crc32(body).to_bytes(4, "big") != checksum:
             raise ValueError("checksum")
-        version, leaderboard_id, window_key, offset = json.loads(body)
-        if version != _VERSION or not isinstance(leaderboard_id, str) or not isinstance(window_key, str):
+        version, *texts, offset, after = json.loads(body)
+        if version != _VERSION or len(texts) != 4 or not all(isinstance(member, str) for member in (*texts, after)):
             raise ValueError("members")
         if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset < 2**31:
             raise ValueError("offset")
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        fault = FieldFault(field="page_token", description="is not a token of this method; start again without one")
-        raise InvalidField([fault]) from None
-    return PageToken(leaderboard_id=leaderboard_id, window_key=window_key, offset=offset)
+        raise token_fault("is not a token of this method") from None
+    token = PageToken(
+        of=texts[0], tenant_id=texts[1], leaderboard_id=texts[2], place=texts[3], offset=offset, after=after
+    )
+    if token.of != of:
+        raise token_fault("is not a token of this method")
+    if (token.tenant_id, token.leaderboard_id) != (tenant_id, leaderboard_id):
+        raise token_fault("belongs to another leaderboard" if leaderboard_id else "belongs to another tenant")
+    return token
+
+
+def token_fault(description: str) -> InvalidField:
+    """Return the refusal of a page token."""
+    return InvalidField([FieldFault(field="page_token", description=f"{description}; start again without one")])

@@ -1,75 +1,181 @@
-"""Reads of a leaderboard: a page, one user's rank, one user's score.
+"""Reads of a board as it is: pages, neighbours, ranks, scores; all through the cache.
 
-Page tokens are opaque to callers and carry the window, so that pages of two windows never mix.
+Answers stay serialised as the `encoder` made them: a hit costs no conversion. Page tokens are opaque to callers and
+carry the window, so that pages of two windows never mix.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from gateway.actions.cached_read import CachedReads
 from gateway.actions.call import Call
+from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import TenantDirectory
-from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token
+from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token, token_fault
+from gateway.actions.read_values import Fetch, Fetched, ReadAnswer, ReadKey
 from gateway.actions.rooms import TenantRoom
-from gateway.core.wire import Page, RankAnswer, ScoreAnswer
-from gateway.errors import FieldFault, InvalidField, WindowChanged
+from gateway.core.wire import Neighbors, Page, RankAnswer, ScoreAnswer
+from gateway.errors import WindowChanged
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
 
 DEFAULT_PAGE_SIZE = 100
 CURRENT_WINDOW = "current"
+_UNNAMED = ("", CURRENT_WINDOW)
+_PAGES = "leaderboard"
+
+
+class BoardEncoder(Protocol):
+    """Serialises answers, their freshness left out."""
+
+    def page(self, page: Page, next_page_token: str) -> bytes:
+        """Of GetLeaderboard."""
+        ...
+
+    def neighbors(self, neighbors: Neighbors) -> bytes:
+        """Of GetUserNeighbors."""
+        ...
+
+    def rank(self, answer: RankAnswer) -> bytes:
+        """Of GetUserRank."""
+        ...
+
+    def score(self, answer: ScoreAnswer) -> bytes:
+        """Of GetUserScore."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoardPage:
-    """A page, and the token of the one that follows; empty when this was the last."""
+class UserRead:
+    """One user on one board. `max_staleness_s`: None for the board's setting."""
 
-    page: Page
-    next_page_token: str
+    tenant_id: str
+    leaderboard_id: str
+    user_id: str
+    max_staleness_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRead:
+    """One page of a board. `page_size`: None for the default."""
+
+    tenant_id: str
+    leaderboard_id: str
+    window_key: str
+    page_size: int | None
+    page_token: str
+    max_staleness_s: float | None
 
 
 class ReadLeaderboard:
-    """The actions behind LeaderboardService's reads."""
+    """The actions behind LeaderboardService's reads of boards."""
 
-    def __init__(self, tenants: TenantDirectory[TenantRoom]) -> None:
-        self._tenants = tenants
-
-    async def page(
+    def __init__(
         self,
-        *,
-        tenant_id: str,
-        leaderboard_id: str,
-        window_key: str,
-        page_size: int | None,
-        page_token: str,
-        call: Call,
-    ) -> BoardPage:
-        """Return one page of a board.
+        tenants: TenantDirectory[TenantRoom],
+        reads: CachedReads,
+        encoder: BoardEncoder,
+        closed: ClosedWindows,
+        clock: Clock,
+    ) -> None:
+        self._tenants = tenants
+        self._reads = reads
+        self._encoder = encoder
+        self._closed = closed
+        self._clock = clock
 
-        Raises: InvalidField for a token that is not ours or is another board's or size's;
-        WindowChanged when Phoenix answers with another window than the token's; UpstreamFault.
+    async def page(self, read: PageRead, call: Call) -> ReadAnswer:
+        """Return one page of a board, as GetLeaderboardResponse.
+
+        Raises: InvalidField for a token that is not ours or is of another board or window; WindowChanged when Phoenix
+        answers with another window than the token's; UpstreamFault.
         """
-        room = self._room(tenant_id, call)
-        token = PageToken(leaderboard_id=leaderboard_id, window_key=window_key, offset=0)
-        size = page_size or DEFAULT_PAGE_SIZE
-        if page_token:
-            token = decode_page_token(page_token)
-            if token.leaderboard_id != leaderboard_id:
-                raise _token_fault("belongs to another leaderboard")
-            if window_key and window_key not in (token.window_key, CURRENT_WINDOW):
-                raise _token_fault("belongs to another window_key")
-        page = await room.boards.page(
-            leaderboard_id, call.deadline, limit=size, offset=token.offset, window_key=token.window_key
-        )
-        if page_token and token.window_key and page.window_key and page.window_key != token.window_key:
+        room = self._room(read.tenant_id, call)
+        window_key, offset, size = read.window_key, 0, read.page_size or DEFAULT_PAGE_SIZE
+        if read.page_token:
+            token = decode_page_token(
+                read.page_token, of=_PAGES, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
+            )
+            if read.window_key and read.window_key not in (token.place, CURRENT_WINDOW):
+                raise token_fault("belongs to another window_key")
+            window_key, offset = token.place, token.offset
+        key = ReadKey(room.tenant_id, read.leaderboard_id, _PAGES, (window_key, str(size), str(offset)))
+
+        async def fetch(deadline: Deadline) -> Fetched:
+            asked_at = self._clock.monotonic()
+            page = await room.boards.page(
+                read.leaderboard_id, deadline, limit=size, offset=offset, window_key=window_key
+            )
+            payload = self._encoder.page(page, self._next_token(key, page, window_key, offset, size))
+            return self._page_fetched(key, page, window_key, payload, asked_at)
+
+        answer = await self._answer(key, fetch, read.max_staleness_s, call)
+        if read.page_token and window_key not in _UNNAMED and answer.window_key not in ("", window_key):
             raise WindowChanged()
-        return BoardPage(page=page, next_page_token=self._next_token(page, token, size))
+        return answer
 
-    async def rank(self, *, tenant_id: str, leaderboard_id: str, user_id: str, call: Call) -> RankAnswer:
-        """Return a user's rank in the latest window. Raises: UpstreamFault."""
-        return await self._room(tenant_id, call).boards.rank(leaderboard_id, user_id, call.deadline)
+    def check_tenant(self, tenant_id: str, call: Call) -> None:
+        """Refuse a batch as a whole where its tenant is not there. Raises: TenantUnknown, InvalidField."""
+        self._room(tenant_id, call)
 
-    async def score(self, *, tenant_id: str, leaderboard_id: str, user_id: str, call: Call) -> ScoreAnswer:
-        """Return a user's score in the latest window. Raises: UpstreamFault."""
-        return await self._room(tenant_id, call).boards.score(leaderboard_id, user_id, call.deadline)
+    async def neighbors(self, read: UserRead, call: Call, *, window_key: str, size: int | None) -> ReadAnswer:
+        """Return the entries around a user, as GetUserNeighborsResponse. Raises: UpstreamFault."""
+        room = self._room(read.tenant_id, call)
+        limit = size or DEFAULT_PAGE_SIZE
+        detail = (read.user_id, window_key, str(limit))
+        key = ReadKey(room.tenant_id, read.leaderboard_id, "neighbors", detail)
+
+        async def fetch(deadline: Deadline) -> Fetched:
+            asked_at = self._clock.monotonic()
+            found = await room.boards.neighbors(
+                read.leaderboard_id, read.user_id, deadline, limit=limit, window_key=window_key
+            )
+            return self._page_fetched(key, found.page, window_key, self._encoder.neighbors(found), asked_at)
+
+        return await self._answer(key, fetch, read.max_staleness_s, call)
+
+    async def rank(self, read: UserRead, call: Call) -> ReadAnswer:
+        """Return a user's rank in the latest window, as GetUserRankResponse. Raises: UpstreamFault."""
+        room = self._room(read.tenant_id, call)
+
+        async def fetch(deadline: Deadline) -> Fetched:
+            found = await room.boards.rank(read.leaderboard_id, read.user_id, deadline)
+            return Fetched(payload=self._encoder.rank(found))
+
+        key = ReadKey(room.tenant_id, read.leaderboard_id, "rank", (read.user_id,))
+        return await self._answer(key, fetch, read.max_staleness_s, call)
+
+    async def score(self, read: UserRead, call: Call) -> ReadAnswer:
+        """Return a user's score in the latest window, as GetUserScoreResponse. Raises: UpstreamFault."""
+        room = self._room(read.tenant_id, call)
+
+        async def fetch(deadline: Deadline) -> Fetched:
+            found = await room.boards.score(read.leaderboard_id, read.user_id, deadline)
+            return Fetched(payload=self._encoder.score(found))
+
+        key = ReadKey(room.tenant_id, read.leaderboard_id, "score", (read.user_id,))
+        return await self._answer(key, fetch, read.max_staleness_s, call)
+
+    async def _answer(self, key: ReadKey, fetch: Fetch, max_staleness_s: float | None, call: Call) -> ReadAnswer:
+        return await self._reads.read(
+            key, fetch, max_staleness_s=max_staleness_s, arrived_at=call.arrived_at, deadline=call.deadline
+        )
+
+    def _page_fetched(self, key: ReadKey, page: Page, asked_for: str, payload: bytes, asked_at: float) -> Fetched:
+        window_key = page.window_key or ("" if asked_for in _UNNAMED else asked_for)
+        if page.entries:
+            self._closed.saw_page(
+                key.board,
+                window_key=window_key,
+                is_active=asked_for in _UNNAMED,
+                asked_at=asked_at,
+                answered_at=self._clock.monotonic(),
+            )
+        # An unnamed window is another one tomorrow, whatever it is today.
+        is_final = asked_for not in _UNNAMED and self._closed.is_final(key.board, window_key, asked_at)
+        return Fetched(payload=payload, window_key=page.window_key, is_final=is_final)
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id)
@@ -77,14 +183,26 @@ class ReadLeaderboard:
         return room
 
     @staticmethod
-    def _next_token(page: Page, token: PageToken, size: int) -> str:
-        end = token.offset + len(page.entries)
-        is_last = len(page.entries) < size or (page.total is not None and end >= page.total)
-        if is_last:
+    def _next_token(key: ReadKey, page: Page, asked_for: str, offset: int, size: int) -> str:
+        end = offset + len(page.entries)
+        if is_last_page(page, end, size):
             return ""
-        window = page.window_key or token.window_key
-        return encode_page_token(PageToken(leaderboard_id=token.leaderboard_id, window_key=window, offset=end))
+        return encode_page_token(
+            PageToken(
+                of=_PAGES,
+                tenant_id=key.tenant_id,
+                leaderboard_id=key.leaderboard_id,
+                place=page.window_key or asked_for,
+                offset=end,
+            )
+        )
 
 
-def _token_fault(description: str) -> InvalidField:
-    return InvalidField([FieldFault(field="page_token", description=f"{description}; start again without a token")])
+def is_last_page(page: Page, end: int, size: int) -> bool:
+    """Tell whether nothing follows a page that ends at this offset.
+
+    Phoenix's own limit is not published and may be lower than the size that was asked for, but not than its default.
+    """
+    if not page.entries:
+        return True
+    return end >= page.total if page.total is not None else len(page.entries) < min(size, DEFAULT_PAGE_SIZE)

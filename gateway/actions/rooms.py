@@ -13,6 +13,7 @@ from gateway.keys.platform_keys import PlatformKeys
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.snapshots import SnapshotsClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class TenantRoom:
     tenant_id: TenantId
     events: EventsClient
     boards: LeaderboardsClient
+    snapshots: SnapshotsClient
     admin: AdminClient
     socket_base_url: str
     send_event_id: bool

@@ -52,6 +52,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         workers=process.workers,
         log_level=process.log_level,
         log_format=process.log_format,
+        reads=process.reads,
         redis=process.redis,
         database_url=process.database_url,
         data_dir=process.data_dir,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
 from gateway.core.wallet_adapter import WalletAdapter
@@ -142,6 +143,8 @@ class Config:
     log_level: LogLevel
     log_format: LogFormat | None
     """None: console on a terminal, else JSON."""
+    reads: ReadCacheSettings
+    """How old answers about boards may be."""
     redis: RedisConfig | None
     """None: caches live in the process."""
     database_url: Secret | None

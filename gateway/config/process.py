@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
 from gateway.config.values import Reader
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
@@ -33,6 +34,7 @@ class ProcessConfig:
     workers: int
     log_level: LogLevel
     log_format: LogFormat | None
+    reads: ReadCacheSettings
     redis: RedisConfig | None
     database_url: Secret | None
     data_dir: Path
@@ -51,6 +53,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         workers=reader.whole("GATEWAY_WORKERS", 1, least=1, most=256),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
+        reads=_reads(reader),
         redis=_redis(reader),
         database_url=database_url,
         data_dir=_data_dir(reader),
@@ -99,6 +102,26 @@ def _listen(reader: Reader, name: str, default: Listen, tls: TlsFiles | None, *,
         elif tls.client_ca_file is None and callers_matter:
             reader.fault(name, "is open to callers without a certificate", "set GATEWAY_TLS_CLIENT_CA_FILE")
     return Listen(host=host, port=int(match["port"]))
+
+
+def _reads(reader: Reader) -> ReadCacheSettings:
+    """Return how long boards stay fresh: seconds for all, and `BOARD=seconds` for those that differ."""
+    defaults = ReadCacheSettings()
+    found = reader.scope.get("GATEWAY_BOARD_FRESH")
+    fresh_s, by_board = defaults.fresh_s, dict[str, float]()
+    for part in [] if found is None else found.text.split(","):
+        board, equals, text = part.strip().rpartition("=")
+        # Fullmatch keeps out nan, inf and signs, which float would take.
+        value = float(text) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text.strip()) else -1.0
+        if not 0 <= value <= 3600 or bool(equals) != bool(board):
+            problem = "is not a list of seconds from 0 to 3600, each alone or as BOARD=seconds"
+            reader.fault("GATEWAY_BOARD_FRESH", problem, "write for example: 1, xp-weekly=5")
+            return defaults
+        if board:
+            by_board[board.strip()] = value
+        else:
+            fresh_s = value
+    return ReadCacheSettings(fresh_s=fresh_s, fresh_by_board=by_board)
 
 
 def _redis(reader: Reader) -> RedisConfig | None:

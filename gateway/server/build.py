@@ -17,11 +17,14 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 
 from gateway.actions.administer_leaderboards import AdministerLeaderboards
+from gateway.actions.cached_read import CachedReads
+from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.keep_evidence import KeepEvidence
 from gateway.actions.look_at_keys import LookAtKeys
 from gateway.actions.mint_tokens import MintTokens
 from gateway.actions.read_leaderboard import ReadLeaderboard
+from gateway.actions.read_snapshots import ReadSnapshots
 from gateway.actions.remember_events import EventMemory
 from gateway.actions.submit_events import SubmitEvents
 from gateway.actions.verify_wallet import VerifyWallet
@@ -50,8 +53,9 @@ from gateway.phoenix.transport import Transport
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.checks import platform_key_present, reachable
-from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, tenant_room
+from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, shared_reads, tenant_room
 from gateway.server.listen import admin_tls
+from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService
 from gateway.services.health import HealthService
 from gateway.services.keys import KeyService
@@ -75,6 +79,7 @@ class Gateway:
     keyring: Keyring
     platform_keys: tuple[PlatformKeys, ...]
     redis: RedisCache | None
+    reads: CachedReads
     store: DurableWalletStore
     transport: Transport
 
@@ -113,6 +118,15 @@ def build(config: Config, clock: Clock) -> Gateway:
         }
     )
 
+    # Reads of boards share one cache.
+    reads = CachedReads(
+        clock=clock,
+        settings=config.reads,
+        shared=shared_reads(config, redis, clock, metrics),
+        on_lookup=metrics.cache_looked_up,
+    )
+    messages, closed = BoardMessages(), ClosedWindows()
+
     # Services over actions.
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
@@ -124,7 +138,11 @@ def build(config: Config, clock: Clock) -> Gateway:
             ),
             validate,
         ),
-        _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(ReadLeaderboard(tenants)),
+        _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(
+            ReadLeaderboard(tenants, reads, messages, closed, clock),
+            ReadSnapshots(tenants, reads, messages, closed, clock),
+            validate,
+        ),
         _service(leaderboard_admin_pb2, "LeaderboardAdminService"): LeaderboardAdminService(
             AdministerLeaderboards(tenants, clock)
         ),
@@ -172,6 +190,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         keyring=keyring,
         platform_keys=shelf.all(),
         redis=redis,
+        reads=reads,
         store=store,
         transport=transport,
     )

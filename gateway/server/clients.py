@@ -14,11 +14,13 @@ from gateway.keys.platform_keys import PlatformKeys
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_event_ids import RedisEventIds
 from gateway.keys.redis_key_cache import RedisKeyCache
+from gateway.keys.redis_read_cache import RedisReadCache
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.prediction.signing_keys import SigningKeysClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.breaker import Breaker
@@ -39,6 +41,7 @@ _ENVELOPES: dict[BulkEvents, BulkEnvelope | None] = {
 def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock, metrics: Metrics) -> TenantRoom:
     """Return what the gateway has for one tenant."""
     tenant_id = config.keys.tenant_id
+    read_as = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
     return TenantRoom(
         tenant_id=tenant_id,
         events=EventsClient(
@@ -54,7 +57,10 @@ def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock:
             courier=courier,
             base_url=config.query_base_url,
             tenant_id=tenant_id,
-            authorize=authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt),
+            authorize=read_as,
+        ),
+        snapshots=SnapshotsClient(
+            courier=courier, base_url=config.query_base_url, tenant_id=tenant_id, authorize=read_as
         ),
         admin=AdminClient(
             courier=courier,
@@ -137,3 +143,15 @@ def shared_event_ids(config: Config, redis: RedisCache | None, clock: Clock, met
     if redis is None or config.redis is None:
         return None
     return RedisEventIds(cache=redis, seal_keys=config.redis.seal_keys, clock=clock, on_event=metrics.event_sending)
+
+
+def shared_reads(config: Config, redis: RedisCache | None, clock: Clock, metrics: Metrics) -> RedisReadCache | None:
+    """Return what the fleet shares of answers about boards; None without Redis."""
+    if redis is None or config.redis is None:
+        return None
+    return RedisReadCache(
+        cache=redis,
+        seal_keys=config.redis.seal_keys,
+        clock=clock,
+        on_event=lambda name: metrics.cache_looked_up("leaderboard", "refused"),
+    )

@@ -76,6 +76,7 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     if gateway.redis is not None:
         stack.push_async_callback(gateway.redis.close)
         await gateway.redis.start()
+    stack.push_async_callback(gateway.reads.close)
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
     for keys in gateway.platform_keys:

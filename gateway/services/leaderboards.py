@@ -1,65 +1,166 @@
-"""LeaderboardService: messages to reads and back."""
+"""LeaderboardService: messages to reads and back. Answers leave as the bytes that the cache holds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.actions.call import Call
-from gateway.actions.read_leaderboard import ReadLeaderboard
-from gateway.services.structs import dict_to_struct
-from gateway.v1 import common_pb2, leaderboards_pb2
+from gateway.actions.read_leaderboard import PageRead, ReadLeaderboard, UserRead
+from gateway.actions.read_snapshots import EARLIEST_US, LATEST_US, ReadSnapshots, SnapshotRead
+from gateway.actions.side_by_side import side_by_side
+from gateway.errors import FieldFault, InvalidField
+from gateway.services.board_messages import batch_of, with_freshness
+from gateway.services.convert import seconds, timestamp_to_us
+from gateway.v1 import leaderboards_pb2 as boards_pb2
 
-_LIVE = common_pb2.Freshness(source=common_pb2.FRESHNESS_SOURCE_LIVE, age=Duration())
+Validate = Callable[[Message], Sequence[FieldFault]]
 
 
 class LeaderboardService:
-    """Serves phoenix.gateway.v1.LeaderboardService. Every read is a fresh one, so `max_staleness` always holds."""
+    """Serves phoenix.gateway.v1.LeaderboardService. Every method returns its response serialised."""
 
-    def __init__(self, read: ReadLeaderboard) -> None:
+    def __init__(self, read: ReadLeaderboard, snapshots: ReadSnapshots, validate: Validate) -> None:
+        """Take the actions, and the contract's rules for items of a batch, which are refused one by one."""
         self._read = read
+        self._snapshots = snapshots
+        self._validate = validate
 
-    async def GetLeaderboard(
-        self, request: leaderboards_pb2.GetLeaderboardRequest, call: Call
-    ) -> leaderboards_pb2.GetLeaderboardResponse:
+    async def GetLeaderboard(self, request: boards_pb2.GetLeaderboardRequest, call: Call) -> bytes:
         """Return one page of a board."""
-        answer = await self._read.page(
-            tenant_id=request.tenant_id,
-            leaderboard_id=request.leaderboard_id,
-            window_key=request.window_key,
-            page_size=request.page_size if request.HasField("page_size") else None,
-            page_token=request.page_token,
-            call=call,
-        )
-        board = leaderboards_pb2.Leaderboard(window_key=answer.page.window_key)
-        for entry in answer.page.entries:
-            board.entries.add(
-                rank=entry.rank,
-                user_id=entry.user_id,
-                score=entry.score,
-                extra=dict_to_struct(entry.extra) if entry.extra else None,
-            )
-        return leaderboards_pb2.GetLeaderboardResponse(
-            leaderboard=board, next_page_token=answer.next_page_token, freshness=_LIVE
-        )
+        answer = await self._read.page(_page_read(request, request.tenant_id), call)
+        return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
 
-    async def GetUserRank(
-        self, request: leaderboards_pb2.GetUserRankRequest, call: Call
-    ) -> leaderboards_pb2.GetUserRankResponse:
+    async def GetUserNeighbors(self, request: boards_pb2.GetUserNeighborsRequest, call: Call) -> bytes:
+        """Return the entries around a user."""
+        answer = await self._read.neighbors(
+            _user_read(request, request.tenant_id), call, window_key=request.window_key, size=_size(request)
+        )
+        return with_freshness(answer, boards_pb2.GetUserNeighborsResponse)
+
+    async def GetUserRank(self, request: boards_pb2.GetUserRankRequest, call: Call) -> bytes:
         """Return one user's rank."""
-        answer = await self._read.rank(
-            tenant_id=request.tenant_id, leaderboard_id=request.leaderboard_id, user_id=request.user_id, call=call
-        )
-        return leaderboards_pb2.GetUserRankResponse(
-            ranked=answer.ranked, rank=answer.rank or 0, score=answer.score, freshness=_LIVE
-        )
+        answer = await self._read.rank(_user_read(request, request.tenant_id), call)
+        return with_freshness(answer, boards_pb2.GetUserRankResponse)
 
-    async def GetUserScore(
-        self, request: leaderboards_pb2.GetUserScoreRequest, call: Call
-    ) -> leaderboards_pb2.GetUserScoreResponse:
+    async def GetUserScore(self, request: boards_pb2.GetUserScoreRequest, call: Call) -> bytes:
         """Return one user's score."""
-        answer = await self._read.score(
-            tenant_id=request.tenant_id, leaderboard_id=request.leaderboard_id, user_id=request.user_id, call=call
+        answer = await self._read.score(_user_read(request, request.tenant_id), call)
+        return with_freshness(answer, boards_pb2.GetUserScoreResponse)
+
+    async def BatchGetLeaderboards(self, request: boards_pb2.BatchGetLeaderboardsRequest, call: Call) -> bytes:
+        """Return the pages of many boards, an error in place of each that fails."""
+
+        async def one(item: boards_pb2.GetLeaderboardRequest) -> bytes:
+            self._check_item(item, request.tenant_id)
+            answer = await self._read.page(_page_read(item, request.tenant_id or item.tenant_id), call)
+            return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
+
+        self._read.check_tenant(request.tenant_id, call)
+        return batch_of(await side_by_side(request.requests, one, request_id=call.request_id))
+
+    async def BatchGetUserRanks(self, request: boards_pb2.BatchGetUserRanksRequest, call: Call) -> bytes:
+        """Return many ranks, an error in place of each that fails."""
+
+        async def one(item: boards_pb2.GetUserRankRequest) -> bytes:
+            self._check_item(item, request.tenant_id)
+            answer = await self._read.rank(_user_read(item, request.tenant_id or item.tenant_id), call)
+            return with_freshness(answer, boards_pb2.GetUserRankResponse)
+
+        self._read.check_tenant(request.tenant_id, call)
+        return batch_of(await side_by_side(request.requests, one, request_id=call.request_id))
+
+    async def ListSnapshots(self, request: boards_pb2.ListSnapshotsRequest, call: Call) -> bytes:
+        """Return which snapshots there are."""
+        answer = await self._snapshots.listed(
+            _snapshot_read(request),
+            call,
+            since_us=_microseconds(request.start_time, "start_time") if request.HasField("start_time") else None,
+            until_us=_microseconds(request.end_time, "end_time") if request.HasField("end_time") else None,
+            page_size=_size(request),
+            page_token=request.page_token,
         )
-        return leaderboards_pb2.GetUserScoreResponse(
-            ranked=answer.ranked, rank=answer.rank, score=answer.score or 0.0, freshness=_LIVE
+        return with_freshness(answer, boards_pb2.ListSnapshotsResponse)
+
+    async def GetSnapshot(self, request: boards_pb2.GetSnapshotRequest, call: Call) -> bytes:
+        """Return one page of a snapshot."""
+        answer = await self._snapshots.page(
+            _snapshot_read(request),
+            call,
+            taken_at_us=_microseconds(request.snapshot_time, "snapshot_time"),
+            page_size=_size(request),
+            page_token=request.page_token,
         )
+        return with_freshness(answer, boards_pb2.GetSnapshotResponse)
+
+    async def GetUserSnapshot(self, request: boards_pb2.GetUserSnapshotRequest, call: Call) -> bytes:
+        """Return one user's place in a snapshot."""
+        taken_at_us = _microseconds(request.snapshot_time, "snapshot_time")
+        answer = await self._snapshots.user(
+            _snapshot_read(request), call, taken_at_us=taken_at_us, user_id=request.user_id
+        )
+        return with_freshness(answer, boards_pb2.GetUserSnapshotResponse)
+
+    def _check_item(self, item: boards_pb2.GetLeaderboardRequest | boards_pb2.GetUserRankRequest, tenant: str) -> None:
+        """Raises: InvalidField, its paths relative to the item."""
+        faults = list(self._validate(item))
+        if item.tenant_id and tenant and item.tenant_id != tenant:
+            faults.append(FieldFault(field="tenant_id", description="must be empty or the batch's"))
+        if faults:
+            raise InvalidField(faults)
+
+
+_Sized = (
+    boards_pb2.GetLeaderboardRequest
+    | boards_pb2.GetUserNeighborsRequest
+    | boards_pb2.ListSnapshotsRequest
+    | boards_pb2.GetSnapshotRequest
+)
+_OfUser = boards_pb2.GetUserNeighborsRequest | boards_pb2.GetUserRankRequest | boards_pb2.GetUserScoreRequest
+_OfSnapshot = boards_pb2.ListSnapshotsRequest | boards_pb2.GetSnapshotRequest | boards_pb2.GetUserSnapshotRequest
+
+
+def _page_read(request: boards_pb2.GetLeaderboardRequest, tenant_id: str) -> PageRead:
+    return PageRead(
+        tenant_id=tenant_id,
+        leaderboard_id=request.leaderboard_id,
+        window_key=request.window_key,
+        page_size=_size(request),
+        page_token=request.page_token,
+        max_staleness_s=_staleness(request.max_staleness) if request.HasField("max_staleness") else None,
+    )
+
+
+def _user_read(request: _OfUser, tenant_id: str) -> UserRead:
+    return UserRead(
+        tenant_id=tenant_id,
+        leaderboard_id=request.leaderboard_id,
+        user_id=request.user_id,
+        max_staleness_s=_staleness(request.max_staleness) if request.HasField("max_staleness") else None,
+    )
+
+
+def _snapshot_read(request: _OfSnapshot) -> SnapshotRead:
+    return SnapshotRead(
+        tenant_id=request.tenant_id,
+        leaderboard_id=request.leaderboard_id,
+        max_staleness_s=_staleness(request.max_staleness) if request.HasField("max_staleness") else None,
+    )
+
+
+def _size(request: _Sized) -> int | None:
+    return request.page_size if request.HasField("page_size") else None
+
+
+def _staleness(value: Duration) -> float:
+    return max(0.0, seconds(value))
+
+
+def _microseconds(value: Timestamp, field: str) -> int:
+    at_us = timestamp_to_us(value)
+    if not EARLIEST_US <= at_us <= LATEST_US:
+        raise InvalidField([FieldFault(field=field, description="must be a time in the years 1 to 9999")])
+    return at_us

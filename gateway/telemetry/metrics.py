@@ -43,7 +43,7 @@ EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_uncle
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
-CACHE_RESULTS = frozenset({"hit", "miss", "stale", "unavailable"})
+CACHE_RESULTS = frozenset({"hit", "miss", "stale", "unavailable", "refused"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)

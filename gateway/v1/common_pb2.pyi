@@ -51,7 +51,7 @@ class _FreshnessSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fresh
     FRESHNESS_SOURCE_UNSPECIFIED: _FreshnessSource.ValueType  # 0
     """Never sent."""
     FRESHNESS_SOURCE_LIVE: _FreshnessSource.ValueType  # 1
-    """Read from Phoenix for this call."""
+    """Read from Phoenix while this call waited."""
     FRESHNESS_SOURCE_CACHE: _FreshnessSource.ValueType  # 2
     """From the cache, within its fresh time."""
     FRESHNESS_SOURCE_STALE: _FreshnessSource.ValueType  # 3
@@ -65,7 +65,7 @@ class FreshnessSource(_FreshnessSource, metaclass=_FreshnessSourceEnumTypeWrappe
 FRESHNESS_SOURCE_UNSPECIFIED: FreshnessSource.ValueType  # 0
 """Never sent."""
 FRESHNESS_SOURCE_LIVE: FreshnessSource.ValueType  # 1
-"""Read from Phoenix for this call."""
+"""Read from Phoenix while this call waited."""
 FRESHNESS_SOURCE_CACHE: FreshnessSource.ValueType  # 2
 """From the cache, within its fresh time."""
 FRESHNESS_SOURCE_STALE: FreshnessSource.ValueType  # 3
@@ -112,7 +112,7 @@ class Freshness(_message.Message):
     """Where the data was taken from."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
-        """Time since Phoenix gave the data. Zero for a live read."""
+        """Time since the gateway asked Phoenix for the data, so never less than its true age."""
 
     def __init__(
         self,

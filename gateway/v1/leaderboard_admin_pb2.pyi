@@ -3,10 +3,12 @@
 isort:skip_file
 Administration of leaderboards."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +34,7 @@ class LeaderboardDefinition(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TYPED_CONFIG_FIELD_NUMBER: _builtins.int
     leaderboard_id: _builtins.str
     """The board's id."""
     name: _builtins.str
@@ -54,6 +57,10 @@ class LeaderboardDefinition(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed, where Phoenix says so."""
 
+    @_builtins.property
+    def typed_config(self) -> Global___LeaderboardConfig:
+        """The configuration by its known members; what has no field here, or another type, is in `extra`."""
+
     def __init__(
         self,
         *,
@@ -65,14 +72,218 @@ class LeaderboardDefinition(_message.Message):
         config: _struct_pb2.Struct | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        typed_config: Global___LeaderboardConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "typed_config", b"typed_config", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "description", b"description", "leaderboard_id", b"leaderboard_id", "name", b"name", "status", b"status", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "description", b"description", "leaderboard_id", b"leaderboard_id", "name", b"name", "status", b"status", "typed_config", b"typed_config", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaderboardDefinition: _TypeAlias = LeaderboardDefinition  # noqa: Y015
+
+@_typing.final
+class LeaderboardConfig(_message.Message):
+    """A board's configuration. Phoenix validates it; values are passed on as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEFRAME_FIELD_NUMBER: _builtins.int
+    SCORING_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timeframe(self) -> Global___LeaderboardTimeframe:
+        """The windows in which scores are counted."""
+
+    @_builtins.property
+    def scoring(self) -> Global___LeaderboardScoring:
+        """What scores."""
+
+    @_builtins.property
+    def ranking(self) -> Global___LeaderboardRanking:
+        """How users are ranked."""
+
+    @_builtins.property
+    def scope(self) -> _struct_pb2.Struct:
+        """Which events count, such as {"filters": {"attrs.game": {"eq": "chess"}}}."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        timeframe: Global___LeaderboardTimeframe | None = ...,
+        scoring: Global___LeaderboardScoring | None = ...,
+        ranking: Global___LeaderboardRanking | None = ...,
+        scope: _struct_pb2.Struct | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "ranking", b"ranking", "scope", b"scope", "scoring", b"scoring", "timeframe", b"timeframe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "ranking", b"ranking", "scope", b"scope", "scoring", b"scoring", "timeframe", b"timeframe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaderboardConfig: _TypeAlias = LeaderboardConfig  # noqa: Y015
+
+@_typing.final
+class LeaderboardTimeframe(_message.Message):
+    """The windows in which scores are counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    RESET_DAY_FIELD_NUMBER: _builtins.int
+    RESET_TIME_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """Such as "weekly", "hourly", "custom"."""
+    timezone: _builtins.str
+    """IANA name, such as "UTC"."""
+    reset_day: _builtins.str
+    """Such as "monday"."""
+    reset_time: _builtins.str
+    """HH:MM in the timezone."""
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        timezone: _builtins.str = ...,
+        reset_day: _builtins.str = ...,
+        reset_time: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "reset_day", b"reset_day", "reset_time", b"reset_time", "timezone", b"timezone", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaderboardTimeframe: _TypeAlias = LeaderboardTimeframe  # noqa: Y015
+
+@_typing.final
+class LeaderboardScoring(_message.Message):
+    """What scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    AGGREGATION_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    aggregation: _builtins.str
+    """How a user's points come together, such as "sum"."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardScoringRule]:
+        """The rules; an event may match any of them."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___LeaderboardScoringRule] | None = ...,
+        aggregation: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "extra", b"extra", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaderboardScoring: _TypeAlias = LeaderboardScoring  # noqa: Y015
+
+@_typing.final
+class LeaderboardScoringRule(_message.Message):
+    """One rule: which events give how many points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    POINTS_EXPRESSION_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    event_type: _builtins.str
+    """The kind of event, such as "match.completed"."""
+    points_expression: _builtins.str
+    """What it is worth, such as a field path "attrs.points"."""
+    @_builtins.property
+    def conditions(self) -> _struct_pb2.Struct:
+        """Field paths and what they must be, such as {"attrs.mode": {"eq": "ranked"}}."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        event_type: _builtins.str = ...,
+        points_expression: _builtins.str = ...,
+        conditions: _struct_pb2.Struct | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "extra", b"extra"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "event_type", b"event_type", "extra", b"extra", "points_expression", b"points_expression"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaderboardScoringRule: _TypeAlias = LeaderboardScoringRule  # noqa: Y015
+
+@_typing.final
+class LeaderboardRanking(_message.Message):
+    """How users are ranked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """Such as "score_desc"."""
+    size: _builtins.int
+    """How many entries the board keeps. Unset: not said."""
+    min_score: _builtins.float
+    """Least score of an entry. Unset: not said."""
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        size: _builtins.int | None = ...,
+        min_score: _builtins.float | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_size", b"_size", "extra", b"extra", "min_score", b"min_score", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_size", b"_size", "extra", b"extra", "method", b"method", "min_score", b"min_score", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
+    _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___LeaderboardRanking: _TypeAlias = LeaderboardRanking  # noqa: Y015
 
 @_typing.final
 class EnsureLeaderboardRequest(_message.Message):
@@ -85,6 +296,7 @@ class EnsureLeaderboardRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    TYPED_CONFIG_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
@@ -97,6 +309,10 @@ class EnsureLeaderboardRequest(_message.Message):
     def config(self) -> _struct_pb2.Struct:
         """Configuration of a board that is created. Unset: Phoenix's weekly example, all-event sum."""
 
+    @_builtins.property
+    def typed_config(self) -> Global___LeaderboardConfig:
+        """The same by its members, instead of `config`; not both."""
+
     def __init__(
         self,
         *,
@@ -105,10 +321,11 @@ class EnsureLeaderboardRequest(_message.Message):
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         config: _struct_pb2.Struct | None = ...,
+        typed_config: Global___LeaderboardConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "typed_config", b"typed_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "description", b"description", "leaderboard_id", b"leaderboard_id", "name", b"name", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "description", b"description", "leaderboard_id", b"leaderboard_id", "name", b"name", "tenant_id", b"tenant_id", "typed_config", b"typed_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,6 +358,186 @@ class EnsureLeaderboardResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnsureLeaderboardResponse: _TypeAlias = EnsureLeaderboardResponse  # noqa: Y015
+
+@_typing.final
+class CreateLeaderboardRequest(_message.Message):
+    """Request of CreateLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    TYPED_CONFIG_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board: letters, digits, hyphen, underscore; 1 to 256."""
+    name: _builtins.str
+    """Name for people. Empty: the id."""
+    description: _builtins.str
+    """Description for people."""
+    @_builtins.property
+    def config(self) -> _struct_pb2.Struct:
+        """Configuration of a board that is created. Unset: Phoenix's weekly example, all-event sum."""
+
+    @_builtins.property
+    def typed_config(self) -> Global___LeaderboardConfig:
+        """The same by its members, instead of `config`; not both."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        config: _struct_pb2.Struct | None = ...,
+        typed_config: Global___LeaderboardConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "typed_config", b"typed_config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "description", b"description", "leaderboard_id", b"leaderboard_id", "name", b"name", "tenant_id", b"tenant_id", "typed_config", b"typed_config"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateLeaderboardRequest: _TypeAlias = CreateLeaderboardRequest  # noqa: Y015
+
+@_typing.final
+class CreateLeaderboardResponse(_message.Message):
+    """Answer of CreateLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leaderboard(self) -> Global___LeaderboardDefinition:
+        """The board as Phoenix has it."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: Global___LeaderboardDefinition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateLeaderboardResponse: _TypeAlias = CreateLeaderboardResponse  # noqa: Y015
+
+@_typing.final
+class ListLeaderboardsRequest(_message.Message):
+    """Request of ListLeaderboards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    page_size: _builtins.int
+    """Boards a page, 1 to 1,000. Unset: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListLeaderboardsRequest: _TypeAlias = ListLeaderboardsRequest  # noqa: Y015
+
+@_typing.final
+class ListLeaderboardsResponse(_message.Message):
+    """Answer of ListLeaderboards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the page that follows. Empty: this was the last."""
+    @_builtins.property
+    def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardDefinition]:
+        """The page, ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        leaderboards: _abc.Iterable[Global___LeaderboardDefinition] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboards", b"leaderboards", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeaderboardsResponse: _TypeAlias = ListLeaderboardsResponse  # noqa: Y015
+
+@_typing.final
+class GetLeaderboardDefinitionRequest(_message.Message):
+    """Request of GetLeaderboardDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board: letters, digits, hyphen, underscore; 1 to 256."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard_id", b"leaderboard_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeaderboardDefinitionRequest: _TypeAlias = GetLeaderboardDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class GetLeaderboardDefinitionResponse(_message.Message):
+    """Answer of GetLeaderboardDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leaderboard(self) -> Global___LeaderboardDefinition:
+        """The board as Phoenix has it."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: Global___LeaderboardDefinition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeaderboardDefinitionResponse: _TypeAlias = GetLeaderboardDefinitionResponse  # noqa: Y015
 
 @_typing.final
 class CheckAdminHealthRequest(_message.Message):

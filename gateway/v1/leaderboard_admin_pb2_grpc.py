@@ -45,6 +45,21 @@ class LeaderboardAdminServiceStub:
                 request_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardResponse.FromString,
                 _registered_method=True)
+        self.CreateLeaderboard = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardAdminService/CreateLeaderboard',
+                request_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardResponse.FromString,
+                _registered_method=True)
+        self.ListLeaderboards = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardAdminService/ListLeaderboards',
+                request_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsResponse.FromString,
+                _registered_method=True)
+        self.GetLeaderboardDefinition = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardAdminService/GetLeaderboardDefinition',
+                request_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionResponse.FromString,
+                _registered_method=True)
         self.CheckAdminHealth = channel.unary_unary(
                 '/phoenix.gateway.v1.LeaderboardAdminService/CheckAdminHealth',
                 request_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.CheckAdminHealthRequest.SerializeToString,
@@ -69,6 +84,28 @@ class LeaderboardAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateLeaderboard(self, request, context):
+        """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
+        answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeaderboards(self, request, context):
+        """Lists the tenant's boards in any state, ordered by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLeaderboardDefinition(self, request, context):
+        """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckAdminHealth(self, request, context):
         """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active.
         """
@@ -83,6 +120,21 @@ def add_LeaderboardAdminServiceServicer_to_server(servicer, server):
                     servicer.EnsureLeaderboard,
                     request_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardResponse.SerializeToString,
+            ),
+            'CreateLeaderboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateLeaderboard,
+                    request_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardResponse.SerializeToString,
+            ),
+            'ListLeaderboards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeaderboards,
+                    request_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsResponse.SerializeToString,
+            ),
+            'GetLeaderboardDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLeaderboardDefinition,
+                    request_deserializer=gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionResponse.SerializeToString,
             ),
             'CheckAdminHealth': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckAdminHealth,
@@ -123,6 +175,87 @@ class LeaderboardAdminService:
             '/phoenix.gateway.v1.LeaderboardAdminService/EnsureLeaderboard',
             gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardRequest.SerializeToString,
             gateway_dot_v1_dot_leaderboard__admin__pb2.EnsureLeaderboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateLeaderboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardAdminService/CreateLeaderboard',
+            gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboard__admin__pb2.CreateLeaderboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeaderboards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardAdminService/ListLeaderboards',
+            gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboard__admin__pb2.ListLeaderboardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLeaderboardDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardAdminService/GetLeaderboardDefinition',
+            gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboard__admin__pb2.GetLeaderboardDefinitionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,14 @@ class LeaderboardAdminServiceStub:
     """Creates the board if the tenant has none of that id; otherwise returns the one there is,
     unchanged, with `created: false`. Safe to repeat.
     """
+    CreateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]
+    """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
+    answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    """
+    ListLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]
+    """Lists the tenant's boards in any state, ordered by id."""
+    GetLeaderboardDefinition: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.GetLeaderboardDefinitionRequest, _leaderboard_admin_pb2.GetLeaderboardDefinitionResponse]
+    """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id."""
     CheckAdminHealth: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CheckAdminHealthRequest, _leaderboard_admin_pb2.CheckAdminHealthResponse]
     """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active."""
 
@@ -61,6 +69,14 @@ class LeaderboardAdminServiceAsyncStub(LeaderboardAdminServiceStub):
     """Creates the board if the tenant has none of that id; otherwise returns the one there is,
     unchanged, with `created: false`. Safe to repeat.
     """
+    CreateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]  # type: ignore[assignment]
+    """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
+    answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    """
+    ListLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]  # type: ignore[assignment]
+    """Lists the tenant's boards in any state, ordered by id."""
+    GetLeaderboardDefinition: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.GetLeaderboardDefinitionRequest, _leaderboard_admin_pb2.GetLeaderboardDefinitionResponse]  # type: ignore[assignment]
+    """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id."""
     CheckAdminHealth: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CheckAdminHealthRequest, _leaderboard_admin_pb2.CheckAdminHealthResponse]  # type: ignore[assignment]
     """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active."""
 
@@ -82,6 +98,32 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates the board if the tenant has none of that id; otherwise returns the one there is,
         unchanged, with `created: false`. Safe to repeat.
         """
+
+    @_abc_1.abstractmethod
+    def CreateLeaderboard(
+        self,
+        request: _leaderboard_admin_pb2.CreateLeaderboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_admin_pb2.CreateLeaderboardResponse, _abc.Awaitable[_leaderboard_admin_pb2.CreateLeaderboardResponse]]:
+        """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
+        answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLeaderboards(
+        self,
+        request: _leaderboard_admin_pb2.ListLeaderboardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_admin_pb2.ListLeaderboardsResponse, _abc.Awaitable[_leaderboard_admin_pb2.ListLeaderboardsResponse]]:
+        """Lists the tenant's boards in any state, ordered by id."""
+
+    @_abc_1.abstractmethod
+    def GetLeaderboardDefinition(
+        self,
+        request: _leaderboard_admin_pb2.GetLeaderboardDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_admin_pb2.GetLeaderboardDefinitionResponse, _abc.Awaitable[_leaderboard_admin_pb2.GetLeaderboardDefinitionResponse]]:
+        """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id."""
 
     @_abc_1.abstractmethod
     def CheckAdminHealth(

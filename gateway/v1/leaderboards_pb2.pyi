@@ -9,7 +9,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -314,3 +316,548 @@ class GetUserScoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
 
 Global___GetUserScoreResponse: _TypeAlias = GetUserScoreResponse  # noqa: Y015
+
+@_typing.final
+class GetUserNeighborsRequest(_message.Message):
+    """Request of GetUserNeighbors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board, 1 to 256 characters, no control characters."""
+    user_id: _builtins.str
+    """The player, 1 to 256 characters, no control characters."""
+    window_key: _builtins.str
+    """The window: "current" or a key such as "2025-11-18T12". Empty: the active window, or the last
+    completed one while the active one is empty.
+    """
+    page_size: _builtins.int
+    """Entries in all, the user's own among them, 1 to 1,000. Unset: 100."""
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        window_key: _builtins.str = ...,
+        page_size: _builtins.int | None = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "max_staleness", b"max_staleness", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "leaderboard_id", b"leaderboard_id", "max_staleness", b"max_staleness", "page_size", b"page_size", "tenant_id", b"tenant_id", "user_id", b"user_id", "window_key", b"window_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___GetUserNeighborsRequest: _TypeAlias = GetUserNeighborsRequest  # noqa: Y015
+
+@_typing.final
+class GetUserNeighborsResponse(_message.Message):
+    """Answer of GetUserNeighbors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKED_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    ranked: _builtins.bool
+    """Whether the user has an entry in the window."""
+    @_builtins.property
+    def leaderboard(self) -> Global___Leaderboard:
+        """The entries around the user; none when not ranked."""
+
+    @_builtins.property
+    def freshness(self) -> _common_pb2.Freshness:
+        """Where the answer came from."""
+
+    def __init__(
+        self,
+        *,
+        ranked: _builtins.bool = ...,
+        leaderboard: Global___Leaderboard | None = ...,
+        freshness: _common_pb2.Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "leaderboard", b"leaderboard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "leaderboard", b"leaderboard", "ranked", b"ranked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserNeighborsResponse: _TypeAlias = GetUserNeighborsResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetLeaderboardsRequest(_message.Message):
+    """Request of BatchGetLeaderboards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetLeaderboardRequest]:
+        """1 to 100 reads, each as GetLeaderboard takes it and validated on its own: a bad one costs only
+        itself. Their `tenant_id` is left empty, or is the batch's.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        requests: _abc.Iterable[Global___GetLeaderboardRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetLeaderboardsRequest: _TypeAlias = BatchGetLeaderboardsRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetLeaderboardsResponse(_message.Message):
+    """Answer of BatchGetLeaderboards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchGetLeaderboardsResult]:
+        """One result per request, in the order of the requests."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchGetLeaderboardsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetLeaderboardsResponse: _TypeAlias = BatchGetLeaderboardsResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetLeaderboardsResult(_message.Message):
+    """What became of one read of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___GetLeaderboardResponse:
+        """The answer; unset when `error` is set."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it failed; unset when it did not. Same reasons as GetLeaderboard's."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___GetLeaderboardResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetLeaderboardsResult: _TypeAlias = BatchGetLeaderboardsResult  # noqa: Y015
+
+@_typing.final
+class BatchGetUserRanksRequest(_message.Message):
+    """Request of BatchGetUserRanks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetUserRankRequest]:
+        """1 to 100 reads, each as GetUserRank takes it and validated on its own: a bad one costs only
+        itself. Their `tenant_id` is left empty, or is the batch's.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        requests: _abc.Iterable[Global___GetUserRankRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUserRanksRequest: _TypeAlias = BatchGetUserRanksRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetUserRanksResponse(_message.Message):
+    """Answer of BatchGetUserRanks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchGetUserRanksResult]:
+        """One result per request, in the order of the requests."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchGetUserRanksResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUserRanksResponse: _TypeAlias = BatchGetUserRanksResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetUserRanksResult(_message.Message):
+    """What became of one read of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___GetUserRankResponse:
+        """The answer; unset when `error` is set."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it failed; unset when it did not. Same reasons as GetUserRank's."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___GetUserRankResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUserRanksResult: _TypeAlias = BatchGetUserRanksResult  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    """A snapshot of a completed window: that it exists, not its entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
+    WINDOW_KEY_FIELD_NUMBER: _builtins.int
+    TOTAL_ENTRIES_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    window_key: _builtins.str
+    """The window. Empty when Phoenix did not say."""
+    total_entries: _builtins.int
+    """How many entries it holds, where Phoenix says so."""
+    @_builtins.property
+    def snapshot_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken; its identity."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Members that Phoenix sent and this contract does not name."""
+
+    def __init__(
+        self,
+        *,
+        snapshot_time: _timestamp_pb2.Timestamp | None = ...,
+        window_key: _builtins.str = ...,
+        total_entries: _builtins.int | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_entries", b"_total_entries", "extra", b"extra", "snapshot_time", b"snapshot_time", "total_entries", b"total_entries"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_entries", b"_total_entries", "extra", b"extra", "snapshot_time", b"snapshot_time", "total_entries", b"total_entries", "window_key", b"window_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_entries: _TypeAlias = _typing.Literal["total_entries"]  # noqa: Y015
+    _WhichOneofArgType__total_entries: _TypeAlias = _typing.Literal["_total_entries", b"_total_entries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_entries) -> _WhichOneofReturnType__total_entries | None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    """Request of ListSnapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board, 1 to 256 characters, no control characters."""
+    page_size: _builtins.int
+    """Snapshots a page, 1 to 1,000. Unset: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only snapshots taken at this time or later. Unset: from the first on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only snapshots taken at this time or earlier. Unset: up to the last."""
+
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "end_time", b"end_time", "max_staleness", b"max_staleness", "page_size", b"page_size", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "end_time", b"end_time", "leaderboard_id", b"leaderboard_id", "max_staleness", b"max_staleness", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    """Answer of ListSnapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the page that follows. Empty: this was the last."""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
+        """The page."""
+
+    @_builtins.property
+    def freshness(self) -> _common_pb2.Freshness:
+        """Where the answer came from."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+        next_page_token: _builtins.str = ...,
+        freshness: _common_pb2.Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "next_page_token", b"next_page_token", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class GetSnapshotRequest(_message.Message):
+    """Request of GetSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board, 1 to 256 characters, no control characters."""
+    page_size: _builtins.int
+    """Entries a page, 1 to 1,000. Unset: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
+    @_builtins.property
+    def snapshot_time(self) -> _timestamp_pb2.Timestamp:
+        """When the snapshot was taken, as ListSnapshots tells it; required."""
+
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        snapshot_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "max_staleness", b"max_staleness", "page_size", b"page_size", "snapshot_time", b"snapshot_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "leaderboard_id", b"leaderboard_id", "max_staleness", b"max_staleness", "page_size", b"page_size", "page_token", b"page_token", "snapshot_time", b"snapshot_time", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class GetSnapshotResponse(_message.Message):
+    """Answer of GetSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the page that follows. Empty: this was the last."""
+    @_builtins.property
+    def leaderboard(self) -> Global___Leaderboard:
+        """The page."""
+
+    @_builtins.property
+    def freshness(self) -> _common_pb2.Freshness:
+        """Where the answer came from."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: Global___Leaderboard | None = ...,
+        next_page_token: _builtins.str = ...,
+        freshness: _common_pb2.Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "leaderboard", b"leaderboard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "leaderboard", b"leaderboard", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotResponse: _TypeAlias = GetSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class GetUserSnapshotRequest(_message.Message):
+    """Request of GetUserSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board, 1 to 256 characters, no control characters."""
+    user_id: _builtins.str
+    """The player, 1 to 256 characters, no control characters."""
+    @_builtins.property
+    def snapshot_time(self) -> _timestamp_pb2.Timestamp:
+        """When the snapshot was taken, as ListSnapshots tells it; required."""
+
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        snapshot_time: _timestamp_pb2.Timestamp | None = ...,
+        user_id: _builtins.str = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_staleness", b"max_staleness", "snapshot_time", b"snapshot_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard_id", b"leaderboard_id", "max_staleness", b"max_staleness", "snapshot_time", b"snapshot_time", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserSnapshotRequest: _TypeAlias = GetUserSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class GetUserSnapshotResponse(_message.Message):
+    """Answer of GetUserSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKED_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    ranked: _builtins.bool
+    """Whether the user has an entry. When false, `rank` and `score` mean nothing."""
+    rank: _builtins.int
+    """Position, 1 is the top, where Phoenix sends it along."""
+    score: _builtins.float
+    """The user's score, where Phoenix sends it along."""
+    @_builtins.property
+    def freshness(self) -> _common_pb2.Freshness:
+        """Where the answer came from."""
+
+    def __init__(
+        self,
+        *,
+        ranked: _builtins.bool = ...,
+        rank: _builtins.int | None = ...,
+        score: _builtins.float | None = ...,
+        freshness: _common_pb2.Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "freshness", b"freshness", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "freshness", b"freshness", "rank", b"rank", "ranked", b"ranked", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___GetUserSnapshotResponse: _TypeAlias = GetUserSnapshotResponse  # noqa: Y015

@@ -26,7 +26,12 @@ if _version_not_supported:
 
 
 class LeaderboardServiceStub:
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -54,10 +59,45 @@ class LeaderboardServiceStub:
                 request_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreResponse.FromString,
                 _registered_method=True)
+        self.GetUserNeighbors = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/GetUserNeighbors',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsResponse.FromString,
+                _registered_method=True)
+        self.BatchGetLeaderboards = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/BatchGetLeaderboards',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsResponse.FromString,
+                _registered_method=True)
+        self.BatchGetUserRanks = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/BatchGetUserRanks',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/ListSnapshots',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.GetSnapshot = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/GetSnapshot',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotResponse.FromString,
+                _registered_method=True)
+        self.GetUserSnapshot = channel.unary_unary(
+                '/phoenix.gateway.v1.LeaderboardService/GetUserSnapshot',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class LeaderboardServiceServicer:
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -88,6 +128,48 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUserNeighbors(self, request, context):
+        """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetLeaderboards(self, request, context):
+        """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetUserRanks(self, request, context):
+        """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Lists the snapshots of a board's completed windows, in the order Phoenix gives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnapshot(self, request, context):
+        """Returns one page of a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUserSnapshot(self, request, context):
+        """Returns one user's place in a snapshot. A user without an entry is `ranked: false`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaderboardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +188,36 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreResponse.SerializeToString,
             ),
+            'GetUserNeighbors': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUserNeighbors,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsResponse.SerializeToString,
+            ),
+            'BatchGetLeaderboards': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetLeaderboards,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsResponse.SerializeToString,
+            ),
+            'BatchGetUserRanks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetUserRanks,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'GetUserSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUserSnapshot,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'phoenix.gateway.v1.LeaderboardService', rpc_method_handlers)
@@ -115,7 +227,12 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LeaderboardService:
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -193,6 +310,168 @@ class LeaderboardService:
             '/phoenix.gateway.v1.LeaderboardService/GetUserScore',
             gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreRequest.SerializeToString,
             gateway_dot_v1_dot_leaderboards__pb2.GetUserScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUserNeighbors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/GetUserNeighbors',
+            gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.GetUserNeighborsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetLeaderboards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/BatchGetLeaderboards',
+            gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.BatchGetLeaderboardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetUserRanks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/BatchGetUserRanks',
+            gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.BatchGetUserRanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/ListSnapshots',
+            gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/GetSnapshot',
+            gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUserSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/GetUserSnapshot',
+            gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LeaderboardServiceStub:
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -48,10 +53,27 @@ class LeaderboardServiceStub:
     """Returns one user's rank in the latest window. A user without an entry is `ranked: false`."""
     GetUserScore: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserScoreRequest, _leaderboards_pb2.GetUserScoreResponse]
     """Returns one user's score in the latest window. A user without an entry is `ranked: false`."""
+    GetUserNeighbors: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]
+    """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
+    BatchGetLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]
+    """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+    BatchGetUserRanks: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]
+    """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]
+    """Lists the snapshots of a board's completed windows, in the order Phoenix gives."""
+    GetSnapshot: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetSnapshotRequest, _leaderboards_pb2.GetSnapshotResponse]
+    """Returns one page of a snapshot."""
+    GetUserSnapshot: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserSnapshotRequest, _leaderboards_pb2.GetUserSnapshotResponse]
+    """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
 
 @_typing.type_check_only
 class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -69,9 +91,26 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Returns one user's rank in the latest window. A user without an entry is `ranked: false`."""
     GetUserScore: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserScoreRequest, _leaderboards_pb2.GetUserScoreResponse]  # type: ignore[assignment]
     """Returns one user's score in the latest window. A user without an entry is `ranked: false`."""
+    GetUserNeighbors: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]  # type: ignore[assignment]
+    """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
+    BatchGetLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]  # type: ignore[assignment]
+    """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+    BatchGetUserRanks: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]  # type: ignore[assignment]
+    """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """Lists the snapshots of a board's completed windows, in the order Phoenix gives."""
+    GetSnapshot: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetSnapshotRequest, _leaderboards_pb2.GetSnapshotResponse]  # type: ignore[assignment]
+    """Returns one page of a snapshot."""
+    GetUserSnapshot: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserSnapshotRequest, _leaderboards_pb2.GetUserSnapshotResponse]  # type: ignore[assignment]
+    """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads leaderboards from Phoenix's query gateway.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+
+    Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
+    (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
+    while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
+    `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -105,5 +144,53 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboards_pb2.GetUserScoreResponse, _abc.Awaitable[_leaderboards_pb2.GetUserScoreResponse]]:
         """Returns one user's score in the latest window. A user without an entry is `ranked: false`."""
+
+    @_abc_1.abstractmethod
+    def GetUserNeighbors(
+        self,
+        request: _leaderboards_pb2.GetUserNeighborsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.GetUserNeighborsResponse, _abc.Awaitable[_leaderboards_pb2.GetUserNeighborsResponse]]:
+        """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
+
+    @_abc_1.abstractmethod
+    def BatchGetLeaderboards(
+        self,
+        request: _leaderboards_pb2.BatchGetLeaderboardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.BatchGetLeaderboardsResponse, _abc.Awaitable[_leaderboards_pb2.BatchGetLeaderboardsResponse]]:
+        """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+
+    @_abc_1.abstractmethod
+    def BatchGetUserRanks(
+        self,
+        request: _leaderboards_pb2.BatchGetUserRanksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.BatchGetUserRanksResponse, _abc.Awaitable[_leaderboards_pb2.BatchGetUserRanksResponse]]:
+        """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _leaderboards_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.ListSnapshotsResponse, _abc.Awaitable[_leaderboards_pb2.ListSnapshotsResponse]]:
+        """Lists the snapshots of a board's completed windows, in the order Phoenix gives."""
+
+    @_abc_1.abstractmethod
+    def GetSnapshot(
+        self,
+        request: _leaderboards_pb2.GetSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.GetSnapshotResponse, _abc.Awaitable[_leaderboards_pb2.GetSnapshotResponse]]:
+        """Returns one page of a snapshot."""
+
+    @_abc_1.abstractmethod
+    def GetUserSnapshot(
+        self,
+        request: _leaderboards_pb2.GetUserSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboards_pb2.GetUserSnapshotResponse, _abc.Awaitable[_leaderboards_pb2.GetUserSnapshotResponse]]:
+        """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,6 +19,7 @@ from gateway.phoenix.exchange import Answer, ExchangeFailed, Request
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
@@ -106,6 +107,7 @@ def submit_to(
         tenant_id=TENANT,
         events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates),
         boards=LeaderboardsClient(**other, authorize=lambda method, path, body: {}),
+        snapshots=SnapshotsClient(**other, authorize=lambda method, path, body: {}),
         admin=AdminClient(**other, authorize=lambda method, path, body: {}),
         socket_base_url="ws://localhost",
         send_event_id=True,

@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token
 from gateway.errors import InvalidField
 
+TOKEN = PageToken(of="pages", tenant_id="t", leaderboard_id="xp", place="w1", offset=100)
 
-@given(st.text(max_size=50), st.text(max_size=20), st.integers(0, 2**31 - 1))
-def test_a_token_comes_back_as_it_went_out(board: str, window: str, offset: int) -> None:
+
+def decode(text: str, *, of: str = "pages", tenant: str = "t", board: str = "xp") -> PageToken:
+    return decode_page_token(text, of=of, tenant_id=tenant, leaderboard_id=board)
+
+
+@given(st.text(max_size=50), st.text(max_size=20), st.integers(0, 2**31 - 1), st.text(max_size=20))
+def test_a_token_comes_back_as_it_went_out(board: str, place: str, offset: int, after: str) -> None:
     """Any board and window survive, whatever their characters."""
     try:
-        board.encode()
-        window.encode()
+        f"{board}{place}{after}".encode()
     except UnicodeEncodeError:
         return
-    token = PageToken(leaderboard_id=board, window_key=window, offset=offset)
-    assert token == decode_page_token(encode_page_token(token))
+    token = PageToken(of="pages", tenant_id="t", leaderboard_id=board, place=place, offset=offset, after=after)
+    assert token == decode(encode_page_token(token), board=board)
 
 
 @given(st.text(max_size=200))
@@ -27,7 +32,7 @@ def test_no_other_text_is_taken_for_a_token(text: str) -> None:
     """Garbage is refused by field and never crashes."""
     faults: list[str] = []
     try:
-        faults.append(encode_page_token(decode_page_token(text)))
+        faults.append(encode_page_token(decode(text)))
     except InvalidField as refused:
         faults.extend(fault.field for fault in refused.faults)
     assert faults in (["page_token"], [text.rstrip("=")])
@@ -35,8 +40,16 @@ def test_no_other_text_is_taken_for_a_token(text: str) -> None:
 
 def test_a_changed_character_is_refused() -> None:
     """A token that was altered or mixed up is no token."""
-    text = encode_page_token(PageToken(leaderboard_id="xp", window_key="w1", offset=100))
+    text = encode_page_token(TOKEN)
     for place in range(len(text)):
         changed = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
         with pytest.raises(InvalidField):
-            decode_page_token(changed)
+            decode(changed)
+
+
+@pytest.mark.parametrize("other", [{"of": "snapshots"}, {"tenant": "u"}, {"board": "yp"}], ids=str)
+def test_a_foreign_token_is_refused(other: dict[str, str]) -> None:
+    """A token of another method, tenant or board is not this one's."""
+    with pytest.raises(InvalidField) as refused:
+        decode(encode_page_token(TOKEN), **other)
+    assert ["page_token"] == [fault.field for fault in refused.value.faults]

@@ -5,13 +5,14 @@ Source: vendor chapter 2.3, the paths of the older generation. Update and retire
 
 from gateway.core.types import TenantId
 from gateway.core.wire import Definition, decode_definition, decode_definitions, encode_definition
-from gateway.errors import OutcomeUnknown, PhoenixAnswerUnreadable
+from gateway.errors import OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixNotFound
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
 from gateway.phoenix.tries import Courier, Effect
 from gateway.resilience.deadline import Deadline
 
 _HEALTH_PATH = "/health"
+_TAKEN_BUT_NOT_LISTED = "Phoenix took the leaderboard but does not list it. Look at it there."
 
 
 class AdminClient:
@@ -31,6 +32,34 @@ class AdminClient:
         """List the tenant's boards, in any state."""
         answer = await self._client.read(self._boards(), deadline)
         return decode_definitions(answer.body)
+
+    async def definition(self, leaderboard_id: str, deadline: Deadline) -> Definition:
+        """Return one board, found in the list: no path for one is known. Raises: PhoenixNotFound; as `definitions`."""
+        found = await self._find(leaderboard_id, deadline)
+        if found is None:
+            raise PhoenixNotFound("The tenant has no such leaderboard. Check leaderboard_id.")
+        return found
+
+    async def create(
+        self, leaderboard_id: str, deadline: Deadline, *, name: str, description: str = "", config_json: bytes
+    ) -> Definition:
+        """Make a board and return it.
+
+        Raises: PhoenixConflict if there is one of that id; OutcomeUnknown if the answer was lost, also where the board
+        is there afterwards: another may have made it.
+        """
+        body = encode_definition(
+            tenant_id=self._client.tenant_id,
+            leaderboard_id=leaderboard_id,
+            name=name,
+            description=description,
+            config_json=config_json,
+        )
+        delivered = await self._client.post(self._boards(), body, deadline, effect=Effect.EVERY_TIME)
+        made = _definition_of(delivered.answer.body, leaderboard_id) or await self._find(leaderboard_id, deadline)
+        if made is None:
+            raise PhoenixAnswerUnreadable(_TAKEN_BUT_NOT_LISTED)
+        return made
 
     async def ensure(
         self,
@@ -77,7 +106,7 @@ class AdminClient:
             return there, created
         if lost is not None:
             raise lost
-        raise PhoenixAnswerUnreadable("Phoenix took the leaderboard but does not list it. Look at it there.")
+        raise PhoenixAnswerUnreadable(_TAKEN_BUT_NOT_LISTED)
 
     async def _find(self, leaderboard_id: str, deadline: Deadline) -> Definition | None:
         for definition in await self.definitions(deadline):

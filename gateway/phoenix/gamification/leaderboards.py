@@ -1,16 +1,18 @@
-"""Query: pages, ranks and scores of a board.
+"""Query: pages, neighbours, ranks and scores of a board.
 
-Bodies are read by `core.wire`; snapshots and a user's neighbours are not read. Source: vendor chapter 2.2, the paths of
-the older generation, which is the seed's.
+Bodies are read by `core.wire`; completed windows are in snapshots.py. Source: vendor chapter 2.2, the paths of the
+older generation, which is the seed's.
 """
 
 from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.core.wire import (
+    Neighbors,
     Page,
     RankAnswer,
     ScoreAnswer,
     decode_leaderboard,
+    decode_neighbors,
     decode_rank,
     decode_score,
     refused_code,
@@ -62,6 +64,17 @@ class LeaderboardsClient:
         answer = await self._client.read(self._board(leaderboard_id), deadline, query=query)
         return decode_leaderboard(answer.body)
 
+    async def neighbors(
+        self, leaderboard_id: str, user_id: str, deadline: Deadline, *, limit: int, window_key: str = ""
+    ) -> Neighbors:
+        """Read the entries around a user, `limit` in all; a 404 is taken as in `rank`."""
+        window = (("window_key", window_key),) if window_key else ()
+        raw_path = f"{self._board(leaderboard_id)}/user/{encode_segment(user_id)}"
+        answer = await read_of_user(self._client, raw_path, deadline, query=(("limit", str(limit)), *window))
+        if answer is None:
+            return Neighbors(ranked=False, page=Page(window_key="", entries=(), total=None))
+        return decode_neighbors(answer.body)
+
     async def rank(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> RankAnswer:
         """Read a user's rank in the latest window; a user without an entry is not ranked.
 
@@ -73,9 +86,18 @@ class LeaderboardsClient:
         return RankAnswer(ranked=False, rank=None, score=None) if answer is None else decode_rank(answer.body)
 
     async def score(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> ScoreAnswer:
-        """Read a user's score in the latest window; a 404 is taken as in `rank`."""
+        """Read a user's score in the latest window; a 404 is taken as in `rank`.
+
+        A bare zero is what Phoenix may say of a user without an entry too: then the rank decides.
+        """
         answer = await self._of_user(leaderboard_id, "score", user_id, deadline)
-        return ScoreAnswer(ranked=False, rank=None, score=None) if answer is None else decode_score(answer.body)
+        if answer is None:
+            return ScoreAnswer(ranked=False, rank=None, score=None)
+        found = decode_score(answer.body)
+        if found.ranked and found.score == 0 and found.rank is None:
+            rank = await self.rank(leaderboard_id, user_id, deadline)
+            return ScoreAnswer(ranked=rank.ranked, rank=rank.rank, score=0.0 if rank.ranked else None)
+        return found
 
     def _board(self, leaderboard_id: str) -> str:
         return path("v1", "leaderboards", self._client.tenant_id, leaderboard_id)
@@ -83,11 +105,21 @@ class LeaderboardsClient:
     async def _of_user(self, leaderboard_id: str, what: str, user_id: str, deadline: Deadline) -> Answer | None:
         """The answer, or None where the user certainly has no entry."""
         raw_path = f"{self._board(leaderboard_id)}/{what}/{encode_segment(user_id)}"
-        answer = await self._client.read(raw_path, deadline, welcome=frozenset({404}))
-        if answer.status != 404:
-            return answer
-        code = refused_code(answer.body)
-        if code is not None and code.lower().replace("-", "_") in _NO_ENTRY_CODES:
-            return None
-        metadata = {"surface": Surface.QUERY.value, "phoenix_status": "404"}
-        raise PhoenixNotFound(metadata=metadata if code is None else {**metadata, "phoenix_code": code})
+        return await read_of_user(self._client, raw_path, deadline)
+
+
+async def read_of_user(
+    client: GamificationClient, raw_path: str, deadline: Deadline, *, query: tuple[tuple[str, str], ...] = ()
+) -> Answer | None:
+    """Read what is about one user; None where a 404 says that he certainly has no entry.
+
+    Raises: PhoenixNotFound for any other 404; otherwise as `GamificationClient.read`.
+    """
+    answer = await client.read(raw_path, deadline, query=query, welcome=frozenset({404}))
+    if answer.status != 404:
+        return answer
+    code = refused_code(answer.body)
+    if code is not None and code.lower().replace("-", "_") in _NO_ENTRY_CODES:
+        return None
+    metadata = {"surface": Surface.QUERY.value, "phoenix_status": "404"}
+    raise PhoenixNotFound(metadata=metadata if code is None else {**metadata, "phoenix_code": code})
