@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-yaml = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml (with check-jsonschema) is not installed")
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<kind>:?-)(?P<default>[^}]*))?\})")
@@ -22,7 +20,7 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<kind>:
 
 def read_raw() -> dict[str, Any]:
     """Return the file with merge keys resolved and nothing interpolated."""
-    document: dict[str, Any] = yaml.YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return document
 
 
@@ -53,8 +51,8 @@ def _replacement(match: re.Match[str], environ: Mapping[str, str]) -> str:
 def schema() -> dict[str, Any]:
     """Return the compose-spec's JSON schema."""
     found = importlib.util.find_spec("check_jsonschema")  # only its folder: importing it would bring its command line
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("check-jsonschema, which carries the schema, is not installed")
+    assert found is not None
+    assert found.submodule_search_locations
     path = Path(found.submodule_search_locations[0]) / "builtin_schemas" / "vendor" / "compose-spec.json"
     text: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return text
