@@ -16,10 +16,7 @@ from gateway.evidence.postgres import PostgresDatabase
 from gateway.evidence.sqlite import SqliteDatabase
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import SystemClock
-from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.manual_clock import ManualClock
-
-__all__ = ["postgres_server", "postgres_url"]
 
 
 class MakeStore(Protocol):
