@@ -120,6 +120,21 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert config.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "fresh_s", "by_board"),
+    [
+        ("2.5", 2.5, {}),
+        ("0", 0.0, {}),
+        ("3, xp-weekly=5,hourly = 0.5", 3.0, {"xp-weekly": 5.0, "hourly": 0.5}),
+        ("xp=10", 1.0, {"xp": 10.0}),
+    ],
+)
+def test_boards_have_their_fresh_time(text: str, fresh_s: float, by_board: dict[str, float]) -> None:
+    """One for all, and others for those that are named."""
+    reads = loaded({**WHOLE, "GATEWAY_BOARD_FRESH": text}).reads
+    assert (reads.fresh_s, reads.fresh_by_board) == (fresh_s, by_board)
+
+
 def test_what_is_set_is_taken() -> None:
     """Values other than the defaults arrive."""
     config = loaded(

@@ -94,3 +94,34 @@ async def test_after_a_lost_answer_a_board_that_is_not_listed_is_unknown() -> No
     client, _ = over(Answer(status=200, body=EMPTY), AnswerLost("x"), Answer(status=200, body=EMPTY))
     with pytest.raises(errors.OutcomeUnknown):
         await client.ensure("xp", soon(), name="XP")
+
+
+async def test_a_board_is_created_and_returned() -> None:
+    """From the answer, without a look at the list."""
+    async with small_phoenix(**{CREATE: [(201, BOARD)]}) as phoenix:
+        made = await of(phoenix).create("xp", soon(), name="XP", config_json=b"{}")
+        assert (made.name, len(phoenix.seen)) == ("XP", 1)
+        assert phoenix.seen[0].body == b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","config":{}}'
+
+
+async def test_a_second_board_of_that_id_is_a_conflict() -> None:
+    """Unlike `ensure`."""
+    async with small_phoenix(**{CREATE: [(409, b"")], LIST: [(200, LISTED)]}) as phoenix:
+        with pytest.raises(errors.PhoenixConflict):
+            await of(phoenix).create("xp", soon(), name="XP", config_json=b"{}")
+
+
+async def test_a_creation_whose_answer_is_lost_is_unknown() -> None:
+    """Sent once, and not called ours because such a board is there."""
+    client, sender = over(AnswerLost("cut"))
+    with pytest.raises(errors.OutcomeUnknown):
+        await client.create("xp", soon(), name="XP", config_json=b"{}")
+    assert len(sender.sent) == 1
+
+
+async def test_a_definition_is_found_in_the_list() -> None:
+    """Or is not there."""
+    async with small_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
+        assert (await of(phoenix).definition("xp", soon())).name == "XP"
+        with pytest.raises(errors.PhoenixNotFound):
+            await of(phoenix).definition("yp", soon())

@@ -92,3 +92,23 @@ async def test_an_unreadable_page_is_told_as_such() -> None:
     async with small_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, b"<html>")]}) as phoenix:
         with pytest.raises(errors.PhoenixAnswerUnreadable):
             await of(phoenix).page("xp", soon(), limit=1)
+
+
+@pytest.mark.parametrize(("rank", "ranked"), [(b'{"rank":null}', False), (b'{"rank":4}', True)])
+async def test_a_bare_zero_is_a_score_only_of_a_ranked_user(rank: bytes, ranked: bool) -> None:
+    """Phoenix may say zero of a user without an entry, so the rank decides."""
+    routes = {
+        "GET /v1/leaderboards/t/xp/score/u": [(200, b'{"score":0}')],
+        "GET /v1/leaderboards/t/xp/rank/u": [(200, rank)],
+    }
+    async with small_phoenix(**routes) as phoenix:
+        assert (await of(phoenix).score("xp", "u", soon())).ranked is ranked
+
+
+async def test_neighbours_are_read() -> None:
+    """With a limit, and a window where one is named."""
+    async with small_phoenix(**{"GET /v1/leaderboards/t/xp/user/..%2Fu": [(200, PAGE)]}) as phoenix:
+        found = await of(phoenix).neighbors("xp", "../u", soon(), limit=5, window_key="w")
+        assert (found.ranked, found.page.entries[0].user_id) == (True, "u")
+        assert phoenix.seen[0].path == "/v1/leaderboards/t/xp/user/..%2Fu?limit=5&window_key=w"
+        assert phoenix.seen[0].headers["x-api-key"] == "GET /v1/leaderboards/t/xp/user/..%2Fu 0"

@@ -1,0 +1,121 @@
+"""Three replicas with one real Redis, which is killed, emptied and frozen while boards are read."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.actions.cached_read import CachedReads
+from gateway.actions.read_values import Fetched, ReadAnswer, ReadKey, Source
+from gateway.keys.redis_cache import RedisCache
+from gateway.keys.redis_read_cache import RedisReadCache
+from gateway.keys.redis_url import parse_redis_url
+from gateway.keys.sealing import SealKeys
+from gateway.keys.secrets import Secret
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.deadline import Deadline
+from tests.fixtures_redis import redis_server
+from tests.redis_process import RedisProcess
+
+__all__ = ["redis_server"]
+
+CLOCK = SystemClock()
+
+
+class Phoenix:
+    """Answers after a while with the moment at which it looked at its data."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def fetch(self, deadline: Deadline) -> Fetched:
+        """One call."""
+        self.asked += 1
+        given_at = time.monotonic()
+        await asyncio.sleep(0.1)
+        return Fetched(payload=repr(given_at).encode())
+
+
+@dataclass
+class Fleet:
+    """Replicas before one Phoenix."""
+
+    phoenix: Phoenix
+    replicas: list[CachedReads]
+
+    async def read(self, replica: int, board: str, max_staleness_s: float | None = None) -> ReadAnswer:
+        """Read, and hold the answer's age against its payload."""
+        arrived_at = CLOCK.monotonic()
+        answer = await self.replicas[replica].read(
+            ReadKey("tenant", board, "leaderboard", ()),
+            self.phoenix.fetch,
+            max_staleness_s=max_staleness_s,
+            arrived_at=arrived_at,
+            deadline=Deadline.after(10, CLOCK),
+        )
+        assert time.monotonic() - float(answer.payload) <= answer.age_s + 0.01
+        return answer
+
+    async def stampede(self, board: str) -> list[ReadAnswer]:
+        """A hundred readers at each replica at once."""
+        reads = [self.read(replica, board) for replica in range(len(self.replicas)) for _ in range(100)]
+        return list(await asyncio.gather(*reads))
+
+
+@pytest.fixture
+async def fleet(redis_server: RedisProcess) -> AsyncIterator[Fleet]:
+    """Three replicas."""
+    keys = SealKeys([Secret(secrets.token_bytes(32))])
+    caches = [RedisCache(parse_redis_url(redis_server.url), CLOCK) for _ in range(3)]
+    for cache in caches:
+        await cache.start()
+    shared = [RedisReadCache(cache=cache, seal_keys=keys, clock=CLOCK) for cache in caches]
+    made = Fleet(Phoenix(), [CachedReads(clock=CLOCK, shared=each) for each in shared])
+    yield made
+    for reads, cache in zip(made.replicas, caches, strict=True):
+        await reads.close()
+        await cache.close()
+
+
+async def test_a_fleets_stampede_costs_one_call(fleet: Fleet) -> None:
+    """Over all replicas."""
+    answers = await fleet.stampede("cold")
+    assert (300, 1) == (len(answers), fleet.phoenix.asked)
+    assert {Source.LIVE, Source.CACHE} == {answer.source for answer in answers}
+
+
+async def test_a_fleet_reads_on_without_redis(fleet: Fleet, redis_server: RedisProcess) -> None:
+    """Killed in the middle: each replica asks for itself, once for all its readers, and nobody fails."""
+    await fleet.stampede("before")
+    redis_server.kill()
+    began = time.monotonic()
+    answers = await fleet.stampede("after")
+    assert (300, 4) == (len(answers), fleet.phoenix.asked)
+    assert time.monotonic() - began < 2
+
+
+async def test_a_frozen_redis_costs_its_time_limit(fleet: Fleet, redis_server: RedisProcess) -> None:
+    """What it does when it thaws makes no answer younger than it is."""
+    redis_server.pause()
+    began = time.monotonic()
+    await fleet.stampede("frozen")
+    assert (3, True) == (fleet.phoenix.asked, time.monotonic() - began < 2)
+    await asyncio.sleep(0.5)
+    redis_server.resume()
+    assert Source.LIVE is (await fleet.read(0, "frozen", 0.0)).source
+    for replica in range(3):
+        await fleet.read(replica, "frozen")
+
+
+async def test_an_emptied_redis_is_filled_again(fleet: Fleet, redis_server: RedisProcess) -> None:
+    """Replicas keep what they have; what is new is shared again."""
+    await fleet.stampede("one")
+    redis_server.flush()
+    assert [Source.CACHE] * 3 == [(await fleet.read(replica, "one")).source for replica in range(3)]
+    await fleet.stampede("two")
+    assert 2 == fleet.phoenix.asked
