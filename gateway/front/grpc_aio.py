@@ -85,8 +85,9 @@ class Front(grpc.GenericRpcHandler):
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler of a method; None, hence UNIMPLEMENTED, for one that is not served."""
-        return self._handlers.get(handler_call_details.method)
+        """Return the handler of a method, or the one of all methods that are not served."""
+        method: str = handler_call_details.method
+        return self._handlers.get(method, _NOT_SERVED)
 
     @property
     def paths(self) -> frozenset[str]:
@@ -170,13 +171,12 @@ class Front(grpc.GenericRpcHandler):
         return request
 
     def _open(self, endpoint: Endpoint, context: Any) -> Call:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        metadata = _metadata(context)
         remaining_s = context.time_remaining()
-        given = metadata.get("x-request-id", "")
         return Call(
             method=endpoint.path,
             peer=_peer(context) if self._reads_certificates else UNNAMED,
-            request_id=given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7()),
+            request_id=_request_id(metadata),
             deadline=Deadline.after(NO_DEADLINE_S if remaining_s is None else remaining_s, self._clock),
             arrived_at=self._clock.monotonic(),
             metadata=metadata,
@@ -195,7 +195,28 @@ class Front(grpc.GenericRpcHandler):
         await context.abort(_CODES[status.code], status.message, trailing)
 
 
+async def _refuse_unknown(_incoming: Any, context: Any) -> None:
+    """Answer a method that is not served: no row of the policy and no label knows it, so no chain is entered."""
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED,
+        "No such method is served here. List them with reflection.",
+        (("x-request-id", _request_id(_metadata(context))),),
+    )
+
+
+_NOT_SERVED: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _request_id(metadata: Mapping[str, str]) -> str:
+    """Return the caller's own id, if it can stand in logs and headers; else a new one."""
+    given = metadata.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
 
 
 def _trailing(call: Call) -> tuple[tuple[str, str], ...]:

@@ -173,9 +173,11 @@ async def test_unreadable_message_is_invalid_argument(serve: Open) -> None:
 
 
 async def test_unknown_method_is_unimplemented(serve: Open) -> None:
-    """What is not served is refused before the chain."""
+    """What is not served is refused before the chain, with the caller's request id as in every answer."""
     served = await serve([endpoint("/t.T/Echo", echo)])
-    assert (await failure(served.unary("/t.T/Nothing"))).code() == grpc.StatusCode.UNIMPLEMENTED
+    error = await failure(served.unary("/t.T/Nothing"), metadata=(("x-request-id", "r-7"),))
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert dict(error.trailing_metadata() or ())["x-request-id"] == "r-7"
 
 
 @pytest.mark.parametrize("fails", [False, True])
