@@ -104,7 +104,7 @@ async def gateway() -> AsyncIterator[Gateway]:
         path=METHOD, handler=handle, request_class=Struct, client_streaming=False, server_streaming=False
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Front([endpoint], Chain(links), clock, note_unexpected),))
+    server.add_generic_rpc_handlers((Front([endpoint], Chain(links), clock, note_unexpected, reads_certificates=True),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
