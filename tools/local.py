@@ -186,7 +186,8 @@ def main() -> int:
     parser.add_argument("what", choices=["smoke", "run"])
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "run", help="where `run` keeps secrets and data")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)  # so that the children are stopped then too
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
+        signal.signal(number, _end)  # so that the children are stopped then too
     try:
         return smoke() if given.what == "smoke" else run(given.folder.absolute())
     except KeyboardInterrupt:

@@ -145,11 +145,15 @@ def test_the_local_smoke_run_holds() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_make_run_stays_up_and_ends_both_children(number: int, tmp_path: Path) -> None:
-    """The three grpcurl lines are printed; Ctrl-C or SIGTERM ends everything; secrets lie in files of mode 0600."""
+    """The three grpcurl lines are printed; Ctrl-C or SIGTERM ends everything; secrets lie in files of mode 0600.
+
+    It is started as a shell starts a job in the background, with SIGINT ignored.
+    """
     log = tmp_path / "run.log"
+    run = [sys.executable, "-m", "tools.local", "run", "--folder", str(tmp_path / "run")]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tools.local", "run", "--folder", str(tmp_path / "run")],
+            ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *run],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=stream,
