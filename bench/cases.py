@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bench import checks, prepared
 from bench.world import World
@@ -26,7 +26,8 @@ class Case:
     """One bar. `all_alike`: every request may be the same, so h2load sends them; else the project's generator.
 
     `bar` is the least ratio of the subject's calls a second to the comparator's. `counts_events`: the upstream must
-    have accepted as many events as calls were answered.
+    have accepted as many events as calls were answered. `events_per_call`: how many events one call carries.
+    `settings`: of the subject, beside the embedded defaults.
     """
 
     name: str
@@ -39,12 +40,16 @@ class Case:
     check: Callable[[World, Sequence[bytes]], checks.Faults]
     about: str
     counts_events: bool = False
+    events_per_call: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
         """The gRPC path."""
         return f"/{self.service}/{self.method}"
 
+
+BULK = {"PHOENIX_BULK_EVENTS": "events", "PHOENIX_DEDUPLICATES_EVENTS": "true"}
 
 CASES: tuple[Case, ...] = (
     Case(
@@ -69,6 +74,60 @@ CASES: tuple[Case, ...] = (
         check=checks.accepted_events,
         about="one event with Struct metadata, delivered before the answer",
         counts_events=True,
+    ),
+    Case(
+        name="submit_event_coalesced",
+        service=EVENT_SERVICE,
+        method="SubmitEvent",
+        against=Against.OBVIOUS,
+        bar=5,
+        all_alike=True,
+        requests=prepared.submit_event,
+        check=checks.accepted_events,
+        about="one event with Struct metadata; events of concurrent callers leave in bulk calls",
+        counts_events=True,
+        settings=BULK,
+    ),
+    Case(
+        name="submit_event_coalesced_e",
+        service=EVENT_SERVICE,
+        method="SubmitEvent",
+        against=Against.EMPTY,
+        bar=0.7,
+        all_alike=True,
+        requests=prepared.submit_event,
+        check=checks.accepted_events,
+        about="the same against the empty handler",
+        counts_events=True,
+        settings=BULK,
+    ),
+    Case(
+        name="submit_events_json",
+        service=EVENT_SERVICE,
+        method="SubmitEvents",
+        against=Against.OBVIOUS,
+        bar=150,
+        all_alike=True,
+        requests=prepared.submit_events_json,
+        check=checks.accepted_batches,
+        about="100 events with metadata_json, in bulk calls",
+        counts_events=True,
+        events_per_call=prepared.BATCH,
+        settings=BULK,
+    ),
+    Case(
+        name="submit_events_struct",
+        service=EVENT_SERVICE,
+        method="SubmitEvents",
+        against=Against.OBVIOUS,
+        bar=90,
+        all_alike=True,
+        requests=prepared.submit_events_struct,
+        check=checks.accepted_batches,
+        about="100 events with Struct metadata, in bulk calls",
+        counts_events=True,
+        events_per_call=prepared.BATCH,
+        settings=BULK,
     ),
     Case(
         name="verify_wallet_new",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jwt
 from google.protobuf.message import DecodeError
 
-from bench.prepared import CURRENCY, PLAYER
+from bench.prepared import BATCH, CURRENCY, PLAYER
 from bench.world import EMBED_URL, OPERATOR_CODE, World
 from gateway.v1 import events_pb2, tokens_pb2, wallet_pb2
 
@@ -46,6 +46,22 @@ def accepted_events(world: World, answers: Sequence[bytes]) -> Faults:
             faults["not accepted"] += 1
         ids.add(response.event_id)
     if len(ids) != len(answers) or "" in ids:
+        faults["event ids not unique"] += 1
+    return faults
+
+
+def accepted_batches(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each event of each batch is accepted, with an id that no other has."""
+    faults: Faults = Counter()
+    ids: set[str] = set()
+    for answer in answers:
+        results = events_pb2.SubmitEventsResponse.FromString(answer).results
+        if len(results) != BATCH:
+            faults["results missing"] += 1
+        if any(result.status != events_pb2.EVENT_STATUS_ACCEPTED for result in results):
+            faults["not accepted"] += 1
+        ids.update(result.event_id for result in results)
+    if len(ids) != len(answers) * BATCH or "" in ids:
         faults["event ids not unique"] += 1
     return faults
 

@@ -13,6 +13,8 @@ from gateway.v1 import common_pb2, events_pb2, tokens_pb2, wallet_pb2
 
 PLAYER = "player-4711"
 CURRENCY = "EUR"
+BATCH = 100
+METADATA_JSON = b'{"source":"match","level":7}'
 
 
 def mint_launch_jwt(world: World, count: int) -> list[bytes]:
@@ -31,6 +33,26 @@ def submit_event(world: World, count: int) -> list[bytes]:
     event = events_pb2.Event(leaderboard_id="xp-weekly", user_id=PLAYER, score_delta=50)
     event.metadata.update({"source": "match", "level": 7})
     return [events_pb2.SubmitEventRequest(event=event).SerializeToString()]
+
+
+def submit_events_json(world: World, count: int) -> list[bytes]:
+    """Return a batch of events without ids, with metadata as JSON; all may be the same."""
+    events = [
+        events_pb2.Event(
+            leaderboard_id="xp-weekly", user_id=f"player-{number}", score_delta=50, metadata_json=METADATA_JSON
+        )
+        for number in range(BATCH)
+    ]
+    return [events_pb2.SubmitEventsRequest(events=events).SerializeToString()]
+
+
+def submit_events_struct(world: World, count: int) -> list[bytes]:
+    """Return the same batch with metadata as Struct."""
+    request = events_pb2.SubmitEventsRequest()
+    for number in range(BATCH):
+        event = request.events.add(leaderboard_id="xp-weekly", user_id=f"player-{number}", score_delta=50)
+        event.metadata.update(json.loads(METADATA_JSON))
+    return [request.SerializeToString()]
 
 
 def new_moves(world: World, count: int) -> list[bytes]:

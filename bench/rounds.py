@@ -95,7 +95,7 @@ class _Runner:
         case, stage = self._case, self._stage
         self._upstream = start_upstream(stage)
         if self._plan.subject == "gateway":
-            subject = start_gateway(stage, self._upstream, case.service)
+            subject = start_gateway(stage, self._upstream, case.service, dict(case.settings))
         else:
             subject = start_obvious(stage, self._upstream, "stand-in")
         self.contenders.append(subject)
@@ -111,7 +111,8 @@ class _Runner:
     def load(self, contender: Contender) -> Measured:
         """Run one round's load on one contender and keep what was wrong."""
         case, seconds = self._case, self._plan.seconds
-        accepted = upstream_counts(self._upstream).get("accepted", 0) if case.counts_events else 0
+        counts_events = case.counts_events and not self._is_empty(contender)
+        accepted = upstream_counts(self._upstream).get("accepted", 0) if counts_events else 0
         used = self._upstream.process.cpu_s()
         if case.all_alike:
             request = case.requests(self._stage.world, 1)[0]
@@ -119,9 +120,10 @@ class _Runner:
             measured = with_h2load(self._stage, contender, case.path, request, seconds, sizes)
         else:
             measured = self._with_frames(contender, seconds)
-        if case.counts_events:
+        if counts_events:
             arrived = upstream_counts(self._upstream).get("accepted", 0) - accepted
-            if not measured.calls <= arrived <= measured.calls + CONNECTIONS * STREAMS:  # some were on their way
+            least, most = measured.calls, measured.calls + CONNECTIONS * STREAMS  # some were on their way
+            if not least * case.events_per_call <= arrived <= most * case.events_per_call:
                 measured.faults[f"{arrived} events arrived for {measured.calls} answers"] += 1
             used = self._upstream.process.cpu_s() - used
             measured = replace(measured, upstream_busy=used * measured.per_s / max(measured.calls, 1))
@@ -200,6 +202,8 @@ class _Runner:
         case, stage = self._case, self._stage
         return {
             "about": case.about,
+            "events_per_call": case.events_per_call,
+            "settings": dict(case.settings),
             "subject": self.contenders[0].name,
             "subject_settings": SUBJECT_SETTINGS[self._plan.subject],
             "load": "h2load" if case.all_alike else "bench.frames",

@@ -29,13 +29,14 @@ class Upstream:
 
     def answer(self, method: bytes, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
         """Return the whole answer to one request."""
-        if method == b"POST" and path == b"/v1/events":
+        if method == b"POST" and path in (b"/v1/events", b"/v1/events/bulk"):
             at = headers.get(b"x-timestamp", b"")
-            tag = hmac.digest(self.secret, b"POST\n/v1/events\n" + at + b"\n" + body, "sha256").hex()
+            tag = hmac.digest(self.secret, b"POST\n" + path + b"\n" + at + b"\n" + body, "sha256").hex()
             if not hmac.compare_digest(headers.get(b"x-signature", b""), b"hmac-sha256=" + tag.encode()):
                 self.counts["refused"] += 1
                 return _answer(b"401 Unauthorized", b'{"error":"signature"}')
-            self.counts["accepted"] += 1
+            # Every event of ours has this member once; parsing a hundred would make this the limit.
+            self.counts["accepted"] += body.count(b'"tenant_id":')
             return _answer(b"202 Accepted", b'{"status":"accepted"}')
         if method == b"GET" and path == b"/.well-known/signing-key.pem":
             self.counts["key_fetches"] += 1

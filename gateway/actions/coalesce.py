@@ -8,6 +8,7 @@ cancellation. Order across callers is nobody's promise. Source: issue 5, point 1
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ class CoalesceSettings:
     """Calls under way at once: one hides the way there while the next gathers, the rest are for calls that hang."""
     patience_s: float = 0.02
     """How long events wait for a call to return before another one is begun for them."""
+    gather_s: float = 0.005
+    """How long the events that gathered may wait for more after a call returned, while more keep arriving."""
+    quiet_s: float = 0.001
+    """Time without a new event after which those that gathered do not wait for more."""
 
 
 class _Waiting:
@@ -54,6 +59,8 @@ class Coalescer:
         self._gathered: deque[_Waiting] = deque()
         self._gathered_bytes = 0
         self._impatience: asyncio.TimerHandle | None = None
+        self._lingers = False
+        self._departed_at = self._shared_at = float("-inf")
         self._flights: set[asyncio.Task[None]] = set()
 
     async def send(self, item: Outgoing, deadline: Deadline) -> None:
@@ -63,13 +70,14 @@ class Coalescer:
         """
         if not self._sender.sends_bulk:
             return await self._sender.one(item, deadline)
-        if self._calls == 0:
+        if self._calls == 0 and not self._lingers:
             self._calls += 1
+            self._departed_at = asyncio.get_running_loop().time()
             try:
                 return await self._sender.one(item, deadline)
             finally:
                 self._calls -= 1
-                self._depart()
+                self._returned(count=1)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(item, deadline, loop.create_future())
         self._gather(waiting, loop)
@@ -100,8 +108,32 @@ class Coalescer:
             loop = asyncio.get_running_loop()
             self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
 
-    def _depart(self) -> None:
-        """A call returned: what has gathered leaves."""
+    def _returned(self, *, count: int) -> None:
+        """A call of so many events returned: what has gathered leaves.
+
+        Where Phoenix is near and this process is busy, a call returns before the callers who are there already have
+        been read. So the gathered wait for as long as others keep arriving, within bounds, and right after calls that
+        several shared the first to come does so too. Where another call has only just left, they wait for that one: two
+        half full calls cost more than one.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if count > 1:
+            self._shared_at = now
+        is_shared = now - self._shared_at < self._settings.patience_s
+        is_another_young = self._calls > 0 and now - self._departed_at < self._settings.patience_s
+        if (self._gathered or is_shared) and not self._lingers and not is_another_young:
+            self._lingers = True
+            self._look_again(loop, -1 if is_shared else 0, now + self._settings.gather_s)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        count = len(self._gathered)
+        if seen < count < MAX_EVENTS and loop.time() < until:
+            # Passes of the loop after the timer: what arrived while this process did not run is read in them.
+            again = functools.partial(self._look_again, loop, count, until)
+            loop.call_later(self._settings.quiet_s, loop.call_soon, loop.call_soon, again)
+            return
+        self._lingers = False
         while self._gathered and self._calls < self._settings.max_calls:
             self._begin()
 
@@ -133,10 +165,11 @@ class Coalescer:
     async def _fly(self, together: list[_Waiting]) -> None:
         # The most patient caller's: those with less time stop waiting by themselves.
         deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
+        self._departed_at = asyncio.get_running_loop().time()
         try:
             await self._sender.together([waiting.item for waiting in together], deadline)
         finally:
             self._calls -= 1
             for waiting in together:
                 waiting.wake()
-            self._depart()
+            self._returned(count=len(together))
