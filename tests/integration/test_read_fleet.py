@@ -96,7 +96,7 @@ async def test_a_fleet_reads_on_without_redis(fleet: Fleet, redis_server: RedisP
     began = time.monotonic()
     answers = await fleet.stampede("after")
     assert (300, 4) == (len(answers), fleet.phoenix.asked)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 async def test_a_frozen_redis_costs_its_time_limit(fleet: Fleet, redis_server: RedisProcess) -> None:
@@ -104,8 +104,8 @@ async def test_a_frozen_redis_costs_its_time_limit(fleet: Fleet, redis_server: R
     redis_server.pause()
     began = time.monotonic()
     await fleet.stampede("frozen")
-    assert (3, True) == (fleet.phoenix.asked, time.monotonic() - began < 2)
-    await asyncio.sleep(0.5)
+    assert (3, True) == (fleet.phoenix.asked, time.monotonic() - began < 5)
+    await asyncio.sleep(0.5)  # what was published ages in Redis's socket meanwhile
     redis_server.resume()
     assert Source.LIVE is (await fleet.read(0, "frozen", 0.0)).source
     for replica in range(3):

@@ -81,7 +81,7 @@ def test_a_stampede_on_a_cold_board_costs_one_call(
     gateway: GatewayProcess, sandbox: SandboxProcess, board: str
 ) -> None:
     """A thousand concurrent readers get the page, and Phoenix is asked once."""
-    sandbox.control("POST", "/faults", {"surface": "query", "kind": "delay", "delay_ms": 600})
+    sandbox.control("POST", "/faults", {"surface": "query", "kind": "delay", "delay_ms": 1500})
 
     async def stampede() -> list[leaderboards_pb2.GetLeaderboardResponse]:
         async with grpc.aio.insecure_channel(gateway.address) as channel:
