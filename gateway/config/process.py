@@ -20,7 +20,7 @@ from gateway.keys.secrets import Secret, SecretRefused, read_secret_file
 DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
 DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
-_POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
+_POSTGRES = re.compile(r"postgres(ql)?://[^\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
