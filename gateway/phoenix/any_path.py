@@ -1,0 +1,61 @@
+"""Sends a request to a path that others have chosen, to one host, authenticated one way.
+
+Which paths may be called is the actions' matter; here only what is sent again: GET always, PUT and DELETE since saying
+the same twice is saying it once, POST and PATCH only where certainly nothing had left. Source: issue 7, points 7 and 8.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.phoenix.answers import Surface
+from gateway.phoenix.exchange import Answer, Request
+from gateway.phoenix.tries import Courier, Effect
+from gateway.resilience.deadline import Deadline
+
+Authorize = Callable[[str, str, bytes], Mapping[str, str]]
+"""Method, path as sent and body to the headers that authenticate one request; called anew for every try."""
+
+EFFECTS: Mapping[str, Effect] = {
+    "GET": Effect.NONE,
+    "PUT": Effect.DEDUPLICATED,
+    "DELETE": Effect.DEDUPLICATED,
+    "POST": Effect.EVERY_TIME,
+    "PATCH": Effect.EVERY_TIME,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathClient:
+    """The way to one host."""
+
+    courier: Courier
+    base_url: str
+    """`https://host[:port]` out of the configuration; nothing that a caller says changes it."""
+    surface: Surface
+    authorize: Authorize
+
+    async def call(
+        self,
+        method: str,
+        raw_path: str,
+        deadline: Deadline,
+        *,
+        query: tuple[tuple[str, str], ...] = (),
+        body: bytes | None = None,
+        idempotency_key: str = "",
+    ) -> Answer:
+        """Return Phoenix's 2xx; the bytes signed are the bytes sent. Raises: UpstreamFault, DeadlineTooShort."""
+        content = body if body is not None else b""
+
+        def prepare() -> Request:
+            headers = {"accept": "application/json", **self.authorize(method, raw_path, content)}
+            if body is not None:
+                headers["content-type"] = "application/json"
+            if idempotency_key:
+                headers["idempotency-key"] = idempotency_key
+            return Request(
+                method=method, url_base=self.base_url, raw_path=raw_path, query=query, headers=headers, body=content
+            )
+
+        delivered = await self.courier.deliver(prepare, effect=EFFECTS[method], surface=self.surface, deadline=deadline)
+        return delivered.answer
