@@ -1,4 +1,4 @@
-"""Mints tokens and signed URLs with keys in memory; no network.
+"""Mints tokens and signed URLs with keys in memory; no token waits for the network but as supported_currencies.py says.
 
 What a token says is decided in core (launch_token.py, tokens.py); here keys are found and the
 product is checked before it leaves.
@@ -6,7 +6,7 @@ product is checked before it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +15,12 @@ from gateway.actions.call import Call
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.rooms import OperatorRoom, TenantRoom
 from gateway.core.canonical import encode_segment
-from gateway.core.launch_token import LaunchRequest, Player, build_claims, check_token, sign_token
+from gateway.core.ed25519 import SigningKey
+from gateway.core.encoding import sha256_hex
+from gateway.core.launch_token import LaunchRequest, Player, build_claims, check_token, is_currency, sign_token
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
 from gateway.core.types import Environment, KeyId, UnixSeconds
-from gateway.errors import FieldFault, InvalidField, KeyUnknown
+from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown
 from gateway.keys.keyring import Keyring
 from gateway.keys.secrets import Secret
 from gateway.resilience.clock import Clock
@@ -49,6 +51,27 @@ class LaunchToken:
     embed_url: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedLaunch:
+    """A launch token as a caller wants it. `player` None: a visitor's. `ttl_s` None: the usual one."""
+
+    operator_code: str
+    environment: Environment | None
+    player: Player | None
+    cfg: dict[str, Any] | None = None
+    ttl_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """What the launch tokens of one operator environment are made with."""
+
+    room: OperatorRoom
+    key: SigningKey
+    key_id: KeyId
+    url_before_token: str
+
+
 class MintTokens:
     """The actions behind TokenService."""
 
@@ -64,46 +87,53 @@ class MintTokens:
         self._keyring = keyring
         self._clock = clock
 
-    def launch(
-        self,
-        *,
-        operator_code: str,
-        environment: Environment | None,
-        player: Player | None,
-        cfg: Mapping[str, Any] | None,
-        ttl_s: int | None,
-        call: Call,
-    ) -> LaunchToken:
-        """Mint a launch token for a player, or for a visitor when `player` is None.
+    async def launch(self, wanted: WantedLaunch, call: Call) -> LaunchToken:
+        """Mint a launch token and check it before it leaves.
 
         Raises: OperatorUnknown, KeyUnknown, InvalidField; InternalFault when the product does not check.
         """
-        room = self._operators.resolve(operator_code, environment)
+        bench = self._bench(wanted.operator_code, wanted.environment)
+        room, key = bench.room, bench.key
         call.facts["operator"] = room.operator_code
         call.facts["environment"] = room.environment.value
-        key = self._keyring.operator(room.operator_code, room.environment).signing_key
-        if key is None:
-            raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
-        if player is not None and room.currencies and player.currency not in room.currencies:
-            supported = ", ".join(sorted(room.currencies))
-            raise InvalidField([FieldFault(field="player.currency", description=f"must be one of {supported}")])
-        request = LaunchRequest(
-            operator_code=room.operator_code,
-            environment=room.environment,
-            player=player,
-            cfg=dict(cfg) if cfg is not None else None,
-            ttl_s=ttl_s or (VISITOR_TTL_S if player is None else PLAYER_TTL_S),
-        )
-        claims = build_claims(request, self._now())
+        await _check_currency(room, wanted.player, call)
+        claims = build_claims(_launch_request(room, wanted), self._now())
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
         call.facts["key_id"] = key.key_id
-        return LaunchToken(
-            token=token,
-            expires_at=int(claims["exp"]),
-            key_id=key.key_id,
-            embed_url=f"{room.embed_url}/o/{encode_segment(room.operator_code)}?token={token}",
-        )
+        call.facts["claims_sha256"] = claims_digest([token])
+        return _launch_token(bench, claims, token)
+
+    async def launch_many(
+        self, wanted: Sequence[WantedLaunch | InvalidField], call: Call
+    ) -> list[LaunchToken | GatewayError]:
+        """Mint launch tokens, one result each in their order; an InvalidField stays what it is.
+
+        Every token's claims are checked; its signature is not verified again: the key pair was proved when it was
+        loaded, and verifying takes longer than signing.
+        """
+        results: list[LaunchToken | GatewayError] = []
+        now = self._now()
+        benches: dict[tuple[str, Environment | None], _Bench] = {}
+        for one in wanted:
+            if isinstance(one, InvalidField):
+                results.append(one)
+                continue
+            try:
+                named = (one.operator_code, one.environment)
+                bench = benches.get(named)
+                if bench is None:
+                    bench = benches[named] = self._bench(*named)
+                if one.player is not None and one.player.currency not in bench.room.currencies:
+                    await _check_currency(bench.room, one.player, call)
+                claims = build_claims(_launch_request(bench.room, one), now)
+                results.append(_launch_token(bench, claims, sign_token(claims, bench.key)))
+            except GatewayError as error:
+                results.append(error)
+        tokens = [one.token for one in results if isinstance(one, LaunchToken)]
+        call.facts["count"] = str(len(tokens))
+        call.facts["claims_sha256"] = claims_digest(tokens)
+        return results
 
     def tenant(self, *, tenant_id: str, user_id: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint a tenant token for one user. Raises: TenantUnknown, KeyUnknown."""
@@ -130,6 +160,15 @@ class MintTokens:
         url = f"{room.socket_base_url}{path}?timestamp={now}&signature={quote(signature, safe='')}"
         return Minted(token=url, expires_at=now + SOCKET_TTL_S)
 
+    def _bench(self, operator_code: str, environment: Environment | None) -> _Bench:
+        """Return what a launch token is made with. Raises: OperatorUnknown, InvalidField, KeyUnknown."""
+        room = self._operators.resolve(operator_code, environment)
+        key = self._keyring.operator(room.operator_code, room.environment).signing_key
+        if key is None:
+            raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
+        url = f"{room.embed_url}/o/{encode_segment(room.operator_code)}?token="
+        return _Bench(room=room, key=key, key_id=key.key_id, url_before_token=url)
+
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id)
         call.facts["tenant"] = room.tenant_id
@@ -137,6 +176,52 @@ class MintTokens:
 
     def _now(self) -> UnixSeconds:
         return UnixSeconds(int(self._clock.now()))
+
+
+def claims_digest(tokens: Iterable[str]) -> str:
+    """Return what the audit record holds of launch tokens: the SHA-256 of their claims as signed, one a line.
+
+    The claims are the middle parts of the tokens, base64url as they stand there; whoever has a token can prove by it
+    that it was minted in this call, and nobody can make the token from it.
+    """
+    return sha256_hex("\n".join([token.split(".", 2)[1] for token in tokens]).encode("ascii"))
+
+
+async def _check_currency(room: OperatorRoom, player: Player | None, call: Call) -> None:
+    """Refuse a currency that the operator certainly does not support. Raises: InvalidField."""
+    if player is None:
+        return
+    supported: frozenset[str] | None = None
+    if room.currencies:
+        supported = room.currencies if player.currency not in room.currencies else None
+    elif room.supported is not None and is_currency(player.currency):
+        supported = await room.supported.refused(player.currency, call.deadline)
+    if supported is not None:
+        named = ", ".join(sorted(supported)[:20])
+        raise InvalidField([FieldFault(field="player.currency", description=f"must be one of {named}")])
+
+
+def _launch_request(room: OperatorRoom, wanted: WantedLaunch) -> LaunchRequest:
+    ttl_s = wanted.ttl_s
+    if ttl_s is None:
+        ttl_s = min(VISITOR_TTL_S if wanted.player is None else PLAYER_TTL_S, room.launch.max_ttl_s)
+    elif ttl_s > room.launch.max_ttl_s:
+        raise InvalidField([FieldFault(field="ttl", description=f"must be at most {room.launch.max_ttl_s} seconds")])
+    return LaunchRequest(
+        operator_code=room.operator_code,
+        environment=room.environment,
+        player=wanted.player,
+        cfg=wanted.cfg,
+        ttl_s=ttl_s,
+        audience=room.launch.audience,
+        send_typ=room.launch.sends_typ,
+    )
+
+
+def _launch_token(bench: _Bench, claims: Mapping[str, Any], token: str) -> LaunchToken:
+    return LaunchToken(
+        token=token, expires_at=claims["exp"], key_id=bench.key_id, embed_url=bench.url_before_token + token
+    )
 
 
 def _hs256(claims: dict[str, Any], secret: Secret) -> Minted:

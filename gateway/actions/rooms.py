@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.actions.supported_currencies import SupportedCurrencies
+from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.core.wallet import WalletAdapter
 from gateway.keys.platform_keys import PlatformKeys
@@ -14,6 +16,7 @@ from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
+from gateway.phoenix.prediction.operator_api import OperatorApiClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +41,18 @@ class OperatorRoom:
     """One prediction operator in one environment.
 
     `operator_id`: the id as wallet bodies name it, None: not checked. `currencies`: those that a
-    player token may name, empty: not checked here. `lease_s`: until an unfinished wallet operation
-    can be reclaimed.
+    player token may name, as configured; empty: as `supported` knows them. `lease_s`: until an
+    unfinished wallet operation can be reclaimed.
     """
 
     operator_code: OperatorCode
     environment: Environment
     operator_id: str | None
     platform_keys: PlatformKeys
+    operator_api: OperatorApiClient
     embed_url: str
     lease_s: float
+    launch: LaunchSettings = field(default_factory=LaunchSettings)
+    supported: SupportedCurrencies | None = None
     currencies: frozenset[str] = frozenset()
     wallet: WalletAdapter = field(default_factory=WalletAdapter)

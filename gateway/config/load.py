@@ -56,6 +56,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         redis=process.redis,
         database_url=process.database_url,
         data_dir=process.data_dir,
+        phoenix_paths=process.phoenix_paths,
         warnings=tuple(faults.warnings),
     )
 

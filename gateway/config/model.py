@@ -11,6 +11,8 @@ from typing import Literal
 from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
+from gateway.core.launch_token import LaunchSettings
+from gateway.core.raw_path import PathPattern
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.keyring import OperatorEntry, TenantEntry
 from gateway.keys.platform_keys import PlatformKeySettings
@@ -47,6 +49,13 @@ class BulkEvents(enum.Enum):
     EVENTS = "events"
 
 
+class OperatorSignature(enum.Enum):
+    """Which form the Operator API's signature has: six parts, or the older generation's five."""
+
+    SIX = "six"
+    FIVE = "five"
+
+
 class LogLevel(enum.Enum):
     """The least that is logged."""
 
@@ -80,7 +89,10 @@ class TenantConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorConfig:
-    """One prediction operator in one environment. `static_platform_key` takes the place of fetching."""
+    """One prediction operator in one environment.
+
+    `static_platform_key` takes the place of fetching. `currencies` empty: asked of the Operator API.
+    """
 
     keys: OperatorEntry
     base_url: str
@@ -89,6 +101,10 @@ class OperatorConfig:
     static_platform_key: VerifyingKey | None
     wallet_lease_s: float
     wallet: WalletAdapter
+    currencies: frozenset[str]
+    launch: LaunchSettings
+    signature: OperatorSignature
+    stats_path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +166,8 @@ class Config:
     database_url: Secret | None
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
     data_dir: Path
+    phoenix_paths: tuple[PathPattern, ...] = ()
+    """What PhoenixService opens."""
     warnings: tuple[Fault, ...] = ()
     """What does not stop the start but should be looked at; the server logs it."""
 

@@ -30,6 +30,7 @@ OPERATOR_OWN = (
     "PREDICTION_ENVIRONMENT",
     "PREDICTION_LAUNCH_KEY",
     "PREDICTION_OPERATOR_ID",
+    "PREDICTION_CURRENCIES",
 )
 """What makes one operator environment; never taken over from another."""
 
@@ -42,6 +43,11 @@ OPERATOR_SHARED = (
     "PREDICTION_KEY_OVERLAP",
     "PREDICTION_WALLET_LEASE",
     "PREDICTION_UNREADABLE_STATUS",
+    "PREDICTION_LAUNCH_AUDIENCE",
+    "PREDICTION_LAUNCH_TYP",
+    "PREDICTION_LAUNCH_MAX_TTL",
+    "PREDICTION_OPERATOR_SIGNATURE",
+    "PREDICTION_STATS_PATH",
 )
 """An operator of the TOML file may set these for itself; left out, the process-wide value holds."""
 
@@ -60,6 +66,7 @@ PROCESS = (
     "GATEWAY_CACHE_KEYS",
     "DATABASE_URL",
     "GATEWAY_DATA_DIR",
+    "PHOENIX_PATHS",
 )
 
 SECRETS = frozenset(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 
 from gateway.config import names
-from gateway.config.model import OperatorConfig
+from gateway.config.model import OperatorConfig, OperatorSignature
 from gateway.config.values import Reader
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
+from gateway.core.launch_token import DEFAULT_AUDIENCE, MAX_TTL_S, LaunchSettings, is_currency
+from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.keyring import OperatorEntry
 from gateway.keys.platform_keys import PlatformKeySettings
+from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
 
 DEFAULT_BASE_URL = "https://prediction.phoenixverse.io"
 DEFAULT_EMBED_URL = "https://embed.prediction.phoenixverse.io"
+NO_AUDIENCE = "none"
+"""Written for PREDICTION_LAUNCH_AUDIENCE: the claim is left out."""
 _FINAL = (400, 401, 403)
 """What Phoenix never tries again: a doubt answered so would lose a move for good."""
 
@@ -46,7 +51,43 @@ def read_operator(reader: Reader) -> OperatorConfig:
         static_platform_key=_platform_key(reader, pins),
         wallet_lease_s=reader.seconds("PREDICTION_WALLET_LEASE", 60.0),
         wallet=WalletAdapter(unreadable_status=_unreadable_status(reader)),
+        currencies=_currencies(reader),
+        launch=LaunchSettings(
+            audience=_audience(reader),
+            sends_typ=reader.flag("PREDICTION_LAUNCH_TYP", True),
+            max_ttl_s=reader.whole("PREDICTION_LAUNCH_MAX_TTL", MAX_TTL_S, least=1, most=MAX_TTL_S),
+        ),
+        signature=reader.choice("PREDICTION_OPERATOR_SIGNATURE", OperatorSignature.SIX, OperatorSignature),
+        stats_path=_stats_path(reader),
     )
+
+
+def _currencies(reader: Reader) -> frozenset[str]:
+    name = "PREDICTION_CURRENCIES"
+    text = reader.optional_text(name, max_chars=4096)
+    codes = (text or "").replace(",", " ").split()
+    if text is not None and not (codes and all(is_currency(code) for code in codes)):
+        remedy = "write codes of 2 to 16 capital letters or digits, separated by commas, such as EUR,USD"
+        reader.fault(name, "is not a list of currency codes", remedy)
+    return frozenset(codes)
+
+
+def _audience(reader: Reader) -> str | None:
+    text = reader.optional_text("PREDICTION_LAUNCH_AUDIENCE", max_chars=128)
+    return DEFAULT_AUDIENCE if text is None else None if text == NO_AUDIENCE else text
+
+
+def _stats_path(reader: Reader) -> str:
+    name = "PREDICTION_STATS_PATH"
+    path = reader.optional_text(name, max_chars=2048)
+    if path is None:
+        return DEFAULT_STATS_PATH
+    try:
+        if split_path(path)[:2] != ("operator", "api"):
+            raise PathRefused("must begin with /operator/api/")
+    except PathRefused as refused:
+        reader.fault(name, f"is not a path of the Operator API: {refused}", f"the default is {DEFAULT_STATS_PATH}")
+    return path
 
 
 def _pins(reader: Reader) -> frozenset[KeyId]:

@@ -13,12 +13,15 @@ from pathlib import Path
 from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
 from gateway.config.values import Reader
+from gateway.core.raw_path import PathPattern, PathRefused, parse_pattern
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret, SecretRefused, read_secret_file
 
 DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
 DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
+SURFACES = frozenset({"INGESTION", "QUERY", "ADMIN", "OPERATOR"})
+"""Words that may stand before a pattern of PHOENIX_PATHS."""
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _POSTGRES = re.compile(r"postgres(ql)?://[^\s]+")
 
@@ -38,6 +41,7 @@ class ProcessConfig:
     redis: RedisConfig | None
     database_url: Secret | None
     data_dir: Path
+    phoenix_paths: tuple[PathPattern, ...]
 
 
 def read_process(reader: Reader) -> ProcessConfig:
@@ -57,6 +61,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         redis=_redis(reader),
         database_url=database_url,
         data_dir=_data_dir(reader),
+        phoenix_paths=_phoenix_paths(reader),
     )
 
 
@@ -167,6 +172,19 @@ def _database(reader: Reader) -> Secret | None:
         problem = "is not a PostgreSQL URL (postgresql://user@host/database)"
         reader.fault("DATABASE_URL", problem, "leave it out for SQLite in GATEWAY_DATA_DIR")
     return url
+
+
+def _phoenix_paths(reader: Reader) -> tuple[PathPattern, ...]:
+    """Return what PhoenixService opens; a pattern that cannot be read opens nothing and stops the start."""
+    patterns = []
+    for text in (reader.optional_text("PHOENIX_PATHS", max_chars=16384) or "").split(","):
+        if text.strip():
+            try:
+                patterns.append(parse_pattern(text, SURFACES))
+            except PathRefused as refused:
+                reader.fault("PHOENIX_PATHS", f"pattern {len(patterns) + 1} {refused}", "such as GET /v1/wallet/*")
+                return ()
+    return tuple(patterns)
 
 
 def _data_dir(reader: Reader) -> Path:

@@ -48,6 +48,20 @@ class LaunchRequest:
     send_typ: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    """An operator's rules for launch tokens. `audience` None, `sends_typ` False: no such claim."""
+
+    audience: str | None = DEFAULT_AUDIENCE
+    sends_typ: bool = True
+    max_ttl_s: int = MAX_TTL_S
+
+
+def is_currency(text: str) -> bool:
+    """Tell whether `text` has the form of a currency code."""
+    return _CURRENCY.fullmatch(text) is not None
+
+
 def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
     """Return the claims of `request`, valid from `now` on.
 
@@ -106,7 +120,7 @@ def _check_player(faults: list[FieldFault], player: Player) -> None:
     _check_text(faults, "player.player_id", player.player_id, _MAX_PLAYER_CHARACTERS)
     if player.name:
         _check_text(faults, "player.name", player.name, _MAX_PLAYER_CHARACTERS)
-    if _CURRENCY.fullmatch(player.currency) is None:
+    if not is_currency(player.currency):
         faults.append(FieldFault(field="player.currency", description="must be 2 to 16 capital letters or digits"))
     if player.avatar is not None:
         kind = player.avatar.get("kind")

@@ -1,15 +1,18 @@
 """How the gateway proves to Phoenix who it is: one function per mode, called anew for every try.
 
-`ADMIN_AUTH` and `QUERY_AUTH` choose; ingestion takes the tenant's HMAC only. Source: gamification.md 1.3 to 1.5.
+`ADMIN_AUTH` and `QUERY_AUTH` choose; ingestion takes the tenant's HMAC only, the Operator API the operator's signature.
+Source: gamification.md 1.3 to 1.5; prediction.md 3.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.config import UpstreamAuth
+from gateway.config import OperatorSignature, UpstreamAuth
+from gateway.core.canonical import operator_request, operator_request_five
+from gateway.core.encoding import b64url_encode
 from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
-from gateway.core.types import TenantId, UnixSeconds
+from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown
 from gateway.keys.keyring import Keyring
 from gateway.phoenix.gamification.client import Authorize
@@ -67,6 +70,33 @@ def admin_jwt(keyring: Keyring, tenant_id: TenantId, clock: Clock) -> Authorize:
             raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
         claims = admin_claims(OWN_SUBJECT, keys.api_key_id, _now(clock), TOKEN_S)
         return {"authorization": f"Bearer {sign_hs256(claims, keys.api_key.reveal())}"}
+
+    return authorize
+
+
+def operator_signature(
+    keyring: Keyring, operator_code: OperatorCode, environment: Environment, clock: Clock, form: OperatorSignature
+) -> Authorize:
+    """Return the Operator API's signature, over six parts or the older generation's five. Source: prediction.md 3.1."""
+
+    def authorize(method: str, path: str, body: bytes) -> Mapping[str, str]:
+        key = keyring.operator(operator_code, environment).signing_key
+        if key is None:
+            raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
+        now = _now(clock)
+        if form is OperatorSignature.FIVE:
+            signed = operator_request_five(operator_code=operator_code, at=now, method=method, path=path, body=body)
+        else:
+            signed = operator_request(
+                operator_code=operator_code, environment=environment, at=now, method=method, path=path, body=body
+            )
+        return {
+            "content-type": "application/json",  # the vendor's sample sets it without a body too
+            "x-operator-code": operator_code,
+            "x-operator-environment": environment.value,
+            "x-signature-timestamp": str(now),
+            "x-signature": b64url_encode(key.sign(signed)),
+        }
 
     return authorize
 

@@ -23,6 +23,7 @@ from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.keep_evidence import KeepEvidence
 from gateway.actions.look_at_keys import LookAtKeys
 from gateway.actions.mint_tokens import MintTokens
+from gateway.actions.operate import Operate
 from gateway.actions.read_leaderboard import ReadLeaderboard
 from gateway.actions.read_snapshots import ReadSnapshots
 from gateway.actions.remember_events import EventMemory
@@ -52,6 +53,7 @@ from gateway.phoenix.exchange import Sender
 from gateway.phoenix.transport import Transport
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
+from gateway.server.any_path import call_phoenix
 from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, shared_reads, tenant_room
 from gateway.server.listen import admin_tls
@@ -61,10 +63,21 @@ from gateway.services.health import HealthService
 from gateway.services.keys import KeyService
 from gateway.services.leaderboard_admin import LeaderboardAdminService
 from gateway.services.leaderboards import LeaderboardService
+from gateway.services.operator import OperatorService
+from gateway.services.phoenix import PhoenixService
 from gateway.services.tokens import TokenService
 from gateway.services.wallet import WalletService
 from gateway.telemetry.metrics import BuildInfo, Metrics
-from gateway.v1 import events_pb2, keys_pb2, leaderboard_admin_pb2, leaderboards_pb2, tokens_pb2, wallet_pb2
+from gateway.v1 import (
+    events_pb2,
+    keys_pb2,
+    leaderboard_admin_pb2,
+    leaderboards_pb2,
+    operator_pb2,
+    phoenix_pb2,
+    tokens_pb2,
+    wallet_pb2,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +126,9 @@ def build(config: Config, clock: Clock) -> Gateway:
     )
     operators = OperatorDirectory(
         {
-            (operator.keys.operator_code, operator.keys.environment): operator_room(operator, shelf.keys_of(operator))
+            (operator.keys.operator_code, operator.keys.environment): operator_room(
+                operator, shelf.keys_of(operator), courier, keyring, clock
+            )
             for operator in config.operators
         }
     )
@@ -146,10 +161,12 @@ def build(config: Config, clock: Clock) -> Gateway:
         _service(leaderboard_admin_pb2, "LeaderboardAdminService"): LeaderboardAdminService(
             AdministerLeaderboards(tenants, clock)
         ),
-        _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock)),
+        _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock), validate),
         _service(wallet_pb2, "WalletService"): WalletService(
             VerifyWallet(operators, store, clock), KeepEvidence(operators, store)
         ),
+        _service(operator_pb2, "OperatorService"): OperatorService(Operate(operators, clock)),
+        _service(phoenix_pb2, "PhoenixService"): PhoenixService(call_phoenix(config, courier, keyring, clock)),
         _service(keys_pb2, "KeyService"): KeyService(LookAtKeys(operators, keyring)),
     }
     health = HealthWatch(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.actions.rooms import OperatorRoom, TenantRoom
+from gateway.actions.supported_currencies import SupportedCurrencies
 from gateway.config import BulkEvents, Config, OperatorConfig, TenantConfig
 from gateway.core.types import Environment
 from gateway.core.wire import BulkEnvelope
@@ -16,15 +17,18 @@ from gateway.keys.redis_event_ids import RedisEventIds
 from gateway.keys.redis_key_cache import RedisKeyCache
 from gateway.keys.redis_read_cache import RedisReadCache
 from gateway.phoenix.answers import Surface
+from gateway.phoenix.any_path import Authorize
 from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
+from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.prediction.signing_keys import SigningKeysClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
 from gateway.server import authorize
 from gateway.telemetry.metrics import Metrics
 
@@ -125,16 +129,38 @@ class PlatformKeyShelf:
         )
 
 
-def operator_room(config: OperatorConfig, platform_keys: PlatformKeys) -> OperatorRoom:
+def operator_room(
+    config: OperatorConfig, platform_keys: PlatformKeys, courier: Courier, keyring: Keyring, clock: Clock
+) -> OperatorRoom:
     """Return what the gateway has for one operator environment."""
+    operator_api = OperatorApiClient(
+        courier=courier,
+        base_url=config.base_url,
+        authorize=_signed(config, keyring, clock),
+        stats_path=config.stats_path,
+    )
+
+    async def supported(deadline: Deadline) -> frozenset[str]:
+        return frozenset(one.code for one in (await operator_api.settings(deadline)).currencies)
+
     return OperatorRoom(
         operator_code=config.keys.operator_code,
         environment=config.keys.environment,
         operator_id=config.keys.operator_id,
         platform_keys=platform_keys,
+        operator_api=operator_api,
         embed_url=config.embed_url,
         lease_s=config.wallet_lease_s,
+        launch=config.launch,
+        supported=None if config.currencies else SupportedCurrencies(supported, clock),
+        currencies=config.currencies,
         wallet=config.wallet,
+    )
+
+
+def _signed(config: OperatorConfig, keyring: Keyring, clock: Clock) -> Authorize:
+    return authorize.operator_signature(
+        keyring, config.keys.operator_code, config.keys.environment, clock, config.signature
     )
 
 

@@ -3,12 +3,15 @@
 isort:skip_file
 Minting of tokens and signed URLs."""
 
+from collections import abc as _abc
 from gateway.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -103,7 +106,9 @@ class MintLaunchJWTRequest(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Lifetime. Unset: 300 s for a player, 900 s for a visitor. At most 3,600 s."""
+        """Lifetime. Unset: 300 s for a player, 900 s for a visitor. At most what `PREDICTION_LAUNCH_MAX_TTL` says, 3,600 s
+        by default.
+        """
 
     def __init__(
         self,
@@ -160,6 +165,84 @@ class MintLaunchJWTResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MintLaunchJWTResponse: _TypeAlias = MintLaunchJWTResponse  # noqa: Y015
+
+@_typing.final
+class BatchMintLaunchJWTRequest(_message.Message):
+    """Request of BatchMintLaunchJWT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___MintLaunchJWTRequest]:
+        """1 to 100 requests, as for MintLaunchJWT. Each is validated on its own: a bad one costs only itself."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___MintLaunchJWTRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchMintLaunchJWTRequest: _TypeAlias = BatchMintLaunchJWTRequest  # noqa: Y015
+
+@_typing.final
+class BatchMintLaunchJWTResponse(_message.Message):
+    """Answer of BatchMintLaunchJWT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchMintLaunchJWTResult]:
+        """One result per request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchMintLaunchJWTResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchMintLaunchJWTResponse: _TypeAlias = BatchMintLaunchJWTResponse  # noqa: Y015
+
+@_typing.final
+class BatchMintLaunchJWTResult(_message.Message):
+    """What became of one request of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___MintLaunchJWTResponse:
+        """The answer; unset when `error` is set."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it failed; unset when it did not. Same reasons as MintLaunchJWT's."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___MintLaunchJWTResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchMintLaunchJWTResult: _TypeAlias = BatchMintLaunchJWTResult  # noqa: Y015
 
 @_typing.final
 class MintTenantJWTRequest(_message.Message):

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class TokenServiceStub:
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -42,6 +45,11 @@ class TokenServiceStub:
                 '/phoenix.gateway.v1.TokenService/MintLaunchJWT',
                 request_serializer=gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTResponse.FromString,
+                _registered_method=True)
+        self.BatchMintLaunchJWT = channel.unary_unary(
+                '/phoenix.gateway.v1.TokenService/BatchMintLaunchJWT',
+                request_serializer=gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTResponse.FromString,
                 _registered_method=True)
         self.MintTenantJWT = channel.unary_unary(
                 '/phoenix.gateway.v1.TokenService/MintTenantJWT',
@@ -61,7 +69,10 @@ class TokenServiceStub:
 
 
 class TokenServiceServicer:
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -69,6 +80,17 @@ class TokenServiceServicer:
 
     def MintLaunchJWT(self, request, context):
         """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key.
+
+        A currency that the operator certainly does not support is INVALID_ARGUMENT `INVALID_FIELD` (`player.currency`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchMintLaunchJWT(self, request, context):
+        """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
+
+        A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +126,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTResponse.SerializeToString,
             ),
+            'BatchMintLaunchJWT': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchMintLaunchJWT,
+                    request_deserializer=gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTResponse.SerializeToString,
+            ),
             'MintTenantJWT': grpc.unary_unary_rpc_method_handler(
                     servicer.MintTenantJWT,
                     request_deserializer=gateway_dot_v1_dot_tokens__pb2.MintTenantJWTRequest.FromString,
@@ -128,7 +155,10 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService:
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -151,6 +181,33 @@ class TokenService:
             '/phoenix.gateway.v1.TokenService/MintLaunchJWT',
             gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTRequest.SerializeToString,
             gateway_dot_v1_dot_tokens__pb2.MintLaunchJWTResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchMintLaunchJWT(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.TokenService/BatchMintLaunchJWT',
+            gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTRequest.SerializeToString,
+            gateway_dot_v1_dot_tokens__pb2.BatchMintLaunchJWTResponse.FromString,
             options,
             channel_credentials,
             insecure,

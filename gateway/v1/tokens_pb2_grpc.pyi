@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TokenServiceStub:
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -38,7 +41,15 @@ class TokenServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TokenServiceAsyncStub: ...
     MintLaunchJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.MintLaunchJWTRequest, _tokens_pb2.MintLaunchJWTResponse]
-    """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key."""
+    """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key.
+
+    A currency that the operator certainly does not support is INVALID_ARGUMENT `INVALID_FIELD` (`player.currency`).
+    """
+    BatchMintLaunchJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.BatchMintLaunchJWTRequest, _tokens_pb2.BatchMintLaunchJWTResponse]
+    """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
+
+    A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+    """
     MintTenantJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.MintTenantJWTRequest, _tokens_pb2.MintTenantJWTResponse]
     """Mints a gamification tenant token (JWT, HS256 with the tenant's HMAC secret) for one user."""
     MintAdminJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.MintAdminJWTRequest, _tokens_pb2.MintAdminJWTResponse]
@@ -50,7 +61,10 @@ class TokenServiceStub:
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -58,7 +72,15 @@ class TokenServiceAsyncStub(TokenServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     MintLaunchJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.MintLaunchJWTRequest, _tokens_pb2.MintLaunchJWTResponse]  # type: ignore[assignment]
-    """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key."""
+    """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key.
+
+    A currency that the operator certainly does not support is INVALID_ARGUMENT `INVALID_FIELD` (`player.currency`).
+    """
+    BatchMintLaunchJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.BatchMintLaunchJWTRequest, _tokens_pb2.BatchMintLaunchJWTResponse]  # type: ignore[assignment]
+    """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
+
+    A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+    """
     MintTenantJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.MintTenantJWTRequest, _tokens_pb2.MintTenantJWTResponse]  # type: ignore[assignment]
     """Mints a gamification tenant token (JWT, HS256 with the tenant's HMAC secret) for one user."""
     MintAdminJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.MintAdminJWTRequest, _tokens_pb2.MintAdminJWTResponse]  # type: ignore[assignment]
@@ -69,7 +91,10 @@ class TokenServiceAsyncStub(TokenServiceStub):
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Mints short-lived tokens with keys that never leave the gateway. No method touches the network.
+    """Mints short-lived tokens with keys that never leave the gateway.
+
+    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
+    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -81,7 +106,21 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.MintLaunchJWTRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.MintLaunchJWTResponse, _abc.Awaitable[_tokens_pb2.MintLaunchJWTResponse]]:
-        """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key."""
+        """Mints a Prediction launch token (JWT, EdDSA) with the operator's Ed25519 key.
+
+        A currency that the operator certainly does not support is INVALID_ARGUMENT `INVALID_FIELD` (`player.currency`).
+        """
+
+    @_abc_1.abstractmethod
+    def BatchMintLaunchJWT(
+        self,
+        request: _tokens_pb2.BatchMintLaunchJWTRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.BatchMintLaunchJWTResponse, _abc.Awaitable[_tokens_pb2.BatchMintLaunchJWTResponse]]:
+        """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
+
+        A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+        """
 
     @_abc_1.abstractmethod
     def MintTenantJWT(

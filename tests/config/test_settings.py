@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import BulkEvents, Listen, LogFormat, LogLevel, UpstreamAuth
+from gateway.config import BulkEvents, Listen, LogFormat, LogLevel, OperatorSignature, UpstreamAuth
+from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment
 from tests.config.given_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
 
@@ -55,6 +56,16 @@ WRONG_VALUES = [
     ("PREDICTION_KEY_OVERLAP", "ten"),
     ("PREDICTION_WALLET_LEASE", "inf"),
     ("PREDICTION_UNREADABLE_STATUS", "200"),
+    ("PREDICTION_CURRENCIES", "euro"),
+    ("PREDICTION_CURRENCIES", ","),
+    ("PREDICTION_LAUNCH_AUDIENCE", "a\nb"),
+    ("PREDICTION_LAUNCH_TYP", "perhaps"),
+    ("PREDICTION_LAUNCH_MAX_TTL", "3601"),
+    ("PREDICTION_OPERATOR_SIGNATURE", "seven"),
+    ("PREDICTION_STATS_PATH", "/stats"),
+    ("PREDICTION_STATS_PATH", "/operator/api/../admin"),
+    ("PHOENIX_PATHS", "GET /v1/../admin"),
+    ("PHOENIX_PATHS", "GET /v1/a, everything"),
     ("GATEWAY_LISTEN", "50051"),
     ("GATEWAY_LISTEN", "127.0.0.1:70000"),
     ("GATEWAY_LISTEN", "0.0.0.0:50051"),
@@ -117,6 +128,12 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (operator.platform_keys.cooldown_s, operator.platform_keys.overlap_s) == (2.0, 600.0)
     assert (operator.wallet_lease_s, operator.wallet.unreadable_status) == (60.0, 503)
     assert (operator.static_platform_key, operator.platform_keys.pins) == (None, frozenset())
+    assert (operator.currencies, operator.launch, operator.signature) == (
+        frozenset(),
+        LaunchSettings(audience="pmm_default", sends_typ=True, max_ttl_s=3600),
+        OperatorSignature.SIX,
+    )
+    assert (operator.stats_path, config.phoenix_paths) == ("/operator/api/stats", ())
     assert config.warnings == ()
 
 
@@ -147,6 +164,13 @@ def test_what_is_set_is_taken() -> None:
             "PHOENIX_DEDUPLICATES_EVENTS": "True",
             "PREDICTION_KEY_COOLDOWN": "0.5",
             "PREDICTION_ENVIRONMENT": "prod",
+            "PREDICTION_CURRENCIES": "EUR, USD",
+            "PREDICTION_LAUNCH_AUDIENCE": "none",
+            "PREDICTION_LAUNCH_TYP": "false",
+            "PREDICTION_LAUNCH_MAX_TTL": "600",
+            "PREDICTION_OPERATOR_SIGNATURE": "five",
+            "PREDICTION_STATS_PATH": "/operator/api/summary",
+            "PHOENIX_PATHS": "GET /v1/wallet/*/balances, ADMIN POST /v1/coupons",
             "GATEWAY_LISTEN": "unix:/run/gateway.sock",
             "GATEWAY_ADMIN_LISTEN": "[::1]:0",
             "GATEWAY_WORKERS": "4",
@@ -158,6 +182,13 @@ def test_what_is_set_is_taken() -> None:
     assert (tenant.query_base_url, tenant.socket_base_url) == ("http://localhost:8080", "wss://query.example")
     assert (tenant.bulk_events, tenant.events.deduplicates) == (BulkEvents.EVENTS, True)
     assert (operator.platform_keys.cooldown_s, operator.keys.environment) == (0.5, Environment.PROD)
+    assert (operator.currencies, operator.signature) == (frozenset({"EUR", "USD"}), OperatorSignature.FIVE)
+    assert operator.launch == LaunchSettings(audience=None, sends_typ=False, max_ttl_s=600)
+    assert operator.stats_path == "/operator/api/summary"
+    assert [(one.surface, one.method, one.segments) for one in config.phoenix_paths] == [
+        (None, "GET", ("v1", "wallet", "*", "balances")),
+        ("ADMIN", "POST", ("v1", "coupons")),
+    ]
     assert (config.listen.target, config.admin_listen.target) == ("unix:/run/gateway.sock", "[::1]:0")
     assert (config.workers, config.log_format) == (4, LogFormat.CONSOLE)
     assert config.redis is not None

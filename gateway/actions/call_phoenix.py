@@ -1,0 +1,140 @@
+"""Any path of any of Phoenix's surfaces, if the configuration opens it; nothing is open by default.
+
+The path is judged before anything else, a tenant's existence included; what goes out is that very path to a configured
+host. What has an RPC with a guard of its own stays closed. Source: issue 7, point 8.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.actions.call import Call
+from gateway.actions.directory import OperatorDirectory, TenantDirectory
+from gateway.core.raw_path import PathPattern, PathRefused, split_path
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.errors import FieldFault, InvalidField, NotAllowed
+from gateway.phoenix.any_path import PathClient
+from gateway.phoenix.exchange import Answer
+
+MAX_BODY_BYTES = 1_000_000
+_OPERATOR_API = ("operator", "api")
+_GUARDED = frozenset({"PATCH", "PUT"})
+"""Methods on the operator's settings: UpdateOperatorSettings asks before it disables trading; nothing goes round it."""
+
+
+class CallSurface(enum.Enum):
+    """Where to; the values are the words of `PHOENIX_PATHS`."""
+
+    INGESTION = "INGESTION"
+    QUERY = "QUERY"
+    ADMIN = "ADMIN"
+    OPERATOR = "OPERATOR"
+
+
+class CallAuth(enum.Enum):
+    """How the gateway says who it is."""
+
+    DEFAULT = "default"
+    API_KEY = "api_key"
+    TENANT_HMAC = "tenant_hmac"
+    TENANT_JWT = "tenant_jwt"
+    ADMIN_JWT = "admin_jwt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSurfaces:
+    """A tenant's ways to its three hosts, by how they are authenticated."""
+
+    tenant_id: TenantId
+    clients: Mapping[tuple[CallSurface, CallAuth], PathClient]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSurface:
+    """An operator environment's way to the Operator API."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    client: PathClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyCall:
+    """What a caller wants sent. `path` as it is to go out; `body` None: none."""
+
+    surface: CallSurface
+    method: str
+    path: str
+    auth: CallAuth = CallAuth.DEFAULT
+    tenant_id: str = ""
+    operator_code: str = ""
+    environment: Environment | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = field(default=None, repr=False)
+    idempotency_key: str = ""
+
+
+class CallPhoenix:
+    """The action behind PhoenixService."""
+
+    def __init__(
+        self,
+        tenants: TenantDirectory[TenantSurfaces],
+        operators: OperatorDirectory[OperatorSurface],
+        open_paths: Sequence[PathPattern],
+    ) -> None:
+        """`open_paths` are all that is open."""
+        self._tenants = tenants
+        self._operators = operators
+        self._open_paths = tuple(open_paths)
+
+    async def send(self, wanted: AnyCall, call: Call) -> Answer:
+        """Send it and return Phoenix's 2xx.
+
+        Raises: InvalidField, NotAllowed, TenantUnknown, OperatorUnknown, KeyUnknown, UpstreamFault.
+        """
+        call.facts["surface"] = wanted.surface.value.lower()
+        self._check(wanted)
+        return await self._client(wanted, call).call(
+            wanted.method,
+            wanted.path,
+            call.deadline,
+            query=wanted.query,
+            body=wanted.body,
+            idempotency_key=wanted.idempotency_key,
+        )
+
+    def _check(self, wanted: AnyCall) -> None:
+        """Refuse a path that is not open or not plain, and a body that does not fit."""
+        try:
+            segments = split_path(wanted.path)
+        except PathRefused as refused:
+            raise InvalidField([FieldFault(field="path", description=str(refused))]) from None
+        fits = any(one.fits(wanted.surface.value, wanted.method, segments) for one in self._open_paths)
+        is_operators = segments[:2] == _OPERATOR_API and len(segments) > 2
+        is_settings = [one.lower() for one in segments[2:3]] == ["settings"]
+        if wanted.surface is CallSurface.OPERATOR and wanted.method in _GUARDED and is_settings:
+            raise NotAllowed("Use UpdateOperatorSettings: it asks before trading is disabled.")
+        if not fits or (wanted.surface is CallSurface.OPERATOR and not is_operators):
+            raise NotAllowed("This path is not open. Whoever keeps the gateway's policy opens paths by PHOENIX_PATHS.")
+        faults = []
+        if wanted.body is not None and wanted.method in ("GET", "DELETE"):
+            faults.append(FieldFault(field="body", description="must be left out for GET and DELETE"))
+        if wanted.body is not None and len(wanted.body) > MAX_BODY_BYTES:
+            faults.append(FieldFault(field="body", description=f"must have at most {MAX_BODY_BYTES} bytes as JSON"))
+        if wanted.surface is CallSurface.OPERATOR and wanted.auth is not CallAuth.DEFAULT:
+            faults.append(FieldFault(field="auth", description="must be left out: the operator's signature is all"))
+        if faults:
+            raise InvalidField(faults)
+
+    def _client(self, wanted: AnyCall, call: Call) -> PathClient:
+        if wanted.surface is CallSurface.OPERATOR:
+            operator = self._operators.resolve(wanted.operator_code, wanted.environment)
+            call.facts["operator"] = operator.operator_code
+            call.facts["environment"] = operator.environment.value
+            return operator.client
+        tenant = self._tenants.resolve(wanted.tenant_id)
+        call.facts["tenant"] = tenant.tenant_id
+        return tenant.clients[wanted.surface, wanted.auth]

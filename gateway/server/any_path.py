@@ -1,0 +1,68 @@
+"""What PhoenixService sends through: a tenant's three hosts by every way to authenticate, the Operator API.
+
+Made of the configuration alone, so that no host but a configured one can be called.
+"""
+
+from __future__ import annotations
+
+from gateway.actions.call_phoenix import CallAuth, CallPhoenix, CallSurface, OperatorSurface, TenantSurfaces
+from gateway.actions.directory import OperatorDirectory, TenantDirectory
+from gateway.config import Config, OperatorConfig, TenantConfig
+from gateway.keys.keyring import Keyring
+from gateway.phoenix.answers import Surface
+from gateway.phoenix.any_path import Authorize, PathClient
+from gateway.phoenix.tries import Courier
+from gateway.resilience.clock import Clock
+from gateway.server import authorize
+
+
+def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Clock) -> CallPhoenix:
+    """Return the action behind PhoenixService, with what `PHOENIX_PATHS` opens."""
+    return CallPhoenix(
+        TenantDirectory({one.keys.tenant_id: tenant_surfaces(one, courier, keyring, clock) for one in config.tenants}),
+        OperatorDirectory(
+            {
+                (one.keys.operator_code, one.keys.environment): operator_surface(one, courier, keyring, clock)
+                for one in config.operators
+            }
+        ),
+        config.phoenix_paths,
+    )
+
+
+def tenant_surfaces(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock) -> TenantSurfaces:
+    """Return a tenant's ways to its hosts."""
+    tenant_id = config.keys.tenant_id
+    hmac = authorize.tenant_hmac(keyring, tenant_id, clock)
+    ways: dict[CallAuth, Authorize] = {
+        CallAuth.API_KEY: authorize.api_key(keyring, tenant_id),
+        CallAuth.TENANT_HMAC: hmac,
+        CallAuth.TENANT_JWT: authorize.tenant_jwt(keyring, tenant_id, clock),
+        CallAuth.ADMIN_JWT: authorize.admin_jwt(keyring, tenant_id, clock),
+    }
+    query = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
+    admin = authorize.choose(config.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt)
+    hosts = (
+        (CallSurface.INGESTION, Surface.INGESTION, config.ingestion_base_url, hmac),
+        (CallSurface.QUERY, Surface.QUERY, config.query_base_url, query),
+        (CallSurface.ADMIN, Surface.ADMIN, config.admin_base_url, admin),
+    )
+    return TenantSurfaces(
+        tenant_id=tenant_id,
+        clients={
+            (wanted, auth): PathClient(courier=courier, base_url=base_url, surface=surface, authorize=way)
+            for wanted, surface, base_url, default in hosts
+            for auth, way in {CallAuth.DEFAULT: default, **ways}.items()
+        },
+    )
+
+
+def operator_surface(config: OperatorConfig, courier: Courier, keyring: Keyring, clock: Clock) -> OperatorSurface:
+    """Return an operator environment's way to the Operator API."""
+    code, environment = config.keys.operator_code, config.keys.environment
+    signed = authorize.operator_signature(keyring, code, environment, clock, config.signature)
+    return OperatorSurface(
+        operator_code=code,
+        environment=environment,
+        client=PathClient(courier=courier, base_url=config.base_url, surface=Surface.PREDICTION, authorize=signed),
+    )
