@@ -12,6 +12,7 @@ from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
 from gateway.services.acknowledged import Acknowledgement, acknowledged
 from gateway.services.convert import timestamp
+from gateway.services.plain_events import PlainEvents
 from gateway.services.status import status_of
 from gateway.services.structs import struct_to_json
 from gateway.v1 import events_pb2
@@ -25,10 +26,11 @@ class EventService:
     def __init__(self, submit: SubmitEvents, validate: Validate) -> None:
         self._submit = submit
         self._validate = validate
+        self._plain = PlainEvents()
 
     async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
         """Send one event."""
-        event = self._event(request.event, prefix="event.")
+        event = self._event(request.event, prefix="event.", is_checked=True)
         done = await self._submit.one(request.tenant_id, event, call, is_id_given=bool(request.event.event_id))
         return events_pb2.SubmitEventResponse(
             event_id=done.event_id, status=_status(done), accept_time=timestamp(done.accepted_at)
@@ -65,28 +67,34 @@ class EventService:
         events = [self._checked(message, place) for place, message in enumerate(messages)]
         return events, {place for place, message in enumerate(messages) if message.event_id}
 
-    def _checked(self, message: events_pb2.Event, index: int) -> Event | Failed:
-        prefix = f"events[{index}]."
-        faults = self._validate(message)
+    def _checked(self, message: events_pb2.Event, place: int) -> Event | Failed:
         try:
-            if faults:
-                raise InvalidField(faults)
-            return self._event(message, prefix="")
+            return self._event(message, prefix="", is_checked=False)
         except InvalidField as error:
             named = [
-                FieldFault(field=f"{prefix}{fault.field}".rstrip("."), description=fault.description)
+                FieldFault(field=f"events[{place}].{fault.field}".rstrip("."), description=fault.description)
                 for fault in error.faults
             ]
             return Failed(event_id=message.event_id, error=InvalidField(named))
 
-    def _event(self, message: events_pb2.Event, prefix: str) -> Event:
+    def _event(self, message: events_pb2.Event, prefix: str, *, is_checked: bool) -> Event:
+        """Return the event. Args: `is_checked`: against the contract's rules. Raises: InvalidField."""
+        event_id, board, user = message.event_id, message.leaderboard_id, message.user_id
+        event_type = message.event_type
+        score = message.score_delta if message.HasField("score_delta") else None
+        form = message.WhichOneof("metadata_form")
+        raw = message.metadata_json if form == "metadata_json" else b""
+        if not is_checked and not self._plain.is_plain(event_id, board, user, score, event_type, raw):
+            faults = self._validate(message)
+            if faults:
+                raise InvalidField(faults)
         return Event(
-            event_id=message.event_id or self._submit.new_event_id(),
-            leaderboard_id=message.leaderboard_id,
-            user_id=message.user_id,
-            score_delta=message.score_delta if message.HasField("score_delta") else None,
-            metadata_json=_metadata(message, prefix),
-            event_type=message.event_type,
+            event_id=event_id or self._submit.new_event_id(),
+            leaderboard_id=board,
+            user_id=user,
+            score_delta=score,
+            metadata_json=None if form is None else _metadata(message, form, raw, prefix),
+            event_type=event_type,
             occur_time=message.occur_time.ToJsonString() if message.HasField("occur_time") else None,
             attributes_json=struct_to_json(message.attributes, f"{prefix}attributes")
             if message.HasField("attributes")
@@ -94,16 +102,13 @@ class EventService:
         )
 
 
-def _metadata(message: events_pb2.Event, prefix: str) -> bytes | None:
-    form = message.WhichOneof("metadata_form")
+def _metadata(message: events_pb2.Event, form: str, raw: bytes, prefix: str) -> bytes:
     if form == "metadata":
         return struct_to_json(message.metadata, f"{prefix}metadata")
-    if form == "metadata_json":
-        fault = check_metadata_json(message.metadata_json)
-        if fault is not None:
-            raise InvalidField([FieldFault(field=f"{prefix}{fault.field}", description=fault.description)])
-        return message.metadata_json
-    return None
+    fault = check_metadata_json(raw)
+    if fault is not None:
+        raise InvalidField([FieldFault(field=f"{prefix}{fault.field}", description=fault.description)])
+    return raw
 
 
 def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:

@@ -30,6 +30,9 @@ __all__ = ["postgres_server", "postgres_url", "redis_server"]
 Stub = events_pb2_grpc.EventServiceStub
 ACCEPTED, DUPLICATE = events_pb2.EVENT_STATUS_ACCEPTED, events_pb2.EVENT_STATUS_DUPLICATE
 
+INGESTION = {"surface": "ingestion", "path_prefix": "/v1/"}
+"""Where faults are set: not on /health, by which the gateway would turn its service off for other tests."""
+
 
 @pytest.fixture
 def events(channel: grpc.Channel) -> Stub:
@@ -100,7 +103,7 @@ def test_a_thousand_events_go_in_ten_calls(events: Stub, sandbox: SandboxProcess
 
 def test_events_of_many_callers_leave_together(events: Stub, sandbox: SandboxProcess) -> None:
     """50 callers side by side: each has his own answer, and there are far fewer calls than events."""
-    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "delay", "delay_ms": 50})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 50})
 
     def caller(number: int) -> list[str]:
         return [
@@ -178,9 +181,7 @@ async def test_a_stream_is_read_no_faster_than_it_is_delivered(
     gateway: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
     """While Phoenix hangs, the client's writes come to a stop; everything is delivered afterwards."""
-    await sandbox.control_async(
-        "POST", "/faults", {"surface": "ingestion", "kind": "delay", "delay_ms": 2000, "times": 40}
-    )
+    await sandbox.control_async("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 2000, "times": 40})
     padding = json.dumps({"m": "x" * 20_000}).encode()
     written = 0
     async with grpc.aio.insecure_channel(gateway.address) as channel:
@@ -240,7 +241,7 @@ def test_a_bulk_call_that_is_refused_as_a_whole_is_divided(events: Stub, sandbox
 @pytest.mark.parametrize("kind", ["lose_answer", "half", "garbage"])
 def test_a_lost_answer_to_a_bulk_call_doubles_nothing(events: Stub, sandbox: SandboxProcess, kind: str) -> None:
     """Phoenix acted and its answer is gone or unreadable: asked again under the same ids."""
-    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": kind, "times": 1})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": kind, "times": 1})
     results = events.SubmitEvents(batch(60), timeout=20).results
     assert {*told(results)} <= {ACCEPTED, DUPLICATE}
     assert once_each(sandbox, [one.event_id for one in results])
@@ -298,7 +299,7 @@ def test_by_default_nothing_is_lost_or_doubled(sandbox: SandboxProcess) -> None:
         results = stub.SubmitEvents(batch(100)).results
         assert once_each(sandbox, [one.event_id for one in results])
         assert calls_of(sandbox) == {"/v1/events": 100, "/v1/events/bulk": 0}
-        sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "lose_answer", "times": 1})
+        sandbox.control("POST", "/faults", {**INGESTION, "kind": "lose_answer", "times": 1})
         mine = str(uuid.uuid4())
         request = events_pb2.SubmitEventRequest(event=event(event_id=mine))
         for _ in range(3):  # also when the caller asks again under the same id
@@ -312,7 +313,7 @@ def test_bulk_without_deduplication_never_sends_again(sandbox: SandboxProcess) -
     settings = {"PHOENIX_BULK_EVENTS": "array", "PHOENIX_DEDUPLICATES_EVENTS": "false"}
     with a_gateway(sandbox, **settings) as (_, stub):
         assert set(told(stub.SubmitEvents(batch(30)).results)) == {ACCEPTED}
-        sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "lose_answer", "times": 1})
+        sandbox.control("POST", "/faults", {**INGESTION, "kind": "lose_answer", "times": 1})
         results = stub.SubmitEvents(batch(20)).results
         assert told(results) == ["OUTCOME_UNKNOWN"] * 20
         assert {received(sandbox, one.event_id) for one in results} == {1}
@@ -322,7 +323,7 @@ def test_a_failing_phoenix_opens_the_circuit_and_a_probe_closes_it(sandbox: Sand
     """CIRCUIT_OPEN with RetryInfo, nothing is sent; back by itself."""
     request = events_pb2.SubmitEventRequest(event=event())
     with a_gateway(sandbox) as (process, stub):
-        sandbox.control("POST", "/faults", {"surface": "ingestion", "path_prefix": "/v1", "kind": "cut"})
+        sandbox.control("POST", "/faults", {**INGESTION, "kind": "cut"})
         reasons = [reason_of(refused(lambda: stub.SubmitEvent(request, timeout=10))) for _ in range(6)]
         assert reasons[-1] == "CIRCUIT_OPEN"
         sandbox.control("DELETE", "/faults")
