@@ -53,15 +53,21 @@ class HealthService:
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Send the state now and at each change, until the client leaves."""
+        """Send the state now and at each change, until the client leaves or the process drains.
+
+        A watcher who stayed would hold the process for its whole drain time, with nothing more to hear.
+        """
         last: int | None = None
         while True:
             change = asyncio.ensure_future(self._state.changed())
             try:
+                drains = not self._state.is_serving("")
                 status = _status(self._state.is_serving(request.service))
                 if status != last:
                     last = status
                     yield health_pb2.HealthCheckResponse(status=status)
+                if drains:  # as it was when the state was looked at: what is told last is that nothing serves
+                    return
                 await change
             finally:
                 change.cancel()
