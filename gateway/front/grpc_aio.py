@@ -86,8 +86,8 @@ class Front(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a method, or the one of all methods that are not served."""
-        method: str = handler_call_details.method
-        return self._handlers.get(method, _NOT_SERVED)
+        handler = self._handlers.get(handler_call_details.method)
+        return _NOT_SERVED if handler is None else handler
 
     @property
     def paths(self) -> frozenset[str]:
