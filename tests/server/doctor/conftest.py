@@ -1,8 +1,20 @@
-"""Real stores for the doctor's tests."""
+"""Real stores and a sandbox for the doctor's tests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.fixtures_redis import redis_server
+from tests.sandbox_process import SandboxProcess
 
 __all__ = ["postgres_server", "postgres_url", "redis_server"]
+
+
+@pytest.fixture(scope="session")
+def sandbox_process() -> Iterator[SandboxProcess]:
+    """A sandbox of these tests' own: they count what it is asked, and the gateway of others asks for its health."""
+    with SandboxProcess() as process:
+        yield process
