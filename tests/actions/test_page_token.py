@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token
 from gateway.errors import InvalidField
+
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other things."""
 
 TOKEN = PageToken(of="pages", tenant_id="t", leaderboard_id="xp", place="w1", offset=100)
 
@@ -16,6 +19,7 @@ def decode(text: str, *, of: str = "pages", tenant: str = "t", board: str = "xp"
     return decode_page_token(text, of=of, tenant_id=tenant, leaderboard_id=board)
 
 
+@LOADED
 @given(st.text(max_size=50), st.text(max_size=20), st.integers(0, 2**31 - 1), st.text(max_size=20))
 def test_a_token_comes_back_as_it_went_out(board: str, place: str, offset: int, after: str) -> None:
     """Any board and window survive, whatever their characters."""
@@ -27,6 +31,7 @@ def test_a_token_comes_back_as_it_went_out(board: str, place: str, offset: int, 
     assert token == decode(encode_page_token(token), board=board)
 
 
+@LOADED
 @given(st.text(max_size=200))
 def test_no_other_text_is_taken_for_a_token(text: str) -> None:
     """Garbage is refused by field and never crashes."""

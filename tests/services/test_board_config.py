@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidField
 from gateway.services.board_config import config_to_json, config_to_proto
 from gateway.v1 import leaderboard_admin_pb2 as admin_pb2
+
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other things."""
 
 WHOLE = {
     "scope": {"filters": {"attrs.game": {"eq": "chess"}}},
@@ -81,6 +84,7 @@ VALUES = st.recursive(
 )
 
 
+@LOADED
 @given(st.dictionaries(st.sampled_from(["timeframe", "scoring", "ranking", "scope", "other"]), VALUES))
 def test_any_configuration_comes_back(config: dict[str, Any]) -> None:
     """Whatever stands where."""

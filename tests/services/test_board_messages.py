@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.actions.read_values import ReadAnswer, Source
@@ -11,6 +11,9 @@ from gateway.core.wire import Entry, Neighbors, Page, RankAnswer, ScoreAnswer
 from gateway.errors import PhoenixNotFound
 from gateway.services.board_messages import BoardMessages, batch_of, with_freshness
 from gateway.v1 import common_pb2, leaderboards_pb2
+
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other things."""
 
 MAKE = BoardMessages()
 
@@ -29,6 +32,7 @@ def answer(payload: bytes, source: Source = Source.STALE, age_s: float = 1.25) -
     return ReadAnswer(payload=payload, window_key="", source=source, age_s=age_s)
 
 
+@LOADED
 @given(st.integers(0, 40), st.sampled_from(Source), st.floats(0, 1e6))
 def test_freshness_joins_a_cached_answer(entries: int, source: Source, age_s: float) -> None:
     """The result is what would have been serialised in one."""
