@@ -96,7 +96,8 @@ class CallPhoenix:
         Raises: InvalidField, NotAllowed, TenantUnknown, OperatorUnknown, KeyUnknown, UpstreamFault.
         """
         call.facts["surface"] = wanted.surface.value.lower()
-        self._check(wanted)
+        # The pattern, not the path: a path may name a player.
+        call.facts["path"] = str(self._opened(wanted))
         return await self._client(wanted, call).call(
             wanted.method,
             wanted.path,
@@ -106,18 +107,19 @@ class CallPhoenix:
             idempotency_key=wanted.idempotency_key,
         )
 
-    def _check(self, wanted: AnyCall) -> None:
-        """Refuse a path that is not open or not plain, and a body that does not fit."""
+    def _opened(self, wanted: AnyCall) -> PathPattern:
+        """Return the pattern that opens the path. Raises: NotAllowed, InvalidField for a path or body that won't do."""
         try:
             segments = split_path(wanted.path)
         except PathRefused as refused:
             raise InvalidField([FieldFault(field="path", description=str(refused))]) from None
-        fits = any(one.fits(wanted.surface.value, wanted.method, segments) for one in self._open_paths)
+        fitting = (one for one in self._open_paths if one.fits(wanted.surface.value, wanted.method, segments))
+        opened = next(fitting, None)
         is_operators = segments[:2] == _OPERATOR_API and len(segments) > 2
         is_settings = [one.lower() for one in segments[2:3]] == ["settings"]
         if wanted.surface is CallSurface.OPERATOR and wanted.method in _GUARDED and is_settings:
             raise NotAllowed("Use UpdateOperatorSettings: it asks before trading is disabled.")
-        if not fits or (wanted.surface is CallSurface.OPERATOR and not is_operators):
+        if opened is None or (wanted.surface is CallSurface.OPERATOR and not is_operators):
             raise NotAllowed("This path is not open. Whoever keeps the gateway's policy opens paths by PHOENIX_PATHS.")
         faults = []
         if wanted.body is not None and wanted.method in ("GET", "DELETE"):
@@ -128,6 +130,7 @@ class CallPhoenix:
             faults.append(FieldFault(field="auth", description="must be left out: the operator's signature is all"))
         if faults:
             raise InvalidField(faults)
+        return opened
 
     def _client(self, wanted: AnyCall, call: Call) -> PathClient:
         if wanted.surface is CallSurface.OPERATOR:

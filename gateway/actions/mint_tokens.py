@@ -94,13 +94,11 @@ class MintTokens:
         """
         bench = self._bench(wanted.operator_code, wanted.environment)
         room, key = bench.room, bench.key
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
+        call.facts.update(_facts(bench))
         await _check_currency(room, wanted.player, call)
         claims = build_claims(_launch_request(room, wanted), self._now())
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
-        call.facts["key_id"] = key.key_id
         call.facts["claims_sha256"] = claims_digest([token])
         return _launch_token(bench, claims, token)
 
@@ -131,6 +129,9 @@ class MintTokens:
             except GatewayError as error:
                 results.append(error)
         tokens = [one.token for one in results if isinstance(one, LaunchToken)]
+        if len(benches) == 1:
+            (bench,) = benches.values()
+            call.facts.update(_facts(bench))
         call.facts["count"] = str(len(tokens))
         call.facts["claims_sha256"] = claims_digest(tokens)
         return results
@@ -185,6 +186,11 @@ def claims_digest(tokens: Iterable[str]) -> str:
     that it was minted in this call, and nobody can make the token from it.
     """
     return sha256_hex("\n".join([token.split(".", 2)[1] for token in tokens]).encode("ascii"))
+
+
+def _facts(bench: _Bench) -> dict[str, str]:
+    room = bench.room
+    return {"operator": room.operator_code, "environment": room.environment.value, "key_id": bench.key_id}
 
 
 async def _check_currency(room: OperatorRoom, player: Player | None, call: Call) -> None:

@@ -92,14 +92,15 @@ class SupportedCurrencies:
 
     async def _run(self) -> None:
         began_at = self._clock.monotonic()
+        known: frozenset[str] = frozenset()
         try:
             known = await self._fetch(Deadline.after(self._settings.fetch_s, self._clock))
         except GatewayError:
-            known = frozenset()
+            known = frozenset()  # counted where it was raised; it decides nothing here
         finally:
             self._fetching = None
-        if known:
-            # Counted from its beginning: what changed since may not be in it.
-            self._known, self._known_at = known, began_at
-        else:
-            self._failed_at = self._clock.monotonic()
+            if known:
+                # Counted from its beginning: what changed since may not be in it.
+                self._known, self._known_at = known, began_at
+            else:
+                self._failed_at = self._clock.monotonic()

@@ -66,6 +66,10 @@ class PathPattern:
     method: str
     segments: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the pattern without its surface."""
+        return f"{self.method} /{'/'.join(self.segments)}"
+
     def fits(self, surface: str, method: str, segments: tuple[str, ...]) -> bool:
         """Tell whether a request, its path split by `split_path`, is one of those that are meant."""
         return (

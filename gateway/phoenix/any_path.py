@@ -15,6 +15,9 @@ from gateway.resilience.deadline import Deadline
 Authorize = Callable[[str, str, bytes], Mapping[str, str]]
 """Method, path as sent and body to the headers that authenticate one request; called anew for every try."""
 
+MAX_ANSWER_BYTES = 1024 * 1024
+"""A larger answer is not read on: as a message it would pass what a gRPC client takes by default."""
+
 EFFECTS: Mapping[str, Effect] = {
     "GET": Effect.NONE,
     "PUT": Effect.DEDUPLICATED,

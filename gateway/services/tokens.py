@@ -31,7 +31,7 @@ class TokenService:
         self, request: tokens_pb2.MintLaunchJWTRequest, call: Call
     ) -> tokens_pb2.MintLaunchJWTResponse:
         """Mint a launch token."""
-        return _minted(await self._mint.launch(_wanted(request), call))
+        return _minted(await self._mint.launch(_wanted(request, request.WhichOneof("session")), call))
 
     async def BatchMintLaunchJWT(
         self, request: tokens_pb2.BatchMintLaunchJWTRequest, call: Call
@@ -70,19 +70,20 @@ class TokenService:
         What a token says is checked anew where its claims are made, by rules no laxer than the proto's; only what does
         not get that far is held against the proto's rules here, since that takes a fifth of the time of signing.
         """
-        if request.WhichOneof("session") is None or request.environment not in _ENVIRONMENTS:
+        session = request.WhichOneof("session")
+        if session is None or request.environment not in _ENVIRONMENTS:
             return InvalidField(self._validate(request))
         try:
-            return _wanted(request)
+            return _wanted(request, session)
         except InvalidField as error:
             return error
 
 
-def _wanted(request: tokens_pb2.MintLaunchJWTRequest) -> WantedLaunch:
+def _wanted(request: tokens_pb2.MintLaunchJWTRequest, session: str | None) -> WantedLaunch:
     return WantedLaunch(
         operator_code=request.operator_code,
         environment=environment_from_proto(request.environment),
-        player=_player(request.player) if request.WhichOneof("session") == "player" else None,
+        player=_player(request.player) if session == "player" else None,
         cfg=struct_to_dict(request.cfg, "cfg") if request.HasField("cfg") else None,
         ttl_s=_ttl(request),
     )

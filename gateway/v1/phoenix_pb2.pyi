@@ -172,7 +172,7 @@ Global___CallRequest: _TypeAlias = CallRequest  # noqa: Y015
 
 @_typing.final
 class CallResponse(_message.Message):
-    """Answer of Call: Phoenix's 2xx. Everything else is an error."""
+    """Answer of Call: Phoenix's 2xx of at most 1 MiB. Everything else is an error."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -143,13 +147,23 @@ def test_statistics_are_passed_on(operator: operator_pb2_grpc.OperatorServiceStu
     assert answer.read_time.seconds > 0
 
 
+def rejections(gateway: GatewayProcess) -> float:
+    """How often Phoenix rejected the operator's signature, as the metric tells."""
+    with urlopen(f"http://{gateway.admin_address}/metrics") as answer:
+        text = answer.read().decode()
+    found = re.search(r'^phoenix_gateway_credentials_rejected_total\{surface="prediction"\} (\S+)$', text, re.M)
+    return float(found[1]) if found else 0.0
+
+
 def test_a_rejected_signature_is_an_alert_and_no_callers_fault(
-    operator: operator_pb2_grpc.OperatorServiceStub, sandbox: SandboxProcess
+    operator: operator_pb2_grpc.OperatorServiceStub, sandbox: SandboxProcess, gateway: GatewayProcess
 ) -> None:
     """A Phoenix that wants five parts, while six are signed."""
     sandbox.control("POST", "/settings", {"operator_signature": "five"})
+    before = rejections(gateway)
     error = refused(lambda: operator.GetOperatorSettings(operator_pb2.GetOperatorSettingsRequest()))
     assert (grpc.StatusCode.INTERNAL, "PHOENIX_REJECTED_CREDENTIALS") == (error.code(), reason_of(error))
+    assert before + 1 == rejections(gateway)
 
 
 def test_the_older_form_is_signed_where_the_setting_says_so(
@@ -340,3 +354,24 @@ def test_a_get_is_tried_again(phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sand
     """A read harms nobody."""
     sandbox.control("POST", "/faults", {"surface": "prediction", "kind": "cut", "times": 1})
     assert 200 == phoenix.Call(wanted(OPERATOR, "/operator/api/settings")).status
+
+
+def test_the_log_tells_pattern_and_digest_but_no_path_or_token(
+    phoenix: phoenix_pb2_grpc.PhoenixServiceStub, opened: GatewayProcess, opened_channel: grpc.Channel
+) -> None:
+    """A path may name a player, and a token is worth a session."""
+    refused(lambda: phoenix.Call(wanted(QUERY, "/v1/leaderboards/player-4711/none")))
+    answer = tokens_pb2_grpc.TokenServiceStub(opened_channel).MintLaunchJWT(player("EUR"))
+    claims = answer.token.split(".")[1]
+    digest = hashlib.sha256(claims.encode()).hexdigest()
+    eventually(lambda: digest in opened.log_text)
+    log = opened.log_text
+    assert [True, True] == [one in log for one in ("GET /v1/leaderboards/*/*", digest)]
+    assert [False, False, False] == [one in log for one in ("player-4711", claims, answer.token)]
+
+
+def eventually(look: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait until it is true, or time is over."""
+    until = time.monotonic() + within_s
+    while not look() and time.monotonic() < until:
+        time.sleep(0.02)
