@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.actions.read_values import ReadAnswer, Source
@@ -117,7 +117,7 @@ class World:
                 raise result
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, min_size=5, max_size=60), st.sampled_from([0.0, 60.0]))
 def test_no_answer_is_older_than_it_says(steps: list[tuple[str, int, object]], patience_s: float) -> None:
     """Two replicas, a shared cache that comes and goes, an impatient or patient gateway."""
