@@ -19,7 +19,10 @@ from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_
 from tests.sandbox_process import SandboxProcess
 
 SCHEDULE = operator_pb2.FeeSchedule(shape="flat", taker_coefficient="0.07", maker_rebate_coefficient="0.01")
-OPEN = "QUERY GET /v1/leaderboards/*/*, GET /operator/api/*, PATCH /operator/api/settings, INGESTION POST /v1/events"
+OPEN = (
+    "QUERY GET /v1/leaderboards/*/*, GET /operator/api/*, PATCH /operator/api/settings, INGESTION POST /v1/events,"
+    "GET /health"
+)
 QUERY, OPERATOR = phoenix_pb2.PHOENIX_SURFACE_QUERY, phoenix_pb2.PHOENIX_SURFACE_OPERATOR
 INGESTION = phoenix_pb2.PHOENIX_SURFACE_INGESTION
 
@@ -110,24 +113,26 @@ def test_an_unclear_change_never_reaches_phoenix(
     assert SCHEDULE == read.fee_schedule
 
 
-@pytest.mark.parametrize("kind", ["lose_answer", "garbage", "half"])
+@pytest.mark.parametrize("kind", ["lose_answer", "garbage", "half", "hang"])
 def test_a_change_whose_answer_was_lost_is_looked_for(
     operator: operator_pb2_grpc.OperatorServiceStub, sandbox: SandboxProcess, kind: str
 ) -> None:
-    """Phoenix acted: the settings prove it."""
-    fault = {"surface": "prediction", "kind": kind, "method": "PATCH", "times": 1}
+    """Phoenix acted: the settings prove it, within the caller's deadline."""
+    fault = {"surface": "prediction", "kind": kind, "method": "PATCH", "times": 1, "act": True}
     sandbox.control("POST", "/faults", fault)
-    changed = operator.UpdateOperatorSettings(operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE))
+    request = operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE)
+    changed = operator.UpdateOperatorSettings(request, timeout=1.5)
     assert SCHEDULE == changed.settings.fee_schedule
 
 
+@pytest.mark.parametrize("kind", ["cut", "hang"])
 def test_a_change_that_was_cut_off_is_an_unknown_outcome(
-    operator: operator_pb2_grpc.OperatorServiceStub, sandbox: SandboxProcess
+    operator: operator_pb2_grpc.OperatorServiceStub, sandbox: SandboxProcess, kind: str
 ) -> None:
-    """Phoenix did not act, but that is not certain."""
-    sandbox.control("POST", "/faults", {"surface": "prediction", "kind": "cut", "method": "PATCH", "times": 1})
+    """Phoenix did not act, but that is not certain; a hanging one leaves time to look."""
+    sandbox.control("POST", "/faults", {"surface": "prediction", "kind": kind, "method": "PATCH", "times": 1})
     request = operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE)
-    assert "OUTCOME_UNKNOWN" == reason_of(refused(lambda: operator.UpdateOperatorSettings(request)))
+    assert "OUTCOME_UNKNOWN" == reason_of(refused(lambda: operator.UpdateOperatorSettings(request, timeout=1.5)))
 
 
 def test_categories_come_in_pages(operator: operator_pb2_grpc.OperatorServiceStub) -> None:
@@ -284,6 +289,7 @@ def test_each_way_to_authenticate_is_taken_by_phoenix(
         wanted(OPERATOR, "/operator/api/settings", method="PATCH", body={"fee_schedule": None}),
         wanted(OPERATOR, "/operator/api/Settings", method="PATCH"),
         wanted(OPERATOR, "/v1/leaderboards/t/b"),
+        wanted(OPERATOR, "/health"),
     ],
 )
 def test_what_no_pattern_opens_is_not_allowed(
@@ -348,6 +354,12 @@ def test_trouble_is_told_and_a_post_goes_out_once(
     assert reason == reason_of(refused(lambda: phoenix.Call(request)))
     hits = [one["hits"] for one in sandbox.control("GET", "/faults")["faults"]]
     assert [1] == hits, json.dumps(fault)
+
+
+def test_a_body_that_is_no_json_is_passed_on_as_it_came(phoenix: phoenix_pb2_grpc.PhoenixServiceStub) -> None:
+    """A pattern without a surface holds on all of a tenant's."""
+    answer = phoenix.Call(wanted(QUERY, "/health"))
+    assert (200, True) == (answer.status, bool(answer.raw_body) is not answer.HasField("body"))
 
 
 def test_a_get_is_tried_again(phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sandbox: SandboxProcess) -> None:
