@@ -194,4 +194,11 @@ def _data_dir(reader: Reader) -> Path:
     path = found.folder / Path(found.text.replace("\0", "?"))
     if "\0" in found.text or (os.path.exists(path) and not os.path.isdir(path)):
         reader.fault("GATEWAY_DATA_DIR", "is not a directory", "name one; it is made when it is missing")
+        return path
+    if reader.given("DATABASE_URL"):
+        return path  # nothing is written there
+    there = next((one for one in (path, *path.absolute().parents) if os.path.exists(one)), path)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        problem = "cannot be made or written by the user that the gateway runs as"
+        reader.fault("GATEWAY_DATA_DIR", problem, "name another one, or give it to that user")
     return path

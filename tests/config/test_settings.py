@@ -90,6 +90,7 @@ WRONG_VALUES = [
     ("GATEWAY_CACHE_KEYS", "not base64!"),
     ("DATABASE_URL", "mysql://db.example/x"),
     ("GATEWAY_DATA_DIR", "/dev/null"),
+    ("GATEWAY_DATA_DIR", "/dev/null/below"),
     ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
 ]
 
