@@ -21,7 +21,8 @@ SERVICES = (
     "WalletService",
 )
 START_S = 3.0
-IDLE_MIB = 120.0
+IDLE_MIB = 115.0
+"""Less than the 120 that were asked for: other machines' libraries differ by a few."""
 TRIES = 4
 """Other tests share the machine: the time is that of the quickest of so many starts, while memory must hold in all."""
 # A client that was refused while the server was not there yet waits a second by default: too coarse to measure with.
@@ -50,7 +51,7 @@ def start_and_look(process: GatewayProcess) -> tuple[float, float]:
         assert process.stop() == 0
 
 
-def test_every_service_serves_in_three_seconds_and_idles_below_120_mib(sandbox: SandboxProcess) -> None:
+def test_every_service_serves_in_three_seconds_and_idles_small(sandbox: SandboxProcess) -> None:
     """On a first start, which makes the store, and on the next one, which finds it."""
     quickest = {"first": float("inf"), "next": float("inf")}
     for _ in range(TRIES):
