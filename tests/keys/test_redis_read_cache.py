@@ -43,7 +43,8 @@ async def fleet(redis_server: RedisProcess) -> AsyncIterator[list[Replica]]:
     keys = [SealKeys([Secret(secrets.token_bytes(32))])] * 2 + [SealKeys([Secret(secrets.token_bytes(32))])]
     replicas = []
     for seal_keys in keys:
-        cache, wall, events = RedisCache(parse_redis_url(redis_server.url), SystemClock()), ManualClock(), list[str]()
+        cache = RedisCache(parse_redis_url(redis_server.url), SystemClock(), RedisCacheSettings(timeout_s=1.0))
+        wall, events = ManualClock(), list[str]()
         await cache.start()
         reads = RedisReadCache(cache=cache, seal_keys=seal_keys, clock=wall, on_event=events.append)
         replicas.append(Replica(reads, wall, cache, events))
