@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.keys.redis_cache import CacheUnavailable, RedisCache
+from gateway.keys.redis_cache import CacheUnavailable, RedisCache, RedisCacheSettings
 from gateway.keys.redis_read_cache import MAX_ENTRY_BYTES, RedisReadCache, _names
 from gateway.keys.redis_url import parse_redis_url
 from gateway.keys.sealing import SealKeys
