@@ -63,20 +63,35 @@ def is_currency(text: str) -> bool:
 
 
 def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
-    """Return the claims of `request`, valid from `now` on.
+    """Return the claims of `request`, valid from `now` on. Raises: as `launch_claims`."""
+    rules = LaunchSettings(audience=request.audience, sends_typ=request.send_typ)
+    return launch_claims(
+        request.operator_code, request.environment, request.player, request.cfg, request.ttl_s, rules, now
+    )
+
+
+def launch_claims(
+    operator_code: OperatorCode,
+    environment: Environment,
+    player: Player | None,
+    cfg: dict[str, Any] | None,
+    ttl_s: int,
+    rules: LaunchSettings,
+    now: UnixSeconds,
+) -> dict[str, Any]:
+    """Return the claims of a launch token under an operator's rules, valid from `now` on.
 
     Raises: InvalidField naming every faulty field as in the proto (`player.currency`, `ttl`, ...).
     """
     faults: list[FieldFault] = []
-    player = request.player
-    _check_text(faults, "operator_code", request.operator_code, _MAX_OPERATOR_CHARACTERS)
-    if not 1 <= request.ttl_s <= MAX_TTL_S:
-        faults.append(FieldFault(field="ttl", description=f"must be 1 to {MAX_TTL_S} seconds"))
-    claims: dict[str, Any] = {"iss": request.operator_code}
-    if request.audience is not None:
-        claims["aud"] = request.audience
-    claims["env"] = request.environment.value
-    if request.send_typ:
+    _check_text(faults, "operator_code", operator_code, _MAX_OPERATOR_CHARACTERS)
+    if not 1 <= ttl_s <= rules.max_ttl_s:
+        faults.append(FieldFault(field="ttl", description=f"must be 1 to {rules.max_ttl_s} seconds"))
+    claims: dict[str, Any] = {"iss": operator_code}
+    if rules.audience is not None:
+        claims["aud"] = rules.audience
+    claims["env"] = environment.value
+    if rules.sends_typ:
         claims["typ"] = "visitor" if player is None else "player"
     if player is not None:
         _check_player(faults, player)
@@ -86,11 +101,11 @@ def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
         if player.avatar is not None:
             claims["avatar"] = player.avatar
         claims["currency"] = player.currency
-    if request.cfg is not None:
-        _check_object(faults, "cfg", request.cfg)
-        claims["cfg"] = request.cfg
+    if cfg is not None:
+        _check_object(faults, "cfg", cfg)
+        claims["cfg"] = cfg
     claims["iat"] = now
-    claims["exp"] = now + request.ttl_s
+    claims["exp"] = now + ttl_s
     if faults:
         raise InvalidField(faults)
     return claims

@@ -348,7 +348,7 @@ def test_trouble_is_told_and_a_post_goes_out_once(
     phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sandbox: SandboxProcess, kind: str, reason: str
 ) -> None:
     """No redirect is followed, no POST repeated."""
-    fault = sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": kind})
+    fault = sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": kind, "path_prefix": "/v1/events"})
     event = {"event_id": "e1", "leaderboard_id": "b", "user_id": "u", "score_delta": 1}
     request = wanted(INGESTION, "/v1/events", method="POST", body=event, idempotency_key="key-1")
     assert reason == reason_of(refused(lambda: phoenix.Call(request)))
