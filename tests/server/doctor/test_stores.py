@@ -266,12 +266,11 @@ async def test_postgresql_before_the_first_start(postgres_url: str) -> None:
 
 
 async def test_postgresql_that_works(postgres_url: str) -> None:
-    """Version and revision are told; the form with a driver's name is taken too."""
+    """Version and revision are told."""
     await migrated(postgres_url)
-    for url in (postgres_url, postgres_url.replace("postgresql://", "postgresql+asyncpg://")):
-        verdict = await look_at_database(DATABASE_URL=url)
-        assert verdict.state is State.OK
-        assert verdict.what.startswith("PostgreSQL ")
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert verdict.state is State.OK
+    assert verdict.what.startswith("PostgreSQL ")
 
 
 async def test_postgresql_of_an_older_version(postgres_url: str) -> None:
