@@ -91,7 +91,13 @@ def with_frames(
 
 
 def with_h2load(
-    stage: Stage, contender: Contender, path: str, request: bytes, seconds: float, sizes: tuple[int, int]
+    stage: Stage,
+    contender: Contender,
+    path: str,
+    request: bytes,
+    seconds: float,
+    sizes: tuple[int, int],
+    streams: int = STREAMS,
 ) -> Measured:
     """Send one request over and over with h2load; `sizes` are the shortest and longest right answer."""
     program = h2load.path_of_h2load()
@@ -101,7 +107,7 @@ def with_h2load(
     before = contender.process.cpu_s()
     report = h2load.run(
         program=program, port=contender.port, path=path, body=body, seconds=seconds,
-        connections=CONNECTIONS, streams=STREAMS,
+        connections=CONNECTIONS, streams=streams,
     )  # fmt: skip
     used = contender.process.cpu_s() - before
     body.unlink()

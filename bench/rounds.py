@@ -18,7 +18,7 @@ from bench.contenders import (
     start_upstream,
     upstream_counts,
 )
-from bench.loads import CONNECTIONS, STREAMS, Measured, median_of, needed, with_frames, with_h2load
+from bench.loads import CONNECTIONS, Measured, median_of, needed, with_frames, with_h2load
 
 WARM_UP_S = 1.0
 FIRST_GUESS_PER_S = 12_000.0
@@ -110,25 +110,26 @@ class _Runner:
 
     def load(self, contender: Contender) -> Measured:
         """Run one round's load on one contender and keep what was wrong."""
-        case, seconds = self._case, self._plan.seconds
+        case, seconds = self._case_of(contender), self._plan.seconds
         counts_events = case.counts_events and not self._is_empty(contender)
         accepted = upstream_counts(self._upstream).get("accepted", 0) if counts_events else 0
         used = self._upstream.process.cpu_s()
         if case.all_alike:
             request = case.requests(self._stage.world, 1)[0]
             sizes = self._sizes[contender.name]
-            measured = with_h2load(self._stage, contender, case.path, request, seconds, sizes)
+            measured = with_h2load(self._stage, contender, case.path, request, seconds, sizes, case.streams)
         else:
             measured = self._with_frames(contender, seconds)
         if counts_events:
             arrived = upstream_counts(self._upstream).get("accepted", 0) - accepted
-            least, most = measured.calls, measured.calls + CONNECTIONS * STREAMS  # some were on their way
+            least, most = measured.calls, measured.calls + CONNECTIONS * case.streams  # some were on their way
             if not least * case.events_per_call <= arrived <= most * case.events_per_call:
                 measured.faults[f"{arrived} events arrived for {measured.calls} answers"] += 1
             used = self._upstream.process.cpu_s() - used
             measured = replace(measured, upstream_busy=used * measured.per_s / max(measured.calls, 1))
         self._note_faults(contender, measured.faults)
-        return measured
+        # By events, told in calls of the subject's size.
+        return replace(measured, per_s=measured.per_s * case.events_per_call / self._case.events_per_call)
 
     def check_again(self) -> None:
         """Check a last sample: what was right before the rounds must be right after them."""
@@ -170,14 +171,21 @@ class _Runner:
 
     def _with_frames(self, contender: Contender, seconds: float, *, note: bool = False) -> Measured:
         """Load with the project's generator, check every answer, remember rate and sizes."""
-        case, is_empty = self._case, self._is_empty(contender)
+        case, is_empty = self._case_of(contender), self._is_empty(contender)
         if is_empty:
             requests = self._cycled
         else:
             requests = case.requests(self._stage.world, needed(case, self._rates[contender.name], seconds))
             self._cycled = requests
         measured, answers = with_frames(
-            self._stage, contender, case.path, requests, seconds, cycle=is_empty or case.all_alike, keep=True
+            self._stage,
+            contender,
+            case.path,
+            requests,
+            seconds,
+            cycle=is_empty or case.all_alike,
+            keep=True,
+            streams=case.streams,
         )
         if not is_empty:
             measured.faults.update(case.check(self._stage.world, answers))
@@ -189,7 +197,12 @@ class _Runner:
         self._rates[contender.name] = max(measured.per_s, 100.0)
         if note:
             self._note_faults(contender, measured.faults)
-        return measured
+        # By events, told in calls of the subject's size.
+        return replace(measured, per_s=measured.per_s * case.events_per_call / self._case.events_per_call)
+
+    def _case_of(self, contender: Contender) -> Case:
+        """What this one does: the case, or N's in place of it."""
+        return self._case.comparator or self._case if contender.name == "N" else self._case
 
     def _is_empty(self, contender: Contender) -> bool:
         return contender.name.startswith("E")
@@ -208,7 +221,7 @@ class _Runner:
             "subject_settings": SUBJECT_SETTINGS[self._plan.subject],
             "load": "h2load" if case.all_alike else "bench.frames",
             "connections": CONNECTIONS,
-            "streams_per_connection": STREAMS,
+            "streams_per_connection": case.streams,
             "seconds": self._plan.seconds,
             "upstream": "bench.upstream (HMAC checked)" if case.counts_events else "none",
             "server_core": stage.server_core,
