@@ -18,11 +18,21 @@ from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, Stor
 from gateway.evidence.claims import PendingClaim, claim_all
 from gateway.evidence.commit import CommitSettings, GroupCommitter
 from gateway.evidence.database import Database, T, Work
+from gateway.evidence.listing import page_of
 from gateway.evidence.migrate import is_current
 from gateway.evidence.outcomes import record_all
 from gateway.evidence.probes import probe_all
 from gateway.evidence.reading import evidence_at, evidence_of
-from gateway.evidence.record import Claim, ClaimResult, Evidence, Outcome, Probe, ProbeResult
+from gateway.evidence.record import (
+    Claim,
+    ClaimResult,
+    Evidence,
+    EvidencePage,
+    EvidenceQuery,
+    Outcome,
+    Probe,
+    ProbeResult,
+)
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
@@ -141,6 +151,10 @@ class DurableWalletStore:
         if any(_UNSTORABLE.search(part) for part in scope):
             raise PhoenixNotFound("No such wallet operation is kept.")
         return _there(await self._read(lambda connection, _now: evidence_at(connection, scope), deadline))
+
+    async def list_evidence(self, query: EvidenceQuery, deadline: Deadline) -> EvidencePage:
+        """See WalletStore."""
+        return await self._read(lambda connection, now_us: page_of(connection, now_us, query), deadline)
 
     async def check(self, deadline: Deadline) -> None:
         """See WalletStore."""

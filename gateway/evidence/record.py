@@ -162,3 +162,40 @@ class Evidence:
     processed_at_us: int | None
     incidents: tuple[Incident, ...]
     """Oldest first, at most 100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Position:
+    """A place in the order; what comes after it is read next."""
+
+    received_at_us: int
+    operation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceQuery:
+    """Which moves of one operator in one environment: there is no query over both environments.
+
+    From `start_us` on, before `end_us`. `player_id` "": every player. `finished` None: whether finished or not.
+    """
+
+    operator_code: OperatorCode
+    environment: Environment
+    start_us: int | None = None
+    end_us: int | None = None
+    player_id: str = ""
+    finished: bool | None = None
+    after: Position | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidencePage:
+    """What was found. `more`: there may be more after `position`; then a page may also be short or empty."""
+
+    evidence: tuple[Evidence, ...]
+    position: Position | None
+    """The last place that was looked at; None where nothing was."""
+    more: bool
+    settled_us: int
+    """Whatever was received before this is there already."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this code was written for; revisions are numbers in order."""
 
 metadata = sa.MetaData()
@@ -62,6 +62,8 @@ operations = sa.Table(
     sa.UniqueConstraint(
         "idempotency_key", "operator_code", "environment", "operation", name="uq_wallet_operations_move"
     ),
+    # Listing by time. New rows go to its end, so it costs a claim about half a microsecond.
+    sa.Index("ix_wallet_operations_received", "operator_code", "environment", "received_at_us"),
 )
 
 bodies = sa.Table(

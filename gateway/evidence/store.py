@@ -1,4 +1,4 @@
-"""What the rest of the gateway knows of the store: five questions and the promises behind them.
+"""What the rest of the gateway knows of the store: six questions and the promises behind them.
 
 Every method raises StoreUnavailable when the store cannot be reached or did not commit within the
 deadline, Overloaded when too much waits for it already, and DeadlineTooShort when no time was left to
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_body import MoveContent
-from gateway.evidence.record import Claim, ClaimResult, Evidence, Outcome, ProbeResult
+from gateway.evidence.record import Claim, ClaimResult, Evidence, EvidencePage, EvidenceQuery, Outcome, ProbeResult
 from gateway.resilience.deadline import Deadline
 
 SameMove = Callable[[MoveContent, MoveContent], bool]
@@ -64,6 +64,10 @@ class WalletStore(Protocol):
         deadline: Deadline,
     ) -> Evidence:
         """Return everything kept of one move, found by its place in Phoenix's world. Raises: PhoenixNotFound."""
+        ...
+
+    async def list_evidence(self, query: EvidenceQuery, deadline: Deadline) -> EvidencePage:
+        """Return the next moves by time of receipt; reads a bounded number of rows, so a page may be short."""
         ...
 
     async def check(self, deadline: Deadline) -> None:

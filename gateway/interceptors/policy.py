@@ -53,6 +53,8 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "WalletService/VerifyWallet": _QUICK,
     _V1 + "WalletService/RecordWalletOutcome": _QUICK,
     _V1 + "WalletService/GetWalletEvidence": _QUICK,
+    _V1 + "WalletService/ListWalletEvidence": _UPSTREAM,
+    _V1 + "WalletService/ExportWalletEvidence": _STAYS,
     _V1 + "OperatorService/GetOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/UpdateOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/ListCategories": _UPSTREAM,

@@ -21,6 +21,7 @@ from gateway.actions.cached_read import CachedReads
 from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.keep_evidence import KeepEvidence
+from gateway.actions.list_evidence import ListEvidence
 from gateway.actions.look_at_keys import LookAtKeys
 from gateway.actions.mint_tokens import MintTokens
 from gateway.actions.operate import Operate
@@ -163,7 +164,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         ),
         _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock), validate),
         _service(wallet_pb2, "WalletService"): WalletService(
-            VerifyWallet(operators, store, clock), KeepEvidence(operators, store)
+            VerifyWallet(operators, store, clock), KeepEvidence(operators, store), ListEvidence(operators, store, clock)
         ),
         _service(operator_pb2, "OperatorService"): OperatorService(Operate(operators, clock)),
         _service(phoenix_pb2, "PhoenixService"): PhoenixService(call_phoenix(config, courier, keyring, clock)),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import AsyncIterator
 
 from gateway.actions.call import Call
 from gateway.actions.keep_evidence import KeepEvidence, NewOutcome
+from gateway.actions.list_evidence import ListEvidence, Wanted
 from gateway.actions.verify_wallet import Decision, VerifyWallet, Webhook
-from gateway.core.wallet import Operation, Reply, money_text
+from gateway.core.wallet import Reply
 from gateway.errors import FieldFault, InvalidField
-from gateway.evidence.record import Balance, Evidence, RecordedResponse
-from gateway.services.convert import environment_from_proto, environment_to_proto, timestamp_to_us, timestamp_us
+from gateway.evidence.record import Balance
+from gateway.services.convert import environment_from_proto, timestamp_to_us, timestamp_us
+from gateway.services.wallet_messages import evidence_message, listed_messages, operation_message, recorded_message
 from gateway.v1 import common_pb2, wallet_pb2
 
 _VERDICTS = {name.removeprefix("WALLET_VERDICT_"): number for name, number in wallet_pb2.WalletVerdict.items()}
@@ -21,13 +23,20 @@ _ORIGINAL_STATES = {
     name.removeprefix("WALLET_ORIGINAL_STATE_"): number for name, number in wallet_pb2.WalletOriginalState.items()
 }
 
+_FINISHED = {
+    wallet_pb2.WALLET_OPERATION_STATE_IN_PROGRESS: False,
+    wallet_pb2.WALLET_OPERATION_STATE_FINISHED: True,
+}
+_PAGE_SIZE = 50
+
 
 class WalletService:
     """Serves phoenix.gateway.v1.WalletService."""
 
-    def __init__(self, verify: VerifyWallet, evidence: KeepEvidence) -> None:
+    def __init__(self, verify: VerifyWallet, evidence: KeepEvidence, listing: ListEvidence) -> None:
         self._verify = verify
         self._evidence = evidence
+        self._listing = listing
 
     async def VerifyWallet(
         self, request: wallet_pb2.VerifyWalletRequest, call: Call
@@ -59,7 +68,9 @@ class WalletService:
             reserved=_balance(request, "reserved_balance"),
             processed_at_us=timestamp_to_us(request.process_time) if request.HasField("process_time") else None,
         )
-        return wallet_pb2.RecordWalletOutcomeResponse(evidence=_evidence(await self._evidence.record(outcome, call)))
+        return wallet_pb2.RecordWalletOutcomeResponse(
+            evidence=evidence_message(await self._evidence.record(outcome, call))
+        )
 
     async def GetWalletEvidence(
         self, request: wallet_pb2.GetWalletEvidenceRequest, call: Call
@@ -74,7 +85,42 @@ class WalletService:
             idempotency_key=request.key.idempotency_key if by_key else "",
             call=call,
         )
-        return wallet_pb2.GetWalletEvidenceResponse(evidence=_evidence(found))
+        return wallet_pb2.GetWalletEvidenceResponse(evidence=evidence_message(found))
+
+    async def ListWalletEvidence(
+        self, request: wallet_pb2.ListWalletEvidenceRequest, call: Call
+    ) -> wallet_pb2.ListWalletEvidenceResponse:
+        """Return one page of evidence by time."""
+        page_size = request.page_size if request.HasField("page_size") else _PAGE_SIZE
+        listed = await self._listing.page(_wanted(request), page_size, request.page_token, call)
+        return wallet_pb2.ListWalletEvidenceResponse(
+            evidence=listed_messages(listed, omit_bodies=request.omit_bodies),
+            next_page_token=listed.next_page_token,
+            settle_time=timestamp_us(listed.settled_us),
+        )
+
+    async def ExportWalletEvidence(
+        self, request: wallet_pb2.ExportWalletEvidenceRequest, call: Call
+    ) -> AsyncIterator[wallet_pb2.ExportWalletEvidenceResponse]:
+        """Stream all evidence by time."""
+        async for listed in self._listing.export(_wanted(request), request.page_token, call):
+            yield wallet_pb2.ExportWalletEvidenceResponse(
+                evidence=listed_messages(listed, omit_bodies=request.omit_bodies),
+                next_page_token=listed.next_page_token,
+                settle_time=timestamp_us(listed.settled_us),
+            )
+
+
+def _wanted(request: wallet_pb2.ListWalletEvidenceRequest | wallet_pb2.ExportWalletEvidenceRequest) -> Wanted:
+    one_page = request if isinstance(request, wallet_pb2.ListWalletEvidenceRequest) else None
+    return Wanted(
+        operator_code=request.operator_code,
+        environment=environment_from_proto(request.environment),
+        start_us=timestamp_to_us(request.start_time) if request.HasField("start_time") else None,
+        end_us=timestamp_to_us(request.end_time) if request.HasField("end_time") else None,
+        player_id=one_page.player_id if one_page else "",
+        finished=_FINISHED.get(one_page.state) if one_page else None,
+    )
 
 
 def _balance(request: wallet_pb2.RecordWalletOutcomeRequest, field: str) -> Balance | None:
@@ -103,9 +149,9 @@ def _decision(decision: Decision) -> wallet_pb2.VerifyWalletResponse:
     if decision.lease_expires_at_us is not None:
         answer.lease_expire_time.CopyFrom(timestamp_us(decision.lease_expires_at_us))
     if decision.operation is not None:
-        answer.operation.CopyFrom(_operation(decision.operation))
+        answer.operation.CopyFrom(operation_message(decision.operation))
     if decision.recorded is not None:
-        answer.recorded_response.CopyFrom(_recorded(decision.recorded))
+        answer.recorded_response.CopyFrom(recorded_message(decision.recorded))
     if decision.original_state is not None:
         answer.original_state = _ORIGINAL_STATES[decision.original_state.value]
     return answer
@@ -118,81 +164,3 @@ def _reply(reply: Reply) -> wallet_pb2.WalletReply:
         body=reply.body,
         retry_after_seconds=reply.retry_after_s,
     )
-
-
-def _operation(operation: Operation) -> wallet_pb2.WalletOperation:
-    return wallet_pb2.WalletOperation(
-        operation=operation.operation,
-        idempotency_key=operation.idempotency_key or "",
-        player_id=operation.player_id,
-        amount=_money(operation.amount, operation.currency),
-        amount_json=operation.amount_json,
-        references_json=operation.references_json,
-        reason=operation.reason,
-        original_operation=operation.original_operation or "",
-    )
-
-
-def _recorded(recorded: RecordedResponse) -> wallet_pb2.RecordedResponse:
-    return wallet_pb2.RecordedResponse(
-        status=recorded.status,
-        body_sha256=recorded.body_sha256,
-        body=recorded.body,
-        record_time=timestamp_us(recorded.recorded_at_us),
-    )
-
-
-def _evidence(evidence: Evidence) -> wallet_pb2.WalletEvidence:
-    content = evidence.content
-    message = wallet_pb2.WalletEvidence(
-        operation_id=evidence.operation_id,
-        operator_code=evidence.operator_code,
-        environment=environment_to_proto(evidence.environment),
-        state=wallet_pb2.WALLET_OPERATION_STATE_IN_PROGRESS
-        if evidence.response is None
-        else wallet_pb2.WALLET_OPERATION_STATE_FINISHED,
-        operation=wallet_pb2.WalletOperation(
-            operation=content.operation,
-            idempotency_key=evidence.idempotency_key,
-            player_id=content.player_id,
-            amount=_money(content.amount, content.currency),
-            amount_json=content.amount_json,
-            references_json=content.references_json,
-            reason=evidence.reason,
-        ),
-        attempt=evidence.attempt,
-        lease_expire_time=timestamp_us(evidence.lease_expires_at_us),
-        receive_time=timestamp_us(evidence.received_at_us),
-        request_body=evidence.body,
-        request_body_sha256=content.body_sha256,
-        signature=evidence.signature,
-        key_id=evidence.key_id,
-        first_request_id=evidence.request_id,
-        suspect_replay=evidence.suspect_replay,
-        probed_before=evidence.probed_before,
-        response=None if evidence.response is None else _recorded(evidence.response),
-        operator_transaction_id=evidence.operator_transaction_id,
-        operator_reservation_id=evidence.operator_reservation_id,
-        available_balance=_reported(evidence.available),
-        reserved_balance=_reported(evidence.reserved),
-        process_time=None if evidence.processed_at_us is None else timestamp_us(evidence.processed_at_us),
-    )
-    for incident in evidence.incidents:
-        message.incidents.add(
-            reason=incident.reason.value,
-            receive_time=timestamp_us(incident.received_at_us),
-            attempt=incident.attempt,
-            response_status=incident.status,
-            response_body_sha256=incident.body_sha256,
-            operator_transaction_id=incident.operator_transaction_id,
-        )
-    return message
-
-
-def _money(amount: Decimal | None, currency: str) -> common_pb2.Money | None:
-    """Return the amount as exact text; None where its form is not understood."""
-    return None if amount is None else common_pb2.Money(amount=money_text(amount), currency_code=currency)
-
-
-def _reported(balance: Balance | None) -> common_pb2.Money | None:
-    return None if balance is None else common_pb2.Money(amount=balance.amount, currency_code=balance.currency)

@@ -293,6 +293,7 @@ class WalletOperation(_message.Message):
     REFERENCES_JSON_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ORIGINAL_OPERATION_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """`reserve_cash`, `capture_cash`, `release_cash`, `credit_cash`, `transaction_status` or `balance`."""
     idempotency_key: _builtins.str
@@ -307,6 +308,8 @@ class WalletOperation(_message.Message):
     """Free label; decide by `operation`, never by this."""
     original_operation: _builtins.str
     """For a probe: the original's operation, where the body names it."""
+    currency_code: _builtins.str
+    """Currency code as the body names it, also where the form of the amount is not understood."""
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """The amount, where its form is understood; empty otherwise: then see `amount_json`."""
@@ -322,10 +325,11 @@ class WalletOperation(_message.Message):
         references_json: _builtins.str = ...,
         reason: _builtins.str = ...,
         original_operation: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_json", b"amount_json", "idempotency_key", b"idempotency_key", "operation", b"operation", "original_operation", b"original_operation", "player_id", b"player_id", "reason", b"reason", "references_json", b"references_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_json", b"amount_json", "currency_code", b"currency_code", "idempotency_key", b"idempotency_key", "operation", b"operation", "original_operation", b"original_operation", "player_id", b"player_id", "reason", b"reason", "references_json", b"references_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -796,3 +800,177 @@ class GetWalletEvidenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetWalletEvidenceResponse: _TypeAlias = GetWalletEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class ListWalletEvidenceRequest(_message.Message):
+    """Request of ListWalletEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OMIT_BODIES_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The prediction operator. Empty: the caller's only one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the caller's only one."""
+    player_id: _builtins.str
+    """Only this player's. Empty: every player's."""
+    state: Global___WalletOperationState.ValueType
+    """Only operations in this state. Unset: all."""
+    page_size: _builtins.int
+    """At most so many; 1 to 100, default 50. Large bodies make a page shorter."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same other fields. Empty: the first page."""
+    omit_bodies: _builtins.bool
+    """Leave out `request_body` and the body of `response`."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Received at this time or later. Unset: from the first."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Received before this time. Unset: up to the newest."""
+
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        player_id: _builtins.str = ...,
+        state: Global___WalletOperationState.ValueType = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+        omit_bodies: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "end_time", b"end_time", "page_size", b"page_size", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "end_time", b"end_time", "environment", b"environment", "omit_bodies", b"omit_bodies", "operator_code", b"operator_code", "page_size", b"page_size", "page_token", b"page_token", "player_id", b"player_id", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListWalletEvidenceRequest: _TypeAlias = ListWalletEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ListWalletEvidenceResponse(_message.Message):
+    """Answer of ListWalletEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SETTLE_TIME_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty: this is the last one."""
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletEvidence]:
+        """The evidence, oldest first."""
+
+    @_builtins.property
+    def settle_time(self) -> _timestamp_pb2.Timestamp:
+        """Nothing that was received before this time will be added any more."""
+
+    def __init__(
+        self,
+        *,
+        evidence: _abc.Iterable[Global___WalletEvidence] | None = ...,
+        next_page_token: _builtins.str = ...,
+        settle_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "next_page_token", b"next_page_token", "settle_time", b"settle_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWalletEvidenceResponse: _TypeAlias = ListWalletEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class ExportWalletEvidenceRequest(_message.Message):
+    """Request of ExportWalletEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OMIT_BODIES_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The prediction operator. Empty: the caller's only one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the caller's only one."""
+    page_token: _builtins.str
+    """`next_page_token` of the last message that came before the stream was cut off. Empty: from the beginning."""
+    omit_bodies: _builtins.bool
+    """Leave out `request_body` and the body of `response`."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Received at this time or later. Unset: from the first."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Received before this time. Unset: up to the newest."""
+
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_token: _builtins.str = ...,
+        omit_bodies: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "environment", b"environment", "omit_bodies", b"omit_bodies", "operator_code", b"operator_code", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWalletEvidenceRequest: _TypeAlias = ExportWalletEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ExportWalletEvidenceResponse(_message.Message):
+    """One part of an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SETTLE_TIME_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Goes on after this part; also in the last one, for what comes later."""
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletEvidence]:
+        """The evidence, oldest first; may be empty, as in an export of nothing."""
+
+    @_builtins.property
+    def settle_time(self) -> _timestamp_pb2.Timestamp:
+        """Nothing that was received before this time will be added any more."""
+
+    def __init__(
+        self,
+        *,
+        evidence: _abc.Iterable[Global___WalletEvidence] | None = ...,
+        next_page_token: _builtins.str = ...,
+        settle_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "next_page_token", b"next_page_token", "settle_time", b"settle_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWalletEvidenceResponse: _TypeAlias = ExportWalletEvidenceResponse  # noqa: Y015

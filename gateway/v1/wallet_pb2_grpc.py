@@ -55,6 +55,16 @@ class WalletServiceStub:
                 request_serializer=gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceResponse.FromString,
                 _registered_method=True)
+        self.ListWalletEvidence = channel.unary_unary(
+                '/phoenix.gateway.v1.WalletService/ListWalletEvidence',
+                request_serializer=gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceResponse.FromString,
+                _registered_method=True)
+        self.ExportWalletEvidence = channel.unary_stream(
+                '/phoenix.gateway.v1.WalletService/ExportWalletEvidence',
+                request_serializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.FromString,
+                _registered_method=True)
 
 
 class WalletServiceServicer:
@@ -97,6 +107,27 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWalletEvidence(self, request, context):
+        """Lists the evidence of one operator in one environment, ordered by time of receipt.
+
+        A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportWalletEvidence(self, request, context):
+        """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
+
+        The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
+        message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
+        received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WalletServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +145,16 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetWalletEvidence,
                     request_deserializer=gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceResponse.SerializeToString,
+            ),
+            'ListWalletEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWalletEvidence,
+                    request_deserializer=gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceResponse.SerializeToString,
+            ),
+            'ExportWalletEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportWalletEvidence,
+                    request_deserializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -203,6 +244,60 @@ class WalletService:
             '/phoenix.gateway.v1.WalletService/GetWalletEvidence',
             gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceRequest.SerializeToString,
             gateway_dot_v1_dot_wallet__pb2.GetWalletEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWalletEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.WalletService/ListWalletEvidence',
+            gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceRequest.SerializeToString,
+            gateway_dot_v1_dot_wallet__pb2.ListWalletEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportWalletEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phoenix.gateway.v1.WalletService/ExportWalletEvidence',
+            gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.SerializeToString,
+            gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,19 @@ class WalletServiceStub:
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
     `STORE_UNAVAILABLE`.
     """
+    ListWalletEvidence: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletEvidenceRequest, _wallet_pb2.ListWalletEvidenceResponse]
+    """Lists the evidence of one operator in one environment, ordered by time of receipt.
+
+    A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+    """
+    ExportWalletEvidence: _grpc.UnaryStreamMultiCallable[_wallet_pb2.ExportWalletEvidenceRequest, _wallet_pb2.ExportWalletEvidenceResponse]
+    """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
+
+    The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
+    message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
+    received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+    """
 
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
@@ -88,6 +101,19 @@ class WalletServiceAsyncStub(WalletServiceStub):
     GetWalletEvidence: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletEvidenceRequest, _wallet_pb2.GetWalletEvidenceResponse]  # type: ignore[assignment]
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
     `STORE_UNAVAILABLE`.
+    """
+    ListWalletEvidence: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletEvidenceRequest, _wallet_pb2.ListWalletEvidenceResponse]  # type: ignore[assignment]
+    """Lists the evidence of one operator in one environment, ordered by time of receipt.
+
+    A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+    """
+    ExportWalletEvidence: _aio.UnaryStreamMultiCallable[_wallet_pb2.ExportWalletEvidenceRequest, _wallet_pb2.ExportWalletEvidenceResponse]  # type: ignore[assignment]
+    """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
+
+    The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
+    message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
+    received after `settle_time`), never none. Errors: as of ListWalletEvidence.
     """
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +160,31 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_pb2.GetWalletEvidenceResponse, _abc.Awaitable[_wallet_pb2.GetWalletEvidenceResponse]]:
         """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
         `STORE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWalletEvidence(
+        self,
+        request: _wallet_pb2.ListWalletEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.ListWalletEvidenceResponse, _abc.Awaitable[_wallet_pb2.ListWalletEvidenceResponse]]:
+        """Lists the evidence of one operator in one environment, ordered by time of receipt.
+
+        A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportWalletEvidence(
+        self,
+        request: _wallet_pb2.ExportWalletEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_wallet_pb2.ExportWalletEvidenceResponse], _abc.AsyncIterator[_wallet_pb2.ExportWalletEvidenceResponse]]:
+        """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
+
+        The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
+        message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
+        received after `settle_time`), never none. Errors: as of ListWalletEvidence.
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

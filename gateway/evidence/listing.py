@@ -1,0 +1,96 @@
+"""Reads money moves in the order of their receipt, one bounded page after the other.
+
+Pages go by a key (time of receipt, then id), so nothing moves between them. What was received a moment ago may still
+be joined by a move that was received before it and is committed after it: `settled_us` tells up to where that is over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.evidence.reading import evidence_of
+from gateway.evidence.record import Evidence, EvidencePage, EvidenceQuery, Position
+from gateway.evidence.schema import operations
+
+SETTLES_AFTER_US = 10_000_000
+"""A claim is committed within its call's 5 s or never; the rest is for clocks that differ."""
+_EXAMINED = 1000
+"""Most rows that one page looks at, so that a filter which fits few never holds up the other reads."""
+_PAGE_BYTES = 2 * 1024 * 1024
+"""Well below the 4 MiB that a gRPC client takes in one message."""
+_OVERHEAD_BYTES = 2048
+_INCIDENT_BYTES = 448
+_t = operations.c
+
+
+def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> EvidencePage:
+    """Return the next page; bodies are read of those moves only that are on it."""
+    rows = connection.execute(_statement(query)).all()
+    examined = rows[:_EXAMINED]
+    chosen: list[str] = []
+    position = query.after
+    seen = size = 0
+    for row in examined:
+        if _fits(row, query):
+            size += 2 * row.body_bytes + (row.response_bytes or 0) + _OVERHEAD_BYTES
+            if chosen and (len(chosen) == query.limit or size > _PAGE_BYTES):
+                break
+            chosen.append(row.operation_id)
+        seen += 1
+        position = _place(row)
+    found = evidence_of(connection, chosen) if chosen else {}
+    evidence = _cut([found[operation_id] for operation_id in chosen])
+    if len(evidence) < len(chosen):
+        last = evidence[-1]
+        position = Position(received_at_us=last.received_at_us, operation_id=last.operation_id)
+    return EvidencePage(
+        evidence=tuple(evidence),
+        position=position,
+        more=seen < len(rows) or len(evidence) < len(chosen),
+        settled_us=now_us - SETTLES_AFTER_US,
+    )
+
+
+def _statement(query: EvidenceQuery) -> sa.Select[*tuple[Any, ...]]:
+    wanted = sa.select(
+        _t.operation_id,
+        _t.received_at_us,
+        _t.player_id,
+        _t.response_status,
+        sa.func.length(_t.body).label("body_bytes"),
+        sa.func.length(_t.response_body).label("response_bytes"),
+    ).where(_t.operator_code == query.operator_code, _t.environment == query.environment.value)
+    if query.start_us is not None:
+        wanted = wanted.where(_t.received_at_us >= query.start_us)
+    if query.end_us is not None:
+        wanted = wanted.where(_t.received_at_us < query.end_us)
+    after = query.after
+    if after is not None:  # the first condition is for the index, which holds no id
+        wanted = wanted.where(
+            _t.received_at_us >= after.received_at_us,
+            sa.or_(_t.received_at_us > after.received_at_us, _t.operation_id > after.operation_id),
+        )
+    return wanted.order_by(_t.received_at_us, _t.operation_id).limit(_EXAMINED + 1)
+
+
+def _fits(row: sa.Row[*tuple[Any, ...]], query: EvidenceQuery) -> bool:
+    if query.player_id and row.player_id != query.player_id:
+        return False
+    return query.finished is None or query.finished == (row.response_status is not None)
+
+
+def _place(row: sa.Row[*tuple[Any, ...]]) -> Position:
+    return Position(received_at_us=row.received_at_us, operation_id=row.operation_id)
+
+
+def _cut(evidence: list[Evidence]) -> list[Evidence]:
+    """Return as many as fit into a message with the incidents that they turned out to have; one at least."""
+    size = 0
+    for index, one in enumerate(evidence):
+        size += 2 * len(one.body) + len(one.response.body or b"" if one.response else b"") + _OVERHEAD_BYTES
+        size += _INCIDENT_BYTES * len(one.incidents)
+        if index and size > _PAGE_BYTES:
+            return evidence[:index]
+    return evidence
