@@ -119,6 +119,7 @@ def test_results_of_earlier_calls_do_not_count() -> None:
     probe = one.enter()
     one.failed(early[1])
     one.abandoned(early[2])
+    one.succeeded(early[0])
     assert state(one) is Circuit.HALF_OPEN
     with pytest.raises(CircuitOpen):
         one.enter()
