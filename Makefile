@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 export PYTHONUNBUFFERED := 1
 
-PYTHON_FILES := gateway tools tests bench
+PYTHON_FILES := gateway tools tests bench examples
 BIN := .venv/bin
 STAMP := .venv/.synced
 # A `make -j` must not run the parts of a target at once: they print, and share the machine.

@@ -1,0 +1,87 @@
+"""Starts the example wallet: `python -m examples.wallet --help`.
+
+Plain HTTP is served to this machine alone; everyone else needs --tls-cert and --tls-key. Stops on SIGTERM and SIGINT,
+after the calls that are at work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import signal
+import ssl
+from decimal import Decimal
+from pathlib import Path
+
+import grpc
+from aiohttp import web
+
+from examples.wallet.gateway_client import GatewayClient
+from examples.wallet.ledger import Ledger
+from examples.wallet.webhooks import Webhooks
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(prog="python -m examples.wallet", description="An example operator wallet.")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    made.add_argument("--port", type=int, default=8443, help="port to listen on (default: %(default)s)")
+    made.add_argument("--tls-cert", type=Path, help="certificate chain of this wallet, PEM")
+    made.add_argument("--tls-key", type=Path, help="its key, PEM")
+    made.add_argument("--ledger", type=Path, default=Path("wallet.sqlite3"), help="default: %(default)s")
+    made.add_argument("--environment", choices=("sandbox", "prod"), default="sandbox", help="named in log lines")
+    made.add_argument("--gateway", default="127.0.0.1:50051", help="Phoenix Gateway (default: %(default)s)")
+    made.add_argument("--gateway-ca", type=Path, help="CA of the gateway, PEM; without it: plaintext")
+    made.add_argument("--client-cert", type=Path, help="certificate that names this wallet to the gateway, PEM")
+    made.add_argument("--client-key", type=Path, help="its key, PEM")
+    made.add_argument("--deposit", nargs=3, metavar=("PLAYER", "CURRENCY", "AMOUNT"), help="give money, and end")
+    return made
+
+
+def open_channel(chosen: argparse.Namespace) -> grpc.aio.Channel:
+    """Return the channel to the gateway; it connects, and connects again, by itself."""
+    settings = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 1000)]
+    if chosen.gateway_ca is None:
+        return grpc.aio.insecure_channel(chosen.gateway, options=settings)
+    key, chain = (path.read_bytes() if path else None for path in (chosen.client_key, chosen.client_cert))
+    credentials = grpc.ssl_channel_credentials(chosen.gateway_ca.read_bytes(), key, chain)
+    return grpc.aio.secure_channel(chosen.gateway, credentials, options=settings)
+
+
+async def serve(chosen: argparse.Namespace, webhooks: Webhooks) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    tls = None
+    if chosen.tls_cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    elif not ipaddress.ip_address(chosen.host).is_loopback:
+        raise SystemExit("--host: plain HTTP only on loopback; give --tls-cert and --tls-key")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(webhooks.application(), auto_decompress=False, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, chosen.host, chosen.port, ssl_context=tls).start()
+        logging.getLogger("wallet").info("serving on %s port %d", chosen.host, chosen.port)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def run(chosen: argparse.Namespace) -> None:
+    """Serve the ledger, or give a player money."""
+    ledger = Ledger(chosen.ledger)
+    if chosen.deposit:
+        player, currency, amount = chosen.deposit
+        ledger.deposit(player, currency, Decimal(amount))
+        return
+    async with open_channel(chosen) as channel:
+        await serve(chosen, Webhooks(GatewayClient(channel), ledger, chosen.environment))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    asyncio.run(run(options().parse_args()))
