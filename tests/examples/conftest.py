@@ -11,7 +11,7 @@ from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def short_leases(sandbox_process: SandboxProcess) -> Iterator[GatewayProcess]:
     """A gateway that lets an unfinished move be taken over after a second."""
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ) | {"PREDICTION_WALLET_LEASE": "1"}

@@ -1,6 +1,7 @@
-"""The example wallet, in which SIGKILL strikes once at a chosen point: `POINT PID`, then the wallet's own options.
+"""The example wallet, in which something happens once at a chosen point: `POINT WHAT`, then the wallet's own options.
 
-PID 0 is the wallet itself. The parts are the real ones; what is added stands between them.
+WHAT is the pid to kill (0: the wallet itself), or `stall:SECONDS`. The parts are the real ones; what is added stands
+between them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 
 from aiohttp import web
 
@@ -23,55 +25,64 @@ from gateway.v1 import wallet_pb2
 POINTS = ("received", "verified", "moved", "committed", "recorded")
 
 
-class Killer:
-    """Kills `pid` the first time that `point` is reached."""
+class Fate:
+    """Kills a process, or stalls the call, the first time that `point` is reached."""
 
-    def __init__(self, point: str, pid: int) -> None:
+    def __init__(self, point: str, what: str) -> None:
         assert point in POINTS
         self._point = point
-        self._pid = pid or os.getpid()
+        self._stall_s = float(what.removeprefix("stall:")) if what.startswith("stall:") else 0.0
+        self._pid = 0 if self._stall_s else int(what) or os.getpid()
 
-    def reach(self, point: str) -> None:
-        """Strike if it is the point."""
-        if point == self._point:
-            self._point = ""
+    def reach(self, point: str) -> float:
+        """Strike if it is the point. Returns: for how many seconds the call stalls."""
+        if point != self._point:
+            return 0.0
+        self._point = ""
+        if self._pid:
             os.kill(self._pid, signal.SIGKILL)
+        return self._stall_s
 
 
 class CrashingGatewayClient(GatewayClient):
-    killer: Killer
+    fate: Fate
 
     async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
-        self.killer.reach("received")
+        await asyncio.sleep(self.fate.reach("received"))
         found = await super().verify(request, body)
-        self.killer.reach("verified")
+        await asyncio.sleep(self.fate.reach("verified"))
         return found
 
     async def record(self, found: wallet_pb2.VerifyWalletResponse, entry: Entry) -> None:
         await super().record(found, entry)
-        self.killer.reach("recorded")
+        await asyncio.sleep(self.fate.reach("recorded"))
 
 
 class CrashingLedger(Ledger):
-    killer: Killer
+    fate: Fate
 
-    def _apply(self, db: sqlite3.Connection, move: Move) -> None:
-        super()._apply(db, move)
-        self.killer.reach("moved")
+    def _connect(self) -> sqlite3.Connection:
+        db = super()._connect()
+        db.set_trace_callback(self._trace)
+        return db
+
+    def _trace(self, statement: str) -> None:
+        if statement.startswith("INSERT INTO moves"):  # the funds are changed, the entry is not there
+            self.fate.reach("moved")
 
     def move(self, move: Move) -> Entry:
         entry = super().move(move)
-        self.killer.reach("committed")
+        time.sleep(self.fate.reach("committed"))
         return entry
 
 
 async def run() -> None:
-    killer = Killer(sys.argv[1], int(sys.argv[2]))
+    fate = Fate(sys.argv[1], sys.argv[2])
     chosen = options().parse_args(sys.argv[3:])
     ledger = CrashingLedger(chosen.ledger)
     async with open_channel(chosen) as channel:
         gateway = CrashingGatewayClient(channel)
-        ledger.killer = gateway.killer = killer
+        ledger.fate = gateway.fate = fate
         await serve(chosen, Webhooks(gateway, ledger, chosen.environment))
 
 

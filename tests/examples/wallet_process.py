@@ -37,13 +37,13 @@ class WalletProcess:
         """Return everything the process has written so far."""
         return self.log_path.read_text(errors="replace")
 
-    def start(self, program: str = "examples.wallet", first: Sequence[str] = ()) -> Self:
+    def start(self, program: str = "examples.wallet", first: Sequence[str] = (), more: Sequence[str] = ()) -> Self:
         """Start and wait until it listens. `program`: a module that takes `first`, then the wallet's own options."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         own = ["--port", str(self._port), "--ledger", str(self.ledger_path), "--gateway", self._gateway_address]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", program, *first, *own],
+                [sys.executable, "-m", program, *first, *own, *more],
                 cwd=ROOT,
                 env=kept,
                 stdin=subprocess.DEVNULL,
