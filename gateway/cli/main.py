@@ -11,6 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gateway.cli.evidence import evidence_app
+from gateway.cli.options import CA_FILE, CERT_FILE, CONFIG, JSON, KEY_FILE, TARGET
+
 app = typer.Typer(
     name="phoenix-gateway",
     help="One internal gRPC service in front of Phoenix. Settings are environment variables; see README.md.",
@@ -21,13 +24,7 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Make and look at keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
-
-CONFIG = typer.Option("--config", help="TOML file; the same as GATEWAY_CONFIG.", metavar="FILE")
-TARGET = typer.Option("--target", help="A running gateway, host:port or unix:path.", metavar="ADDRESS")
-CA_FILE = typer.Option("--ca-file", help="CA of the gateway's certificate (PEM): speak TLS.", metavar="FILE")
-CERT_FILE = typer.Option("--cert-file", help="Own client certificate (PEM).", metavar="FILE")
-KEY_FILE = typer.Option("--key-file", help="Its key (PEM).", metavar="FILE")
-JSON = typer.Option("--json", help="Print JSON instead of a table.")
+app.add_typer(evidence_app, name="evidence")
 
 
 @app.command()

@@ -1,0 +1,111 @@
+"""`phoenix-gateway evidence`: export and reconcile what a running gateway keeps of money moves.
+
+Leaves reading to evidence_stream, files to evidence_files and the report's looks to evidence_tables.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.options import CA_FILE, CERT_FILE, JSON, KEY_FILE, TARGET
+
+if TYPE_CHECKING:
+    from gateway.cli.evidence_stream import Wish
+
+evidence_app = typer.Typer(
+    help="Export and reconcile the evidence of money moves.", no_args_is_help=True, rich_markup_mode=None
+)
+FAILED, WRONG_OPTIONS, TO_LOOK_AT = 1, 2, 3
+
+
+class Environment(enum.Enum):
+    """The two that never meet in one file or report."""
+
+    SANDBOX = "sandbox"
+    PROD = "prod"
+
+
+class Format(enum.Enum):
+    """Of an export: `jsonl` holds everything, `csv` all but bodies and signatures."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+ENVIRONMENT = typer.Option("--environment", help="sandbox or prod; never both. Without it: the only one.")
+OPERATOR = typer.Option("--operator", help="Operator code; empty: the only one.")
+FROM = typer.Option("--from", help="Received at this time or later, such as 2026-11-01 or 2026-11-01T12:00Z (UTC).")
+TO = typer.Option("--to", help="Received before this time; without it: now.")
+
+
+@evidence_app.command("export")
+def export(
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    start: Annotated[str | None, FROM] = None,
+    end: Annotated[str | None, TO] = None,
+    environment: Annotated[Environment | None, ENVIRONMENT] = None,
+    operator: Annotated[str, OPERATOR] = "",
+    form: Annotated[Format, typer.Option("--format", help="csv, or jsonl with everything.")] = Format.JSONL,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File, there only when it is whole; without it: stdout.")
+    ] = None,
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+) -> None:
+    """Write the evidence in the order of its receipt; a stream that is cut off goes on where it was."""
+    from gateway.cli.evidence_files import export_to
+
+    wish = _wish(operator, environment, start, end, omit_bodies=form is Format.CSV)
+    raise typer.Exit(export_to(out, form.value, wish, target, (ca_file, cert_file, key_file)))
+
+
+@evidence_app.command("report")
+def report(
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    start: Annotated[str | None, FROM] = None,
+    end: Annotated[str | None, TO] = None,
+    environment: Annotated[Environment | None, ENVIRONMENT] = None,
+    operator: Annotated[str, OPERATOR] = "",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Count and add up what was moved, and name what somebody should look at.
+
+    Exit code 0: a report; 3: a report in which an order's captures and releases are above its reservation; 1: none.
+    """
+    from gateway.cli.evidence_tables import report_on
+
+    wish = _wish(operator, environment, start, end, omit_bodies=True)
+    raise typer.Exit(report_on(wish, target, (ca_file, cert_file, key_file), as_json=as_json))
+
+
+def _wish(
+    operator: str, environment: Environment | None, start: str | None, end: str | None, *, omit_bodies: bool
+) -> Wish:
+    from gateway.cli.evidence_stream import Wish
+
+    return Wish(
+        operator_code=operator,
+        environment=None if environment is None else environment.value,
+        start=None if start is None else _time("--from", start),
+        end=datetime.now(UTC) if end is None else _time("--to", end),
+        omit_bodies=omit_bodies,
+    )
+
+
+def _time(option: str, text: str) -> datetime:
+    try:
+        read = datetime.fromisoformat(text)
+        return (read.replace(tzinfo=UTC) if read.tzinfo is None else read).astimezone(UTC)
+    except (ValueError, OverflowError):
+        print(f"{option}: a date or time such as 2026-11-01 or 2026-11-01T12:00:00Z", file=sys.stderr)
+        raise typer.Exit(WRONG_OPTIONS) from None

@@ -1,0 +1,122 @@
+"""Writes exported evidence as JSON lines or CSV; a file is there only when it is whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+from gateway.cli.connect import FilesMissing, in_words
+from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
+from gateway.v1 import common_pb2, wallet_pb2
+
+COLUMNS = (
+    *("receive_time", "operation_id", "operator_code", "environment", "operation", "idempotency_key", "state"),
+    *("player_id", "amount", "currency_code", "amount_json", "references_json", "reason", "attempt"),
+    *("response_status", "response_body_sha256", "record_time", "operator_transaction_id", "operator_reservation_id"),
+    *("available_balance", "reserved_balance", "process_time", "suspect_replay", "probed_before", "incidents"),
+    *("request_body_sha256", "key_id", "first_request_id"),
+)
+
+
+def export_to(out: Path | None, form: str, wish: Wish, target: str, tls: TlsFiles) -> int:
+    """Export into a file or to standard output; return the exit code. `form`: csv or jsonl."""
+    stream = EvidenceStream(wish=wish, target=target, tls=tls)
+    try:
+        with _opened(out) as sink:
+            with_progress(stream, _writer(sink, form))
+    except FilesMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    except grpc.RpcError as error:
+        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"--out: cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
+    print(f"{stream.count} moves{'' if out is None else f' in {out}'}", file=sys.stderr)
+    warn_unsettled(stream)
+    return 0
+
+
+def warn_unsettled(stream: EvidenceStream) -> None:
+    """Say on standard error when moves may still be added to what was read."""
+    if not stream.is_settled and stream.settled is not None:
+        until = stream.settled.isoformat(timespec="seconds")
+        print(f"Complete up to {until}; of the seconds after it, moves may be missing.", file=sys.stderr)
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """Yield where to write; a file gets its name, with mode 0600, only if nothing failed."""
+    if out is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as sink:
+            yield sink
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(name, out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], None]:
+    if form == "jsonl":
+
+        def write_line(evidence: wallet_pb2.WalletEvidence) -> None:
+            members = MessageToDict(evidence, preserving_proto_field_name=True)
+            sink.write(json.dumps(members, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+        return write_line
+    table = csv.writer(sink, lineterminator="\n")
+    table.writerow(COLUMNS)
+    return lambda evidence: table.writerow(_row(evidence))
+
+
+def _row(evidence: wallet_pb2.WalletEvidence) -> list[str]:
+    move = evidence.operation
+    finished = evidence.HasField("response")
+    state = wallet_pb2.WalletOperationState.Name(evidence.state).removeprefix("WALLET_OPERATION_STATE_")
+    values = {
+        "receive_time": evidence.receive_time.ToJsonString(),
+        "environment": environment_of(evidence),
+        "state": state,
+        "amount": move.amount.amount,
+        "response_status": str(evidence.response.status) if finished else "",
+        "response_body_sha256": evidence.response.body_sha256,
+        "record_time": evidence.response.record_time.ToJsonString() if finished else "",
+        "available_balance": _money(evidence.available_balance),
+        "reserved_balance": _money(evidence.reserved_balance),
+        "process_time": evidence.process_time.ToJsonString() if evidence.HasField("process_time") else "",
+        "suspect_replay": "true" if evidence.suspect_replay else "false",
+        "probed_before": "true" if evidence.probed_before else "false",
+        "incidents": " ".join(incident.reason for incident in evidence.incidents),
+    }
+    members = {"idempotency_key", "operation", "player_id", "currency_code", "amount_json", "references_json", "reason"}
+    return [
+        values[name] if name in values else str(getattr(move if name in members else evidence, name))
+        for name in COLUMNS
+    ]
+
+
+def environment_of(evidence: wallet_pb2.WalletEvidence) -> str:
+    """Return `sandbox` or `prod`."""
+    return common_pb2.PhoenixEnvironment.Name(evidence.environment).removeprefix("PHOENIX_ENVIRONMENT_").lower()
+
+
+def _money(balance: common_pb2.Money) -> str:
+    return f"{balance.amount} {balance.currency_code}".strip()

@@ -1,0 +1,213 @@
+"""Reports on the evidence of a running gateway: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import grpc
+
+from gateway.cli.connect import FilesMissing, in_words
+from gateway.cli.evidence_files import environment_of, warn_unsettled
+from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
+from gateway.core.types import Environment
+from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report
+from gateway.v1 import wallet_pb2
+
+NOT_COUNTED = ("replays", "conflicts")
+"""The store keeps no trace of them; the metric of wallet decisions counts them."""
+_SHOWN = 20
+
+
+def report_on(wish: Wish, target: str, tls: TlsFiles, *, as_json: bool) -> int:
+    """Read, reconcile, print; return the exit code: 3 when an order is above its reservation."""
+    stream = EvidenceStream(wish=wish, target=target, tls=tls)
+    reconciliation = Reconciliation()
+    try:
+        with_progress(stream, lambda evidence: reconciliation.add(move_of(evidence)))
+    except FilesMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    except grpc.RpcError as error:
+        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        return 1
+    report = reconciliation.report()
+    if as_json:
+        print(json.dumps(as_members(report, stream), indent=2, ensure_ascii=False))
+    else:
+        _print_tables(report, wish)
+    warn_unsettled(stream)
+    return 3 if any(order.fault is OrderFault.ABOVE_RESERVATION for order in report.orders) else 0
+
+
+def move_of(evidence: wallet_pb2.WalletEvidence) -> Move:
+    """Return what a report needs of one operation."""
+    read = evidence.operation
+    return Move(
+        operator_code=evidence.operator_code,
+        environment=Environment(environment_of(evidence)),
+        operation_id=evidence.operation_id,
+        operation=read.operation,
+        idempotency_key=read.idempotency_key,
+        received_at_us=evidence.receive_time.ToMicroseconds(),
+        currency=read.currency_code,
+        amount=Decimal(read.amount.amount) if read.HasField("amount") else None,
+        amount_json=read.amount_json,
+        references_json=read.references_json,
+        status=evidence.response.status if evidence.HasField("response") else None,
+        attempt=evidence.attempt,
+        suspect_replay=evidence.suspect_replay,
+        incidents=tuple(incident.reason for incident in evidence.incidents),
+    )
+
+
+def as_members(report: Report, stream: EvidenceStream) -> dict[str, Any]:
+    """Return the report as JSON members; amounts are decimal text."""
+    return {
+        "operator_code": report.operator_code,
+        "environment": None if report.environment is None else report.environment.value,
+        "from": None if stream.wish.start is None else stream.wish.start.isoformat(),
+        "to": stream.wish.end.isoformat(),
+        "complete_until": None if stream.settled is None else stream.settled.isoformat(),
+        "moves": report.moves,
+        "operations": [
+            {
+                "operation": line.operation,
+                "currency": line.currency,
+                "moved": line.moved,
+                "refused": line.refused,
+                "unfinished": line.unfinished,
+                "unreadable": line.unreadable,
+                "total": format(line.total, "f"),
+            }
+            for line in report.lines
+        ],
+        "orders": [
+            {
+                "order_id": order.order_id,
+                "currency": order.currency,
+                "fault": order.fault.value if order.fault else None,
+                "reserved": format(order.reserved, "f"),
+                "captured": format(order.captured, "f"),
+                "released": format(order.released, "f"),
+            }
+            for order in report.orders
+        ],
+        **{name: [_members(move) for move in moves] for name, moves in _lists(report)},
+        "reclaimed": report.reclaimed,
+        "without_order": report.unbound,
+        "not_counted": list(NOT_COUNTED),
+    }
+
+
+def _lists(report: Report) -> Iterable[tuple[str, list[Move]]]:
+    return (
+        ("unfinished", report.unfinished),
+        ("unreadable_amounts", report.unreadable),
+        ("suspect_replays", report.suspects),
+        ("late_outcomes", report.late),
+    )
+
+
+def _members(move: Move) -> dict[str, Any]:
+    return {
+        "operation_id": move.operation_id,
+        "operation": move.operation,
+        "idempotency_key": move.idempotency_key,
+        "receive_time": _at(move),
+        "currency": move.currency,
+        "amount": None if move.amount is None else format(move.amount, "f"),
+        "amount_json": move.amount_json,
+        "status": move.status,
+        "attempt": move.attempt,
+        "incidents": list(move.incidents),
+    }
+
+
+def _at(move: Move) -> str:
+    return datetime.fromtimestamp(move.received_at_us / 1_000_000, UTC).isoformat(timespec="milliseconds")
+
+
+def _print_tables(report: Report, wish: Wish) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    place = f"{report.operator_code} {report.environment.value}" if report.environment else "no moves"
+    since = "the first" if wish.start is None else wish.start.isoformat(timespec="seconds")
+    until = wish.end.isoformat(timespec="seconds")
+    console.print(_plain(f"{place}: {report.moves} moves received from {since} to {until}"), markup=False)
+    _table(
+        console,
+        "moves",
+        ("operation", "currency", "moved", "sum moved", "refused", "unfinished", "unreadable"),
+        [
+            (
+                one.operation,
+                one.currency,
+                one.moved,
+                format(one.total, "f"),
+                one.refused,
+                one.unfinished,
+                one.unreadable,
+            )
+            for one in report.lines
+        ],
+    )
+    for fault in OrderFault:
+        orders = [order for order in report.orders if order.fault is fault]
+        title = f"orders: {fault.value.replace('_', ' ')}"
+        _table(console, title, ("order", "currency", "reserved", "captured", "released"), map(_order, orders))
+    for name, moves in _lists(report):
+        columns = ("received", "operation", "operation id", "amount", "status", "incidents")
+        _table(console, name.replace("_", " "), columns, map(_move, moves))
+    told = f"reclaimed: {report.reclaimed}; without an order: {report.unbound}; "
+    console.print(told + f"not counted by the store: {', '.join(NOT_COUNTED)} (see metrics)", markup=False)
+
+
+def _order(order: Order) -> tuple[object, ...]:
+    sums = (format(value, "f") for value in (order.reserved, order.captured, order.released))
+    return (order.order_id, order.currency, *sums)
+
+
+def _move(move: Move) -> tuple[object, ...]:
+    amount = move.amount_json if move.amount is None else f"{move.amount:f} {move.currency}"
+    status = "unfinished" if move.status is None else move.status
+    return (_at(move), move.operation, move.operation_id, amount, status, " ".join(move.incidents))
+
+
+def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+    """Print a table of the first rows; an empty one is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    all_rows = list(rows)
+    if not all_rows:
+        return
+    table = Table(title=f"{title} ({len(all_rows)})", title_justify="left")
+    for name in columns:
+        number = name in (
+            "moved",
+            "sum moved",
+            "refused",
+            "unfinished",
+            "unreadable",
+            "reserved",
+            "captured",
+            "released",
+        )
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in all_rows[:_SHOWN]:
+        table.add_row(*(Text(_plain(str(value))) for value in row))
+    console.print(table)
+    if len(all_rows) > _SHOWN:
+        console.print(f"and {len(all_rows) - _SHOWN} more: --json shows all", markup=False)
+
+
+def _plain(text: str) -> str:
+    """Return text that came from outside without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
