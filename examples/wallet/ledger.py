@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS moves (
   operation TEXT, idempotency_key TEXT, player TEXT NOT NULL, currency TEXT NOT NULL, amount TEXT NOT NULL,
   order_id TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL, transaction_id TEXT NOT NULL,
   reservation_id TEXT NOT NULL, available TEXT NOT NULL, reserved TEXT NOT NULL, processed_at_us INTEGER NOT NULL,
-  PRIMARY KEY (operation, idempotency_key));
+  PRIMARY KEY (idempotency_key, operation));
 """
 _ENTRY = "status, body, transaction_id, reservation_id, currency, available, reserved, processed_at_us"
 
