@@ -19,12 +19,15 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Calls that arrived and were not begun so far; grpc's own 1,000 would drop a burst that the waiting room takes.
     ("grpc.server.max_pending_requests", 4096),
     ("grpc.server.max_pending_requests_hard_limit", 8192),
-    ("grpc.so_reuseport", 1),  # GATEWAY_WORKERS processes share the port
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_ping_strikes", 5),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
+
+SHARES_PORT = "PHOENIX_GATEWAY_SHARES_PORT"
+"""In the environment of GATEWAY_WORKERS' processes, put there by workers.py. Any other gateway takes its port alone:
+two that were given the same one by mistake would each get half of the calls, and answer them with their own keys."""
 
 
 class ListenFailed(Exception):

@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.config.model import Listen
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.server.build import Gateway, build
-from gateway.server.listen import OPTIONS, add_listener
+from gateway.server.listen import OPTIONS, SHARES_PORT, add_listener
 from gateway.server.workers import supervise
 from gateway.telemetry import logs
 
@@ -46,7 +46,7 @@ async def serve(config: Config, clock: Clock) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     gateway = build(config, clock)
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(SHARES_PORT in os.environ))))
     server.add_generic_rpc_handlers((gateway.front,))
     add_listener(server, config.listen.target, config.tls)
     async with AsyncExitStack() as stack:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from gateway.server.listen import SHARES_PORT
 from gateway.telemetry.logs import log
 
 STOP_S = 15.0
@@ -28,7 +29,7 @@ async def supervise(workers: int, admin_listens: list[str]) -> int:
             "-m",
             "gateway",
             "serve",
-            env={**os.environ, "GATEWAY_WORKERS": "1", "GATEWAY_ADMIN_LISTEN": admin_listens[number]},
+            env={**os.environ, "GATEWAY_WORKERS": "1", "GATEWAY_ADMIN_LISTEN": admin_listens[number], SHARES_PORT: "1"},
         )
         for number in range(workers)
     ]
