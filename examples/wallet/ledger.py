@@ -76,8 +76,7 @@ class Ledger:
     def find(self, idempotency_key: str, operation: str = "") -> Entry | None:
         """Return what was answered to a key; None: never seen. Raises: Doubt when several operations have it."""
         with closing(self._connect()) as db:
-            found = _entries(db, idempotency_key, operation)
-        return _only(found) if found else None
+            return _only(found) if (found := _entries(db, idempotency_key, operation)) else None
 
     def funds(self, player: str, currency: str) -> Funds | None:
         """Return a player's money; None: no such account."""
@@ -105,15 +104,15 @@ class Ledger:
             _set_funds(db, move.player, move.currency, funds)
             if move.operation != "credit_cash":
                 reservation_id = row[1] if row else str(uuid.uuid4())
-                values = (*of_order, reservation_id, format(funds.of_order or Decimal(0), "f"))
-                db.execute("REPLACE INTO reservations VALUES (?, ?, ?, ?, ?)", values)
+                left = (*of_order, reservation_id, format(funds.of_order or Decimal(0), "f"))
+                db.execute("REPLACE INTO reservations VALUES (?, ?, ?, ?, ?)", left)
             status, answer = 200, {"type": "SUCCESS", "status": "completed", "transaction_id": transaction_id}
         available, reserved = format(funds.available, "f"), format(funds.reserved, "f")
         answer |= {"currency_code": move.currency, "available": available, "reserved": reserved}
         content = (move.operation, move.idempotency_key, *of_order[:2], format(move.amount, "f"), move.order_id)
         made = (status, json.dumps(answer).encode(), transaction_id, reservation_id, available, reserved)
-        marks = ", ".join("?" * 13)
-        db.execute(f"INSERT INTO moves VALUES ({marks})", (*content, *made, time.time_ns() // 1000))  # noqa: S608 - marks
+        values = (*content, *made, time.time_ns() // 1000)
+        db.execute("INSERT INTO moves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, timeout=2)  # seconds to wait for another writer
