@@ -27,8 +27,10 @@ _t = operations.c
 
 def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> EvidencePage:
     """Return the next page; bodies are read of those moves only that are on it."""
-    rows = connection.execute(_statement(query)).all()
-    examined = rows[:_EXAMINED]
+    filtered = bool(query.player_id) or query.finished is not None
+    most = _EXAMINED if filtered else query.limit
+    rows = connection.execute(_statement(query, most + 1)).all()
+    examined = rows[:most]
     chosen: list[str] = []
     position = query.after
     seen = size = 0
@@ -53,7 +55,7 @@ def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> Evi
     )
 
 
-def _statement(query: EvidenceQuery) -> sa.Select[*tuple[Any, ...]]:
+def _statement(query: EvidenceQuery, rows: int) -> sa.Select[*tuple[Any, ...]]:
     wanted = sa.select(
         _t.operation_id,
         _t.received_at_us,
@@ -72,7 +74,7 @@ def _statement(query: EvidenceQuery) -> sa.Select[*tuple[Any, ...]]:
             _t.received_at_us >= after.received_at_us,
             sa.or_(_t.received_at_us > after.received_at_us, _t.operation_id > after.operation_id),
         )
-    return wanted.order_by(_t.received_at_us, _t.operation_id).limit(_EXAMINED + 1)
+    return wanted.order_by(_t.received_at_us, _t.operation_id).limit(rows)
 
 
 def _fits(row: sa.Row[*tuple[Any, ...]], query: EvidenceQuery) -> bool:
