@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.evidence import listing
+from gateway.evidence.database import Database
 from gateway.evidence.durable import DurableWalletStore
+from gateway.evidence.migrate import is_current, migrate
 from gateway.evidence.record import EvidencePage, EvidenceQuery, Position
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
@@ -110,3 +114,23 @@ async def test_a_place_behind_the_last_move_gives_an_empty_page(make_store: Make
     after = Position(received_at_us=RECEIVED_AT_US + 2, operation_id="")
     page = await store.list_evidence(dataclasses.replace(ALL, after=after), soon())
     assert ((), after, False) == (page.evidence, page.position, page.more)
+
+
+async def test_evidence_of_the_schema_before_is_listed_after_the_upgrade(
+    make_store: MakeStore, make_database: Callable[[], Database]
+) -> None:
+    """Also where somebody made the index by hand before the upgrade."""
+    store = await make_store()
+    await claimed(store, "key-1", 1)
+    index = sa.text(
+        "CREATE INDEX ix_wallet_operations_received ON wallet_operations (operator_code, environment, received_at_us)"
+    )
+    for by_hand in (False, True):
+        database = make_database()
+        await database.write(lambda connection, _now: migrate(connection, down_to="0001"), 10)
+        if by_hand:
+            await database.write(lambda connection, _now: connection.execute(index), 10)
+        await database.write(lambda connection, _now: migrate(connection), 10)
+        assert await database.read(lambda connection, _now: is_current(connection), 10)
+        await database.stop()
+        assert ["key-1"] == keys(await pages(await make_store(), ALL))
