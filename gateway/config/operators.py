@@ -122,5 +122,7 @@ def _unreadable_status(reader: Reader) -> int:
     name, default = "PREDICTION_UNREADABLE_STATUS", WalletAdapter().unreadable_status
     status = reader.whole(name, default, least=400, most=599)
     if status in _FINAL:
-        reader.faults.warn(name, "is a status after which Phoenix gives a move up for good", "503 is never wrong")
+        reader.fault(
+            name, "is a status after which Phoenix gives a move up for good", "leave it out: 503 is never wrong"
+        )
     return status

@@ -56,6 +56,9 @@ WRONG_VALUES = [
     ("PREDICTION_KEY_OVERLAP", "ten"),
     ("PREDICTION_WALLET_LEASE", "inf"),
     ("PREDICTION_UNREADABLE_STATUS", "200"),
+    ("PREDICTION_UNREADABLE_STATUS", "400"),
+    ("PREDICTION_UNREADABLE_STATUS", "401"),
+    ("PREDICTION_UNREADABLE_STATUS", "403"),
     ("PREDICTION_CURRENCIES", "euro"),
     ("PREDICTION_CURRENCIES", ","),
     ("PREDICTION_LAUNCH_AUDIENCE", "a\nb"),
@@ -274,9 +277,3 @@ def test_a_misspelled_variable_is_warned_of_with_its_neighbour() -> None:
     assert [(one.setting, one.remedy) for one in config.warnings] == [
         ("GATEWAY_WROKERS", "did you mean GATEWAY_WORKERS?")
     ]
-
-
-def test_a_final_status_for_doubts_is_warned_of() -> None:
-    """Phoenix gives up after 400, 401 and 403."""
-    config = loaded({**WHOLE, "PREDICTION_UNREADABLE_STATUS": "403"})
-    assert [one.setting for one in config.warnings] == ["PREDICTION_UNREADABLE_STATUS"]
