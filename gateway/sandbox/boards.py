@@ -14,17 +14,19 @@ STATUSES = ("active", "inactive", "archived")
 
 @dataclass(slots=True)
 class Window:
-    """Scores of one time window; `closed_at` None while it is the active one."""
+    """Scores of one time window; `closed_at` None while it is the active one; `changes` counts what moved it."""
 
     key: str
     closed_at: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    changes: int = 0
     _order: list[str] | None = None
     _places: dict[str, int] = field(default_factory=dict)
 
     def add(self, user_id: str, delta: float) -> None:
         """Add to a user's score (aggregation `sum`)."""
         self.scores[user_id] = self.scores.get(user_id, 0) + delta
+        self.changes += 1
         self._order = None
 
     def ordered(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.sandbox.boards import STATUSES, new_board
 from gateway.sandbox.faults import BadFault
+from gateway.sandbox.live import BadLiveWish
 from gateway.sandbox.rules import fault_in
 from gateway.sandbox.settings import BadSetting
 from gateway.sandbox.wallet_calls import BadWish
@@ -75,7 +76,7 @@ class Control:
                     return json_reply(200, self._make_board(tenant_id, board_id, body), "control")
                 case "POST", ["boards", tenant_id, board_id, "status"]:
                     return json_reply(200, self._set_status(tenant_id, board_id, body), "control")
-        except (BadRequest, BadFault, BadSetting, BadWish, BadPath) as bad:
+        except (BadRequest, BadFault, BadSetting, BadWish, BadPath, BadLiveWish) as bad:
             return refusal(400, str(bad), "BAD_REQUEST", "control")
         return refusal(404, "no such control route", "NOT_FOUND", "control")
 

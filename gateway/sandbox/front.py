@@ -1,7 +1,7 @@
 """From sockets to surfaces: reads a request whole, applies faults, records, marks every answer as the sandbox's.
 
-The only file that names aiohttp's server. A live socket attaches here: an upgrade needs the request itself, so
-`Front.handle` is where it branches off, before the body is read.
+Beside `live` the only file that names aiohttp's server. A live socket branches off in `Front.handle`: an upgrade needs the
+request itself.
 """
 
 import asyncio
@@ -66,7 +66,12 @@ class Front:
         if not request.raw_path.isascii():
             return _respond(refusal(400, "a path is percent-encoded ASCII", "BAD_PATH", "(path)"))
         call = Call(method, path, query, request.headers, body)
+        live = surface.live if request.headers.get("Upgrade", "").lower() == "websocket" else None
         fault = world.faults.pick(surface.name, method, path) if surface.recorded and len(world.faults) else None
+        if fault is None and live is not None:
+            refused = live.refuse(call)
+            self._note(call, request, "leaderboard_socket", refused.status if refused is not None else 101)
+            return _respond(refused) if refused is not None else await live.serve(call, request)
         if fault is None:
             reply = await self._act(call)
             self._note(call, request, reply.route, reply.status)

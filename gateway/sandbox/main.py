@@ -73,17 +73,23 @@ def _surfaces(world: "World") -> list["Surface"]:
     from gateway.sandbox.control import Control
     from gateway.sandbox.control_prediction import prediction_routes
     from gateway.sandbox.ingestion import Ingestion
+    from gateway.sandbox.live import Live
     from gateway.sandbox.prediction import Prediction
     from gateway.sandbox.query import Query
     from gateway.sandbox.wire import Surface
 
     prediction = Prediction(world)
+    live = Live(world)
     return [
         Surface(name="ingestion", act=Ingestion(world).act),
         Surface(name="admin", act=Admin(world).act),
-        Surface(name="query", act=Query(world).act),
+        Surface(name="query", act=Query(world).act, live=live),
         Surface(name="prediction", act=prediction.act, on_arrival=prediction.arrived),
-        Surface(name="control", act=Control(world, prediction_routes(world)).act, recorded=False),
+        Surface(
+            name="control",
+            act=Control(world, {**prediction_routes(world), ("POST", "/sockets"): live.control}).act,
+            recorded=False,
+        ),
     ]
 
 

@@ -20,7 +20,7 @@ _WITH_TENANT = ("coupons", "rewards", "streaks", "wheels", "wallet")
 
 
 class Query:
-    """Answers reads from the boards of the world. The live socket (`.../ws`) gets its own module."""
+    """Answers reads from the boards of the world. The live socket (`.../ws`) is in `live`."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,12 +1,17 @@
 """What comes in and what goes out: one call, one reply, the header that every answer carries. Knows no surface."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import orjson
 from multidict import CIMultiDictProxy
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 MARK = ("X-Phoenix-Sandbox", "true")
 
@@ -47,16 +52,30 @@ class Reply:
 Act = Callable[[Call], Reply | Awaitable[Reply]]
 
 
+class LiveSurface(Protocol):
+    """What takes WebSocket handshakes."""
+
+    def refuse(self, call: Call) -> Reply | None:
+        """Return why a handshake is refused, None when it is not."""
+        ...
+
+    async def serve(self, call: Call, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one that was not refused, until its connection ends."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Surface:
     """One of Phoenix's hosts: what it does with a call.
 
-    `on_arrival` runs before any fault, with the call's path. `recorded` is False for the control listener alone.
+    `on_arrival` runs before any fault, with the call's path. `live` takes WebSocket handshakes. `recorded` is False for
+    the control listener alone.
     """
 
     name: str
     act: Act
     on_arrival: Callable[[str, str], None] | None = None
+    live: LiveSurface | None = None
     recorded: bool = True
 
 
