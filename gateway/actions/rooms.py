@@ -15,6 +15,7 @@ from gateway.keys.platform_keys import PlatformKeys
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.realtime import AuthorizeSocket
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 
@@ -24,7 +25,7 @@ class TenantRoom:
     """One gamification tenant.
 
     `send_event_id`: whether events carry their id to Phoenix. `socket_base_url`: scheme and host of
-    the live socket, no path.
+    the live socket, no path; `authorize_socket` makes its path and credentials.
     """
 
     tenant_id: TenantId
@@ -33,6 +34,7 @@ class TenantRoom:
     snapshots: SnapshotsClient
     admin: AdminClient
     socket_base_url: str
+    authorize_socket: AuthorizeSocket
     send_event_id: bool
 
 

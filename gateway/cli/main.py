@@ -26,6 +26,10 @@ keys_app = typer.Typer(help="Make and look at keys.", no_args_is_help=True, rich
 app.add_typer(keys_app, name="keys")
 app.add_typer(evidence_app, name="evidence")
 
+TENANT = typer.Option("--tenant", help="Tenant; empty: the only one.")
+TOP = typer.Option("--top", help="Entries to show, 1 to 1000.", min=1, max=1000)
+WINDOW = typer.Option("--window", help="Window key; empty: the active one.")
+
 
 @app.command()
 def serve(config: Annotated[Path | None, CONFIG] = None) -> None:
@@ -118,6 +122,49 @@ def doctor(
     from gateway.cli.doctor import run
 
     raise typer.Exit(run(config, prove_events, tenant, use_filled=yes, as_json=as_json))
+
+
+@app.command()
+def watch(
+    board: Annotated[str, typer.Argument(help="Leaderboard.", metavar="BOARD")],
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    tenant: Annotated[str, TENANT] = "",
+    top: Annotated[int, TOP] = 20,
+    window: Annotated[str, WINDOW] = "",
+    count: Annotated[int, typer.Option(help="End after so many updates; 0: at Ctrl-C.", min=0)] = 0,
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON per update instead of a table.")
+    ] = False,
+) -> None:
+    """Watch a board live through a running gateway; connects again by itself."""
+    from gateway.cli.watch import run
+    from gateway.v1.leaderboards_pb2 import WatchLeaderboardRequest
+
+    request = WatchLeaderboardRequest(tenant_id=tenant, leaderboard_id=board, page_size=top, window_key=window)
+    raise typer.Exit(run(target, ca_file, cert_file, key_file, request, count=count, as_json=as_json))
+
+
+@app.command()
+def top(
+    board: Annotated[str, typer.Argument(help="Leaderboard.", metavar="BOARD")],
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    tenant: Annotated[str, TENANT] = "",
+    top: Annotated[int, TOP] = 20,
+    window: Annotated[str, WINDOW] = "",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Print the top of a board once."""
+    from gateway.cli.top import run
+    from gateway.v1.leaderboards_pb2 import GetLeaderboardRequest
+
+    request = GetLeaderboardRequest(tenant_id=tenant, leaderboard_id=board, page_size=top, window_key=window)
+    raise typer.Exit(run(target, ca_file, cert_file, key_file, request, as_json=as_json))
 
 
 @keys_app.command("generate")

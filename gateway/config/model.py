@@ -41,6 +41,13 @@ class UpstreamAuth(enum.Enum):
     JWT = "jwt"
 
 
+class SocketAuth(enum.Enum):
+    """How the gateway authenticates at the live socket, and by which path: the vendor's older form, or the newer."""
+
+    HMAC = "hmac"
+    BEARER = "bearer"
+
+
 class BulkEvents(enum.Enum):
     """Whether events go out many at once, and in which envelope."""
 
@@ -83,6 +90,7 @@ class TenantConfig:
     socket_base_url: str
     admin_auth: UpstreamAuth
     query_auth: UpstreamAuth
+    socket_auth: SocketAuth
     events: EventsSettings
     bulk_events: BulkEvents
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from gateway.config import names
-from gateway.config.model import BulkEvents, TenantConfig, UpstreamAuth
+from gateway.config.model import BulkEvents, SocketAuth, TenantConfig, UpstreamAuth
 from gateway.config.values import Reader
 from gateway.core.types import TenantId
 from gateway.keys.keyring import TenantEntry
@@ -47,6 +47,7 @@ def read_tenant(reader: Reader) -> TenantConfig:
         socket_base_url=reader.base_url("WEBSOCKET_URL", scheme="wss", path=True),
         admin_auth=admin_auth,
         query_auth=query_auth,
+        socket_auth=reader.choice("WEBSOCKET_AUTH", SocketAuth.HMAC, SocketAuth),
         events=EventsSettings(
             sends_event_id=reader.flag("PHOENIX_SEND_EVENT_ID", True),
             deduplicates=_deduplicates(reader),

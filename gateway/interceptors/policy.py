@@ -40,6 +40,7 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "LeaderboardService/ListSnapshots": _UPSTREAM,
     _V1 + "LeaderboardService/GetSnapshot": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserSnapshot": _UPSTREAM,
+    _V1 + "LeaderboardService/WatchLeaderboard": _STAYS,
     _V1 + "LeaderboardAdminService/EnsureLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardAdminService/CreateLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardAdminService/ListLeaderboards": _UPSTREAM,

@@ -1,7 +1,7 @@
 """From sockets to surfaces: reads a request whole, applies faults, records, marks every answer as the sandbox's.
 
-Beside `live` the only file that names aiohttp's server. A live socket branches off in `Front.handle`: an upgrade needs the
-request itself.
+Beside `live` the only file that names aiohttp's server. A live socket branches off in `Front.handle`: an upgrade needs
+the request itself.
 """
 
 import asyncio

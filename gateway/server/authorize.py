@@ -7,8 +7,9 @@ Source: gamification.md 1.3 to 1.5; prediction.md 3.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from urllib.parse import quote
 
-from gateway.config import OperatorSignature, UpstreamAuth
+from gateway.config import OperatorSignature, SocketAuth, UpstreamAuth
 from gateway.core.canonical import operator_request, operator_request_five
 from gateway.core.encoding import b64url_encode
 from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
@@ -16,6 +17,7 @@ from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown
 from gateway.keys.keyring import Keyring
 from gateway.phoenix.gamification.client import Authorize
+from gateway.phoenix.gamification.realtime import AuthorizeSocket, Opening, bearer_path, tenant_path
 from gateway.resilience.clock import Clock
 
 OWN_SUBJECT = "phoenix-gateway"
@@ -114,6 +116,25 @@ def choose(
             return tenant_hmac(keyring, tenant_id, clock)
         case UpstreamAuth.JWT:
             return jwt(keyring, tenant_id, clock)
+
+
+def socket(mode: SocketAuth, keyring: Keyring, tenant_id: TenantId, clock: Clock) -> AuthorizeSocket:
+    """Return how a board's live socket is opened. Source: gamification.md 3.1."""
+    if mode is SocketAuth.BEARER:
+        authorize = tenant_jwt(keyring, tenant_id, clock)
+
+        def bearer_opening(leaderboard_id: str) -> Opening:
+            path = bearer_path(leaderboard_id)
+            return Opening(path=path, headers=dict(authorize("GET", path, b"")))
+
+        return bearer_opening
+
+    def signed_opening(leaderboard_id: str) -> Opening:
+        path, now = tenant_path(tenant_id, leaderboard_id), _now(clock)
+        signature = keyring.sign_socket(tenant_id, path, now)
+        return Opening(path=path, query=f"timestamp={now}&signature={quote(signature, safe='')}")
+
+    return signed_opening
 
 
 def _now(clock: Clock) -> UnixSeconds:

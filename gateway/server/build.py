@@ -6,6 +6,8 @@ The only place where the rooms meet. Nothing here decides anything about Phoenix
 from __future__ import annotations
 
 import platform
+import random
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +33,7 @@ from gateway.actions.remember_events import EventMemory
 from gateway.actions.submit_events import SubmitEvents
 from gateway.actions.verify_wallet import VerifyWallet
 from gateway.actions.watch_health import Check, HealthWatch
+from gateway.actions.watch_leaderboard import OpenBoard, WatchLeaderboard
 from gateway.config import Config
 from gateway.core.wallet import same_move
 from gateway.evidence.database import DatabaseSettings, open_database
@@ -51,7 +54,8 @@ from gateway.keys.platform_keys import PlatformKeys
 from gateway.keys.redis_cache import RedisCache
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.exchange import Sender
-from gateway.phoenix.transport import Transport
+from gateway.phoenix.gamification.realtime import RealtimeClient
+from gateway.phoenix.transport import Transport, upstream_trust
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.any_path import call_phoenix
@@ -68,6 +72,8 @@ from gateway.services.operator import OperatorService
 from gateway.services.phoenix import PhoenixService
 from gateway.services.tokens import TokenService
 from gateway.services.wallet import WalletService
+from gateway.streams.hub import Hub
+from gateway.streams.link import Surroundings
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from gateway.v1 import (
     events_pb2,
@@ -94,6 +100,8 @@ class Gateway:
     platform_keys: tuple[PlatformKeys, ...]
     redis: RedisCache | None
     reads: CachedReads
+    realtime: RealtimeClient
+    hub: Hub
     store: DurableWalletStore
     transport: Transport
 
@@ -143,6 +151,19 @@ def build(config: Config, clock: Clock) -> Gateway:
     )
     messages, closed = BoardMessages(), ClosedWindows()
 
+    # Live boards: one socket each, whoever watches.
+    realtime = RealtimeClient(trust=lambda: upstream_trust(config.upstream_ca_file), clock=clock)
+    hub = Hub(
+        Surroundings(
+            open_topic=OpenBoard(tenants, realtime, clock),
+            encode=messages.watched,
+            clock=clock,
+            new_epoch=lambda: uuid.uuid4().hex,
+            chance=random.random,
+            on_event=metrics.live_board_event,
+        )
+    )
+
     # Services over actions.
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
@@ -157,6 +178,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(
             ReadLeaderboard(tenants, reads, messages, closed, clock),
             ReadSnapshots(tenants, reads, messages, closed, clock),
+            WatchLeaderboard(tenants, hub),
             validate,
         ),
         _service(leaderboard_admin_pb2, "LeaderboardAdminService"): LeaderboardAdminService(
@@ -209,6 +231,8 @@ def build(config: Config, clock: Clock) -> Gateway:
         platform_keys=shelf.all(),
         redis=redis,
         reads=reads,
+        realtime=realtime,
+        hub=hub,
         store=store,
         transport=transport,
     )

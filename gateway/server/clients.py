@@ -73,6 +73,7 @@ def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock:
             authorize=authorize.choose(config.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt),
         ),
         socket_base_url=config.socket_base_url,
+        authorize_socket=authorize.socket(config.socket_auth, keyring, tenant_id, clock),
         send_event_id=config.events.sends_event_id,
     )
 

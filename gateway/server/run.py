@@ -65,6 +65,7 @@ async def serve(config: Config, clock: Clock) -> int:
         await stop.wait()
         logs.log().info("draining", drain_s=DRAIN_S)
         gateway.health.drain()
+        gateway.hub.drain()
         await server.stop(DRAIN_S)
     logs.log().info("stopped", pid=os.getpid())
     return 0
@@ -77,6 +78,8 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
         stack.push_async_callback(gateway.redis.close)
         await gateway.redis.start()
     stack.push_async_callback(gateway.reads.close)
+    stack.push_async_callback(gateway.realtime.close)
+    stack.push_async_callback(gateway.hub.close)
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
     for keys in gateway.platform_keys:

@@ -13,15 +13,22 @@ from google.protobuf.message import Message
 from gateway.actions.read_values import ReadAnswer, Source
 from gateway.core.wire import Neighbors, Page, RankAnswer, ScoreAnswer, SnapshotInfo
 from gateway.errors import GatewayError
-from gateway.services.convert import duration, timestamp_us
+from gateway.services.convert import duration, timestamp, timestamp_us
 from gateway.services.status import status_of
 from gateway.services.structs import dict_to_struct
+from gateway.streams.subscriber import Delivery, Resync
 from gateway.v1 import common_pb2, leaderboards_pb2
 
 _SOURCES = {
     Source.LIVE: common_pb2.FRESHNESS_SOURCE_LIVE,
     Source.CACHE: common_pb2.FRESHNESS_SOURCE_CACHE,
     Source.STALE: common_pb2.FRESHNESS_SOURCE_STALE,
+}
+_RESYNCS = {
+    Resync.SUBSCRIBED: leaderboards_pb2.RESYNC_REASON_SUBSCRIBED,
+    Resync.CUT: leaderboards_pb2.RESYNC_REASON_CONNECTION_LOST,
+    Resync.SILENT: leaderboards_pb2.RESYNC_REASON_SILENCE,
+    Resync.UNREADABLE: leaderboards_pb2.RESYNC_REASON_UNREADABLE,
 }
 _LENGTH_DELIMITED = 2
 
@@ -82,6 +89,22 @@ class BoardMessages:
         return leaderboards_pb2.GetUserSnapshotResponse(
             ranked=answer.ranked, rank=answer.rank, score=answer.score if answer.ranked else None
         ).SerializeToString()
+
+    def watched(self, page: Page, epoch: str, sequence: int, received_at: float) -> bytes:
+        """Return a WatchLeaderboardResponse as all watchers share it. `received_at`: Unix seconds."""
+        return leaderboards_pb2.WatchLeaderboardResponse(
+            leaderboard=_board(page), epoch=epoch, sequence=sequence, receive_time=timestamp(received_at)
+        ).SerializeToString()
+
+
+def delivered(delivery: Delivery) -> bytes:
+    """Return a WatchLeaderboardResponse for one watcher: the shared bytes, followed by what is his own, if anything."""
+    if not delivery.skipped and delivery.resync is None:
+        return delivery.update.payload
+    own = leaderboards_pb2.WatchLeaderboardResponse(skipped=delivery.skipped)
+    if delivery.resync is not None:
+        own.resync_reason = _RESYNCS[delivery.resync]
+    return delivery.update.payload + own.SerializeToString()
 
 
 def with_freshness(answer: ReadAnswer, response: _Fresh) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -12,8 +13,9 @@ from gateway.actions.call import Call
 from gateway.actions.read_leaderboard import PageRead, ReadLeaderboard, UserRead
 from gateway.actions.read_snapshots import EARLIEST_US, LATEST_US, ReadSnapshots, SnapshotRead
 from gateway.actions.side_by_side import side_by_side
+from gateway.actions.watch_leaderboard import Watch, WatchLeaderboard
 from gateway.errors import FieldFault, InvalidField
-from gateway.services.board_messages import batch_of, with_freshness
+from gateway.services.board_messages import batch_of, delivered, with_freshness
 from gateway.services.convert import seconds, timestamp_to_us
 from gateway.v1 import leaderboards_pb2 as boards_pb2
 
@@ -23,10 +25,13 @@ Validate = Callable[[Message], Sequence[FieldFault]]
 class LeaderboardService:
     """Serves phoenix.gateway.v1.LeaderboardService. Every method returns its response serialised."""
 
-    def __init__(self, read: ReadLeaderboard, snapshots: ReadSnapshots, validate: Validate) -> None:
+    def __init__(
+        self, read: ReadLeaderboard, snapshots: ReadSnapshots, watch: WatchLeaderboard, validate: Validate
+    ) -> None:
         """Take the actions, and the contract's rules for items of a batch, which are refused one by one."""
         self._read = read
         self._snapshots = snapshots
+        self._watch = watch
         self._validate = validate
 
     async def GetLeaderboard(self, request: boards_pb2.GetLeaderboardRequest, call: Call) -> bytes:
@@ -104,6 +109,19 @@ class LeaderboardService:
         )
         return with_freshness(answer, boards_pb2.GetUserSnapshotResponse)
 
+    async def WatchLeaderboard(self, request: boards_pb2.WatchLeaderboardRequest, call: Call) -> AsyncIterator[bytes]:
+        """Send a board, then each of its changes."""
+        watch = Watch(
+            tenant_id=request.tenant_id,
+            leaderboard_id=request.leaderboard_id,
+            window_key=request.window_key,
+            page_size=_size(request),
+            top_n=request.filter.top_n if request.HasField("filter") else None,
+        )
+        async with aclosing(self._watch.watch(watch, call)) as deliveries:
+            async for delivery in deliveries:
+                yield delivered(delivery)
+
     def _check_item(self, item: boards_pb2.GetLeaderboardRequest | boards_pb2.GetUserRankRequest, tenant: str) -> None:
         """Raises: InvalidField, its paths relative to the item."""
         faults = list(self._validate(item))
@@ -118,6 +136,7 @@ _Sized = (
     | boards_pb2.GetUserNeighborsRequest
     | boards_pb2.ListSnapshotsRequest
     | boards_pb2.GetSnapshotRequest
+    | boards_pb2.WatchLeaderboardRequest
 )
 _OfUser = boards_pb2.GetUserNeighborsRequest | boards_pb2.GetUserRankRequest | boards_pb2.GetUserScoreRequest
 _OfSnapshot = boards_pb2.ListSnapshotsRequest | boards_pb2.GetSnapshotRequest | boards_pb2.GetUserSnapshotRequest

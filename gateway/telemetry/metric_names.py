@@ -115,6 +115,12 @@ CACHE_LOOKUPS = Metric(
     help="Looks into the cache, by what for and what was found.",
     labels=("purpose", "result"),
 )
+LIVE_BOARD_EVENTS = Metric(
+    name=PREFIX + "live_board_events_total",
+    kind=Kind.COUNTER,
+    help="What happened to the upstream sockets of watched boards, and updates that slow watchers missed.",
+    labels=("event",),
+)
 WALLET_DECISIONS = Metric(
     name=PREFIX + "wallet_decisions_total",
     kind=Kind.COUNTER,
@@ -182,6 +188,7 @@ ALL = (
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
     CACHE_LOOKUPS,
+    LIVE_BOARD_EVENTS,
     WALLET_DECISIONS,
     SUSPECT_REPLAYS,
     ODD_HEADERS,

@@ -42,6 +42,12 @@ CIRCUITS = frozenset({"closed", "open", "half_open"})
 EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_unclear", "event_id_entry_refused"})
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
+LIVE_BOARD_EVENTS = frozenset(
+    {
+        "opened", "open_failed", "cut", "silent", "unreadable_frame", "ignored_frame", "page_requested",
+        "update_left_out",
+    }
+)  # fmt: skip
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "unavailable", "refused"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
@@ -92,6 +98,8 @@ class Metrics:
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
         self._lookups = _Children(_counter(names.CACHE_LOOKUPS, registry), (CACHE_PURPOSES, CACHE_RESULTS))
+
+        self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
 
         self._decisions = _Children(
             _counter(names.WALLET_DECISIONS, registry), (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""})
@@ -166,6 +174,10 @@ class Metrics:
     def cache_looked_up(self, purpose: str, result: str) -> None:
         """The cache was asked; see CACHE_PURPOSES and CACHE_RESULTS."""
         self._lookups.of((purpose, result)).inc()
+
+    def live_board_event(self, name: str) -> None:
+        """Something happened to a watched board; see LIVE_BOARD_EVENTS."""
+        self._live_boards.of((name,)).inc()
 
     def evidence_committed(self, operations: int, seconds: float) -> None:
         """One transaction of so many operations was committed."""

@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -22,6 +23,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ResyncReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResyncReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESYNC_REASON_UNSPECIFIED: _ResyncReason.ValueType  # 0
+    """It is an update that follows from the board before."""
+    RESYNC_REASON_SUBSCRIBED: _ResyncReason.ValueType  # 1
+    """The first board of this stream."""
+    RESYNC_REASON_CONNECTION_LOST: _ResyncReason.ValueType  # 2
+    """The connection to Phoenix was closed or broke."""
+    RESYNC_REASON_SILENCE: _ResyncReason.ValueType  # 3
+    """Phoenix was silent for too long."""
+    RESYNC_REASON_UNREADABLE: _ResyncReason.ValueType  # 4
+    """Phoenix sent what cannot be read."""
+
+class ResyncReason(_ResyncReason, metaclass=_ResyncReasonEnumTypeWrapper):
+    """Why a board is sent anew."""
+
+RESYNC_REASON_UNSPECIFIED: ResyncReason.ValueType  # 0
+"""It is an update that follows from the board before."""
+RESYNC_REASON_SUBSCRIBED: ResyncReason.ValueType  # 1
+"""The first board of this stream."""
+RESYNC_REASON_CONNECTION_LOST: ResyncReason.ValueType  # 2
+"""The connection to Phoenix was closed or broke."""
+RESYNC_REASON_SILENCE: ResyncReason.ValueType  # 3
+"""Phoenix was silent for too long."""
+RESYNC_REASON_UNREADABLE: ResyncReason.ValueType  # 4
+"""Phoenix sent what cannot be read."""
+Global___ResyncReason: _TypeAlias = ResyncReason  # noqa: Y015
 
 @_typing.final
 class LeaderboardEntry(_message.Message):
@@ -861,3 +894,117 @@ class GetUserSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___GetUserSnapshotResponse: _TypeAlias = GetUserSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class WatchLeaderboardRequest(_message.Message):
+    """Request of WatchLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """The board, 1 to 256 characters, no control characters."""
+    window_key: _builtins.str
+    """The window: "current" or a key such as "2025-11-18T12". Empty: the active window."""
+    page_size: _builtins.int
+    """Entries from the top, 1 to 1,000. Unset: 100. Watchers with equal settings share one socket."""
+    @_builtins.property
+    def filter(self) -> Global___WatchFilter:
+        """Narrows what is shown. Unset: no filter."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        window_key: _builtins.str = ...,
+        page_size: _builtins.int | None = ...,
+        filter: Global___WatchFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "leaderboard_id", b"leaderboard_id", "page_size", b"page_size", "tenant_id", b"tenant_id", "window_key", b"window_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___WatchLeaderboardRequest: _TypeAlias = WatchLeaderboardRequest  # noqa: Y015
+
+@_typing.final
+class WatchFilter(_message.Message):
+    """A filter of the live socket. Others than `top_n` are not known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_N_FIELD_NUMBER: _builtins.int
+    top_n: _builtins.int
+    """Only the best so many, 1 to 1,000."""
+    def __init__(
+        self,
+        *,
+        top_n: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "top_n", b"top_n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "top_n", b"top_n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["top_n"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___WatchFilter: _TypeAlias = WatchFilter  # noqa: Y015
+
+@_typing.final
+class WatchLeaderboardResponse(_message.Message):
+    """One state of a watched board."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    RESYNC_REASON_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """Names one unbroken connection to Phoenix of one gateway process. Boards of two epochs do not
+    continue each other.
+    """
+    sequence: _builtins.int
+    """Counts the boards of an epoch from 1. A watcher that joins later starts at a higher number."""
+    skipped: _builtins.int
+    """How many boards were left out for this watcher since his last one."""
+    resync_reason: Global___ResyncReason.ValueType
+    """Why this board does not follow from the last one. Unset: it does."""
+    @_builtins.property
+    def leaderboard(self) -> Global___Leaderboard:
+        """The whole board, as far as it was asked for."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway got this state from Phoenix."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: Global___Leaderboard | None = ...,
+        epoch: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        resync_reason: Global___ResyncReason.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "leaderboard", b"leaderboard", "receive_time", b"receive_time", "resync_reason", b"resync_reason", "sequence", b"sequence", "skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeaderboardResponse: _TypeAlias = WatchLeaderboardResponse  # noqa: Y015

@@ -89,6 +89,11 @@ class LeaderboardServiceStub:
                 request_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.FromString,
                 _registered_method=True)
+        self.WatchLeaderboard = channel.unary_stream(
+                '/phoenix.gateway.v1.LeaderboardService/WatchLeaderboard',
+                request_serializer=gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardResponse.FromString,
+                _registered_method=True)
 
 
 class LeaderboardServiceServicer:
@@ -170,6 +175,19 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchLeaderboard(self, request, context):
+        """Sends a board and then each of its changes, from Phoenix's live socket.
+
+        The first message is the whole board, and so is every other: show the newest. A watcher that
+        reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
+        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
+        without an error when this gateway stops: call again. Errors besides the above:
+        RESOURCE_EXHAUSTED `OVERLOADED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaderboardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +235,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.GetUserSnapshot,
                     request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.SerializeToString,
+            ),
+            'WatchLeaderboard': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLeaderboard,
+                    request_deserializer=gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -472,6 +495,33 @@ class LeaderboardService:
             '/phoenix.gateway.v1.LeaderboardService/GetUserSnapshot',
             gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotRequest.SerializeToString,
             gateway_dot_v1_dot_leaderboards__pb2.GetUserSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLeaderboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phoenix.gateway.v1.LeaderboardService/WatchLeaderboard',
+            gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardRequest.SerializeToString,
+            gateway_dot_v1_dot_leaderboards__pb2.WatchLeaderboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,15 @@ class LeaderboardServiceStub:
     """Returns one page of a snapshot."""
     GetUserSnapshot: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserSnapshotRequest, _leaderboards_pb2.GetUserSnapshotResponse]
     """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
+    WatchLeaderboard: _grpc.UnaryStreamMultiCallable[_leaderboards_pb2.WatchLeaderboardRequest, _leaderboards_pb2.WatchLeaderboardResponse]
+    """Sends a board and then each of its changes, from Phoenix's live socket.
+
+    The first message is the whole board, and so is every other: show the newest. A watcher that
+    reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
+    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
+    without an error when this gateway stops: call again. Errors besides the above:
+    RESOURCE_EXHAUSTED `OVERLOADED`.
+    """
 
 @_typing.type_check_only
 class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
@@ -103,6 +112,15 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Returns one page of a snapshot."""
     GetUserSnapshot: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserSnapshotRequest, _leaderboards_pb2.GetUserSnapshotResponse]  # type: ignore[assignment]
     """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
+    WatchLeaderboard: _aio.UnaryStreamMultiCallable[_leaderboards_pb2.WatchLeaderboardRequest, _leaderboards_pb2.WatchLeaderboardResponse]  # type: ignore[assignment]
+    """Sends a board and then each of its changes, from Phoenix's live socket.
+
+    The first message is the whole board, and so is every other: show the newest. A watcher that
+    reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
+    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
+    without an error when this gateway stops: call again. Errors besides the above:
+    RESOURCE_EXHAUSTED `OVERLOADED`.
+    """
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
@@ -192,5 +210,20 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboards_pb2.GetUserSnapshotResponse, _abc.Awaitable[_leaderboards_pb2.GetUserSnapshotResponse]]:
         """Returns one user's place in a snapshot. A user without an entry is `ranked: false`."""
+
+    @_abc_1.abstractmethod
+    def WatchLeaderboard(
+        self,
+        request: _leaderboards_pb2.WatchLeaderboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_leaderboards_pb2.WatchLeaderboardResponse], _abc.AsyncIterator[_leaderboards_pb2.WatchLeaderboardResponse]]:
+        """Sends a board and then each of its changes, from Phoenix's live socket.
+
+        The first message is the whole board, and so is every other: show the newest. A watcher that
+        reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
+        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
+        without an error when this gateway stops: call again. Errors besides the above:
+        RESOURCE_EXHAUSTED `OVERLOADED`.
+        """
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

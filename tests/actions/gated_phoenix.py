@@ -19,6 +19,7 @@ from gateway.phoenix.exchange import Answer, ExchangeFailed, Request
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.realtime import Opening
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import SystemClock
@@ -110,6 +111,7 @@ def submit_to(
         snapshots=SnapshotsClient(**other, authorize=lambda method, path, body: {}),
         admin=AdminClient(**other, authorize=lambda method, path, body: {}),
         socket_base_url="ws://localhost",
+        authorize_socket=lambda leaderboard_id: Opening(path=leaderboard_id),
         send_event_id=True,
     )
     numbers = itertools.count()

@@ -37,6 +37,7 @@ WRONG_VALUES = [
     ("WEBSOCKET_URL", "https://query.example/ws"),
     ("ADMIN_API_KEY_ID", "not-a-uuid"),
     ("ADMIN_AUTH", "basic"),
+    ("WEBSOCKET_AUTH", "basic"),
     ("QUERY_AUTH", "API_KEY"),
     ("PHOENIX_SEND_EVENT_ID", "maybe"),
     ("PHOENIX_BULK_EVENTS", "on"),

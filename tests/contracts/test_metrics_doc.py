@@ -61,6 +61,7 @@ def test_label_values_are_described() -> None:
         *metrics.UNANSWERED,
         *metrics.PLATFORM_KEY_EVENTS,
         *metrics.SECRET_FILE_EVENTS,
+        *metrics.LIVE_BOARD_EVENTS,
         *metrics.CACHE_PURPOSES,
         *metrics.CACHE_RESULTS,
         *metrics.STORE_ERROR_KINDS,

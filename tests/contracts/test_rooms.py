@@ -29,6 +29,7 @@ MAY = {
         "gateway.server",
     },
     "Only phoenix names the HTTP client": {"gateway.phoenix", "gateway.sandbox", "gateway.cli"},
+    "Streams are given their connections": ROOMS - {"gateway.streams"},
     "The sandbox shares nothing with what it checks": ROOMS - {"gateway.sandbox"},
 }
 

@@ -1,0 +1,81 @@
+"""`phoenix-gateway top`: a board, printed once; and the table that `watch` shows too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gateway.v1 import leaderboards_pb2
+
+
+def run(
+    target: str,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    request: leaderboards_pb2.GetLeaderboardRequest,
+    *,
+    as_json: bool,
+) -> int:
+    """Print the board; return the exit code."""
+    import grpc
+    from google.protobuf.json_format import MessageToDict
+
+    from gateway.cli.connect import FilesMissing, in_words, open_channel
+    from gateway.v1 import leaderboards_pb2_grpc
+
+    try:
+        with open_channel(target, ca_file, cert_file, key_file) as channel:
+            answer = leaderboards_pb2_grpc.LeaderboardServiceStub(channel).GetLeaderboard(request, timeout=15)
+    except FilesMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    except grpc.RpcError as error:
+        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(MessageToDict(answer, preserving_proto_field_name=True), indent=2))
+        return 0
+    from rich.console import Console
+
+    age_s = answer.freshness.age.seconds + answer.freshness.age.nanos / 1e9
+    Console().print(table_of(request.leaderboard_id, answer.leaderboard, {}, f"{age_s:.1f} s old"))
+    return 0
+
+
+def table_of(
+    name: str, board: leaderboards_pb2.Leaderboard, before: Mapping[str, leaderboards_pb2.LeaderboardEntry], note: str
+) -> Table:
+    """Return the table of a board; `before` are the entries of the last one, by user, for the change."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"{name}  {board.window_key}".rstrip()
+    table = Table(title=escape(title), caption=escape(note))
+    table.add_column("rank", justify="right")
+    table.add_column("user")
+    table.add_column("score", justify="right")
+    table.add_column("change", justify="right")
+    for entry in board.entries:
+        told = change_of(before.get(entry.user_id), entry) if before else ""
+        table.add_row(str(entry.rank), escape(entry.user_id), f"{entry.score:g}", told)
+    return table
+
+
+def change_of(before: leaderboards_pb2.LeaderboardEntry | None, now: leaderboards_pb2.LeaderboardEntry) -> str:
+    """Say how an entry stands against the last board: places gained or lost, points won or lost, or new."""
+    if before is None:
+        return "new"
+    places, points = before.rank - now.rank, now.score - before.score
+    told = []
+    if places:
+        told.append(f"{'up' if places > 0 else 'down'} {abs(places)}")
+    if points:
+        told.append(f"{points:+g}")
+    return " ".join(told)

@@ -1,0 +1,107 @@
+"""`phoenix-gateway watch`: a live table of a board, or a line of JSON per update."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc
+
+    from gateway.v1 import leaderboards_pb2
+    from gateway.v1.leaderboards_pb2 import WatchLeaderboardRequest, WatchLeaderboardResponse
+
+AGAIN_AFTER_S = 1.0
+
+
+def run(
+    target: str,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    request: WatchLeaderboardRequest,
+    *,
+    count: int,
+    as_json: bool,
+) -> int:
+    """Show updates until Ctrl-C, or until `count` of them; return the exit code."""
+    import grpc
+
+    from gateway.cli.connect import FilesMissing, in_words, open_channel
+
+    try:
+        with open_channel(target, ca_file, cert_file, key_file) as channel:
+            _show(_updates(channel, request, count), request.leaderboard_id, as_json=as_json)
+    except FilesMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    except grpc.RpcError as error:
+        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _updates(channel: grpc.Channel, request: WatchLeaderboardRequest, count: int) -> Iterator[WatchLeaderboardResponse]:
+    """Yield updates; a stream that ends, or a gateway that is gone, is called again once it had begun."""
+    import grpc
+
+    from gateway.v1 import leaderboards_pb2_grpc
+
+    stub = leaderboards_pb2_grpc.LeaderboardServiceStub(channel)
+    seen = 0
+    while True:
+        stream = stub.WatchLeaderboard(request, wait_for_ready=seen > 0)
+        try:
+            for update in stream:
+                yield update
+                seen += 1
+                if seen == count:
+                    return
+        except grpc.RpcError as error:
+            if not seen or not _is_unavailable(error):
+                raise
+        finally:
+            stream.cancel()
+        print("connection lost, calling again", file=sys.stderr)
+        time.sleep(AGAIN_AFTER_S)
+
+
+def _is_unavailable(error: Exception) -> bool:
+    import grpc
+
+    return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def _show(updates: Iterator[WatchLeaderboardResponse], name: str, *, as_json: bool) -> None:
+    if as_json:
+        from google.protobuf.json_format import MessageToDict
+
+        for update in updates:
+            print(json.dumps(MessageToDict(update, preserving_proto_field_name=True)), flush=True)
+        return
+    from rich.live import Live
+    from rich.table import Table
+
+    from gateway.cli.top import table_of
+
+    before: dict[str, leaderboards_pb2.LeaderboardEntry] = {}
+    latest: WatchLeaderboardResponse | None = None
+
+    def drawn() -> Table | str:
+        if latest is None:
+            return "waiting for the board"
+        age_s = max(0.0, time.time() - latest.receive_time.seconds - latest.receive_time.nanos / 1e9)
+        note = f"last change {age_s:.0f} s ago, number {latest.sequence}"
+        return table_of(name, latest.leaderboard, before, note)
+
+    with Live(get_renderable=drawn, refresh_per_second=4):
+        for update in updates:
+            if latest is not None:
+                before = {entry.user_id: entry for entry in latest.leaderboard.entries}
+            latest = update

@@ -1,0 +1,175 @@
+"""The live socket of a board: opens it, signed, keeps it alive, notices when it is silent.
+
+The same TLS trust as transport.py; credentials come from `authorize`. Leaves the messages to core/wire_socket.py and
+reconnecting to the streams room. Source: gamification.md 3.1, 3.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import yarl
+
+from gateway.core.canonical import encode_segment
+from gateway.core.types import TenantId
+from gateway.errors import PhoenixUnavailable
+from gateway.phoenix.answers import Surface, error_of
+from gateway.phoenix.exchange import Answer
+from gateway.resilience.clock import Clock
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""As for any answer of Phoenix's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketSettings:
+    """How a socket is kept. The vendor pings after 30 idle seconds; here silence is noticed within 45."""
+
+    open_within_s: float = 10.0
+    ping_after_s: float = 20.0
+    """Idle time after which the gateway pings."""
+    pong_within_s: float = 20.0
+    """Time for anything to come after that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How one connection proves who opens it: the path, its query as it goes out, headers. Holds credentials."""
+
+    path: str
+    query: str = field(default="", repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+AuthorizeSocket = Callable[[str], Opening]
+"""Board to opening, with a new timestamp each time. Raises: KeyUnknown."""
+
+
+def tenant_path(tenant_id: TenantId, leaderboard_id: str) -> str:
+    """Return the path of a board's socket that names the tenant: the form that is signed by HMAC."""
+    return f"/v1/leaderboards/{encode_segment(tenant_id)}/{encode_segment(leaderboard_id)}/ws"
+
+
+def bearer_path(leaderboard_id: str) -> str:
+    """Return the newer path, whose tenant is the token's."""
+    return f"/v1/leaderboards/{encode_segment(leaderboard_id)}/ws"
+
+
+class SocketClosed(Exception):
+    """The socket is gone. `silent`: nothing had come for too long."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+        super().__init__("silent" if silent else "closed")
+
+
+class BoardSocket:
+    """One open socket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, settings: SocketSettings) -> None:
+        self._socket = socket
+        self._settings = settings
+
+    async def receive(self) -> bytes:
+        """Return the next message; pings are answered and pongs taken here. Raises: SocketClosed."""
+        pinged = False
+        while True:
+            patience_s = self._settings.pong_within_s if pinged else self._settings.ping_after_s
+            try:
+                message = await self._socket.receive(timeout=patience_s)
+            except TimeoutError:
+                if pinged:
+                    raise SocketClosed(silent=True) from None
+                pinged = True
+                await self._guarded_ping()
+                continue
+            pinged = False
+            match message.type:
+                case aiohttp.WSMsgType.TEXT:
+                    return str(message.data).encode("utf-8", "surrogatepass")
+                case aiohttp.WSMsgType.BINARY:
+                    return bytes(message.data)
+                case aiohttp.WSMsgType.PING:
+                    await self._pong(message.data)
+                case aiohttp.WSMsgType.PONG:
+                    pass
+                case _:
+                    raise SocketClosed
+
+    async def send(self, message: str) -> None:
+        """Send one message. Raises: SocketClosed."""
+        try:
+            await self._socket.send_str(message)
+        except (aiohttp.ClientError, OSError, RuntimeError):  # RuntimeError: aiohttp's word for a closed socket
+            raise SocketClosed from None
+
+    async def close(self) -> None:
+        """Close; the peer gets a moment to say the same."""
+        await self._socket.close()
+
+    async def _guarded_ping(self) -> None:
+        try:
+            await self._socket.ping()
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            raise SocketClosed from None
+
+    async def _pong(self, data: bytes) -> None:
+        try:
+            await self._socket.pong(data)
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            raise SocketClosed from None
+
+
+class RealtimeClient:
+    """Opens sockets to Phoenix's query hosts; one for all tenants."""
+
+    def __init__(self, *, trust: Callable[[], ssl.SSLContext], clock: Clock, settings: SocketSettings | None = None):
+        """Take whom to trust; asked for at the first socket, as loading authorities costs a start time and memory."""
+        self._trust = trust
+        self._clock = clock
+        self._settings = settings or SocketSettings()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self, base_url: str, opening: Opening) -> BoardSocket:
+        """Open one socket. Args: `base_url`: `wss://host[:port]`.
+
+        Raises: PhoenixUnavailable when no connection was made; what the handshake's status stands for.
+        """
+        query = f"?{opening.query}" if opening.query else ""
+        url = yarl.URL(base_url + opening.path + query, encoded=True)
+        try:
+            async with asyncio.timeout(self._settings.open_within_s):
+                socket = await self._ready().ws_connect(
+                    url,
+                    headers={"user-agent": "phoenix-gateway", **opening.headers},
+                    autoping=False,
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except aiohttp.WSServerHandshakeError as refused:
+            if refused.status < 300:
+                raise PhoenixUnavailable("Phoenix did not open the live socket.") from None
+            raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now()) from None
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            raise PhoenixUnavailable("No connection to Phoenix's live socket.") from None
+        return BoardSocket(socket, self._settings)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _ready(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._trust(), limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=False,
+            )
+        return self._session

@@ -1,0 +1,152 @@
+"""Live boards and who watches them: the first watcher opens a link, the last one closes it after a grace time.
+
+A new watcher of a live board starts from memory. One process's boards are its own: a watcher that comes to another
+process gets another epoch there. Connections are link.py's business, queues subscriber.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from gateway.core.board import Topic
+from gateway.errors import Overloaded
+from gateway.streams.link import Link, LinkSettings, Surroundings, as_gateway_error
+from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber, Update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    """Bounds and patience."""
+
+    grace_s: float = 30.0
+    """How long a board stays live without a watcher: page reloads and reconnects find it warm."""
+    max_boards: int = 1_000
+    """Upstream connections of one process; Phoenix's cap is not published."""
+    max_watchers: int = 20_000
+    """About 45 kB each."""
+    queue_limit: int = QUEUE_LIMIT
+    link: LinkSettings = field(default_factory=LinkSettings)
+
+
+class Hub:
+    """All live boards of this process."""
+
+    def __init__(self, world: Surroundings, settings: HubSettings | None = None) -> None:
+        self._world = world
+        self._settings = settings or HubSettings()
+        self._boards: dict[Topic, _LiveBoard] = {}
+        self._watchers = 0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    @property
+    def boards(self) -> int:
+        """How many boards are live, those in their grace time included."""
+        return len(self._boards)
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return self._watchers
+
+    @asynccontextmanager
+    async def subscribe(self, topic: Topic) -> AsyncIterator[Subscriber]:
+        """Watch a board; leaving the context always unsubscribes. Raises: Overloaded."""
+        if self._watchers >= self._settings.max_watchers:
+            raise Overloaded("Too many watchers on this gateway. Wait as RetryInfo says and try again.")
+        board = self._boards.get(topic)
+        if board is None and len(self._boards) >= self._settings.max_boards:
+            raise Overloaded("Too many live boards on this gateway. Wait as RetryInfo says and try again.")
+        watcher = Subscriber(self._settings.queue_limit, self._left_out)
+        if self._draining:
+            watcher.end(None)
+            yield watcher
+            return
+        if board is None:
+            board = self._boards[topic] = _LiveBoard(topic, self._world, self._settings, self._ended)
+        board.join(watcher)
+        self._watchers += 1
+        try:
+            yield watcher
+        finally:
+            self._watchers -= 1
+            board.leave(watcher)
+
+    def drain(self) -> None:
+        """End every watcher in peace and take no more: they come back elsewhere."""
+        self._draining = True
+        for board in list(self._boards.values()):
+            board.end(None)
+
+    async def close(self) -> None:
+        """End everything and wait for the connections to close."""
+        self.drain()
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _ended(self, board: _LiveBoard) -> None:
+        if self._boards.get(board.topic) is board:
+            del self._boards[board.topic]
+        task = board.task
+        if not task.done():
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _left_out(self, count: int) -> None:
+        self._world.on_event("update_left_out")
+
+
+class _LiveBoard:
+    """One topic: its link, its newest update, its watchers."""
+
+    def __init__(
+        self, topic: Topic, world: Surroundings, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
+    ) -> None:
+        self.topic = topic
+        self._grace_s = settings.grace_s
+        self._on_end = on_end
+        self._watchers: set[Subscriber] = set()
+        self._newest: Update | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._is_over = False
+        self.task = asyncio.get_running_loop().create_task(Link(topic, world, settings.link, self._publish).run())
+        self.task.add_done_callback(self._link_ended)
+
+    def join(self, watcher: Subscriber) -> None:
+        """Add a watcher; a live board is his at once."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        self._watchers.add(watcher)
+        if self._newest is not None:
+            watcher.offer(self._newest)
+
+    def leave(self, watcher: Subscriber) -> None:
+        """Remove a watcher; after the last one the board has its grace time."""
+        self._watchers.discard(watcher)
+        if not self._watchers and not self._is_over and self._leaving is None:
+            self._leaving = asyncio.get_running_loop().call_later(self._grace_s, self.end, None)
+
+    def end(self, error: Exception | None) -> None:
+        """End the watchers and the link."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._leaving is not None:
+            self._leaving.cancel()
+        for watcher in self._watchers:
+            watcher.end(error)
+        self.task.cancel()
+        self._on_end(self)
+
+    def _publish(self, update: Update) -> None:
+        self._newest = update
+        for watcher in self._watchers:
+            watcher.offer(update)
+
+    def _link_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.end(as_gateway_error(error))

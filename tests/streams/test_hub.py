@@ -1,0 +1,269 @@
+"""Many watchers, one connection: what is opened, closed, shared, left out and begun anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from gateway.core.board import Topic
+from gateway.core.types import TenantId
+from gateway.core.wire import Page
+from gateway.errors import BoardNotActive, GatewayError, Overloaded, PhoenixUnavailable
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.retry import RetrySettings
+from gateway.streams.hub import Hub, HubSettings
+from gateway.streams.link import ChannelClosed, LinkSettings, Surroundings
+from gateway.streams.subscriber import Resync, Subscriber
+
+TOPIC = Topic(tenant_id=TenantId("t"), leaderboard_id="xp")
+
+
+class Channel:
+    """A connection that the test feeds; an exception in the queue is raised."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[bytes | ChannelClosed] = asyncio.Queue()
+        self.sent: list[str] = []
+        self.is_closed = False
+
+    async def receive(self) -> bytes:
+        message = await self.incoming.get()
+        if isinstance(message, ChannelClosed):
+            raise message
+        return message
+
+    async def send(self, message: str) -> None:
+        self.sent.append(orjson.loads(message)["type"])
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def show(self, score: int, sequence: int) -> None:
+        entries = [{"rank": 1, "user_id": "a", "score": score}]
+        self.incoming.put_nowait(orjson.dumps({"type": "snapshot", "sequence": sequence, "entries": entries}))
+
+
+class Upstream:
+    """Opens channels and counts; `refusals` are raised first."""
+
+    def __init__(self) -> None:
+        self.channels: list[Channel] = []
+        self.refusals: list[GatewayError] = []
+        self.encoded = 0
+        self.events: list[str] = []
+
+    async def open(self, topic: Topic) -> Channel:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.channels.append(Channel())
+        self.channels[-1].show(1, 1)
+        return self.channels[-1]
+
+    def encode(self, page: Page, epoch: str, sequence: int, received_at: float) -> bytes:
+        self.encoded += 1
+        return b"%d" % page.entries[0].score
+
+    def hub(self, *, grace_s: float = 0.05, queue_limit: int = 4, first_board_within_s: float = 2.0) -> Hub:
+        retry = RetrySettings(first_wait_s=0.001, longest_wait_s=0.002)
+        link = LinkSettings(retry=retry, first_board_within_s=first_board_within_s)
+        return Hub(
+            Surroundings(
+                open_topic=self.open,
+                encode=self.encode,
+                clock=SystemClock(),
+                new_epoch=lambda: f"epoch-{len(self.channels)}",
+                chance=lambda: 0.5,
+                on_event=self.events.append,
+            ),
+            HubSettings(grace_s=grace_s, queue_limit=queue_limit, max_watchers=100, link=link),
+        )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for is no event
+            await asyncio.sleep(0.001)
+
+
+async def taken(watcher: Subscriber) -> tuple[bytes, str, int, int, Resync | None]:
+    async with asyncio.timeout(5):
+        delivery = await watcher.take()
+    assert delivery is not None
+    update = delivery.update
+    return (update.payload, update.epoch, update.sequence, delivery.skipped, delivery.resync)
+
+
+async def test_many_watchers_cost_one_connection_and_one_message() -> None:
+    """Fifty watchers: one upstream connection, each board serialised once."""
+    upstream = Upstream()
+    hub = upstream.hub()
+
+    async def watch() -> list[bytes]:
+        async with hub.subscribe(TOPIC) as watcher:
+            return [(await taken(watcher))[0], (await taken(watcher))[0]]
+
+    watching = [asyncio.create_task(watch()) for _ in range(50)]
+    await until(lambda: upstream.encoded == 1)
+    await asyncio.sleep(0)
+    upstream.channels[0].show(2, 2)
+    results = await asyncio.gather(*watching)
+    assert ([[b"1", b"2"]] * 50, 1, 2) == (results, len(upstream.channels), upstream.encoded)
+    await hub.close()
+
+
+async def test_a_new_watcher_of_a_live_board_starts_from_memory() -> None:
+    """No connection and no message to Phoenix."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as first, hub.subscribe(TOPIC) as second:
+        await taken(first)
+        await taken(second)
+        async with hub.subscribe(TOPIC) as late:
+            assert (b"1", "epoch-1", 1, 0, Resync.SUBSCRIBED) == await taken(late)
+        assert (["configure"], 1) == (upstream.channels[0].sent, len(upstream.channels))
+    await hub.close()
+
+
+async def test_the_last_watcher_closes_after_the_grace_time() -> None:
+    """Coming back within it finds the connection; after it there is none."""
+    upstream = Upstream()
+    hub = upstream.hub(grace_s=0.1)
+    for _ in range(3):
+        async with hub.subscribe(TOPIC) as watcher:
+            await taken(watcher)
+    assert (1, False) == (len(upstream.channels), upstream.channels[0].is_closed)
+    await until(lambda: upstream.channels[0].is_closed)
+    assert (0, 0) == (hub.boards, hub.watchers)
+    await hub.close()
+
+
+async def test_a_slow_watcher_gets_the_newest_board_and_delays_nobody() -> None:
+    """It learns how many were left out; the one beside it gets each."""
+    upstream = Upstream()
+    hub = upstream.hub(queue_limit=3)
+    async with hub.subscribe(TOPIC) as slow, hub.subscribe(TOPIC) as quick:
+        await taken(slow)
+        await taken(quick)
+        seen = []
+        for number in range(2, 22):
+            upstream.channels[0].show(number, number)
+            seen.append((await taken(quick))[0])
+        assert [b"%d" % number for number in range(2, 22)] == seen
+        got = [await taken(slow)]
+        while got[-1][2] < 21:
+            got.append(await taken(slow))
+        assert 20 == len(got) + sum(each[3] for each in got)
+        assert len(got) <= 3
+        assert b"21" == got[-1][0]
+    await hub.close()
+
+
+async def test_a_reconnect_is_a_new_epoch_with_its_reason() -> None:
+    """The board is configured again, and the sequence begins anew."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as watcher:
+        await taken(watcher)
+        upstream.channels[0].incoming.put_nowait(ChannelClosed(silent=True))
+        assert (b"1", "epoch-2", 1, 0, Resync.SILENT) == await taken(watcher)
+        upstream.channels[1].incoming.put_nowait(ChannelClosed())
+        assert (b"1", "epoch-3", 1, 0, Resync.CUT) == await taken(watcher)
+    assert [["configure"]] * 3 == [channel.sent for channel in upstream.channels]
+    assert upstream.channels[0].is_closed
+    await hub.close()
+
+
+async def test_a_resync_is_not_lost_with_what_is_left_out() -> None:
+    """A slow watcher that missed the first board of an epoch still learns that there is one."""
+    upstream = Upstream()
+    hub = upstream.hub(queue_limit=1)
+    async with hub.subscribe(TOPIC) as watcher:
+        await taken(watcher)
+        upstream.channels[0].incoming.put_nowait(ChannelClosed())
+        await until(lambda: len(upstream.channels) == 2)
+        upstream.channels[1].show(5, 2)
+        await until(lambda: upstream.encoded == 3)
+        assert (b"5", "epoch-2", 2, 1, Resync.CUT) == await taken(watcher)
+    await hub.close()
+
+
+async def test_garbage_asks_for_a_page_and_unknown_types_are_counted() -> None:
+    """One request at a time; the board stays."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as watcher:
+        await taken(watcher)
+        for message in (b"{", b'{"type":"confetti"}', b"\xff"):
+            upstream.channels[0].incoming.put_nowait(message)
+        upstream.channels[0].show(9, 2)
+        assert b"9" == (await taken(watcher))[0]
+        # The second piece of garbage came while a page was on its way, so one more is asked for.
+        await until(lambda: upstream.channels[0].sent == ["configure", "request_page", "request_page"])
+        assert 1 == upstream.events.count("ignored_frame")
+    await hub.close()
+
+
+async def test_a_board_that_cannot_be_had_ends_its_watchers() -> None:
+    """With Phoenix's reason, at once; a later watcher tries anew."""
+    upstream = Upstream()
+    upstream.refusals = [BoardNotActive()]
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as watcher:
+        with pytest.raises(BoardNotActive):
+            await taken(watcher)
+    async with hub.subscribe(TOPIC) as watcher:
+        assert b"1" == (await taken(watcher))[0]
+    await hub.close()
+
+
+async def test_troubles_that_pass_are_waited_for() -> None:
+    """A few failures, then a board."""
+    upstream = Upstream()
+    upstream.refusals = [PhoenixUnavailable(), PhoenixUnavailable()]
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as watcher:
+        assert b"1" == (await taken(watcher))[0]
+    await hub.close()
+
+
+async def test_watchers_do_not_wait_for_ever_for_a_first_board() -> None:
+    """Phoenix stays away: they learn it."""
+    upstream = Upstream()
+    upstream.refusals = [PhoenixUnavailable()] * 1000
+    hub = upstream.hub(first_board_within_s=0.05)
+    async with hub.subscribe(TOPIC) as watcher:
+        with pytest.raises(PhoenixUnavailable):
+            await taken(watcher)
+    await hub.close()
+
+
+async def test_a_drain_ends_watchers_in_peace() -> None:
+    """They have what was queued, and none is added."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC) as watcher:
+        await taken(watcher)
+        hub.drain()
+        assert None is await watcher.take()
+        async with hub.subscribe(TOPIC) as late:
+            assert None is await late.take()
+    await hub.close()
+    assert upstream.channels[0].is_closed
+
+
+async def test_watchers_are_bounded() -> None:
+    """One too many is told to wait."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    held = [hub.subscribe(TOPIC) for _ in range(100)]
+    for each in held:
+        await each.__aenter__()
+    with pytest.raises(Overloaded):
+        async with hub.subscribe(TOPIC):
+            pass
+    for each in held:
+        await each.__aexit__(None, None, None)
+    await hub.close()
