@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import DeadlineTooShort, GatewayError, Overloaded, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.commit import CommitSettings, GroupCommitter
+from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.evidence.making import soon
 from tests.manual_clock import ManualClock
@@ -261,3 +262,29 @@ async def test_stop_does_not_wait_for_a_store_that_hangs(make_committer: MakeCom
     await committer.stop(0.05)
     results = await asyncio.gather(running, *tasks, return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 2
+
+
+async def test_a_lone_operation_waits_for_no_company() -> None:
+    """Only after a batch that had company does the next one linger."""
+    sizes: list[int] = []
+
+    async def commit(ops: Sequence[int], limit_s: float) -> list[int]:
+        sizes.append(len(ops))
+        return list(ops)
+
+    committer: GroupCommitter[int, int] = GroupCommitter(
+        commit, size_of=lambda op: 1, settings=CommitSettings(linger_s=0.2)
+    )
+    committer.start()
+    clock = SystemClock()
+    began = clock.monotonic()
+    for number in range(20):
+        await committer.submit(number, Deadline.after(5, clock))
+    alone_s = clock.monotonic() - began
+    await asyncio.gather(*(committer.submit(number, Deadline.after(5, clock)) for number in range(5)))
+    lingering = asyncio.create_task(committer.submit(1, Deadline.after(5, clock)))
+    await asyncio.sleep(0.05)
+    await asyncio.gather(lingering, committer.submit(2, Deadline.after(5, clock)))
+    await committer.stop(1)
+    assert [1] * 20 + [5, 2] == sizes
+    assert alone_s < 0.2
