@@ -16,6 +16,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", 4096),
+    # Fixed windows: left to itself, grpc grows them to many megabytes a stream on a fast network, and takes in what
+    # nobody has read. A stream that is read no faster than it can be delivered must not fill the memory instead.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
     # Calls that arrived and were not begun so far; grpc's own 1,000 would drop a burst that the waiting room takes.
     ("grpc.server.max_pending_requests", 4096),
     ("grpc.server.max_pending_requests_hard_limit", 8192),

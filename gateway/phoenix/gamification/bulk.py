@@ -72,7 +72,11 @@ def read_bulk_answer(body: bytes, ids: Sequence[str]) -> list[Word]:
     except orjson.JSONDecodeError:
         return [DOUBTFUL] * len(ids)
     if isinstance(root, dict) and isinstance(root.get("data"), dict):
-        root = {**root, **root["data"]}
+        nested = root["data"]
+        # What is said at both levels must agree: else one of them would hide a refusal that the other names.
+        if any(root[name] != held for name, held in nested.items() if held is not None and root.get(name) is not None):
+            return [DOUBTFUL] * len(ids)
+        root = {**nested, **{name: held for name, held in root.items() if held is not None}}
     return _Reading(root, ids).words()
 
 

@@ -97,3 +97,10 @@ def test_an_event_named_as_refused_is_never_taken(rest: Any, place: int) -> None
     """Whatever else the answer holds."""
     answer = {**(rest if isinstance(rest, dict) else {}), "errors": [{"index": place}], "results": None}
     assert read_bulk_answer(orjson.dumps(answer), IDS)[place].said in (R, Q)
+
+
+@pytest.mark.parametrize("nested", [None, [], [{"index": 1}]])
+def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) -> None:
+    """Two levels that disagree leave every event in doubt; an empty member says nothing."""
+    answer = {"errors": [{"index": 0}], "data": {"errors": nested}}
+    assert read_bulk_answer(orjson.dumps(answer), IDS)[0].said in (R, Q)
