@@ -34,7 +34,19 @@ def _certificate(
         .not_valid_before(_TODAY - datetime.timedelta(days=1))
         .not_valid_after(_TODAY + datetime.timedelta(days=2))
     )
-    for extension in extensions:
+    # From Python 3.13 on a chain is checked strictly (RFC 5280): both key identifiers, and what an authority may do.
+    is_authority = any(isinstance(extension, x509.BasicConstraints) for extension in extensions)
+    identifiers = (
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+    )
+    if is_authority:
+        usage = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+        )
+        signs = x509.KeyUsage(key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False, **usage)
+        builder = builder.add_extension(signs, critical=True)
+    for extension in (*identifiers, *extensions):
         builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
     return builder.sign(issuer_key, hashes.SHA256())
 
