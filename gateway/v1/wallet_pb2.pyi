@@ -51,6 +51,10 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     """The signed body names the other environment. Reply 403."""
     WALLET_VERDICT_UNREADABLE_OPERATION: _WalletVerdict.ValueType  # 11
     """Signed JSON whose operation or members cannot be interpreted. Reply 503."""
+    WALLET_VERDICT_HELD_SUSPECT_REPLAY: _WalletVerdict.ValueType  # 12
+    """The same signed body came before under another key, and the operator's settings hold such calls of this
+    operation; never a capture. Nothing was claimed; the evidence keeps it as HELD. Reply 503.
+    """
     WALLET_VERDICT_STORE_UNAVAILABLE: _WalletVerdict.ValueType  # 13
     """The claim could not be made durable. Reply 503."""
 
@@ -81,6 +85,10 @@ WALLET_VERDICT_WRONG_ENVIRONMENT: WalletVerdict.ValueType  # 10
 """The signed body names the other environment. Reply 403."""
 WALLET_VERDICT_UNREADABLE_OPERATION: WalletVerdict.ValueType  # 11
 """Signed JSON whose operation or members cannot be interpreted. Reply 503."""
+WALLET_VERDICT_HELD_SUSPECT_REPLAY: WalletVerdict.ValueType  # 12
+"""The same signed body came before under another key, and the operator's settings hold such calls of this
+operation; never a capture. Nothing was claimed; the evidence keeps it as HELD. Reply 503.
+"""
 WALLET_VERDICT_STORE_UNAVAILABLE: WalletVerdict.ValueType  # 13
 """The claim could not be made durable. Reply 503."""
 Global___WalletVerdict: _TypeAlias = WalletVerdict  # noqa: Y015
@@ -169,6 +177,8 @@ class _WalletOperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """Claimed, without an outcome so far."""
     WALLET_OPERATION_STATE_FINISHED: _WalletOperationState.ValueType  # 2
     """An outcome is recorded."""
+    WALLET_OPERATION_STATE_HELD: _WalletOperationState.ValueType  # 3
+    """Held as a suspect replay: no wallet was ever told to do it."""
 
 class WalletOperationState(_WalletOperationState, metaclass=_WalletOperationStateEnumTypeWrapper):
     """How far an operation has come."""
@@ -179,6 +189,8 @@ WALLET_OPERATION_STATE_IN_PROGRESS: WalletOperationState.ValueType  # 1
 """Claimed, without an outcome so far."""
 WALLET_OPERATION_STATE_FINISHED: WalletOperationState.ValueType  # 2
 """An outcome is recorded."""
+WALLET_OPERATION_STATE_HELD: WalletOperationState.ValueType  # 3
+"""Held as a suspect replay: no wallet was ever told to do it."""
 Global___WalletOperationState: _TypeAlias = WalletOperationState  # noqa: Y015
 
 @_typing.final
@@ -473,6 +485,8 @@ class RecordWalletOutcomeRequest(_message.Message):
     AVAILABLE_BALANCE_FIELD_NUMBER: _builtins.int
     RESERVED_BALANCE_FIELD_NUMBER: _builtins.int
     PROCESS_TIME_FIELD_NUMBER: _builtins.int
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """From VerifyWallet."""
     attempt: _builtins.int
@@ -487,6 +501,10 @@ class RecordWalletOutcomeRequest(_message.Message):
     """The wallet's own id of the transaction."""
     operator_reservation_id: _builtins.str
     """The wallet's own id of the reservation, where the operation made one."""
+    operator_code: _builtins.str
+    """The prediction operator. Empty: the operation's own; set, it must be that one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the operation's own; set, it must be that one."""
     @_builtins.property
     def available_balance(self) -> _common_pb2.Money:
         """Available balance after the move."""
@@ -512,10 +530,12 @@ class RecordWalletOutcomeRequest(_message.Message):
         available_balance: _common_pb2.Money | None = ...,
         reserved_balance: _common_pb2.Money | None = ...,
         process_time: _timestamp_pb2.Timestamp | None = ...,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available_balance", b"available_balance", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "operation_id", b"operation_id", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256", "response_status", b"response_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "environment", b"environment", "operation_id", b"operation_id", "operator_code", b"operator_code", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256", "response_status", b"response_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["response_body", "response_body_sha256"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
@@ -575,6 +595,8 @@ class WalletEvidence(_message.Message):
     RESERVED_BALANCE_FIELD_NUMBER: _builtins.int
     PROCESS_TIME_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
+    REPLAY_COUNT_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """The gateway's id of the operation."""
     operator_code: _builtins.str
@@ -584,7 +606,7 @@ class WalletEvidence(_message.Message):
     state: Global___WalletOperationState.ValueType
     """How far it has come."""
     attempt: _builtins.int
-    """Number of attempts so far."""
+    """Number of attempts so far; 0 while it is held."""
     request_body: _builtins.bytes
     """The first call's body, exactly."""
     request_body_sha256: _builtins.str
@@ -603,6 +625,8 @@ class WalletEvidence(_message.Message):
     """The wallet's own id of the transaction."""
     operator_reservation_id: _builtins.str
     """The wallet's own id of the reservation."""
+    replay_count: _builtins.int
+    """How often the recorded response was given again."""
     @_builtins.property
     def operation(self) -> Global___WalletOperation:
         """The signed body, read."""
@@ -635,6 +659,10 @@ class WalletEvidence(_message.Message):
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletIncident]:
         """Outcomes that were refused, oldest first, at most 100."""
 
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletConflict]:
+        """Calls with the same key and other content, oldest first, at most 100; each different body once."""
+
     def __init__(
         self,
         *,
@@ -660,14 +688,64 @@ class WalletEvidence(_message.Message):
         reserved_balance: _common_pb2.Money | None = ...,
         process_time: _timestamp_pb2.Timestamp | None = ...,
         incidents: _abc.Iterable[Global___WalletIncident] | None = ...,
+        replay_count: _builtins.int = ...,
+        conflicts: _abc.Iterable[Global___WalletConflict] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available_balance", b"available_balance", "lease_expire_time", b"lease_expire_time", "operation", b"operation", "process_time", b"process_time", "receive_time", b"receive_time", "reserved_balance", b"reserved_balance", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "environment", b"environment", "first_request_id", b"first_request_id", "incidents", b"incidents", "key_id", b"key_id", "lease_expire_time", b"lease_expire_time", "operation", b"operation", "operation_id", b"operation_id", "operator_code", b"operator_code", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "probed_before", b"probed_before", "process_time", b"process_time", "receive_time", b"receive_time", "request_body", b"request_body", "request_body_sha256", b"request_body_sha256", "reserved_balance", b"reserved_balance", "response", b"response", "signature", b"signature", "state", b"state", "suspect_replay", b"suspect_replay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "conflicts", b"conflicts", "environment", b"environment", "first_request_id", b"first_request_id", "incidents", b"incidents", "key_id", b"key_id", "lease_expire_time", b"lease_expire_time", "operation", b"operation", "operation_id", b"operation_id", "operator_code", b"operator_code", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "probed_before", b"probed_before", "process_time", b"process_time", "receive_time", b"receive_time", "replay_count", b"replay_count", "request_body", b"request_body", "request_body_sha256", b"request_body_sha256", "reserved_balance", b"reserved_balance", "response", b"response", "signature", b"signature", "state", b"state", "suspect_replay", b"suspect_replay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WalletEvidence: _TypeAlias = WalletEvidence  # noqa: Y015
+
+@_typing.final
+class WalletConflict(_message.Message):
+    """A signed call that came with an operation's key and asked for something else. It was answered 422."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    FIRST_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How often it came."""
+    request_body_sha256: _builtins.str
+    """Lower-case hex SHA-256 of its body."""
+    request_body: _builtins.bytes
+    """Its body, exactly."""
+    signature: _builtins.str
+    """Its `signature` header, exactly."""
+    key_id: _builtins.str
+    """Fingerprint of the platform key that verified it."""
+    first_request_id: _builtins.str
+    """`x-request-id` of its first call."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came first."""
+
+    def __init__(
+        self,
+        *,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        count: _builtins.int = ...,
+        request_body_sha256: _builtins.str = ...,
+        request_body: _builtins.bytes = ...,
+        signature: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        first_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_request_id", b"first_request_id", "key_id", b"key_id", "receive_time", b"receive_time", "request_body", b"request_body", "request_body_sha256", b"request_body_sha256", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletConflict: _TypeAlias = WalletConflict  # noqa: Y015
 
 @_typing.final
 class WalletIncident(_message.Message):
@@ -829,7 +907,7 @@ class ListWalletEvidenceRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same other fields. Empty: the first page."""
     omit_bodies: _builtins.bool
-    """Leave out `request_body` and the body of `response`."""
+    """Leave out `request_body`, also of conflicts, and the body of `response`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Received at this time or later. Unset: from the first."""
@@ -914,7 +992,7 @@ class ExportWalletEvidenceRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the last message that came before the stream was cut off. Empty: from the beginning."""
     omit_bodies: _builtins.bool
-    """Leave out `request_body` and the body of `response`."""
+    """Leave out `request_body`, also of conflicts, and the body of `response`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Received at this time or later. Unset: from the first."""
