@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from gateway.v1 import access_pb2 as gateway_dot_v1_dot_access__pb2
 from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/keys.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x02\n\x0eKeyDescription\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.phoenix.gateway.v1.KeyKind\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11public_key_sha256\x18\x04 \x01(\t\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\r\n\x05owner\x18\x06 \x01(\t\x12;\n\x0b\x65nvironment\x18\x07 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironment\x12\x31\n\ractivate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0fListKeysRequest\"D\n\x10ListKeysResponse\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".phoenix.gateway.v1.KeyDescription\"\x92\x01\n\x13GetPublicKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"V\n\x14GetPublicKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\t\x12\x16\n\x0epublic_key_jwk\x18\x03 \x01(\t\"\x98\x01\n\x19RefreshPlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"m\n\x1aRefreshPlatformKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12.\n\nfetch_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_KIND_TENANT_HMAC\x10\x01\x12\x1a\n\x16KEY_KIND_ADMIN_API_KEY\x10\x02\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x03\x12\x15\n\x11KEY_KIND_PLATFORM\x10\x04*S\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_RETIRING\x10\x02\x32\xbb\x02\n\nKeyService\x12U\n\x08ListKeys\x12#.phoenix.gateway.v1.ListKeysRequest\x1a$.phoenix.gateway.v1.ListKeysResponse\x12\x61\n\x0cGetPublicKey\x12\'.phoenix.gateway.v1.GetPublicKeyRequest\x1a(.phoenix.gateway.v1.GetPublicKeyResponse\x12s\n\x12RefreshPlatformKey\x12-.phoenix.gateway.v1.RefreshPlatformKeyRequest\x1a..phoenix.gateway.v1.RefreshPlatformKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/keys.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x02\n\x0eKeyDescription\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.phoenix.gateway.v1.KeyKind\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11public_key_sha256\x18\x04 \x01(\t\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\r\n\x05owner\x18\x06 \x01(\t\x12;\n\x0b\x65nvironment\x18\x07 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironment\x12\x31\n\ractivate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0fListKeysRequest\"D\n\x10ListKeysResponse\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".phoenix.gateway.v1.KeyDescription\"\x92\x01\n\x13GetPublicKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"V\n\x14GetPublicKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\t\x12\x16\n\x0epublic_key_jwk\x18\x03 \x01(\t\"\x98\x01\n\x19RefreshPlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"m\n\x1aRefreshPlatformKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12.\n\nfetch_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_KIND_TENANT_HMAC\x10\x01\x12\x1a\n\x16KEY_KIND_ADMIN_API_KEY\x10\x02\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x03\x12\x15\n\x11KEY_KIND_PLATFORM\x10\x04*S\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_RETIRING\x10\x02\x32\xf8\x02\n\nKeyService\x12h\n\x08ListKeys\x12#.phoenix.gateway.v1.ListKeysRequest\x1a$.phoenix.gateway.v1.ListKeysResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x01\x12t\n\x0cGetPublicKey\x12\'.phoenix.gateway.v1.GetPublicKeyRequest\x1a(.phoenix.gateway.v1.GetPublicKeyResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x03\x12\x89\x01\n\x12RefreshPlatformKey\x12-.phoenix.gateway.v1.RefreshPlatformKeyRequest\x1a..phoenix.gateway.v1.RefreshPlatformKeyResponse\"\x14\x8a\xe7\x18\x10\n\x0ckeys.refresh\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,24 +43,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFRESHPLATFORMKEYREQUEST'].fields_by_name['operator_code']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_REFRESHPLATFORMKEYREQUEST'].fields_by_name['environment']._loaded_options = None
   _globals['_REFRESHPLATFORMKEYREQUEST'].fields_by_name['environment']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_KEYKIND']._serialized_start=1070
-  _globals['_KEYKIND']._serialized_end=1205
-  _globals['_KEYSTATE']._serialized_start=1207
-  _globals['_KEYSTATE']._serialized_end=1290
-  _globals['_KEYDESCRIPTION']._serialized_start=133
-  _globals['_KEYDESCRIPTION']._serialized_end=475
-  _globals['_LISTKEYSREQUEST']._serialized_start=477
-  _globals['_LISTKEYSREQUEST']._serialized_end=494
-  _globals['_LISTKEYSRESPONSE']._serialized_start=496
-  _globals['_LISTKEYSRESPONSE']._serialized_end=564
-  _globals['_GETPUBLICKEYREQUEST']._serialized_start=567
-  _globals['_GETPUBLICKEYREQUEST']._serialized_end=713
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=715
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=801
-  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_start=804
-  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_end=956
-  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_start=958
-  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_end=1067
-  _globals['_KEYSERVICE']._serialized_start=1293
-  _globals['_KEYSERVICE']._serialized_end=1608
+  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\212\347\030\r\n\tkeys.read\020\001'
+  _globals['_KEYSERVICE'].methods_by_name['GetPublicKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['GetPublicKey']._serialized_options = b'\212\347\030\r\n\tkeys.read\020\003'
+  _globals['_KEYSERVICE'].methods_by_name['RefreshPlatformKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RefreshPlatformKey']._serialized_options = b'\212\347\030\020\n\014keys.refresh\020\003'
+  _globals['_KEYKIND']._serialized_start=1095
+  _globals['_KEYKIND']._serialized_end=1230
+  _globals['_KEYSTATE']._serialized_start=1232
+  _globals['_KEYSTATE']._serialized_end=1315
+  _globals['_KEYDESCRIPTION']._serialized_start=158
+  _globals['_KEYDESCRIPTION']._serialized_end=500
+  _globals['_LISTKEYSREQUEST']._serialized_start=502
+  _globals['_LISTKEYSREQUEST']._serialized_end=519
+  _globals['_LISTKEYSRESPONSE']._serialized_start=521
+  _globals['_LISTKEYSRESPONSE']._serialized_end=589
+  _globals['_GETPUBLICKEYREQUEST']._serialized_start=592
+  _globals['_GETPUBLICKEYREQUEST']._serialized_end=738
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=740
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=826
+  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_start=829
+  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_end=981
+  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_start=983
+  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_end=1092
+  _globals['_KEYSERVICE']._serialized_start=1318
+  _globals['_KEYSERVICE']._serialized_end=1694
 # @@protoc_insertion_point(module_scope)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from gateway.v1 import access_pb2 as gateway_dot_v1_dot_access__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gateway/v1/leaderboard_admin.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x02\n\x15LeaderboardDefinition\x12\x16\n\x0eleaderboard_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\'\n\x06\x63onfig\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0ctyped_config\x18\t \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"\x92\x02\n\x11LeaderboardConfig\x12;\n\ttimeframe\x18\x01 \x01(\x0b\x32(.phoenix.gateway.v1.LeaderboardTimeframe\x12\x37\n\x07scoring\x18\x02 \x01(\x0b\x32&.phoenix.gateway.v1.LeaderboardScoring\x12\x37\n\x07ranking\x18\x03 \x01(\x0b\x32&.phoenix.gateway.v1.LeaderboardRanking\x12&\n\x05scope\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa9\x01\n\x14LeaderboardTimeframe\x12\x15\n\x04type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08timezone\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\treset_day\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nreset_time\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa0\x01\n\x12LeaderboardScoring\x12\x44\n\x05rules\x18\x01 \x03(\x0b\x32*.phoenix.gateway.v1.LeaderboardScoringRuleB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x1c\n\x0b\x61ggregation\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12&\n\x05\x65xtra\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb0\x01\n\x16LeaderboardScoringRule\x12\x1c\n\nevent_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12#\n\x11points_expression\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa9\x01\n\x12LeaderboardRanking\x12\x17\n\x06method\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1f\n\tmin_score\x18\x03 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05_sizeB\x0c\n\n_min_score\"\x9f\x02\n\x18\x45nsureLeaderboardRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\'\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x0ctyped_config\x18\x06 \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"l\n\x19\x45nsureLeaderboardResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x9f\x02\n\x18\x43reateLeaderboardRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\'\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x0ctyped_config\x18\x06 \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"[\n\x19\x43reateLeaderboardResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\"\x9b\x01\n\x17ListLeaderboardsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\"\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x42\x0c\n\n_page_size\"t\n\x18ListLeaderboardsResponse\x12?\n\x0cleaderboards\x18\x01 \x03(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x1fGetLeaderboardDefinitionRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\"b\n GetLeaderboardDefinitionResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\"K\n\x17\x43heckAdminHealthRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\"J\n\x18\x43heckAdminHealthResponse\x12.\n\ncheck_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe3\x04\n\x17LeaderboardAdminService\x12p\n\x11\x45nsureLeaderboard\x12,.phoenix.gateway.v1.EnsureLeaderboardRequest\x1a-.phoenix.gateway.v1.EnsureLeaderboardResponse\x12p\n\x11\x43reateLeaderboard\x12,.phoenix.gateway.v1.CreateLeaderboardRequest\x1a-.phoenix.gateway.v1.CreateLeaderboardResponse\x12m\n\x10ListLeaderboards\x12+.phoenix.gateway.v1.ListLeaderboardsRequest\x1a,.phoenix.gateway.v1.ListLeaderboardsResponse\x12\x85\x01\n\x18GetLeaderboardDefinition\x12\x33.phoenix.gateway.v1.GetLeaderboardDefinitionRequest\x1a\x34.phoenix.gateway.v1.GetLeaderboardDefinitionResponse\x12m\n\x10\x43heckAdminHealth\x12+.phoenix.gateway.v1.CheckAdminHealthRequest\x1a,.phoenix.gateway.v1.CheckAdminHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gateway/v1/leaderboard_admin.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x02\n\x15LeaderboardDefinition\x12\x16\n\x0eleaderboard_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\'\n\x06\x63onfig\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0ctyped_config\x18\t \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"\x92\x02\n\x11LeaderboardConfig\x12;\n\ttimeframe\x18\x01 \x01(\x0b\x32(.phoenix.gateway.v1.LeaderboardTimeframe\x12\x37\n\x07scoring\x18\x02 \x01(\x0b\x32&.phoenix.gateway.v1.LeaderboardScoring\x12\x37\n\x07ranking\x18\x03 \x01(\x0b\x32&.phoenix.gateway.v1.LeaderboardRanking\x12&\n\x05scope\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa9\x01\n\x14LeaderboardTimeframe\x12\x15\n\x04type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08timezone\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\treset_day\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nreset_time\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa0\x01\n\x12LeaderboardScoring\x12\x44\n\x05rules\x18\x01 \x03(\x0b\x32*.phoenix.gateway.v1.LeaderboardScoringRuleB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x1c\n\x0b\x61ggregation\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12&\n\x05\x65xtra\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb0\x01\n\x16LeaderboardScoringRule\x12\x1c\n\nevent_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12#\n\x11points_expression\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12+\n\nconditions\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa9\x01\n\x12LeaderboardRanking\x12\x17\n\x06method\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1f\n\tmin_score\x18\x03 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05_sizeB\x0c\n\n_min_score\"\x9f\x02\n\x18\x45nsureLeaderboardRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\'\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x0ctyped_config\x18\x06 \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"l\n\x19\x45nsureLeaderboardResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x9f\x02\n\x18\x43reateLeaderboardRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\'\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x0ctyped_config\x18\x06 \x01(\x0b\x32%.phoenix.gateway.v1.LeaderboardConfig\"[\n\x19\x43reateLeaderboardResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\"\x9b\x01\n\x17ListLeaderboardsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\"\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x42\x0c\n\n_page_size\"t\n\x18ListLeaderboardsResponse\x12?\n\x0cleaderboards\x18\x01 \x03(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x1fGetLeaderboardDefinitionRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18\x80\x02\x32\x10^[A-Za-z0-9_-]*$\"b\n GetLeaderboardDefinitionResponse\x12>\n\x0bleaderboard\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.LeaderboardDefinition\"K\n\x17\x43heckAdminHealthRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\"J\n\x18\x43heckAdminHealthResponse\x12.\n\ncheck_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf0\x05\n\x17LeaderboardAdminService\x12\x8c\x01\n\x11\x45nsureLeaderboard\x12,.phoenix.gateway.v1.EnsureLeaderboardRequest\x1a-.phoenix.gateway.v1.EnsureLeaderboardResponse\"\x1a\x8a\xe7\x18\x16\n\x12\x62oards.admin.write\x10\x02\x12\x8c\x01\n\x11\x43reateLeaderboard\x12,.phoenix.gateway.v1.CreateLeaderboardRequest\x1a-.phoenix.gateway.v1.CreateLeaderboardResponse\"\x1a\x8a\xe7\x18\x16\n\x12\x62oards.admin.write\x10\x02\x12\x88\x01\n\x10ListLeaderboards\x12+.phoenix.gateway.v1.ListLeaderboardsRequest\x1a,.phoenix.gateway.v1.ListLeaderboardsResponse\"\x19\x8a\xe7\x18\x15\n\x11\x62oards.admin.read\x10\x02\x12\xa0\x01\n\x18GetLeaderboardDefinition\x12\x33.phoenix.gateway.v1.GetLeaderboardDefinitionRequest\x1a\x34.phoenix.gateway.v1.GetLeaderboardDefinitionResponse\"\x19\x8a\xe7\x18\x15\n\x11\x62oards.admin.read\x10\x02\x12\x88\x01\n\x10\x43heckAdminHealth\x12+.phoenix.gateway.v1.CheckAdminHealthRequest\x1a,.phoenix.gateway.v1.CheckAdminHealthResponse\"\x19\x8a\xe7\x18\x15\n\x11\x62oards.admin.read\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -84,38 +85,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLEADERBOARDDEFINITIONREQUEST'].fields_by_name['leaderboard_id']._serialized_options = b'\272H\031r\027\020\001\030\200\0022\020^[A-Za-z0-9_-]*$'
   _globals['_CHECKADMINHEALTHREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_CHECKADMINHEALTHREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
-  _globals['_LEADERBOARDDEFINITION']._serialized_start=151
-  _globals['_LEADERBOARDDEFINITION']._serialized_end=466
-  _globals['_LEADERBOARDCONFIG']._serialized_start=469
-  _globals['_LEADERBOARDCONFIG']._serialized_end=743
-  _globals['_LEADERBOARDTIMEFRAME']._serialized_start=746
-  _globals['_LEADERBOARDTIMEFRAME']._serialized_end=915
-  _globals['_LEADERBOARDSCORING']._serialized_start=918
-  _globals['_LEADERBOARDSCORING']._serialized_end=1078
-  _globals['_LEADERBOARDSCORINGRULE']._serialized_start=1081
-  _globals['_LEADERBOARDSCORINGRULE']._serialized_end=1257
-  _globals['_LEADERBOARDRANKING']._serialized_start=1260
-  _globals['_LEADERBOARDRANKING']._serialized_end=1429
-  _globals['_ENSURELEADERBOARDREQUEST']._serialized_start=1432
-  _globals['_ENSURELEADERBOARDREQUEST']._serialized_end=1719
-  _globals['_ENSURELEADERBOARDRESPONSE']._serialized_start=1721
-  _globals['_ENSURELEADERBOARDRESPONSE']._serialized_end=1829
-  _globals['_CREATELEADERBOARDREQUEST']._serialized_start=1832
-  _globals['_CREATELEADERBOARDREQUEST']._serialized_end=2119
-  _globals['_CREATELEADERBOARDRESPONSE']._serialized_start=2121
-  _globals['_CREATELEADERBOARDRESPONSE']._serialized_end=2212
-  _globals['_LISTLEADERBOARDSREQUEST']._serialized_start=2215
-  _globals['_LISTLEADERBOARDSREQUEST']._serialized_end=2370
-  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_start=2372
-  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_end=2488
-  _globals['_GETLEADERBOARDDEFINITIONREQUEST']._serialized_start=2491
-  _globals['_GETLEADERBOARDDEFINITIONREQUEST']._serialized_end=2628
-  _globals['_GETLEADERBOARDDEFINITIONRESPONSE']._serialized_start=2630
-  _globals['_GETLEADERBOARDDEFINITIONRESPONSE']._serialized_end=2728
-  _globals['_CHECKADMINHEALTHREQUEST']._serialized_start=2730
-  _globals['_CHECKADMINHEALTHREQUEST']._serialized_end=2805
-  _globals['_CHECKADMINHEALTHRESPONSE']._serialized_start=2807
-  _globals['_CHECKADMINHEALTHRESPONSE']._serialized_end=2881
-  _globals['_LEADERBOARDADMINSERVICE']._serialized_start=2884
-  _globals['_LEADERBOARDADMINSERVICE']._serialized_end=3495
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['EnsureLeaderboard']._loaded_options = None
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['EnsureLeaderboard']._serialized_options = b'\212\347\030\026\n\022boards.admin.write\020\002'
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['CreateLeaderboard']._loaded_options = None
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['CreateLeaderboard']._serialized_options = b'\212\347\030\026\n\022boards.admin.write\020\002'
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['ListLeaderboards']._loaded_options = None
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['ListLeaderboards']._serialized_options = b'\212\347\030\025\n\021boards.admin.read\020\002'
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['GetLeaderboardDefinition']._loaded_options = None
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['GetLeaderboardDefinition']._serialized_options = b'\212\347\030\025\n\021boards.admin.read\020\002'
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['CheckAdminHealth']._loaded_options = None
+  _globals['_LEADERBOARDADMINSERVICE'].methods_by_name['CheckAdminHealth']._serialized_options = b'\212\347\030\025\n\021boards.admin.read\020\002'
+  _globals['_LEADERBOARDDEFINITION']._serialized_start=176
+  _globals['_LEADERBOARDDEFINITION']._serialized_end=491
+  _globals['_LEADERBOARDCONFIG']._serialized_start=494
+  _globals['_LEADERBOARDCONFIG']._serialized_end=768
+  _globals['_LEADERBOARDTIMEFRAME']._serialized_start=771
+  _globals['_LEADERBOARDTIMEFRAME']._serialized_end=940
+  _globals['_LEADERBOARDSCORING']._serialized_start=943
+  _globals['_LEADERBOARDSCORING']._serialized_end=1103
+  _globals['_LEADERBOARDSCORINGRULE']._serialized_start=1106
+  _globals['_LEADERBOARDSCORINGRULE']._serialized_end=1282
+  _globals['_LEADERBOARDRANKING']._serialized_start=1285
+  _globals['_LEADERBOARDRANKING']._serialized_end=1454
+  _globals['_ENSURELEADERBOARDREQUEST']._serialized_start=1457
+  _globals['_ENSURELEADERBOARDREQUEST']._serialized_end=1744
+  _globals['_ENSURELEADERBOARDRESPONSE']._serialized_start=1746
+  _globals['_ENSURELEADERBOARDRESPONSE']._serialized_end=1854
+  _globals['_CREATELEADERBOARDREQUEST']._serialized_start=1857
+  _globals['_CREATELEADERBOARDREQUEST']._serialized_end=2144
+  _globals['_CREATELEADERBOARDRESPONSE']._serialized_start=2146
+  _globals['_CREATELEADERBOARDRESPONSE']._serialized_end=2237
+  _globals['_LISTLEADERBOARDSREQUEST']._serialized_start=2240
+  _globals['_LISTLEADERBOARDSREQUEST']._serialized_end=2395
+  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_start=2397
+  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_end=2513
+  _globals['_GETLEADERBOARDDEFINITIONREQUEST']._serialized_start=2516
+  _globals['_GETLEADERBOARDDEFINITIONREQUEST']._serialized_end=2653
+  _globals['_GETLEADERBOARDDEFINITIONRESPONSE']._serialized_start=2655
+  _globals['_GETLEADERBOARDDEFINITIONRESPONSE']._serialized_end=2753
+  _globals['_CHECKADMINHEALTHREQUEST']._serialized_start=2755
+  _globals['_CHECKADMINHEALTHREQUEST']._serialized_end=2830
+  _globals['_CHECKADMINHEALTHRESPONSE']._serialized_start=2832
+  _globals['_CHECKADMINHEALTHRESPONSE']._serialized_end=2906
+  _globals['_LEADERBOARDADMINSERVICE']._serialized_start=2909
+  _globals['_LEADERBOARDADMINSERVICE']._serialized_end=3661
 # @@protoc_insertion_point(module_scope)

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from gateway.v1 import access_pb2 as gateway_dot_v1_dot_access__pb2
 from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/operator.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x01\n\x0b\x46\x65\x65Schedule\x12(\n\x05shape\x18\x01 \x01(\tB\x19\xbaH\x16r\x14R\x0ckalshi_curveR\x04\x66lat\x12\x37\n\x11taker_coefficient\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18(2\x13^[0-9]+(\\.[0-9]+)?$\x12>\n\x18maker_rebate_coefficient\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18(2\x13^[0-9]+(\\.[0-9]+)?$\"P\n\x10OperatorCurrency\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x16\n\x0emin_order_size\x18\x02 \x01(\t\x12\x16\n\x0emax_order_size\x18\x03 \x01(\t\"\xe1\x01\n\x10OperatorSettings\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x38\n\ncurrencies\x18\x03 \x03(\x0b\x32$.phoenix.gateway.v1.OperatorCurrency\x12\x35\n\x0c\x66\x65\x65_schedule\x18\x04 \x01(\x0b\x32\x1f.phoenix.gateway.v1.FeeSchedule\x12\x18\n\x10trading_disabled\x18\x05 \x01(\x08\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x99\x01\n\x1aGetOperatorSettingsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"U\n\x1bGetOperatorSettingsResponse\x12\x36\n\x08settings\x18\x01 \x01(\x0b\x32$.phoenix.gateway.v1.OperatorSettings\"\xe8\x04\n\x1dUpdateOperatorSettingsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x0c\x66\x65\x65_schedule\x18\x03 \x01(\x0b\x32\x1f.phoenix.gateway.v1.FeeSchedule\x12\x1f\n\x17\x63onfirm_disable_trading\x18\x04 \x01(\x08:\xf1\x02\xbaH\xed\x02\x1a\xc1\x01\n\x1esettings.clearing_is_confirmed\x12gwithout fee_schedule trading would be disabled: set fee_schedule, or confirm_disable_trading to mean it\x1a\x36has(this.fee_schedule) || this.confirm_disable_trading\x1a\xa6\x01\n\x15settings.set_or_clear\x12Rfee_schedule and confirm_disable_trading contradict each other: set one of the two\x1a\x39!(has(this.fee_schedule) && this.confirm_disable_trading)\"X\n\x1eUpdateOperatorSettingsResponse\x12\x36\n\x08settings\x18\x01 \x01(\x0b\x32$.phoenix.gateway.v1.OperatorSettings\"\x8f\x01\n\x08\x43\x61tegory\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x15\n\rdisplay_order\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12&\n\x05\x65xtra\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd1\x01\n\x15ListCategoriesRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x16ListCategoriesResponse\x12\x30\n\ncategories\x18\x01 \x03(\x0b\x32\x1c.phoenix.gateway.v1.Category\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x17GetOperatorStatsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"q\n\x18GetOperatorStatsResponse\x12&\n\x05stats\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe2\x03\n\x0fOperatorService\x12v\n\x13GetOperatorSettings\x12..phoenix.gateway.v1.GetOperatorSettingsRequest\x1a/.phoenix.gateway.v1.GetOperatorSettingsResponse\x12\x7f\n\x16UpdateOperatorSettings\x12\x31.phoenix.gateway.v1.UpdateOperatorSettingsRequest\x1a\x32.phoenix.gateway.v1.UpdateOperatorSettingsResponse\x12g\n\x0eListCategories\x12).phoenix.gateway.v1.ListCategoriesRequest\x1a*.phoenix.gateway.v1.ListCategoriesResponse\x12m\n\x10GetOperatorStats\x12+.phoenix.gateway.v1.GetOperatorStatsRequest\x1a,.phoenix.gateway.v1.GetOperatorStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/operator.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x01\n\x0b\x46\x65\x65Schedule\x12(\n\x05shape\x18\x01 \x01(\tB\x19\xbaH\x16r\x14R\x0ckalshi_curveR\x04\x66lat\x12\x37\n\x11taker_coefficient\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18(2\x13^[0-9]+(\\.[0-9]+)?$\x12>\n\x18maker_rebate_coefficient\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18(2\x13^[0-9]+(\\.[0-9]+)?$\"P\n\x10OperatorCurrency\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x16\n\x0emin_order_size\x18\x02 \x01(\t\x12\x16\n\x0emax_order_size\x18\x03 \x01(\t\"\xe1\x01\n\x10OperatorSettings\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x38\n\ncurrencies\x18\x03 \x03(\x0b\x32$.phoenix.gateway.v1.OperatorCurrency\x12\x35\n\x0c\x66\x65\x65_schedule\x18\x04 \x01(\x0b\x32\x1f.phoenix.gateway.v1.FeeSchedule\x12\x18\n\x10trading_disabled\x18\x05 \x01(\x08\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x99\x01\n\x1aGetOperatorSettingsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"U\n\x1bGetOperatorSettingsResponse\x12\x36\n\x08settings\x18\x01 \x01(\x0b\x32$.phoenix.gateway.v1.OperatorSettings\"\xe8\x04\n\x1dUpdateOperatorSettingsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x0c\x66\x65\x65_schedule\x18\x03 \x01(\x0b\x32\x1f.phoenix.gateway.v1.FeeSchedule\x12\x1f\n\x17\x63onfirm_disable_trading\x18\x04 \x01(\x08:\xf1\x02\xbaH\xed\x02\x1a\xc1\x01\n\x1esettings.clearing_is_confirmed\x12gwithout fee_schedule trading would be disabled: set fee_schedule, or confirm_disable_trading to mean it\x1a\x36has(this.fee_schedule) || this.confirm_disable_trading\x1a\xa6\x01\n\x15settings.set_or_clear\x12Rfee_schedule and confirm_disable_trading contradict each other: set one of the two\x1a\x39!(has(this.fee_schedule) && this.confirm_disable_trading)\"X\n\x1eUpdateOperatorSettingsResponse\x12\x36\n\x08settings\x18\x01 \x01(\x0b\x32$.phoenix.gateway.v1.OperatorSettings\"\x8f\x01\n\x08\x43\x61tegory\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x15\n\rdisplay_order\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12&\n\x05\x65xtra\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd1\x01\n\x15ListCategoriesRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x16ListCategoriesResponse\x12\x30\n\ncategories\x18\x01 \x03(\x0b\x32\x1c.phoenix.gateway.v1.Category\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x17GetOperatorStatsRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"q\n\x18GetOperatorStatsResponse\x12&\n\x05stats\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc2\x04\n\x0fOperatorService\x12\x8d\x01\n\x13GetOperatorSettings\x12..phoenix.gateway.v1.GetOperatorSettingsRequest\x1a/.phoenix.gateway.v1.GetOperatorSettingsResponse\"\x15\x8a\xe7\x18\x11\n\roperator.read\x10\x03\x12\x97\x01\n\x16UpdateOperatorSettings\x12\x31.phoenix.gateway.v1.UpdateOperatorSettingsRequest\x1a\x32.phoenix.gateway.v1.UpdateOperatorSettingsResponse\"\x16\x8a\xe7\x18\x12\n\x0eoperator.write\x10\x03\x12~\n\x0eListCategories\x12).phoenix.gateway.v1.ListCategoriesRequest\x1a*.phoenix.gateway.v1.ListCategoriesResponse\"\x15\x8a\xe7\x18\x11\n\roperator.read\x10\x03\x12\x84\x01\n\x10GetOperatorStats\x12+.phoenix.gateway.v1.GetOperatorStatsRequest\x1a,.phoenix.gateway.v1.GetOperatorStatsResponse\"\x15\x8a\xe7\x18\x11\n\roperator.read\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,30 +64,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETOPERATORSTATSREQUEST'].fields_by_name['operator_code']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_GETOPERATORSTATSREQUEST'].fields_by_name['environment']._loaded_options = None
   _globals['_GETOPERATORSTATSREQUEST'].fields_by_name['environment']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_FEESCHEDULE']._serialized_start=167
-  _globals['_FEESCHEDULE']._serialized_end=343
-  _globals['_OPERATORCURRENCY']._serialized_start=345
-  _globals['_OPERATORCURRENCY']._serialized_end=425
-  _globals['_OPERATORSETTINGS']._serialized_start=428
-  _globals['_OPERATORSETTINGS']._serialized_end=653
-  _globals['_GETOPERATORSETTINGSREQUEST']._serialized_start=656
-  _globals['_GETOPERATORSETTINGSREQUEST']._serialized_end=809
-  _globals['_GETOPERATORSETTINGSRESPONSE']._serialized_start=811
-  _globals['_GETOPERATORSETTINGSRESPONSE']._serialized_end=896
-  _globals['_UPDATEOPERATORSETTINGSREQUEST']._serialized_start=899
-  _globals['_UPDATEOPERATORSETTINGSREQUEST']._serialized_end=1515
-  _globals['_UPDATEOPERATORSETTINGSRESPONSE']._serialized_start=1517
-  _globals['_UPDATEOPERATORSETTINGSRESPONSE']._serialized_end=1605
-  _globals['_CATEGORY']._serialized_start=1608
-  _globals['_CATEGORY']._serialized_end=1751
-  _globals['_LISTCATEGORIESREQUEST']._serialized_start=1754
-  _globals['_LISTCATEGORIESREQUEST']._serialized_end=1963
-  _globals['_LISTCATEGORIESRESPONSE']._serialized_start=1965
-  _globals['_LISTCATEGORIESRESPONSE']._serialized_end=2064
-  _globals['_GETOPERATORSTATSREQUEST']._serialized_start=2067
-  _globals['_GETOPERATORSTATSREQUEST']._serialized_end=2217
-  _globals['_GETOPERATORSTATSRESPONSE']._serialized_start=2219
-  _globals['_GETOPERATORSTATSRESPONSE']._serialized_end=2332
-  _globals['_OPERATORSERVICE']._serialized_start=2335
-  _globals['_OPERATORSERVICE']._serialized_end=2817
+  _globals['_OPERATORSERVICE'].methods_by_name['GetOperatorSettings']._loaded_options = None
+  _globals['_OPERATORSERVICE'].methods_by_name['GetOperatorSettings']._serialized_options = b'\212\347\030\021\n\roperator.read\020\003'
+  _globals['_OPERATORSERVICE'].methods_by_name['UpdateOperatorSettings']._loaded_options = None
+  _globals['_OPERATORSERVICE'].methods_by_name['UpdateOperatorSettings']._serialized_options = b'\212\347\030\022\n\016operator.write\020\003'
+  _globals['_OPERATORSERVICE'].methods_by_name['ListCategories']._loaded_options = None
+  _globals['_OPERATORSERVICE'].methods_by_name['ListCategories']._serialized_options = b'\212\347\030\021\n\roperator.read\020\003'
+  _globals['_OPERATORSERVICE'].methods_by_name['GetOperatorStats']._loaded_options = None
+  _globals['_OPERATORSERVICE'].methods_by_name['GetOperatorStats']._serialized_options = b'\212\347\030\021\n\roperator.read\020\003'
+  _globals['_FEESCHEDULE']._serialized_start=192
+  _globals['_FEESCHEDULE']._serialized_end=368
+  _globals['_OPERATORCURRENCY']._serialized_start=370
+  _globals['_OPERATORCURRENCY']._serialized_end=450
+  _globals['_OPERATORSETTINGS']._serialized_start=453
+  _globals['_OPERATORSETTINGS']._serialized_end=678
+  _globals['_GETOPERATORSETTINGSREQUEST']._serialized_start=681
+  _globals['_GETOPERATORSETTINGSREQUEST']._serialized_end=834
+  _globals['_GETOPERATORSETTINGSRESPONSE']._serialized_start=836
+  _globals['_GETOPERATORSETTINGSRESPONSE']._serialized_end=921
+  _globals['_UPDATEOPERATORSETTINGSREQUEST']._serialized_start=924
+  _globals['_UPDATEOPERATORSETTINGSREQUEST']._serialized_end=1540
+  _globals['_UPDATEOPERATORSETTINGSRESPONSE']._serialized_start=1542
+  _globals['_UPDATEOPERATORSETTINGSRESPONSE']._serialized_end=1630
+  _globals['_CATEGORY']._serialized_start=1633
+  _globals['_CATEGORY']._serialized_end=1776
+  _globals['_LISTCATEGORIESREQUEST']._serialized_start=1779
+  _globals['_LISTCATEGORIESREQUEST']._serialized_end=1988
+  _globals['_LISTCATEGORIESRESPONSE']._serialized_start=1990
+  _globals['_LISTCATEGORIESRESPONSE']._serialized_end=2089
+  _globals['_GETOPERATORSTATSREQUEST']._serialized_start=2092
+  _globals['_GETOPERATORSTATSREQUEST']._serialized_end=2242
+  _globals['_GETOPERATORSTATSRESPONSE']._serialized_start=2244
+  _globals['_GETOPERATORSTATSRESPONSE']._serialized_end=2357
+  _globals['_OPERATORSERVICE']._serialized_start=2360
+  _globals['_OPERATORSERVICE']._serialized_end=2938
 # @@protoc_insertion_point(module_scope)
