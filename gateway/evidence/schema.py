@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this code was written for; revisions are numbers in order."""
 
 metadata = sa.MetaData()
