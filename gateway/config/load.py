@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.config import operators, tenants
-from gateway.config.faults import Faults
+from gateway.config.callers import Known, read_callers
+from gateway.config.faults import ConfigInvalid, Faults
+from gateway.config.identities import check_callers
 from gateway.config.model import Config, OperatorConfig, TenantConfig
 from gateway.config.process import read_process
-from gateway.config.sources import read_sources
+from gateway.config.sources import read_sources, read_toml
 from gateway.config.values import Reader
+from gateway.core.rights import Callers, open_to_local
+from gateway.interceptors.access import method_access
 from gateway.keys.keyring import Keyring, KeyringRefused
 from gateway.resilience.clock import SystemClock
 
@@ -41,6 +45,10 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     if not found_tenants and not found_operators and not faults.found:
         remedy = "set these, or PREDICTION_OPERATOR_CODE and its companions, or name a TOML file by GATEWAY_CONFIG"
         faults.add("TENANT_ID, ADMIN_API_KEY, INGESTION_HMAC_SECRET", "are missing: nothing is configured", remedy)
+    callers = read_callers(sources.policy, _known(found_tenants, found_operators), faults)
+    if callers is None:
+        callers = open_to_local(method_access(), process.phoenix_paths)
+    check_callers(callers, process.tls, process.sockets, faults)
     faults.raise_if_any()
     return Config(
         tenants=tuple(found_tenants),
@@ -57,7 +65,38 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         database_url=process.database_url,
         data_dir=process.data_dir,
         phoenix_paths=process.phoenix_paths,
+        callers=callers,
+        config_file=sources.file,
+        sockets=process.sockets,
+        trusted_proxies=process.trusted_proxies,
+        dev_token=process.dev_token,
         warnings=tuple(faults.warnings),
+    )
+
+
+def read_policy_again(config: Config) -> Callers:
+    """Return the callers that the TOML file names now, for a process that goes on with all its other settings.
+
+    Raises: ConfigInvalid with every fault; a file that names no callers any more is one.
+    """
+    faults = Faults()
+    assert config.config_file is not None, "without a file there is nothing to read again"
+    document = read_toml(config.config_file, faults)
+    faults.raise_if_any()
+    callers = read_callers(document, _known(config.tenants, config.operators), faults)
+    if callers is None:
+        faults.add("callers", "are gone: an open gateway needs a restart", "write each as [[callers]]")
+        raise ConfigInvalid(faults.found)
+    check_callers(callers, config.tls, config.sockets, faults)
+    faults.raise_if_any()
+    return callers
+
+
+def _known(found_tenants: Sequence[TenantConfig], found_operators: Sequence[OperatorConfig]) -> Known:
+    return Known(
+        access=method_access(),
+        tenants=tuple(one.keys.tenant_id for one in found_tenants),
+        operators=tuple((one.keys.operator_code, one.keys.environment) for one in found_operators),
     )
 
 

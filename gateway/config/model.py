@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.raw_path import PathPattern
+from gateway.core.rights import NOTHING, Callers
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.keyring import OperatorEntry, TenantEntry
 from gateway.keys.platform_keys import PlatformKeySettings
@@ -146,6 +147,14 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallerSocket:
+    """A Unix socket whose every client is one caller: who can open it is that caller."""
+
+    caller: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
     """The cache that replicas share, and the keys that seal what lies there."""
 
@@ -175,7 +184,17 @@ class Config:
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
     data_dir: Path
     phoenix_paths: tuple[PathPattern, ...] = ()
-    """What PhoenixService opens."""
+    """What PhoenixService opens to the caller `local`."""
+    callers: Callers = field(default_factory=lambda: Callers([NOTHING]))
+    """Who may do what. Without a policy: one caller, `local`, who may do everything."""
+    config_file: Path | None = None
+    """The TOML file; its policy is read again when it changes."""
+    sockets: tuple[CallerSocket, ...] = ()
+    """Unix sockets beside `listen`, each for one caller."""
+    trusted_proxies: frozenset[str] = frozenset()
+    """Identities of proxies whose word about their clients is taken."""
+    dev_token: Secret | None = None
+    """What callers of a plaintext loopback listener must show. None: nothing."""
     warnings: tuple[Fault, ...] = ()
     """What does not stop the start but should be looked at; the server logs it."""
 

@@ -58,6 +58,9 @@ PROCESS = (
     "GATEWAY_TLS_CERT_FILE",
     "GATEWAY_TLS_KEY_FILE",
     "GATEWAY_TLS_CLIENT_CA_FILE",
+    "GATEWAY_SOCKETS",
+    "GATEWAY_TRUSTED_PROXIES",
+    "GATEWAY_DEV_TOKEN",
     "GATEWAY_UPSTREAM_CA_FILE",
     "GATEWAY_WORKERS",
     "GATEWAY_BOARD_FRESH",
@@ -75,6 +78,7 @@ SECRETS = frozenset(
         "ADMIN_API_KEY",
         "INGESTION_HMAC_SECRET",
         "PREDICTION_LAUNCH_KEY",
+        "GATEWAY_DEV_TOKEN",
         "REDIS_URL",  # may hold a password
         "GATEWAY_CACHE_KEYS",
         "DATABASE_URL",  # may hold a password

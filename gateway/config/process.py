@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.actions.read_values import ReadCacheSettings
-from gateway.config.model import Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
+from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
+from gateway.config.model import CallerSocket, Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
 from gateway.config.values import Reader
-from gateway.core.raw_path import PathPattern, PathRefused, parse_pattern
+from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret, SecretRefused, read_secret_file
 
 DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
 DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
-SURFACES = frozenset({"INGESTION", "QUERY", "ADMIN", "OPERATOR"})
-"""Words that may stand before a pattern of PHOENIX_PATHS."""
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _POSTGRES = re.compile(r"postgres(ql)?://[^\s]+")
 
@@ -42,6 +41,9 @@ class ProcessConfig:
     database_url: Secret | None
     data_dir: Path
     phoenix_paths: tuple[PathPattern, ...]
+    sockets: tuple[CallerSocket, ...]
+    trusted_proxies: frozenset[str]
+    dev_token: Secret | None
 
 
 def read_process(reader: Reader) -> ProcessConfig:
@@ -49,12 +51,14 @@ def read_process(reader: Reader) -> ProcessConfig:
     tls = _tls(reader)
     has_format = reader.scope.get("GATEWAY_LOG_FORMAT") is not None
     database_url = _database(reader)
+    workers = reader.whole("GATEWAY_WORKERS", 1, least=1, most=256)
+    listen = _listen(reader, "GATEWAY_LISTEN", DEFAULT_LISTEN, tls, callers_matter=True)
     return ProcessConfig(
-        listen=_listen(reader, "GATEWAY_LISTEN", DEFAULT_LISTEN, tls, callers_matter=True),
+        listen=listen,
         admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
-        workers=reader.whole("GATEWAY_WORKERS", 1, least=1, most=256),
+        workers=workers,
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
         reads=_reads(reader),
@@ -62,6 +66,9 @@ def read_process(reader: Reader) -> ProcessConfig:
         database_url=database_url,
         data_dir=_data_dir(reader),
         phoenix_paths=_phoenix_paths(reader),
+        sockets=read_sockets(reader, workers),
+        trusted_proxies=read_trusted_proxies(reader, tls),
+        dev_token=read_dev_token(reader, listen, tls),
     )
 
 

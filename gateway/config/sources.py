@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import names
+from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
 
 
@@ -60,11 +61,16 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """All that was found: the process's scope, and one for each table of the TOML file."""
+    """All that was found: the process's scope, and one for each table of the TOML file.
+
+    `policy`: the file's part that is no setting; `file`: the file itself, None without one.
+    """
 
     process: Scope
     tenants: tuple[Scope, ...]
     operators: tuple[Scope, ...]
+    policy: Mapping[str, Any]
+    file: Path | None
 
 
 def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> Sources:
@@ -74,7 +80,7 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
     _warn_of_unknown(own | dotenv, faults)
     config = own.get(names.CONFIG_FILE) or dotenv.get(names.CONFIG_FILE)
     path = Path(config.replace("\0", "?")) if config else None
-    document = _read_toml(path, faults) if path is not None else {}
+    document = read_toml(path, faults) if path is not None else {}
     folder = path.parent if path is not None else Path()
 
     given: dict[str, Given] = {}
@@ -88,6 +94,8 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
         process=process,
         tenants=_tables(document, "tenants", names.TENANT_KEYS, names.TENANT_SHARED, process, folder, faults),
         operators=_tables(document, "operators", names.OPERATOR_KEYS, names.OPERATOR_SHARED, process, folder, faults),
+        policy={key: value for key, value in document.items() if key in SECTIONS},
+        file=path,
     )
 
 
@@ -123,7 +131,8 @@ def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
             faults.warn(name, "is no setting of the gateway", did_you_mean(name, names.ENVIRONMENT_NAMES))
 
 
-def _read_toml(path: Path, faults: Faults) -> dict[str, Any]:
+def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
+    """Return what the file holds; nothing, with a fault noted, where it cannot be read or others may change it."""
     try:
         content = path.read_bytes()
         document = tomllib.loads(content.decode("utf-8"))
@@ -142,6 +151,9 @@ def _read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     if mode & 0o077 and _holds_secret(document):
         problem = "the file holds a secret and can be read or changed by others than its owner"
         faults.add(names.CONFIG_FILE, problem, "run chmod 600 on it, or name secrets by NAME_FILE")
+    elif mode & 0o022 and SECTIONS & document.keys():
+        problem = "the file says who may do what and can be changed by others than its owner"
+        faults.add(names.CONFIG_FILE, problem, "run chmod go-w on it")
     return document
 
 
@@ -156,7 +168,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _top_values(document: Mapping[str, Any], folder: Path, faults: Faults) -> dict[str, Given]:
-    plain = {key: value for key, value in document.items() if key not in ("tenants", "operators")}
+    plain = {key: value for key, value in document.items() if key not in ("tenants", "operators", *SECTIONS)}
     return _table_values(plain, "", names.TOP_KEYS, folder, faults)
 
 

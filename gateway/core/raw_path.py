@@ -14,6 +14,8 @@ from dataclasses import dataclass
 MAX_PATH_CHARACTERS = 2048
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ANY_SEGMENT = "*"
+SURFACES = frozenset({"INGESTION", "QUERY", "ADMIN", "OPERATOR"})
+"""Words that may stand before a pattern."""
 
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})+")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")

@@ -232,7 +232,9 @@ def test_tls_opens_public_addresses_to_callers_with_certificates(tmp_path: Path)
     }
     ca = {"GATEWAY_TLS_CLIENT_CA_FILE": private_file(tmp_path / "ca", "ca", 0o644)}
     public = {**WHOLE, "GATEWAY_LISTEN": "0.0.0.0:50051", "GATEWAY_ADMIN_LISTEN": "0.0.0.0:9464"}
-    assert loaded({**public, **tls, **ca}).listen.target == "0.0.0.0:50051"
+    policy = toml_file(tmp_path, '[[callers]]\nname = "game"\nids = ["game.example"]\n')
+    assert loaded({**public, **tls, **ca, **policy}).listen.target == "0.0.0.0:50051"
+    assert faulty({**public, **tls, **ca}) == ["callers"]
     assert faulty({**public, **tls}) == ["GATEWAY_LISTEN"]
     assert faulty(public) == ["GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"]
 

@@ -1,0 +1,88 @@
+"""Reads how callers are told apart where it is not by their own certificates: sockets, proxies, the development token.
+
+What the callers may do is read in callers.py; here it is only seen that somebody can call at all.
+Source: issue 8, point 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config.callers import is_identity
+from gateway.config.faults import Faults, did_you_mean
+from gateway.config.model import CallerSocket, Listen, TlsFiles
+from gateway.config.values import Reader
+from gateway.core.rights import LOCAL_CALLER, Callers
+from gateway.keys.secrets import Secret
+
+MAX_SOCKET_PATH_BYTES = 100
+"""What kernels take (104 and 108), and some room."""
+MIN_TOKEN_BYTES = 16
+
+
+def read_sockets(reader: Reader, workers: int) -> tuple[CallerSocket, ...]:
+    """Return the sockets of GATEWAY_SOCKETS: `caller=/path` with commas."""
+    name = "GATEWAY_SOCKETS"
+    found = reader.scope.get(name)
+    sockets: list[CallerSocket] = []
+    for part in [] if found is None else found.text.split(","):
+        caller, equals, text = part.strip().partition("=")
+        if not equals or not caller.strip() or not text.strip() or len(text.strip().encode()) > MAX_SOCKET_PATH_BYTES:
+            remedy = "write caller=/path/of.sock, with commas between several; paths of at most 100 bytes"
+            reader.fault(name, "is not a list of callers and their sockets", remedy)
+            return ()
+        assert found is not None
+        sockets.append(CallerSocket(caller=caller.strip(), path=found.folder / Path(text.strip().replace("\0", "?"))))
+    if sockets and workers > 1:
+        problem = "is set beside several GATEWAY_WORKERS, which cannot share a socket"
+        reader.fault(name, problem, "set GATEWAY_WORKERS to 1")
+    if len({one.path for one in sockets}) != len(sockets):
+        reader.fault(name, "names a socket twice", "each socket is one caller's")
+    return tuple(sockets)
+
+
+def read_trusted_proxies(reader: Reader, tls: TlsFiles | None) -> frozenset[str]:
+    """Return the identities of GATEWAY_TRUSTED_PROXIES; none by default."""
+    name = "GATEWAY_TRUSTED_PROXIES"
+    text = reader.optional_text(name, max_chars=4096)
+    proxies = frozenset((text or "").replace(",", " ").split())
+    if not all(is_identity(one) for one in proxies):
+        reader.fault(name, "is not a list of SPIFFE ids or DNS names", "write those of the proxies' certificates")
+    if proxies and (tls is None or tls.client_ca_file is None):
+        remedy = "set GATEWAY_TLS_CLIENT_CA_FILE, or leave it out"
+        reader.fault(name, "is set where no proxy could prove itself", remedy)
+    return proxies
+
+
+def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secret | None:
+    """Return GATEWAY_DEV_TOKEN; it is for loopback without certificates alone."""
+    name = "GATEWAY_DEV_TOKEN"
+    token = reader.secret(name)
+    if token is None:
+        return None
+    if listen.socket_path is not None or not listen.is_local:
+        reader.fault(name, "is for a loopback address only", "leave it out, and give callers certificates")
+    elif tls is not None and tls.client_ca_file is not None:
+        reader.fault(name, "is set beside GATEWAY_TLS_CLIENT_CA_FILE", "leave it out: certificates say who calls")
+    if len(token.reveal()) < MIN_TOKEN_BYTES:
+        reader.fault(name, f"is shorter than {MIN_TOKEN_BYTES} bytes", "make one with: openssl rand -hex 32")
+    return token
+
+
+def check_callers(callers: Callers, tls: TlsFiles | None, sockets: Sequence[CallerSocket], faults: Faults) -> None:
+    """Note where nobody could call, or a socket is nobody's.
+
+    Certificates without a policy are a fault: whoever set them up does not mean everybody to do everything.
+    """
+    has_certificates = tls is not None and tls.client_ca_file is not None
+    if has_certificates and not callers.is_configured:
+        remedy = "write [[callers]] into the file that GATEWAY_CONFIG names; see README.md"
+        faults.add("callers", "are missing while GATEWAY_TLS_CLIENT_CA_FILE is set: nobody may do anything", remedy)
+    elif not has_certificates and not sockets and LOCAL_CALLER not in callers.by_name:
+        remedy = f'set GATEWAY_TLS_CLIENT_CA_FILE or GATEWAY_SOCKETS, or write a caller with the name "{LOCAL_CALLER}"'
+        faults.add("callers", "are all named by certificates, which nobody is asked for", remedy)
+    for socket in sockets:
+        if socket.caller not in callers.by_name:
+            hint = did_you_mean(socket.caller, callers.by_name)
+            faults.add("GATEWAY_SOCKETS", "names a caller that the policy does not have", hint)
