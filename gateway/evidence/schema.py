@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this code was written for; revisions are numbers in order."""
 
 metadata = sa.MetaData()
@@ -57,6 +57,7 @@ operations = sa.Table(
     sa.Column("references_json", _Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("response_body", sa.LargeBinary),
+    sa.Column("journaled", sa.Integer),
     # The one constraint that decides who claims. The key comes first: it alone finds the row, also for a
     # probe that does not name the operation.
     sa.UniqueConstraint(
@@ -64,6 +65,13 @@ operations = sa.Table(
     ),
     # Listing by time. New rows go to its end, so it costs a claim about half a microsecond.
     sa.Index("ix_wallet_operations_received", "operator_code", "environment", "received_at_us"),
+    # Moves that are in no journal: those of a gateway older than the chain.
+    sa.Index(
+        "ix_wallet_operations_missed",
+        "sequence",
+        sqlite_where=sa.text("journaled IS NULL"),
+        postgresql_where=sa.text("journaled IS NULL"),
+    ),
 )
 
 bodies = sa.Table(
