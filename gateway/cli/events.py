@@ -1,0 +1,256 @@
+"""`phoenix-gateway events send`: a file of events to a running gateway, to be interrupted and taken up again at will.
+
+Lines are read in events_lines, kept track of in events_progress, sent in events_stream.
+Source: API.md, "Running it"; issue 5, point 7.
+"""
+
+from __future__ import annotations
+
+import signal
+import stat
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from gateway.cli.options import CA_FILE, CERT_FILE, JSON, KEY_FILE, TARGET
+
+if TYPE_CHECKING:
+    from gateway.cli.events_progress import Journal
+    from gateway.cli.events_stream import EventSending
+
+events_app = typer.Typer(help="Send events through a running gateway.", no_args_is_help=True, rich_markup_mode=None)
+UNFINISHED, WRONG_OPTIONS, SOME_FAILED = 1, 2, 3
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked for, as options."""
+
+    file: str
+    tenant_id: str
+    durable: bool
+    rate: float | None
+    label: str
+    patience_s: float
+    resend_unknown: bool
+    progress: Path | None
+    failed: Path | None
+
+
+@events_app.command("send")
+def send(
+    file: Annotated[str, typer.Argument(help="One JSON object a line; - is standard input.", metavar="FILE.jsonl|-")],
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant; empty: the lines' own, or the only one.")] = "",
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Done when the gateway's store has them; it delivers them later.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(help="At most so many events a second.", min=0.1)] = None,
+    label: Annotated[
+        str, typer.Option(help="Part of the ids that lines without one get. Another one sends the same lines anew.")
+    ] = "",
+    patience: Annotated[float, typer.Option(help="Give up after so many seconds in which nothing is taken.")] = 300.0,
+    resend_unknown: Annotated[
+        bool, typer.Option(help="Send lines of unknown outcome again under their ids: Phoenix must deduplicate.")
+    ] = False,
+    progress: Annotated[
+        Path | None, typer.Option(help="Where it is kept what was sent; without it: FILE.progress.", metavar="FILE")
+    ] = None,
+    failed: Annotated[
+        Path | None, typer.Option(help="Where failed lines go; without it: FILE.failed.jsonl.", metavar="FILE")
+    ] = None,
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Send a file of events; run it again to go on where it was interrupted.
+
+    A line has leaderboard_id, user_id, score_delta or event_type or both, and may have event_id, metadata, occur_time,
+    attributes, tenant_id. Without an event_id it gets one that follows from its number and text.
+
+    Ctrl-C once waits for what is under way, twice ends at once. FILE.progress keeps what was sent: the same command
+    goes on there, and does nothing once all is sent. Lines may be appended to the file in between. A line whose answer
+    was lost is sent again under its id where that cannot count twice: with --durable for 23 h, else while the same
+    gateway process runs; otherwise it fails as OUTCOME_UNKNOWN.
+
+    Standard input cannot be taken up again: no progress is kept, and feeding the same lines once more relies on their
+    ids alone, which the gateway remembers for 24 h: certainly with --durable, else as well as Redis or its process can.
+
+    Exit code 0: all sent; 1: not finished, run it again; 2: wrong options or files; 3: all ended, some lines failed.
+    """
+    wish = Wish(
+        file=file,
+        tenant_id=tenant,
+        durable=durable,
+        rate=rate,
+        label=label,
+        patience_s=patience,
+        resend_unknown=resend_unknown,
+        progress=progress,
+        failed=failed,
+    )
+    raise typer.Exit(run(wish, target, (ca_file, cert_file, key_file), as_json=as_json))
+
+
+def run(wish: Wish, target: str, tls: tuple[Path | None, Path | None, Path | None], *, as_json: bool) -> int:
+    """Send, print the summary, return the exit code."""
+    from gateway.cli.connect import FilesMissing, open_channel
+    from gateway.cli.events_progress import ProgressRefused
+
+    if wish.file == STDIN and wish.progress is not None:
+        print("--progress: standard input cannot be taken up again", file=sys.stderr)
+        return WRONG_OPTIONS
+    with ExitStack() as stack:
+        try:
+            channel = stack.enter_context(open_channel(target, *tls))
+            source, path = _open(wish, stack)
+            journal = _journal(wish, path)
+        except FilesMissing as missing:
+            print(missing, file=sys.stderr)
+            return WRONG_OPTIONS
+        except ProgressRefused as refused:
+            print(f"{wish.file}: {refused}", file=sys.stderr)
+            return WRONG_OPTIONS
+        except OSError as error:
+            print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+            return WRONG_OPTIONS
+        stack.callback(journal.close)
+        return _send(wish, target, channel, source, path, journal, as_json=as_json)
+
+
+def _send(
+    wish: Wish, target: str, channel: Any, source: BinaryIO, path: Path | None, journal: Journal, *, as_json: bool
+) -> int:
+    from gateway.cli.events_lines import read_lines
+    from gateway.cli.events_pace import Pace
+    from gateway.cli.events_report import FailedLines, bar, print_table, summary
+    from gateway.cli.events_stream import EventSending, Halted, Manner
+
+    failed = FailedLines(wish.failed or _beside(path, "failed.jsonl"), goes_on=journal.is_resumed)
+    earlier = journal.counts.ended
+    began_at = time.monotonic()
+    halted = ""
+    is_complete = journal.is_complete
+    if not is_complete:
+        total_bytes = None if path is None else path.stat().st_size
+        with bar(source, total_bytes, journal.counts) as show:
+            sending = EventSending(
+                channel,
+                read_lines(source, wish.tenant_id, wish.label),
+                journal,
+                Manner(durable=wish.durable, resend_unknown=wish.resend_unknown, patience_s=wish.patience_s),
+                Pace(wish.rate),
+                failed.add,
+                show,
+            )
+            try:
+                with _Signals(sending):
+                    sending.run()
+            except Halted as halt:
+                halted = str(halt)
+            except KeyboardInterrupt:
+                halted = "interrupted twice"
+            except OSError as error:
+                halted = f"{error.filename or wish.file}: {error.strerror}"
+            finally:
+                failed.close()
+        is_complete = sending.is_complete
+        if is_complete:
+            journal.complete()
+        elif not halted:
+            halted = "interrupted"
+    told = summary(
+        counts=journal.counts,
+        earlier=earlier,
+        is_complete=is_complete,
+        took_s=time.monotonic() - began_at,
+        halted=halted,
+        failed=failed.path,
+        progress=None if path is None else _progress(wish, path),
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(told, indent=2))
+    else:
+        print_table(told, wish.file)
+    _say(wish, target, told, path, is_new=journal.counts.ended > earlier)
+    return UNFINISHED if not is_complete else SOME_FAILED if journal.counts.failed else 0
+
+
+def _say(wish: Wish, target: str, told: dict[str, Any], path: Path | None, *, is_new: bool) -> None:
+    """Say on standard error what is to be done next, if anything is."""
+    if told["failed"]:
+        print(f"Failed lines and why: {told['failed_file']}", file=sys.stderr)
+    if not told["complete"]:
+        print(f"{target}: {told['stopped_because']}", file=sys.stderr)
+        if path is not None:
+            print("Not finished. Run the same command again: it goes on from here.", file=sys.stderr)
+        else:
+            print(
+                "Not finished, and standard input cannot be taken up: what is fed again under the same ids is a "
+                "duplicate for as long as the gateway remembers it.",
+                file=sys.stderr,
+            )
+    elif not is_new and told["in_earlier_runs"]:
+        print(
+            f"All lines were sent before. To send them anew, give a --label and remove {told['progress_file']}.",
+            file=sys.stderr,
+        )
+
+
+def _open(wish: Wish, stack: ExitStack) -> tuple[BinaryIO, Path | None]:
+    """Return what to read, and its path if it is a file that can be read again. Raises: OSError."""
+    if wish.file == STDIN:
+        return sys.stdin.buffer, None
+    path = Path(wish.file)
+    source = stack.enter_context(path.open("rb"))
+    return source, path if stat.S_ISREG(path.stat().st_mode) else None
+
+
+def _journal(wish: Wish, path: Path | None) -> Journal:
+    from gateway.cli.events_progress import Journal, Terms
+
+    if path is None:
+        return Journal()
+    terms = Terms(tenant_id=wish.tenant_id, label=wish.label, durable=wish.durable)
+    return Journal.open(_progress(wish, path), path, terms)
+
+
+def _progress(wish: Wish, path: Path) -> Path:
+    return wish.progress or _beside(path, "progress")
+
+
+def _beside(path: Path | None, ending: str) -> Path:
+    return Path(f"events.{ending}") if path is None else path.with_name(f"{path.name}.{ending}")
+
+
+class _Signals:
+    """The first SIGINT or SIGTERM stops in peace, the second at once."""
+
+    def __init__(self, sending: EventSending) -> None:
+        self._sending = sending
+        self._before: dict[int, Any] = {}
+        self._heard = False
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._hear)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        if self._heard:
+            raise KeyboardInterrupt
+        self._heard = True
+        print("Waiting for what is under way; once more ends at once.", file=sys.stderr)
+        self._sending.stop()
