@@ -15,8 +15,9 @@ GatewayError
 │   ├── PhoenixUnavailable, PhoenixAnswerUnreadable, PhoenixTimeout, CircuitOpen    nothing certain was done
 │   └── OutcomeUnknown        sent, no answer, not safe to send again
 ├── StoreFault
-│   └── StoreUnavailable      UNAVAILABLE
+│   └── StoreUnavailable, AuditUnavailable   UNAVAILABLE
 └── OwnFault
+    ├── Disabled              UNAVAILABLE          switched off by the gateway's operators
     └── InternalFault         INTERNAL, fixed text
 
 A class holds what never changes of its kind: `reason` (status detail, metric label, test) and
@@ -301,8 +302,26 @@ class StoreUnavailable(StoreFault):
     default_retry_after_s = 1.0
 
 
+class AuditUnavailable(StoreFault):
+    """The audit record that has to be kept first could not be kept in time."""
+
+    reason = "AUDIT_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    default_message = "The gateway cannot keep its audit record, so this was not done. Try again later."
+    default_retry_after_s = 1.0
+
+
 class OwnFault(GatewayError):
     """The gateway itself."""
+
+
+class Disabled(OwnFault):
+    """The method, tenant, operator or caller is switched off for now; never a final refusal."""
+
+    reason = "DISABLED"
+    code = "UNAVAILABLE"
+    default_message = "The gateway's operators have switched this off for now. Wait as RetryInfo says, or ask them."
+    default_retry_after_s = 5.0
 
 
 class InternalFault(OwnFault):
