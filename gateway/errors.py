@@ -18,6 +18,7 @@ GatewayError
 │   └── StoreUnavailable, AuditUnavailable   UNAVAILABLE
 └── OwnFault
     ├── Disabled              UNAVAILABLE          switched off by the gateway's operators
+    ├── Stopping              UNAVAILABLE          the process is about to end
     └── InternalFault         INTERNAL, fixed text
 
 A class holds what never changes of its kind: `reason` (status detail, metric label, test) and
@@ -322,6 +323,15 @@ class Disabled(OwnFault):
     code = "UNAVAILABLE"
     default_message = "The gateway's operators have switched this off for now. Wait as RetryInfo says, or ask them."
     default_retry_after_s = 5.0
+
+
+class Stopping(OwnFault):
+    """The process is about to end; what it had read is done and acknowledged, what it had not is not."""
+
+    reason = "STOPPING"
+    code = "UNAVAILABLE"
+    default_message = "This gateway is stopping. What was not acknowledged was not begun: send it on a new stream."
+    default_retry_after_s = 0.1
 
 
 class InternalFault(OwnFault):

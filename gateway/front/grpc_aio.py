@@ -32,6 +32,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 UNNAMED = Peer(address="")
 """Every peer of a listener without client certificates. Asking grpc for an address costs a tenth of a short call."""
 
+PROCESS_KEY = "x-gateway-process"
+"""Initial metadata of a stream that the client writes to: a client who finds another process at the other end knows
+that what only the first one remembered is gone."""
+
 Handler = Callable[[Any, Call], Any]
 
 
@@ -80,6 +84,7 @@ class Front(grpc.GenericRpcHandler):
         self._clock = clock
         self._on_unexpected = on_unexpected
         self._reads_certificates = reads_certificates
+        self._process = ((PROCESS_KEY, str(uuid_utils.uuid7())),)
         self._handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]] = {
             endpoint.path: self._handler(endpoint) for endpoint in endpoints
         }
@@ -134,6 +139,8 @@ class Front(grpc.GenericRpcHandler):
             error: BaseException | None = None
             try:
                 await self._chain.enter(call)
+                if endpoint.client_streaming:
+                    await context.send_initial_metadata(self._process)
                 async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
                     yield _serialised(answer)
             except GeneratorExit as left:

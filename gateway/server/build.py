@@ -62,6 +62,7 @@ from gateway.server.any_path import call_phoenix
 from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, shared_reads, tenant_room
 from gateway.server.listen import admin_tls
+from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService
 from gateway.services.health import HealthService
@@ -102,6 +103,7 @@ class Gateway:
     reads: CachedReads
     realtime: RealtimeClient
     hub: Hub
+    intake: Intake
     store: DurableWalletStore
     transport: Transport
 
@@ -165,6 +167,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     )
 
     # Services over actions.
+    intake = Intake()
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
             SubmitEvents(
@@ -174,6 +177,7 @@ def build(config: Config, clock: Clock) -> Gateway:
                 EventMemory(clock, shared_event_ids(config, redis, clock, metrics)),
             ),
             validate,
+            intake,
         ),
         _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(
             ReadLeaderboard(tenants, reads, messages, closed, clock),
@@ -233,6 +237,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         reads=reads,
         realtime=realtime,
         hub=hub,
+        intake=intake,
         store=store,
         transport=transport,
     )

@@ -66,6 +66,7 @@ async def serve(config: Config, clock: Clock) -> int:
         logs.log().info("draining", drain_s=DRAIN_S)
         gateway.health.drain()
         gateway.hub.drain()
+        gateway.intake.drain()
         await server.stop(DRAIN_S)
     logs.log().info("stopped", pid=os.getpid())
     return 0

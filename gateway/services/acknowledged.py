@@ -1,6 +1,7 @@
 """Reads a stream no faster than it is worked off: a few messages under way, acknowledged in their order.
 
-What a message is about, and what becomes of it, is given by the servicer.
+What a message is about, and what becomes of it, is given by the servicer. At a stop of the process streams end early:
+what was read is worked off and acknowledged, what was not is left to the client, who is told so.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from gateway.actions.submit_events import Failed, Submitted
+from gateway.errors import Stopping
 
 MESSAGES_UNDER_WAY = 4
 """Unacknowledged messages of one stream; past it nothing is read, and flow control makes the client's writes wait."""
@@ -21,26 +23,67 @@ Acknowledgement = tuple[int, "asyncio.Task[Results]"]
 """A message's sequence, and the task that brings its results."""
 
 
+class Intake:
+    """Whether streams are read: they are, until the process is to stop."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self._on_drain: set[Callable[[], None]] = set()
+
+    def drain(self) -> None:
+        """Have every stream read no further."""
+        self.is_open = False
+        for stop in list(self._on_drain):
+            stop()
+
+    def join(self, on_drain: Callable[[], None]) -> None:
+        """Call this at `drain`."""
+        self._on_drain.add(on_drain)
+
+    def leave(self, on_drain: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._on_drain.discard(on_drain)
+
+
 async def acknowledged(
-    requests: AsyncIterator[Request], begin: Callable[[Request], Awaitable[Acknowledgement]]
+    requests: AsyncIterator[Request],
+    begin: Callable[[Request], Awaitable[Acknowledgement]],
+    intake: Intake | None = None,
 ) -> AsyncIterator[tuple[int, Results]]:
     """Begin each message in turn and yield sequence and results of each, in order.
 
     What `requests` or `begin` raises comes out after all messages before it were yielded. Closed or cancelled, it
-    cancels what is under way.
+    cancels what is under way. Raises: Stopping, likewise last, once `intake` is drained: every message that was begun
+    has been yielded by then.
     """
+    intake = intake or Intake()
     under_way: deque[Acknowledgement] = deque()
     trouble: Exception | None = None
     reading: asyncio.Task[Acknowledgement | None] | None = None
-    is_open = True
+    is_open, is_beginning = True, False
     loop = asyncio.get_running_loop()
 
     async def read() -> Acknowledgement | None:
+        nonlocal is_beginning
         request = await anext(requests, None)
-        return None if request is None else await begin(request)
+        if request is None:
+            return None
+        is_beginning = True  # from here on it is ours to finish
+        try:
+            return await begin(request)
+        finally:
+            is_beginning = False
 
+    def read_no_further() -> None:
+        if reading is not None and not is_beginning:
+            reading.cancel()
+
+    intake.join(read_no_further)
     try:
         while is_open or under_way:
+            if is_open and reading is None and not intake.is_open:
+                trouble, is_open = Stopping(), False
+                continue
             if is_open and reading is None and len(under_way) < MESSAGES_UNDER_WAY:
                 reading = loop.create_task(read())
             waits: set[asyncio.Task[Acknowledgement | None] | asyncio.Task[Results]] = set()
@@ -49,7 +92,9 @@ async def acknowledged(
             if under_way:
                 waits.add(under_way[0][1])
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if reading is not None and reading.done():
+            if reading is not None and reading.cancelled():
+                reading = None  # at the stop, see above
+            elif reading is not None and reading.done():
                 try:
                     begun = reading.result()
                 except Exception as error:  # noqa: BLE001 - whatever it is, it comes out below
@@ -65,6 +110,7 @@ async def acknowledged(
         if trouble is not None:
             raise trouble
     finally:
+        intake.leave(read_no_further)
         left: list[asyncio.Task[Acknowledgement | None] | asyncio.Task[Results]] = [done for _, done in under_way]
         if reading is not None:
             left.append(reading)

@@ -10,7 +10,7 @@ from gateway.actions.call import Call
 from gateway.actions.submit_events import Failed, SubmitEvents, Submitted
 from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
-from gateway.services.acknowledged import Acknowledgement, acknowledged
+from gateway.services.acknowledged import Acknowledgement, Intake, acknowledged
 from gateway.services.convert import timestamp
 from gateway.services.plain_events import PlainEvents
 from gateway.services.status import status_of
@@ -23,9 +23,10 @@ Validate = Callable[[Message], tuple[FieldFault, ...]]
 class EventService:
     """Serves phoenix.gateway.v1.EventService."""
 
-    def __init__(self, submit: SubmitEvents, validate: Validate) -> None:
+    def __init__(self, submit: SubmitEvents, validate: Validate, intake: Intake | None = None) -> None:
         self._submit = submit
         self._validate = validate
+        self._intake = intake or Intake()
         self._plain = PlainEvents()
 
     async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
@@ -59,7 +60,7 @@ class EventService:
             events, given = self._read(request.events)
             return request.sequence, await stream.begin(request.tenant_id, events, given)
 
-        async for sequence, results in acknowledged(requests, begin):
+        async for sequence, results in acknowledged(requests, begin, self._intake):
             yield events_pb2.StreamEventsResponse(sequence=sequence, results=[_result(one) for one in results])
 
     def _read(self, messages: Sequence[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
