@@ -8,7 +8,7 @@ from gateway.actions.call import Call
 from gateway.actions.directory import OperatorDirectory
 from gateway.actions.rooms import OperatorRoom
 from gateway.core.encoding import sha256_hex
-from gateway.core.types import Environment, HexStr
+from gateway.core.types import Environment, HexStr, OperatorCode
 from gateway.errors import PhoenixNotFound
 from gateway.evidence.record import Balance, Evidence, Outcome
 from gateway.evidence.store import WalletStore
@@ -16,8 +16,13 @@ from gateway.evidence.store import WalletStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOutcome:
-    """What a wallet did and answered. Exactly one of `body` and `body_sha256` is set. Time in microseconds."""
+    """What a wallet did and answered. Exactly one of `body` and `body_sha256` is set. Time in microseconds.
 
+    `operator_code` "", `environment` None: the operation's own.
+    """
+
+    operator_code: str = ""
+    environment: Environment | None = None
     operation_id: str
     attempt: int
     status: int
@@ -40,7 +45,8 @@ class KeepEvidence:
     async def record(self, outcome: NewOutcome, call: Call) -> Evidence:
         """Store an outcome and return the evidence as it stands now.
 
-        Raises: PhoenixNotFound, StaleAttempt, OutcomeDiffers, StoreUnavailable.
+        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the one named;
+        StaleAttempt, OutcomeDiffers, StoreUnavailable.
         """
         call.facts["operation_id"] = outcome.operation_id
         call.facts["attempt"] = str(outcome.attempt)
@@ -57,12 +63,20 @@ class KeepEvidence:
                 available=outcome.available,
                 reserved=outcome.reserved,
                 processed_at_us=outcome.processed_at_us,
+                operators=self._operators_of(outcome),
             ),
             call.deadline,
         )
         call.facts["operator"] = evidence.operator_code
         call.facts["environment"] = evidence.environment.value
         return evidence
+
+    def _operators_of(self, outcome: NewOutcome) -> frozenset[tuple[OperatorCode, Environment]] | None:
+        """Return whose operation it may be: the operator's that is named, else anybody's."""
+        if not outcome.operator_code and outcome.environment is None:
+            return None
+        room = self._operators.resolve(outcome.operator_code, outcome.environment)
+        return frozenset({(room.operator_code, room.environment)})
 
     async def get(
         self,

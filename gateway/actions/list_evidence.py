@@ -12,7 +12,7 @@ from gateway.actions.page_token import PageToken, decode_page_token, encode_page
 from gateway.actions.rooms import OperatorRoom
 from gateway.core.types import Environment
 from gateway.errors import FieldFault, InvalidField
-from gateway.evidence.record import Evidence, EvidenceQuery, Position
+from gateway.evidence.record import Evidence, EvidenceQuery, OperationState, Position
 from gateway.evidence.store import WalletStore
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -33,7 +33,7 @@ class Wanted:
     start_us: int | None
     end_us: int | None
     player_id: str = ""
-    finished: bool | None = None
+    state: OperationState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class ListEvidence:
             start_us=wanted.start_us,
             end_us=wanted.end_us,
             player_id=wanted.player_id,
-            finished=wanted.finished,
+            state=wanted.state,
             limit=limit,
         )
         return _after(query, _position(of, query, page_token)) if page_token else query
@@ -118,7 +118,7 @@ def _after(query: EvidenceQuery, position: Position | None) -> EvidenceQuery:
         start_us=query.start_us,
         end_us=query.end_us,
         player_id=query.player_id,
-        finished=query.finished,
+        state=query.state,
         after=position,
         limit=query.limit,
     )
@@ -133,7 +133,7 @@ def _asked(query: EvidenceQuery) -> str:
             query.start_us,
             query.end_us,
             query.player_id,
-            query.finished,
+            query.state.value if query.state else None,
         ],
         separators=(",", ":"),
     )

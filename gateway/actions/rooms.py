@@ -44,7 +44,7 @@ class OperatorRoom:
 
     `operator_id`: the id as wallet bodies name it, None: not checked. `currencies`: those that a
     player token may name, as configured; empty: as `supported` knows them. `lease_s`: until an
-    unfinished wallet operation can be reclaimed.
+    unfinished wallet operation can be reclaimed. `held_operations`: those of which a suspect replay is held.
     """
 
     operator_code: OperatorCode
@@ -58,3 +58,4 @@ class OperatorRoom:
     supported: SupportedCurrencies | None = None
     currencies: frozenset[str] = frozenset()
     wallet: WalletAdapter = field(default_factory=WalletAdapter)
+    held_operations: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from gateway.actions.rooms import OperatorRoom
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, KeyId
 from gateway.core.wallet import (
+    HOLDABLE,
     Disposition,
     Operation,
     OperationKind,
@@ -29,7 +30,7 @@ from gateway.core.wallet import (
     signed_parts,
 )
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
-from gateway.evidence.record import Claim, ClaimResult, ProbeResult, RecordedResponse
+from gateway.evidence.record import Claim, ProbeResult, RecordedResponse
 from gateway.evidence.store import WalletStore
 from gateway.keys.platform_keys import KeyUnavailable
 from gateway.resilience.clock import Clock
@@ -173,7 +174,7 @@ class VerifyWallet:
         key_id: KeyId | None,
         call: Call,
     ) -> Decision:
-        result: ClaimResult = await self._store.claim(
+        result = await self._store.claim(
             Claim(
                 operator_code=room.operator_code,
                 environment=room.environment,
@@ -186,9 +187,19 @@ class VerifyWallet:
                 request_id=parts.request_id,
                 received_at_us=received_at_us,
                 lease_us=round(room.lease_s * 1_000_000),
+                holds_suspects=operation.operation in room.held_operations & HOLDABLE,
             ),
             call.deadline,
         )
+        if result.disposition is None:
+            return Decision(
+                verdict=Verdict.HELD_SUSPECT_REPLAY,
+                body_sha256=operation.body_sha256,
+                reply=reply_for(Verdict.HELD_SUSPECT_REPLAY, room.wallet),
+                key_id=key_id,
+                operation_id=result.operation_id,
+                suspect_replay=True,
+            )
         reply = reply_for_disposition(result.disposition)
         if result.disposition is Disposition.REPLAY and result.recorded is not None:
             reply = _replay(result.recorded)

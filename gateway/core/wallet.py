@@ -20,6 +20,7 @@ from gateway.core.encoding import MalformedSignature, decode_signature
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_amount import money_text
 from gateway.core.wallet_body import (
+    HOLDABLE,
     MOVES,
     MoveContent,
     Operation,
@@ -38,6 +39,7 @@ from gateway.core.wallet_verdict import (
 )
 
 __all__ = [
+    "HOLDABLE",
     "MOVES",
     "Disposition",
     "MoveContent",

@@ -35,6 +35,10 @@ class OperationKind(enum.Enum):
 
 MOVES = frozenset({"reserve_cash", "capture_cash", "release_cash", "credit_cash"})
 
+HOLDABLE = MOVES - {"capture_cash"}
+"""What may be held as a suspect replay. A capture never: two equal partial captures of an order are two calls with the
+same body."""
+
 # The route is not signed, the operation is: they hold only together. Longer suffixes first.
 _ROUTES: tuple[tuple[str, OperationKind, frozenset[str]], ...] = (
     ("/wallet/transactions/status", OperationKind.PROBE, frozenset({"transaction_status"})),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from gateway.core.types import HexStr
 from gateway.core.wallet_body import MoveContent
 from gateway.core.wallet_verdict import Disposition
-from gateway.evidence.record import Claim, ClaimResult, RecordedResponse, Scope
+from gateway.evidence.record import HELD_ATTEMPT, Claim, ClaimResult, RecordedResponse, Scope
 from gateway.evidence.schema import bodies, insert_into, operations, padded, probes
 from gateway.evidence.store import SameMove
 
@@ -79,11 +79,12 @@ def claim_all(
     for index, one in enumerate(pending):
         if one.operation_id in won:
             suspect_replay, probed_before = flags[one.operation_id]
+            held = suspect_replay and one.claim.holds_suspects
             results[index] = ClaimResult(
-                disposition=Disposition.NEW,
+                disposition=None if held else Disposition.NEW,
                 operation_id=one.operation_id,
-                attempt=1,
-                lease_expires_at_us=won[one.operation_id],
+                attempt=HELD_ATTEMPT if held else 1,
+                lease_expires_at_us=0 if held else won[one.operation_id],
                 recorded=None,
                 suspect_replay=suspect_replay,
                 probed_before=probed_before,
@@ -101,11 +102,14 @@ def claim_all(
     return [results[index] for index in range(len(pending))]
 
 
-def _disposition(stored: _Stored, claim: Claim, now_us: int, same_move: SameMove) -> Disposition:
+def _disposition(stored: _Stored, claim: Claim, now_us: int, same_move: SameMove) -> Disposition | None:
+    """Return what the claimant does; None: the move stays held."""
     if not same_move(stored.content, claim.content):
         return Disposition.CONFLICT
     if stored.recorded is not None:
         return Disposition.REPLAY
+    if stored.attempt == HELD_ATTEMPT and claim.holds_suspects:
+        return None
     return Disposition.IN_PROGRESS if stored.lease_expires_at_us > now_us else Disposition.RECLAIMED
 
 
@@ -136,15 +140,16 @@ def _reclaim(
             stored.recorded = recorded_of(row)
         disposition = _disposition(stored, claim, now_us, same_move)
         if disposition is Disposition.RECLAIMED:
+            # A held move goes on as a second attempt: 1 is the NEW of the one who brought it, held or not.
+            stored.attempt = max(stored.attempt, 1) + 1
+            stored.lease_expires_at_us = now_us + claim.lease_us
             updates.append(
                 {
                     "of": stored.operation_id,
-                    "new_attempt": stored.attempt + 1,
-                    "new_lease": now_us + claim.lease_us,
+                    "new_attempt": stored.attempt,
+                    "new_lease": stored.lease_expires_at_us,
                 }
             )
-            stored.attempt += 1
-            stored.lease_expires_at_us = now_us + claim.lease_us
         results[index] = _result(stored, disposition)
     if updates:
         connection.execute(
@@ -156,7 +161,7 @@ def _reclaim(
     return results
 
 
-def _result(stored: _Stored, disposition: Disposition) -> ClaimResult:
+def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:
     return ClaimResult(
         disposition=disposition,
         operation_id=stored.operation_id,
@@ -175,7 +180,7 @@ def _won(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str
 
 
 def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dict[str, tuple[bool, bool]]:
-    """Return suspect_replay and probed_before of each new move, and keep them where one is true."""
+    """Return suspect_replay and probed_before of each new move, keep them where one is true, and hold what is to be."""
     if not new:
         return {}
     by_body = sorted(new, key=lambda one: (one.claim.content.body_sha256, one.claim.operator_code))
@@ -212,6 +217,14 @@ def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dic
             .where(_t.operation_id == sa.bindparam("of"))
             .values(suspect_replay=sa.bindparam("suspect"), probed_before=sa.bindparam("probed")),
             raised,
+        )
+    held = [{"of": one.operation_id} for one in new if one.claim.holds_suspects and flags[one.operation_id][0]]
+    if held:
+        connection.execute(
+            sa.update(operations)
+            .where(_t.operation_id == sa.bindparam("of"))
+            .values(attempt=HELD_ATTEMPT, lease_expires_at_us=0),
+            held,
         )
     return flags
 

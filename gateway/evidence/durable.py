@@ -20,7 +20,7 @@ from gateway.evidence.commit import CommitSettings, GroupCommitter
 from gateway.evidence.database import Database, T, Work
 from gateway.evidence.listing import page_of
 from gateway.evidence.migrate import is_current
-from gateway.evidence.outcomes import record_all
+from gateway.evidence.outcomes import Owner, record_all
 from gateway.evidence.probes import probe_all
 from gateway.evidence.reading import evidence_at, evidence_of
 from gateway.evidence.record import (
@@ -33,6 +33,7 @@ from gateway.evidence.record import (
     Probe,
     ProbeResult,
 )
+from gateway.evidence.repeats import note_repeats
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
@@ -70,13 +71,18 @@ class DurableWalletStore:
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
         clock: Clock | None = None,
         observer: StoreObserver | None = None,
+        hash_only: frozenset[Owner] = frozenset(),
     ) -> None:
-        """Args: `observer` hears of every transaction; `clock` times it."""
+        """Args: `observer` hears of every transaction, `clock` times it.
+
+        `hash_only`: whose response bodies are not kept.
+        """
         self._database = database
         self._same_move = same_move
         self._new_id = new_id
         self._clock = clock or SystemClock()
         self._observer = observer
+        self._hash_only = hash_only
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
             self._commit, size_of=_size_of, settings=settings
         )
@@ -180,8 +186,9 @@ class DurableWalletStore:
             results.update(zip((index for index, _ in asked), answers, strict=True))
             claimed = claim_all(connection, now_us, [op for _, op in claims], self._same_move)
             results.update(zip((index for index, _ in claims), claimed, strict=True))
-            recorded = record_all(connection, now_us, [op for _, op in outcomes])
+            recorded = record_all(connection, now_us, [op for _, op in outcomes], self._hash_only)
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
+            note_repeats(connection, now_us, zip((op.claim for _, op in claims), claimed, strict=True))
             return [results[index] for index in range(len(ops))]
 
         began_at = self._clock.monotonic()

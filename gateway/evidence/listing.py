@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.evidence.reading import evidence_of
-from gateway.evidence.record import Evidence, EvidencePage, EvidenceQuery, Position
+from gateway.evidence.record import Evidence, EvidencePage, EvidenceQuery, Position, state_of
 from gateway.evidence.schema import operations
 
 SETTLES_AFTER_US = 10_000_000
@@ -27,7 +27,7 @@ _t = operations.c
 
 def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> EvidencePage:
     """Return the next page; bodies are read of those moves only that are on it."""
-    filtered = bool(query.player_id) or query.finished is not None
+    filtered = bool(query.player_id) or query.state is not None
     most = _EXAMINED if filtered else query.limit
     rows = connection.execute(_statement(query, most + 1)).all()
     examined = rows[:most]
@@ -60,6 +60,7 @@ def _statement(query: EvidenceQuery, rows: int) -> sa.Select[*tuple[Any, ...]]:
         _t.operation_id,
         _t.received_at_us,
         _t.player_id,
+        _t.attempt,
         _t.response_status,
         sa.func.length(_t.body).label("body_bytes"),
         sa.func.length(_t.response_body).label("response_bytes"),
@@ -80,7 +81,7 @@ def _statement(query: EvidenceQuery, rows: int) -> sa.Select[*tuple[Any, ...]]:
 def _fits(row: sa.Row[*tuple[Any, ...]], query: EvidenceQuery) -> bool:
     if query.player_id and row.player_id != query.player_id:
         return False
-    return query.finished is None or query.finished == (row.response_status is not None)
+    return query.state is None or query.state is state_of(row.attempt, has_response=row.response_status is not None)
 
 
 def _place(row: sa.Row[*tuple[Any, ...]]) -> Position:
@@ -92,7 +93,8 @@ def _cut(evidence: list[Evidence]) -> list[Evidence]:
     size = 0
     for index, one in enumerate(evidence):
         size += 2 * len(one.body) + len(one.response.body or b"" if one.response else b"") + _OVERHEAD_BYTES
-        size += _INCIDENT_BYTES * len(one.incidents)
+        size += _INCIDENT_BYTES * (len(one.incidents) + len(one.conflicts))
+        size += sum(len(conflict.body or b"") for conflict in one.conflicts)
         if index and size > _PAGE_BYTES:
             return evidence[:index]
     return evidence

@@ -6,11 +6,12 @@ Source: prediction.md 5.5; API.md, RecordWalletOutcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from gateway.core.types import Environment, OperatorCode
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import Balance, Evidence, IncidentReason, Outcome
@@ -29,29 +30,36 @@ _REFUSALS: dict[IncidentReason, type[GatewayError]] = {
     IncidentReason.STALE_ATTEMPT: StaleAttempt,
     IncidentReason.OUTCOME_DIFFERS: OutcomeDiffers,
 }
+Owner = tuple[OperatorCode, Environment]
 _Essence = tuple[int, str, str, str]
 _t = operations.c
 
 
-def record_all(connection: sa.Connection, now_us: int, outcomes: Sequence[Outcome]) -> list[Evidence | GatewayError]:
-    """Record them all. Returns: evidence or refusal of each, in the order given; refusals are kept in the same
-    transaction.
+def record_all(
+    connection: sa.Connection, now_us: int, outcomes: Sequence[Outcome], hash_only: Collection[Owner] = ()
+) -> list[Evidence | GatewayError]:
+    """Record them all.
+
+    Args: `hash_only`: whose response bodies are not kept.
+    Returns: evidence or refusal of each, in the order given; refusals are kept in the same transaction.
     """
     if not outcomes:
         return []
     rows = connection.execute(
         sa.select(
-            *(_t.operation_id, _t.attempt, _t.response_status, _t.response_body_sha256),
-            *(_t.operator_transaction_id, _t.operator_reservation_id),
+            *(_t.operation_id, _t.operator_code, _t.environment, _t.attempt, _t.response_status),
+            *(_t.response_body_sha256, _t.operator_transaction_id, _t.operator_reservation_id),
         )
         .where(_t.operation_id.in_(padded(outcome.operation_id for outcome in outcomes)))
         .order_by(_t.operation_id)
         .with_for_update()
     )
     attempts: dict[str, int] = {}
+    owners: dict[str, Owner] = {}
     finished: dict[str, _Essence] = {}
     for row in rows:
         attempts[row.operation_id] = row.attempt
+        owners[row.operation_id] = (OperatorCode(row.operator_code), Environment(row.environment))
         if row.response_status is not None:
             finished[row.operation_id] = (
                 row.response_status,
@@ -61,8 +69,16 @@ def record_all(connection: sa.Connection, now_us: int, outcomes: Sequence[Outcom
             )
     accepted: list[Outcome] = []
     refused: dict[int, IncidentReason] = {}
+    strangers: set[int] = set()
     for index, outcome in enumerate(outcomes):
         attempt = attempts.get(outcome.operation_id)
+        if (
+            attempt is not None
+            and outcome.operators is not None
+            and owners[outcome.operation_id] not in outcome.operators
+        ):
+            strangers.add(index)
+            continue
         if attempt is None or finished.get(outcome.operation_id) == _essence(outcome):
             continue
         if outcome.attempt != attempt:
@@ -73,7 +89,13 @@ def record_all(connection: sa.Connection, now_us: int, outcomes: Sequence[Outcom
             finished[outcome.operation_id] = _essence(outcome)
             accepted.append(outcome)
     if accepted:
-        connection.execute(_UPDATE, [_values(outcome, now_us) for outcome in accepted])
+        connection.execute(
+            _UPDATE,
+            [
+                _values(outcome, now_us, keeps_body=owners[outcome.operation_id] not in hash_only)
+                for outcome in accepted
+            ],
+        )
     if refused:
         kept = [_incident(outcomes[index], reason, now_us) for index, reason in refused.items()]
         kept.sort(key=lambda values: tuple(str(values[name]) for name in _INCIDENT))
@@ -83,6 +105,8 @@ def record_all(connection: sa.Connection, now_us: int, outcomes: Sequence[Outcom
     for index, outcome in enumerate(outcomes):
         if index in refused:
             results.append(_REFUSALS[refused[index]]())
+        elif index in strangers:
+            results.append(PhoenixNotFound("No such wallet operation is kept."))
         else:
             results.append(evidence.get(outcome.operation_id) or PhoenixNotFound("No such wallet operation is kept."))
     return results
@@ -122,13 +146,13 @@ _UPDATE = (
 )
 
 
-def _values(outcome: Outcome, now_us: int) -> dict[str, Any]:
+def _values(outcome: Outcome, now_us: int, *, keeps_body: bool) -> dict[str, Any]:
     available_amount, available_currency = _parts(outcome.available)
     reserved_amount, reserved_currency = _parts(outcome.reserved)
     return {
         "of": outcome.operation_id,
         "new_response_status": outcome.status,
-        "new_response_body": outcome.body,
+        "new_response_body": outcome.body if keeps_body else None,
         "new_response_body_sha256": outcome.body_sha256,
         "new_recorded_at_us": now_us,
         "new_operator_transaction_id": outcome.operator_transaction_id,

@@ -10,10 +10,13 @@ import sqlalchemy as sa
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
 from gateway.evidence.claims import content_of, recorded_of
-from gateway.evidence.record import Balance, Evidence, Incident, IncidentReason, Scope
-from gateway.evidence.schema import incidents, operations, padded
+from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, Scope
+from gateway.evidence.schema import conflicts, incidents, operations, padded, repeats
 
 MAX_INCIDENTS = 100
+MAX_CONFLICTS = 100
+MAX_CONFLICT_BYTES = 512 * 1024
+"""Of bodies of one move's conflicts together: with everything else of it they fit into one gRPC message."""
 _t = operations.c
 
 
@@ -38,9 +41,19 @@ def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
 
 
 def _evidence(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str, Evidence]:
-    rows = connection.execute(sa.select(operations).where(which)).all()
-    refused = _incidents(connection, [row.operation_id for row in rows])
-    return {row.operation_id: _from_row(row, tuple(refused[row.operation_id])) for row in rows}
+    rows = connection.execute(_WITH_REPEATS.where(which)).all()
+    operation_ids = [row.operation_id for row in rows]
+    refused = _incidents(connection, operation_ids)
+    differing = _conflicts(connection, operation_ids)
+    return {
+        row.operation_id: _from_row(row, tuple(refused[row.operation_id]), tuple(differing[row.operation_id]))
+        for row in rows
+    }
+
+
+_WITH_REPEATS = sa.select(operations, repeats.c.replay_count).outerjoin(
+    repeats, repeats.c.operation_id == operations.c.operation_id
+)
 
 
 def _incidents(connection: sa.Connection, operation_ids: list[str]) -> dict[str, list[Incident]]:
@@ -67,7 +80,45 @@ def _incidents(connection: sa.Connection, operation_ids: list[str]) -> dict[str,
     return found
 
 
-def _from_row(row: sa.Row[*tuple[Any, ...]], refused: tuple[Incident, ...]) -> Evidence:
+def _conflicts(connection: sa.Connection, operation_ids: list[str]) -> dict[str, list[Conflict]]:
+    found: dict[str, list[Conflict]] = defaultdict(list)
+    if not operation_ids:
+        return found
+    of, by = conflicts.c.operation_id, conflicts.c.sequence
+    kept = [column for column in conflicts.columns if column.name != "body"]
+    numbered = (
+        sa.select(
+            *kept,
+            sa.func.row_number().over(partition_by=of, order_by=by).label("place"),
+            sa.func.sum(sa.func.length(conflicts.c.body)).over(partition_by=of, order_by=by).label("bytes"),
+        )
+        .where(conflicts.c.operation_id.in_(padded(operation_ids)))
+        .subquery()
+    )
+    fits = sa.case((numbered.c.bytes <= MAX_CONFLICT_BYTES, conflicts.c.body), else_=sa.null()).label("body")
+    for row in connection.execute(
+        sa.select(*(numbered.c[column.name] for column in kept), fits)
+        .join(conflicts, conflicts.c.sequence == numbered.c.sequence)
+        .where(numbered.c.place <= MAX_CONFLICTS)
+        .order_by(numbered.c.sequence)
+    ):
+        found[row.operation_id].append(
+            Conflict(
+                received_at_us=row.first_received_at_us,
+                count=row.conflict_count,
+                body_sha256=HexStr(row.body_sha256),
+                body=row.body,
+                signature=row.signature,
+                key_id=KeyId(row.key_id),
+                request_id=row.request_id,
+            )
+        )
+    return found
+
+
+def _from_row(
+    row: sa.Row[*tuple[Any, ...]], refused: tuple[Incident, ...], differing: tuple[Conflict, ...]
+) -> Evidence:
     return Evidence(
         operation_id=row.operation_id,
         operator_code=OperatorCode(row.operator_code),
@@ -91,6 +142,8 @@ def _from_row(row: sa.Row[*tuple[Any, ...]], refused: tuple[Incident, ...]) -> E
         reserved=_balance(row.reserved_amount, row.reserved_currency),
         processed_at_us=row.processed_at_us,
         incidents=refused,
+        replay_count=row.replay_count or 0,
+        conflicts=differing,
     )
 
 

@@ -34,6 +34,8 @@ class Claim:
     received_at_us: int
     lease_us: int
     """How long the claimant may work before another may take the move over."""
+    holds_suspects: bool = False
+    """Whether it is held, not claimed, should its signed body have come before under another key."""
 
     @property
     def scope(self) -> Scope:
@@ -76,6 +78,8 @@ class Outcome:
     available: Balance | None
     reserved: Balance | None
     processed_at_us: int | None
+    operators: frozenset[tuple[OperatorCode, Environment]] | None = None
+    """Whose operation it must be, else there is none; None: anybody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +96,11 @@ class RecordedResponse:
 class ClaimResult:
     """What became of a claim.
 
-    `disposition` is NEW, REPLAY, IN_PROGRESS, RECLAIMED or CONFLICT. `recorded` is set for a finished
-    move. The two flags are those of the move as it was first claimed.
+    `disposition` is NEW, REPLAY, IN_PROGRESS, RECLAIMED or CONFLICT; None: held as a suspect replay, nobody may do it.
+    `recorded` is set for a finished move. The two flags are those of the move as it was first claimed.
     """
 
-    disposition: Disposition
+    disposition: Disposition | None
     operation_id: str
     attempt: int
     lease_expires_at_us: int
@@ -133,6 +137,43 @@ class Incident:
     operator_transaction_id: str
 
 
+class OperationState(enum.Enum):
+    """How far a move has come."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    FINISHED = "FINISHED"
+    HELD = "HELD"
+    """Held as a suspect replay: no wallet was ever told to do it."""
+
+
+HELD_ATTEMPT = 0
+"""The attempt of a held move, which no outcome can name."""
+
+
+def state_of(attempt: int, *, has_response: bool) -> OperationState:
+    """Return the state of a move from what is stored of it."""
+    if has_response:
+        return OperationState.FINISHED
+    return OperationState.HELD if attempt == HELD_ATTEMPT else OperationState.IN_PROGRESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A signed call with a move's key and other content, which was refused.
+
+    `body` None: left out because the conflicts of this move are too large together; the store has it.
+    """
+
+    received_at_us: int
+    count: int
+    """At least so often: a commit whose answer was lost counts once more."""
+    body_sha256: HexStr
+    body: bytes | None = field(repr=False)
+    signature: str = field(repr=False)
+    key_id: KeyId
+    request_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything kept of one money move."""
@@ -154,7 +195,7 @@ class Evidence:
     suspect_replay: bool
     probed_before: bool
     response: RecordedResponse | None
-    """None while in progress."""
+    """None while in progress or held."""
     operator_transaction_id: str
     operator_reservation_id: str
     available: Balance | None
@@ -162,6 +203,15 @@ class Evidence:
     processed_at_us: int | None
     incidents: tuple[Incident, ...]
     """Oldest first, at most 100."""
+    replay_count: int = 0
+    """How often the recorded response was given again; counted as conflicts are."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Oldest first, at most 100."""
+
+    @property
+    def state(self) -> OperationState:
+        """How far it has come."""
+        return state_of(self.attempt, has_response=self.response is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -176,7 +226,7 @@ class Position:
 class EvidenceQuery:
     """Which moves of one operator in one environment: there is no query over both environments.
 
-    From `start_us` on, before `end_us`. `player_id` "": every player. `finished` None: whether finished or not.
+    From `start_us` on, before `end_us`. `player_id` "": every player. `state` None: every state.
     """
 
     operator_code: OperatorCode
@@ -184,7 +234,7 @@ class EvidenceQuery:
     start_us: int | None = None
     end_us: int | None = None
     player_id: str = ""
-    finished: bool | None = None
+    state: OperationState | None = None
     after: Position | None = None
     limit: int = 100
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0004"
+HEAD = "0005"
 """The revision that this code was written for; revisions are numbers in order."""
 
 metadata = sa.MetaData()
@@ -122,6 +122,35 @@ incidents = sa.Table(
         name="uq_wallet_incidents_outcome",
     ),
 )
+
+
+repeats = sa.Table(
+    "wallet_repeats",
+    metadata,
+    sa.Column("operation_id", _Text, primary_key=True),
+    sa.Column("replay_count", sa.BigInteger, nullable=False),
+    sa.Column("last_replayed_at_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How often recorded responses were given again. Beside the moves: their rows stay as they were written."""
+
+conflicts = sa.Table(
+    "wallet_conflicts",
+    metadata,
+    sa.Column("sequence", _Number, sa.Identity(), primary_key=True),
+    sa.Column("operation_id", _Text, nullable=False),
+    sa.Column("body_sha256", _Text, nullable=False),
+    sa.Column("first_received_at_us", sa.BigInteger, nullable=False),
+    sa.Column("last_received_at_us", sa.BigInteger, nullable=False),
+    sa.Column("conflict_count", sa.BigInteger, nullable=False),
+    sa.Column("signature", _Text, nullable=False),
+    sa.Column("key_id", _Text, nullable=False),
+    sa.Column("request_id", _Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    # Phoenix repeats a call: each body is kept once.
+    sa.UniqueConstraint("operation_id", "body_sha256", name="uq_wallet_conflicts_body"),
+)
+"""Signed calls that came with the key of a move and asked for something else."""
 
 
 class ConflictInsert(Protocol):

@@ -12,7 +12,15 @@ from typing import Protocol
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_body import MoveContent
-from gateway.evidence.record import Claim, ClaimResult, Evidence, EvidencePage, EvidenceQuery, Outcome, ProbeResult
+from gateway.evidence.record import (
+    Claim,
+    ClaimResult,
+    Evidence,
+    EvidencePage,
+    EvidenceQuery,
+    Outcome,
+    ProbeResult,
+)
 from gateway.resilience.deadline import Deadline
 
 SameMove = Callable[[MoveContent, MoveContent], bool]
@@ -27,7 +35,8 @@ class WalletStore(Protocol):
 
         One unique constraint over operator, environment, operation and idempotency key decides. A move
         whose lease is over and that has no outcome goes to exactly one new claimant, with a higher
-        attempt.
+        attempt. Replays are counted and conflicting calls kept, in the same commit. A claim that asks for it
+        is held where its body came before under another key.
         """
         ...
 

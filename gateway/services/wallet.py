@@ -10,9 +10,15 @@ from gateway.actions.list_evidence import ListEvidence, Wanted
 from gateway.actions.verify_wallet import Decision, VerifyWallet, Webhook
 from gateway.core.wallet import Reply
 from gateway.errors import FieldFault, InvalidField
-from gateway.evidence.record import Balance
+from gateway.evidence.record import Balance, OperationState
 from gateway.services.convert import environment_from_proto, timestamp_to_us, timestamp_us
-from gateway.services.wallet_messages import evidence_message, listed_messages, operation_message, recorded_message
+from gateway.services.wallet_messages import (
+    STATES,
+    evidence_message,
+    listed_messages,
+    operation_message,
+    recorded_message,
+)
 from gateway.v1 import common_pb2, wallet_pb2
 
 _VERDICTS = {name.removeprefix("WALLET_VERDICT_"): number for name, number in wallet_pb2.WalletVerdict.items()}
@@ -23,10 +29,7 @@ _ORIGINAL_STATES = {
     name.removeprefix("WALLET_ORIGINAL_STATE_"): number for name, number in wallet_pb2.WalletOriginalState.items()
 }
 
-_FINISHED = {
-    wallet_pb2.WALLET_OPERATION_STATE_IN_PROGRESS: False,
-    wallet_pb2.WALLET_OPERATION_STATE_FINISHED: True,
-}
+_STATES = {number: OperationState(name) for name, number in STATES.items()}
 _PAGE_SIZE = 50
 
 
@@ -57,6 +60,8 @@ class WalletService:
         """Record what the wallet did and answered."""
         has_body = request.WhichOneof("response") == "response_body"
         outcome = NewOutcome(
+            operator_code=request.operator_code,
+            environment=environment_from_proto(request.environment),
             operation_id=request.operation_id,
             attempt=request.attempt,
             status=request.response_status,
@@ -119,7 +124,7 @@ def _wanted(request: wallet_pb2.ListWalletEvidenceRequest | wallet_pb2.ExportWal
         start_us=timestamp_to_us(request.start_time) if request.HasField("start_time") else None,
         end_us=timestamp_to_us(request.end_time) if request.HasField("end_time") else None,
         player_id=one_page.player_id if one_page else "",
-        finished=_FINISHED.get(one_page.state) if one_page else None,
+        state=_STATES.get(one_page.state) if one_page else None,
     )
 
 

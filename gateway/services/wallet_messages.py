@@ -10,6 +10,12 @@ from gateway.evidence.record import Balance, Evidence, RecordedResponse
 from gateway.services.convert import environment_to_proto, timestamp_us
 from gateway.v1 import common_pb2, wallet_pb2
 
+STATES = {
+    name.removeprefix("WALLET_OPERATION_STATE_"): number
+    for name, number in wallet_pb2.WalletOperationState.items()
+    if number != wallet_pb2.WALLET_OPERATION_STATE_UNSPECIFIED
+}
+
 
 def operation_message(operation: Operation) -> wallet_pb2.WalletOperation:
     """Return the signed body, read."""
@@ -43,9 +49,7 @@ def evidence_message(evidence: Evidence) -> wallet_pb2.WalletEvidence:
         operation_id=evidence.operation_id,
         operator_code=evidence.operator_code,
         environment=environment_to_proto(evidence.environment),
-        state=wallet_pb2.WALLET_OPERATION_STATE_IN_PROGRESS
-        if evidence.response is None
-        else wallet_pb2.WALLET_OPERATION_STATE_FINISHED,
+        state=STATES[evidence.state.value],
         operation=wallet_pb2.WalletOperation(
             operation=content.operation,
             idempotency_key=evidence.idempotency_key,
@@ -72,6 +76,7 @@ def evidence_message(evidence: Evidence) -> wallet_pb2.WalletEvidence:
         available_balance=_reported(evidence.available),
         reserved_balance=_reported(evidence.reserved),
         process_time=None if evidence.processed_at_us is None else timestamp_us(evidence.processed_at_us),
+        replay_count=evidence.replay_count,
     )
     for incident in evidence.incidents:
         message.incidents.add(
@@ -81,6 +86,16 @@ def evidence_message(evidence: Evidence) -> wallet_pb2.WalletEvidence:
             response_status=incident.status,
             response_body_sha256=incident.body_sha256,
             operator_transaction_id=incident.operator_transaction_id,
+        )
+    for conflict in evidence.conflicts:
+        message.conflicts.add(
+            receive_time=timestamp_us(conflict.received_at_us),
+            count=conflict.count,
+            request_body_sha256=conflict.body_sha256,
+            request_body=conflict.body,
+            signature=conflict.signature,
+            key_id=conflict.key_id,
+            first_request_id=conflict.request_id,
         )
     return message
 
@@ -95,8 +110,10 @@ def _reported(balance: Balance | None) -> common_pb2.Money | None:
 
 
 def without_bodies(message: wallet_pb2.WalletEvidence) -> wallet_pb2.WalletEvidence:
-    """Take the two bodies out; their hashes stay."""
+    """Take the bodies out; their hashes stay."""
     message.ClearField("request_body")
+    for conflict in message.conflicts:
+        conflict.ClearField("request_body")
     if message.HasField("response"):
         message.response.ClearField("body")
     return message

@@ -13,7 +13,7 @@ from gateway.evidence import listing
 from gateway.evidence.database import Database
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.migrate import is_current, migrate
-from gateway.evidence.record import EvidencePage, EvidenceQuery, Position
+from gateway.evidence.record import EvidencePage, EvidenceQuery, OperationState, Position
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
 
@@ -80,8 +80,10 @@ async def test_filters_by_player_and_state(make_store: MakeStore) -> None:
     await store.claim(claim_of("key-2"), soon())
     await store.claim(claim_of("key-3", player_id="player-2"), soon())
     await store.record_outcome(outcome_of(done.operation_id), soon())
-    assert ["key-1"] == keys(await pages(store, dataclasses.replace(ALL, finished=True)))
-    assert {"key-2", "key-3"} == set(keys(await pages(store, dataclasses.replace(ALL, finished=False))))
+    assert ["key-1"] == keys(await pages(store, dataclasses.replace(ALL, state=OperationState.FINISHED)))
+    assert {"key-2", "key-3"} == set(
+        keys(await pages(store, dataclasses.replace(ALL, state=OperationState.IN_PROGRESS)))
+    )
     assert ["key-3"] == keys(await pages(store, dataclasses.replace(ALL, player_id="player-2")))
 
 

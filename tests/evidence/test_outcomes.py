@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from gateway.core.types import Environment
+from gateway.core.types import Environment, OperatorCode
+from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
+from gateway.evidence.database import Database
+from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.reading import MAX_INCIDENTS
 from gateway.evidence.record import Balance, Evidence, Incident, IncidentReason, RecordedResponse
 from tests.evidence.conftest import MakeStore
@@ -211,3 +215,37 @@ async def test_hash_of_an_outcome_matches_its_body(make_store: MakeStore) -> Non
     assert await store.record_outcome(outcome_of(claimed.operation_id, body=b"x", keep_body=False), soon()) == recorded
     assert recorded.response is not None
     assert recorded.response.body_sha256 == sha256(b"x")
+
+
+async def test_an_outcome_for_another_operators_move_finds_none(make_store: MakeStore) -> None:
+    """Whoever names an operator reaches that operator's moves alone; nothing is written, no incident either."""
+    store = await make_store()
+    claimed = await store.claim(claim_of(), soon())
+    owners = (frozenset({(OperatorCode("other"), Environment.PROD)}), frozenset({(OPERATOR, Environment.SANDBOX)}))
+    for operators in owners:
+        with pytest.raises(PhoenixNotFound):
+            await store.record_outcome(replace(outcome_of(claimed.operation_id), operators=operators), soon())
+    evidence = await store.evidence_by_id(claimed.operation_id, soon())
+    assert (None, ()) == (evidence.response, evidence.incidents)
+    own = replace(outcome_of(claimed.operation_id), operators=frozenset({(OPERATOR, Environment.PROD)}))
+    assert (await store.record_outcome(own, soon())).response is not None
+
+
+async def test_an_operator_whose_bodies_are_not_kept(make_database: Callable[[], Database]) -> None:
+    """The hash alone is stored, for this operator environment and no other; the same outcome again is fine."""
+    store = DurableWalletStore(
+        make_database(), same_move=same_move, hash_only=frozenset({(OPERATOR, Environment.SANDBOX)})
+    )
+    await store.start()
+    try:
+        for environment, kept in ((Environment.SANDBOX, None), (Environment.PROD, b'{"available":"87.50"}')):
+            claimed = await store.claim(claim_of(environment=environment), soon())
+            await store.record_outcome(outcome_of(claimed.operation_id), soon())
+            evidence = await store.record_outcome(outcome_of(claimed.operation_id), soon())
+            assert evidence.response is not None
+            assert (kept, sha256(b'{"available":"87.50"}')) == (evidence.response.body, evidence.response.body_sha256)
+            again = await store.claim(claim_of(environment=environment), soon())
+            assert again.recorded is not None
+            assert kept == again.recorded.body
+    finally:
+        await store.stop()

@@ -1,0 +1,74 @@
+"""Counts replays and keeps conflicting calls, in the transaction that answers them.
+
+The last thing in a transaction, and in one order: nobody who waits for these rows holds others that their holder wants.
+A transaction that is run again because its commit's answer was lost counts once more. Source: API.md, dispositions;
+issue 7, point 5.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.core.wallet_verdict import Disposition
+from gateway.evidence.record import Claim, ClaimResult
+from gateway.evidence.schema import conflicts, insert_into, repeats
+
+_CONFLICT = ("operation_id", "body_sha256")
+
+
+def note_repeats(connection: sa.Connection, now_us: int, decided: Iterable[tuple[Claim, ClaimResult]]) -> None:
+    """Note what came again among the claims just decided."""
+    replays: Counter[str] = Counter()
+    differing: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim, result in decided:
+        if result.disposition is Disposition.REPLAY:
+            replays[result.operation_id] += 1
+        elif result.disposition is Disposition.CONFLICT:
+            body_sha256 = claim.content.body_sha256
+            row = differing.setdefault((result.operation_id, body_sha256), _row(claim, result.operation_id))
+            row["conflict_count"] += 1
+    if replays:
+        insert = insert_into(connection, repeats)
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=("operation_id",),
+                set_={
+                    "replay_count": repeats.c.replay_count + insert.excluded.replay_count,
+                    "last_replayed_at_us": insert.excluded.last_replayed_at_us,
+                },
+            ),
+            [
+                {"operation_id": operation_id, "replay_count": count, "last_replayed_at_us": now_us}
+                for operation_id, count in sorted(replays.items())
+            ],
+        )
+    if differing:
+        insert = insert_into(connection, conflicts)
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=_CONFLICT,
+                set_={
+                    "conflict_count": conflicts.c.conflict_count + insert.excluded.conflict_count,
+                    "last_received_at_us": insert.excluded.last_received_at_us,
+                },
+            ),
+            [row for _, row in sorted(differing.items())],
+        )
+
+
+def _row(claim: Claim, operation_id: str) -> dict[str, Any]:
+    return {
+        "operation_id": operation_id,
+        "body_sha256": claim.content.body_sha256,
+        "first_received_at_us": claim.received_at_us,
+        "last_received_at_us": claim.received_at_us,
+        "conflict_count": 0,
+        "signature": claim.signature,
+        "key_id": claim.key_id,
+        "request_id": claim.request_id,
+        "body": claim.body,
+    }
