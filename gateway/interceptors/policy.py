@@ -1,6 +1,7 @@
-"""What each method is allowed and how long it may take: one row a method, and no row means refused.
+"""What each method may take, one row a method, and whether its caller may call it at all.
 
-The table is data, so that a test can hold it against the protos and a forgotten method stops the start.
+The table is data, so that a test can hold it against the protos and a forgotten method stops the start. What a caller
+may do is worked out when the policy is read; here it is looked up.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+
 from gateway.actions.call import Call
+from gateway.core.rights import Callers
 from gateway.errors import NotAllowed
 from gateway.interceptors.chain import Link
 
@@ -64,6 +68,7 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "KeyService/ListKeys": _QUICK,
     _V1 + "KeyService/GetPublicKey": _QUICK,
     _V1 + "KeyService/RefreshPlatformKey": _UPSTREAM,
+    _V1 + "KeyService/RevokePlatformKey": _QUICK,
     "/grpc.health.v1.Health/Check": _QUICK,
     "/grpc.health.v1.Health/List": _QUICK,
     "/grpc.health.v1.Health/Watch": _STAYS,
@@ -85,13 +90,29 @@ def check_complete(served: Iterable[str], table: Mapping[str, MethodPolicy] = ME
         raise PolicyIncomplete(f"methods without a policy row: {missing}; rows without a method: {unknown}")
 
 
-class Policy(Link):
-    """Refuses what has no row."""
+class PolicyInForce:
+    """The policy that is in force now; a reload puts another one in its place."""
 
-    def __init__(self, table: Mapping[str, MethodPolicy] = METHODS) -> None:
-        self._table = table
+    __slots__ = ("callers",)
+
+    def __init__(self, callers: Callers) -> None:
+        self.callers = callers
+
+
+class Policy(Link):
+    """Refuses what the caller's grant does not hold. After Identity, whose grant it reads, in each of its hooks."""
 
     async def before(self, call: Call) -> None:
-        """Refuse a method that no row opens."""
-        if call.method not in self._table:
+        """Refuse a method that the caller may not call. Raises: NotAllowed."""
+        if call.method not in call.grant.methods:
+            raise NotAllowed()
+
+    def message(self, call: Call, message: Message) -> None:
+        """Do so again for each message: the policy may have changed. Raises: NotAllowed."""
+        if call.method not in call.grant.methods:
+            raise NotAllowed()
+
+    def answer(self, call: Call) -> None:
+        """Do so before each answer of a stream, too. Raises: NotAllowed."""
+        if call.method not in call.grant.methods:
             raise NotAllowed()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.core.types import KeyId
 from gateway.keys.redis_cache import CacheUnavailable
 from gateway.keys.shared_key import NONCE_BYTES, KeyEntry, Nonce, SharedKeyCache, Turn
 
@@ -73,6 +74,15 @@ class Fleet:
     async def publish_failure(self, answered: frozenset[Nonce]) -> None:
         """Tell of a failed fetch, if the cache can be reached."""
         await self._try(lambda shared: shared.publish_failure(answered))
+
+    async def publish_revoked(self, revoked: frozenset[KeyId]) -> bool:
+        """Show the keys that must never count again; return whether the others can see them."""
+
+        async def show(shared: SharedKeyCache) -> bool:
+            await shared.publish_revoked(revoked)
+            return True
+
+        return bool(await self._try(show))
 
     async def _try(self, use: Callable[[SharedKeyCache], Awaitable[T]]) -> T | None:
         if self._shared is None:

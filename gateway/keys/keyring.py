@@ -1,85 +1,39 @@
-"""Our own keys, by tenant and by operator environment: signs with them, describes them, rereads their files.
+"""Our own keys, by tenant and by operator environment: signs with them, describes them, lets new versions take over.
 
-Where the entries come from (environment, TOML) is config.py's business, Phoenix's public key platform_keys.py's.
-A file that changes is taken over once it has stood still for one look and holds a usable value; until then the old one
-stays. Source: issue 3, point 5; API.md, settings and KeyService.
+Where the entries come from (environment, TOML) is config.py's business, Phoenix's public key platform_keys.py's, and
+which version of a key is in use versions.py's. Looking a key up is on the way of every call: what is in use lies ready
+in two tables, which are written anew when something has changed. Source: issue 3, point 5; issue 8, point 3; API.md,
+settings and KeyService.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from gateway.core import canonical, hmac_sha256
-from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
-from gateway.core.types import Environment, KeyId, OperatorCode, TenantId, UnixSeconds
+from gateway.core.ed25519 import SigningKey
+from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
-from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
-from gateway.keys.loaded_secret import LoadedSecret, SecretSource
-from gateway.keys.secrets import Secret, SecretRefused
+from gateway.keys import held
+from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
+from gateway.keys.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
+from gateway.keys.held import Held
+from gateway.keys.loaded_secret import SecretSource
+from gateway.keys.sealing import SealKeys
+from gateway.keys.secrets import Secret
+from gateway.keys.trials import Trial, TrialResult
+from gateway.keys.versions import Life, Version
 from gateway.resilience.clock import Clock
+from gateway.telemetry.logs import log
+
+__all__ = ["KeyFault", "Keyring", "KeyringRefused", "OperatorEntry", "OperatorKeys", "TenantEntry", "TenantKeys"]
 
 T = TypeVar("T")
 WATCH_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantEntry:
-    """A gamification tenant as configured."""
-
-    tenant_id: TenantId
-    hmac: SecretSource | None = None
-    api_key: SecretSource | None = None
-    api_key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorEntry:
-    """A prediction operator environment as configured."""
-
-    operator_code: OperatorCode
-    environment: Environment
-    signing_key: SecretSource | None = None
-    operator_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantKeys:
-    """What a tenant signs and authenticates with, as of now."""
-
-    tenant_id: TenantId
-    hmac: Secret | None
-    api_key: Secret | None
-    api_key_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorKeys:
-    """What an operator environment signs with, as of now."""
-
-    operator_code: OperatorCode
-    environment: Environment
-    signing_key: SigningKey | None
-    operator_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFault:
-    """A secret that cannot be used: the setting's name, and why (never the value)."""
-
-    setting: str
-    description: str
-
-
-class KeyringRefused(ValueError):
-    """The configured keys cannot be used; `faults` holds all of them."""
-
-    def __init__(self, faults: Sequence[KeyFault]) -> None:
-        """Name every fault in the text."""
-        self.faults = tuple(faults)
-        super().__init__("; ".join(f"{fault.setting}: {fault.description}" for fault in self.faults))
+_TOLD_AS_WARNING = frozenset({"secret_file_refused", "secret_file_rejected"})
 
 
 class Keyring:
@@ -92,20 +46,28 @@ class Keyring:
         operators: Sequence[OperatorEntry],
         clock: Clock,
         on_event: Callable[[str], None] = lambda name: None,
+        trial: Trial | None = None,
+        seal_keys: tuple[SealKeys, SecretSource] | None = None,
     ) -> None:
         """Load every key. `on_event` hears the names of things to be counted.
 
+        Args: `trial`: how a new key is tried at Phoenix before it takes over; None: it is not. `seal_keys`: those in
+        use by the caches, and where they come from: they are changed when that changes.
         Raises: KeyringRefused with all faults at once.
         """
         self._clock = clock
         self._on_event = on_event
-        faults: list[KeyFault] = []
-        self._tenants = {entry.tenant_id: _Tenant(entry, clock.now(), faults) for entry in tenants}
-        self._operators = {
-            (entry.operator_code, entry.environment): _Operator(entry, clock.now(), faults) for entry in operators
-        }
-        if faults:
-            raise KeyringRefused(faults)
+        self._trial = trial
+        self._entries = {entry.tenant_id: entry for entry in tenants}
+        self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
+        self._seal_keys = None if seal_keys is None else seal_keys[0]
+        self._secrets: dict[tuple[TenantId, KeyKind], Held[Secret]] = {}
+        self._signing: dict[tuple[OperatorCode, Environment], Held[SigningKey]] = {}
+        self._seals: Held[SealKeys] | None = None
+        self._load(tenants, operators, None if seal_keys is None else seal_keys[1])
+        self._tenant_keys: dict[TenantId, TenantKeys] = {}
+        self._operator_keys: dict[tuple[OperatorCode, Environment], OperatorKeys] = {}
+        self._show_current()
 
     def tenant(self, tenant_id: TenantId) -> TenantKeys:
         """Return the tenant's keys.
@@ -113,15 +75,9 @@ class Keyring:
         Raises: TenantUnknown.
         """
         try:
-            held = self._tenants[tenant_id]
+            return self._tenant_keys[tenant_id]
         except KeyError:
             raise TenantUnknown from None
-        return TenantKeys(
-            tenant_id=tenant_id,
-            hmac=_current(held.hmac),
-            api_key=_current(held.api_key),
-            api_key_id=held.entry.api_key_id,
-        )
 
     def operator(self, operator_code: OperatorCode, environment: Environment) -> OperatorKeys:
         """Return the operator environment's keys.
@@ -129,23 +85,17 @@ class Keyring:
         Raises: OperatorUnknown.
         """
         try:
-            held = self._operators[operator_code, environment]
+            return self._operator_keys[operator_code, environment]
         except KeyError:
             raise OperatorUnknown from None
-        return OperatorKeys(
-            operator_code=operator_code,
-            environment=environment,
-            signing_key=_current(held.signing_key),
-            operator_id=held.entry.operator_id,
-        )
 
     def tenants(self) -> tuple[TenantId, ...]:
         """The configured tenants, in their order."""
-        return tuple(self._tenants)
+        return tuple(self._entries)
 
     def operators(self) -> tuple[tuple[OperatorCode, Environment], ...]:
         """The configured operator environments, in their order."""
-        return tuple(self._operators)
+        return tuple(self._operator_entries)
 
     def sign_request(self, tenant_id: TenantId, method: str, path: str, at: UnixSeconds, body: bytes) -> str:
         """Return the signature header's value for one gamification request.
@@ -173,29 +123,152 @@ class Keyring:
         return secret.reveal_text()
 
     def describe(self) -> list[KeyDescription]:
-        """Every key without its material, by kind, then owner."""
-        rows = [row for tenant in self._tenants.values() for row in tenant.describe()]
-        rows += [row for operator in self._operators.values() for row in operator.describe()]
+        """Every version of every key without its material, by kind, then owner, the newest first."""
+        now = self._clock.now()
+        rows = [row for one in self._held() for row in one.describe(now)]
         order = list(KeyKind)
         return sorted(rows, key=lambda row: (order.index(row.kind), row.owner, str(row.environment)))
 
+    def published(self) -> list[PublishedKey]:
+        """The public halves that verifiers have to know: announced, active, retiring; the active one first."""
+        now = self._clock.now()
+        return [
+            PublishedKey(
+                operator_code=code,
+                environment=environment,
+                key=one.value.public,
+                state=held.loaded.versions.state(one, now),
+                activated_at=one.activates_at if one.activated_at is None else one.activated_at,
+                ends_at=held.loaded.versions.ends_at(one),
+            )
+            for (code, environment), held in self._signing.items()
+            for one in held.loaded.versions.live(now)
+            if one.value is not None
+        ]
+
+    async def settle(self) -> None:
+        """Try what was replaced a short while ago before it is used; once, at the start."""
+        await self._try_candidates()
+
     async def watch(self, every_s: float = WATCH_EVERY_S) -> None:
-        """Look at the files for ever, off the event loop; a task to be cancelled."""
+        """Look at the files for ever, off the event loop, and try new keys; a task to be cancelled."""
         while True:
             await asyncio.sleep(every_s)
             await asyncio.to_thread(self.look)
+            await self._try_candidates()
 
     def look(self) -> None:
         """Look at every file once, and take over what has changed and stood still since the last look."""
-        watched: list[LoadedSecret[Secret] | LoadedSecret[SigningKey]] = []
-        for tenant in self._tenants.values():
-            watched += tenant.loaded()
-        for operator in self._operators.values():
-            watched += operator.loaded()
-        for loaded in watched:
-            event = loaded.look(self._clock.now())
-            if event is not None:
-                self._on_event(event)
+        now = self._clock.now()
+        for one in self._held():
+            self._tell(one, one.loaded.look(now))
+        self._show_current()
+
+    async def _try_candidates(self) -> None:
+        """Ask Phoenix about every key that is to be tried, all at once."""
+        if self._trial is None:
+            return
+        now, tries = self._clock.now(), []
+        for (tenant_id, kind), secret in self._secrets.items():
+            for candidate, other in secret.loaded.versions.to_try(now):
+                keyrings = (self._as_if_tenant(tenant_id, kind, one.value) for one in (candidate, other))
+                tries.append((secret, candidate, self._trial.tenant(tenant_id, kind, *keyrings)))
+        for (code, environment), signing in self._signing.items():
+            for version, before in signing.loaded.versions.to_try(now):
+                keyrings = (self._as_if_operator(code, environment, one.value) for one in (version, before))
+                tries.append((signing, version, self._trial.operator(code, environment, *keyrings)))  # type: ignore[arg-type]
+        if not tries:
+            return
+        results = await asyncio.gather(*(asking for _, _, asking in tries))
+        for (one, tried, _), result in zip(tries, results, strict=True):
+            self._judge(one, tried, result)
+        self._show_current()
+
+    def _judge(self, one: Held[Any], version: Version[Any], result: TrialResult) -> None:
+        self._tell(one, one.loaded.judge(version, result, self._clock.now()))
+
+    def _tell(self, one: Held[Any], events: list[str]) -> None:
+        for event in events:
+            self._on_event(event)
+            active = one.loaded.versions.active
+            fields = {
+                "kind": one.kind.value,
+                "state": event.removeprefix("secret_file_"),
+                "key_id": active.key_id or active.name,
+                "advice": one.loaded.notes(active, self._clock.now()),
+                "operator" if one.environment else "tenant": one.owner,
+                "environment": one.environment.value if one.environment else "",
+            }
+            if event in _TOLD_AS_WARNING:
+                log().warning("a new key is not used", **fields)
+            else:
+                log().info("key files changed", **fields)
+
+    def _held(self) -> list[Held[Any]]:
+        return [*self._secrets.values(), *self._signing.values(), *([self._seals] if self._seals else [])]
+
+    def _load(
+        self, tenants: Sequence[TenantEntry], operators: Sequence[OperatorEntry], seals: SecretSource | None
+    ) -> None:
+        """Load everything. Raises: KeyringRefused."""
+        now, faults = self._clock.now(), list[KeyFault]()
+        life = Life(tried=self._trial is not None)
+        for tenant in tenants:
+            for kind, source, load in (
+                (KeyKind.TENANT_HMAC, tenant.hmac, held.load_hmac),
+                (KeyKind.ADMIN_API_KEY, tenant.api_key, held.load_api_key),
+            ):
+                loaded = held.or_fault(source, lambda one, load=load: load(one, now, life), faults)  # type: ignore[misc]
+                if loaded is not None:
+                    self._secrets[tenant.tenant_id, kind] = Held(kind=kind, loaded=loaded, owner=tenant.tenant_id)
+        for one in operators:
+            rules = replace(life, lead_s=one.lead_s, retire_s=one.retire_s)
+            signing = held.or_fault(
+                one.signing_key,
+                lambda source, rules=rules: held.load_operator_key(source, now, rules),  # type: ignore[misc]
+                faults,
+            )
+            if signing is not None:
+                self._signing[one.operator_code, one.environment] = Held(
+                    kind=KeyKind.OPERATOR, loaded=signing, owner=one.operator_code, environment=one.environment
+                )
+        found = held.or_fault(seals, lambda source: held.load_seal_keys(source, now), faults)
+        self._seals = None if found is None else Held(kind=KeyKind.CACHE_SEAL, loaded=found)
+        if faults:
+            raise KeyringRefused(faults)
+
+    def _show_current(self) -> None:
+        """Lay ready what is in use now. Each table is put in place whole: calls look into it meanwhile."""
+        self._tenant_keys = {
+            tenant_id: TenantKeys(
+                tenant_id=tenant_id,
+                hmac=_current(self._secrets.get((tenant_id, KeyKind.TENANT_HMAC))),
+                api_key=_current(self._secrets.get((tenant_id, KeyKind.ADMIN_API_KEY))),
+                api_key_id=entry.api_key_id,
+            )
+            for tenant_id, entry in self._entries.items()
+        }
+        self._operator_keys = {
+            named: OperatorKeys(
+                operator_code=entry.operator_code,
+                environment=entry.environment,
+                signing_key=_current(self._signing.get(named)),
+                operator_id=entry.operator_id,
+            )
+            for named, entry in self._operator_entries.items()
+        }
+        if self._seals is not None and self._seal_keys is not None:
+            self._seal_keys.adopt(held.seal_keys_of(self._seals.loaded, self._clock.now()))
+
+    def _as_if_tenant(self, tenant_id: TenantId, kind: KeyKind, secret: Secret | None) -> Keyring:
+        """Return a keyring that signs as if this version were the tenant's."""
+        keys = self._tenant_keys[tenant_id]
+        changed = replace(keys, hmac=secret) if kind is KeyKind.TENANT_HMAC else replace(keys, api_key=secret)
+        return _View({tenant_id: changed}, {})
+
+    def _as_if_operator(self, code: OperatorCode, environment: Environment, key: SigningKey | None) -> Keyring:
+        keys = self._operator_keys[code, environment]
+        return _View({}, {(code, environment): replace(keys, signing_key=key)})
 
     def _hmac_secret(self, tenant_id: TenantId) -> bytes:
         secret = self.tenant(tenant_id).hmac
@@ -204,78 +277,17 @@ class Keyring:
         return secret.reveal()
 
 
-def _load(
-    source: SecretSource | None, make: Callable[[Secret], T], now: float, faults: list[KeyFault]
-) -> LoadedSecret[T] | None:
-    if source is None:
-        return None
-    try:
-        return LoadedSecret(source, make, now)
-    except (SecretRefused, KeyRefused) as error:
-        faults.append(KeyFault(setting=source.setting, description=str(error)))
-        return None
+class _View(Keyring):
+    """A keyring over tables that are given: for a trial. It knows how to sign, and of no files."""
+
+    def __init__(
+        self,
+        tenants: dict[TenantId, TenantKeys],
+        operators: dict[tuple[OperatorCode, Environment], OperatorKeys],
+    ) -> None:
+        self._tenant_keys = tenants
+        self._operator_keys = operators
 
 
-def _current(loaded: LoadedSecret[T] | None) -> T | None:
-    return None if loaded is None else loaded.current
-
-
-class _Tenant:
-    def __init__(self, entry: TenantEntry, now: float, faults: list[KeyFault]) -> None:
-        self.entry = entry
-        self.hmac = _load(entry.hmac, lambda secret: secret, now, faults)
-        self.api_key = _load(entry.api_key, _header_text, now, faults)
-
-    def loaded(self) -> list[LoadedSecret[Secret]]:
-        return [one for one in (self.hmac, self.api_key) if one is not None]
-
-    def describe(self) -> list[KeyDescription]:
-        parts = (
-            (self.hmac, KeyKind.TENANT_HMAC, "HMAC-SHA256", "hmac"),
-            (self.api_key, KeyKind.ADMIN_API_KEY, "", "api-key"),
-        )
-        return [
-            KeyDescription(
-                key_id=f"{self.entry.tenant_id}/{name}",
-                kind=kind,
-                algorithm=algorithm,
-                state=KeyState.ACTIVE,
-                activated_at=one.activated_at,
-                owner=self.entry.tenant_id,
-            )
-            for one, kind, algorithm, name in parts
-            if one is not None
-        ]
-
-
-class _Operator:
-    def __init__(self, entry: OperatorEntry, now: float, faults: list[KeyFault]) -> None:
-        self.entry = entry
-        self.signing_key = _load(entry.signing_key, lambda secret: load_signing_key(secret.reveal()), now, faults)
-
-    def loaded(self) -> list[LoadedSecret[SigningKey]]:
-        return [] if self.signing_key is None else [self.signing_key]
-
-    def describe(self) -> list[KeyDescription]:
-        if self.signing_key is None:
-            return []
-        key_id: KeyId = self.signing_key.current.key_id
-        return [
-            KeyDescription(
-                key_id=key_id,
-                kind=KeyKind.OPERATOR,
-                algorithm="Ed25519",
-                state=KeyState.ACTIVE,
-                activated_at=self.signing_key.activated_at,
-                owner=self.entry.operator_code,
-                environment=self.entry.environment,
-                public_key_sha256=key_id,
-            )
-        ]
-
-
-def _header_text(secret: Secret) -> Secret:
-    """Let through what can stand in an HTTP header."""
-    if not all(0x21 <= byte <= 0x7E for byte in secret.reveal()):
-        raise SecretRefused("holds a space, a line end or a character that no HTTP header can carry")
-    return secret
+def _current(one: Held[T] | None) -> T | None:
+    return None if one is None else one.loaded.current

@@ -71,8 +71,9 @@ class PlatformKeyState:
         return replace(self, retired=tuple(merged[:MAX_RETIRED]))
 
     def revoke(self, key_id: KeyId) -> PlatformKeyState:
-        """Never count this key again, neither as retired nor when it is fetched."""
-        return replace(self, revoked=self.revoked | {key_id})
+        """Never count this key again, neither as current nor as retired nor when it is fetched."""
+        current = None if self.current is not None and self.current.key.key_id == key_id else self.current
+        return replace(self, revoked=self.revoked | {key_id}, current=current)
 
     def retired_within(self, overlap_s: float, *, now: float) -> tuple[RetiredKey, ...]:
         """The keys replaced less than `overlap_s` ago and not revoked, newest first."""

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
 from gateway.core.types import Environment, KeyId
-from gateway.errors import PhoenixUnavailable
+from gateway.errors import PhoenixUnavailable, StoreUnavailable
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.keys.fleet import Fleet
 from gateway.keys.platform_key_state import PlatformKey, PlatformKeyState
+from gateway.keys.revocations import RevokedKeys
 from gateway.keys.shared_key import KeyEntry, Nonce, SharedKeyCache, Turn
 from gateway.keys.waiting_room import RoomFull, WaitingRoom
 from gateway.resilience.clock import Clock
@@ -73,17 +74,19 @@ class PlatformKeys:
         shared: SharedKeyCache | None = None,
         static_key: VerifyingKey | None = None,
         on_event: Callable[[str], None] = lambda name: None,
+        revoked: RevokedKeys | None = None,
     ) -> None:
         """Begin without a key, or with the configured one, which then is never fetched.
 
         Args: `fetch` takes its time limit in seconds and returns what the well-known route answered, of bounded size.
-        `on_event` hears the names of things to be counted.
+        `on_event` hears the names of things to be counted. `revoked`: what this machine remembers of revoked keys.
         Raises: KeyRefused when the configured key is not among the pins.
         """
         self._fetch = fetch
         self._clock = clock
         self._settings = settings or PlatformKeySettings()
         self._on_event = on_event
+        self._revoked = revoked
         self._state = PlatformKeyState()
         self._is_static = static_key is not None
         if static_key is not None:
@@ -105,6 +108,7 @@ class PlatformKeys:
 
     def retired(self) -> tuple[VerifyingKey, ...]:
         """The keys replaced within the overlap and not revoked, newest first: what they sign is `KEY_RETIRED`."""
+        self._take_revoked()
         within = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
         return tuple(one.key for one in within)
 
@@ -112,14 +116,22 @@ class PlatformKeys:
         """The newest of the retired keys."""
         return next(iter(self.retired()), None)
 
-    def revoke(self, key_id: KeyId) -> bool:
-        """Never count this key again, neither as retired nor when it is served again.
+    async def revoke(self, key_id: KeyId) -> bool:
+        """Never count this key again, neither as retired nor when it is served again; tell the other processes.
 
         Returns: False, and nothing is done, if it is the current one.
+        Raises: StoreUnavailable: it holds in this process, and no other one could be told.
         """
         if self._state.current is not None and self._state.current.key.key_id == key_id:
             return False
         self._state = self._state.revoke(key_id)
+        told = await self._fleet.publish_revoked(self._state.revoked)
+        if self._revoked is not None:
+            try:
+                self._revoked.add(self._state.revoked)
+            except OSError:
+                if not told:
+                    raise StoreUnavailable("The key is revoked in this process only: it could not be noted.") from None
         return True
 
     def describe(self, environment: Environment) -> list[KeyDescription]:
@@ -223,6 +235,8 @@ class PlatformKeys:
         turn = await self._fleet.ask(self._room.last_ticket, want_lease=cooldown_left <= 0)
         if turn is not None:
             self._learn(turn)
+            if turn.revoked is not None and not self._state.revoked <= turn.revoked:
+                await self._fleet.publish_revoked(self._state.revoked)  # somebody removed it
         leased = turn is not None and turn.leased
         # With no fleet, or one that shows nothing for too long, the process goes by its own cooldown.
         alone = turn is None or self._is_out_of_patience()
@@ -266,10 +280,17 @@ class PlatformKeys:
         return key
 
     def _check_wanted(self, key: VerifyingKey) -> None:
+        self._take_revoked()
         if self._settings.pins and key.key_id not in self._settings.pins:
             raise KeyRefused("The platform key is refused: it is not among the pinned ones.")
         if key.key_id in self._state.revoked:
             raise KeyRefused("The platform key is refused: it was revoked here.")
+
+    def _take_revoked(self, others: frozenset[KeyId] = frozenset()) -> None:
+        """Take over what others revoked; a current key that is among it is dropped, and fetched anew."""
+        known = others if self._revoked is None else others | self._revoked.known()
+        for key_id in known - self._state.revoked:
+            self._state = self._state.revoke(key_id)
 
     def _install(self, key: VerifyingKey, *, fetched_at: float) -> PlatformKey:
         before = self._state.current
@@ -286,6 +307,7 @@ class PlatformKeys:
 
     def _learn(self, turn: Turn) -> None:
         """Answer those whose nonces a published fetch lists; anything else that was published proves nothing."""
+        self._take_revoked(turn.revoked or frozenset())
         covered = 0 if turn.entry is None else self._fleet.covered_by(turn.entry.answered)
         if turn.entry is not None and covered and (adopted := self._adopt(turn.entry)) is not None:
             self._on_event("platform_key_shared")

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from gateway.core.types import Environment, UnixSeconds
+from gateway.core.types import Environment, KeyId, UnixSeconds
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.sealing import SealedFor, SealKeys, SealRefused
 from gateway.keys.shared_key import (
@@ -23,8 +23,10 @@ from gateway.keys.shared_key import (
     Turn,
     decode_entry,
     decode_failure,
+    decode_revoked,
     encode_entry,
     encode_failure,
+    encode_revoked,
     sane_nonces,
 )
 from gateway.resilience.clock import Clock
@@ -32,6 +34,8 @@ from gateway.resilience.clock import Clock
 ENTRY_TTL_S = 120
 FAILURE_TTL_S = 30
 ASKS_TTL_MS = 60_000
+REVOKED_TTL_S = 30 * 24 * 3600
+"""Every replica that knows of a revoked key shows it again when it is gone."""
 MAX_ENTRY_BYTES = 64 * 1024
 
 
@@ -56,9 +60,10 @@ class RedisKeyCache:
         self._replica = secrets.token_hex(8)
         tag = f"pgw:{{platform-key:{environment.value}:{hashlib.sha256(host.encode()).hexdigest()[:16]}}}"
         self._asks, self._lease = f"{tag}:asks", f"{tag}:lease"
-        self._entry, self._failure = f"{tag}:entry", f"{tag}:failure"
+        self._entry, self._failure, self._revoked = f"{tag}:entry", f"{tag}:failure", f"{tag}:revoked"
         self._key_place = SealedFor(purpose="platform-key", name=host, environment=environment.value)
         self._failure_place = SealedFor(purpose="platform-key-failure", name=host, environment=environment.value)
+        self._revoked_place = SealedFor(purpose="platform-key-revoked", name=host, environment=environment.value)
         self._refused: dict[str, bytes] = {}
 
     async def ask(self, nonce: Nonce, *, lease_ms: int | None) -> Turn:
@@ -78,6 +83,7 @@ class RedisKeyCache:
             # One byte more than allowed: a longer value shows itself without being transferred.
             pipeline.getrange(self._entry, 0, MAX_ENTRY_BYTES)
             pipeline.getrange(self._failure, 0, MAX_ENTRY_BYTES)
+            pipeline.getrange(self._revoked, 0, MAX_ENTRY_BYTES)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             await self._mend(client, answers, lease_ms)
             return answers
@@ -85,8 +91,9 @@ class RedisKeyCache:
         answers = await self._cache.run(work)
         return Turn(
             leased=lease_ms is not None and answers[3] is True,
-            entry=self._open_entry(answers[-2]),
-            failed=self._open_failure(answers[-1]),
+            entry=self._open_entry(answers[-3]),
+            failed=self._open_failure(answers[-2]),
+            revoked=self._open_revoked(answers[-1]),
         )
 
     async def take_asks(self) -> frozenset[Nonce]:
@@ -135,6 +142,14 @@ class RedisKeyCache:
         sealed = self._seal(self._failure_place, encode_failure(answered), FAILURE_TTL_S)
         await self._cache.put(self._failure, sealed, ttl_s=FAILURE_TTL_S)
 
+    async def publish_revoked(self, revoked: frozenset[KeyId]) -> None:
+        """Seal and show the keys that must never count again.
+
+        Raises: CacheUnavailable.
+        """
+        sealed = self._seal(self._revoked_place, encode_revoked(revoked), REVOKED_TTL_S)
+        await self._cache.put(self._revoked, sealed, ttl_s=REVOKED_TTL_S)
+
     async def _mend(self, client: Any, answers: list[Any], lease_ms: int | None) -> None:
         """Remove what only a stranger can have left and what would keep the fleet from fetching."""
         asked, asks = answers[0], answers[2]
@@ -164,6 +179,14 @@ class RedisKeyCache:
         payload = self._open(self._failure_place, value)
         try:
             return frozenset() if payload is None else decode_failure(payload)
+        except EntryUnreadable:
+            self._on_event("platform_key_entry_unreadable")
+            return frozenset()
+
+    def _open_revoked(self, value: object) -> frozenset[KeyId]:
+        payload = self._open(self._revoked_place, value)
+        try:
+            return frozenset() if payload is None else decode_revoked(payload)
         except EntryUnreadable:
             self._on_event("platform_key_entry_unreadable")
             return frozenset()

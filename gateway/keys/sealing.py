@@ -50,7 +50,10 @@ class Opened:
 
 
 class SealKeys:
-    """One or more 32-byte keys: the first seals, all open, so that keys can be changed while a fleet runs."""
+    """One or more 32-byte keys: the first seals, all open, so that keys can be changed while a fleet runs.
+
+    Caches hold one such object and ask it each time, so `adopt` changes the keys of all of them at once.
+    """
 
     __slots__ = ("_keys",)
 
@@ -79,6 +82,21 @@ class SealKeys:
             except (binascii.Error, ValueError):
                 raise SecretRefused("holds a key that is not base64; make one with: openssl rand -base64 32") from None
         return cls(keys)
+
+    @classmethod
+    def joined(cls, several: Sequence[SealKeys]) -> Self:
+        """Return the keys of several, in their order, each once."""
+        keys: list[Secret] = []
+        for one in several:
+            keys += [key for key in one._keys if key not in keys]
+        return cls(keys)
+
+    def adopt(self, other: SealKeys) -> None:
+        """Take over another's keys in place of one's own."""
+        self._keys = other._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def seal(self, place: SealedFor, payload: bytes, *, stored_at: UnixSeconds, expires_at: UnixSeconds) -> bytes:
         """Return the payload with a tag over it, its place and its times, made with the first key."""

@@ -19,6 +19,35 @@ class SecretRefused(ValueError):
     """A secret cannot be used; the text says why and what to do, and holds nothing of the secret."""
 
 
+class HiddenBytes(bytes):
+    """Bytes that work wherever bytes do, and show nothing in a repr: a debugger's or a traceback's locals use that."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "HiddenBytes(hidden)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "HiddenBytes(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is not pickled or copied; pass the object itself")
+
+
+class HiddenText(str):
+    """Text that works wherever a text does, an f-string too (a header is made by one), and shows nothing in a repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "HiddenText(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is not pickled or copied; pass the object itself")
+
+
 class Secret:
     """Bytes that no repr, format, pickle or copy gives away."""
 
@@ -31,7 +60,7 @@ class Secret:
         """
         if not value:
             raise SecretRefused("is empty; give it a value or leave the setting out")
-        self._value = value
+        self._value = HiddenBytes(value)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -45,7 +74,7 @@ class Secret:
             raise SecretRefused("is not valid UTF-8 text; write it again") from None
 
     def reveal(self) -> bytes:
-        """The bytes; call it where they are used and keep no copy."""
+        """The bytes, as HiddenBytes; call it where they are used and keep no copy."""
         return self._value
 
     def reveal_text(self) -> str:
@@ -54,7 +83,7 @@ class Secret:
         Raises: SecretRefused when they are not UTF-8.
         """
         try:
-            return self._value.decode("utf-8")
+            return HiddenText(self._value.decode("utf-8"))
         except UnicodeDecodeError:
             raise SecretRefused("is not valid UTF-8 text; write it again") from None
 
@@ -98,10 +127,11 @@ def stamp_of(path: Path) -> FileStamp:
     return _stamp(os.stat(path))
 
 
-def read_secret_file(path: Path) -> tuple[Secret, FileStamp]:
+def read_secret_file(path: Path, *, in_folder: bool = False) -> tuple[Secret, FileStamp]:
     """Read a secret from its file, and the stamp of exactly what was read.
 
-    The rules are checked on the open file, so that nobody can swap it in between.
+    The rules are checked on the open file, so that nobody can swap it in between. `in_folder`: nobody named this file,
+    it was found, so it must also belong to our user or to root: others may be able to add files there.
     Raises: SecretRefused when it is missing, no regular file, readable by others than its owner, too large or empty.
     """
     try:
@@ -115,6 +145,8 @@ def read_secret_file(path: Path) -> tuple[Secret, FileStamp]:
             raise SecretRefused("its path is not a regular file; name the file that holds the value")
         if status.st_mode & 0o077:
             raise SecretRefused("its file can be read or changed by others than its owner; run chmod 600 on it")
+        if in_folder and status.st_uid not in (os.geteuid(), 0):
+            raise SecretRefused("its file belongs to another user; give it to the one that the gateway runs as")
         if status.st_size > MAX_SECRET_FILE_BYTES:
             raise SecretRefused(f"its file is larger than {MAX_SECRET_FILE_BYTES} bytes; it is not the right file")
         content = _read_all(descriptor)

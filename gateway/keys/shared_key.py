@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NewType, Protocol
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
+from gateway.core.types import KeyId
 from gateway.keys.platform_key_state import RetiredKey
 
 Nonce = NewType("Nonce", bytes)
@@ -38,11 +39,15 @@ class KeyEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one ask brought: whether this replica may fetch now, the newest key, whom the newest failure concerns."""
+    """What one ask brought: whether this replica may fetch now, the newest key, whom the newest failure concerns.
+
+    `revoked`: the keys that must never count again; None where Redis was not heard.
+    """
 
     leased: bool
     entry: KeyEntry | None
     failed: frozenset[Nonce] = frozenset()
+    revoked: frozenset[KeyId] | None = None
 
 
 class SharedKeyCache(Protocol):
@@ -66,6 +71,10 @@ class SharedKeyCache(Protocol):
 
     async def publish_failure(self, answered: frozenset[Nonce]) -> None:
         """Tell those who asked that the fetch for them failed, so that they need not wait any longer."""
+        ...
+
+    async def publish_revoked(self, revoked: frozenset[KeyId]) -> None:
+        """Show the keys that must never count again, all of them."""
         ...
 
 
@@ -115,6 +124,22 @@ def decode_failure(payload: bytes) -> frozenset[Nonce]:
         return _nonces(json.loads(payload)["answered"])
     except (ValueError, KeyError, TypeError):
         raise EntryUnreadable("a sealed failure is not of the form this version knows") from None
+
+
+def encode_revoked(revoked: frozenset[KeyId]) -> bytes:
+    """Return as bytes to be sealed which keys must never count again."""
+    return json.dumps({"revoked": sorted(revoked)}).encode("ascii")
+
+
+def decode_revoked(payload: bytes) -> frozenset[KeyId]:
+    """Return which keys must never count again.
+
+    Raises: EntryUnreadable.
+    """
+    try:
+        return frozenset(KeyId(str(one)) for one in json.loads(payload)["revoked"])
+    except (ValueError, KeyError, TypeError):
+        raise EntryUnreadable("a sealed list of revoked keys is not of the form this version knows") from None
 
 
 def sane_nonces(values: Iterable[bytes]) -> frozenset[Nonce]:

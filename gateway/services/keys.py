@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.actions.call import Call
-from gateway.actions.look_at_keys import LookAtKeys
+from gateway.actions.look_at_keys import LookAtKeys, PublicKey
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.services.convert import environment_from_proto, environment_to_proto, timestamp
 from gateway.v1 import common_pb2, keys_pb2
@@ -13,10 +13,13 @@ _KINDS = {
     KeyKind.ADMIN_API_KEY: keys_pb2.KEY_KIND_ADMIN_API_KEY,
     KeyKind.OPERATOR: keys_pb2.KEY_KIND_OPERATOR,
     KeyKind.PLATFORM: keys_pb2.KEY_KIND_PLATFORM,
+    KeyKind.CACHE_SEAL: keys_pb2.KEY_KIND_CACHE_SEAL,
 }
 _STATES = {
+    KeyState.ANNOUNCED: keys_pb2.KEY_STATE_ANNOUNCED,
     KeyState.ACTIVE: keys_pb2.KEY_STATE_ACTIVE,
     KeyState.RETIRING: keys_pb2.KEY_STATE_RETIRING,
+    KeyState.RETIRED: keys_pb2.KEY_STATE_RETIRED,
 }
 
 
@@ -28,13 +31,18 @@ class KeyService:
 
     async def ListKeys(self, request: keys_pb2.ListKeysRequest, call: Call) -> keys_pb2.ListKeysResponse:
         """List every key, without key material."""
-        return keys_pb2.ListKeysResponse(keys=[_description(key) for key in self._look.all()])
+        return keys_pb2.ListKeysResponse(keys=[_description(key) for key in self._look.all(call)])
 
     async def GetPublicKey(self, request: keys_pb2.GetPublicKeyRequest, call: Call) -> keys_pb2.GetPublicKeyResponse:
-        """Return an operator's public key."""
-        public = self._look.public(request.operator_code, environment_from_proto(request.environment), call)
+        """Return an operator's public keys."""
+        found = self._look.public(
+            request.operator_code, environment_from_proto(request.environment), request.key_id, call
+        )
         return keys_pb2.GetPublicKeyResponse(
-            key_id=public.key_id, public_key_pem=public.spki_pem, public_key_jwk=public.jwk
+            key_id=found.wanted.key_id,
+            public_key_pem=found.wanted.spki_pem,
+            public_key_jwk=found.wanted.jwk,
+            published=[_public(one) for one in found.published],
         )
 
     async def RefreshPlatformKey(
@@ -47,6 +55,26 @@ class KeyService:
         return keys_pb2.RefreshPlatformKeyResponse(
             key_id=refreshed.key_id, changed=refreshed.changed, fetch_time=timestamp(refreshed.fetched_at)
         )
+
+    async def RevokePlatformKey(
+        self, request: keys_pb2.RevokePlatformKeyRequest, call: Call
+    ) -> keys_pb2.RevokePlatformKeyResponse:
+        """Never count one of Phoenix's platform keys again."""
+        was_remembered = await self._look.revoke_platform_key(
+            request.operator_code, environment_from_proto(request.environment), request.key_id, call
+        )
+        return keys_pb2.RevokePlatformKeyResponse(was_remembered=was_remembered)
+
+
+def _public(key: PublicKey) -> keys_pb2.PublicKey:
+    return keys_pb2.PublicKey(
+        key_id=key.key_id,
+        pem=key.spki_pem,
+        jwk=key.jwk,
+        state=_STATES[key.state],
+        activate_time=timestamp(key.activated_at),
+        end_time=None if key.ends_at is None else timestamp(key.ends_at),
+    )
 
 
 def _description(key: KeyDescription) -> keys_pb2.KeyDescription:
@@ -62,4 +90,8 @@ def _description(key: KeyDescription) -> keys_pb2.KeyDescription:
         else environment_to_proto(key.environment),
         activate_time=timestamp(key.activated_at),
         retire_time=None if key.retired_at is None else timestamp(key.retired_at),
+        announce_time=None if key.announced_at is None else timestamp(key.announced_at),
+        end_time=None if key.ends_at is None else timestamp(key.ends_at),
+        version=key.version,
+        note=key.note,
     )

@@ -37,6 +37,8 @@ class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.Value
     """An operator's Ed25519 signing key."""
     KEY_KIND_PLATFORM: _KeyKind.ValueType  # 4
     """Phoenix's Ed25519 platform key (public half)."""
+    KEY_KIND_CACHE_SEAL: _KeyKind.ValueType  # 5
+    """Seals what is kept in the shared cache."""
 
 class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
     """What a key is for."""
@@ -51,6 +53,8 @@ KEY_KIND_OPERATOR: KeyKind.ValueType  # 3
 """An operator's Ed25519 signing key."""
 KEY_KIND_PLATFORM: KeyKind.ValueType  # 4
 """Phoenix's Ed25519 platform key (public half)."""
+KEY_KIND_CACHE_SEAL: KeyKind.ValueType  # 5
+"""Seals what is kept in the shared cache."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
 class _KeyState:
@@ -64,7 +68,11 @@ class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.Val
     KEY_STATE_ACTIVE: _KeyState.ValueType  # 1
     """In use."""
     KEY_STATE_RETIRING: _KeyState.ValueType  # 2
-    """Replaced; still remembered for what was on its way."""
+    """Replaced; still remembered for what was on its way, and still published where it has a public half."""
+    KEY_STATE_ANNOUNCED: _KeyState.ValueType  # 3
+    """Known and published, used from its activation time on."""
+    KEY_STATE_RETIRED: _KeyState.ValueType  # 4
+    """Over: neither used nor published nor held."""
 
 class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
     """Where a key stands in its life."""
@@ -74,12 +82,16 @@ KEY_STATE_UNSPECIFIED: KeyState.ValueType  # 0
 KEY_STATE_ACTIVE: KeyState.ValueType  # 1
 """In use."""
 KEY_STATE_RETIRING: KeyState.ValueType  # 2
-"""Replaced; still remembered for what was on its way."""
+"""Replaced; still remembered for what was on its way, and still published where it has a public half."""
+KEY_STATE_ANNOUNCED: KeyState.ValueType  # 3
+"""Known and published, used from its activation time on."""
+KEY_STATE_RETIRED: KeyState.ValueType  # 4
+"""Over: neither used nor published nor held."""
 Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
 
 @_typing.final
 class KeyDescription(_message.Message):
-    """One key, described."""
+    """One version of a key, described."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,8 +104,12 @@ class KeyDescription(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
     RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    ANNOUNCE_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """Name of the key: for asymmetric ones the fingerprint, for secrets the owner and kind."""
+    """Name of the key: for asymmetric ones the fingerprint, for secrets the owner, the kind and the version."""
     kind: Global___KeyKind.ValueType
     """What it is for."""
     algorithm: _builtins.str
@@ -106,13 +122,25 @@ class KeyDescription(_message.Message):
     """The tenant or operator that it belongs to; empty for the platform key."""
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment, for prediction keys."""
+    version: _builtins.str
+    """The name of its file in the folder of versions; empty where there is no folder."""
+    note: _builtins.str
+    """What a person should know: what Phoenix says of a new key, or why a newer file is not used. Never a value."""
     @_builtins.property
     def activate_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it is in use here."""
+        """Since when it is in use here, or from when on it will be."""
 
     @_builtins.property
     def retire_time(self) -> _timestamp_pb2.Timestamp:
         """When it was replaced; unset while active."""
+
+    @_builtins.property
+    def announce_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is known here; unset for platform keys."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When a replaced one is over; unset while active."""
 
     def __init__(
         self,
@@ -126,10 +154,14 @@ class KeyDescription(_message.Message):
         environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
         activate_time: _timestamp_pb2.Timestamp | None = ...,
         retire_time: _timestamp_pb2.Timestamp | None = ...,
+        announce_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "retire_time", b"retire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "announce_time", b"announce_time", "end_time", b"end_time", "retire_time", b"retire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "algorithm", b"algorithm", "environment", b"environment", "key_id", b"key_id", "kind", b"kind", "owner", b"owner", "public_key_sha256", b"public_key_sha256", "retire_time", b"retire_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "algorithm", b"algorithm", "announce_time", b"announce_time", "end_time", b"end_time", "environment", b"environment", "key_id", b"key_id", "kind", b"kind", "note", b"note", "owner", b"owner", "public_key_sha256", b"public_key_sha256", "retire_time", b"retire_time", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,7 +193,7 @@ class ListKeysResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyDescription]:
-        """All keys, by kind, then owner."""
+        """All keys, by kind, then owner, the newest version first."""
 
     def __init__(
         self,
@@ -184,23 +216,73 @@ class GetPublicKeyRequest(_message.Message):
 
     OPERATOR_CODE_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
     operator_code: _builtins.str
     """The prediction operator. Empty: the caller's only one."""
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment. Unset: the caller's only one."""
+    key_id: _builtins.str
+    """The fingerprint of the key that is wanted. Empty: the one in use."""
     def __init__(
         self,
         *,
         operator_code: _builtins.str = ...,
         environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "operator_code", b"operator_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "key_id", b"key_id", "operator_code", b"operator_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPublicKeyRequest: _TypeAlias = GetPublicKeyRequest  # noqa: Y015
+
+@_typing.final
+class PublicKey(_message.Message):
+    """The public half of an operator's key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PEM_FIELD_NUMBER: _builtins.int
+    JWK_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """SHA-256 fingerprint (lower-case hex) of the SPKI."""
+    pem: _builtins.str
+    """SPKI PEM."""
+    jwk: _builtins.str
+    """JWK (RFC 8037) as JSON text."""
+    state: Global___KeyState.ValueType
+    """Announced, active or retiring."""
+    @_builtins.property
+    def activate_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it signs."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is no longer published; unset while it is not replaced."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        pem: _builtins.str = ...,
+        jwk: _builtins.str = ...,
+        state: Global___KeyState.ValueType = ...,
+        activate_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "end_time", b"end_time", "jwk", b"jwk", "key_id", b"key_id", "pem", b"pem", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublicKey: _TypeAlias = PublicKey  # noqa: Y015
 
 @_typing.final
 class GetPublicKeyResponse(_message.Message):
@@ -211,22 +293,28 @@ class GetPublicKeyResponse(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_PEM_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_JWK_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """SHA-256 fingerprint (lower-case hex) of the SPKI."""
     public_key_pem: _builtins.str
     """SPKI PEM."""
     public_key_jwk: _builtins.str
     """JWK (RFC 8037) as JSON text."""
+    @_builtins.property
+    def published(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
+        """All keys that verify this operator's tokens now or soon, the one in use first."""
+
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
         public_key_pem: _builtins.str = ...,
         public_key_jwk: _builtins.str = ...,
+        published: _abc.Iterable[Global___PublicKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "public_key_jwk", b"public_key_jwk", "public_key_pem", b"public_key_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "public_key_jwk", b"public_key_jwk", "public_key_pem", b"public_key_pem", "published", b"published"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,3 +377,55 @@ class RefreshPlatformKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefreshPlatformKeyResponse: _TypeAlias = RefreshPlatformKeyResponse  # noqa: Y015
+
+@_typing.final
+class RevokePlatformKeyRequest(_message.Message):
+    """Request of RevokePlatformKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The prediction operator whose configuration names the host. Empty: the caller's only one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the caller's only one."""
+    key_id: _builtins.str
+    """The fingerprint of the key."""
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "key_id", b"key_id", "operator_code", b"operator_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePlatformKeyRequest: _TypeAlias = RevokePlatformKeyRequest  # noqa: Y015
+
+@_typing.final
+class RevokePlatformKeyResponse(_message.Message):
+    """Answer of RevokePlatformKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAS_REMEMBERED_FIELD_NUMBER: _builtins.int
+    was_remembered: _builtins.bool
+    """Whether it was among those still remembered here."""
+    def __init__(
+        self,
+        *,
+        was_remembered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["was_remembered", b"was_remembered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePlatformKeyResponse: _TypeAlias = RevokePlatformKeyResponse  # noqa: Y015

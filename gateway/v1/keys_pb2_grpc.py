@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     def __init__(self, channel):
@@ -51,22 +51,28 @@ class KeyServiceStub:
                 request_serializer=gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyResponse.FromString,
                 _registered_method=True)
+        self.RevokePlatformKey = channel.unary_unary(
+                '/phoenix.gateway.v1.KeyService/RevokePlatformKey',
+                request_serializer=gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer:
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     def ListKeys(self, request, context):
-        """Lists every key that the caller's tenants and operators have here.
+        """Lists every version of every key that the caller's tenants and operators have here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPublicKey(self, request, context):
-        """Returns an operator's public key, to be registered with Phoenix.
+        """Returns an operator's public keys, to be registered with Phoenix or to verify tokens with: the one in
+        use, and all that a verifier has to know now.
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
         """
@@ -79,6 +85,19 @@ class KeyServiceServicer:
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key could be had in
         time or the one that came is not acceptable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokePlatformKey(self, request, context):
+        """Never counts one of Phoenix's platform keys again: calls that only it verifies are refused for good, and
+        it is not taken when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
+        Replicas that share Redis, and workers that share a data directory, learn of it before they next say
+        KEY_RETIRED; others have to be told one by one. A second call changes nothing.
+
+        Errors: NOT_FOUND `OPERATOR_UNKNOWN`; INVALID_ARGUMENT `INVALID_FIELD` for the key in use; UNAVAILABLE
+        `STORE_UNAVAILABLE` when only this process learned of it, and forgets it when it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +121,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyResponse.SerializeToString,
             ),
+            'RevokePlatformKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokePlatformKey,
+                    request_deserializer=gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'phoenix.gateway.v1.KeyService', rpc_method_handlers)
@@ -111,8 +135,8 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     @staticmethod
@@ -186,6 +210,33 @@ class KeyService:
             '/phoenix.gateway.v1.KeyService/RefreshPlatformKey',
             gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyRequest.SerializeToString,
             gateway_dot_v1_dot_keys__pb2.RefreshPlatformKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokePlatformKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.KeyService/RevokePlatformKey',
+            gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyRequest.SerializeToString,
+            gateway_dot_v1_dot_keys__pb2.RevokePlatformKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyServiceStub:
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     @_typing.overload
@@ -36,9 +36,10 @@ class KeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KeyServiceAsyncStub: ...
     ListKeys: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]
-    """Lists every key that the caller's tenants and operators have here."""
+    """Lists every version of every key that the caller's tenants and operators have here."""
     GetPublicKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetPublicKeyRequest, _keys_pb2.GetPublicKeyResponse]
-    """Returns an operator's public key, to be registered with Phoenix.
+    """Returns an operator's public keys, to be registered with Phoenix or to verify tokens with: the one in
+    use, and all that a verifier has to know now.
 
     Errors: NOT_FOUND `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
     """
@@ -48,18 +49,28 @@ class KeyServiceStub:
     Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key could be had in
     time or the one that came is not acceptable.
     """
+    RevokePlatformKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RevokePlatformKeyRequest, _keys_pb2.RevokePlatformKeyResponse]
+    """Never counts one of Phoenix's platform keys again: calls that only it verifies are refused for good, and
+    it is not taken when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
+    Replicas that share Redis, and workers that share a data directory, learn of it before they next say
+    KEY_RETIRED; others have to be told one by one. A second call changes nothing.
+
+    Errors: NOT_FOUND `OPERATOR_UNKNOWN`; INVALID_ARGUMENT `INVALID_FIELD` for the key in use; UNAVAILABLE
+    `STORE_UNAVAILABLE` when only this process learned of it, and forgets it when it ends.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListKeys: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]  # type: ignore[assignment]
-    """Lists every key that the caller's tenants and operators have here."""
+    """Lists every version of every key that the caller's tenants and operators have here."""
     GetPublicKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetPublicKeyRequest, _keys_pb2.GetPublicKeyResponse]  # type: ignore[assignment]
-    """Returns an operator's public key, to be registered with Phoenix.
+    """Returns an operator's public keys, to be registered with Phoenix or to verify tokens with: the one in
+    use, and all that a verifier has to know now.
 
     Errors: NOT_FOUND `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
     """
@@ -69,10 +80,19 @@ class KeyServiceAsyncStub(KeyServiceStub):
     Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key could be had in
     time or the one that came is not acceptable.
     """
+    RevokePlatformKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RevokePlatformKeyRequest, _keys_pb2.RevokePlatformKeyResponse]  # type: ignore[assignment]
+    """Never counts one of Phoenix's platform keys again: calls that only it verifies are refused for good, and
+    it is not taken when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
+    Replicas that share Redis, and workers that share a data directory, learn of it before they next say
+    KEY_RETIRED; others have to be told one by one. A second call changes nothing.
+
+    Errors: NOT_FOUND `OPERATOR_UNKNOWN`; INVALID_ARGUMENT `INVALID_FIELD` for the key in use; UNAVAILABLE
+    `STORE_UNAVAILABLE` when only this process learned of it, and forgets it when it ends.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lists keys, publishes public halves, and refreshes Phoenix's platform key. Secret material is in
-    no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
+    in no answer.
     """
 
     @_abc_1.abstractmethod
@@ -81,7 +101,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.ListKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.ListKeysResponse, _abc.Awaitable[_keys_pb2.ListKeysResponse]]:
-        """Lists every key that the caller's tenants and operators have here."""
+        """Lists every version of every key that the caller's tenants and operators have here."""
 
     @_abc_1.abstractmethod
     def GetPublicKey(
@@ -89,7 +109,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.GetPublicKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.GetPublicKeyResponse, _abc.Awaitable[_keys_pb2.GetPublicKeyResponse]]:
-        """Returns an operator's public key, to be registered with Phoenix.
+        """Returns an operator's public keys, to be registered with Phoenix or to verify tokens with: the one in
+        use, and all that a verifier has to know now.
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
         """
@@ -104,6 +125,21 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key could be had in
         time or the one that came is not acceptable.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokePlatformKey(
+        self,
+        request: _keys_pb2.RevokePlatformKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.RevokePlatformKeyResponse, _abc.Awaitable[_keys_pb2.RevokePlatformKeyResponse]]:
+        """Never counts one of Phoenix's platform keys again: calls that only it verifies are refused for good, and
+        it is not taken when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
+        Replicas that share Redis, and workers that share a data directory, learn of it before they next say
+        KEY_RETIRED; others have to be told one by one. A second call changes nothing.
+
+        Errors: NOT_FOUND `OPERATOR_UNKNOWN`; INVALID_ARGUMENT `INVALID_FIELD` for the key in use; UNAVAILABLE
+        `STORE_UNAVAILABLE` when only this process learned of it, and forgets it when it ends.
         """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

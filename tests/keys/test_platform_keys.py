@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.core.ed25519 import KeyRefused
-from gateway.core.types import Environment
+from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyState
 from gateway.keys.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
 from gateway.keys.shared_key import KeyEntry, Nonce, Turn
@@ -196,10 +196,10 @@ async def test_a_revoked_key_is_neither_retired_nor_taken_back() -> None:
     bench = Bench()
     new = new_key()
     await bench.keys.fresher(bench.soon())
-    assert not bench.keys.revoke(bench.key.key_id)
+    assert not await bench.keys.revoke(bench.key.key_id)
     bench.source.serve(new)
     await bench.rotate_to_known()
-    assert bench.keys.revoke(bench.key.key_id)
+    assert await bench.keys.revoke(bench.key.key_id)
     assert bench.keys.previous() is None
     bench.source.serve(bench.key)
     bench.clock.advance(2.0)
@@ -327,6 +327,9 @@ class StallingCache:
         """Nobody reads it."""
 
     async def publish_failure(self, answered: frozenset[Nonce]) -> None:
+        """Nobody reads it."""
+
+    async def publish_revoked(self, revoked: frozenset[KeyId]) -> None:
         """Nobody reads it."""
 
 
