@@ -17,6 +17,7 @@ from gateway.config.model import Listen
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.server.build import Gateway, build
 from gateway.server.listen import OPTIONS, SHARES_PORT, add_listener
+from gateway.server.threads import patient_threads
 from gateway.server.workers import supervise
 from gateway.telemetry import logs
 
@@ -45,13 +46,14 @@ async def serve(config: Config, clock: Clock) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    gateway = build(config, clock)
-    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(SHARES_PORT in os.environ))))
-    server.add_generic_rpc_handlers((gateway.front,))
-    add_listener(server, config.listen.target, config.tls)
     async with AsyncExitStack() as stack:
-        await _start(gateway, stack)
-        await server.start()
+        with patient_threads():
+            gateway = build(config, clock)
+            server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(SHARES_PORT in os.environ))))
+            server.add_generic_rpc_handlers((gateway.front,))
+            add_listener(server, config.listen.target, config.tls)
+            await _start(gateway, stack)
+            await server.start()
         _settle()
         stack.push_async_callback(server.stop, 0)
         logs.log().info(
