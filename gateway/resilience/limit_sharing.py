@@ -52,8 +52,8 @@ class SharedLimits(Protocol):
 class LimitSharing:
     """Runs beside the calls."""
 
-    def __init__(self, limiter: Limiter, shared: SharedLimits) -> None:
-        self._limiter = limiter
+    def __init__(self, limiters: Sequence[Limiter], shared: SharedLimits) -> None:
+        self._limiters = tuple(limiters)
         self._shared = shared
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class LimitSharing:
 
     async def exchange_now(self) -> None:
         """Exchange once, for every name that was used."""
-        active = self._limiter.active()
+        active = [usage for limiter in self._limiters for usage in limiter.active()]
         for first in range(0, len(active), MAX_AT_ONCE):
             await self._exchange(active[first : first + MAX_AT_ONCE])
 

@@ -7,8 +7,10 @@ belongs to, and what becomes of a refused call, is for whoever asks. Source: iss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from gateway.core.rights import CallLimits
 
 BURST_S = 1.0
 """A second's worth may come at once."""
@@ -22,30 +24,13 @@ LONGEST_PACE_S = 5.0
 MAX_NAMES = 20_000
 """Names that are remembered. Beyond it, those that nothing runs for are forgotten."""
 
-Explain = Callable[[str], "Limits | None"]
-"""Returns what a name may use; None: no bound of any kind."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one caller or tenant may use. None: no bound."""
-
-    requests_per_s: float | None = None
-    """Calls, and first messages of streams."""
-    events_per_s: float | None = None
-    """Events that come with them."""
-    concurrent: int | None = None
-    """Calls and streams that run at once."""
-
-    @property
-    def is_unbounded(self) -> bool:
-        """Whether nothing is bounded."""
-        return self.requests_per_s is None and self.events_per_s is None and self.concurrent is None
+Explain = Callable[[str], CallLimits]
+"""Returns what a name may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Which limit is used up, by its name in `Limits`, and when to come again."""
+    """Which limit is used up, by its name in `CallLimits`, and when to come again."""
 
     limit: str
     retry_after_s: float
@@ -112,18 +97,18 @@ class Rate:
 
 
 class Usage:
-    """What one name uses on this replica."""
+    """What one name uses on this replica. `name` has its kind before it, such as `caller:game`."""
 
     __slots__ = ("_refusals_paid_until", "bound", "events", "in_flight", "limits", "name", "requests", "was_active")
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: CallLimits) -> None:
         self.name = name
         self.in_flight = 0
         self.was_active = False
         self._refusals_paid_until = 0.0
         self.take_over(limits)
 
-    def take_over(self, limits: Limits) -> None:
+    def take_over(self, limits: CallLimits) -> None:
         """Go on with these limits; calls that run go on."""
         self.limits = limits
         self.requests = None if limits.requests_per_s is None else Rate(limits.requests_per_s)
@@ -162,9 +147,10 @@ class Usage:
 
 
 class Limiter:
-    """Usage by name. Names are free text with their kind before them, such as `caller:game`."""
+    """Usage by name, of one kind: callers, or tenants."""
 
-    def __init__(self, limits_of: Explain) -> None:
+    def __init__(self, kind: str, limits_of: Explain) -> None:
+        self._kind = kind
         self._limits_of = limits_of
         self._known: dict[str, Usage | None] = {}
 
@@ -197,47 +183,13 @@ class Limiter:
             for idle in [key for key, one in self._known.items() if one is None or not one.in_flight]:
                 del self._known[idle]
         limits = _bounded(self._limits_of(name))
-        usage = None if limits is None else Usage(name, limits)
+        usage = None if limits is None else Usage(f"{self._kind}:{name}", limits)
         self._known[name] = usage
         return usage
 
 
-def _bounded(limits: Limits | None) -> Limits | None:
-    return None if limits is None or limits.is_unbounded else limits
+def _bounded(limits: CallLimits) -> CallLimits | None:
+    return None if limits == _UNBOUNDED else limits
 
 
-def limits_by_name(named: Mapping[str, Limits], defaults: Mapping[str, Limits]) -> Explain:
-    """Return where limits are looked up: by name, else by the kind before the name's first colon."""
-
-    def explain(name: str) -> Limits | None:
-        found = named.get(name)
-        return defaults.get(name.partition(":")[0]) if found is None else found
-
-    return explain
-
-
-def parse_limits(parts: Iterable[tuple[str, str]]) -> Limits:
-    """Return limits of `name, number` pairs such as ("requests_per_s", "200").
-
-    Raises: ValueError, saying which and why; no value is in its text.
-    """
-    found: dict[str, float] = {}
-    for name, text in parts:
-        if name not in ("requests_per_s", "events_per_s", "concurrent"):
-            raise ValueError("names something other than requests_per_s, events_per_s and concurrent")
-        if name in found:
-            raise ValueError(f"names {name} twice")
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        least = 1.0 if name == "concurrent" else 0.01
-        if not least <= number <= 10_000_000 or (name == "concurrent" and number != int(number)):
-            raise ValueError(f"has no usable number for {name}")
-        found[name] = number
-    concurrent = found.get("concurrent")
-    return Limits(
-        requests_per_s=found.get("requests_per_s"),
-        events_per_s=found.get("events_per_s"),
-        concurrent=None if concurrent is None else int(concurrent),
-    )
+_UNBOUNDED = CallLimits()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest_asyncio
 
+from gateway.core.rights import CallLimits
 from gateway.core.types import UnixSeconds
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_limits import RedisLimits, _place
@@ -17,7 +18,7 @@ from gateway.keys.redis_url import parse_redis_url
 from gateway.keys.sealing import SealKeys
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limit_sharing import LimitSharing
-from gateway.resilience.limiter import Limiter, Limits, Usage, limits_by_name
+from gateway.resilience.limiter import Limiter, Usage
 from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()
@@ -28,16 +29,16 @@ REDIS_NAME = b"pgw:{limit}:"
 class Replica:
     """A limiter that meets others in Redis, and how much it let pass."""
 
-    def __init__(self, cache: RedisCache, keys: SealKeys, name: str, limits: Limits) -> None:
+    def __init__(self, cache: RedisCache, keys: SealKeys, name: str, limits: CallLimits) -> None:
         self.heard: list[str] = []
-        self.limiter = Limiter(limits_by_name({}, {"caller": limits}))
+        self.limiter = Limiter("caller", lambda name: limits)
         shared = RedisLimits(cache=cache, seal_keys=keys, clock=CLOCK, replica=name, on_event=self.heard.append)
-        self.sharing = LimitSharing(self.limiter, shared)
+        self.sharing = LimitSharing([self.limiter], shared)
         self.passed = 0
 
     @property
     def usage(self) -> Usage:
-        found = self.limiter.of(NAME)
+        found = self.limiter.of("game")
         assert found is not None
         return found
 
@@ -81,7 +82,7 @@ async def flood_all(replicas: Sequence[Replica], seconds: float, also: Sequence[
 
 async def test_two_flooded_replicas_together_let_the_limit_pass(cache: RedisCache) -> None:
     """Not twice the limit; and nearly all of it is used."""
-    replicas = [Replica(cache, KEYS, name, Limits(requests_per_s=200)) for name in "ab"]
+    replicas = [Replica(cache, KEYS, name, CallLimits(requests_per_s=200)) for name in "ab"]
     for one in (*replicas, *replicas):  # each is known to the other
         one.usage.enter(CLOCK.monotonic())
         await one.sharing.exchange_now()
@@ -93,7 +94,7 @@ async def test_two_flooded_replicas_together_let_the_limit_pass(cache: RedisCach
 
 async def test_a_replica_that_all_calls_come_to_has_the_whole_limit(cache: RedisCache) -> None:
     """The share of one that is idle is not lost."""
-    busy, idle = (Replica(cache, KEYS, name, Limits(requests_per_s=200)) for name in "ab")
+    busy, idle = (Replica(cache, KEYS, name, CallLimits(requests_per_s=200)) for name in "ab")
     idle.usage.enter(CLOCK.monotonic())  # it stays in use: one call that goes on
     await idle.sharing.exchange_now()
     took_s = await flood_all([busy], 2.5, also=[idle])
@@ -102,7 +103,7 @@ async def test_a_replica_that_all_calls_come_to_has_the_whole_limit(cache: Redis
 
 async def test_calls_at_once_are_counted_over_the_fleet(cache: RedisCache) -> None:
     """What runs elsewhere takes places here, down to the own share."""
-    a, b = (Replica(cache, KEYS, name, Limits(concurrent=10)) for name in "ab")
+    a, b = (Replica(cache, KEYS, name, CallLimits(concurrent=10)) for name in "ab")
     assert [a.usage.enter(0.0) for _ in range(8)] == [None] * 8
     await a.sharing.exchange_now()
     assert b.usage.enter(0.0) is None
@@ -117,8 +118,8 @@ async def test_calls_at_once_are_counted_over_the_fleet(cache: RedisCache) -> No
 
 async def test_a_strangers_claims_are_not_believed(cache: RedisCache, redis_server: RedisProcess) -> None:
     """Replicas and calls that were sealed with another key neither shrink a share nor take places."""
-    stranger = Replica(cache, seal_keys(), "stranger", Limits(requests_per_s=100, concurrent=10))
-    own = Replica(cache, KEYS, "own", Limits(requests_per_s=100, concurrent=10))
+    stranger = Replica(cache, seal_keys(), "stranger", CallLimits(requests_per_s=100, concurrent=10))
+    own = Replica(cache, KEYS, "own", CallLimits(requests_per_s=100, concurrent=10))
     for _ in range(9):
         stranger.usage.enter(0.0)
     await stranger.sharing.exchange_now()
@@ -130,7 +131,7 @@ async def test_a_strangers_claims_are_not_believed(cache: RedisCache, redis_serv
 
 async def test_an_emptied_balance_leaves_every_replica_its_share(cache: RedisCache, redis_server: RedisProcess) -> None:
     """Who can write in Redis cannot shut a caller out."""
-    a, b = (Replica(cache, KEYS, name, Limits(requests_per_s=100)) for name in "ab")
+    a, b = (Replica(cache, KEYS, name, CallLimits(requests_per_s=100)) for name in "ab")
     for one in (a, b):
         one.usage.enter(0.0)
         await one.sharing.exchange_now()
@@ -148,7 +149,7 @@ async def test_an_emptied_balance_leaves_every_replica_its_share(cache: RedisCac
 
 async def test_garbage_in_redis_counts_as_full(cache: RedisCache, redis_server: RedisProcess) -> None:
     """Another type, or texts in place of numbers: the limit goes on, nothing raises."""
-    a = Replica(cache, KEYS, "a", Limits(requests_per_s=100, events_per_s=10))
+    a = Replica(cache, KEYS, "a", CallLimits(requests_per_s=100, events_per_s=10))
     a.usage.enter(0.0)
     await a.sharing.exchange_now()
     keys = redis_server.command("KEYS", "pgw:{limit}:*").split(b"\r\n")
@@ -166,7 +167,7 @@ async def test_garbage_in_redis_counts_as_full(cache: RedisCache, redis_server: 
 
 async def test_without_redis_a_replica_goes_on_with_its_share(cache: RedisCache, redis_server: RedisProcess) -> None:
     """Half of the limit, as long as it last saw one other."""
-    a, b = (Replica(cache, KEYS, name, Limits(requests_per_s=100)) for name in "ab")
+    a, b = (Replica(cache, KEYS, name, CallLimits(requests_per_s=100)) for name in "ab")
     for one in (b, a):
         one.usage.enter(0.0)
         await one.sharing.exchange_now()
@@ -182,7 +183,7 @@ async def test_without_redis_a_replica_goes_on_with_its_share(cache: RedisCache,
 
 async def test_a_replica_that_died_is_forgotten(cache: RedisCache, redis_server: RedisProcess) -> None:
     """What it left in Redis is removed once its time is over."""
-    gone = Replica(cache, KEYS, "gone", Limits(concurrent=10))
+    gone = Replica(cache, KEYS, "gone", CallLimits(concurrent=10))
     gone.usage.enter(0.0)
     await gone.sharing.exchange_now()
     keys = redis_server.command("KEYS", "pgw:{limit}:*").split(b"\r\n")
@@ -195,7 +196,7 @@ async def test_a_replica_that_died_is_forgotten(cache: RedisCache, redis_server:
         expires_at=UnixSeconds(now - 55),
     )
     redis_server.command("HSET", name, "p:gone", old)
-    own = Replica(cache, KEYS, "own", Limits(concurrent=10))
+    own = Replica(cache, KEYS, "own", CallLimits(concurrent=10))
     own.usage.enter(0.0)
     await own.sharing.exchange_now()
     assert own.usage.bound == 10

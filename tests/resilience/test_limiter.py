@@ -6,22 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.rights import CallLimits
 from gateway.resilience.limiter import (
     MAX_NAMES,
     REFUSALS_AT_ONCE,
     REFUSALS_PER_S,
     Limiter,
-    Limits,
     Rate,
     Refused,
     Usage,
-    limits_by_name,
-    parse_limits,
 )
 
 
 def usage(**limits: float) -> Usage:
-    return Usage("caller:x", Limits(**limits))  # type: ignore[arg-type]  # concurrent is given whole
+    return Usage("caller:x", CallLimits(**limits))  # type: ignore[arg-type]  # concurrent is given whole
 
 
 def admitted(one: Usage, times: int, now: float) -> int:
@@ -131,60 +129,35 @@ def test_the_first_refusals_leave_at_once_and_a_flood_of_them_at_our_pace() -> N
     assert one.pace_refusal(200.0) == 0.0
 
 
-def test_limits_are_found_by_name_then_by_kind() -> None:
-    """A caller without limits of its own has those of all callers; what nothing bounds costs nothing."""
-    own, default = Limits(concurrent=1), Limits(concurrent=9)
-    limiter = Limiter(limits_by_name({"caller:a": own}, {"caller": default}))
-    found = [limiter.of(name) for name in ("caller:a", "caller:b", "tenant:a")]
-    assert [None if one is None else one.limits for one in found] == [own, default, None]
+def test_what_nothing_bounds_is_not_kept() -> None:
+    """Such a call costs one look-up."""
+    own = CallLimits(concurrent=1)
+    limiter = Limiter("caller", lambda name: own if name == "a" else CallLimits())
+    found = [limiter.of(name) for name in ("a", "b")]
+    assert [None if one is None else one.limits for one in found] == [own, None]
 
 
 def test_new_limits_hold_for_the_next_call_and_calls_that_run_still_count() -> None:
     """A reload forgets nobody who is inside."""
-    named = {"caller:a": Limits(concurrent=3)}
-    limiter = Limiter(limits_by_name(named, {}))
-    first = limiter.of("caller:a")
+    named = {"a": CallLimits(concurrent=3)}
+    limiter = Limiter("caller", named.__getitem__)
+    first = limiter.of("a")
     assert first is not None
     assert admitted(first, 3, 1.0) == 3
-    named["caller:a"] = Limits(concurrent=4)
+    named["a"] = CallLimits(concurrent=4)
     limiter.reload()
-    second = limiter.of("caller:a")
+    second = limiter.of("a")
     assert second is not None
     assert admitted(second, 9, 1.0) == 1
 
 
 def test_names_without_end_do_not_fill_the_memory() -> None:
     """Idle names are forgotten, busy ones are kept."""
-    limiter = Limiter(limits_by_name({}, {"caller": Limits(concurrent=1)}))
-    busy = limiter.of("caller:busy")
+    limiter = Limiter("caller", lambda name: CallLimits(concurrent=1))
+    busy = limiter.of("busy")
     assert busy is not None
     assert busy.enter(1.0) is None
     for number in range(MAX_NAMES + 10):
-        limiter.of(f"caller:{number}")
-    assert limiter.of("caller:busy") is busy
+        limiter.of(str(number))
+    assert limiter.of("busy") is busy
     assert len(limiter._known) <= MAX_NAMES
-
-
-def test_limits_are_read_from_pairs() -> None:
-    """Each of the three, once, as a usable number."""
-    found = parse_limits([("requests_per_s", "2.5"), ("events_per_s", "1000"), ("concurrent", "7")])
-    assert found == Limits(requests_per_s=2.5, events_per_s=1000, concurrent=7)
-
-
-@pytest.mark.parametrize(
-    "pairs",
-    [
-        [("calls", "1")],
-        [("concurrent", "1.5")],
-        [("concurrent", "0")],
-        [("requests_per_s", "nan")],
-        [("requests_per_s", "-1")],
-        [("requests_per_s", "inf")],
-        [("events_per_s", "many")],
-        [("events_per_s", "1"), ("events_per_s", "2")],
-    ],
-)
-def test_what_is_no_limit_is_refused(pairs: list[tuple[str, str]]) -> None:
-    """Rather than to bound nothing, or everything."""
-    with pytest.raises(ValueError):
-        parse_limits(pairs)

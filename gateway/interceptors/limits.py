@@ -1,0 +1,124 @@
+"""Refuses what is above a caller's or a tenant's limits: a caller's calls before they are read, events and tenants
+as soon as they are known.
+
+A refusal says which limit and when to come again. Refusals beyond an ordinary excess leave at a pace of our own, so
+that a flood cannot spend what the others need; each still arrives within its deadline. How much is left is
+resilience/limiter.py's matter. Source: issue 8, point 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from gateway.actions.call import Call
+from gateway.errors import Overloaded, RateLimited
+from gateway.interceptors.chain import Link
+from gateway.resilience.clock import Clock
+from gateway.resilience.limiter import Limiter, Refused, Usage
+
+MAX_IN_FLIGHT = 10_000
+"""Calls and streams of all callers together: beyond it the process would hold more than it can end in time."""
+RETURN_MARGIN_S = 0.02
+_EVENT_SERVICE = "/phoenix.gateway.v1.EventService/"
+EVENTS_OF: Mapping[str, Callable[[Any], int]] = {
+    _EVENT_SERVICE + "SubmitEvent": lambda request: 1,
+    _EVENT_SERVICE + "SubmitEvents": lambda request: len(request.events),
+    _EVENT_SERVICE + "StreamEvents": lambda request: len(request.events),
+}
+"""How many events a message brings."""
+
+
+class _Inside:
+    """What one call holds of limits."""
+
+    __slots__ = ("caller", "events", "tenants")
+
+    def __init__(self, caller: Usage | None) -> None:
+        self.caller = caller
+        self.tenants: dict[str, Usage | None] = {}
+        self.events = 0
+        """Of the message at hand, not yet laid on its tenant."""
+
+
+class Limits(Link):
+    """Stands behind policy, so that a stranger's calls are counted to nobody, and before anything that costs."""
+
+    def __init__(self, callers: Limiter, tenants: Limiter, clock: Clock, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        self._callers = callers
+        self._tenants = tenants
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._inside: dict[int, _Inside] = {}
+
+    async def before(self, call: Call) -> None:
+        """Count the call to its caller. Raises: RateLimited, Overloaded."""
+        if len(self._inside) >= self._max_in_flight:
+            raise Overloaded
+        usage = self._callers.of(call.caller)
+        if usage is not None:
+            now = self._clock.monotonic()
+            refused = usage.enter(now)
+            if refused is not None:
+                pace_s = usage.pace_refusal(now)
+                if pace_s > 0:
+                    await asyncio.sleep(max(0.0, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S)))
+                raise _error(refused, "caller")
+        self._inside[id(call)] = _Inside(usage)
+
+    def message(self, call: Call, message: Message) -> None:
+        """Count the events of a message to the caller. Raises: RateLimited."""
+        count_of = EVENTS_OF.get(call.method)
+        if count_of is None:
+            return
+        inside = self._inside[id(call)]
+        inside.events = count_of(message)
+        if inside.caller is not None:
+            refused = inside.caller.add_events(inside.events, self._clock.monotonic())
+            if refused is not None:
+                raise _error(refused, "caller")
+
+    def admit(self, call: Call, tenant: str) -> None:
+        """Count the call, once, and the events of its message to a tenant that it means.
+
+        For whoever looks tenants up; several in one call are each counted. Raises: RateLimited.
+        """
+        inside = self._inside.get(id(call))
+        if inside is None:  # work without a call of its own
+            return
+        now = self._clock.monotonic()
+        try:
+            usage = inside.tenants[tenant]
+        except KeyError:
+            usage = self._tenants.of(tenant)
+            refused = usage.enter(now) if usage is not None else None
+            if refused is not None:
+                raise _error(refused, "tenant") from None
+            inside.tenants[tenant] = usage
+        if usage is not None and inside.events:
+            events, inside.events = inside.events, 0
+            refused = usage.add_events(events, now)
+            if refused is not None:
+                raise _error(refused, "tenant")
+
+    def after(self, call: Call, error: BaseException | None) -> None:
+        """Give back what the call held."""
+        inside = self._inside.pop(id(call), None)
+        if inside is None:
+            return
+        if inside.caller is not None:
+            inside.caller.leave()
+        for usage in inside.tenants.values():
+            if usage is not None:
+                usage.leave()
+
+
+def _error(refused: Refused, whose: str) -> RateLimited:
+    return RateLimited(
+        f"The {whose}'s limit {refused.limit} is used up. Wait as RetryInfo says and try again.",
+        retry_after_s=max(refused.retry_after_s, 0.01),
+        metadata={"limit": refused.limit, "whose": whose},
+    )
