@@ -119,6 +119,6 @@ class AdministerLeaderboards:
         return self._clock.now()
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
-        room = self._tenants.resolve(tenant_id)
+        room = self._tenants.resolve(tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         return room

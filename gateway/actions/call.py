@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.core.rights import NOTHING, Grant
 from gateway.resilience.deadline import Deadline
 
 
@@ -15,12 +16,14 @@ from gateway.resilience.deadline import Deadline
 class Peer:
     """The other end of the connection.
 
-    `names` are the identities of a verified client certificate (SPIFFE ids first, then DNS SANs);
-    empty without one. `address` is the transport's text, such as `ipv4:127.0.0.1:4711`.
+    `names` are the identities of a verified client certificate (its SPIFFE id first, then its DNS names in their
+    order); empty without one. `address` is the transport's text, such as `ipv4:127.0.0.1:4711`. `caller` is whose
+    socket it came by; empty where the listener tells nothing.
     """
 
     address: str
     names: tuple[str, ...] = ()
+    caller: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +31,9 @@ class Call:
     """One call on its way through the chain.
 
     `deadline` starts as the caller's own and is narrowed by the deadline middleware. `caller` is
-    empty until identity is known. `trailing` goes back as trailing metadata. `facts` is what the log
-    line and the audit record say of this call: names and verdicts, never payloads or secrets.
+    empty until identity is known, and until then `grant`, what that caller may do, is nothing.
+    `trailing` goes back as trailing metadata. `facts` is what the log line and the audit record say of
+    this call: names and verdicts, never payloads or secrets.
     """
 
     method: str
@@ -39,5 +43,6 @@ class Call:
     arrived_at: float
     metadata: Mapping[str, str] = field(default_factory=dict)
     caller: str = ""
+    grant: Grant = NOTHING
     trailing: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Any path of any of Phoenix's surfaces, if the configuration opens it; nothing is open by default.
+"""Any path of any of Phoenix's surfaces, if the caller's policy opens it; nothing is open by default.
 
 The path is judged before anything else, a tenant's existence included; what goes out is that very path to a configured
 host. What has an RPC with a guard of its own stays closed. Source: issue 7, point 8.
@@ -83,12 +83,9 @@ class CallPhoenix:
         self,
         tenants: TenantDirectory[TenantSurfaces],
         operators: OperatorDirectory[OperatorSurface],
-        open_paths: Sequence[PathPattern],
     ) -> None:
-        """`open_paths` are all that is open."""
         self._tenants = tenants
         self._operators = operators
-        self._open_paths = tuple(open_paths)
 
     async def send(self, wanted: AnyCall, call: Call) -> Answer:
         """Send it and return Phoenix's 2xx.
@@ -97,7 +94,7 @@ class CallPhoenix:
         """
         call.facts["surface"] = wanted.surface.value.lower()
         # The pattern, not the path: a path may name a player.
-        call.facts["path"] = str(self._opened(wanted))
+        call.facts["path"] = str(_opened(wanted, call.grant.paths))
         return await self._client(wanted, call).call(
             wanted.method,
             wanted.path,
@@ -107,37 +104,38 @@ class CallPhoenix:
             idempotency_key=wanted.idempotency_key,
         )
 
-    def _opened(self, wanted: AnyCall) -> PathPattern:
-        """Return the pattern that opens the path. Raises: NotAllowed, InvalidField for a path or body that won't do."""
-        try:
-            segments = split_path(wanted.path)
-        except PathRefused as refused:
-            raise InvalidField([FieldFault(field="path", description=str(refused))]) from None
-        fitting = (one for one in self._open_paths if one.fits(wanted.surface.value, wanted.method, segments))
-        opened = next(fitting, None)
-        is_operators = segments[:2] == _OPERATOR_API and len(segments) > 2
-        is_settings = [one.lower() for one in segments[2:3]] == ["settings"]
-        if wanted.surface is CallSurface.OPERATOR and wanted.method in _GUARDED and is_settings:
-            raise NotAllowed("Use UpdateOperatorSettings: it asks before trading is disabled.")
-        if opened is None or (wanted.surface is CallSurface.OPERATOR and not is_operators):
-            raise NotAllowed("This path is not open. Whoever keeps the gateway's policy opens paths by PHOENIX_PATHS.")
-        faults = []
-        if wanted.body is not None and wanted.method in ("GET", "DELETE"):
-            faults.append(FieldFault(field="body", description="must be left out for GET and DELETE"))
-        if wanted.body is not None and len(wanted.body) > MAX_BODY_BYTES:
-            faults.append(FieldFault(field="body", description=f"must have at most {MAX_BODY_BYTES} bytes as JSON"))
-        if wanted.surface is CallSurface.OPERATOR and wanted.auth is not CallAuth.DEFAULT:
-            faults.append(FieldFault(field="auth", description="must be left out: the operator's signature is all"))
-        if faults:
-            raise InvalidField(faults)
-        return opened
-
     def _client(self, wanted: AnyCall, call: Call) -> PathClient:
         if wanted.surface is CallSurface.OPERATOR:
-            operator = self._operators.resolve(wanted.operator_code, wanted.environment)
+            operator = self._operators.resolve(wanted.operator_code, wanted.environment, call)
             call.facts["operator"] = operator.operator_code
             call.facts["environment"] = operator.environment.value
             return operator.client
-        tenant = self._tenants.resolve(wanted.tenant_id)
+        tenant = self._tenants.resolve(wanted.tenant_id, call)
         call.facts["tenant"] = tenant.tenant_id
         return tenant.clients[wanted.surface, wanted.auth]
+
+
+def _opened(wanted: AnyCall, open_paths: Sequence[PathPattern]) -> PathPattern:
+    """Return the pattern that opens the path. Raises: NotAllowed, InvalidField for a path or body that won't do."""
+    try:
+        segments = split_path(wanted.path)
+    except PathRefused as refused:
+        raise InvalidField([FieldFault(field="path", description=str(refused))]) from None
+    fitting = (one for one in open_paths if one.fits(wanted.surface.value, wanted.method, segments))
+    opened = next(fitting, None)
+    is_operators = segments[:2] == _OPERATOR_API and len(segments) > 2
+    is_settings = [one.lower() for one in segments[2:3]] == ["settings"]
+    if wanted.surface is CallSurface.OPERATOR and wanted.method in _GUARDED and is_settings:
+        raise NotAllowed("Use UpdateOperatorSettings: it asks before trading is disabled.")
+    if opened is None or (wanted.surface is CallSurface.OPERATOR and not is_operators):
+        raise NotAllowed("This path is not open to this caller. Whoever keeps the gateway's policy opens paths.")
+    faults = []
+    if wanted.body is not None and wanted.method in ("GET", "DELETE"):
+        faults.append(FieldFault(field="body", description="must be left out for GET and DELETE"))
+    if wanted.body is not None and len(wanted.body) > MAX_BODY_BYTES:
+        faults.append(FieldFault(field="body", description=f"must have at most {MAX_BODY_BYTES} bytes as JSON"))
+    if wanted.surface is CallSurface.OPERATOR and wanted.auth is not CallAuth.DEFAULT:
+        faults.append(FieldFault(field="auth", description="must be left out: the operator's signature is all"))
+    if faults:
+        raise InvalidField(faults)
+    return opened

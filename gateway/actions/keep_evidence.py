@@ -63,7 +63,7 @@ class KeepEvidence:
                 available=outcome.available,
                 reserved=outcome.reserved,
                 processed_at_us=outcome.processed_at_us,
-                operators=self._operators_of(outcome),
+                operators=self._operators_of(outcome, call),
             ),
             call.deadline,
         )
@@ -71,11 +71,11 @@ class KeepEvidence:
         call.facts["environment"] = evidence.environment.value
         return evidence
 
-    def _operators_of(self, outcome: NewOutcome) -> frozenset[tuple[OperatorCode, Environment]] | None:
-        """Return whose operation it may be: the operator's that is named, else anybody's."""
+    def _operators_of(self, outcome: NewOutcome, call: Call) -> frozenset[tuple[OperatorCode, Environment]] | None:
+        """Return whose operation it may be: the operator's that is named, else any that the caller may act for."""
         if not outcome.operator_code and outcome.environment is None:
-            return None
-        room = self._operators.resolve(outcome.operator_code, outcome.environment)
+            return call.grant.operators
+        room = self._operators.resolve(outcome.operator_code, outcome.environment, call)
         return frozenset({(room.operator_code, room.environment)})
 
     async def get(
@@ -92,7 +92,7 @@ class KeepEvidence:
 
         Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator; StoreUnavailable.
         """
-        room = self._operators.resolve(operator_code, environment)
+        room = self._operators.resolve(operator_code, environment, call)
         call.facts["operator"] = room.operator_code
         call.facts["environment"] = room.environment.value
         if not operation_id:

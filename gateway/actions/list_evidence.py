@@ -82,7 +82,7 @@ class ListEvidence:
             query = _after(query, found.position)
 
     def _query(self, wanted: Wanted, of: str, page_token: str, limit: int, call: Call) -> EvidenceQuery:
-        room = self._operators.resolve(wanted.operator_code, wanted.environment)
+        room = self._operators.resolve(wanted.operator_code, wanted.environment, call)
         call.facts["operator"] = room.operator_code
         call.facts["environment"] = room.environment.value
         _check_times(wanted)

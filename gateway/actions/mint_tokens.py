@@ -18,9 +18,10 @@ from gateway.core.canonical import encode_segment
 from gateway.core.ed25519 import SigningKey
 from gateway.core.encoding import sha256_hex
 from gateway.core.launch_token import Player, check_token, is_currency, launch_claims, sign_token
+from gateway.core.rights import ClaimLimits
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
 from gateway.core.types import Environment, KeyId, UnixSeconds
-from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown
+from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown, NotAllowed
 from gateway.keys.keyring import Keyring
 from gateway.keys.secrets import Secret
 from gateway.resilience.clock import Clock
@@ -93,11 +94,13 @@ class MintTokens:
 
         Raises: OperatorUnknown, KeyUnknown, InvalidField; InternalFault when the product does not check.
         """
-        bench = self._bench(wanted.operator_code, wanted.environment)
+        bench = self._bench(wanted.operator_code, wanted.environment, call)
         room, key = bench.room, bench.key
         call.facts.update(_facts(bench))
+        limits = call.grant.claims
+        _check_allowed_currency(wanted.player, limits)
         await _check_currency(room, wanted.player, call)
-        claims = _claims(room, wanted, self._now())
+        claims = _claims(room, wanted, limits, self._now())
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
         call.facts["claims_sha256"] = claims_digest([token])
@@ -112,7 +115,7 @@ class MintTokens:
         loaded, and verifying takes longer than signing.
         """
         results: list[LaunchToken | GatewayError] = []
-        now = self._now()
+        limits, now = call.grant.claims, self._now()
         benches: dict[tuple[str, Environment | None], _Bench] = {}
         for one in wanted:
             if isinstance(one, InvalidField):
@@ -122,10 +125,11 @@ class MintTokens:
                 named = (one.operator_code, one.environment)
                 bench = benches.get(named)
                 if bench is None:
-                    bench = benches[named] = self._bench(*named)
+                    bench = benches[named] = self._bench(*named, call)
+                _check_allowed_currency(one.player, limits)
                 if one.player is not None and one.player.currency not in bench.room.currencies:
                     await _check_currency(bench.room, one.player, call)
-                claims = _claims(bench.room, one, now)
+                claims = _claims(bench.room, one, limits, now)
                 results.append(_launch_token(bench, claims, sign_token(claims, bench.key)))
             except GatewayError as error:
                 results.append(error)
@@ -133,6 +137,8 @@ class MintTokens:
         if len(benches) == 1:
             (bench,) = benches.values()
             call.facts.update(_facts(bench))
+        elif benches:
+            del call.facts["operator"], call.facts["environment"]  # those of the last one would be told of all
         call.facts["count"] = str(len(tokens))
         call.facts["claims_sha256"] = claims_digest(tokens)
         return results
@@ -143,7 +149,9 @@ class MintTokens:
         secret = self._keyring.tenant(room.tenant_id).hmac
         if secret is None:
             raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
-        return _hs256(tenant_claims(user_id, room.tenant_id, self._now(), ttl_s or TENANT_TTL_S), secret)
+        return _hs256(
+            tenant_claims(user_id, room.tenant_id, self._now(), _ttl(ttl_s, TENANT_TTL_S, call.grant.claims)), secret
+        )
 
     def admin(self, *, tenant_id: str, subject: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint an admin token. Raises: TenantUnknown, KeyUnknown when the API key or its UUID is not configured."""
@@ -151,7 +159,10 @@ class MintTokens:
         keys = self._keyring.tenant(room.tenant_id)
         if keys.api_key is None or not keys.api_key_id:
             raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
-        return _hs256(admin_claims(subject, keys.api_key_id, self._now(), ttl_s or ADMIN_TTL_S), keys.api_key)
+        return _hs256(
+            admin_claims(subject, keys.api_key_id, self._now(), _ttl(ttl_s, ADMIN_TTL_S, call.grant.claims)),
+            keys.api_key,
+        )
 
     def socket_url(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Minted:
         """Sign the address of a board's live socket; `token` is the whole URL. Raises: TenantUnknown, KeyUnknown."""
@@ -162,9 +173,9 @@ class MintTokens:
         url = f"{room.socket_base_url}{path}?timestamp={now}&signature={quote(signature, safe='')}"
         return Minted(token=url, expires_at=now + SOCKET_TTL_S)
 
-    def _bench(self, operator_code: str, environment: Environment | None) -> _Bench:
-        """Return what a launch token is made with. Raises: OperatorUnknown, InvalidField, KeyUnknown."""
-        room = self._operators.resolve(operator_code, environment)
+    def _bench(self, operator_code: str, environment: Environment | None, call: Call) -> _Bench:
+        """Return what a launch token is made with. Raises: NotAllowed, OperatorUnknown, InvalidField, KeyUnknown."""
+        room = self._operators.resolve(operator_code, environment, call)
         key = self._keyring.operator(room.operator_code, room.environment).signing_key
         if key is None:
             raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
@@ -172,7 +183,7 @@ class MintTokens:
         return _Bench(room=room, key=key, key_id=key.key_id, url_before_token=url)
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
-        room = self._tenants.resolve(tenant_id)
+        room = self._tenants.resolve(tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         return room
 
@@ -208,11 +219,31 @@ async def _check_currency(room: OperatorRoom, player: Player | None, call: Call)
         raise InvalidField([FieldFault(field="player.currency", description=f"must be one of {named}")])
 
 
-def _claims(room: OperatorRoom, wanted: WantedLaunch, now: UnixSeconds) -> dict[str, Any]:
-    """Return the checked claims. Raises: InvalidField."""
-    ttl_s = wanted.ttl_s
-    if ttl_s is None:
-        ttl_s = min(VISITOR_TTL_S if wanted.player is None else PLAYER_TTL_S, room.launch.max_ttl_s)
+def _check_allowed_currency(player: Player | None, limits: ClaimLimits) -> None:
+    """Raises: NotAllowed for a currency that the caller's policy does not name."""
+    if player is not None and limits.currencies is not None and player.currency not in limits.currencies:
+        raise NotAllowed("This caller's tokens may not name that currency. Ask whoever keeps the gateway's policy.")
+
+
+def _ttl(asked_s: int | None, usual_s: int, limits: ClaimLimits) -> int:
+    """Return a token's lifetime: what is asked for, else the usual, shortened to what the caller may have.
+
+    Raises: NotAllowed when more is asked for.
+    """
+    most_s = limits.max_ttl_s
+    if most_s is None:
+        return usual_s if asked_s is None else asked_s
+    if asked_s is None:
+        return min(usual_s, most_s)
+    if asked_s > most_s:
+        raise NotAllowed(f"This caller's tokens may live {most_s} s at most. Ask for no more, or for no lifetime.")
+    return asked_s
+
+
+def _claims(room: OperatorRoom, wanted: WantedLaunch, limits: ClaimLimits, now: UnixSeconds) -> dict[str, Any]:
+    """Return the checked claims. Raises: InvalidField, NotAllowed."""
+    usual_s = min(VISITOR_TTL_S if wanted.player is None else PLAYER_TTL_S, room.launch.max_ttl_s)
+    ttl_s = _ttl(wanted.ttl_s, usual_s, limits)
     return launch_claims(room.operator_code, room.environment, wanted.player, wanted.cfg, ttl_s, room.launch, now)
 
 

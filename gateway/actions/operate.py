@@ -96,7 +96,7 @@ class Operate:
         return Stats(members=members, read_at=self._clock.now())
 
     def _room(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorRoom:
-        room = self._operators.resolve(operator_code, environment)
+        room = self._operators.resolve(operator_code, environment, call)
         call.facts["operator"] = room.operator_code
         call.facts["environment"] = room.environment.value
         return room

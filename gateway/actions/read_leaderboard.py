@@ -178,7 +178,7 @@ class ReadLeaderboard:
         return Fetched(payload=payload, window_key=page.window_key, is_final=is_final)
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
-        room = self._tenants.resolve(tenant_id)
+        room = self._tenants.resolve(tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         return room
 

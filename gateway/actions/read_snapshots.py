@@ -162,7 +162,7 @@ class ReadSnapshots:
         )
 
     def _room(self, read: SnapshotRead, call: Call) -> TenantRoom:
-        room = self._tenants.resolve(read.tenant_id)
+        room = self._tenants.resolve(read.tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         return room
 

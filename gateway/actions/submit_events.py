@@ -79,7 +79,7 @@ class SubmitEvents:
 
         Args: `is_id_given`: the id is the caller's. Raises: the GatewayError that it failed with.
         """
-        desk = self.desk(tenant_id)
+        desk = self.desk(tenant_id, call)
         call.facts["tenant"] = desk.room.tenant_id
         batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
         if batch.items:
@@ -100,7 +100,7 @@ class SubmitEvents:
         Args: `given`: places of the events whose id is the caller's. Raises: TenantUnknown, InvalidField, Overloaded;
         after that every failure is a result. When the caller leaves, what was not sent so far is not sent.
         """
-        desk = self.desk(tenant_id)
+        desk = self.desk(tenant_id, call)
         call.facts["tenant"] = desk.room.tenant_id
         call.facts["events"] = str(len(events))
         batch = self.batch(desk, events, given)
@@ -116,9 +116,9 @@ class SubmitEvents:
         """Return what takes the messages of one stream."""
         return EventStream(self, call, self._clock, self._settings.stream_message_s)
 
-    def desk(self, tenant_id: str) -> Desk:
-        """Return the tenant's, made at its first event. Raises: TenantUnknown, InvalidField."""
-        room = self._tenants.resolve(tenant_id)
+    def desk(self, tenant_id: str, call: Call) -> Desk:
+        """Return the tenant's, made at its first event. Raises: NotAllowed, TenantUnknown, InvalidField."""
+        room = self._tenants.resolve(tenant_id, call)
         desk = self._desks.get(room.tenant_id)
         if desk is None:
             sender = EventSender(room.events, self._clock)
@@ -165,7 +165,7 @@ class EventStream:
         self._call.facts["events"] = str(self._count)
         loop = asyncio.get_running_loop()
         try:
-            desk = self._submit.desk(tenant_id)
+            desk = self._submit.desk(tenant_id, self._call)
             self._call.facts["tenant"] = desk.room.tenant_id
             batch = self._submit.batch(desk, events, given)
             count, size_bytes = len(batch.items), batch.size_bytes

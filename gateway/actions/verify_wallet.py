@@ -81,7 +81,7 @@ class VerifyWallet:
 
         Raises: OperatorUnknown, InvalidField. Every other trouble is a Decision with a 503 reply.
         """
-        room = self._operators.resolve(operator_code, environment)
+        room = self._operators.resolve(operator_code, environment, call)
         call.facts["operator"] = room.operator_code
         call.facts["environment"] = room.environment.value
         received_at_us = round(self._clock.now() * 1_000_000)

@@ -47,7 +47,7 @@ class WatchLeaderboard:
 
         Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault when there is no board to be had.
         """
-        room = self._tenants.resolve(watch.tenant_id)
+        room = self._tenants.resolve(watch.tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         topic = Topic(
             tenant_id=room.tenant_id,
@@ -71,7 +71,7 @@ class OpenBoard:
 
     async def __call__(self, topic: Topic) -> _Channel:
         """Open it. Raises: UpstreamFault, KeyUnknown."""
-        room = self._tenants.resolve(topic.tenant_id)
+        room = self._tenants.configured(topic.tenant_id)
         try:
             socket = await self._realtime.open(room.socket_base_url, room.authorize_socket(topic.leaderboard_id))
         except (PhoenixNotFound, PhoenixRefusedState, PhoenixRefusedInput):

@@ -78,12 +78,17 @@ class Front(grpc.GenericRpcHandler):
         on_unexpected: Callable[[Call, BaseException], None],
         *,
         reads_certificates: bool = False,
+        peer: Peer = UNNAMED,
     ) -> None:
-        """Args: `reads_certificates`: whether the listener asks clients for one; else nobody's names are looked for."""
+        """Take what is served.
+
+        Args: `reads_certificates`: whether the listener asks clients for one; else every client is `peer`.
+        """
         self._chain = chain
         self._clock = clock
         self._on_unexpected = on_unexpected
         self._reads_certificates = reads_certificates
+        self._peer = peer
         self._process = ((PROCESS_KEY, str(uuid_utils.uuid7())),)
         self._handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]] = {
             endpoint.path: self._handler(endpoint) for endpoint in endpoints
@@ -142,6 +147,7 @@ class Front(grpc.GenericRpcHandler):
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._process)
                 async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
+                    self._chain.answer(call)
                     yield _serialised(answer)
             except GeneratorExit as left:
                 error = left  # the caller went away between two messages
@@ -182,7 +188,7 @@ class Front(grpc.GenericRpcHandler):
         remaining_s = context.time_remaining()
         return Call(
             method=endpoint.path,
-            peer=_peer(context) if self._reads_certificates else UNNAMED,
+            peer=_peer(context) if self._reads_certificates else self._peer,
             request_id=_request_id(metadata),
             deadline=Deadline.after(NO_DEADLINE_S if remaining_s is None else remaining_s, self._clock),
             arrived_at=self._clock.monotonic(),
@@ -240,6 +246,7 @@ def _peer(context: Any) -> Peer:
     auth = context.auth_context()
     if not auth or auth.get("transport_security_type") not in ([b"ssl"], [b"tls"]):
         return Peer(address=address)
-    names = [name.decode("utf-8", "replace") for name in auth.get("x509_subject_alternative_name", ())]
-    spiffe = [name for name in names if name.startswith("spiffe://")]
-    return Peer(address=address, names=(*spiffe, *(name for name in names if name not in spiffe)))
+    # grpc tells a SPIFFE id only where it is the certificate's one URI, as its specification wants it.
+    spiffe = [name.decode("utf-8", "replace") for name in auth.get("peer_spiffe_id", ())]
+    dns = [name.decode("utf-8", "replace").lower() for name in auth.get("peer_dns", ())]
+    return Peer(address=address, names=(*spiffe, *(name for name in dns if "*" not in name)))

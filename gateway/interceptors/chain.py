@@ -26,19 +26,26 @@ class Middleware(Protocol):
         """Look at one request message before the handler sees it; raise to refuse."""
         ...
 
+    def answer(self, call: Call) -> None:
+        """Look before one answer of a stream leaves; raise to end the stream there."""
+        ...
+
     def after(self, call: Call, error: BaseException | None) -> None:
         """Note how the call ended. Runs for every link, also when an earlier one refused; must not raise."""
         ...
 
 
 class Link:
-    """A middleware that does nothing; the base of those that need one of the three hooks."""
+    """A middleware that does nothing; the base of those that need one of the hooks."""
 
     async def before(self, call: Call) -> None:
         """Let the call pass."""
 
     def message(self, call: Call, message: Message) -> None:
         """Let the message pass."""
+
+    def answer(self, call: Call) -> None:
+        """Let the answer pass."""
 
     def after(self, call: Call, error: BaseException | None) -> None:
         """Note nothing."""
@@ -51,6 +58,7 @@ class Chain:
         self._links = tuple(links)
         self._befores = tuple(link.before for link in links if _overrides(link, "before"))
         self._messages = tuple(link.message for link in links if _overrides(link, "message"))
+        self._answers = tuple(link.answer for link in links if _overrides(link, "answer"))
         self._afters = tuple(link.after for link in reversed(links) if _overrides(link, "after"))
 
     async def enter(self, call: Call) -> None:
@@ -62,6 +70,11 @@ class Chain:
         """Show one request message to every link. Raises: the GatewayError of the one that refuses."""
         for look in self._messages:
             look(call, message)
+
+    def answer(self, call: Call) -> None:
+        """Run every `answer` before one answer of a stream leaves. Raises: the GatewayError of the one that refuses."""
+        for look in self._answers:
+            look(call)
 
     def leave(self, call: Call, error: BaseException | None) -> None:
         """Run every `after`, last link first, refused calls included."""

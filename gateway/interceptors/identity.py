@@ -1,30 +1,98 @@
-"""Who calls: the name in the client certificate, or the local machine where none is asked for.
+"""Who calls: the caller of the policy that the client certificate, the socket or the listener stands for.
 
-Policy decides what a caller may do; this link only names him.
+What a caller may do comes with him as `call.grant`; whether that covers the method is the next link's matter. Found out
+anew for each message of a stream once the policy was read again. Source: issue 8, point 1.
 """
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from gateway.actions.call import Call
+from gateway.core.forwarded_identity import forwarded_names
+from gateway.core.rights import LOCAL_CALLER, Grant
 from gateway.errors import NotAllowed
 from gateway.interceptors.chain import Link
+from gateway.interceptors.policy import PolicyInForce
+from gateway.keys.secrets import Secret
 
-LOCAL_CALLER = "local"
-"""Name of every caller on a loopback or Unix listener without client certificates."""
+FORWARDED = "x-forwarded-client-cert"
+UNLISTED = "unlisted:"
+"""Before the name of a verified certificate that the policy does not know; no caller's name has a colon."""
+_MAX_NAME_CHARACTERS = 256
 
 
 class Identity(Link):
-    """Sets `call.caller`."""
+    """Sets `call.caller` and `call.grant`."""
 
-    def __init__(self, *, certificates_required: bool) -> None:
+    def __init__(
+        self,
+        policy: PolicyInForce,
+        *,
+        certificates_required: bool,
+        trusted_proxies: frozenset[str] = frozenset(),
+        dev_token: Secret | None = None,
+    ) -> None:
+        """Args: `dev_token`: what callers of a listener that tells nothing of them must show."""
+        self._policy = policy
         self._certificates_required = certificates_required
+        self._trusted_proxies = trusted_proxies
+        self._dev_token = dev_token
 
     async def before(self, call: Call) -> None:
-        """Take the first name of the verified certificate; without one, only a local caller passes."""
-        if call.peer.names:
-            call.caller = call.peer.names[0]
+        """Find out who calls. Raises: NotAllowed."""
+        self._find_out(call)
+
+    def message(self, call: Call, message: Message) -> None:
+        """Find out again if the policy changed meanwhile. Raises: NotAllowed."""
+        self.again(call)
+
+    def answer(self, call: Call) -> None:
+        """Do so before each answer of a stream, too. Raises: NotAllowed."""
+        self.again(call)
+
+    def again(self, call: Call) -> None:
+        """Bring the caller up to date with the policy in force."""
+        if self._policy.callers.by_name.get(call.caller) is not call.grant:
+            self._find_out(call)
+
+    def _find_out(self, call: Call) -> None:
+        peer = call.peer
+        if peer.names:
+            grant = self._certified(peer.names, call)
+        elif peer.caller:
+            grant = self._known(peer.caller)
         elif self._certificates_required:
             raise NotAllowed("The client certificate names nobody. Issue one with a SPIFFE id or a DNS name.")
         else:
-            call.caller = LOCAL_CALLER
-        call.facts["caller"] = call.caller
+            if self._dev_token is not None:
+                _check_token(call, self._dev_token)
+            grant = self._known(LOCAL_CALLER)
+        call.grant = grant
+        call.caller = grant.caller
+        call.facts["caller"] = grant.caller
+
+    def _certified(self, names: tuple[str, ...], call: Call) -> Grant:
+        """Return what the certificate's caller may do; for one that the policy does not know, what is open to all."""
+        if not self._trusted_proxies.isdisjoint(names):
+            names = forwarded_names(call.metadata.get(FORWARDED, ""))
+            if not names:
+                raise NotAllowed(f"The proxy does not say for whom it calls. Have it set {FORWARDED}.")
+        callers = self._policy.callers
+        grant = callers.named_by(names)
+        if grant is not None:
+            return grant
+        return Grant(caller=UNLISTED + names[0][:_MAX_NAME_CHARACTERS], methods=callers.open_methods)
+
+    def _known(self, caller: str) -> Grant:
+        grant = self._policy.callers.by_name.get(caller)
+        if grant is None:
+            raise NotAllowed("The policy has no caller for this listener. Call with a certificate, or by a socket.")
+        return grant
+
+
+def _check_token(call: Call, token: Secret) -> None:
+    kind, _, shown = call.metadata.get("authorization", "").partition(" ")
+    # Compared in constant time, as Secret does.
+    if kind.lower() != "bearer" or not shown or Secret(shown.encode()) != token:
+        raise NotAllowed("Show the development token: authorization: Bearer followed by GATEWAY_DEV_TOKEN.")

@@ -17,7 +17,7 @@ from gateway.server import authorize
 
 
 def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Clock) -> CallPhoenix:
-    """Return the action behind PhoenixService, with what `PHOENIX_PATHS` opens."""
+    """Return the action behind PhoenixService, for every tenant and operator."""
     return CallPhoenix(
         TenantDirectory({one.keys.tenant_id: tenant_surfaces(one, courier, keyring, clock) for one in config.tenants}),
         OperatorDirectory(
@@ -26,7 +26,6 @@ def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Cloc
                 for one in config.operators
             }
         ),
-        config.phoenix_paths,
     )
 
 

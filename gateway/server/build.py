@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import uuid_utils
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.actions.administer_leaderboards import AdministerLeaderboards
 from gateway.actions.cached_read import CachedReads
+from gateway.actions.call import Peer
 from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.keep_evidence import KeepEvidence
@@ -47,7 +49,7 @@ from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import Chain
 from gateway.interceptors.deadline import DeadlineLink
 from gateway.interceptors.identity import Identity
-from gateway.interceptors.policy import METHODS, Policy, check_complete
+from gateway.interceptors.policy import METHODS, Policy, PolicyInForce, check_complete
 from gateway.interceptors.validation import Validation, compile_rules, validate
 from gateway.keys.keyring import Keyring
 from gateway.keys.platform_keys import PlatformKeys
@@ -90,9 +92,14 @@ from gateway.v1 import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """Everything that is started and stopped. `front` is what the gRPC server serves."""
+    """Everything that is started and stopped.
+
+    `front` is what the gRPC server serves; each of `sockets` is served by its path, to one caller.
+    """
 
     front: Front
+    sockets: dict[Path, Front]
+    policy: PolicyInForce
     channelz: ChannelzServer
     admin: AdminServer
     health: HealthWatch
@@ -119,12 +126,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     courier = Courier(sender=transport, clock=clock, observer=metrics)
 
     # Keys: our own, and Phoenix's.
-    keyring = Keyring(
-        tenants=[tenant.keys for tenant in config.tenants],
-        operators=[operator.keys for operator in config.operators],
-        clock=clock,
-        on_event=metrics.key_event,
-    )
+    keyring = open_keyring(config, transport, clock, metrics)
     redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
     shelf = PlatformKeyShelf(config, transport, redis, clock, metrics.key_event)
 
@@ -203,11 +205,17 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     # The chain, in its order, and the front over all.
     certificates = config.tls is not None and config.tls.client_ca_file is not None
+    policy = PolicyInForce(config.callers)
     chain = Chain(
         [
             CallMetrics(metrics, clock),
             CallLog(clock),
-            Identity(certificates_required=certificates),
+            Identity(
+                policy,
+                certificates_required=certificates,
+                trusted_proxies=config.trusted_proxies,
+                dev_token=config.dev_token,
+            ),
             Policy(),
             DeadlineLink(clock),
             Validation(),
@@ -219,6 +227,11 @@ def build(config: Config, clock: Clock) -> Gateway:
     compile_rules(method.input_type for service in servicers for method in service.methods)
     return Gateway(
         front=Front(endpoints, chain, clock, note_unexpected, reads_certificates=certificates),
+        sockets={
+            socket.path: Front(endpoints, chain, clock, note_unexpected, peer=Peer(address="", caller=socket.caller))
+            for socket in config.sockets
+        },
+        policy=policy,
         channelz=channelz,
         admin=AdminServer(
             config.admin_listen.target,
