@@ -1,4 +1,4 @@
-"""Reads of a board as it is: pages, neighbours, ranks, scores; all through the cache.
+"""Reads of a board as it is: pages, neighbours, ranks, scores; all through the cache, unless the board is live.
 
 Answers stay serialised as the `encoder` made them: a hit costs no conversion. Page tokens are opaque to callers and
 carry the window, so that pages of two windows never mix.
@@ -9,22 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.actions.board_pages import PAGES, UNNAMED, Cut, next_page_token
 from gateway.actions.cached_read import CachedReads
 from gateway.actions.call import Call
 from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import TenantDirectory
-from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token, token_fault
+from gateway.actions.live_pages import LivePages
+from gateway.actions.page_token import decode_page_token, token_fault
 from gateway.actions.read_values import Fetch, Fetched, ReadAnswer, ReadKey
 from gateway.actions.rooms import TenantRoom
+from gateway.core.board import CURRENT_WINDOW, DEFAULT_PAGE_SIZE
 from gateway.core.wire import Neighbors, Page, RankAnswer, ScoreAnswer
 from gateway.errors import WindowChanged
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-
-DEFAULT_PAGE_SIZE = 100
-CURRENT_WINDOW = "current"
-_UNNAMED = ("", CURRENT_WINDOW)
-_PAGES = "leaderboard"
 
 
 class BoardEncoder(Protocol):
@@ -79,12 +77,14 @@ class ReadLeaderboard:
         encoder: BoardEncoder,
         closed: ClosedWindows,
         clock: Clock,
+        live: LivePages | None = None,
     ) -> None:
         self._tenants = tenants
         self._reads = reads
         self._encoder = encoder
         self._closed = closed
         self._clock = clock
+        self._live = live
 
     async def page(self, read: PageRead, call: Call) -> ReadAnswer:
         """Return one page of a board, as GetLeaderboardResponse.
@@ -96,23 +96,34 @@ class ReadLeaderboard:
         window_key, offset, size = read.window_key, 0, read.page_size or DEFAULT_PAGE_SIZE
         if read.page_token:
             token = decode_page_token(
-                read.page_token, of=_PAGES, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
+                read.page_token, of=PAGES, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
             )
             if read.window_key and read.window_key not in (token.place, CURRENT_WINDOW):
                 raise token_fault("belongs to another window_key")
             window_key, offset = token.place, token.offset
-        key = ReadKey(room.tenant_id, read.leaderboard_id, _PAGES, (window_key, str(size), str(offset)))
+        cut = Cut(
+            tenant_id=room.tenant_id,
+            leaderboard_id=read.leaderboard_id,
+            window_key=window_key,
+            offset=offset,
+            size=size,
+        )
+        if self._live is not None:
+            live = await self._live.page(cut, read.max_staleness_s, call.deadline)
+            if live is not None:
+                return live
+        key = ReadKey(room.tenant_id, read.leaderboard_id, PAGES, (window_key, str(size), str(offset)))
 
         async def fetch(deadline: Deadline) -> Fetched:
             asked_at = self._clock.monotonic()
             page = await room.boards.page(
                 read.leaderboard_id, deadline, limit=size, offset=offset, window_key=window_key
             )
-            payload = self._encoder.page(page, self._next_token(key, page, window_key, offset, size))
+            payload = self._encoder.page(page, next_page_token(cut, page))
             return self._page_fetched(key, page, window_key, payload, asked_at)
 
         answer = await self._answer(key, fetch, read.max_staleness_s, call)
-        if read.page_token and window_key not in _UNNAMED and answer.window_key not in ("", window_key):
+        if read.page_token and window_key not in UNNAMED and answer.window_key not in ("", window_key):
             raise WindowChanged()
         return answer
 
@@ -164,45 +175,20 @@ class ReadLeaderboard:
         )
 
     def _page_fetched(self, key: ReadKey, page: Page, asked_for: str, payload: bytes, asked_at: float) -> Fetched:
-        window_key = page.window_key or ("" if asked_for in _UNNAMED else asked_for)
+        window_key = page.window_key or ("" if asked_for in UNNAMED else asked_for)
         if page.entries:
             self._closed.saw_page(
                 key.board,
                 window_key=window_key,
-                is_active=asked_for in _UNNAMED,
+                is_active=asked_for in UNNAMED,
                 asked_at=asked_at,
                 answered_at=self._clock.monotonic(),
             )
         # An unnamed window is another one tomorrow, whatever it is today.
-        is_final = asked_for not in _UNNAMED and self._closed.is_final(key.board, window_key, asked_at)
+        is_final = asked_for not in UNNAMED and self._closed.is_final(key.board, window_key, asked_at)
         return Fetched(payload=payload, window_key=page.window_key, is_final=is_final)
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id, call)
         call.facts["tenant"] = room.tenant_id
         return room
-
-    @staticmethod
-    def _next_token(key: ReadKey, page: Page, asked_for: str, offset: int, size: int) -> str:
-        end = offset + len(page.entries)
-        if is_last_page(page, end, size):
-            return ""
-        return encode_page_token(
-            PageToken(
-                of=_PAGES,
-                tenant_id=key.tenant_id,
-                leaderboard_id=key.leaderboard_id,
-                place=page.window_key or asked_for,
-                offset=end,
-            )
-        )
-
-
-def is_last_page(page: Page, end: int, size: int) -> bool:
-    """Tell whether nothing follows a page that ends at this offset.
-
-    Phoenix's own limit is not published and may be lower than the size that was asked for, but not than its default.
-    """
-    if not page.entries:
-        return True
-    return end >= page.total if page.total is not None else len(page.entries) < min(size, DEFAULT_PAGE_SIZE)

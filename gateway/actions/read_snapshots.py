@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.actions.board_pages import is_last_page
 from gateway.actions.cached_read import CachedReads
 from gateway.actions.call import Call
 from gateway.actions.closed_windows import GRACE_S, ClosedWindows
 from gateway.actions.directory import TenantDirectory
 from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token, token_fault
-from gateway.actions.read_leaderboard import DEFAULT_PAGE_SIZE, is_last_page
 from gateway.actions.read_values import Fetch, Fetched, ReadAnswer, ReadKey
 from gateway.actions.rooms import TenantRoom
+from gateway.core.board import DEFAULT_PAGE_SIZE
 from gateway.core.wire import Page, RankAnswer, SnapshotInfo
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline

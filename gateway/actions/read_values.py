@@ -47,6 +47,7 @@ class Source(enum.Enum):
     LIVE = "live"
     CACHE = "cache"
     STALE = "stale"
+    SOCKET = "socket"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +121,8 @@ class ReadCacheSettings:
 
     def fresh_for(self, key: ReadKey) -> float:
         """Return the fresh time of a board's answers."""
-        return self.fresh_by_board.get(key.leaderboard_id, self.fresh_s)
+        return self.fresh_of(key.leaderboard_id)
+
+    def fresh_of(self, leaderboard_id: str) -> float:
+        """Return the same by the board's id."""
+        return self.fresh_by_board.get(leaderboard_id, self.fresh_s)

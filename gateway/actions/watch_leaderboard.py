@@ -49,14 +49,10 @@ class WatchLeaderboard:
         """
         room = self._tenants.resolve(watch.tenant_id, call)
         call.facts["tenant"] = room.tenant_id
-        topic = Topic(
-            tenant_id=room.tenant_id,
-            leaderboard_id=watch.leaderboard_id,
-            window_key=watch.window_key,
-            page_size=watch.page_size or DEFAULT_PAGE_SIZE,
-            top_n=watch.top_n,
-        )
-        async with self._hub.subscribe(topic) as watcher:
+        topic = Topic(room.tenant_id, watch.leaderboard_id, watch.window_key)
+        size = watch.page_size or DEFAULT_PAGE_SIZE
+        count = size if watch.top_n is None else min(size, watch.top_n)
+        async with self._hub.subscribe(topic, count) as watcher:
             while (delivery := await watcher.take()) is not None:
                 yield delivery
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gateway.core.types import TenantId
 from gateway.core.wire import Entry, Page
@@ -18,25 +19,17 @@ CURRENT_WINDOW = "current"
 _UNNAMED = ("", CURRENT_WINDOW)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
-    """What a watcher looks at. `window_key`: "" or "current" for the active one; `top_n`: None for no filter."""
+class Topic(NamedTuple):
+    """One board in one window: what one connection follows. `window_key`: "" or "current" for the active one."""
 
     tenant_id: TenantId
     leaderboard_id: str
     window_key: str = ""
-    page_size: int = DEFAULT_PAGE_SIZE
-    top_n: int | None = None
 
     @property
-    def limit(self) -> int:
-        """How many entries the board shows at most."""
-        return self.page_size if self.top_n is None else min(self.page_size, self.top_n)
-
-    @property
-    def is_default(self) -> bool:
-        """Whether Phoenix shows this without being told."""
-        return self.window_key in _UNNAMED and self.page_size == DEFAULT_PAGE_SIZE and self.top_n is None
+    def is_named(self) -> bool:
+        """Whether the window has a key of its own."""
+        return self.window_key not in _UNNAMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +68,14 @@ Frame = FullPage | Change | Heartbeat | Ignored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """What is known within one connection. `page` None: nothing yet. `sequence`: Phoenix's own, where it sends one."""
+    """What is known within one connection.
+
+    `size`: how many entries Phoenix was asked to show. `page` None: nothing yet. `sequence`: Phoenix's own, where it
+    sends one.
+    """
 
     topic: Topic
+    size: int = DEFAULT_PAGE_SIZE
     page: Page | None = None
     sequence: int | None = None
     pages_seen: int = 0
@@ -111,12 +109,12 @@ def _full(board: Board, frame: FullPage) -> Applied:
     seen = replace(board, pages_seen=board.pages_seen + 1)
     if _is_older(board, frame.sequence):
         return Applied(board=seen)
-    if topic.window_key not in _UNNAMED and frame.page.window_key not in ("", topic.window_key):
+    if topic.is_named and frame.page.window_key not in ("", topic.window_key):
         return Applied(board=seen, needs_page=board.page is None)
-    if board.pages_seen == 0 and not topic.is_default and not _answers(frame.page, topic):
-        # Phoenix sends its default page at once, before it has read what was configured; the answer to that follows.
+    if board.pages_seen == 0 and topic.window_key and frame.page.window_key != topic.window_key:
+        # Phoenix shows a window of its own choice at once, before it has read what was configured; that follows.
         return Applied(board=seen)
-    page = _cut(frame.page, topic)
+    page = first(frame.page, board.size)
     sequence = board.sequence if frame.sequence is None else frame.sequence
     return Applied(board=replace(seen, page=page, sequence=sequence), changed=page != board.page, is_page=True)
 
@@ -135,8 +133,8 @@ def _change(board: Board, change: Change) -> Applied:
     by_user = {entry.user_id: entry for entry in board.page.entries if entry.user_id not in change.removed}
     by_user.update({entry.user_id: entry for entry in change.entries})
     total = board.page.total if change.total is None else change.total
-    entries = sorted(by_user.values(), key=lambda entry: entry.rank)[: board.topic.limit]
-    is_short = len(entries) < min(board.topic.limit, total if total is not None else len(board.page.entries))
+    entries = sorted(by_user.values(), key=lambda entry: entry.rank)[: board.size]
+    is_short = len(entries) < min(board.size, total if total is not None else len(board.page.entries))
     if is_short or not is_plausible(entries):
         return Applied(board=board, needs_page=True)
     page = Page(window_key=board.page.window_key, entries=tuple(entries), total=total)
@@ -162,7 +160,7 @@ def _is_whole(board: Board, page: Page) -> bool:
     """Whether entries of an unclear kind are a page: it begins at the top, has no gap, is no shorter than before."""
     if board.page is None:
         return True
-    least = min(len(board.page.entries), board.topic.limit)
+    least = min(len(board.page.entries), board.size)
     if page.total is not None:
         least = min(least, page.total)
     return len(page.entries) >= least and is_plausible(page.entries)
@@ -183,14 +181,20 @@ def _is_older(board: Board, sequence: int | None) -> bool:
     return sequence is not None and board.sequence is not None and sequence < board.sequence
 
 
-def _answers(page: Page, topic: Topic) -> bool:
-    """Whether a default page holds all that the topic asks for."""
-    if topic.window_key not in _UNNAMED and page.window_key != topic.window_key:
-        return False
-    return len(page.entries) >= topic.limit or (page.total is not None and len(page.entries) >= page.total)
-
-
-def _cut(page: Page, topic: Topic) -> Page:
-    if len(page.entries) <= topic.limit:
+def first(page: Page, count: int) -> Page:
+    """Return the first entries of a page; the page itself where it has no more."""
+    if len(page.entries) <= count:
         return page
-    return Page(window_key=page.window_key, entries=page.entries[: topic.limit], total=page.total)
+    return Page(window_key=page.window_key, entries=page.entries[:count], total=page.total)
+
+
+def holds_all(page: Page, count: int, asked_for: int) -> bool:
+    """Tell whether a page from the top certainly has the board's first `count` entries, or all if those are fewer.
+
+    `asked_for`: the page's size as Phoenix was asked for it. Phoenix's own limit is not published and may be lower, but
+    not than its default: a page below that is the whole board.
+    """
+    entries = len(page.entries)
+    if entries >= count:
+        return True
+    return entries >= page.total if page.total is not None else entries < min(asked_for, DEFAULT_PAGE_SIZE)

@@ -37,19 +37,20 @@ _PREFIX = re.compile(r"^(leaderboard|board)[._:]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def encode_configure(topic: Topic) -> str:
-    """Return the message that makes a connection show the topic."""
-    message: dict[str, Any] = {"type": "configure", "page": 1, "page_size": topic.page_size}
-    if topic.top_n is not None:
-        message["filter"] = {"type": "top_n", "n": topic.top_n}
+def encode_configure(topic: Topic, page_size: int) -> str:
+    """Return the message that makes a connection show the topic.
+
+    No filter is ever sent: the top of a board is cut from its first page, so that one connection serves them all.
+    """
+    message: dict[str, Any] = {"type": "configure", "page": 1, "page_size": page_size}
     if topic.window_key:
         message["window_key"] = topic.window_key
     return orjson.dumps(message).decode()
 
 
-def encode_request_page(topic: Topic) -> str:
-    """Return the message that asks for the topic's page now."""
-    return orjson.dumps({"type": "request_page", "page": 1, "page_size": topic.page_size}).decode()
+def encode_request_page(page_size: int) -> str:
+    """Return the message that asks for the first page now."""
+    return orjson.dumps({"type": "request_page", "page": 1, "page_size": page_size}).decode()
 
 
 def decode_frame(message: bytes) -> Frame:

@@ -179,8 +179,9 @@ class _Socket:
         seen, beat_at = self._state(), loop.time()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if self._world.logs.get(self._tenant_id) is not self._log:
-                self.cut()  # the sandbox was reset
+            board = self._board()
+            if self._world.logs.get(self._tenant_id) is not self._log or (board and board.status != "active"):
+                self.cut()  # the sandbox was reset, or the board was switched off
                 return
             if self._live.is_mute:
                 continue

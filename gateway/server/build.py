@@ -26,6 +26,7 @@ from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
 from gateway.actions.keep_evidence import KeepEvidence
 from gateway.actions.list_evidence import ListEvidence
+from gateway.actions.live_pages import LivePages
 from gateway.actions.look_at_keys import LookAtKeys
 from gateway.actions.mint_tokens import MintTokens
 from gateway.actions.operate import Operate
@@ -182,7 +183,14 @@ def build(config: Config, clock: Clock) -> Gateway:
             intake,
         ),
         _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(
-            ReadLeaderboard(tenants, reads, messages, closed, clock),
+            ReadLeaderboard(
+                tenants,
+                reads,
+                messages,
+                closed,
+                clock,
+                LivePages(hub, messages, config.reads, clock, metrics.cache_looked_up),
+            ),
             ReadSnapshots(tenants, reads, messages, closed, clock),
             WatchLeaderboard(tenants, hub),
             validate,

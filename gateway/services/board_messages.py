@@ -23,6 +23,7 @@ _SOURCES = {
     Source.LIVE: common_pb2.FRESHNESS_SOURCE_LIVE,
     Source.CACHE: common_pb2.FRESHNESS_SOURCE_CACHE,
     Source.STALE: common_pb2.FRESHNESS_SOURCE_STALE,
+    Source.SOCKET: common_pb2.FRESHNESS_SOURCE_SOCKET,
 }
 _RESYNCS = {
     Resync.SUBSCRIBED: leaderboards_pb2.RESYNC_REASON_SUBSCRIBED,

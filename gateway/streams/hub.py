@@ -1,7 +1,8 @@
 """Live boards and who watches them: the first watcher opens a link, the last one closes it after a grace time.
 
-A new watcher of a live board starts from memory. One process's boards are its own: a watcher that comes to another
-process gets another epoch there. Connections are link.py's business, queues subscriber.py's.
+One link serves all who watch a board in one window, however many entries they want. A new watcher of a live board
+starts from memory. One process's boards are its own: a watcher that comes to another process gets another epoch there.
+Connections are link.py's business, what is cut from a board view.py's, queues subscriber.py's.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.core.board import Topic
-from gateway.errors import Overloaded
-from gateway.streams.link import Link, LinkSettings, Surroundings, as_gateway_error
-from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber, Update
+from gateway.errors import GatewayError, Overloaded, PhoenixRejectedCredentials, PhoenixUnavailable
+from gateway.streams.link import Link, LinkSettings, LiveState, Surroundings, as_gateway_error
+from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber
+from gateway.streams.view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class HubSettings:
     max_watchers: int = 20_000
     """About 45 kB each."""
     queue_limit: int = QUEUE_LIMIT
+    lost_after_s: float = 60.0
+    """A board that has had no connection for so long is shown to nobody new. Who watches it goes on waiting."""
     link: LinkSettings = field(default_factory=LinkSettings)
 
 
@@ -53,8 +57,12 @@ class Hub:
         return self._watchers
 
     @asynccontextmanager
-    async def subscribe(self, topic: Topic) -> AsyncIterator[Subscriber]:
-        """Watch a board; leaving the context always unsubscribes. Raises: Overloaded."""
+    async def subscribe(self, topic: Topic, count: int) -> AsyncIterator[Subscriber]:
+        """Watch the first `count` entries of a board; leaving the context always unsubscribes.
+
+        Raises: Overloaded; PhoenixUnavailable, PhoenixRejectedCredentials when the board has been out of reach for
+        long.
+        """
         if self._watchers >= self._settings.max_watchers:
             raise Overloaded("Too many watchers on this gateway. Wait as RetryInfo says and try again.")
         board = self._boards.get(topic)
@@ -67,13 +75,20 @@ class Hub:
             return
         if board is None:
             board = self._boards[topic] = _LiveBoard(topic, self._world, self._settings, self._ended)
-        board.join(watcher)
+        elif (lost := board.lost()) is not None:
+            raise lost
+        view = board.join(watcher, count)
         self._watchers += 1
         try:
             yield watcher
         finally:
             self._watchers -= 1
-            board.leave(watcher)
+            board.leave(watcher, view)
+
+    def live(self, topic: Topic) -> Link | None:
+        """Return the link of a board that is live, whether connected at the moment or not."""
+        board = self._boards.get(topic)
+        return None if board is None else board.link
 
     def drain(self) -> None:
         """End every watcher in peace and take no more: they come back elsewhere."""
@@ -100,35 +115,50 @@ class Hub:
 
 
 class _LiveBoard:
-    """One topic: its link, its newest update, its watchers."""
+    """One topic: its link, and a view for each number of entries that somebody watches."""
 
     def __init__(
         self, topic: Topic, world: Surroundings, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
     ) -> None:
         self.topic = topic
-        self._grace_s = settings.grace_s
+        self._world = world
+        self._settings = settings
         self._on_end = on_end
-        self._watchers: set[Subscriber] = set()
-        self._newest: Update | None = None
+        self._views: dict[int, View] = {}
+        self._watchers = 0
         self._leaving: asyncio.TimerHandle | None = None
         self._is_over = False
-        self.task = asyncio.get_running_loop().create_task(Link(topic, world, settings.link, self._publish).run())
+        self.link = Link(topic, world, settings.link, self._needed, self._publish)
+        self.task = asyncio.get_running_loop().create_task(self.link.run())
         self.task.add_done_callback(self._link_ended)
 
-    def join(self, watcher: Subscriber) -> None:
-        """Add a watcher; a live board is his at once."""
+    def lost(self) -> GatewayError | None:
+        """Return why nobody new is let in: there has been no connection for too long."""
+        lost_at = self.link.lost_at
+        if lost_at is None or self._world.clock.monotonic() - lost_at < self._settings.lost_after_s:
+            return None
+        failure = self.link.last_failure
+        return failure if isinstance(failure, PhoenixRejectedCredentials) else PhoenixUnavailable()
+
+    def join(self, watcher: Subscriber, count: int) -> View:
+        """Add a watcher of the first `count` entries; what is live is his at once."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        self._watchers.add(watcher)
-        if self._newest is not None:
-            watcher.offer(self._newest)
+        view = self._views.get(count)
+        if view is None:
+            view = self._views[count] = View(count, self._world.encode)
+        self._watchers += 1
+        self.link.want(count)
+        view.join(watcher, self.link.state)
+        return view
 
-    def leave(self, watcher: Subscriber) -> None:
+    def leave(self, watcher: Subscriber, view: View) -> None:
         """Remove a watcher; after the last one the board has its grace time."""
-        self._watchers.discard(watcher)
+        view.watchers.discard(watcher)
+        self._watchers -= 1
         if not self._watchers and not self._is_over and self._leaving is None:
-            self._leaving = asyncio.get_running_loop().call_later(self._grace_s, self.end, None)
+            self._leaving = asyncio.get_running_loop().call_later(self._settings.grace_s, self.end, None)
 
     def end(self, error: Exception | None) -> None:
         """End the watchers and the link."""
@@ -137,15 +167,19 @@ class _LiveBoard:
         self._is_over = True
         if self._leaving is not None:
             self._leaving.cancel()
-        for watcher in self._watchers:
-            watcher.end(error)
+        for view in self._views.values():
+            for watcher in view.watchers:
+                watcher.end(error)
         self.task.cancel()
         self._on_end(self)
 
-    def _publish(self, update: Update) -> None:
-        self._newest = update
-        for watcher in self._watchers:
-            watcher.offer(update)
+    def _needed(self) -> int:
+        return max((view.count for view in self._views.values() if view.watchers), default=0)
+
+    def _publish(self, state: LiveState) -> None:
+        for view in self._views.values():
+            if view.watchers:
+                view.show(state)
 
     def _link_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -44,12 +44,12 @@ SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
 LIVE_BOARD_EVENTS = frozenset(
     {
-        "opened", "open_failed", "cut", "silent", "unreadable_frame", "ignored_frame", "page_requested",
-        "update_left_out",
+        "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
+        "ignored_frame", "page_requested", "update_left_out",
     }
 )  # fmt: skip
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
-CACHE_RESULTS = frozenset({"hit", "miss", "stale", "unavailable", "refused"})
+CACHE_RESULTS = frozenset({"hit", "miss", "stale", "socket", "unavailable", "refused"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
@@ -176,8 +176,10 @@ class Metrics:
         self._lookups.of((purpose, result)).inc()
 
     def live_board_event(self, name: str) -> None:
-        """Something happened to a watched board; see LIVE_BOARD_EVENTS."""
+        """Something happened to a watched board; see LIVE_BOARD_EVENTS. Rejected credentials count as such too."""
         self._live_boards.of((name,)).inc()
+        if name == "credentials_rejected":
+            self._rejected.of(("query",)).inc()
 
     def evidence_committed(self, operations: int, seconds: float) -> None:
         """One transaction of so many operations was committed."""

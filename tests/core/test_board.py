@@ -13,7 +13,7 @@ from gateway.core.wire import Entry, Page
 from gateway.core.wire_socket import decode_frame
 from gateway.errors import PhoenixAnswerUnreadable
 
-TOPIC = Topic(tenant_id=TenantId("t"), leaderboard_id="xp")
+TOPIC = Topic(TenantId("t"), "xp")
 
 
 def entry(rank: int, user: str, score: float) -> Entry:
@@ -84,14 +84,13 @@ def test_what_is_not_certain_is_not_guessed(moved: Change) -> None:
 
 def test_only_what_was_asked_for_is_shown() -> None:
     """A page of Phoenix's own size is cut to the topic's."""
-    topic = Topic(tenant_id=TenantId("t"), leaderboard_id="xp", page_size=50, top_n=2)
-    board = apply(Board(topic=topic), FullPage(page=page({"a": 3, "b": 2, "c": 1}))).board
+    board = apply(Board(topic=TOPIC, size=2), FullPage(page=page({"a": 3, "b": 2, "c": 1}))).board
     assert ("a", "b") == tuple(each.user_id for each in board.page.entries) if board.page else ()
 
 
 def test_the_first_page_of_another_window_is_not_the_board() -> None:
     """Phoenix sends the active window at once; the one asked for follows."""
-    topic = Topic(tenant_id=TenantId("t"), leaderboard_id="xp", window_key="w0")
+    topic = Topic(TenantId("t"), "xp", "w0")
     first = apply(Board(topic=topic), FullPage(page=page({"a": 1}, window="w1")))
     second = apply(first.board, FullPage(page=page({"a": 7}, window="w0")))
     assert (None, page({"a": 7}, window="w0")) == (first.board.page, second.board.page)
@@ -105,7 +104,6 @@ def test_any_duplicates_losses_and_disorder_end_at_the_same_board(
     moves: list[tuple[str, int]], limit: int, as_changes: bool, data: st.DataObject
 ) -> None:
     """However frames come, a board that asks for a page where it says so ends as the true one."""
-    topic = Topic(tenant_id=TenantId("t"), leaderboard_id="xp", page_size=limit)
     scores: dict[str, int] = {"a": 1, "b": 1}
     pages = [page(scores, limit)]
     for user, points in moves:
@@ -118,7 +116,7 @@ def test_any_duplicates_losses_and_disorder_end_at_the_same_board(
     ]
     sent = data.draw(st.lists(st.sampled_from(frames), max_size=40))
     order = data.draw(st.permutations(frames[:-1])) if frames else []
-    board = apply(Board(topic=topic, pages_seen=1), FullPage(page=pages[0], sequence=0)).board
+    board = apply(Board(topic=TOPIC, size=limit, pages_seen=1), FullPage(page=pages[0], sequence=0)).board
     lost = False
     for frame in [*sent, *order, frames[-1]]:
         applied = apply(board, frame)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 import grpc
 import pytest
@@ -107,10 +109,10 @@ def test_many_watchers_share_one_socket(
         stream.cancel()
 
 
-def test_page_size_filter_and_window_are_configured(
+def test_a_window_is_configured_and_the_top_is_cut(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """On every connection, the one after a cut too."""
+    """On every connection, the one after a cut too; the entries that nobody wants stay here."""
     (rolled,) = sandbox.control("POST", "/windows/roll", {"leaderboard_id": board})["rolled"]
     scored(sandbox, board, "newcomer", 1)
     request = WatchLeaderboardRequest(
@@ -127,8 +129,8 @@ def test_page_size_filter_and_window_are_configured(
     assert (rows(first), LOST) == (rows(again), again.resync_reason)
     assert first.epoch != again.epoch
     configured = [each for each in sockets(sandbox)["heard"] if each["type"] == "configure"]
-    wanted = {"type": "configure", "page": 1, "page_size": 10, "filter": {"type": "top_n", "n": 3}}
-    assert [{**wanted, "window_key": rolled["closed"]}] * 2 == configured
+    wanted = {"type": "configure", "page": 1, "page_size": 100, "window_key": rolled["closed"]}
+    assert [wanted] * 2 == configured
     stream.cancel()
 
 
@@ -152,6 +154,37 @@ def test_bad_input_names_the_field(
     assert ("INVALID_FIELD", fields) == (reason_of(told.value), fields_of(told.value))
 
 
+def test_watchers_of_different_sizes_share_one_socket(
+    stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
+) -> None:
+    """Each sees as much as he asked for, though the largest comes last and needs larger pages than Phoenix's own."""
+    crowd = {f"user-{number:03}": 1000 - number for number in range(300)}
+    sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}", {"scores": crowd})
+    wishes: list[dict[str, Any]] = [
+        {"filter": WatchFilter(top_n=3)},
+        {},
+        {"page_size": 10},
+        {"page_size": 1000, "filter": WatchFilter(top_n=250)},
+        {"page_size": 1000},
+    ]
+    streams = []
+    for wish in wishes:
+        streams.append(stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board, **wish), timeout=20))
+        assert SUBSCRIBED == (first := next(streams[-1])).resync_reason
+        assert truth(sandbox, board, [3, 100, 10, 250, 300][len(streams) - 1]) == rows(first)
+    scored(sandbox, board, "user-150", 5)  # seen by the last two alone
+    assert [250, 300] == [len(next(stream).leaderboard.entries) for stream in streams[3:]]
+    scored(sandbox, board, "user-150", 5000)
+    assert [3, 100, 10, 250, 300] == [len(rows(next(stream))) for stream in streams]
+    sockets(sandbox, cut=True)
+    again = [next(stream) for stream in streams]
+    assert ([LOST] * 5, {1}) == ([each.resync_reason for each in again], {each.sequence for each in again})
+    assert truth(sandbox, board, 300) == rows(again[-1])
+    assert (2, 5) == (sockets(sandbox)["opened"], len({each.epoch for each in again}))
+    for stream in streams:
+        stream.cancel()
+
+
 def test_a_board_that_is_not_there_or_not_active_says_so(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
@@ -164,6 +197,18 @@ def test_a_board_that_is_not_there_or_not_active_says_so(
 
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}/status", {"status": "inactive"})
     assert ("PHOENIX_NOT_FOUND", "BOARD_NOT_ACTIVE") == (reason("nowhere/../x"), reason(board))
+
+
+def test_a_board_that_is_switched_off_ends_its_watchers_with_the_reason(
+    stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
+) -> None:
+    """Once it is certain: Phoenix has said so more than once."""
+    stream = stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=30)
+    next(stream)
+    sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}/status", {"status": "archived"})
+    with pytest.raises(grpc.RpcError) as told:
+        next(stream)
+    assert "BOARD_NOT_ACTIVE" == reason_of(told.value)
 
 
 @pytest.mark.parametrize("form", ["pages", "changes"])
@@ -264,6 +309,33 @@ def test_a_signature_is_new_for_every_connection_and_checked(
     with pytest.raises(grpc.RpcError) as told:
         next(stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=10))
     assert "PHOENIX_REJECTED_CREDENTIALS" == reason_of(told.value)
+
+
+def test_watchers_outlive_credentials_that_are_rejected_for_a_while(
+    gateway: GatewayProcess,
+    stub: leaderboards_pb2_grpc.LeaderboardServiceStub,
+    sandbox: SandboxProcess,
+    board: str,
+) -> None:
+    """A clock that is put right costs them a resync; operators hear of every rejection."""
+    before = rejections(gateway)
+    stream = stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=50)
+    first = next(stream)
+    sandbox.control("POST", "/clock", {"offset_s": 4000})
+    sockets(sandbox, cut=True)
+    wait(lambda: rejections(gateway) >= before + 3)
+    sandbox.control("POST", "/clock", {"offset_s": 0})
+    again = next(stream)
+    assert (rows(first), LOST) == (rows(again), again.resync_reason)
+    stream.cancel()
+
+
+def rejections(gateway: GatewayProcess) -> float:
+    with build_opener(ProxyHandler({})).open(f"http://{gateway.admin_address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.search(r'^phoenix_gateway_credentials_rejected_total\{surface="query"\} (\S+)$', text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
 
 
 def test_the_newer_path_is_a_setting(sandbox: SandboxProcess, board: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
@@ -11,14 +12,21 @@ import pytest
 from gateway.core.board import Topic
 from gateway.core.types import TenantId
 from gateway.core.wire import Page
-from gateway.errors import BoardNotActive, GatewayError, Overloaded, PhoenixUnavailable
+from gateway.errors import (
+    BoardNotActive,
+    GatewayError,
+    Overloaded,
+    PhoenixNotFound,
+    PhoenixRejectedCredentials,
+    PhoenixUnavailable,
+)
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.hub import Hub, HubSettings
 from gateway.streams.link import ChannelClosed, LinkSettings, Surroundings
 from gateway.streams.subscriber import Resync, Subscriber
 
-TOPIC = Topic(tenant_id=TenantId("t"), leaderboard_id="xp")
+TOPIC = Topic(TenantId("t"), "xp")
 
 
 class Channel:
@@ -41,9 +49,13 @@ class Channel:
     async def close(self) -> None:
         self.is_closed = True
 
-    def show(self, score: int, sequence: int) -> None:
-        entries = [{"rank": 1, "user_id": "a", "score": score}]
-        self.incoming.put_nowait(orjson.dumps({"type": "snapshot", "sequence": sequence, "entries": entries}))
+    def show(
+        self, score: int, sequence: int, *, users: int = 1, kind: str = "snapshot", total: int | None = None
+    ) -> None:
+        """Send a page of so many users, of whom the first has the score."""
+        entries = [{"rank": n + 1, "user_id": f"u{n}", "score": score - n} for n in range(users)]
+        message = {"type": kind, "sequence": sequence, "entries": entries, "total": total}
+        self.incoming.put_nowait(orjson.dumps(message))
 
 
 class Upstream:
@@ -66,9 +78,9 @@ class Upstream:
         self.encoded += 1
         return b"%d" % page.entries[0].score
 
-    def hub(self, *, grace_s: float = 0.05, queue_limit: int = 4, first_board_within_s: float = 2.0) -> Hub:
+    def hub(self, *, grace_s: float = 0.05, queue_limit: int = 4, lost_after_s: float = 60.0, **settings: Any) -> Hub:
         retry = RetrySettings(first_wait_s=0.001, longest_wait_s=0.002)
-        link = LinkSettings(retry=retry, first_board_within_s=first_board_within_s)
+        link = LinkSettings(**{"retry": retry, "first_board_within_s": 2.0, **settings})
         return Hub(
             Surroundings(
                 open_topic=self.open,
@@ -78,7 +90,9 @@ class Upstream:
                 chance=lambda: 0.5,
                 on_event=self.events.append,
             ),
-            HubSettings(grace_s=grace_s, queue_limit=queue_limit, max_watchers=100, link=link),
+            HubSettings(
+                grace_s=grace_s, queue_limit=queue_limit, max_watchers=100, lost_after_s=lost_after_s, link=link
+            ),
         )
 
 
@@ -102,7 +116,7 @@ async def test_many_watchers_cost_one_connection_and_one_message() -> None:
     hub = upstream.hub()
 
     async def watch() -> list[bytes]:
-        async with hub.subscribe(TOPIC) as watcher:
+        async with hub.subscribe(TOPIC, 100) as watcher:
             return [(await taken(watcher))[0], (await taken(watcher))[0]]
 
     watching = [asyncio.create_task(watch()) for _ in range(50)]
@@ -118,11 +132,11 @@ async def test_a_new_watcher_of_a_live_board_starts_from_memory() -> None:
     """No connection and no message to Phoenix."""
     upstream = Upstream()
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as first, hub.subscribe(TOPIC) as second:
+    async with hub.subscribe(TOPIC, 100) as first, hub.subscribe(TOPIC, 100) as second:
         await taken(first)
         await taken(second)
-        async with hub.subscribe(TOPIC) as late:
-            assert (b"1", "epoch-1", 1, 0, Resync.SUBSCRIBED) == await taken(late)
+        async with hub.subscribe(TOPIC, 100) as late:
+            assert (b"1", "epoch-1-100", 1, 0, Resync.SUBSCRIBED) == await taken(late)
         assert (["configure"], 1) == (upstream.channels[0].sent, len(upstream.channels))
     await hub.close()
 
@@ -132,7 +146,7 @@ async def test_the_last_watcher_closes_after_the_grace_time() -> None:
     upstream = Upstream()
     hub = upstream.hub(grace_s=0.1)
     for _ in range(3):
-        async with hub.subscribe(TOPIC) as watcher:
+        async with hub.subscribe(TOPIC, 100) as watcher:
             await taken(watcher)
     assert (1, False) == (len(upstream.channels), upstream.channels[0].is_closed)
     await until(lambda: upstream.channels[0].is_closed)
@@ -144,7 +158,7 @@ async def test_a_slow_watcher_gets_the_newest_board_and_delays_nobody() -> None:
     """It learns how many were left out; the one beside it gets each."""
     upstream = Upstream()
     hub = upstream.hub(queue_limit=3)
-    async with hub.subscribe(TOPIC) as slow, hub.subscribe(TOPIC) as quick:
+    async with hub.subscribe(TOPIC, 100) as slow, hub.subscribe(TOPIC, 100) as quick:
         await taken(slow)
         await taken(quick)
         seen = []
@@ -165,12 +179,12 @@ async def test_a_reconnect_is_a_new_epoch_with_its_reason() -> None:
     """The board is configured again, and the sequence begins anew."""
     upstream = Upstream()
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         await taken(watcher)
         upstream.channels[0].incoming.put_nowait(ChannelClosed(silent=True))
-        assert (b"1", "epoch-2", 1, 0, Resync.SILENT) == await taken(watcher)
+        assert (b"1", "epoch-2-100", 1, 0, Resync.SILENT) == await taken(watcher)
         upstream.channels[1].incoming.put_nowait(ChannelClosed())
-        assert (b"1", "epoch-3", 1, 0, Resync.CUT) == await taken(watcher)
+        assert (b"1", "epoch-3-100", 1, 0, Resync.CUT) == await taken(watcher)
     assert [["configure"]] * 3 == [channel.sent for channel in upstream.channels]
     assert upstream.channels[0].is_closed
     await hub.close()
@@ -180,13 +194,13 @@ async def test_a_resync_is_not_lost_with_what_is_left_out() -> None:
     """A slow watcher that missed the first board of an epoch still learns that there is one."""
     upstream = Upstream()
     hub = upstream.hub(queue_limit=1)
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         await taken(watcher)
         upstream.channels[0].incoming.put_nowait(ChannelClosed())
         await until(lambda: len(upstream.channels) == 2)
         upstream.channels[1].show(5, 2)
         await until(lambda: upstream.encoded == 3)
-        assert (b"5", "epoch-2", 2, 1, Resync.CUT) == await taken(watcher)
+        assert (b"5", "epoch-2-100", 2, 1, Resync.CUT) == await taken(watcher)
     await hub.close()
 
 
@@ -194,7 +208,7 @@ async def test_garbage_asks_for_a_page_and_unknown_types_are_counted() -> None:
     """One request at a time; the board stays."""
     upstream = Upstream()
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         await taken(watcher)
         for message in (b"{", b'{"type":"confetti"}', b"\xff"):
             upstream.channels[0].incoming.put_nowait(message)
@@ -211,10 +225,10 @@ async def test_a_board_that_cannot_be_had_ends_its_watchers() -> None:
     upstream = Upstream()
     upstream.refusals = [BoardNotActive()]
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         with pytest.raises(BoardNotActive):
             await taken(watcher)
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         assert b"1" == (await taken(watcher))[0]
     await hub.close()
 
@@ -224,7 +238,7 @@ async def test_troubles_that_pass_are_waited_for() -> None:
     upstream = Upstream()
     upstream.refusals = [PhoenixUnavailable(), PhoenixUnavailable()]
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         assert b"1" == (await taken(watcher))[0]
     await hub.close()
 
@@ -234,7 +248,7 @@ async def test_watchers_do_not_wait_for_ever_for_a_first_board() -> None:
     upstream = Upstream()
     upstream.refusals = [PhoenixUnavailable()] * 1000
     hub = upstream.hub(first_board_within_s=0.05)
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         with pytest.raises(PhoenixUnavailable):
             await taken(watcher)
     await hub.close()
@@ -244,11 +258,11 @@ async def test_a_drain_ends_watchers_in_peace() -> None:
     """They have what was queued, and none is added."""
     upstream = Upstream()
     hub = upstream.hub()
-    async with hub.subscribe(TOPIC) as watcher:
+    async with hub.subscribe(TOPIC, 100) as watcher:
         await taken(watcher)
         hub.drain()
         assert None is await watcher.take()
-        async with hub.subscribe(TOPIC) as late:
+        async with hub.subscribe(TOPIC, 100) as late:
             assert None is await late.take()
     await hub.close()
     assert upstream.channels[0].is_closed
@@ -258,12 +272,129 @@ async def test_watchers_are_bounded() -> None:
     """One too many is told to wait."""
     upstream = Upstream()
     hub = upstream.hub()
-    held = [hub.subscribe(TOPIC) for _ in range(100)]
+    held = [hub.subscribe(TOPIC, 100) for _ in range(100)]
     for each in held:
         await each.__aenter__()
     with pytest.raises(Overloaded):
-        async with hub.subscribe(TOPIC):
+        async with hub.subscribe(TOPIC, 100):
             pass
     for each in held:
         await each.__aexit__(None, None, None)
+    await hub.close()
+
+
+async def test_who_wants_more_makes_the_same_connection_show_more() -> None:
+    """Configured and asked for again; until that has come, the others see what there is and he sees nothing."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC, 100) as few:
+        await taken(few)
+        upstream.channels[0].show(500, 2, users=100, total=300)
+        await taken(few)
+        async with hub.subscribe(TOPIC, 300) as many:
+            await until(lambda: upstream.channels[0].sent == ["configure", "configure", "request_page"])
+            upstream.channels[0].show(501, 3, users=100, total=300)
+            assert b"501" == (await taken(few))[0]
+            upstream.channels[0].show(502, 4, users=300, total=300, kind="page")
+            assert [(b"502", "epoch-1-300", 1), (b"502", "epoch-1-100", 4)] == [
+                (await taken(many))[:3],
+                (await taken(few))[:3],
+            ]
+    await hub.close()
+
+
+async def test_less_than_was_asked_for_is_shown_after_a_while() -> None:
+    """Where Phoenix's own limit is lower, and it does not say how many there are."""
+    upstream = Upstream()
+    hub = upstream.hub(whole_after_s=0.05)
+    async with hub.subscribe(TOPIC, 300) as watcher:
+        await taken(watcher)
+        upstream.channels[0].show(500, 2, users=100)
+        assert b"500" == (await taken(watcher))[0]
+    await hub.close()
+
+
+async def test_a_change_below_what_is_watched_is_no_update() -> None:
+    """The sequence goes on without a gap."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC, 1) as top, hub.subscribe(TOPIC, 100) as all_:
+        await taken(all_)
+        upstream.channels[0].show(1, 2, users=2)
+        upstream.channels[0].show(7, 3, users=2)
+        assert [2, 3] == [(await taken(all_))[2], (await taken(all_))[2]]
+        assert [(b"1", 1), (b"7", 2)] == [(each[0], each[2]) for each in (await taken(top), await taken(top))]
+    await hub.close()
+
+
+async def test_a_row_of_updates_that_nobody_watched_for_a_while_goes_on() -> None:
+    """The same epoch, a higher sequence, the newest board."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC, 100) as stays:
+        await taken(stays)
+        async with hub.subscribe(TOPIC, 1) as leaves:
+            assert (b"1", "epoch-1-1", 1) == (await taken(leaves))[:3]
+        upstream.channels[0].show(7, 2)
+        await taken(stays)
+        async with hub.subscribe(TOPIC, 1) as comes:
+            assert (b"7", "epoch-1-1", 2) == (await taken(comes))[:3]
+    await hub.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "tolerated"), [(PhoenixRejectedCredentials(), 4), (PhoenixNotFound(), 2), (BoardNotActive(), 2)]
+)
+async def test_a_board_that_was_live_is_not_given_up_at_the_first_refusal(
+    refusal: GatewayError, tolerated: int
+) -> None:
+    """A restarting server refuses what it will serve; said often enough in a row, it is believed."""
+    upstream = Upstream()
+    hub = upstream.hub(rejections=5, refusals=3)
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        await taken(watcher)
+        upstream.refusals = [refusal] * tolerated
+        upstream.channels[0].incoming.put_nowait(ChannelClosed())
+        assert (b"1", Resync.CUT) == ((again := await taken(watcher))[0], again[4])
+        upstream.refusals = [refusal] * (tolerated + 1)
+        upstream.channels[1].incoming.put_nowait(ChannelClosed())
+        with pytest.raises(type(refusal)):
+            await taken(watcher)
+    is_rejection = isinstance(refusal, PhoenixRejectedCredentials)
+    assert 2 * tolerated + 1 == upstream.events.count("credentials_rejected" if is_rejection else "refused")
+    await hub.close()
+
+
+async def test_credentials_that_are_rejected_at_first_are_tried_once_more_at_once() -> None:
+    """With a new timestamp; rejected again, the watchers learn it."""
+    upstream = Upstream()
+    upstream.refusals = [PhoenixRejectedCredentials()]
+    hub = upstream.hub(retry=RetrySettings(first_wait_s=1000.0, longest_wait_s=1000.0))
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        assert b"1" == (await taken(watcher))[0]
+    await hub.close()
+    upstream.refusals = [PhoenixRejectedCredentials()] * 2
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        with pytest.raises(PhoenixRejectedCredentials):
+            await taken(watcher)
+    await hub.close()
+
+
+async def test_nobody_new_is_shown_a_board_that_was_lost_long_ago() -> None:
+    """Who watches goes on waiting; who comes is told that Phoenix cannot be reached."""
+    upstream = Upstream()
+    hub = upstream.hub(lost_after_s=0.05)
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        await taken(watcher)
+        upstream.refusals = [PhoenixUnavailable()] * 1_000_000
+        upstream.channels[0].incoming.put_nowait(ChannelClosed())
+        await asyncio.sleep(0.1)
+        with pytest.raises(PhoenixUnavailable):
+            async with hub.subscribe(TOPIC, 100):
+                pass
+        upstream.refusals = []
+        assert Resync.CUT is (await taken(watcher))[4]
+        async with hub.subscribe(TOPIC, 100) as late:
+            assert Resync.SUBSCRIBED is (await taken(late))[4]
     await hub.close()

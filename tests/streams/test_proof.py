@@ -1,0 +1,147 @@
+"""How old a live board certainly is not."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.streams.proof import FORGOTTEN_AFTER_S, Proof
+from tests.manual_clock import ManualClock
+
+
+def proof_of(clock: ManualClock) -> Proof:
+    """A connection that has shown its first board."""
+    proof = Proof(clock)
+    proof.opened(clock.monotonic())
+    proof.answered(is_board=True, is_certain=True, is_whole=True)
+    return proof
+
+
+def page(proof: Proof, *, certain: bool = True, whole: bool = True, board: bool = True) -> None:
+    proof.answered(is_board=board, is_certain=certain, is_whole=whole)
+
+
+def test_a_first_board_is_no_older_than_the_connection() -> None:
+    """Nothing can have been on its way before."""
+    clock = ManualClock()
+    opened_at = clock.monotonic()
+    proof = Proof(clock)
+    proof.opened(opened_at)
+    clock.advance(1)
+    page(proof, certain=False)
+    assert opened_at == proof.as_of
+
+
+def test_an_answer_proves_the_moment_of_its_question() -> None:
+    """Not that of its arrival."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    clock.advance(5)
+    proof.asked()
+    asked_at = clock.monotonic()
+    clock.advance(2)
+    page(proof)
+    assert asked_at == proof.as_of
+
+
+def test_what_comes_by_itself_proves_nothing_new() -> None:
+    """It may have been on its way when the question left."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    first = proof.as_of
+    clock.advance(5)
+    proof.asked()
+    page(proof, certain=False)
+    assert first == proof.as_of
+
+
+def test_a_doubt_lasts_until_a_page_has_come() -> None:
+    """A page that lacks what has come up since does not end it."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    proof.doubted()
+    assert None is proof.as_of
+    page(proof, whole=False)
+    assert None is proof.as_of
+    page(proof)
+    assert proof.as_of is not None
+
+
+def test_an_answer_that_is_not_the_board_uses_up_its_question() -> None:
+    """Else the next one would prove too little for ever."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    proof.asked()
+    page(proof, board=False)
+    clock.advance(1)
+    proof.asked()
+    page(proof)
+    assert clock.monotonic() == proof.as_of
+
+
+def test_a_question_without_an_answer_is_forgotten_after_a_while() -> None:
+    """Until then answers prove too little, never too much."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    proof.asked()
+    lost_at = clock.monotonic()
+    clock.advance(FORGOTTEN_AFTER_S / 2)
+    proof.asked()
+    page(proof)
+    assert lost_at == proof.as_of
+    clock.advance(FORGOTTEN_AFTER_S + 1)
+    proof.asked()
+    page(proof)
+    assert clock.monotonic() == proof.as_of
+
+
+def test_a_lost_connection_proves_nothing() -> None:
+    """Though the board is still shown to those who watch."""
+    proof = proof_of(ManualClock())
+    proof.closed()
+    assert None is proof.as_of
+
+
+async def test_who_waits_is_woken_by_the_answer_and_by_the_end() -> None:
+    """And else leaves after his time."""
+    proof = proof_of(ManualClock())
+    for is_end in (False, True):
+        waiting = asyncio.ensure_future(proof.renewed(30))
+        await asyncio.sleep(0)
+        proof.closed() if is_end else page(proof)
+        await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(proof.renewed(0.01), 5)
+
+
+STEPS = st.lists(st.sampled_from(["ask", "take", "change", "push", "lose", "wait", "gap"]), max_size=80)
+
+
+@given(STEPS)
+def test_no_order_of_questions_answers_and_changes_proves_too_much(steps: list[str]) -> None:
+    """Phoenix answers in order, changes in between, and leaves some questions unanswered."""
+    clock = ManualClock()
+    proof = proof_of(clock)
+    questions = 0
+    frames: list[tuple[bool, float]] = []  # on their way to us: whether an answer, and the moment of what they show
+    for step in steps:
+        match step:
+            case "ask":
+                proof.asked()
+                questions += 1
+            case "take" if questions:
+                questions -= 1
+                frames.append((True, clock.monotonic()))
+            case "lose" if questions:
+                questions -= 1
+            case "change":
+                frames.append((False, clock.monotonic()))
+            case "push" if frames:
+                page(proof, certain=frames.pop(0)[0])
+            case "wait":
+                clock.advance(1.5)
+            case "gap":
+                proof.doubted()
+        if proof.as_of is not None:
+            assert all(moment >= proof.as_of for _, moment in frames), "a change that is proved has not come yet"
