@@ -24,6 +24,7 @@ from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from tests.granted import EVERYTHING
 
 CLOCK = SystemClock()
 TENANT = TenantId("t")
@@ -127,7 +128,14 @@ def soon(seconds: float = 5.0) -> Deadline:
 
 
 def call(seconds: float = 5.0) -> Call:
-    return Call(method="/t/T", peer=Peer(address="here"), request_id="r", deadline=soon(seconds), arrived_at=0.0)
+    return Call(
+        method="/t/T",
+        peer=Peer(address="here"),
+        request_id="r",
+        deadline=soon(seconds),
+        arrived_at=0.0,
+        grant=EVERYTHING,
+    )
 
 
 async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:

@@ -22,6 +22,7 @@ from gateway.keys.secrets import Secret
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.tries import Courier
 from gateway.resilience.deadline import Deadline
+from tests.granted import EVERYTHING
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender
 
@@ -44,7 +45,12 @@ class Mint:
         keyring = Keyring(tenants=[], operators=entries, clock=self.clock)
         self.tokens = MintTokens(TenantDirectory({}), OperatorDirectory(rooms), keyring, self.clock)
         self.call = Call(
-            method="m", peer=Peer(address="x"), request_id="r", deadline=Deadline.after(5, self.clock), arrived_at=0.0
+            method="m",
+            peer=Peer(address="x"),
+            request_id="r",
+            deadline=Deadline.after(5, self.clock),
+            arrived_at=0.0,
+            grant=EVERYTHING,
         )
 
     def _room(self, environment: Environment, launch: LaunchSettings | None) -> OperatorRoom:

@@ -11,6 +11,7 @@ from gateway.actions.rooms import OperatorRoom
 from gateway.core.operator_api import FeeSchedule
 from gateway.errors import InvalidField
 from gateway.resilience.deadline import Deadline
+from tests.granted import EVERYTHING
 from tests.manual_clock import ManualClock
 
 _SCHEDULE = FeeSchedule(shape="flat", taker_coefficient="0.07", maker_rebate_coefficient="0.01")
@@ -23,7 +24,14 @@ async def test_clearing_needs_its_confirmation_and_setting_has_none(
     """Refused before an operator is even looked for: the directory here is empty."""
     clock = ManualClock()
     operators: OperatorDirectory[OperatorRoom] = OperatorDirectory({})
-    call = Call(method="m", peer=Peer(address="x"), request_id="r", deadline=Deadline.after(5, clock), arrived_at=0.0)
+    call = Call(
+        method="m",
+        peer=Peer(address="x"),
+        request_id="r",
+        deadline=Deadline.after(5, clock),
+        arrived_at=0.0,
+        grant=EVERYTHING,
+    )
     with pytest.raises(InvalidField) as error:
         await Operate(operators, clock).set_fee_schedule(
             operator_code="", environment=None, schedule=schedule, confirm_disable_trading=confirmed, call=call

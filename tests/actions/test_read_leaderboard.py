@@ -19,6 +19,7 @@ from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.resilience.deadline import Deadline
 from gateway.services.board_messages import BoardMessages
 from gateway.v1.leaderboards_pb2 import GetLeaderboardResponse
+from tests.granted import EVERYTHING
 from tests.manual_clock import ManualClock
 from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
 
@@ -57,6 +58,7 @@ class Boards:
             request_id="r",
             deadline=Deadline.after(5, CLOCK),
             arrived_at=self.clock.monotonic(),
+            grant=EVERYTHING,
         )
         read = PageRead(
             tenant_id="", leaderboard_id="xp", window_key=window, page_size=size, page_token=token, max_staleness_s=None

@@ -17,12 +17,14 @@ from google.protobuf.struct_pb2 import Struct
 from prometheus_client import CollectorRegistry
 
 from gateway.actions.call import Call
+from gateway.core.rights import open_to_local
 from gateway.errors import NotAllowed, PhoenixRejectedCredentials, StoreUnavailable
 from gateway.front.grpc_aio import Endpoint, Front, Handler
 from gateway.interceptors.call_log import CallLog, note_unexpected
 from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import Chain, Link
 from gateway.interceptors.identity import Identity
+from gateway.interceptors.policy import PolicyInForce
 from gateway.resilience.clock import SystemClock
 from gateway.telemetry.logs import configure
 from gateway.telemetry.metrics import BuildInfo, Metrics
@@ -99,7 +101,8 @@ async def gateway() -> AsyncIterator[Gateway]:
 
     gate = Gate()
     outermost = Outermost()
-    links = [outermost, CallMetrics(metrics, clock), CallLog(clock), gate, Identity(certificates_required=False)]
+    identity = Identity(PolicyInForce(open_to_local([METHOD])), certificates_required=False)
+    links = [outermost, CallMetrics(metrics, clock), CallLog(clock), gate, identity]
     endpoint = Endpoint(
         path=METHOD, handler=handle, request_class=Struct, client_streaming=False, server_streaming=False
     )
