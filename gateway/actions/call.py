@@ -46,3 +46,5 @@ class Call:
     grant: Grant = NOTHING
     trailing: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    audited: bool = False
+    """Whether its audit record is kept already."""

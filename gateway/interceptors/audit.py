@@ -1,0 +1,190 @@
+"""What of a call the audit log holds, and when: a row for every method, and no row stops the start.
+
+Every refusal is kept, whoever refused. Of calls that end well, those that use a secret, keep evidence or read it. Where
+the audit is required, such a call begins only once that is kept, and what was minted is given out only once its
+digest is. Writing is telemetry/audit.py's matter. Source: issue 8, point 6; STYLE, "The way of a call".
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from gateway.actions.call import Call
+from gateway.errors import AuditUnavailable, CallerFault, Disabled, GatewayError
+from gateway.interceptors.call_log import ended
+from gateway.interceptors.chain import Link
+from gateway.resilience.deadline import Deadline
+from gateway.telemetry.audit_record import AuditRecord, Kind
+
+RETURN_MARGIN_S = 0.02
+"""Kept back of a call's deadline, so that the refusal for want of an audit record arrives."""
+LONGEST_S = 1.0
+_V1 = "/phoenix.gateway.v1."
+
+Handler = Callable[[Any, Call], Any]
+
+
+class Use(enum.Enum):
+    """What a method does that has to be kept."""
+
+    NOTHING = "nothing"
+    """Uses no secret: only its refusals are kept."""
+    ACTS = "acts"
+    """Signs something that leaves, keeps or reads evidence: where the audit is required, kept before it begins."""
+    MINTS = "mints"
+    """Its answer is the secret's use: where the audit is required, kept before it is given out."""
+
+
+USES: Mapping[str, Use] = {
+    _V1 + "EventService/SubmitEvent": Use.ACTS,
+    _V1 + "EventService/SubmitEvents": Use.ACTS,
+    _V1 + "EventService/StreamEvents": Use.ACTS,
+    _V1 + "LeaderboardService/GetLeaderboard": Use.ACTS,
+    _V1 + "LeaderboardService/GetUserRank": Use.ACTS,
+    _V1 + "LeaderboardService/GetUserScore": Use.ACTS,
+    _V1 + "LeaderboardService/GetUserNeighbors": Use.ACTS,
+    _V1 + "LeaderboardService/BatchGetLeaderboards": Use.ACTS,
+    _V1 + "LeaderboardService/BatchGetUserRanks": Use.ACTS,
+    _V1 + "LeaderboardService/ListSnapshots": Use.ACTS,
+    _V1 + "LeaderboardService/GetSnapshot": Use.ACTS,
+    _V1 + "LeaderboardService/GetUserSnapshot": Use.ACTS,
+    _V1 + "LeaderboardService/WatchLeaderboard": Use.ACTS,
+    _V1 + "LeaderboardAdminService/EnsureLeaderboard": Use.ACTS,
+    _V1 + "LeaderboardAdminService/CreateLeaderboard": Use.ACTS,
+    _V1 + "LeaderboardAdminService/ListLeaderboards": Use.ACTS,
+    _V1 + "LeaderboardAdminService/GetLeaderboardDefinition": Use.ACTS,
+    _V1 + "LeaderboardAdminService/CheckAdminHealth": Use.ACTS,
+    _V1 + "TokenService/MintLaunchJWT": Use.MINTS,
+    _V1 + "TokenService/BatchMintLaunchJWT": Use.MINTS,
+    _V1 + "TokenService/MintTenantJWT": Use.MINTS,
+    _V1 + "TokenService/MintAdminJWT": Use.MINTS,
+    _V1 + "TokenService/SignLeaderboardSocket": Use.MINTS,
+    _V1 + "WalletService/VerifyWallet": Use.ACTS,
+    _V1 + "WalletService/RecordWalletOutcome": Use.ACTS,
+    _V1 + "WalletService/GetWalletEvidence": Use.ACTS,
+    _V1 + "WalletService/ListWalletEvidence": Use.ACTS,
+    _V1 + "WalletService/ExportWalletEvidence": Use.ACTS,
+    _V1 + "OperatorService/GetOperatorSettings": Use.ACTS,
+    _V1 + "OperatorService/UpdateOperatorSettings": Use.ACTS,
+    _V1 + "OperatorService/ListCategories": Use.ACTS,
+    _V1 + "OperatorService/GetOperatorStats": Use.ACTS,
+    _V1 + "PhoenixService/Call": Use.ACTS,
+    _V1 + "KeyService/ListKeys": Use.NOTHING,
+    _V1 + "KeyService/GetPublicKey": Use.NOTHING,
+    _V1 + "KeyService/RefreshPlatformKey": Use.NOTHING,
+    "/grpc.health.v1.Health/Check": Use.NOTHING,
+    "/grpc.health.v1.Health/List": Use.NOTHING,
+    "/grpc.health.v1.Health/Watch": Use.NOTHING,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.NOTHING,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.NOTHING,
+}
+
+
+class AuditIncomplete(Exception):
+    """A method that is served has no row here. The start fails."""
+
+
+class Trail(Protocol):
+    """Where records go; telemetry.audit.AuditTrail in earnest."""
+
+    def note(self, record: AuditRecord) -> None:
+        """Have it written soon, without waiting."""
+        ...
+
+    async def keep(self, record: AuditRecord, within_s: float) -> None:
+        """Return once it is kept. Raises: AuditUnavailable."""
+        ...
+
+
+class Audit(Link):
+    """Notes how calls end. Stands behind identity and before whatever refuses, so that refusals are kept too."""
+
+    def __init__(self, trail: Trail, *, required: bool = False, uses: Mapping[str, Use] = USES) -> None:
+        """Args: `required`: no secret is used whose use cannot be kept."""
+        self._trail = trail
+        self._required = required
+        self._uses = uses
+        self._quiet = frozenset(method for method, use in uses.items() if use is Use.NOTHING)
+
+    def check_complete(self, served: Iterable[str]) -> None:
+        """Hold the rows against the methods that are served. Raises: AuditIncomplete, naming the gaps."""
+        missing = sorted(set(served) - set(self._uses))
+        if missing:
+            raise AuditIncomplete(f"methods without an audit row: {missing}")
+
+    def after(self, call: Call, error: BaseException | None) -> None:
+        """Note how the call ended, unless that is kept already or nothing was used."""
+        if error is None and (call.audited or call.method in self._quiet):
+            return
+        self._trail.note(_record(Kind.ENDED, call, *ended(error), _verdict(error)))
+
+    def guarded(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
+        """Return the handler with what must be kept before it begins, or before its answer leaves."""
+        use = self._uses[method]
+        if use is Use.NOTHING:
+            return handler
+        if is_stream:
+            return self._stream(handler)
+        if not self._required:
+            return handler
+        return self._minted(handler) if use is Use.MINTS else self._acting(handler)
+
+    def _acting(self, handler: Handler) -> Handler:
+        async def acting(request: Any, call: Call) -> Any:
+            await self._keep(_record(Kind.BEGUN, call, "", "", ""), call.deadline)
+            return await handler(request, call)
+
+        return acting
+
+    def _minted(self, handler: Handler) -> Handler:
+        async def minted(request: Any, call: Call) -> Any:
+            answer = await handler(request, call)
+            await self._keep(_record(Kind.ENDED, call, "OK", "", _verdict(None)), call.deadline)
+            call.audited = True
+            return answer
+
+        return minted
+
+    def _stream(self, handler: Handler) -> Handler:
+        """A stream may stay for hours: that it began is kept, required or not."""
+
+        async def stream(request: Any, call: Call) -> AsyncIterator[Any]:
+            record = _record(Kind.BEGUN, call, "", "", "")
+            if self._required:
+                await self._keep(record, call.deadline)
+            else:
+                self._trail.note(record)
+            answers = handler(request, call)
+            try:
+                async for answer in answers:
+                    yield answer
+            finally:
+                await answers.aclose()
+
+        return stream
+
+    async def _keep(self, record: AuditRecord, deadline: Deadline) -> None:
+        within_s = min(deadline.remaining() - RETURN_MARGIN_S, LONGEST_S)
+        if within_s <= 0:
+            raise AuditUnavailable
+        await self._trail.keep(record, within_s)
+
+
+def _record(kind: Kind, call: Call, status: str, reason: str, verdict: str) -> AuditRecord:
+    facts = call.facts if kind is Kind.ENDED else dict(call.facts)
+    peer = "" if call.caller else call.peer.address
+    return AuditRecord(
+        kind, time.time_ns(), call.caller, peer, call.method, call.request_id, status, reason, verdict, facts
+    )
+
+
+def _verdict(error: BaseException | None) -> str:
+    """Whether it was allowed, refused by the gateway, or failed on the way."""
+    if error is None:
+        return "allowed"
+    if isinstance(error, CallerFault | Disabled | AuditUnavailable):
+        return "refused"
+    return "failed" if isinstance(error, GatewayError) else "left" if ended(error)[0] == "CANCELLED" else "failed"

@@ -1,0 +1,230 @@
+"""Keeps audit records: a bounded queue, one thread that writes, and for who must know, the certainty that it is kept.
+
+`note` never waits and never raises: what finds the queue full is counted and told in the file later. `keep` returns
+once the record is in the file, on the disk if that was asked for, or raises in time: it never hangs, whatever the
+file does. Source: issue 8, point 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import AuditUnavailable
+from gateway.telemetry.audit_file import AuditFile
+from gateway.telemetry.audit_record import AuditRecord, Kind, line_of
+from gateway.telemetry.logs import log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """How records are kept."""
+
+    max_queued: int = 20_000
+    """Records that may wait for the file: seconds of full load."""
+    max_batch: int = 256
+    """Records in one write; small, so that turning them into text holds nobody up."""
+    linger_s: float = 0.05
+    """Records that nobody waits for are written together: waking the thread for each would cost calls their time."""
+    keep_within_s: float = 1.0
+    """Longest wait for the certainty that a record is kept."""
+    stuck_after_s: float = 1.0
+    """A write that takes longer counts as failed for everybody who comes after."""
+    retry_after_s: float = 0.5
+    """How long a file that failed is left alone."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Who waits for a record; `future` belongs to the loop's thread."""
+
+    future: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+
+
+class AuditTrail:
+    """Records on their way into one file. `start` and `stop` belong to the event loop's thread, as `keep` does."""
+
+    def __init__(
+        self,
+        file: AuditFile,
+        *,
+        settings: AuditSettings | None = None,
+        on_event: Callable[[str, int], None] = lambda name, count: None,
+    ) -> None:
+        """Args: `on_event` hears kept, lost and failed with a count, from any thread."""
+        self._file = file
+        self._settings = settings or AuditSettings()
+        self._on_event = on_event
+        self._queue: deque[tuple[AuditRecord, _Waiter | None]] = deque()
+        self._room = self._settings.max_queued
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._lost = 0
+        self._counting = threading.Lock()
+        self._busy_since: float | None = None
+        self._failed_at: float | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last write failed, or one takes too long."""
+        busy_since = self._busy_since
+        stuck = busy_since is not None and time.monotonic() - busy_since > self._settings.stuck_after_s
+        return stuck or self._failed_at is not None
+
+    def start(self) -> None:
+        """Begin to write."""
+        if self._thread is None:
+            self._stopping = False
+            # A daemon: a write that hangs must not keep the process.
+            self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+            self._thread.start()
+
+    async def stop(self, within_s: float = 2.0) -> None:
+        """Write what waits, for at most this long."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stopping = True
+        self._hurry.set()
+        self._wake.set()
+        await asyncio.to_thread(thread.join, within_s)
+        if thread.is_alive() or self._queue:
+            log().error("audit records left unwritten", count=len(self._queue))
+        else:
+            self._file.close()
+
+    def note(self, record: AuditRecord) -> None:
+        """Have the record written soon. Never waits, never raises."""
+        queue = self._queue
+        if len(queue) >= self._room:
+            with self._counting:
+                self._lost += 1
+            self._on_event("lost", 1)
+            return
+        queue.append((record, None))
+        if len(queue) == 1:
+            self._wake.set()
+
+    async def keep(self, record: AuditRecord, within_s: float) -> None:
+        """Return once the record is kept. Raises: AuditUnavailable, at once while the file is known to fail.
+
+        Args: `within_s`: what the caller has left; never waited for longer, nor than the settings say.
+        """
+        if self._thread is None or len(self._queue) >= self._room or self._is_left_alone():
+            raise AuditUnavailable
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.create_future(), loop)
+        self._queue.append((record, waiter))
+        self._hurry.set()
+        self._wake.set()
+        try:
+            async with asyncio.timeout(max(0.0, min(within_s, self._settings.keep_within_s))):
+                await waiter.future
+        except TimeoutError:
+            raise AuditUnavailable from None
+
+    def _is_left_alone(self) -> bool:
+        """Whether a write hangs, or failed so lately that it is not tried again yet."""
+        now, settings = time.monotonic(), self._settings
+        busy_since, failed_at = self._busy_since, self._failed_at
+        if busy_since is not None and now - busy_since > settings.stuck_after_s:
+            return True
+        return failed_at is not None and now - failed_at < settings.retry_after_s
+
+    def _run(self) -> None:
+        settings = self._settings
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._wake.wait(timeout=1.0)
+                self._wake.clear()
+                continue
+            if not self._stopping and not self._hurry.is_set():
+                self._hurry.wait(timeout=settings.linger_s)
+            self._hurry.clear()
+            while self._queue:
+                if not self._write_batch():
+                    if self._stopping:
+                        return
+                    self._hurry.clear()
+                    self._pause()
+                    break
+
+    def _pause(self) -> None:
+        """Leave a failing file alone; who waits meanwhile is told by `keep` itself."""
+        until = time.monotonic() + self._settings.retry_after_s
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.05, left))
+
+    def _write_batch(self) -> bool:
+        queue = self._queue
+        batch = [queue.popleft() for _ in range(min(len(queue), self._settings.max_batch))]
+        lost = self._lost
+        lines = [_told(lost)] if lost else []
+        lines += [line_of(record) for record, _ in batch]
+        self._busy_since = time.monotonic()
+        try:
+            self._file.append(lines)
+        except OSError as error:
+            self._fail(batch, error)
+            return False
+        finally:
+            self._busy_since = None
+        with self._counting:
+            self._lost -= lost
+        if self._failed_at is not None:
+            self._failed_at = None
+            log().info("audit records are kept again", count=len(batch))
+        self._on_event("kept", len(batch))
+        _answer([waiter for _, waiter in batch if waiter is not None], failed=False)
+        return True
+
+    def _fail(self, batch: list[tuple[AuditRecord, _Waiter | None]], error: OSError) -> None:
+        """Refuse who waits, and put the others back: they are written when the file takes lines again."""
+        if self._failed_at is None:
+            log().error("audit records cannot be kept", trouble=os.strerror(error.errno or 0), count=len(batch))
+        self._failed_at = time.monotonic()
+        self._on_event("failed", 1)
+        self._queue.extendleft(reversed([one for one in batch if one[1] is None]))
+        _answer([waiter for _, waiter in batch if waiter is not None], failed=True)
+
+
+def _told(lost: int) -> bytes:
+    """Return the line that says how many records are missing."""
+    return line_of(
+        AuditRecord(
+            kind=Kind.LOST, at_ns=time.time_ns(), caller="", peer="", method="", request_id="", status="", reason="",
+            verdict="", facts={"count": lost},
+        )
+    )  # fmt: skip
+
+
+def _answer(waiters: list[_Waiter], *, failed: bool) -> None:
+    """Wake all who wait, by one message to each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for waiter in waiters:
+        by_loop.setdefault(waiter.loop, []).append(waiter.future)
+    for loop, futures in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, futures, failed)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            continue
+
+
+def _settle(futures: list[asyncio.Future[None]], failed: bool) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if failed:
+            future.set_exception(AuditUnavailable())
+        else:
+            future.set_result(None)

@@ -1,0 +1,109 @@
+"""One audit record: who did what, with which key, and how it ended; written as one line of JSON.
+
+An allow-list decides what a line may hold: names, digests and verdicts, never a payload, a token or a secret. Where
+lines are kept is audit_file.py's matter. Source: issue 8, point 6.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from gateway.telemetry.logs import MAX_VALUE_CHARS
+
+MAX_LINE_BYTES = 8192
+FACTS: Mapping[str, str] = {
+    "tenant": "tenant",
+    "operator": "operator",
+    "environment": "environment",
+    "key_id": "key_id",
+    "verdict": "wallet_verdict",
+    "disposition": "disposition",
+    "operation_id": "operation_id",
+    "attempt": "attempt",
+    "claims_sha256": "claims_sha256",
+    "count": "count",
+    "events": "events",
+    "surface": "surface",
+    "target": "target",
+    "why": "why",
+}
+"""Facts of a call that go into its record, and their names there."""
+
+
+class Kind(enum.Enum):
+    """What a record tells of."""
+
+    BEGUN = "begun"
+    """A call that uses a secret or keeps a stream open, before it does so."""
+    ENDED = "ended"
+    """A call that ended, well or not."""
+    SWITCHED = "switched"
+    """A kill switch was thrown, either way."""
+    LOST = "lost"
+    """Records before this one could not be kept; `count` says how many."""
+
+
+class AuditRecord(NamedTuple):
+    """One record. A tuple: one is made for every call.
+
+    `at_ns`: Unix time. `status`, `reason`: how it ended, empty while it has not. `facts`: of the call; not changed any
+    more.
+    """
+
+    kind: Kind
+    at_ns: int
+    caller: str
+    peer: str
+    method: str
+    request_id: str
+    status: str
+    reason: str
+    verdict: str
+    facts: Mapping[str, Any]
+
+
+def line_of(record: AuditRecord) -> bytes:
+    """Return the record as a line of JSON with its newline; never longer than MAX_LINE_BYTES."""
+    seconds, rest = divmod(record.at_ns, 1_000_000_000)
+    members: dict[str, Any] = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1_000_000:03d}Z",
+        "kind": record.kind.value,
+        "request_id": record.request_id,
+        "caller": record.caller,
+        "method": record.method,
+    }
+    if record.peer:
+        members["peer"] = record.peer
+    if record.status:
+        members["status"] = record.status
+        members["verdict"] = record.verdict
+    if record.reason:
+        members["reason"] = record.reason
+    for fact, name in FACTS.items():
+        value = record.facts.get(fact)
+        if value is not None:
+            members[name] = value
+    try:
+        line = orjson.dumps({name: _short(value) for name, value in members.items()}) + b"\n"
+    except (TypeError, ValueError):  # a lone surrogate
+        line = orjson.dumps({name: ascii(value)[:MAX_VALUE_CHARS] for name, value in members.items()}) + b"\n"
+    return line if len(line) <= MAX_LINE_BYTES else _essence(members)
+
+
+def _short(value: Any) -> str | int:
+    """Numbers stay, text is cut, anything else is told by its type: an object may hold anything."""
+    if type(value) is int:
+        return value
+    if type(value) is not str:
+        return f"<{type(value).__name__}>"
+    return value if len(value) <= MAX_VALUE_CHARS else value[: MAX_VALUE_CHARS - 1] + "…"
+
+
+def _essence(members: Mapping[str, Any]) -> bytes:
+    kept = ("time", "kind", "request_id", "caller", "method", "status", "verdict", "reason")
+    return orjson.dumps({name: ascii(members[name])[:MAX_VALUE_CHARS] for name in kept if name in members}) + b"\n"
