@@ -4,18 +4,23 @@ One deadline is made when a call arrives and handed down unchanged, or shaved to
 starts a time limit of its own that could outlive the caller's.
 """
 
-from dataclasses import dataclass, field
 from typing import Self
 
 from gateway.resilience.clock import Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """A moment on the monotonic clock that it carries with it."""
+    """A moment on the monotonic clock that it carries with it. Never changed; two of one moment are equal.
 
-    at: float
-    clock: Clock = field(repr=False, compare=False)
+    No dataclass: a frozen one takes four times as long to make, and each call makes two or three.
+    """
+
+    __slots__ = ("at", "clock")
+
+    def __init__(self, *, at: float, clock: Clock) -> None:
+        """Args: `at` in seconds of `clock.monotonic()`."""
+        self.at = at
+        self.clock = clock
 
     @classmethod
     def after(cls, seconds: float, clock: Clock) -> Self:
@@ -29,7 +34,7 @@ class Deadline:
     @property
     def expired(self) -> bool:
         """Whether nothing is left."""
-        return self.remaining() <= 0
+        return self.at <= self.clock.monotonic()
 
     def shaved(self, margin_s: float) -> Self:
         """The same deadline, so many seconds sooner."""
@@ -38,3 +43,12 @@ class Deadline:
     def earlier(self, other: "Deadline") -> "Deadline":
         """Whichever of the two comes first; both must hang on the same clock."""
         return self if self.at <= other.at else other
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Deadline) and other.at == self.at
+
+    def __hash__(self) -> int:
+        return hash(self.at)
+
+    def __repr__(self) -> str:
+        return f"Deadline(at={self.at!r})"

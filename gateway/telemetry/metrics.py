@@ -2,13 +2,13 @@
 
 Rooms below take them as callbacks (`on_event=metrics.key_event`). Every label takes values of a closed set; what is not
 in it counts as OTHER. Series that one alerts on exist from the start with 0, so that their first increase is seen. What
-is hot is resolved beforehand: a call costs two look-ups and two increments. Counting is safe from any thread but for
-`call_began` and `call_ended`, which belong to the event loop's. Names and meanings: `metric_names.py`.
+is hot is resolved beforehand, and what every call counts is `call_series.py`'s. Counting is safe from any thread but
+for `call_began` and `call_ended`, which belong to the event loop's. Names and meanings: `metric_names.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Generic, TypeVar
@@ -22,6 +22,7 @@ from gateway import errors
 from gateway.core.types import Environment
 from gateway.core.wallet import Disposition, Oddity, Verdict
 from gateway.telemetry import metric_names as names
+from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.metric_names import OTHER, Metric
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,6 +51,7 @@ LIVE_BOARD_EVENTS = frozenset(
 )  # fmt: skip
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "socket", "unavailable", "refused"})
+CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
@@ -77,14 +79,8 @@ class Metrics:
         self._registry = registry
         served = frozenset(methods)
         codes, reasons = _statuses_and_reasons()
-        calls = _counter(names.CALLS, registry)
-        self._calls = _Children(calls, (served, codes, reasons))
-        seconds = _histogram(names.CALL_SECONDS, registry)
-        in_flight = _gauge(names.CALLS_IN_FLIGHT, registry)
-        self._rows = {method: _MethodRow(method, seconds, in_flight) for method in served}
-        self._other_row = _MethodRow(OTHER, seconds, in_flight)
-        for method in served:
-            self._calls.of((method, "OK", ""))
+        self._calls = CallSeries(served, codes, reasons)
+        registry.register(self._calls)
 
         statuses = {str(status) for status in STATUSES} | {f"{number}xx" for number in range(1, 6)} | UNANSWERED
         self._requests = _Children(_counter(names.UPSTREAM_REQUESTS, registry), (SURFACES, statuses))
@@ -110,6 +106,11 @@ class Metrics:
         self._writes = _counter(names.EVIDENCE_WRITES, registry)
         self._commit_seconds = _histogram(names.EVIDENCE_COMMIT_SECONDS, registry)
         self._batch_size = _histogram(names.EVIDENCE_BATCH_SIZE, registry)
+        self._chained = _counter(names.EVIDENCE_CHAINED, registry)
+        self._chain_waits = _gauge(names.EVIDENCE_CHAIN_WAITS, registry)
+        self._chain_failures = _Children(
+            _counter(names.EVIDENCE_CHAIN_FAILURES, registry), (CHAIN_FAILURE_KINDS,)
+        ).primed()
         self._store_errors = _Children(_counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
 
         self._serving = _gauge(names.SERVICE_SERVING, registry)
@@ -118,14 +119,11 @@ class Metrics:
 
     def call_began(self, method: str) -> None:
         """A call came."""
-        self._rows.get(method, self._other_row).in_flight += 1
+        self._calls.began(method)
 
     def call_ended(self, method: str, status: str, reason: str, seconds: float) -> None:
         """A call that had begun ended. Args: `status`: the gRPC code's name; `reason`: empty for OK."""
-        row = self._rows.get(method, self._other_row)
-        row.in_flight -= 1
-        row.observe(seconds)
-        self._calls.of((method, status, reason)).inc()
+        self._calls.ended(method, status, reason, seconds)
 
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
         """A wallet webhook was decided on. `disposition`: empty where the verdict left none."""
@@ -187,6 +185,18 @@ class Metrics:
         self._commit_seconds.observe(seconds)
         self._batch_size.observe(operations)
 
+    def evidence_chained(self, entries: int) -> None:
+        """So many changes of evidence were chained by this process."""
+        self._chained.inc(entries)
+
+    def chain_waits(self, seconds: float) -> None:
+        """The oldest change that is not chained has been seen to wait this long; 0: none waits."""
+        self._chain_waits.set(seconds)
+
+    def chain_failed(self, kind: str) -> None:
+        """A step of the chain failed; see CHAIN_FAILURE_KINDS."""
+        self._chain_failures.of((kind,)).inc()
+
     def store_failed(self, kind: str) -> None:
         """A transaction failed; see STORE_ERROR_KINDS."""
         self._store_errors.of((kind,)).inc()
@@ -204,17 +214,6 @@ class Metrics:
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield generate_latest(_One(family))
-
-
-class _MethodRow:
-    """What is kept for one method. `in_flight` is a plain number, read when scraped."""
-
-    __slots__ = ("in_flight", "observe")
-
-    def __init__(self, method: str, seconds: Histogram, in_flight: Gauge) -> None:
-        self.in_flight = 0
-        self.observe: Callable[[float], None] = seconds.labels(method).observe
-        in_flight.labels(method).set_function(lambda: self.in_flight)
 
 
 class _Children(Generic[M]):

@@ -1,0 +1,86 @@
+"""The three metrics of every call, kept as plain numbers and turned into series when somebody scrapes.
+
+prometheus-client's own counters take a lock and go through their buckets one by one: a tenth of an empty call. Belongs
+to the event loop's thread, which counts and renders. Names and meanings: `metric_names.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from gateway.telemetry import metric_names as names
+from gateway.telemetry.metric_names import OTHER
+
+
+class CallSeries(Collector):
+    """Counts calls by method, status and reason, their seconds and those in flight."""
+
+    def __init__(self, methods: Iterable[str], statuses: frozenset[str], reasons: frozenset[str]) -> None:
+        """Args: closed sets of what the labels may say; what is in none of them counts as OTHER."""
+        self._statuses, self._reasons = statuses, reasons
+        self._rows = {method: _Row() for method in methods}
+        self._other = _Row()
+        for row in self._rows.values():
+            row.ended["OK", ""] = 0
+
+    def began(self, method: str) -> None:
+        """A call came."""
+        self._rows.get(method, self._other).in_flight += 1
+
+    def ended(self, method: str, status: str, reason: str, seconds: float) -> None:
+        """A call that had begun ended."""
+        row = self._rows.get(method, self._other)
+        row.in_flight -= 1
+        row.counts[bisect_left(names.CALL_BUCKETS, seconds)] += 1
+        row.seconds += seconds
+        end = (status, reason)
+        if end not in row.ended:
+            end = (status if status in self._statuses else OTHER, reason if reason in self._reasons else OTHER)
+            row.ended.setdefault(end, 0)
+        row.ended[end] += 1
+
+    def collect(self) -> Iterator[Family]:
+        """Yield the families as they stand."""
+        rows = dict(self._rows)
+        if self._other.ended or self._other.in_flight:
+            rows[OTHER] = self._other
+        ends = CounterMetricFamily(names.CALLS.name, names.CALLS.help, labels=names.CALLS.labels)
+        seconds = HistogramMetricFamily(names.CALL_SECONDS.name, names.CALL_SECONDS.help, labels=("method",))
+        in_flight = GaugeMetricFamily(names.CALLS_IN_FLIGHT.name, names.CALLS_IN_FLIGHT.help, labels=("method",))
+        for method, row in rows.items():
+            for (status, reason), count in row.ended.items():
+                ends.add_metric((method, status, reason), count)
+            seconds.add_metric((method,), row.buckets(), row.seconds)
+            in_flight.add_metric((method,), row.in_flight)
+        yield from (ends, seconds, in_flight)
+
+    def describe(self) -> Iterator[Family]:
+        """Yield the families' names: the registry asks before the first call."""
+        yield from self.collect()
+
+
+class _Row:
+    """What is kept for one method. `counts`: calls by bucket, the last for what is slower than all of them."""
+
+    __slots__ = ("counts", "ended", "in_flight", "seconds")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.counts = [0] * (len(names.CALL_BUCKETS) + 1)
+        self.seconds = 0.0
+        self.ended: dict[tuple[str, str], int] = {}
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return each bound with the calls up to it, as Prometheus counts."""
+        total = 0
+        told: list[tuple[str, float]] = []
+        for bound, count in zip((*names.CALL_BUCKETS, float("inf")), self.counts, strict=True):
+            total += count
+            told.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
+        return told
