@@ -24,12 +24,16 @@ def run(config_file: Path | None) -> int:
         again = [sys.executable, "-m", "gateway", "serve"]
         os.execve(sys.executable, again, {**os.environ, "GATEWAY_CONFIG": str(config_file)})  # noqa: S606
     from gateway.config import ConfigInvalid, load
+    from gateway.keys.process_memory import allow_debuggers, protect
 
+    protect()  # before the first secret is read
     try:
         config = load()
     except ConfigInvalid as invalid:
         print(invalid, file=sys.stderr)
         return CONFIG_INVALID
+    if config.dumpable:
+        allow_debuggers()
     return _serve(config)
 
 

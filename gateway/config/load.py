@@ -58,6 +58,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         tls=process.tls,
         upstream_ca_file=process.upstream_ca_file,
         workers=process.workers,
+        dumpable=process.dumpable,
         log_level=process.log_level,
         log_format=process.log_format,
         reads=process.reads,

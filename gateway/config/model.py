@@ -16,6 +16,7 @@ from gateway.core.raw_path import PathPattern
 from gateway.core.rights import NOTHING, Callers
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.keyring import OperatorEntry, TenantEntry
+from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.platform_keys import PlatformKeySettings
 from gateway.keys.redis_url import RedisTarget
 from gateway.keys.sealing import SealKeys
@@ -156,10 +157,11 @@ class CallerSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """The cache that replicas share, and the keys that seal what lies there."""
+    """The cache that replicas share, and the keys that seal what lies there; `seal_source`: where newer ones come."""
 
     target: RedisTarget
     seal_keys: SealKeys
+    seal_source: SecretSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,8 @@ class Config:
     """Identities of proxies whose word about their clients is taken."""
     dev_token: Secret | None = None
     """What callers of a plaintext loopback listener must show. None: nothing."""
+    dumpable: bool = False
+    """Debuggers may look into the process; for development."""
     warnings: tuple[Fault, ...] = ()
     """What does not stop the start but should be looked at; the server logs it."""
 

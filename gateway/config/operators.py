@@ -12,6 +12,7 @@ from gateway.core.launch_token import DEFAULT_AUDIENCE, MAX_TTL_S, LaunchSetting
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.core.wallet_adapter import WalletAdapter
+from gateway.keys.entries import DEFAULT_LEAD_S
 from gateway.keys.keyring import OperatorEntry
 from gateway.keys.platform_keys import PlatformKeySettings
 from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
@@ -33,11 +34,16 @@ def read_operator(reader: Reader) -> OperatorConfig:
     """Return the operator environment; faults are noted with the reader."""
     defaults = PlatformKeySettings()
     pins = _pins(reader)
+    lead_s = reader.seconds("PREDICTION_KEY_LEAD", DEFAULT_LEAD_S)
+    longest_token_s = reader.whole("PREDICTION_LAUNCH_MAX_TTL", MAX_TTL_S, least=1, most=MAX_TTL_S)
     entry = OperatorEntry(
         operator_code=OperatorCode(reader.text("PREDICTION_OPERATOR_CODE", what="the operator's code at Phoenix")),
         environment=reader.choice("PREDICTION_ENVIRONMENT", None, Environment),
         signing_key=reader.secret_source("PREDICTION_LAUNCH_KEY", required_for="it signs launch tokens"),
         operator_id=reader.optional_text("PREDICTION_OPERATOR_ID"),
+        lead_s=lead_s,
+        # Verifiers that look every `lead_s` know a key for as long as a token of its last second lives.
+        retire_s=longest_token_s + lead_s,
     )
     return OperatorConfig(
         keys=entry,
@@ -55,7 +61,7 @@ def read_operator(reader: Reader) -> OperatorConfig:
         launch=LaunchSettings(
             audience=_audience(reader),
             sends_typ=reader.flag("PREDICTION_LAUNCH_TYP", True),
-            max_ttl_s=reader.whole("PREDICTION_LAUNCH_MAX_TTL", MAX_TTL_S, least=1, most=MAX_TTL_S),
+            max_ttl_s=longest_token_s,
         ),
         signature=reader.choice("PREDICTION_OPERATOR_SIGNATURE", OperatorSignature.SIX, OperatorSignature),
         stats_path=_stats_path(reader),

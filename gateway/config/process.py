@@ -15,9 +15,12 @@ from gateway.config.identities import read_dev_token, read_sockets, read_trusted
 from gateway.config.model import CallerSocket, Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
 from gateway.config.values import Reader
 from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
+from gateway.keys.held import load_seal_keys, seal_keys_of
+from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret, SecretRefused, read_secret_file
+from gateway.resilience.clock import SystemClock
 
 DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
 DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
@@ -34,6 +37,7 @@ class ProcessConfig:
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     workers: int
+    dumpable: bool
     log_level: LogLevel
     log_format: LogFormat | None
     reads: ReadCacheSettings
@@ -59,6 +63,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
         workers=workers,
+        dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
         reads=_reads(reader),
@@ -147,8 +152,11 @@ def _redis(reader: Reader) -> RedisConfig | None:
     if not reader.given("DATABASE_URL"):
         problem = "is missing while REDIS_URL is set: several replicas would each keep wallet evidence of their own"
         reader.fault("DATABASE_URL", problem, "set it to a PostgreSQL that they share, or take REDIS_URL away")
-    target, seal_keys = _redis_target(reader), _seal_keys(reader)
-    return RedisConfig(target=target, seal_keys=seal_keys) if target is not None and seal_keys is not None else None
+    target, seal_source = _redis_target(reader), reader.secret_source("GATEWAY_CACHE_KEYS")
+    seal_keys = None if seal_source is None else _seal_keys(reader, seal_source)
+    if target is None or seal_source is None or seal_keys is None:
+        return None
+    return RedisConfig(target=target, seal_keys=seal_keys, seal_source=seal_source)
 
 
 def _redis_target(reader: Reader) -> RedisTarget | None:
@@ -160,12 +168,12 @@ def _redis_target(reader: Reader) -> RedisTarget | None:
         return None
 
 
-def _seal_keys(reader: Reader) -> SealKeys | None:
-    text = reader.secret("GATEWAY_CACHE_KEYS")
+def _seal_keys(reader: Reader, source: SecretSource) -> SealKeys | None:
+    now = SystemClock().now()
     try:
-        return None if text is None else SealKeys.from_text(text.reveal_text())
+        return seal_keys_of(load_seal_keys(source, now), now)
     except SecretRefused as refusal:
-        reader.fault("GATEWAY_CACHE_KEYS", str(refusal))
+        reader.faults.add(source.setting, str(refusal))
         return None
 
 

@@ -63,7 +63,14 @@ from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.any_path import call_phoenix
 from gateway.server.checks import platform_key_present, reachable
-from gateway.server.clients import PlatformKeyShelf, operator_room, shared_event_ids, shared_reads, tenant_room
+from gateway.server.clients import (
+    PlatformKeyShelf,
+    open_keyring,
+    operator_room,
+    shared_event_ids,
+    shared_reads,
+    tenant_room,
+)
 from gateway.server.listen import admin_tls
 from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages

@@ -16,6 +16,7 @@ from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_event_ids import RedisEventIds
 from gateway.keys.redis_key_cache import RedisKeyCache
 from gateway.keys.redis_read_cache import RedisReadCache
+from gateway.keys.revocations import RevokedKeys
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import Authorize
 from gateway.phoenix.exchange import Sender
@@ -30,6 +31,7 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.server import authorize
+from gateway.server.key_trials import KeyTrials
 from gateway.telemetry.metrics import Metrics
 
 OnEvent = Callable[[str], None]
@@ -83,6 +85,24 @@ def breaker(surface: Surface, clock: Clock, metrics: Metrics) -> Breaker:
     return Breaker(clock, on_change=lambda circuit: metrics.circuit_changed(surface.value, circuit.value))
 
 
+def open_keyring(config: Config, sender: Sender, clock: Clock, metrics: Metrics) -> Keyring:
+    """Return our own keys; new ones are tried at Phoenix. Raises: KeyringRefused."""
+    trial = KeyTrials(
+        sender,
+        clock,
+        {one.keys.tenant_id: one for one in config.tenants},
+        {(one.keys.operator_code, one.keys.environment): one for one in config.operators},
+    )
+    return Keyring(
+        tenants=[tenant.keys for tenant in config.tenants],
+        operators=[operator.keys for operator in config.operators],
+        clock=clock,
+        on_event=metrics.key_event,
+        trial=trial,
+        seal_keys=None if config.redis is None else (config.redis.seal_keys, config.redis.seal_source),
+    )
+
+
 class PlatformKeyShelf:
     """Phoenix's platform keys: one set for all operators of the same host, environment and rules."""
 
@@ -94,6 +114,7 @@ class PlatformKeyShelf:
         self._redis = redis
         self._clock = clock
         self._on_event = on_event
+        self._revoked = RevokedKeys(config.data_dir)
         self._made: dict[tuple[object, ...], PlatformKeys] = {}
 
     def keys_of(self, operator: OperatorConfig) -> PlatformKeys:
@@ -110,6 +131,7 @@ class PlatformKeyShelf:
                 shared=self._shared(operator.base_url, environment),
                 static_key=static,
                 on_event=self._on_event,
+                revoked=self._revoked,
             )
         return self._made[place]
 

@@ -88,6 +88,7 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     for keys in gateway.platform_keys:
         stack.push_async_callback(keys.stop)
         _background(stack, keys.run())
+    await gateway.keyring.settle()
     _background(stack, gateway.keyring.watch())
     _background(stack, gateway.health.run())
     await gateway.channelz.start()

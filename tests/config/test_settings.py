@@ -89,6 +89,8 @@ WRONG_VALUES = [
     ("GATEWAY_TRUSTED_PROXIES", "proxy.example"),
     ("GATEWAY_DEV_TOKEN", "fifteen-bytes--"),
     ("GATEWAY_WORKERS", "0"),
+    ("GATEWAY_DUMPABLE", "perhaps"),
+    ("PREDICTION_KEY_LEAD", "0"),
     ("GATEWAY_BOARD_FRESH", "soon"),
     ("GATEWAY_BOARD_FRESH", "1, xp=-1"),
     ("GATEWAY_BOARD_FRESH", "=3"),
