@@ -189,6 +189,11 @@ def _say(wish: Wish, target: str, told: dict[str, Any], path: Path | None, *, is
     """Say on standard error what is to be done next, if anything is."""
     if told["failed"]:
         print(f"Failed lines and why: {told['failed_file']}", file=sys.stderr)
+    if told["duplicate"] and not told["in_earlier_runs"]:
+        print(
+            "Duplicates: the gateway had events of these ids before. If equal lines are new events, give a --label.",
+            file=sys.stderr,
+        )
     if not told["complete"]:
         print(f"{target}: {told['stopped_because']}", file=sys.stderr)
         if path is not None:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.actions.outgoing import Submitted
-from gateway.services.acknowledged import MESSAGES_UNDER_WAY, Acknowledgement, Results, acknowledged
+from gateway.errors import Stopping
+from gateway.services.acknowledged import MESSAGES_UNDER_WAY, Acknowledgement, Intake, Results, acknowledged
 
 
 class Work:
@@ -98,3 +99,55 @@ async def test_closing_it_cancels_what_is_under_way() -> None:
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     assert work.cancelled == list(range(1, MESSAGES_UNDER_WAY + 1))
+
+
+async def test_at_a_stop_what_was_begun_is_acknowledged_and_nothing_more_is_read() -> None:
+    """Then the client is told; what it had written besides was never begun."""
+    work, intake = Work(100), Intake()
+    answers = acknowledged(work.requests(), work.begin, intake)
+    first = asyncio.ensure_future(anext(answers))
+    await work.settle()
+    intake.drain()
+    for number in range(1, MESSAGES_UNDER_WAY + 1):
+        work.doing[number].set()
+    told = [(await first)[0]]
+    with pytest.raises(Stopping):
+        while True:
+            told.append((await anext(answers))[0])
+    assert list(range(1, MESSAGES_UNDER_WAY + 1)) == told == work.read
+
+
+async def test_a_stop_ends_a_stream_that_waits_for_its_client() -> None:
+    """Nothing will come that could wake it."""
+    intake, silent = Intake(), asyncio.Event()
+
+    async def requests() -> AsyncIterator[int]:
+        await silent.wait()
+        yield 1
+
+    reading = asyncio.ensure_future(anext(acknowledged(requests(), Work(1).begin, intake)))
+    await Work(0).settle()
+    intake.drain()
+    with pytest.raises(Stopping):
+        await reading
+
+
+async def test_a_message_that_is_being_begun_at_a_stop_is_finished() -> None:
+    """It was read, and may have left already."""
+    work, intake, room = Work(5), Intake(), asyncio.Event()
+
+    async def begin(number: int) -> Acknowledgement:
+        await room.wait()
+        return await work.begin(number)
+
+    answers = acknowledged(work.requests(), begin, intake)
+    first = asyncio.ensure_future(anext(answers))
+    await work.settle()
+    intake.drain()
+    room.set()
+    await work.settle()
+    work.doing[1].set()
+    assert 1 == (await first)[0]
+    with pytest.raises(Stopping):
+        await anext(answers)
+    assert [1] == work.read
