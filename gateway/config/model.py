@@ -102,6 +102,7 @@ class OperatorConfig:
     """One prediction operator in one environment.
 
     `static_platform_key` takes the place of fetching. `currencies` empty: asked of the Operator API.
+    `held_operations`: those of which a suspect replay is held. Without `keeps_response_bodies` their hashes are kept.
     """
 
     keys: OperatorEntry
@@ -111,6 +112,8 @@ class OperatorConfig:
     static_platform_key: VerifyingKey | None
     wallet_lease_s: float
     wallet: WalletAdapter
+    held_operations: frozenset[str]
+    keeps_response_bodies: bool
     currencies: frozenset[str]
     launch: LaunchSettings
     signature: OperatorSignature

@@ -7,11 +7,11 @@ import re
 from gateway.config import names
 from gateway.config.model import OperatorConfig, OperatorSignature
 from gateway.config.values import Reader
+from gateway.config.wallets import read_held_operations, read_wallet_adapter
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
 from gateway.core.launch_token import DEFAULT_AUDIENCE, MAX_TTL_S, LaunchSettings, is_currency
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
-from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.entries import DEFAULT_LEAD_S
 from gateway.keys.keyring import OperatorEntry
 from gateway.keys.platform_keys import PlatformKeySettings
@@ -21,8 +21,6 @@ DEFAULT_BASE_URL = "https://prediction.phoenixverse.io"
 DEFAULT_EMBED_URL = "https://embed.prediction.phoenixverse.io"
 NO_AUDIENCE = "none"
 """Written for PREDICTION_LAUNCH_AUDIENCE: the claim is left out."""
-_FINAL = (400, 401, 403)
-"""What Phoenix never tries again: a doubt answered so would lose a move for good."""
 
 
 def is_meant(reader: Reader) -> bool:
@@ -56,7 +54,9 @@ def read_operator(reader: Reader) -> OperatorConfig:
         ),
         static_platform_key=_platform_key(reader, pins),
         wallet_lease_s=reader.seconds("PREDICTION_WALLET_LEASE", 60.0),
-        wallet=WalletAdapter(unreadable_status=_unreadable_status(reader)),
+        wallet=read_wallet_adapter(reader),
+        held_operations=read_held_operations(reader),
+        keeps_response_bodies=reader.flag("PREDICTION_KEEP_RESPONSE_BODIES", True),
         currencies=_currencies(reader),
         launch=LaunchSettings(
             audience=_audience(reader),
@@ -122,13 +122,3 @@ def _platform_key(reader: Reader, pins: frozenset[KeyId]) -> VerifyingKey | None
     if pins and key.key_id not in pins:
         reader.fault(shown, "is none of the keys pinned by PREDICTION_PLATFORM_KEY_SHA256", "correct one of the two")
     return key
-
-
-def _unreadable_status(reader: Reader) -> int:
-    name, default = "PREDICTION_UNREADABLE_STATUS", WalletAdapter().unreadable_status
-    status = reader.whole(name, default, least=400, most=599)
-    if status in _FINAL:
-        reader.fault(
-            name, "is a status after which Phoenix gives a move up for good", "leave it out: 503 is never wrong"
-        )
-    return status

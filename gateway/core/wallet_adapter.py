@@ -1,11 +1,14 @@
-"""Settings for what is inferred about wallet bodies: the names of their members.
+"""Settings for what is inferred about wallet bodies: the names of their members, the shape of the amount.
 
-Leaves the reading to wallet_body.py. Source: prediction.md 4.4 and chapter 7, points 1 to 4.
+Leaves the reading to wallet_body.py and wallet_amount.py. Source: prediction.md 4.4 and chapter 7, points 1 to 4.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.wallet_amount import AmountNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,12 @@ class WalletAdapter:
     player: str = "player.external_id"
     currency: str = "currency_code"
     amount: str = "amount"
+    amount_is_text: bool = False
+    """Whether `amount` leads to decimal text in place of an object."""
+    amount_names: AmountNames = field(default_factory=AmountNames)
+    currency_scales: Mapping[str, int] = field(default_factory=dict)
+    """Decimal places of currencies whose whole numbers without a scale are minor units. Empty: such an amount may mean
+    anything and is not read."""
     references: str = "references"
     reason: str = "reason"
     operator_id: str = "operator_id"

@@ -9,42 +9,68 @@ writes it elsewhere (3.2, 6.5).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from gateway.core.json_text import Json
 
-_PLAIN = ("value", "amount")
-_MINOR = ("minor_units", "minor", "units")
-_SCALES = ("scale", "decimals", "exponent")
 CURRENCY_MEMBERS = ("currency_code", "currency")
-_KNOWN = frozenset(_PLAIN + _MINOR + _SCALES + CURRENCY_MEMBERS)
-_MAX_SCALE = 18
+MAX_SCALE = 18
 _WHOLE_LIMIT = 10**30
 _DECIMAL_TEXT = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,18})?")
 _WHOLE_TEXT = re.compile(r"-?[0-9]{1,30}")
 
 
-def read_amount(form: dict[str, Json]) -> Decimal | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmountNames:
+    """Members of the amount that are understood."""
+
+    value: tuple[str, ...] = ("value", "amount")
+    """Decimal text or a fraction; beside a scale, a whole number."""
+    minor_units: tuple[str, ...] = ("minor_units", "minor", "units")
+    """A whole number beside a scale."""
+    scale: tuple[str, ...] = ("scale", "decimals", "exponent")
+    """How many decimal places; `exponent` is that number below zero."""
+
+
+_NAMES = AmountNames()
+
+
+@lru_cache(maxsize=64)
+def _known(names: AmountNames) -> frozenset[str]:
+    return frozenset(names.value + names.minor_units + names.scale + CURRENCY_MEMBERS)
+
+
+def read_amount(
+    form: dict[str, Json], names: AmountNames = _NAMES, currency_scale: int | None = None
+) -> Decimal | None:
     """Return the amount in the currency's main unit, or None where the form is not understood.
+
+    Args: `currency_scale`: the scale of a whole number that comes without one; None: such a number is not understood.
 
     Understood: {"value": "12.50"} or {"amount": "12.50"} (text, or a number with a fraction);
     {"value": 1250, "scale": 2}; {"minor_units": 1250, "scale": 2}. A whole number without a scale may
     be cents or not, and a member that is not known might change the meaning: None.
     """
-    if not _KNOWN.issuperset(form):
+    if not _known(names).issuperset(form):
         return None
-    values = [name for name in _PLAIN + _MINOR if name in form]
-    scales = [name for name in _SCALES if name in form]
+    values = [name for name in names.value + names.minor_units if name in form]
+    scales = [name for name in names.scale if name in form]
     if len(values) != 1 or len(scales) > 1:
         return None
     name, held = values[0], form[values[0]]
-    if not scales:
-        return _decimal(held) if name in _PLAIN else None
-    scale = _scale(scales[0], form[scales[0]])
-    whole = _whole(held, text_counts=name in _MINOR)
+    is_plain = name in names.value
+    if scales:
+        scale = _scale(scales[0], form[scales[0]])
+    elif currency_scale is not None and _whole(held, text_counts=not is_plain) is not None:
+        scale = currency_scale
+    else:
+        return _decimal(held) if is_plain else None
+    whole = _whole(held, text_counts=not is_plain)
     if scale is None or whole is None:
         # "12.50" beside a scale of 2 or more is the decimal text all the same.
-        text = _decimal(held) if name in _PLAIN and isinstance(held, str) and "." in held else None
+        text = _decimal(held) if is_plain and isinstance(held, str) and "." in held else None
         return text if scale is not None and text is not None and -_exponent(text) <= scale else None
     sign, digits, _ = Decimal(whole).as_tuple()
     # Built from its digits: arithmetic would round to the context's precision.
@@ -60,7 +86,7 @@ def _decimal(held: Json) -> Decimal | None:
     if isinstance(held, str):
         return Decimal(held) if _DECIMAL_TEXT.fullmatch(held) is not None else None
     # A number of JSON: exponents that would print beyond 40 characters are no amounts of money.
-    is_money = isinstance(held, Decimal) and -_MAX_SCALE <= _exponent(held) < 0 and held.adjusted() < 20
+    is_money = isinstance(held, Decimal) and -MAX_SCALE <= _exponent(held) < 0 and held.adjusted() < 20
     return held if is_money and isinstance(held, Decimal) else None
 
 
@@ -77,7 +103,7 @@ def _scale(name: str, held: Json) -> int | None:
         return None
     # An exponent of 2 is ISO 4217's "two decimals" or "times a hundred"; of -2 it is two decimals for both.
     scale = -held if name == "exponent" else held
-    return scale if 0 <= scale <= _MAX_SCALE else None
+    return scale if 0 <= scale <= MAX_SCALE else None
 
 
 def _exponent(number: Decimal) -> int:

@@ -243,19 +243,25 @@ def _amount(
     members: dict[str, Json], adapter: WalletAdapter, currency: str, *, needed: bool
 ) -> tuple[Decimal | None, str]:
     form = _at(members, adapter.amount)
+    if adapter.amount_is_text and isinstance(form, str):
+        form = {adapter.amount_names.value[0]: form}
     if not needed:
         # Nothing moves by it: kept as it is.
-        amount = read_amount(form) if isinstance(form, dict) else None
+        amount = _read(form, adapter, currency) if isinstance(form, dict) else None
         return amount, "" if form is None else canonical_text(form)
     if not isinstance(form, dict) or not form:
         raise _Doubt("an amount that is missing or no object")
     for name in CURRENCY_MEMBERS:
         if form.get(name) is not None and form[name] != currency:
             raise _Doubt("an amount in another currency than the body's")
-    amount = read_amount(form)
+    amount = _read(form, adapter, currency)
     if amount is not None and amount < 0:
         raise _Doubt("an amount below zero")
     return amount, canonical_text(form)
+
+
+def _read(form: dict[str, Json], adapter: WalletAdapter, currency: str) -> Decimal | None:
+    return read_amount(form, adapter.amount_names, adapter.currency_scales.get(currency))
 
 
 def _original(members: dict[str, Json], adapter: WalletAdapter) -> str | None:

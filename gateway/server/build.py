@@ -141,7 +141,15 @@ def build(config: Config, clock: Clock) -> Gateway:
     # The store, and what there is of each tenant and operator.
     url = config.database_url.reveal_text() if config.database_url is not None else None
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
-    store = DurableWalletStore(database, same_move=same_move, clock=clock, observer=metrics)
+    store = DurableWalletStore(
+        database,
+        same_move=same_move,
+        clock=clock,
+        observer=metrics,
+        hash_only=frozenset(
+            (one.keys.operator_code, one.keys.environment) for one in config.operators if not one.keeps_response_bodies
+        ),
+    )
     tenants = TenantDirectory(
         {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants}
     )

@@ -178,6 +178,7 @@ def operator_room(
         supported=None if config.currencies else SupportedCurrencies(supported, clock),
         currencies=config.currencies,
         wallet=config.wallet,
+        held_operations=config.held_operations,
     )
 
 

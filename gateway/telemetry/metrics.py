@@ -100,6 +100,11 @@ class Metrics:
         self._decisions = _Children(
             _counter(names.WALLET_DECISIONS, registry), (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""})
         )
+        for environment in _ENVIRONMENTS:
+            for verdict in _VERDICTS - {Verdict.VERIFIED.value}:
+                self._decisions.of((environment, verdict, ""))
+            for disposition in _DISPOSITIONS:
+                self._decisions.of((environment, Verdict.VERIFIED.value, disposition))
         self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
         self._oddities = _Children(_counter(names.ODD_HEADERS, registry), (_ODDITIES,)).primed()
 

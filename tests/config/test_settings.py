@@ -9,6 +9,8 @@ import pytest
 from gateway.config import BulkEvents, Listen, LogFormat, LogLevel, OperatorSignature, UpstreamAuth
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment
+from gateway.core.wallet_adapter import WalletAdapter
+from gateway.core.wallet_amount import AmountNames
 from tests.config.given_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
 
 CACHE_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -60,6 +62,20 @@ WRONG_VALUES = [
     ("PREDICTION_UNREADABLE_STATUS", "400"),
     ("PREDICTION_UNREADABLE_STATUS", "401"),
     ("PREDICTION_UNREADABLE_STATUS", "403"),
+    ("PREDICTION_HOLD_SUSPECT_REPLAYS", "credit_cash, capture_cash"),
+    ("PREDICTION_HOLD_SUSPECT_REPLAYS", "everything"),
+    ("PREDICTION_HOLD_SUSPECT_REPLAYS", ","),
+    ("PREDICTION_KEEP_RESPONSE_BODIES", "never"),
+    ("PREDICTION_WALLET_MEMBERS", "player"),
+    ("PREDICTION_WALLET_MEMBERS", "gamer=player.id"),
+    ("PREDICTION_WALLET_MEMBERS", "player=player..id"),
+    ("PREDICTION_WALLET_MEMBERS", "player=a, player=b"),
+    ("PREDICTION_WALLET_MEMBERS", "amount=a, amount_text=b"),
+    ("PREDICTION_WALLET_MEMBERS", "amount_value=a.b"),
+    ("PREDICTION_WALLET_SCALES", "EUR"),
+    ("PREDICTION_WALLET_SCALES", "EUR=2, EUR=3"),
+    ("PREDICTION_WALLET_SCALES", "EUR=19"),
+    ("PREDICTION_WALLET_SCALES", "euro=2"),
     ("PREDICTION_CURRENCIES", "euro"),
     ("PREDICTION_CURRENCIES", ","),
     ("PREDICTION_LAUNCH_AUDIENCE", "a\nb"),
@@ -147,6 +163,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert operator.embed_url == "https://embed.prediction.phoenixverse.io"
     assert (operator.platform_keys.cooldown_s, operator.platform_keys.overlap_s) == (2.0, 600.0)
     assert (operator.wallet_lease_s, operator.wallet.unreadable_status) == (60.0, 503)
+    assert (operator.wallet, operator.held_operations) == (WalletAdapter(), frozenset())
+    assert operator.keeps_response_bodies
     assert (operator.static_platform_key, operator.platform_keys.pins) == (None, frozenset())
     assert (operator.currencies, operator.launch, operator.signature) == (
         frozenset(),
@@ -287,3 +305,31 @@ def test_a_misspelled_variable_is_warned_of_with_its_neighbour() -> None:
     assert [(one.setting, one.remedy) for one in config.warnings] == [
         ("GATEWAY_WROKERS", "did you mean GATEWAY_WORKERS?")
     ]
+
+
+def test_what_is_set_about_wallet_bodies() -> None:
+    """Each member's place, the names inside the amount, scales, what is held, what is kept."""
+    wish = {
+        "PREDICTION_WALLET_MEMBERS": "player=customer.id, currency=money.currency ,amount=money,"
+        "amount_minor_units=cents, original_operation=of, original_operation=original.name",
+        "PREDICTION_WALLET_SCALES": "EUR=2,JPY=0",
+        "PREDICTION_HOLD_SUSPECT_REPLAYS": "credit_cash, release_cash",
+        "PREDICTION_KEEP_RESPONSE_BODIES": "false",
+    }
+    operator = loaded({**WHOLE, **wish}).operators[0]
+    assert operator.wallet == WalletAdapter(
+        player="customer.id",
+        currency="money.currency",
+        amount="money",
+        amount_names=AmountNames(minor_units=("cents",)),
+        original_operation=("of", "original.name"),
+        currency_scales={"EUR": 2, "JPY": 0},
+    )
+    assert operator.held_operations == {"credit_cash", "release_cash"}
+    assert not operator.keeps_response_bodies
+
+
+def test_an_amount_that_is_text() -> None:
+    """One name says where it stands and what it is."""
+    adapter = loaded({**WHOLE, "PREDICTION_WALLET_MEMBERS": "amount_text=sum"}).operators[0].wallet
+    assert (adapter.amount, adapter.amount_is_text) == ("sum", True)

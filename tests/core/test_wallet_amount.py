@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.json_text import read_object
-from gateway.core.wallet_amount import money_text, read_amount
+from gateway.core.wallet_amount import AmountNames, money_text, read_amount
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,31 @@ def test_a_scale_divides_exactly(whole: int, scale: int) -> None:
 def test_decimal_text_is_its_amount(amount: Decimal) -> None:
     """Text with two decimals is read as written."""
     assert read_amount({"value": f"{amount:f}"}) == amount
+
+
+@pytest.mark.parametrize(
+    ("form", "amount"),
+    [
+        (b'{"value":1250}', "12.50"),
+        (b'{"minor_units":1250}', "12.50"),
+        (b'{"minor_units":"1250"}', "12.50"),
+        (b'{"value":"12.50"}', "12.50"),
+        (b'{"value":"12"}', "12"),
+        (b'{"value":12.5}', "12.5"),
+        (b'{"value":1250,"scale":3}', "1.250"),
+        (b'{"value":"12.505"}', "12.505"),
+        (b'{"minor_units":"12.50"}', None),
+        (b'{"value":true}', None),
+    ],
+)
+def test_a_currency_with_a_scale(form: bytes, amount: str | None) -> None:
+    """Whole numbers are minor units then; text stays decimal, and a scale of the amount's own goes first."""
+    read = read_amount(read_object(form), currency_scale=2)
+    assert amount == (None if read is None else money_text(read))
+
+
+def test_other_names_take_the_place_of_those_inferred() -> None:
+    """What was set is read; what it replaced is a member that is not known."""
+    names = AmountNames(minor_units=("cents",))
+    assert Decimal("12.50") == read_amount({"cents": 1250, "scale": 2}, names)
+    assert None is read_amount({"minor_units": 1250, "scale": 2}, names)

@@ -341,6 +341,23 @@ def test_member_names_are_settings() -> None:
     assert (read.player_id, read.currency, read.amount) == ("p", "EUR", Decimal("1.00"))
 
 
+def test_an_amount_that_is_text_is_a_setting() -> None:
+    """Read as decimals, kept as an object of the usual name, so that it is compared like any other."""
+    adapter = WalletAdapter(amount="sum", amount_is_text=True)
+    body = {**_without("amount"), "sum": "12.50"}
+    read = _read(_parse(body, adapter=adapter))
+    assert (read.amount, read.amount_json) == (Decimal("12.50"), '{"value":"12.50"}')
+    assert isinstance(_parse({**body, "sum": 1250}, adapter=adapter), Refusal)
+
+
+def test_whole_amounts_of_a_currency_with_a_scale() -> None:
+    """The scale counts for its own currency alone."""
+    adapter = WalletAdapter(currency_scales={"EUR": 2})
+    body = {**_MOVE, "amount": {"value": 1250}}
+    assert Decimal("12.50") == _read(_parse(body, adapter=adapter)).amount
+    assert None is _read(_parse({**body, "currency_code": "USD"}, adapter=adapter)).amount
+
+
 def _content(body: bytes | dict[str, Any]) -> MoveContent:
     return _read(_parse(body)).content()
 
