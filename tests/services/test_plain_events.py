@@ -13,6 +13,8 @@ from gateway.interceptors.validation import validate
 from gateway.services.plain_events import PlainEvents
 from gateway.v1 import events_pb2
 
+_ACCESS = "gateway/v1/access"
+
 PLAIN = PlainEvents()
 
 TEXT = (
@@ -68,7 +70,7 @@ def changed(change: str) -> Descriptor:
     pool = descriptor_pool.DescriptorPool()
     for known in ("google/protobuf/descriptor", "google/protobuf/duration", "google/protobuf/timestamp"):
         _copy(pool, f"{known}.proto")
-    for known in ("google/protobuf/struct", "google/protobuf/any", "buf/validate/validate", "google/rpc/status"):
+    for known in ("google/protobuf/struct", "google/protobuf/any", "buf/validate/validate", "google/rpc/status", _ACCESS):
         _copy(pool, f"{known}.proto")
     pool.Add(file)
     found: Descriptor = pool.FindMessageTypeByName("phoenix.gateway.v1.Event")
