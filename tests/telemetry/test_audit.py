@@ -1,4 +1,4 @@
-"""The audit trail on real files, pipes and full disks: what is kept, what is told of the rest, and that nobody hangs."""
+"""The audit trail on real files, pipes and full disks: what is kept, what is told of the rest, nobody hangs."""
 
 from __future__ import annotations
 
