@@ -303,4 +303,5 @@ def _row(pending: PendingClaim, now_us: int) -> dict[str, Any]:
         "amount_json": content.amount_json,
         "references_json": content.references_json,
         "body": claim.body,
+        "journaled": 1,  # chain_journal appends the line of it in the same transaction
     }

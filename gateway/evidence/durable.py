@@ -15,6 +15,8 @@ import uuid_utils
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
+from gateway.evidence.chain_journal import journal_decided
+from gateway.evidence.chain_keys import KeptKeys, PublicKeyOf, keep_keys
 from gateway.evidence.claims import PendingClaim, claim_all
 from gateway.evidence.commit import CommitSettings, GroupCommitter
 from gateway.evidence.database import Database, T, Work
@@ -72,10 +74,11 @@ class DurableWalletStore:
         clock: Clock | None = None,
         observer: StoreObserver | None = None,
         hash_only: frozenset[Owner] = frozenset(),
+        public_key_of: PublicKeyOf = lambda key_id: None,
     ) -> None:
         """Args: `observer` hears of every transaction, `clock` times it.
 
-        `hash_only`: whose response bodies are not kept.
+        `hash_only`: whose response bodies are not kept. `public_key_of` gives the platform keys in use, to be kept.
         """
         self._database = database
         self._same_move = same_move
@@ -83,6 +86,7 @@ class DurableWalletStore:
         self._clock = clock or SystemClock()
         self._observer = observer
         self._hash_only = hash_only
+        self._keys = KeptKeys(public_key_of)
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
             self._commit, size_of=_size_of, settings=settings
         )
@@ -175,6 +179,7 @@ class DurableWalletStore:
 
     async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
         probing = any(isinstance(op, Probe) for op in ops)
+        keys = self._keys.missing(op.claim.key_id for op in ops if isinstance(op, PendingClaim))
 
         def work(connection: sa.Connection, now_us: int) -> list[_Result | GatewayError]:
             results: dict[int, _Result | GatewayError] = {}
@@ -189,6 +194,13 @@ class DurableWalletStore:
             recorded = record_all(connection, now_us, [op for _, op in outcomes], self._hash_only)
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
             note_repeats(connection, now_us, zip((op.claim for _, op in claims), claimed, strict=True))
+            journal_decided(
+                connection,
+                now_us,
+                zip((op for _, op in claims), claimed, strict=True),
+                zip((op for _, op in outcomes), recorded, strict=True),
+            )
+            keep_keys(connection, now_us, keys)
             return [results[index] for index in range(len(ops))]
 
         began_at = self._clock.monotonic()
@@ -200,6 +212,7 @@ class DurableWalletStore:
                 late = self._clock.monotonic() - began_at >= limit_s
                 self._observer.store_failed("timeout" if late else "unavailable")
             raise
+        self._keys.committed(keys)
         if self._observer is not None:
             self._observer.evidence_committed(len(ops), self._clock.monotonic() - began_at)
         return results

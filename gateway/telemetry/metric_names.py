@@ -106,7 +106,7 @@ PLATFORM_KEY_EVENTS = Metric(
 SECRET_FILE_EVENTS = Metric(
     name=PREFIX + "secret_file_events_total",
     kind=Kind.COUNTER,
-    help="Changed secret files: taken over (reloaded), or unusable so that the old value stays (refused).",
+    help="New secrets: announced, taken over (reloaded), unusable (refused) or not taken by Phoenix (rejected), retired.",
     labels=("event",),
 )
 CACHE_LOOKUPS = Metric(
@@ -156,6 +156,22 @@ EVIDENCE_BATCH_SIZE = Metric(
     help="Operations that shared one transaction of the evidence store.",
     buckets=BATCH_BUCKETS,
 )
+EVIDENCE_CHAINED = Metric(
+    name=PREFIX + "evidence_chained_total",
+    kind=Kind.COUNTER,
+    help="Changes of evidence that this process chained; one process of all on a database does.",
+)
+EVIDENCE_CHAIN_WAITS = Metric(
+    name=PREFIX + "evidence_chain_waiting_seconds",
+    kind=Kind.GAUGE,
+    help="For how long this process has seen the oldest change of evidence wait to be chained; 0 while none does.",
+)
+EVIDENCE_CHAIN_FAILURES = Metric(
+    name=PREFIX + "evidence_chain_failures_total",
+    kind=Kind.COUNTER,
+    help="Steps of the evidence chain that failed and are made again.",
+    labels=("kind",),
+)
 STORE_ERRORS = Metric(
     name=PREFIX + "store_errors_total",
     kind=Kind.COUNTER,
@@ -195,6 +211,9 @@ ALL = (
     EVIDENCE_WRITES,
     EVIDENCE_COMMIT_SECONDS,
     EVIDENCE_BATCH_SIZE,
+    EVIDENCE_CHAINED,
+    EVIDENCE_CHAIN_WAITS,
+    EVIDENCE_CHAIN_FAILURES,
     STORE_ERRORS,
     SERVICE_SERVING,
     BUILD_INFO,

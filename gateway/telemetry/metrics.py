@@ -42,7 +42,7 @@ PLATFORM_KEY_EVENTS = frozenset(
 CIRCUITS = frozenset({"closed", "open", "half_open"})
 EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_unclear", "event_id_entry_refused"})
 SECRET_FILE_EVENT = "secret_file_"
-SECRET_FILE_EVENTS = frozenset({"reloaded", "refused"})
+SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", "retired"})
 LIVE_BOARD_EVENTS = frozenset(
     {
         "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",

@@ -17,7 +17,8 @@ depends_on = None
 _text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _INDEX = "ix_wallet_operations_missed"
-_EVIDENCE = ("wallet_journal", "wallet_chain", "wallet_keys")
+_EVIDENCE = ("wallet_chain", "wallet_keys")
+"""The journal is made again from the moves."""
 
 
 def upgrade() -> None:
