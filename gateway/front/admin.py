@@ -1,6 +1,6 @@
-"""The admin port: liveness, readiness and metrics over HTTP for whoever runs the gateway; no part of the contract.
+"""The admin port: liveness, readiness, metrics and public keys over HTTP for whoever runs the gateway.
 
-Only GET, only fixed paths, no body, one request a connection, and an end to every connection: the port must stay of
+Only GET, only known paths, no body, one request a connection, and an end to every connection: the port must stay of
 use to its owner whoever else can reach it. It listens on loopback or a Unix socket unless its owner says otherwise.
 Nothing that it answers is secret, and it answers what happened, never why. gRPC calls that come to the same port go to
 channelz (`channelz.py`), if that is on.
@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from gateway.front.port_sharing import PortSharing
+from gateway.front.published_keys import Page
 from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
 
@@ -67,8 +68,12 @@ class AdminServer:
         allow_remote: bool = False,
         tls: ssl.SSLContext | None = None,
         settings: AdminSettings | None = None,
+        pages: Sequence[Callable[[str], Page | None]] = (),
     ) -> None:
-        """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`. Raises: AdminAddressRefused."""
+        """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: what answers further paths.
+
+        Each of `pages` is asked in turn, with the path as sent. Raises: AdminAddressRefused.
+        """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
         self._host, self._port = "", 0
         if not self._socket_path:
@@ -79,6 +84,7 @@ class AdminServer:
         self._is_ready = is_ready
         self._channelz = channelz
         self._settings = settings or AdminSettings()
+        self._pages = tuple(pages)
         self._server: asyncio.Server | None = None
         self._http: web.Server | None = None
         self._sharing: PortSharing | None = None
@@ -142,8 +148,8 @@ class AdminServer:
             "/readyz": self._readiness,
             "/metrics": self._scrape,
         }
-        page = paths.get(request.rel_url.raw_path)
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url.raw_path, headers)
         if page is None:
             status, content_type, body = 404, _JSON, b'{"error":"not_found"}'
         elif request.method != "GET":
@@ -160,6 +166,22 @@ class AdminServer:
         response = web.Response(status=status, body=body, headers={**headers, "Content-Type": content_type})
         response.force_close()
         return response
+
+    def _further(
+        self, raw_path: str, headers: dict[str, str]
+    ) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
+        """Return what shows a further page; it may be kept for as long as it says, which goes into `headers`."""
+        found = next((one for look in self._pages if (one := look(raw_path)) is not None), None)
+        if found is None:
+            return None
+        content_type, body, max_age_s = found.content_type, found.body, found.max_age_s
+
+        async def show() -> tuple[int, str, bytes]:
+            if max_age_s:
+                headers["Cache-Control"] = f"max-age={max_age_s}"
+            return 200, content_type, body
+
+        return show
 
     async def _health(self) -> tuple[int, str, bytes]:
         live = self._is_live()

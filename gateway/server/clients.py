@@ -10,6 +10,7 @@ from gateway.actions.supported_currencies import SupportedCurrencies
 from gateway.config import BulkEvents, Config, OperatorConfig, TenantConfig
 from gateway.core.types import Environment
 from gateway.core.wire import BulkEnvelope
+from gateway.front.published_keys import PublishedKeys
 from gateway.keys.keyring import Keyring
 from gateway.keys.platform_keys import PlatformKeys
 from gateway.keys.redis_cache import RedisCache
@@ -101,6 +102,12 @@ def open_keyring(config: Config, sender: Sender, clock: Clock, metrics: Metrics)
         trial=trial,
         seal_keys=None if config.redis is None else (config.redis.seal_keys, config.redis.seal_source),
     )
+
+
+def published_keys(config: Config, keyring: Keyring) -> PublishedKeys:
+    """Return what the admin port shows of our keys."""
+    lead_s = min((one.keys.lead_s for one in config.operators), default=0.0)
+    return PublishedKeys(keyring.published, lead_s=lead_s)
 
 
 class PlatformKeyShelf:

@@ -106,7 +106,7 @@ PLATFORM_KEY_EVENTS = Metric(
 SECRET_FILE_EVENTS = Metric(
     name=PREFIX + "secret_file_events_total",
     kind=Kind.COUNTER,
-    help="New secrets: announced, taken over (reloaded), unusable (refused) or not taken by Phoenix (rejected), retired.",
+    help="Secrets announced, taken over (reloaded), unusable (refused), not taken by Phoenix (rejected), retired.",
     labels=("event",),
 )
 CACHE_LOOKUPS = Metric(

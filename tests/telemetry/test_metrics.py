@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.phoenix.answers import Surface
-from gateway.telemetry.metrics import PLATFORM_KEY_EVENTS, SURFACES, BuildInfo, Metrics
+from gateway.telemetry.metrics import PLATFORM_KEY_EVENTS, SECRET_FILE_EVENTS, SURFACES, BuildInfo, Metrics
 
 METHOD = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
 KEYS_ROOM = Path(__file__).parents[2] / "gateway" / "keys"
@@ -151,7 +151,9 @@ def test_every_event_of_the_keys_room_is_known() -> None:
     """No event that gateway/keys tells counts as OTHER, and none is known that it never tells."""
     source = "".join(path.read_text() for path in KEYS_ROOM.glob("*.py"))
     told = set(re.findall(r'"(platform_key_[a-z_]+|secret_file_[a-z_]+)"', source))
-    known = {f"platform_key_{name}" for name in PLATFORM_KEY_EVENTS} | {"secret_file_reloaded", "secret_file_refused"}
+    known = {f"platform_key_{name}" for name in PLATFORM_KEY_EVENTS} | {
+        f"secret_file_{name}" for name in SECRET_FILE_EVENTS
+    }
     assert told == known
 
 
