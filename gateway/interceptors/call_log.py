@@ -12,7 +12,7 @@ from gateway.actions.call import Call
 from gateway.errors import GatewayError, StoreFault
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock
-from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.logs import FrequentLine, frequent_line, where_raised
 
 _QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
 
@@ -22,7 +22,7 @@ class CallLog(Link):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._logger: Any = None
+        self._write: FrequentLine | None = None
 
     def after(self, call: Call, error: BaseException | None) -> None:
         """Write the line.
@@ -30,8 +30,8 @@ class CallLog(Link):
         What needs the gateway's operators (INTERNAL, rejected credentials among it, and the store) is an error, the
         standard services are debug, all else is info.
         """
-        if self._logger is None:  # at the first line, for logging may be set up after the chain
-            self._logger = log().bind()
+        if self._write is None:  # at the first line, for logging may be set up after the chain
+            self._write = frequent_line()
         status, reason = ended(error)
         fields: dict[str, Any] = {
             "method": call.method,
@@ -47,11 +47,11 @@ class CallLog(Link):
         if status == "INTERNAL" or isinstance(error, StoreFault):
             if error is not None and "error_type" not in fields:
                 fields.update(where_raised(error))
-            self._logger.error("call", **fields)
+            self._write("error", "call", fields)
         elif call.method.startswith(_QUIET):
-            self._logger.debug("call", **fields)
+            self._write("debug", "call", fields)
         else:
-            self._logger.info("call", **fields)
+            self._write("info", "call", fields)
 
 
 def note_unexpected(call: Call, error: BaseException) -> None:

@@ -47,6 +47,7 @@ async def serve(config: Config, clock: Clock) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with AsyncExitStack() as stack:
+        stack.enter_context(logs.gathered(loop.call_later))
         with patient_threads():
             gateway = build(config, clock)
             server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(SHARES_PORT in os.environ))))

@@ -11,7 +11,7 @@ from typing import BinaryIO, TextIO
 
 
 class LineWriter:
-    """A structlog logger of last resort: every level method writes one line of bytes and flushes it."""
+    """Writes lines of bytes, each with its end, and flushes them."""
 
     __slots__ = ("_lock", "_lost", "_out")
 
@@ -23,7 +23,8 @@ class LineWriter:
         self._lost = 0
 
     def msg(self, line: bytes) -> None:
-        """Write one line; it is lost, and counted, if the stream does not take it."""
+        """Write one line, or several with ends between them; lost, and counted, if the stream does not take them."""
+        count = line.count(b"\n") + 1
         with self._lock:
             if self._lost:
                 line = b'{"level":"warning","event":"log lines lost","count":%d}\n%b' % (self._lost, line)
@@ -31,11 +32,9 @@ class LineWriter:
                 self._out.write(line + b"\n")
                 self._out.flush()
             except (OSError, ValueError):  # ValueError: the stream is closed
-                self._lost += 1
+                self._lost += count
             else:
                 self._lost = 0
-
-    log = debug = info = warning = error = critical = exception = fatal = warn = failure = err = msg
 
 
 class _Encoded:

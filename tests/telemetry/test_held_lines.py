@@ -1,0 +1,147 @@
+"""Lines that wait a moment: all are written, in their order, and none waits for ever."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from gateway.telemetry.held_lines import HOLD_S, MAX_HELD
+from gateway.telemetry.logs import configure, frequent_line, gathered, log
+
+
+class Timer:
+    """Keeps what is to be called later, and calls it when the test says so."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.due.append((seconds, call))
+
+    def ring(self) -> None:
+        due, self.due = self.due, []
+        for _, call in due:
+            call()
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    """JSON logs of this test; everybody's logging is put back behind it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    yield stream
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = handlers, level
+
+
+def events(out: io.StringIO) -> list[str]:
+    return [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+
+
+def test_lines_wait_for_the_timer_which_is_set_once(out: io.StringIO) -> None:
+    """The first line sets it; those behind go along."""
+    timer = Timer()
+    with gathered(timer):
+        write = frequent_line()
+        write("info", "one", {"count": 1})
+        write("info", "two", {})
+        before = (events(out), [seconds for seconds, _ in timer.due])
+        timer.ring()
+        assert (before, events(out)) == (([], [HOLD_S]), ["one", "two"])
+
+
+def test_a_line_after_the_timer_sets_it_again(out: io.StringIO) -> None:
+    """No line waits without one."""
+    timer = Timer()
+    with gathered(timer):
+        write = frequent_line()
+        write("info", "one", {})
+        timer.ring()
+        write("info", "two", {})
+        timer.ring()
+        assert events(out) == ["one", "two"]
+
+
+def test_any_other_line_takes_those_that_wait_along(out: io.StringIO) -> None:
+    """An error is never told before what led to it."""
+    with gathered(Timer()):
+        frequent_line()("info", "one", {})
+        log().error("two")
+        assert events(out) == ["one", "two"]
+
+
+def test_many_lines_are_written_before_the_timer(out: io.StringIO) -> None:
+    """What waits is bounded."""
+    with gathered(Timer()):
+        write = frequent_line()
+        for _ in range(MAX_HELD + 1):
+            write("info", "one", {})
+        assert len(events(out)) == MAX_HELD
+
+
+def test_the_end_writes_what_waits(out: io.StringIO) -> None:
+    """A stop loses no line; behind it lines go at once."""
+    with gathered(Timer()):
+        write = frequent_line()
+        write("info", "one", {})
+    write("info", "two", {})
+    assert events(out) == ["one", "two"]
+
+
+def test_another_thread_does_not_wait(out: io.StringIO) -> None:
+    """The timer belongs to one thread; others write by themselves and leave what waits alone."""
+    with gathered(Timer()):
+        write = frequent_line()
+        write("info", "one", {})
+        thread = threading.Thread(target=write, args=("info", "two", {}))
+        thread.start()
+        thread.join()
+        before = events(out)
+    assert (before, events(out)) == (["two"], ["two", "one"])
+
+
+def test_level_and_allow_list_hold_for_lines_that_wait(out: io.StringIO) -> None:
+    """Below the level nothing is kept; a field that is not allowed is dropped and named."""
+    with gathered(Timer()):
+        write = frequent_line()
+        write("debug", "one", {})
+        write("info", "two", {"api_key": "pk_live_4f1dd27c9b"})
+    (line,) = [json.loads(text) for text in out.getvalue().splitlines()]
+    assert (line["event"], line["dropped"], "api_key" in line) == ("two", "api_key", False)
+
+
+def test_waiting_lines_that_cannot_be_written_are_all_counted() -> None:
+    """Two lines that went together are two lines lost."""
+
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    stream = Full()
+    try:
+        configure("info", "json", stream)
+        with gathered(Timer()):
+            write = frequent_line()
+            write("info", "one", {})
+            write("info", "two", {})
+        stream.full = False
+        log().info("three")
+    finally:
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        logging.basicConfig(handlers=[], force=True)
+    told = [(line["event"], line.get("count")) for line in map(json.loads, stream.getvalue().splitlines())]
+    assert told == [("log lines lost", 2), ("three", None)]
