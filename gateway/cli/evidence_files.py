@@ -24,7 +24,7 @@ COLUMNS = (
     *("player_id", "amount", "currency_code", "amount_json", "references_json", "reason", "attempt"),
     *("response_status", "response_body_sha256", "record_time", "operator_transaction_id", "operator_reservation_id"),
     *("available_balance", "reserved_balance", "process_time", "suspect_replay", "probed_before", "incidents"),
-    *("request_body_sha256", "key_id", "first_request_id"),
+    *("request_body_sha256", "key_id", "first_request_id", "replay_count", "conflict_count"),
 )
 
 
@@ -105,6 +105,7 @@ def _row(evidence: wallet_pb2.WalletEvidence) -> list[str]:
         "suspect_replay": "true" if evidence.suspect_replay else "false",
         "probed_before": "true" if evidence.probed_before else "false",
         "incidents": " ".join(incident.reason for incident in evidence.incidents),
+        "conflict_count": str(sum(conflict.count for conflict in evidence.conflicts)),
     }
     members = {"idempotency_key", "operation", "player_id", "currency_code", "amount_json", "references_json", "reason"}
     return [

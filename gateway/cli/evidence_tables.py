@@ -18,8 +18,6 @@ from gateway.core.types import Environment
 from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report
 from gateway.v1 import wallet_pb2
 
-NOT_COUNTED = ("replays", "conflicts")
-"""The store keeps no trace of them; the metric of wallet decisions counts them."""
 _SHOWN = 20
 
 
@@ -62,6 +60,9 @@ def move_of(evidence: wallet_pb2.WalletEvidence) -> Move:
         attempt=evidence.attempt,
         suspect_replay=evidence.suspect_replay,
         incidents=tuple(incident.reason for incident in evidence.incidents),
+        held=evidence.state == wallet_pb2.WALLET_OPERATION_STATE_HELD,
+        replays=evidence.replay_count,
+        conflicts=sum(conflict.count for conflict in evidence.conflicts),
     )
 
 
@@ -81,7 +82,10 @@ def as_members(report: Report, stream: EvidenceStream) -> dict[str, Any]:
                 "moved": line.moved,
                 "refused": line.refused,
                 "unfinished": line.unfinished,
+                "held": line.held,
                 "unreadable": line.unreadable,
+                "replays": line.replays,
+                "conflicts": line.conflicts,
                 "total": format(line.total, "f"),
             }
             for line in report.lines
@@ -98,9 +102,9 @@ def as_members(report: Report, stream: EvidenceStream) -> dict[str, Any]:
             for order in report.orders
         ],
         **{name: [_members(move) for move in moves] for name, moves in _lists(report)},
+        "replays": report.replays,
         "reclaimed": report.reclaimed,
         "without_order": report.unbound,
-        "not_counted": list(NOT_COUNTED),
     }
 
 
@@ -110,6 +114,8 @@ def _lists(report: Report) -> Iterable[tuple[str, list[Move]]]:
         ("unreadable_amounts", report.unreadable),
         ("suspect_replays", report.suspects),
         ("late_outcomes", report.late),
+        ("held_suspect_replays", report.held),
+        ("conflicting_calls", report.conflicts),
     )
 
 
@@ -125,6 +131,8 @@ def _members(move: Move) -> dict[str, Any]:
         "status": move.status,
         "attempt": move.attempt,
         "incidents": list(move.incidents),
+        "replays": move.replays,
+        "conflicts": move.conflicts,
     }
 
 
@@ -144,7 +152,10 @@ def _print_tables(report: Report, wish: Wish) -> None:
     _table(
         console,
         "moves",
-        ("operation", "currency", "moved", "sum moved", "refused", "unfinished", "unreadable"),
+        (
+            *("operation", "currency", "moved", "sum moved", "refused", "unfinished", "held", "unreadable"),
+            *("replays", "conflicts"),
+        ),
         [
             (
                 one.operation,
@@ -153,7 +164,10 @@ def _print_tables(report: Report, wish: Wish) -> None:
                 format(one.total, "f"),
                 one.refused,
                 one.unfinished,
+                one.held,
                 one.unreadable,
+                one.replays,
+                one.conflicts,
             )
             for one in report.lines
         ],
@@ -163,10 +177,10 @@ def _print_tables(report: Report, wish: Wish) -> None:
         title = f"orders: {fault.value.replace('_', ' ')}"
         _table(console, title, ("order", "currency", "reserved", "captured", "released"), map(_order, orders))
     for name, moves in _lists(report):
-        columns = ("received", "operation", "operation id", "amount", "status", "incidents")
+        columns = ("received", "operation", "operation id", "amount", "status", "conflicts", "incidents")
         _table(console, name.replace("_", " "), columns, map(_move, moves))
-    told = f"reclaimed: {report.reclaimed}; without an order: {report.unbound}; "
-    console.print(told + f"not counted by the store: {', '.join(NOT_COUNTED)} (see metrics)", markup=False)
+    told = f"replays: {report.replays}; reclaimed: {report.reclaimed}; without an order: {report.unbound}"
+    console.print(told, markup=False)
 
 
 def _order(order: Order) -> tuple[object, ...]:
@@ -176,8 +190,8 @@ def _order(order: Order) -> tuple[object, ...]:
 
 def _move(move: Move) -> tuple[object, ...]:
     amount = move.amount_json if move.amount is None else f"{move.amount:f} {move.currency}"
-    status = "unfinished" if move.status is None else move.status
-    return (_at(move), move.operation, move.operation_id, amount, status, " ".join(move.incidents))
+    status = "held" if move.held else "unfinished" if move.status is None else move.status
+    return (_at(move), move.operation, move.operation_id, amount, status, move.conflicts, " ".join(move.incidents))
 
 
 def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
@@ -195,7 +209,10 @@ def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tupl
             "sum moved",
             "refused",
             "unfinished",
+            "held",
             "unreadable",
+            "replays",
+            "conflicts",
             "reserved",
             "captured",
             "released",

@@ -1,7 +1,7 @@
 """Reconciles exported evidence: counts, exact sums, and what somebody should look at. Pure.
 
 One report is about one operator in one environment. Only moves that the wallet answered with 2xx moved money; the
-others are counted as refused or unfinished. A move whose amount could not be read is listed and enters no sum.
+others are counted as refused, unfinished or held. A move whose amount could not be read is listed and enters no sum.
 Captures and releases are held against the reservation of the same order (`references.order_id`) and currency; where
 a report cannot know the whole order, it says so in place of guessing. Source: prediction.md 4.4 to 4.6; API.md.
 """
@@ -43,6 +43,12 @@ class Move:
     suspect_replay: bool
     incidents: tuple[str, ...]
     """Reasons of the outcomes that were refused."""
+    held: bool = False
+    """Held as a suspect replay: it was never begun."""
+    replays: int = 0
+    """How often its recorded response was given again."""
+    conflicts: int = 0
+    """How many calls came with its key and other content."""
 
     @property
     def moved(self) -> bool:
@@ -59,7 +65,10 @@ class Line:
     moved: int = 0
     refused: int = 0
     unfinished: int = 0
+    held: int = 0
     unreadable: int = 0
+    replays: int = 0
+    conflicts: int = 0
     total: Decimal = Decimal(0)
 
 
@@ -114,10 +123,15 @@ class Report:
     moves: int = 0
     lines: list[Line] = field(default_factory=list)
     unfinished: list[Move] = field(default_factory=list)
+    held: list[Move] = field(default_factory=list)
     unreadable: list[Move] = field(default_factory=list)
     suspects: list[Move] = field(default_factory=list)
     late: list[Move] = field(default_factory=list)
     """Moves with outcomes that were refused."""
+    conflicts: list[Move] = field(default_factory=list)
+    """Moves whose key came with other content too."""
+    replays: int = 0
+    """Recorded responses that were given again, of all moves."""
     reclaimed: int = 0
     """Moves that needed more than one attempt."""
     unbound: int = 0
@@ -143,7 +157,9 @@ class Reconciliation:
             raise MixedReport("a report is about one operator in one environment")
         report.moves += 1
         self._count(move)
-        if move.status is None:
+        if move.held:
+            report.held.append(move)
+        elif move.status is None:
             report.unfinished.append(move)
         if move.amount is None:
             report.unreadable.append(move)
@@ -151,6 +167,9 @@ class Reconciliation:
             report.suspects.append(move)
         if move.incidents:
             report.late.append(move)
+        if move.conflicts:
+            report.conflicts.append(move)
+        report.replays += move.replays
         report.reclaimed += move.attempt > 1
         if move.operation in (RESERVE, CAPTURE, RELEASE):
             self._bind(move)
@@ -165,7 +184,10 @@ class Reconciliation:
         key = (move.operation, move.currency)
         line = self._lines.setdefault(key, Line(operation=move.operation, currency=move.currency))
         line.moved += move.moved
-        line.unfinished += move.status is None
+        line.held += move.held
+        line.unfinished += move.status is None and not move.held
+        line.replays += move.replays
+        line.conflicts += move.conflicts
         line.refused += move.status is not None and not move.moved
         if move.amount is None:
             line.unreadable += 1
@@ -173,7 +195,7 @@ class Reconciliation:
             line.total = _EXACT.add(line.total, move.amount)
 
     def _bind(self, move: Move) -> None:
-        if move.status is not None and not move.moved:
+        if move.held or (move.status is not None and not move.moved):
             return
         order_id = order_of(move.references_json)
         if order_id is None:

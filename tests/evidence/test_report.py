@@ -111,3 +111,22 @@ def test_what_somebody_should_look_at_is_named() -> None:
 def test_references_without_an_order(references: str) -> None:
     """Never guessed."""
     assert order_of(references) is None
+
+
+def test_what_came_again_is_counted_by_operation_and_currency() -> None:
+    """Replays and conflicts of each line, and the moves that were contradicted."""
+    one = move("credit_cash", replays=2, conflicts=3)
+    report = reported(one, move("credit_cash", replays=1), move("reserve_cash", currency="USD"))
+    assert [("credit_cash", 3, 3), ("reserve_cash", 0, 0)] == [
+        (line.operation, line.replays, line.conflicts) for line in report.lines
+    ]
+    assert (3, [one]) == (report.replays, report.conflicts)
+
+
+def test_a_held_move_is_neither_unfinished_nor_a_doubt_about_its_order() -> None:
+    """It was never begun, so its order's sums are known without it."""
+    held = move("reserve_cash", "99.00", status=None, held=True, attempt=0, suspect_replay=True)
+    report = reported(move("reserve_cash"), move("capture_cash"), held)
+    assert ([held], [], [held], []) == (report.held, report.unfinished, report.suspects, report.orders)
+    assert [0, 1] == [line.held for line in report.lines]
+    assert 0 == sum(line.unfinished for line in report.lines)

@@ -147,10 +147,15 @@ def test_commands_export_and_report(
     with pytest.raises(grpc.RpcError):
         wallet.RecordWalletOutcome(outcome(late, operator_transaction_id="tx-other"))
 
+    key = str(uuid.uuid4())
+    moved(sandbox, wallet, "release_cash", "0.00", "o-good", idempotency_key=key)
+    for value in ("0.00", "0.00", "0.01", "0.01", "0.01"):  # replayed twice, contradicted thrice
+        moved(sandbox, wallet, "release_cash", value, "o-good", idempotency_key=key, status=None)
+
     lines = tmp_path / "evidence.jsonl"
     done = command(own_gateway, "export", "--format", "jsonl", "--out", str(lines), "--environment", "sandbox")
     assert 0 == done.returncode, done.stderr
-    assert "6 moves" in done.stderr
+    assert "7 moves" in done.stderr
     assert 0o600 == stat.S_IMODE(lines.stat().st_mode)
     assert [lines] == list(tmp_path.iterdir())
     exported = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -158,7 +163,8 @@ def test_commands_export_and_report(
 
     table = command(own_gateway, "export", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
-    assert ["10.00", "4.10", "5.90", "10.00", "10.01", "3.00"] == [row["amount"] for row in rows]
+    assert ["10.00", "4.10", "5.90", "10.00", "10.01", "3.00", "0.00"] == [row["amount"] for row in rows]
+    assert [("0", "0")] * 6 + [("2", "3")] == [(row["replay_count"], row["conflict_count"]) for row in rows]
     assert {"sandbox"} == {row["environment"] for row in rows}
     assert [one["operation_id"] for one in exported] == [row["operation_id"] for row in rows]
 
@@ -169,15 +175,18 @@ def test_commands_export_and_report(
     assert {
         "capture_cash": (2, 0, "14.11"),
         "credit_cash": (0, 1, "0"),
-        "release_cash": (1, 0, "5.90"),
+        "release_cash": (2, 0, "5.90"),
         "reserve_cash": (2, 0, "20.00"),
     } == sums
     assert [("o-bad", "above_reservation")] == [(order["order_id"], order["fault"]) for order in report["orders"]]
     assert [["OUTCOME_DIFFERS"]] == [move["incidents"] for move in report["late_outcomes"]]
-    assert ["replays", "conflicts"] == report["not_counted"]
+    again = {line["operation"]: (line["replays"], line["conflicts"]) for line in report["operations"]}
+    assert ((2, 3), (0, 0), 2) == (again["release_cash"], again["reserve_cash"], report["replays"])
+    assert [key] == [move["idempotency_key"] for move in report["conflicting_calls"]]
     shown = command(own_gateway, "report")
     assert "above reservation" in shown.stdout
-    assert "not counted by the store" in shown.stdout
+    assert "conflicting calls (1)" in shown.stdout
+    assert "replays: 2" in shown.stdout
 
 
 def test_a_failed_export_leaves_no_file(tmp_path: Path, own_gateway: GatewayProcess) -> None:
