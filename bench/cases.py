@@ -6,9 +6,10 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench import checks, prepared
+from bench import boards, checks, prepared
 from bench.world import World
 
+BOARD_SERVICE = "phoenix.gateway.v1.LeaderboardService"
 EVENT_SERVICE = "phoenix.gateway.v1.EventService"
 TOKEN_SERVICE = "phoenix.gateway.v1.TokenService"
 WALLET_SERVICE = "phoenix.gateway.v1.WalletService"
@@ -171,5 +172,38 @@ CASES: tuple[Case, ...] = (
         requests=prepared.forged,
         check=checks.refused_forgeries,
         about="a forged move, with a current platform key",
+    ),
+    Case(
+        name="get_leaderboard_cached_e",
+        service=BOARD_SERVICE,
+        method="GetLeaderboard",
+        against=Against.EMPTY,
+        bar=0.85,
+        all_alike=True,
+        requests=boards.read_board,
+        check=boards.whole_boards,
+        about="a board of 100 entries, from the cache; read again behind every second",
+    ),
+    Case(
+        name="get_leaderboard_cached",
+        service=BOARD_SERVICE,
+        method="GetLeaderboard",
+        against=Against.OBVIOUS,
+        bar=10,
+        all_alike=True,
+        requests=boards.read_board,
+        check=boards.whole_boards,
+        about="the same against N, which asks Phoenix each time",
+    ),
+    Case(
+        name="get_user_rank_uncached",
+        service=BOARD_SERVICE,
+        method="GetUserRank",
+        against=Against.OBVIOUS,
+        bar=3,
+        all_alike=False,
+        requests=boards.read_ranks,
+        check=boards.different_ranks,
+        about="ranks of users none of whom was asked for before",
     ),
 )

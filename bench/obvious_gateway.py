@@ -17,6 +17,7 @@ import sqlite3
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.protobuf.json_format import MessageToDict
 
-from gateway.v1 import common_pb2, events_pb2, events_pb2_grpc, tokens_pb2, tokens_pb2_grpc, wallet_pb2, wallet_pb2_grpc
+from bench.obvious_boards import Leaderboards
+from gateway.v1 import (
+    common_pb2,
+    events_pb2,
+    events_pb2_grpc,
+    leaderboards_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    wallet_pb2,
+    wallet_pb2_grpc,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _ENVIRONMENTS = {
@@ -70,6 +81,20 @@ class Events(events_pb2_grpc.EventServiceServicer):
             else:
                 result.error.code = grpc.StatusCode.UNAVAILABLE.value[0]
         return answer
+
+    async def StreamEvents(  # noqa: N802 - RPC name
+        self, messages: AsyncIterator[events_pb2.StreamEventsRequest], context: Context
+    ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
+        """Forward the events of each message, each in a call of its own, and acknowledge it."""
+        async for message in messages:
+            answer = events_pb2.StreamEventsResponse(sequence=message.sequence)
+            for event_id, status in await asyncio.gather(*(self._forward(event) for event in message.events)):
+                result = answer.results.add(event_id=event_id)
+                if status // 100 == 2:
+                    result.status = events_pb2.EVENT_STATUS_ACCEPTED
+                else:
+                    result.error.code = grpc.StatusCode.UNAVAILABLE.value[0]
+            yield answer
 
     async def _forward(self, event: events_pb2.Event) -> tuple[str, int]:
         event_id = event.event_id or str(uuid.uuid4())
@@ -185,9 +210,11 @@ async def serve() -> None:
     events: Any = Events
     tokens: Any = Tokens
     wallet: Any = Wallet
+    boards: Any = Leaderboards
     events_pb2_grpc.add_EventServiceServicer_to_server(events(), server)
     tokens_pb2_grpc.add_TokenServiceServicer_to_server(tokens(), server)
     wallet_pb2_grpc.add_WalletServiceServicer_to_server(wallet(), server)
+    leaderboards_pb2_grpc.add_LeaderboardServiceServicer_to_server(boards(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(f"{port}\n")

@@ -1,8 +1,9 @@
 """A minimal fast Phoenix for measurements: HTTP/1.1 by hand, so that it is not the limit of what is measured.
 
 Checks the HMAC of every event (a wrong one is a 401, which the caller's answers then show), counts, answers 202; also
-serves a platform key. The sandbox is the faithful one; it reads, records and answers far more, at a fraction of the
-rate. Settings from the environment: INGESTION_HMAC_SECRET, PLATFORM_KEY_PEM. Prints its port when it serves.
+serves a board, ranks and a platform key. The sandbox is the faithful one; it reads, records and answers far more, at a
+fraction of the rate. Settings from the environment: INGESTION_HMAC_SECRET, PLATFORM_KEY_PEM. Prints its port when it
+serves.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import cast
 
+from bench.boards import page_body, rank_body
+
 MAX_HEAD_BYTES = 65_536
 
 
@@ -26,6 +29,7 @@ class Upstream:
         self.secret = environ["INGESTION_HMAC_SECRET"].encode()
         self.key = environ.get("PLATFORM_KEY_PEM", "").encode()
         self.counts: Counter[str] = Counter()
+        self.page = page_body()
 
     def answer(self, method: bytes, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
         """Return the whole answer to one request."""
@@ -38,6 +42,10 @@ class Upstream:
             # Every event of ours has this member once; parsing a hundred would make this the limit.
             self.counts["accepted"] += body.count(b'"tenant_id":')
             return _answer(b"202 Accepted", b'{"status":"accepted"}')
+        if method == b"GET" and path.startswith(b"/v1/leaderboards/"):
+            self.counts["reads"] += 1
+            _, is_rank, user = path.partition(b"/rank/")
+            return _answer(b"200 OK", rank_body(user.decode()) if is_rank else self.page)
         if method == b"GET" and path == b"/.well-known/signing-key.pem":
             self.counts["key_fetches"] += 1
             return _answer(b"200 OK", self.key, b"application/x-pem-file")
