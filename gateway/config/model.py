@@ -168,6 +168,14 @@ class RedisConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """The audit log. `required`: no secret is used whose use cannot be kept there."""
+
+    file: Path
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that a start is decided by."""
 
@@ -188,6 +196,8 @@ class Config:
     database_url: Secret | None
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
     data_dir: Path
+    evidence_key: SecretSource | None = None
+    """Signs the heads of the evidence chain. None: made in `data_dir` with SQLite, no signatures with PostgreSQL."""
     phoenix_paths: tuple[PathPattern, ...] = ()
     """What PhoenixService opens to the caller `local`."""
     callers: Callers = field(default_factory=lambda: Callers([NOTHING]))
@@ -200,6 +210,8 @@ class Config:
     """Identities of proxies whose word about their clients is taken."""
     dev_token: Secret | None = None
     """What callers of a plaintext loopback listener must show. None: nothing."""
+    audit: AuditConfig | None = None
+    """None: no audit log is kept."""
     dumpable: bool = False
     """Debuggers may look into the process; for development."""
     warnings: tuple[Fault, ...] = ()

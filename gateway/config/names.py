@@ -69,6 +69,8 @@ PROCESS = (
     "GATEWAY_UPSTREAM_CA_FILE",
     "GATEWAY_WORKERS",
     "GATEWAY_DUMPABLE",
+    "GATEWAY_AUDIT_FILE",
+    "GATEWAY_AUDIT_REQUIRED",
     "GATEWAY_BOARD_FRESH",
     "GATEWAY_LOG_LEVEL",
     "GATEWAY_LOG_FORMAT",
@@ -76,6 +78,7 @@ PROCESS = (
     "GATEWAY_CACHE_KEYS",
     "DATABASE_URL",
     "GATEWAY_DATA_DIR",
+    "GATEWAY_EVIDENCE_KEY",
     "PHOENIX_PATHS",
 )
 
@@ -87,6 +90,7 @@ SECRETS = frozenset(
         "GATEWAY_DEV_TOKEN",
         "REDIS_URL",  # may hold a password
         "GATEWAY_CACHE_KEYS",
+        "GATEWAY_EVIDENCE_KEY",
         "DATABASE_URL",  # may hold a password
     }
 )
@@ -115,4 +119,6 @@ def in_table(name: str) -> str:
 
 TENANT_KEYS: Mapping[str, str] = {in_table(name): name for name in TENANT_NAMES}
 OPERATOR_KEYS: Mapping[str, str] = {in_table(name): name for name in OPERATOR_NAMES}
+AUDIT_KEYS: Mapping[str, str] = {"file": "GATEWAY_AUDIT_FILE", "required": "GATEWAY_AUDIT_REQUIRED"}
+"""Inside [audit]."""
 TOP_KEYS: Mapping[str, str] = {name.lower(): name for name in TOP_NAMES}

@@ -11,10 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.actions.read_values import ReadCacheSettings
+from gateway.config.auditing import read_audit
 from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
-from gateway.config.model import CallerSocket, Listen, LogFormat, LogLevel, RedisConfig, TlsFiles, is_loopback
+from gateway.config.model import (
+    AuditConfig,
+    CallerSocket,
+    Listen,
+    LogFormat,
+    LogLevel,
+    RedisConfig,
+    TlsFiles,
+    is_loopback,
+)
 from gateway.config.values import Reader
 from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
+from gateway.keys.evidence_key import SETTING, check_evidence_key
 from gateway.keys.held import load_seal_keys, seal_keys_of
 from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
@@ -37,6 +48,7 @@ class ProcessConfig:
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     workers: int
+    audit: AuditConfig | None
     dumpable: bool
     log_level: LogLevel
     log_format: LogFormat | None
@@ -44,6 +56,7 @@ class ProcessConfig:
     redis: RedisConfig | None
     database_url: Secret | None
     data_dir: Path
+    evidence_key: SecretSource | None
     phoenix_paths: tuple[PathPattern, ...]
     sockets: tuple[CallerSocket, ...]
     trusted_proxies: frozenset[str]
@@ -63,6 +76,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
         workers=workers,
+        audit=read_audit(reader),
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
@@ -70,6 +84,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         redis=_redis(reader),
         database_url=database_url,
         data_dir=_data_dir(reader),
+        evidence_key=_evidence_key(reader),
         phoenix_paths=_phoenix_paths(reader),
         sockets=read_sockets(reader, workers),
         trusted_proxies=read_trusted_proxies(reader, tls),
@@ -200,6 +215,18 @@ def _phoenix_paths(reader: Reader) -> tuple[PathPattern, ...]:
                 reader.fault("PHOENIX_PATHS", f"pattern {len(patterns) + 1} {refused}", "such as GET /v1/wallet/*")
                 return ()
     return tuple(patterns)
+
+
+def _evidence_key(reader: Reader) -> SecretSource | None:
+    """Return where the key of the evidence chain stands, its pair proved."""
+    source = reader.secret_source(SETTING)
+    if source is not None and (refusal := check_evidence_key(source, SystemClock().now())) is not None:
+        reader.faults.add(source.setting, refusal)
+    if source is None and reader.given("DATABASE_URL"):
+        problem = "is not set: with PostgreSQL the heads of the evidence chain are then not signed"
+        remedy = "make one for all gateways with: phoenix-gateway keys generate --out FILE"
+        reader.faults.warn(SETTING, problem, remedy)
+    return source
 
 
 def _data_dir(reader: Reader) -> Path:

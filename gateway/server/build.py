@@ -39,6 +39,7 @@ from gateway.actions.watch_health import Check, HealthWatch
 from gateway.actions.watch_leaderboard import OpenBoard, WatchLeaderboard
 from gateway.config import Config
 from gateway.core.wallet import same_move
+from gateway.evidence.chain import Sequencer
 from gateway.evidence.database import DatabaseSettings, open_database
 from gateway.evidence.durable import DurableWalletStore
 from gateway.front.admin import AdminServer
@@ -72,7 +73,9 @@ from gateway.server.clients import (
     shared_reads,
     tenant_room,
 )
-from gateway.server.listen import admin_tls
+from gateway.server.evidence import public_key_of, sequencer
+from gateway.server.policy_watch import PolicyWatch
+from gateway.server.tls import TlsSource, admin_tls
 from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService
@@ -103,12 +106,13 @@ from gateway.v1 import (
 class Gateway:
     """Everything that is started and stopped.
 
-    `front` is what the gRPC server serves; each of `sockets` is served by its path, to one caller.
+    `front` is what the gRPC server serves, with `tls`; each of `sockets` is served by its path, to one caller.
     """
 
     front: Front
     sockets: dict[Path, Front]
-    policy: PolicyInForce
+    tls: TlsSource | None
+    policy_watch: PolicyWatch
     channelz: ChannelzServer
     admin: AdminServer
     health: HealthWatch
@@ -121,6 +125,7 @@ class Gateway:
     hub: Hub
     intake: Intake
     store: DurableWalletStore
+    sequencer: Sequencer
     transport: Transport
 
 
@@ -150,6 +155,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         hash_only=frozenset(
             (one.keys.operator_code, one.keys.environment) for one in config.operators if not one.keeps_response_bodies
         ),
+        public_key_of=public_key_of(shelf),
     )
     tenants = TenantDirectory(
         {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants}
@@ -255,7 +261,8 @@ def build(config: Config, clock: Clock) -> Gateway:
             socket.path: Front(endpoints, chain, clock, note_unexpected, peer=Peer(address="", caller=socket.caller))
             for socket in config.sockets
         },
-        policy=policy,
+        tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
+        policy_watch=PolicyWatch(config, policy, metrics),
         channelz=channelz,
         admin=AdminServer(
             config.admin_listen.target,
@@ -277,6 +284,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         hub=hub,
         intake=intake,
         store=store,
+        sequencer=sequencer(config, database, clock, metrics),
         transport=transport,
     )
 

@@ -14,6 +14,7 @@ import grpc
 
 from gateway.config import Config
 from gateway.config.model import Listen
+from gateway.core.rights import LOCAL_CALLER
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.server.build import Gateway, build
 from gateway.server.listen import OPTIONS, SHARES_PORT, add_listener
@@ -52,11 +53,16 @@ async def serve(config: Config, clock: Clock) -> int:
             gateway = build(config, clock)
             server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(SHARES_PORT in os.environ))))
             server.add_generic_rpc_handlers((gateway.front,))
-            add_listener(server, config.listen.target, config.tls)
+            add_listener(server, config.listen, gateway.tls.credentials() if gateway.tls is not None else None)
+            servers = [server, *_socket_servers(gateway)]
             await _start(gateway, stack)
-            await server.start()
+            for one in servers:
+                await one.start()
         _settle()
-        stack.push_async_callback(server.stop, 0)
+        for one in servers:
+            stack.push_async_callback(one.stop, 0)
+        if not config.callers.is_configured:
+            logs.log().warning("no policy: every process on this machine may do everything", caller=LOCAL_CALLER)
         logs.log().info(
             "serving",
             address=config.listen.target,
@@ -70,9 +76,20 @@ async def serve(config: Config, clock: Clock) -> int:
         gateway.health.drain()
         gateway.hub.drain()
         gateway.intake.drain()
-        await server.stop(DRAIN_S)
+        await asyncio.gather(*(one.stop(DRAIN_S) for one in servers))
     logs.log().info("stopped", pid=os.getpid())
     return 0
+
+
+def _socket_servers(gateway: Gateway) -> list[grpc.aio.Server]:
+    """Return a server for each caller's socket: grpc does not tell of a call by which listener it came."""
+    servers = []
+    for path, front in gateway.sockets.items():
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers((front,))
+        add_listener(server, Listen(socket_path=path), None)
+        servers.append(server)
+    return servers
 
 
 async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
@@ -86,11 +103,14 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     stack.push_async_callback(gateway.hub.close)
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
+    stack.push_async_callback(gateway.sequencer.stop)
+    _background(stack, gateway.sequencer.run())
     for keys in gateway.platform_keys:
         stack.push_async_callback(keys.stop)
         _background(stack, keys.run())
     await gateway.keyring.settle()
     _background(stack, gateway.keyring.watch())
+    _background(stack, gateway.policy_watch.run())
     _background(stack, gateway.health.run())
     await gateway.channelz.start()
     stack.push_async_callback(gateway.channelz.stop)
