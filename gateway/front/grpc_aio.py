@@ -126,7 +126,9 @@ class Front(grpc.GenericRpcHandler):
             call = self._open(endpoint, context)
             error: BaseException | None = None
             try:
-                await self._chain.enter(call)
+                waiting = self._chain.enter(call)
+                if waiting is not None:
+                    await waiting
                 return _serialised(await endpoint.handler(self._request(endpoint, call, incoming), call))
             except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
                 error = raised
@@ -143,11 +145,13 @@ class Front(grpc.GenericRpcHandler):
             call = self._open(endpoint, context)
             error: BaseException | None = None
             try:
-                await self._chain.enter(call)
+                waiting = self._chain.enter(call)
+                if waiting is not None:
+                    await waiting
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._process)
                 async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
-                    self._chain.answer(call)
+                    self._chain.again(call)
                     yield _serialised(answer)
             except GeneratorExit as left:
                 error = left  # the caller went away between two messages
@@ -169,6 +173,7 @@ class Front(grpc.GenericRpcHandler):
 
     async def _requests(self, endpoint: Endpoint, call: Call, incoming: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for data in incoming:
+            self._chain.again(call)
             yield self._parse(endpoint, call, data)
 
     def _parse(self, endpoint: Endpoint, call: Call, data: bytes) -> Message:
@@ -186,12 +191,13 @@ class Front(grpc.GenericRpcHandler):
     def _open(self, endpoint: Endpoint, context: Any) -> Call:
         metadata = _metadata(context)
         remaining_s = context.time_remaining()
+        now = self._clock.monotonic()
         return Call(
             method=endpoint.path,
             peer=_peer(context) if self._reads_certificates else self._peer,
             request_id=_request_id(metadata),
-            deadline=Deadline.after(NO_DEADLINE_S if remaining_s is None else remaining_s, self._clock),
-            arrived_at=self._clock.monotonic(),
+            deadline=Deadline(at=now + (NO_DEADLINE_S if remaining_s is None else remaining_s), clock=self._clock),
+            arrived_at=now,
             metadata=metadata,
         )
 
@@ -228,8 +234,8 @@ def _metadata(context: Any) -> dict[str, str]:
 
 def _request_id(metadata: Mapping[str, str]) -> str:
     """Return the caller's own id, if it can stand in logs and headers; else a new one."""
-    given = metadata.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
+    given = metadata.get("x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
 
 
 def _trailing(call: Call) -> tuple[tuple[str, str], ...]:

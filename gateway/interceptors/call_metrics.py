@@ -45,7 +45,7 @@ class CallMetrics(Link):
         self._observer = observer
         self._clock = clock
 
-    async def before(self, call: Call) -> None:
+    def before(self, call: Call) -> None:
         """Count the call as in flight."""
         self._observer.call_began(call.method)
 

@@ -22,13 +22,12 @@ class DeadlineLink(Link):
         self._clock = clock
         self._timeouts = {method: row.timeout_s for method, row in table.items()}
 
-    async def before(self, call: Call) -> None:
+    def before(self, call: Call) -> None:
         """Narrow the deadline. Raises: DeadlineTooShort when nothing would be left to work in."""
         timeout_s = self._timeouts[call.method]
         if timeout_s is None:
             return
-        own = Deadline(at=call.arrived_at + timeout_s, clock=self._clock)
-        narrowed = own.earlier(call.deadline.shaved(RETURN_MARGIN_S))
-        if narrowed.expired:
+        at = min(call.arrived_at + timeout_s, call.deadline.at - RETURN_MARGIN_S)
+        if at <= self._clock.monotonic():
             raise DeadlineTooShort()
-        call.deadline = narrowed
+        call.deadline = Deadline(at=at, clock=self._clock)

@@ -6,8 +6,6 @@ anew for each message of a stream once the policy was read again. Source: issue 
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
-
 from gateway.actions.call import Call
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
@@ -39,20 +37,12 @@ class Identity(Link):
         self._trusted_proxies = trusted_proxies
         self._dev_token = dev_token
 
-    async def before(self, call: Call) -> None:
+    def before(self, call: Call) -> None:
         """Find out who calls. Raises: NotAllowed."""
         self._find_out(call)
 
-    def message(self, call: Call, message: Message) -> None:
-        """Find out again if the policy changed meanwhile. Raises: NotAllowed."""
-        self.again(call)
-
-    def answer(self, call: Call) -> None:
-        """Do so before each answer of a stream, too. Raises: NotAllowed."""
-        self.again(call)
-
     def again(self, call: Call) -> None:
-        """Bring the caller up to date with the policy in force."""
+        """Find out again, before each message and answer of a stream, if the policy changed. Raises: NotAllowed."""
         if self._policy.callers.by_name.get(call.caller) is not call.grant:
             self._find_out(call)
 

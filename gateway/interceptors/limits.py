@@ -9,7 +9,7 @@ resilience/limiter.py's matter. Source: issue 8, point 7.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -54,7 +54,7 @@ class Limits(Link):
         self._max_in_flight = max_in_flight
         self._inside: dict[int, _Inside] = {}
 
-    async def before(self, call: Call) -> None:
+    def before(self, call: Call) -> Awaitable[None] | None:
         """Count the call to its caller. Raises: RateLimited, Overloaded."""
         if len(self._inside) >= self._max_in_flight:
             raise Overloaded
@@ -65,9 +65,10 @@ class Limits(Link):
             if refused is not None:
                 pace_s = usage.pace_refusal(now)
                 if pace_s > 0:
-                    await asyncio.sleep(max(0.0, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S)))
+                    return _refuse_later(refused, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S))
                 raise _error(refused, "caller")
         self._inside[id(call)] = _Inside(usage)
+        return None
 
     def message(self, call: Call, message: Message) -> None:
         """Count the events of a message to the caller. Raises: RateLimited."""
@@ -114,6 +115,11 @@ class Limits(Link):
         for usage in inside.tenants.values():
             if usage is not None:
                 usage.leave()
+
+
+async def _refuse_later(refused: Refused, seconds: float) -> None:
+    await asyncio.sleep(max(0.0, seconds))
+    raise _error(refused, "caller")
 
 
 def _error(refused: Refused, whose: str) -> RateLimited:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
 from gateway.actions.call import Call
 from gateway.core.rights import Callers
 from gateway.errors import NotAllowed
@@ -102,17 +100,12 @@ class PolicyInForce:
 class Policy(Link):
     """Refuses what the caller's grant does not hold. After Identity, whose grant it reads, in each of its hooks."""
 
-    async def before(self, call: Call) -> None:
+    def before(self, call: Call) -> None:
         """Refuse a method that the caller may not call. Raises: NotAllowed."""
         if call.method not in call.grant.methods:
             raise NotAllowed()
 
-    def message(self, call: Call, message: Message) -> None:
-        """Do so again for each message: the policy may have changed. Raises: NotAllowed."""
-        if call.method not in call.grant.methods:
-            raise NotAllowed()
-
-    def answer(self, call: Call) -> None:
-        """Do so before each answer of a stream, too. Raises: NotAllowed."""
+    def again(self, call: Call) -> None:
+        """Do so again for each message and answer of a stream: the policy may have changed. Raises: NotAllowed."""
         if call.method not in call.grant.methods:
             raise NotAllowed()
