@@ -70,6 +70,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         phoenix_paths=process.phoenix_paths,
         callers=callers,
         config_file=sources.file,
+        config_stamp=sources.stamp,
         sockets=process.sockets,
         trusted_proxies=process.trusted_proxies,
         dev_token=process.dev_token,

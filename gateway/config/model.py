@@ -20,7 +20,7 @@ from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.platform_keys import PlatformKeySettings
 from gateway.keys.redis_url import RedisTarget
 from gateway.keys.sealing import SealKeys
-from gateway.keys.secrets import Secret
+from gateway.keys.secrets import FileStamp, Secret
 from gateway.phoenix.gamification.events import EventsSettings
 
 
@@ -204,6 +204,8 @@ class Config:
     """Who may do what. Without a policy: one caller, `local`, who may do everything."""
     config_file: Path | None = None
     """The TOML file; its policy is read again when it changes."""
+    config_stamp: FileStamp | None = None
+    """As that file was when it was read."""
     sockets: tuple[CallerSocket, ...] = ()
     """Unix sockets beside `listen`, each for one caller."""
     trusted_proxies: frozenset[str] = frozenset()

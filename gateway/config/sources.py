@@ -16,6 +16,7 @@ from typing import Any
 from gateway.config import names
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
+from gateway.keys.secrets import FileStamp, stamp_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,8 @@ class Scope:
 class Sources:
     """All that was found: the process's scope, and one for each table of the TOML file.
 
-    `policy`: the file's part that is no setting; `file`: the file itself, None without one.
+    `policy`: the file's part that is no setting; `file`: the file itself, None without one; `stamp`: as it was before
+    it was read.
     """
 
     process: Scope
@@ -71,6 +73,7 @@ class Sources:
     operators: tuple[Scope, ...]
     policy: Mapping[str, Any]
     file: Path | None
+    stamp: FileStamp | None
 
 
 def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> Sources:
@@ -80,6 +83,7 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
     _warn_of_unknown(own | dotenv, faults)
     config = own.get(names.CONFIG_FILE) or dotenv.get(names.CONFIG_FILE)
     path = Path(config.replace("\0", "?")) if config else None
+    stamp = file_stamp(path) if path is not None else None
     document = read_toml(path, faults) if path is not None else {}
     folder = path.parent if path is not None else Path()
 
@@ -96,6 +100,7 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
         operators=_tables(document, "operators", names.OPERATOR_KEYS, names.OPERATOR_SHARED, process, folder, faults),
         policy={key: value for key, value in document.items() if key in SECTIONS},
         file=path,
+        stamp=stamp,
     )
 
 
@@ -129,6 +134,14 @@ def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
     for name in sorted(texts):
         if name.startswith(names.OWN_PREFIXES) and name not in names.ENVIRONMENT_NAMES:
             faults.warn(name, "is no setting of the gateway", did_you_mean(name, names.ENVIRONMENT_NAMES))
+
+
+def file_stamp(path: Path) -> FileStamp | None:
+    """Return what tells one state of the file from another; None where it cannot be looked at."""
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None
 
 
 def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
@@ -168,8 +181,13 @@ def _list(value: Any) -> list[Any]:
 
 
 def _top_values(document: Mapping[str, Any], folder: Path, faults: Faults) -> dict[str, Given]:
-    plain = {key: value for key, value in document.items() if key not in ("tenants", "operators", *SECTIONS)}
-    return _table_values(plain, "", names.TOP_KEYS, folder, faults)
+    plain = {key: value for key, value in document.items() if key not in ("tenants", "operators", "audit", *SECTIONS)}
+    audit = document.get("audit", {})
+    if not isinstance(audit, dict):
+        faults.add("audit", "is not a table", "write [audit] and below it file and required")
+        audit = {}
+    given = _table_values(audit, "audit.", names.AUDIT_KEYS, folder, faults)
+    return given | _table_values(plain, "", names.TOP_KEYS, folder, faults)
 
 
 def _tables(

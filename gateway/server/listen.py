@@ -1,13 +1,16 @@
-"""The gRPC listener: plaintext on loopback or a Unix socket, TLS anywhere, and the limits of one connection."""
+"""The gRPC listener: plaintext on loopback or a private Unix socket, TLS anywhere, and the limits of one connection.
+
+Certificates are `tls.py`'s matter.
+"""
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
+from contextlib import nullcontext
 
 import grpc
 
-from gateway.config.model import TlsFiles
+from gateway.config.model import Listen
+from gateway.server.sockets import SocketRefused, private_socket
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024
@@ -38,66 +41,22 @@ class ListenFailed(Exception):
     """The address cannot be listened on; the text says which and why."""
 
 
-def add_listener(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
-    """Bind the server; return the port (0 for a Unix socket). Raises: ListenFailed."""
+def add_listener(server: grpc.aio.Server, listen: Listen, credentials: grpc.ServerCredentials | None) -> int:
+    """Bind the server; return the port (0 for a Unix socket). A socket is made for its owner alone.
+
+    Raises: ListenFailed.
+    """
+    address = listen.target
     try:
-        if tls is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, _credentials(tls))
+        with private_socket(listen.socket_path) if listen.socket_path is not None else nullcontext():
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+    except SocketRefused as refused:
+        raise ListenFailed(f"GATEWAY_LISTEN or GATEWAY_SOCKETS: {address}: {refused}") from None
     except RuntimeError:
         raise ListenFailed(f"GATEWAY_LISTEN: cannot listen on {address}; is the port in use?") from None
-    if port == 0 and not address.startswith("unix:"):
+    if port == 0 and listen.socket_path is None:
         raise ListenFailed(f"GATEWAY_LISTEN: cannot listen on {address}; is the port in use?")
     return port
-
-
-def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that are read again when their files changed; while they cannot be read, the old ones stay."""
-    current = _read(tls)
-    stamps = _stamps(tls)
-
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal stamps
-        seen = _stamps(tls)
-        if seen == stamps:
-            return None
-        stamps = seen
-        try:
-            return _read(tls)
-        except OSError:
-            return None
-
-    return grpc.dynamic_ssl_server_credentials(
-        current,
-        fetch,  # type: ignore[arg-type]  # None means unchanged; the stubs do not know it
-        require_client_authentication=tls.client_ca_file is not None,
-    )
-
-
-def _read(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
-    roots = tls.client_ca_file.read_bytes() if tls.client_ca_file is not None else None
-    return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
-
-
-def _stamps(tls: TlsFiles) -> tuple[tuple[int, int] | None, ...]:
-    return tuple(_stamp(path) for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if path is not None)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ino)
-
-
-def admin_tls(tls: TlsFiles) -> ssl.SSLContext:
-    """Return the TLS of an admin port off loopback: the same certificates that callers meet."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    if tls.client_ca_file is not None:
-        context.load_verify_locations(tls.client_ca_file)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -109,6 +109,17 @@ SECRET_FILE_EVENTS = Metric(
     help="Secrets announced, taken over (reloaded), unusable (refused), not taken by Phoenix (rejected), retired.",
     labels=("event",),
 )
+POLICY_READS = Metric(
+    name=PREFIX + "policy_reads_total",
+    kind=Kind.COUNTER,
+    help="Changed policy files: in force now (taken), or unusable so that the old policy stays (refused).",
+    labels=("event",),
+)
+POLICY_REFUSED = Metric(
+    name=PREFIX + "policy_refused",
+    kind=Kind.GAUGE,
+    help="1 while the policy file is one that was refused, so that another policy is in force than it says.",
+)
 CACHE_LOOKUPS = Metric(
     name=PREFIX + "cache_lookups_total",
     kind=Kind.COUNTER,
@@ -203,6 +214,8 @@ ALL = (
     EVENT_SENDING_EVENTS,
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
+    POLICY_READS,
+    POLICY_REFUSED,
     CACHE_LOOKUPS,
     LIVE_BOARD_EVENTS,
     WALLET_DECISIONS,

@@ -41,6 +41,7 @@ PLATFORM_KEY_EVENTS = frozenset(
 )  # fmt: skip
 CIRCUITS = frozenset({"closed", "open", "half_open"})
 EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_unclear", "event_id_entry_refused"})
+POLICY_EVENTS = frozenset({"taken", "refused"})
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", "retired"})
 LIVE_BOARD_EVENTS = frozenset(
@@ -93,6 +94,8 @@ class Metrics:
 
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
+        self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
+        self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
         self._lookups = _Children(_counter(names.CACHE_LOOKUPS, registry), (CACHE_PURPOSES, CACHE_RESULTS))
 
         self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
@@ -173,6 +176,11 @@ class Metrics:
             self._file_events.of((name.removeprefix(SECRET_FILE_EVENT),)).inc()
         else:
             self._key_events.of((name.removeprefix(PLATFORM_KEY_EVENT),)).inc()
+
+    def policy_read(self, *, taken: bool) -> None:
+        """A changed policy file was read: it is in force now, or was refused."""
+        self._policy_reads.of(("taken" if taken else "refused",)).inc()
+        self._policy_refused.set(0 if taken else 1)
 
     def cache_looked_up(self, purpose: str, result: str) -> None:
         """The cache was asked; see CACHE_PURPOSES and CACHE_RESULTS."""

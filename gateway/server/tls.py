@@ -1,0 +1,172 @@
+"""The gateway's own certificate and its callers' CA, read again when their files change.
+
+Only a whole and proven set is taken: a pair that belongs together, in its time, and a CA that is one. While the files
+hold anything else the old set stays, and no connection that is open is touched. Source: issue 8, point 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from gateway.config.model import TlsFiles
+from gateway.core.certificate import CertificateRefused, validity_of
+from gateway.keys.secrets import FileStamp, SecretRefused, read_secret_file, stamp_of
+from gateway.resilience.clock import Clock
+from gateway.server.listen import ListenFailed
+from gateway.telemetry.logs import log
+
+RELOADED, REFUSED = "secret_file_reloaded", "secret_file_refused"
+ADMIN_POLL_S = 2.0
+
+Stamps = tuple[FileStamp | None, ...]
+
+
+class TlsRefused(ListenFailed):
+    """The files cannot be used; the text names the setting and says why, and shows nothing of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSet:
+    """The files' bytes as they were together."""
+
+    key: bytes
+    chain: bytes
+    client_ca: bytes | None
+    stamps: Stamps
+
+
+def read_set(files: TlsFiles, now: float) -> TlsSet:
+    """Read and prove the files. Raises: TlsRefused, also where one of them changed meanwhile."""
+    stamps = _stamps(files)
+    try:
+        key = read_secret_file(files.key_file)[0].reveal()
+    except SecretRefused as refused:
+        raise TlsRefused(f"GATEWAY_TLS_KEY_FILE: {refused}") from None
+    try:
+        chain = files.cert_file.read_bytes()
+        client_ca = files.client_ca_file.read_bytes() if files.client_ca_file is not None else None
+        holds = validity_of(chain).holds_at(now)
+        _prove(files)
+    except CertificateRefused as refused:
+        raise TlsRefused(f"GATEWAY_TLS_CERT_FILE: {refused}") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise TlsRefused(_trouble(error)) from None
+    if not holds:
+        raise TlsRefused("GATEWAY_TLS_CERT_FILE: the certificate has expired or is not valid yet")
+    if _stamps(files) != stamps:
+        raise TlsRefused("the GATEWAY_TLS_ files changed while they were read")
+    return TlsSet(key=key, chain=chain, client_ca=client_ca, stamps=stamps)
+
+
+class TlsSource:
+    """The set in use. `fetch` is called by grpc's threads before each handshake."""
+
+    def __init__(self, files: TlsFiles, clock: Clock, on_event: Callable[[str], None]) -> None:
+        """Read the files for the first time. Raises: TlsRefused."""
+        self._files = files
+        self._clock = clock
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._set = read_set(files, clock.now())
+        self._refused: Stamps | None = None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return credentials for a listener, which follow the files."""
+        return grpc.dynamic_ssl_server_credentials(
+            _for_grpc(self._set),
+            self._fetch,  # type: ignore[arg-type]  # None means unchanged; the stubs do not know it
+            require_client_authentication=self._files.client_ca_file is not None,
+        )
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        with self._lock:
+            return _for_grpc(self._set) if self._renew() else None
+
+    def _renew(self) -> bool:
+        """Take the files over if they changed; tell whether that was done.
+
+        Refused files are tried again at the next handshake, for a set may be whole before its last file is touched.
+        """
+        stamps = _stamps(self._files)
+        if stamps == self._set.stamps:
+            return False
+        try:
+            self._set = read_set(self._files, self._clock.now())
+        except TlsRefused as refused:
+            if stamps != self._refused:
+                self._refused = stamps
+                self._on_event(REFUSED)
+                log().error("certificate files refused; the old ones stay", trouble=str(refused))
+            return False
+        self._refused = None
+        self._on_event(RELOADED)
+        log().info("certificate files taken over")
+        return True
+
+
+def admin_tls(files: TlsFiles) -> ssl.SSLContext:
+    """Return the TLS of an admin port off loopback: the same certificates that callers meet."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load(context, files)
+    return context
+
+
+async def keep_admin_fresh(context: ssl.SSLContext, files: TlsFiles, clock: Clock) -> None:
+    """Let new connections of the admin port meet the certificate that the files hold, for ever.
+
+    A CA that was taken away is trusted there until a restart: the context knows no way to forget one.
+    """
+    taken = _stamps(files)
+    while True:
+        await asyncio.sleep(ADMIN_POLL_S)
+        stamps = _stamps(files)
+        if stamps == taken:
+            continue
+        try:
+            read_set(files, clock.now())
+            _load(context, files)
+        except (TlsRefused, OSError):
+            continue  # the listener for callers tells of it
+        taken = stamps
+
+
+def _for_grpc(found: TlsSet) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(found.key, found.chain)], root_certificates=found.client_ca)
+
+
+def _prove(files: TlsFiles) -> None:
+    """Raises: OSError unless key and certificate belong together and the CA is one."""
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
+
+
+def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    # Without a password of its own OpenSSL would ask for one on the terminal.
+    context.load_cert_chain(files.cert_file, files.key_file, password="")
+    if files.client_ca_file is not None:
+        context.load_verify_locations(files.client_ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _trouble(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return "GATEWAY_TLS_CERT_FILE: the certificate is not that of GATEWAY_TLS_KEY_FILE"
+    if isinstance(error, ssl.SSLError):
+        return "the GATEWAY_TLS_ files hold no certificate, key or CA in PEM"
+    return f"a GATEWAY_TLS_ file cannot be read ({error.strerror})"
+
+
+def _stamps(files: TlsFiles) -> Stamps:
+    paths = (files.cert_file, files.key_file, files.client_ca_file)
+    found: list[FileStamp | None] = []
+    for path in paths:
+        try:
+            found.append(None if path is None else stamp_of(path))
+        except OSError:
+            found.append(None)
+    return tuple(found)
