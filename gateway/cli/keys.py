@@ -1,60 +1,161 @@
-"""`phoenix-gateway keys`: make a key pair, list the keys of a running gateway."""
+"""`phoenix-gateway keys`: make a key pair, list the keys of a running gateway, revoke a platform key."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.v1 import keys_pb2_grpc
 
 
-def generate(out: Path) -> int:
-    """Write a new private key to a file that did not exist, print its public half; return the exit code."""
+def generate(out: Path, at: str | None) -> int:
+    """Write a new private key to a file that did not exist, print its public half; return the exit code.
+
+    Args: `out` a folder: its file is named by the time `at` (now when None), from which it is to be used. The file is
+    there whole or not at all.
+    """
     from gateway.core.ed25519 import generate_signing_key
+    from gateway.keys.version_files import name_for, time_in_name
 
+    if out.is_dir():
+        used_from = time.time() if at is None else time_in_name(at)
+        if used_from is None:
+            print("--at: is no time; write it in UTC, such as 2026-11-21T10:00Z", file=sys.stderr)
+            return 2
+        out = out / name_for(used_from, ".pem")
+    elif at is not None:
+        print("--at: --out must be the folder that PREDICTION_LAUNCH_KEY_FILE names", file=sys.stderr)
+        return 2
     key, pem = generate_signing_key()
     try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _write_new(out, pem)
     except OSError as error:
         print(f"--out: the file cannot be made ({error.strerror}); a key is never overwritten", file=sys.stderr)
         return 1
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(pem)
     print(key.public.spki_pem.decode(), end="")
     print(f"key id: {key.key_id}")
     print(f"Private key: {out} (mode 0600). Register the public key above with Phoenix.", file=sys.stderr)
     return 0
 
 
+def _write_new(out: Path, content: bytes) -> None:
+    """Write a file of mode 0600 that is on disk whole when it gets its name. Raises: OSError, also when it is there."""
+    descriptor, name = tempfile.mkstemp(dir=out.parent, prefix=".new-key-")  # 0600, and passed over in a folder
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(name, out)  # unlike renaming, fails when the name is taken
+    finally:
+        os.unlink(name)
+    folder = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def list_keys(
     target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None, *, as_json: bool
 ) -> int:
-    """Print every key that the gateway has, without material; return the exit code."""
+    """Print every version of every key that the gateway has, without material; return the exit code."""
+    from gateway.v1 import keys_pb2
+
+    def ask(stub: keys_pb2_grpc.KeyServiceStub) -> list[dict[str, Any]]:
+        from google.protobuf.json_format import MessageToDict
+
+        answer = stub.ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
+        return [MessageToDict(key, preserving_proto_field_name=True) for key in answer.keys]
+
+    def show(rows: list[dict[str, Any]]) -> None:
+        if as_json:
+            print(json.dumps(rows, indent=2))
+        else:
+            _print_table(rows)
+
+    return _call(target, ca_file, cert_file, key_file, lambda stub: show(ask(stub)))
+
+
+def revoke(
+    target: str,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    *,
+    key_id: str,
+    operator: str,
+    environment: str,
+) -> int:
+    """Have a gateway never count one of Phoenix's platform keys again; return the exit code."""
+    from gateway.v1 import common_pb2, keys_pb2
+
+    names = {
+        "": common_pb2.PHOENIX_ENVIRONMENT_UNSPECIFIED,
+        "sandbox": common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
+        "prod": common_pb2.PHOENIX_ENVIRONMENT_PROD,
+    }
+    if environment not in names:
+        print("--environment: sandbox or prod", file=sys.stderr)
+        return 2
+    request = keys_pb2.RevokePlatformKeyRequest(
+        operator_code=operator, environment=names[environment], key_id=key_id.lower()
+    )
+
+    def ask(stub: keys_pb2_grpc.KeyServiceStub) -> None:
+        answer = stub.RevokePlatformKey(request, timeout=10)
+        print("revoked" if answer.was_remembered else "revoked; it was not among the keys remembered here")
+
+    return _call(target, ca_file, cert_file, key_file, ask)
+
+
+def _call(
+    target: str,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    ask: Callable[[keys_pb2_grpc.KeyServiceStub], None],
+) -> int:
+    """Ask a gateway's KeyService; return the exit code."""
     import grpc
-    from google.protobuf.json_format import MessageToDict
 
     from gateway.cli.connect import FilesMissing, in_words, open_channel
-    from gateway.v1 import keys_pb2, keys_pb2_grpc
+    from gateway.v1 import keys_pb2_grpc
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
-            answer = keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
+            ask(keys_pb2_grpc.KeyServiceStub(channel))
     except FilesMissing as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print(f"{target}: {in_words(error)}", file=sys.stderr)
         return 1
-    rows = [MessageToDict(key, preserving_proto_field_name=True) for key in answer.keys]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return 0
+    return 0
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("key", "kind", "algorithm", "state", "since")
+    table = Table("key", "kind", "owner", "state", "from", "replaced", "over", "note")
     for row in rows:
         kind, state = row.get("kind", "").removeprefix("KEY_KIND_"), row.get("state", "").removeprefix("KEY_STATE_")
-        table.add_row(row.get("key_id", ""), kind, row.get("algorithm", ""), state, row.get("activate_time", ""))
+        owner = " ".join(
+            part for part in (row.get("owner", ""), row.get("environment", "").rpartition("_")[2].lower()) if part
+        )
+        times = (_second(row.get(name, "")) for name in ("activate_time", "retire_time", "end_time"))
+        table.add_row(row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))
     Console().print(table)
-    return 0
+
+
+def _second(time_text: str) -> str:
+    """A time without fractions of a second."""
+    return time_text.partition(".")[0].removesuffix("Z") + "Z" if time_text else ""

@@ -171,12 +171,20 @@ def top(
 
 @keys_app.command("generate")
 def keys_generate(
-    out: Annotated[Path, typer.Option(help="New file for the private key (PKCS#8 PEM, mode 0600).", metavar="FILE")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="New file for the private key (PKCS#8 PEM, mode 0600), or the folder of its versions.", metavar="PATH"
+        ),
+    ],
+    at: Annotated[
+        str | None, typer.Option(help="In a folder: use it from this time (UTC) on; now when left out.", metavar="TIME")
+    ] = None,
 ) -> None:
     """Make an operator's Ed25519 key pair; prints the public half, to be registered with Phoenix."""
     from gateway.cli.keys import generate
 
-    raise typer.Exit(generate(out))
+    raise typer.Exit(generate(out, at))
 
 
 @keys_app.command("list")
@@ -187,10 +195,28 @@ def keys_list(
     key_file: Annotated[Path | None, KEY_FILE] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """List the keys of a running gateway, without their material."""
+    """List every version of the keys of a running gateway, without their material."""
     from gateway.cli.keys import list_keys
 
     raise typer.Exit(list_keys(target, ca_file, cert_file, key_file, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="Fingerprint of the platform key, as keys list shows it.")],
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    operator: Annotated[str, typer.Option(help="Operator code; empty: the only one.")] = "",
+    environment: Annotated[str, typer.Option(help="sandbox or prod; empty: the only one.")] = "",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+) -> None:
+    """Never count a replaced platform key of Phoenix again: what only it verifies is refused for good."""
+    from gateway.cli.keys import revoke
+
+    raise typer.Exit(
+        revoke(target, ca_file, cert_file, key_file, key_id=key_id, operator=operator, environment=environment)
+    )
 
 
 def main() -> NoReturn:

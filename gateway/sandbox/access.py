@@ -49,8 +49,9 @@ def check_hmac(call: Call, world: World) -> str:
     if not is_timely(timestamp, world.now()):
         raise Refused("AUTH_004")
     tenant = world.tenants.get(tenant_id)
-    if tenant is None or not same_text(
-        signature, tenant_signature(tenant.hmac_secret, call.method, call.path, timestamp, call.body)
+    if tenant is None or not any(
+        same_text(signature, tenant_signature(secret, call.method, call.path, timestamp, call.body))
+        for secret in tenant.hmac_secrets
     ):
         raise Refused("AUTH_001")
     return tenant_id
@@ -84,19 +85,19 @@ def check_token(token: str, kind: str, world: World) -> tuple[str | None, dict[s
     found = _signer(parts, kind, world)
     if found is None:
         return None, claims, "unknown_sub_id"
-    tenant_id, key = found
-    if not hs256_holds(parts, key):
+    tenant_id, keys = found
+    if not any(hs256_holds(parts, key) for key in keys):
         return None, claims, "bad_signature"
     return tenant_id, claims, _fault_in_times(claims, world.now())
 
 
-def _signer(parts: TokenParts, kind: str, world: World) -> tuple[str, str] | None:
+def _signer(parts: TokenParts, kind: str, world: World) -> tuple[str, list[str]] | None:
     subject = parts.claims.get("sub_id")
     for tenant in world.tenants.values():
         if kind == "tenant" and subject == tenant.tenant_id:
-            return tenant.tenant_id, tenant.hmac_secret
+            return tenant.tenant_id, tenant.hmac_secrets
         if kind == "admin" and subject is not None and subject == tenant.admin_api_key_id:
-            return tenant.tenant_id, tenant.admin_api_key
+            return tenant.tenant_id, tenant.api_keys
     return None
 
 
@@ -124,7 +125,9 @@ def _by_token(token: str, world: World) -> Caller:
 def _by_key(key: str | None, by: str, world: World) -> Caller:
     if key is None:
         raise Refused("AUTH_002")
-    reached = tuple(each.tenant_id for each in world.tenants.values() if same_text(key, each.admin_api_key))
+    reached = tuple(
+        each.tenant_id for each in world.tenants.values() if any(same_text(key, known) for known in each.api_keys)
+    )
     if not reached:
         raise Refused("AUTH_001")
     return Caller(reached, by)

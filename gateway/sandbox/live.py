@@ -97,7 +97,9 @@ class Live:
         # The unencoded path is what is signed (Assumption); ids of plain characters have only one spelling.
         paths = {call.path, unquote(call.path)}
         if tenant is None or not any(
-            same_text(signature, socket_signature(tenant.hmac_secret, path, timestamp)) for path in paths
+            same_text(signature, socket_signature(secret, path, timestamp))
+            for path in paths
+            for secret in tenant.hmac_secrets
         ):
             raise Refused("AUTH_001")
 

@@ -71,6 +71,7 @@ async def _serve(options: SandboxOptions) -> None:
 def _surfaces(world: "World") -> list["Surface"]:
     from gateway.sandbox.admin import Admin
     from gateway.sandbox.control import Control
+    from gateway.sandbox.control_credentials import credential_routes
     from gateway.sandbox.control_prediction import prediction_routes
     from gateway.sandbox.ingestion import Ingestion
     from gateway.sandbox.live import Live
@@ -87,7 +88,9 @@ def _surfaces(world: "World") -> list["Surface"]:
         Surface(name="prediction", act=prediction.act, on_arrival=prediction.arrived),
         Surface(
             name="control",
-            act=Control(world, {**prediction_routes(world), ("POST", "/sockets"): live.control}).act,
+            act=Control(
+                world, {**prediction_routes(world), **credential_routes(world), ("POST", "/sockets"): live.control}
+            ).act,
             recorded=False,
         ),
     ]

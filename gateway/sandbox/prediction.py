@@ -47,7 +47,7 @@ class Prediction:
         operator = self._world.operator_by_code(segments[1]) if segments[0] == "o" and len(segments) > 1 else None
         match segments:
             case ["o", _, ".well-known", "signing-key.pem"] if operator is not None:
-                return Reply(200, operator.identity.public_key_pem.encode(), "GET /o/{code}" + WELL_KNOWN, _PEM)
+                return Reply(200, operator.newest_pem.encode(), "GET /o/{code}" + WELL_KNOWN, _PEM)
             case ["o", code] if operator is not None:
                 return self._embed(call, code)
         return refusal(404, "not found", "NOT_FOUND", "(unknown)")
@@ -89,12 +89,12 @@ class Prediction:
         if form != "five" and environment is not None:
             operator = operators.get((code, environment))
             payload = operator_payload(code, environment, timestamp, call.method, call.path, call.body)
-            if operator is not None and ed25519_holds(operator.public_key, signature, payload):
+            if operator is not None and any(ed25519_holds(key, signature, payload) for key in operator.public_keys):
                 return operator
         if form != "six":
             older = operators.get((code, environment)) if environment else self._world.operator_by_code(code)
             payload = operator_payload(code, None, timestamp, call.method, call.path, call.body)
-            if older is not None and ed25519_holds(older.public_key, signature, payload):
+            if older is not None and any(ed25519_holds(key, signature, payload) for key in older.public_keys):
                 return older
         return None
 

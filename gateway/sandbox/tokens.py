@@ -36,7 +36,7 @@ def check_launch(token: str, world: World) -> tuple[dict[str, Any] | None, str |
     operator = world.operators.get((code, environment)) if isinstance(code, str) else None
     if operator is None:
         return claims, "unknown_operator"
-    if not eddsa_holds(parts, operator.public_key):
+    if not any(eddsa_holds(parts, key) for key in operator.public_keys):
         return claims, "bad_signature"
     return claims, _fault_in_claims(claims, operator.currencies, world.now())
 

@@ -18,16 +18,27 @@ from gateway.sandbox.record import Record
 from gateway.sandbox.settings import Settings
 
 
-class Operator:
-    """One operator in one environment: identity, public key, and the settings it may change.
+class Tenant:
+    """One tenant and the secrets that Phoenix takes from it now: several while one is being replaced."""
 
-    `forger` signs wallet calls that are forged with the operator's key; a stranger's key where the private half is
-    not known here.
+    def __init__(self, identity: TenantIdentity) -> None:
+        self.tenant_id = identity.tenant_id
+        self.admin_api_key_id = identity.admin_api_key_id
+        self.hmac_secrets = [identity.hmac_secret]
+        self.api_keys = [identity.admin_api_key]
+
+
+class Operator:
+    """One operator in one environment: identity, public keys, and the settings it may change.
+
+    `public_keys`: those that Phoenix has registered now; `newest_pem`: the one that it shows. `forger` signs wallet
+    calls that are forged with the operator's key; a stranger's key where the private half is not known here.
     """
 
     def __init__(self, identity: OperatorIdentity) -> None:
         self.identity = identity
-        self.public_key = load_public_key(identity.public_key_pem)
+        self.public_keys = [load_public_key(identity.public_key_pem)]
+        self.newest_pem = identity.public_key_pem
         known = identity.private_key_pem
         self.forger = load_private_key(known) if known else Ed25519PrivateKey.generate()
         self.fee_schedule: dict[str, Any] | None = None
@@ -47,7 +58,7 @@ class World:
         self.faults = FaultTable()
         self.record = Record()
         self.clock_offset_s = 0.0
-        self.tenants: dict[str, TenantIdentity] = {each.tenant_id: each for each in self.options.tenants}
+        self.tenants: dict[str, Tenant] = {each.tenant_id: Tenant(each) for each in self.options.tenants}
         self.logs: dict[str, EventLog] = {tenant: EventLog(tenant) for tenant in self.tenants}
         self.operators: dict[tuple[str, str], Operator] = {
             (each.operator_code, each.environment): Operator(each) for each in self.options.operators
