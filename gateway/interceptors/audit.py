@@ -1,4 +1,4 @@
-"""What of a call the audit log holds, and when: a row for every method, and no row stops the start.
+"""What of a call the audit log holds, and when.
 
 Every refusal is kept, whoever refused. Of calls that end well, those that use a secret, keep evidence or read it. Where
 the audit is required, such a call begins only once that is kept, and what was minted is given out only once its
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from gateway.actions.call import Call
@@ -39,52 +39,20 @@ class Use(enum.Enum):
 
 
 USES: Mapping[str, Use] = {
-    _V1 + "EventService/SubmitEvent": Use.ACTS,
-    _V1 + "EventService/SubmitEvents": Use.ACTS,
-    _V1 + "EventService/StreamEvents": Use.ACTS,
-    _V1 + "LeaderboardService/GetLeaderboard": Use.ACTS,
-    _V1 + "LeaderboardService/GetUserRank": Use.ACTS,
-    _V1 + "LeaderboardService/GetUserScore": Use.ACTS,
-    _V1 + "LeaderboardService/GetUserNeighbors": Use.ACTS,
-    _V1 + "LeaderboardService/BatchGetLeaderboards": Use.ACTS,
-    _V1 + "LeaderboardService/BatchGetUserRanks": Use.ACTS,
-    _V1 + "LeaderboardService/ListSnapshots": Use.ACTS,
-    _V1 + "LeaderboardService/GetSnapshot": Use.ACTS,
-    _V1 + "LeaderboardService/GetUserSnapshot": Use.ACTS,
-    _V1 + "LeaderboardService/WatchLeaderboard": Use.ACTS,
-    _V1 + "LeaderboardAdminService/EnsureLeaderboard": Use.ACTS,
-    _V1 + "LeaderboardAdminService/CreateLeaderboard": Use.ACTS,
-    _V1 + "LeaderboardAdminService/ListLeaderboards": Use.ACTS,
-    _V1 + "LeaderboardAdminService/GetLeaderboardDefinition": Use.ACTS,
-    _V1 + "LeaderboardAdminService/CheckAdminHealth": Use.ACTS,
     _V1 + "TokenService/MintLaunchJWT": Use.MINTS,
     _V1 + "TokenService/BatchMintLaunchJWT": Use.MINTS,
     _V1 + "TokenService/MintTenantJWT": Use.MINTS,
     _V1 + "TokenService/MintAdminJWT": Use.MINTS,
     _V1 + "TokenService/SignLeaderboardSocket": Use.MINTS,
-    _V1 + "WalletService/VerifyWallet": Use.ACTS,
-    _V1 + "WalletService/RecordWalletOutcome": Use.ACTS,
-    _V1 + "WalletService/GetWalletEvidence": Use.ACTS,
-    _V1 + "WalletService/ListWalletEvidence": Use.ACTS,
-    _V1 + "WalletService/ExportWalletEvidence": Use.ACTS,
-    _V1 + "OperatorService/GetOperatorSettings": Use.ACTS,
-    _V1 + "OperatorService/UpdateOperatorSettings": Use.ACTS,
-    _V1 + "OperatorService/ListCategories": Use.ACTS,
-    _V1 + "OperatorService/GetOperatorStats": Use.ACTS,
-    _V1 + "PhoenixService/Call": Use.ACTS,
     _V1 + "KeyService/ListKeys": Use.NOTHING,
     _V1 + "KeyService/GetPublicKey": Use.NOTHING,
-    _V1 + "KeyService/RefreshPlatformKey": Use.NOTHING,
     "/grpc.health.v1.Health/Check": Use.NOTHING,
     "/grpc.health.v1.Health/List": Use.NOTHING,
     "/grpc.health.v1.Health/Watch": Use.NOTHING,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.NOTHING,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.NOTHING,
 }
-
-
-class AuditIncomplete(Exception):
-    """A method that is served has no row here. The start fails."""
+"""What is not named here acts: a new method is kept until somebody decides otherwise."""
 
 
 class Trail(Protocol):
@@ -109,12 +77,6 @@ class Audit(Link):
         self._uses = uses
         self._quiet = frozenset(method for method, use in uses.items() if use is Use.NOTHING)
 
-    def check_complete(self, served: Iterable[str]) -> None:
-        """Hold the rows against the methods that are served. Raises: AuditIncomplete, naming the gaps."""
-        missing = sorted(set(served) - set(self._uses))
-        if missing:
-            raise AuditIncomplete(f"methods without an audit row: {missing}")
-
     def after(self, call: Call, error: BaseException | None) -> None:
         """Note how the call ended, unless that is kept already or nothing was used."""
         if error is None and (call.audited or call.method in self._quiet):
@@ -123,7 +85,7 @@ class Audit(Link):
 
     def guarded(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
         """Return the handler with what must be kept before it begins, or before its answer leaves."""
-        use = self._uses[method]
+        use = self._uses.get(method, Use.ACTS)
         if use is Use.NOTHING:
             return handler
         if is_stream:

@@ -1,0 +1,28 @@
+"""Reads where the audit log is kept, and whether secrets may be used without it. Source: issue 8, point 6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.config.model import AuditConfig
+from gateway.config.values import Reader
+
+
+def read_audit(reader: Reader) -> AuditConfig | None:
+    """Return the audit settings; None where no log is kept.
+
+    Only the folder must be there: what the file is, and whether it takes lines, may change while the gateway runs.
+    """
+    required = reader.flag("GATEWAY_AUDIT_REQUIRED", False)
+    found = reader.scope.get("GATEWAY_AUDIT_FILE")
+    if found is None:
+        if required:
+            remedy = "set it, or take GATEWAY_AUDIT_REQUIRED away"
+            reader.fault("GATEWAY_AUDIT_FILE", "is missing while the audit is required", remedy)
+        return None
+    path = found.folder / Path(found.text.strip().replace("\0", "?"))
+    if path.is_dir():
+        reader.fault("GATEWAY_AUDIT_FILE", "is a folder", "name a file in it")
+    elif not path.parent.is_dir():
+        reader.fault("GATEWAY_AUDIT_FILE", "stands in a folder that is not there", "make the folder, mode 0700")
+    return AuditConfig(file=path, required=required)
