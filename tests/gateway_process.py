@@ -50,6 +50,8 @@ class GatewayProcess:
             "GATEWAY_LOG_FORMAT": "json",
             **environ,
         }
+        self.module = "gateway"
+        """The program; another one may put something around the same command."""
         self._arguments = list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self.log_path = Path(self._directory.name) / "gateway.log"
@@ -70,7 +72,7 @@ class GatewayProcess:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", *self._arguments],
+                [sys.executable, "-m", self.module, "serve", *self._arguments],
                 cwd=self._directory.name,
                 env={**kept, "PYTHONPATH": str(ROOT), **self.environ},
                 stdin=subprocess.DEVNULL,

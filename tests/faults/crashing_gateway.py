@@ -1,0 +1,119 @@
+"""The gateway, ended by SIGKILL when a point of an event's way is reached for the nth time: `FATE=POINT:NTH`.
+
+The parts are the real ones; what is added stands between them. Without FATE it is the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+from typing import Any
+
+from gateway.actions.remember_events import EventMemory
+from gateway.cli.entry import main
+from gateway.evidence.queue import store
+from gateway.evidence.queue.record import Admit, Settle, Take
+from gateway.front import grpc_aio
+from gateway.phoenix.transport import Transport
+
+DIRECT_POINTS = ("claimed", "before_send", "amid_send", "after_send", "settling", "settled", "answering")
+DURABLE_POINTS = (
+    *("before_commit", "amid_commit", "after_commit", "answering", "leased"),
+    *("before_send", "amid_send", "after_send", "before_settle", "amid_settle", "after_settle"),
+)
+_AMID_S = 0.003
+"""After so long a request has left, and mostly no answer has come."""
+
+
+class Fate:
+    """Ends the process at the nth time of its point."""
+
+    def __init__(self, told: str) -> None:
+        self._point, _, nth = told.partition(":")
+        self._left = int(nth or 0)
+
+    def reach(self, point: str) -> None:
+        """End everything if this is it."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, before: str, after: str, original: Any) -> Any:
+        """Return the coroutine function with a point before and one after it."""
+
+        @functools.wraps(original)
+        async def wrapped(*arguments: Any, **named: Any) -> Any:
+            self.reach(before)
+            result = await original(*arguments, **named)
+            self.reach(after)
+            return result
+
+        return wrapped
+
+
+def stand_between(fate: Fate) -> None:
+    """Put the points into the parts."""
+    Transport.send = _sending(fate, Transport.send)  # type: ignore[method-assign]
+    EventMemory.claim = fate.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
+    EventMemory.settle = fate.around("settling", "settled", EventMemory.settle)  # type: ignore[method-assign]
+    grpc_aio._serialised = _answering(fate, grpc_aio._serialised)
+    store.EventQueue._commit = _committing(fate, store.EventQueue._commit)  # type: ignore[method-assign]
+    store._run = _in_transaction(fate, store._run)
+
+
+def _sending(fate: Fate, original: Any) -> Any:
+    async def send(self: Transport, request: Any, *arguments: Any) -> Any:
+        if not request.raw_path.startswith("/v1/events"):  # health checks
+            return await original(self, request, *arguments)
+        fate.reach("before_send")
+        asyncio.get_running_loop().call_later(_AMID_S, fate.reach, "amid_send")
+        answer = await original(self, request, *arguments)
+        fate.reach("after_send")
+        return answer
+
+    return send
+
+
+def _answering(fate: Fate, original: Any) -> Any:
+    def serialised(answer: Any) -> bytes:
+        if type(answer).__name__ in ("SubmitEventResponse", "SubmitEventsResponse", "StreamEventsResponse"):
+            fate.reach("answering")
+        return original(answer)
+
+    return serialised
+
+
+def _committing(fate: Fate, original: Any) -> Any:
+    async def commit(self: store.EventQueue, ops: Any, limit_s: float) -> Any:
+        _reach_for(fate, ops, {Admit: "before_commit", Settle: "before_settle"})
+        results = await original(self, ops, limit_s)
+        _reach_for(fate, ops, {Admit: "after_commit", Settle: "after_settle"})
+        if any(isinstance(op, Take) and result.events for op, result in zip(ops, results, strict=True)):
+            fate.reach("leased")
+        return results
+
+    return commit
+
+
+def _in_transaction(fate: Fate, original: Any) -> Any:
+    def run(connection: Any, now_us: int, ops: Any, **named: Any) -> Any:
+        results = original(connection, now_us, ops, **named)
+        _reach_for(fate, ops, {Admit: "amid_commit", Settle: "amid_settle"})
+        return results
+
+    return run
+
+
+def _reach_for(fate: Fate, ops: Any, points: dict[type, str]) -> None:
+    for kind, point in points.items():
+        if any(isinstance(op, kind) for op in ops):
+            fate.reach(point)
+
+
+if __name__ == "__main__":
+    if told := os.environ.get("FATE"):
+        stand_between(Fate(told))
+    main()

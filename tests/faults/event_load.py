@@ -1,0 +1,215 @@
+"""Callers who send events through a gateway that is killed under them, and keep what they were told of each.
+
+A caller goes on with an event until he has a definite answer. What is checked at the end: `Load.verdict`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.v1 import events_pb2, events_pb2_grpc
+from tests.gateway_process import reason_of
+from tests.sandbox_process import SandboxProcess
+
+OPTIONS = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))
+CALL_S = 10.0
+AGAIN_S = 0.03
+LATER = frozenset(
+    {
+        *("OVERLOADED", "PHOENIX_RATE_LIMITED", "CIRCUIT_OPEN", "STORE_UNAVAILABLE", "DEADLINE_TOO_SHORT"),
+        *("PHOENIX_TIMEOUT", "STOPPING"),
+    }
+)
+
+
+class Told(enum.Enum):
+    """What a caller was told last of an event."""
+
+    ACCEPTED = "accepted"
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
+    """OUTCOME_UNKNOWN."""
+    LOST = "lost"
+    """The call broke, and the caller may not send it again."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How callers act. `resends_lost`: after a broken call, under the same id; `resends_unknown`: likewise."""
+
+    durable: bool = False
+    resends_lost: bool = True
+    resends_unknown: bool = False
+    singles: int = 6
+    batches: int = 2
+    streams: int = 1
+    batch_size: int = 40
+    users: int = 15
+
+
+class Load:
+    """Callers side by side, from `start` until `finish`."""
+
+    def __init__(self, address: str, manner: Manner) -> None:
+        self._address = address
+        self._manner = manner
+        self._ends = False
+        self._running: asyncio.Task[None] | None = None
+        self.told: dict[str, Told] = {}
+        self.refusals: Counter[str] = Counter()
+        self.broken_calls = 0
+
+    def start(self) -> None:
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def finish(self, within_s: float = 40.0) -> None:
+        """Begin nothing new; wait until every caller has a definite answer. Raises: TimeoutError."""
+        self._ends = True
+        assert self._running is not None
+        async with asyncio.timeout(within_s):
+            await self._running
+
+    async def answered(self, more: int = 1, within_s: float = 30.0) -> None:
+        """Wait until so many more events have their answer. Raises: AssertionError."""
+        assert self._running is not None
+        wanted = len(self.told) + more
+        for _ in range(int(within_s / 0.01)):
+            if len(self.told) >= wanted or self._running.done():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"no answers: {self.refusals}")
+
+    def verdict(self, sandbox: SandboxProcess) -> dict[Told, Counter[int]]:
+        """Return how often the sandbox took events, by what their callers were told."""
+        found: dict[Told, Counter[int]] = {}
+        ids = list(self.told)
+        for at in range(0, len(ids), 5000):
+            effects = sandbox.control("POST", "/effects", {"event_ids": ids[at : at + 5000]})["effects"]
+            for event_id, count in effects.items():
+                found.setdefault(self.told[event_id], Counter())[count] += 1
+        return found
+
+    async def _run(self) -> None:
+        async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
+            stub = events_pb2_grpc.EventServiceStub(channel)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._manner.singles):
+                    group.create_task(self._caller(stub, 1))
+                for _ in range(self._manner.batches):
+                    group.create_task(self._caller(stub, self._manner.batch_size))
+                for _ in range(self._manner.streams):
+                    group.create_task(self._streamer(stub))
+
+    def _events(self, count: int) -> dict[str, events_pb2.Event]:
+        ids = [str(uuid.uuid4()) for _ in range(count)]
+        return {
+            event_id: events_pb2.Event(
+                event_id=event_id, leaderboard_id="xp", user_id=f"u{place % self._manner.users}", score_delta=1
+            )
+            for place, event_id in enumerate(ids)
+        }
+
+    async def _caller(self, stub: events_pb2_grpc.EventServiceAsyncStub, size: int) -> None:
+        while not self._ends:
+            pending = self._events(size)
+            while pending:
+                try:
+                    results = await self._call(stub, pending)
+                except grpc.aio.AioRpcError as error:
+                    self._failed(pending, error)
+                else:
+                    self._settle(pending, results)
+                if pending:
+                    await asyncio.sleep(AGAIN_S)
+
+    async def _call(
+        self, stub: events_pb2_grpc.EventServiceAsyncStub, pending: dict[str, events_pb2.Event]
+    ) -> Sequence[events_pb2.EventResult]:
+        events = list(pending.values())
+        if len(events) == 1:
+            request = events_pb2.SubmitEventRequest(event=events[0], **self._how)
+            one = await stub.SubmitEvent(request, timeout=CALL_S, wait_for_ready=True)
+            return [events_pb2.EventResult(event_id=one.event_id, status=one.status)]
+        many = events_pb2.SubmitEventsRequest(events=events, **self._how)
+        return (await stub.SubmitEvents(many, timeout=CALL_S, wait_for_ready=True)).results
+
+    async def _streamer(self, stub: events_pb2_grpc.EventServiceAsyncStub) -> None:
+        pending: dict[str, events_pb2.Event] = {}
+        while pending or not self._ends:
+            try:
+                stream = stub.StreamEvents(wait_for_ready=True)
+                async for results in self._over(stream, pending):
+                    self._settle(pending, results)
+            except grpc.aio.AioRpcError as error:
+                self._failed(pending, error)
+                await asyncio.sleep(AGAIN_S)
+
+    async def _over(
+        self,
+        stream: grpc.aio.StreamStreamCall[events_pb2.StreamEventsRequest, events_pb2.StreamEventsResponse],
+        pending: dict[str, events_pb2.Event],
+    ) -> AsyncIterator[Sequence[events_pb2.EventResult]]:
+        sequence = 0
+        while pending or not self._ends:
+            if not pending:
+                pending.update(self._events(self._manner.batch_size))
+            sequence += 1
+            request = events_pb2.StreamEventsRequest(sequence=sequence, events=pending.values(), **self._how)
+            await stream.write(request)
+            answer = await stream.read()
+            if not isinstance(answer, events_pb2.StreamEventsResponse):  # the end
+                raise grpc.aio.AioRpcError(
+                    await stream.code(), await stream.initial_metadata(), await stream.trailing_metadata()
+                )
+            yield answer.results
+        await stream.done_writing()
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"delivery": events_pb2.Delivery.Value("DELIVERY_DURABLE")} if self._manner.durable else {}
+
+    def _failed(self, pending: dict[str, events_pb2.Event], error: grpc.aio.AioRpcError) -> None:
+        reason = reason_of(error)
+        if reason:
+            for event_id in list(pending):
+                self._refused(pending, event_id, reason)
+            return
+        self.broken_calls += 1
+        if not self._manner.resends_lost:
+            for event_id in list(pending):
+                self._tell(pending, event_id, Told.LOST)
+
+    def _settle(self, pending: dict[str, events_pb2.Event], results: Sequence[events_pb2.EventResult]) -> None:
+        for result in results:
+            if result.HasField("error"):
+                self._refused(pending, result.event_id, _reason_in(result.error))
+            else:
+                queued = self._manner.durable
+                self._tell(pending, result.event_id, Told.QUEUED if queued else Told.ACCEPTED)
+
+    def _refused(self, pending: dict[str, events_pb2.Event], event_id: str, reason: str) -> None:
+        self.refusals[reason] += 1
+        if reason == "OUTCOME_UNKNOWN":
+            if not self._manner.resends_unknown:
+                self._tell(pending, event_id, Told.UNKNOWN)
+        elif reason not in LATER and reason != "PHOENIX_UNAVAILABLE":
+            self._tell(pending, event_id, Told.REFUSED)
+
+    def _tell(self, pending: dict[str, events_pb2.Event], event_id: str, told: Told) -> None:
+        del pending[event_id]
+        self.told[event_id] = told
+
+
+def _reason_in(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if status.details and status.details[0].Unpack(info) else ""

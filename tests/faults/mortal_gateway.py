@@ -1,0 +1,45 @@
+"""A gateway that is killed again and again under load, at points of an event's way or whenever it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Mapping, Sequence
+
+from tests.faults.event_load import Load
+from tests.gateway_process import GatewayProcess
+
+RANDOM = "random"
+REACHED_WITHIN_S = 25.0
+_LONGEST_S = 0.4
+
+
+class MortalGateway(GatewayProcess):
+    """Its address, data and settings stay the same over all its lives."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.module = "tests.faults.crashing_gateway"
+        self.kills = 0
+
+    async def live(self) -> None:
+        """Start it for good."""
+        self.environ.pop("FATE", None)
+        await asyncio.to_thread(self.start)
+
+    async def killed_at(self, points: Sequence[str], load: Load, chance: random.Random) -> None:
+        """Start it and have it killed once for each point (`POINT:NTH`, or RANDOM). Raises: AssertionError."""
+        for point in points:
+            self.environ["FATE"] = "" if point == RANDOM else point
+            process = self.spawn()
+            if point == RANDOM:
+                await load.answered()
+                await asyncio.sleep(chance.random() * _LONGEST_S)
+                process.kill()
+            for _ in range(int(REACHED_WITHIN_S / 0.01)):
+                if process.poll() is not None:
+                    break
+                await asyncio.sleep(0.01)
+            assert -signal.SIGKILL == process.poll(), f"{point} was not reached: {self.log_text[-2000:]}"
+            self.kills += 1
