@@ -985,6 +985,7 @@ class ExportWalletEvidenceRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OMIT_BODIES_FIELD_NUMBER: _builtins.int
+    INCLUDE_CHAIN_FIELD_NUMBER: _builtins.int
     operator_code: _builtins.str
     """The prediction operator. Empty: the caller's only one."""
     environment: _common_pb2.PhoenixEnvironment.ValueType
@@ -993,6 +994,11 @@ class ExportWalletEvidenceRequest(_message.Message):
     """`next_page_token` of the last message that came before the stream was cut off. Empty: from the beginning."""
     omit_bodies: _builtins.bool
     """Leave out `request_body`, also of conflicts, and the body of `response`."""
+    include_chain: _builtins.bool
+    """Send with the evidence what proves it: the blocks of the chain that it belongs to, and public keys. The evidence
+    comes first; then the stream waits until all of it is chained (within a second), and sends the blocks. While the
+    chain does not go on: UNAVAILABLE `STORE_UNAVAILABLE`.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Received at this time or later. Unset: from the first."""
@@ -1010,10 +1016,11 @@ class ExportWalletEvidenceRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_token: _builtins.str = ...,
         omit_bodies: _builtins.bool = ...,
+        include_chain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "environment", b"environment", "omit_bodies", b"omit_bodies", "operator_code", b"operator_code", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "environment", b"environment", "include_chain", b"include_chain", "omit_bodies", b"omit_bodies", "operator_code", b"operator_code", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1028,6 +1035,9 @@ class ExportWalletEvidenceResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
+    CHAIN_EXTENT_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
+    CHAIN_BLOCKS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Goes on after this part; also in the last one, for what comes later."""
     @_builtins.property
@@ -1036,7 +1046,21 @@ class ExportWalletEvidenceResponse(_message.Message):
 
     @_builtins.property
     def settle_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing that was received before this time will be added any more."""
+        """Nothing that was received before this time will be added any more. Unset in parts that hold the chain."""
+
+    @_builtins.property
+    def chain_extent(self) -> Global___WalletChainExtent:
+        """Of what the chain in this export is; in the first message of a stream with `include_chain`. Of a stream that goes
+        on after another, the first one's counts.
+        """
+
+    @_builtins.property
+    def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletPublicKey]:
+        """Public keys that evidence and blocks name, each before or with the first of a stream that names it."""
+
+    @_builtins.property
+    def chain_blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletChainBlock]:
+        """Blocks by number, after all evidence."""
 
     def __init__(
         self,
@@ -1044,11 +1068,160 @@ class ExportWalletEvidenceResponse(_message.Message):
         evidence: _abc.Iterable[Global___WalletEvidence] | None = ...,
         next_page_token: _builtins.str = ...,
         settle_time: _timestamp_pb2.Timestamp | None = ...,
+        chain_extent: Global___WalletChainExtent | None = ...,
+        public_keys: _abc.Iterable[Global___WalletPublicKey] | None = ...,
+        chain_blocks: _abc.Iterable[Global___WalletChainBlock] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain_extent", b"chain_extent", "settle_time", b"settle_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "next_page_token", b"next_page_token", "settle_time", b"settle_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_blocks", b"chain_blocks", "chain_extent", b"chain_extent", "evidence", b"evidence", "next_page_token", b"next_page_token", "public_keys", b"public_keys", "settle_time", b"settle_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportWalletEvidenceResponse: _TypeAlias = ExportWalletEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class WalletChainExtent(_message.Message):
+    """What an export of the chain is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The operator."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment."""
+    as_of: _builtins.int
+    """Number of the newest block when the export began; 0: there was none. All that is chained up to it is in the
+    evidence; what is chained in later blocks may be.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Moves received at this time or later. Unset: from the first."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Moves received before this time. Unset: up to the newest."""
+
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "end_time", b"end_time", "environment", b"environment", "operator_code", b"operator_code", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletChainExtent: _TypeAlias = WalletChainExtent  # noqa: Y015
+
+@_typing.final
+class WalletPublicKey(_message.Message):
+    """A public key that verifies webhooks or signs blocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Lower-case hex SHA-256 of its SPKI (DER)."""
+    public_key: _builtins.bytes
+    """The 32 bytes of the Ed25519 key."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletPublicKey: _TypeAlias = WalletPublicKey  # noqa: Y015
+
+@_typing.final
+class WalletChainBlock(_message.Message):
+    """A block of the chain: changes of evidence in their order, bound to the block before and signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    CHAIN_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    OLDEST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    NEWEST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    ENTRIES_SHA256_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1, without a gap."""
+    previous_hash: _builtins.str
+    """Hash of the block before; 64 zeros for the first."""
+    hash: _builtins.str
+    """Lower-case hex SHA-256 of the header."""
+    first_sequence: _builtins.int
+    """Number of its first change, counted from 1 over the whole chain."""
+    entry_count: _builtins.int
+    """How many changes it holds."""
+    entries_sha256: _builtins.str
+    """Lower-case hex SHA-256 of `entries`."""
+    key_id: _builtins.str
+    """The key that signed; empty where none is configured."""
+    signature: _builtins.str
+    """Ed25519 signature over the header, base64url; empty where no key is configured."""
+    entries: _builtins.str
+    """One JSON array a line and change: its kind, the move's id, when that was received in microseconds, and what belongs
+    to the kind. Unset where nothing in it is about moves of the export.
+    """
+    @_builtins.property
+    def chain_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was chained; never before the block before."""
+
+    @_builtins.property
+    def oldest_receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of the moves that it is about was received."""
+
+    @_builtins.property
+    def newest_receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the newest of them was received."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        previous_hash: _builtins.str = ...,
+        hash: _builtins.str = ...,
+        chain_time: _timestamp_pb2.Timestamp | None = ...,
+        first_sequence: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
+        oldest_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        newest_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        entries_sha256: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.str = ...,
+        entries: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "chain_time", b"chain_time", "entries", b"entries", "newest_receive_time", b"newest_receive_time", "oldest_receive_time", b"oldest_receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "chain_time", b"chain_time", "entries", b"entries", "entries_sha256", b"entries_sha256", "entry_count", b"entry_count", "first_sequence", b"first_sequence", "hash", b"hash", "key_id", b"key_id", "newest_receive_time", b"newest_receive_time", "number", b"number", "oldest_receive_time", b"oldest_receive_time", "previous_hash", b"previous_hash", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
+    _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entries) -> _WhichOneofReturnType__entries | None: ...
+
+Global___WalletChainBlock: _TypeAlias = WalletChainBlock  # noqa: Y015
