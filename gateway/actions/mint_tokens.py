@@ -20,7 +20,7 @@ from gateway.core.encoding import sha256_hex
 from gateway.core.launch_token import Player, check_token, is_currency, launch_claims, sign_token
 from gateway.core.rights import ClaimLimits
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
-from gateway.core.types import Environment, KeyId, UnixSeconds
+from gateway.core.types import Environment, KeyId, OperatorCode, UnixSeconds
 from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown, NotAllowed
 from gateway.keys.keyring import Keyring
 from gateway.keys.secrets import Secret
@@ -88,6 +88,7 @@ class MintTokens:
         self._operators = operators
         self._keyring = keyring
         self._clock = clock
+        self._benches: dict[tuple[OperatorCode, Environment], _Bench] = {}
 
     async def launch(self, wanted: WantedLaunch, call: Call) -> LaunchToken:
         """Mint a launch token and check it before it leaves.
@@ -95,11 +96,12 @@ class MintTokens:
         Raises: OperatorUnknown, KeyUnknown, InvalidField; InternalFault when the product does not check.
         """
         bench = self._bench(wanted.operator_code, wanted.environment, call)
-        room, key = bench.room, bench.key
-        call.facts.update(_facts(bench))
+        room, key, player = bench.room, bench.key, wanted.player
+        call.facts["key_id"] = bench.key_id
         limits = call.grant.claims
-        _check_allowed_currency(wanted.player, limits)
-        await _check_currency(room, wanted.player, call)
+        _check_allowed_currency(player, limits)
+        if player is not None and player.currency not in room.currencies:
+            await _check_currency(room, player, call)
         claims = _claims(room, wanted, limits, self._now())
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
@@ -179,8 +181,12 @@ class MintTokens:
         key = self._keyring.operator(room.operator_code, room.environment).signing_key
         if key is None:
             raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
-        url = f"{room.embed_url}/o/{encode_segment(room.operator_code)}?token="
-        return _Bench(room=room, key=key, key_id=key.key_id, url_before_token=url)
+        named = (room.operator_code, room.environment)
+        bench = self._benches.get(named)
+        if bench is None or bench.key is not key:
+            url = f"{room.embed_url}/o/{encode_segment(room.operator_code)}?token="
+            bench = self._benches[named] = _Bench(room=room, key=key, key_id=key.key_id, url_before_token=url)
+        return bench
 
     def _room(self, tenant_id: str, call: Call) -> TenantRoom:
         room = self._tenants.resolve(tenant_id, call)
@@ -205,13 +211,14 @@ def _facts(bench: _Bench) -> dict[str, str]:
     return {"operator": room.operator_code, "environment": room.environment.value, "key_id": bench.key_id}
 
 
-async def _check_currency(room: OperatorRoom, player: Player | None, call: Call) -> None:
-    """Refuse a currency that the operator certainly does not support. Raises: InvalidField."""
-    if player is None:
-        return
+async def _check_currency(room: OperatorRoom, player: Player, call: Call) -> None:
+    """Refuse a currency, none of the configured ones, if the operator certainly does not support it.
+
+    Raises: InvalidField.
+    """
     supported: frozenset[str] | None = None
     if room.currencies:
-        supported = room.currencies if player.currency not in room.currencies else None
+        supported = room.currencies
     elif room.supported is not None and is_currency(player.currency):
         supported = await room.supported.refused(player.currency, call.deadline)
     if supported is not None:

@@ -8,7 +8,6 @@ launch_token.py. Source: gamification.md 1.5; prediction.md 2.1.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -90,9 +89,10 @@ def _encode(raw: bytes) -> bytes:
 
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")  # the letters of the other alphabet have no place here
 _EDDSA_HEADER = {"alg": "EdDSA", "typ": "JWT"}
 _EDDSA_SEGMENT = _encode(orjson.dumps(_EDDSA_HEADER))
 
 
 def _decode(part: bytes) -> bytes:
-    return base64.b64decode(part + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    return binascii.a2b_base64(part.translate(_STANDARD) + b"=" * (-len(part) % 4), strict_mode=True)

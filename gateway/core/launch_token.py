@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,9 +25,11 @@ _MAX_PLAYER_CHARACTERS = 256
 _CURRENCY = re.compile(r"[A-Z0-9]{2,16}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Player:
-    """Who plays. `name` "" and `avatar` None: no such claim. `avatar` is a JSON object with `kind`."""
+class Player(NamedTuple):
+    """Who plays. `name` "" and `avatar` None: no such claim. `avatar` is a JSON object with `kind`.
+
+    A tuple: a frozen dataclass takes three times as long to make, and every launch makes one.
+    """
 
     player_id: str
     currency: str
