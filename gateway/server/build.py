@@ -24,6 +24,7 @@ from gateway.actions.cached_read import CachedReads
 from gateway.actions.call import Peer
 from gateway.actions.closed_windows import ClosedWindows
 from gateway.actions.directory import OperatorDirectory, TenantDirectory
+from gateway.actions.export_chain import ExportChain
 from gateway.actions.keep_evidence import KeepEvidence
 from gateway.actions.list_evidence import ListEvidence
 from gateway.actions.live_pages import LivePages
@@ -40,6 +41,7 @@ from gateway.actions.watch_leaderboard import OpenBoard, WatchLeaderboard
 from gateway.config import Config
 from gateway.core.wallet import same_move
 from gateway.evidence.chain import Sequencer
+from gateway.evidence.chain_archive import ChainArchive
 from gateway.evidence.database import DatabaseSettings, open_database
 from gateway.evidence.durable import DurableWalletStore
 from gateway.front.admin import AdminServer
@@ -192,6 +194,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     )
 
     # Services over actions.
+    archive, listing = ChainArchive(database), ListEvidence(operators, store, clock)
     intake = Intake()
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
@@ -222,7 +225,10 @@ def build(config: Config, clock: Clock) -> Gateway:
         ),
         _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock), validate),
         _service(wallet_pb2, "WalletService"): WalletService(
-            VerifyWallet(operators, store, clock), KeepEvidence(operators, store), ListEvidence(operators, store, clock)
+            VerifyWallet(operators, store, clock),
+            KeepEvidence(operators, store),
+            listing,
+            ExportChain(operators, listing, archive, clock),
         ),
         _service(operator_pb2, "OperatorService"): OperatorService(Operate(operators, clock)),
         _service(phoenix_pb2, "PhoenixService"): PhoenixService(call_phoenix(config, courier, keyring, clock)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.actions.call import Call
+from gateway.actions.export_chain import ExportChain
 from gateway.actions.keep_evidence import KeepEvidence, NewOutcome
 from gateway.actions.list_evidence import ListEvidence, Wanted
 from gateway.actions.verify_wallet import Decision, VerifyWallet, Webhook
@@ -12,6 +13,7 @@ from gateway.core.wallet import Reply
 from gateway.errors import FieldFault, InvalidField
 from gateway.evidence.record import Balance, OperationState
 from gateway.services.convert import environment_from_proto, timestamp_to_us, timestamp_us
+from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import (
     STATES,
     evidence_message,
@@ -36,10 +38,11 @@ _PAGE_SIZE = 50
 class WalletService:
     """Serves phoenix.gateway.v1.WalletService."""
 
-    def __init__(self, verify: VerifyWallet, evidence: KeepEvidence, listing: ListEvidence) -> None:
+    def __init__(self, verify: VerifyWallet, evidence: KeepEvidence, listing: ListEvidence, chain: ExportChain) -> None:
         self._verify = verify
         self._evidence = evidence
         self._listing = listing
+        self._chain = chain
 
     async def VerifyWallet(
         self, request: wallet_pb2.VerifyWalletRequest, call: Call
@@ -108,6 +111,10 @@ class WalletService:
         self, request: wallet_pb2.ExportWalletEvidenceRequest, call: Call
     ) -> AsyncIterator[wallet_pb2.ExportWalletEvidenceResponse]:
         """Stream all evidence by time."""
+        if request.include_chain:
+            async for exported in self._chain(_wanted(request), request.page_token, call):
+                yield exported_message(exported, omit_bodies=request.omit_bodies)
+            return
         async for listed in self._listing.export(_wanted(request), request.page_token, call):
             yield wallet_pb2.ExportWalletEvidenceResponse(
                 evidence=listed_messages(listed, omit_bodies=request.omit_bodies),
