@@ -114,7 +114,8 @@ class LoadedSecret(Generic[T]):
         return "; ".join(notes)
 
     def _settle(self, now: float) -> list[str]:
-        told = self.versions.settle(now)
+        in_motion = {name for name, seen in self._files.items() if seen.missing or seen.stamp != seen.judged}
+        told = self.versions.settle(now, in_motion)
         self.current = self._value()
         return told
 

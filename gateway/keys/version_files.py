@@ -18,7 +18,9 @@ from pathlib import Path
 MAX_FILES = 1000
 """More in one folder are not versions of one secret."""
 
-_NAME = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?Z(?:\.[A-Za-z0-9._-]{0,64})?")
+_NAME = re.compile(
+    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})T([0-9]{2})[:-]?([0-9]{2})(?:[:-]?([0-9]{2}))?Z(?:\.[A-Za-z0-9._-]{0,64})?"
+)
 _UNNAMED = "its name is no time; name it by the time from which it is to be used, such as 2026-11-21T10:00Z.pem"
 
 

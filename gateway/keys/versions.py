@@ -9,7 +9,7 @@ Source: issue 8, point 3.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -99,10 +99,14 @@ class Versions(Generic[T]):
         """Forget a version that is not the active one."""
         self._all = tuple(one for one in self._all if one is not version or one is self.active)
 
-    def settle(self, now: float) -> list[str]:
-        """Let the newest take over whose time has come, drop what is retired; return what is to be counted."""
+    def settle(self, now: float, held_back: Collection[str] = ()) -> list[str]:
+        """Let the newest take over whose time has come, drop what is retired; return what is to be counted.
+
+        `held_back`: names of versions that must not take over now: their files are just being changed.
+        """
         told: list[str] = []
-        due = [one for one in self._all if one.order > self.active.order and self._may_take_over(one, now)]
+        newer = [one for one in self._all if one.order > self.active.order and one.name not in held_back]
+        due = [one for one in newer if self._may_take_over(one, now)]
         if due:
             self.active.replaced_at = now
             self.active = due[-1]

@@ -360,3 +360,25 @@ async def test_a_holder_that_dies_while_fetching_is_replaced(fleet: FleetBench) 
     fleet.source.gate.set()
     assert await waiting == fleet.key.public
     assert len(fleet.source.began) == 2
+
+
+async def test_a_revoked_key_is_revoked_in_the_fleet(fleet: FleetBench) -> None:
+    """The other replica hears of it with its next fetch; whoever removes it from Redis gains nothing."""
+    one, other = await fleet.replica(), await fleet.replica()
+    for replica in (one, other):
+        await replica.fresher()
+    old = fleet.key
+    fleet.source.serve(new_key())
+    for replica in (one, other):
+        await replica.fresher()
+    assert (old.public,) == other.keys.retired()
+    assert await one.keys.revoke(old.key_id)
+    await other.fresher()
+    assert () == other.keys.retired()
+    fleet.server.command("DEL", fleet.name("revoked"))
+    late = await fleet.replica()
+    await other.fresher()  # shows it again
+    await late.fresher()
+    fleet.source.serve(old)
+    with pytest.raises(KeyUnavailable):
+        await late.fresher(1.0)
