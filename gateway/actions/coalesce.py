@@ -68,7 +68,7 @@ class Coalescer:
 
         Cancelled, or its deadline passed, before it left: it does not leave. After: the call goes on for the others.
         """
-        if not self._sender.sends_bulk:
+        if not self._sender.mixes_callers:
             return await self._sender.one(item, deadline)
         if self._calls == 0 and not self._lingers:
             self._calls += 1
@@ -167,7 +167,11 @@ class Coalescer:
         deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
         self._departed_at = asyncio.get_running_loop().time()
         try:
-            await self._sender.together([waiting.item for waiting in together], deadline)
+            items = [waiting.item for waiting in together]
+            if self._sender.mixes_callers:
+                await self._sender.together(items, deadline)
+            else:  # since they gathered, one caller's event has cost others their answer
+                await self._sender.side_by_side(items, deadline)
         finally:
             self._calls -= 1
             for waiting in together:

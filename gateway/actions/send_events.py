@@ -37,6 +37,11 @@ class EventSender:
         """Whether events may go together now."""
         return self._client.sends_bulk(self._clock.monotonic())
 
+    @property
+    def mixes_callers(self) -> bool:
+        """Whether events of different callers may go together now."""
+        return self._client.mixes_callers(self._clock.monotonic())
+
     async def one(self, item: Outgoing, deadline: Deadline) -> None:
         """Send one event by itself."""
         item.began = True

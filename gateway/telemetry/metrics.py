@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from gateway import errors
+from gateway.core.switches import TargetKind
 from gateway.core.types import Environment
 from gateway.core.wallet import Disposition, Oddity, Verdict
 from gateway.telemetry import metric_names as names
@@ -40,7 +41,9 @@ PLATFORM_KEY_EVENTS = frozenset(
     }
 )  # fmt: skip
 CIRCUITS = frozenset({"closed", "open", "half_open"})
-EVENT_SENDING_EVENTS = frozenset({"bulk_not_served", "bulk_divided", "bulk_unclear", "event_id_entry_refused"})
+EVENT_SENDING_EVENTS = frozenset(
+    {"bulk_not_served", "bulk_divided", "bulk_refused", "bulk_unclear", "event_id_entry_refused"}
+)
 POLICY_EVENTS = frozenset({"taken", "refused"})
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", "retired"})
@@ -50,7 +53,8 @@ LIVE_BOARD_EVENTS = frozenset(
         "ignored_frame", "page_requested", "update_left_out",
     }
 )  # fmt: skip
-CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id"})
+AUDIT_EVENTS = frozenset({"kept", "lost", "failed"})
+CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id", "limit", "switch"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "socket", "unavailable", "refused"})
 CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
@@ -96,6 +100,9 @@ class Metrics:
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
         self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
         self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
+        self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
+        self._switched_off = _gauge(names.SWITCHED_OFF, registry)
+        self.switched_off({})
         self._lookups = _Children(_counter(names.CACHE_LOOKUPS, registry), (CACHE_PURPOSES, CACHE_RESULTS))
 
         self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
@@ -181,6 +188,15 @@ class Metrics:
         """A changed policy file was read: it is in force now, or was refused."""
         self._policy_reads.of(("taken" if taken else "refused",)).inc()
         self._policy_refused.set(0 if taken else 1)
+
+    def audited(self, event: str, count: int) -> None:
+        """So many audit records were kept or lost, or a write failed; see AUDIT_EVENTS. From any thread."""
+        self._audit.of((event,)).inc(count)
+
+    def switched_off(self, counts: Mapping[str, int]) -> None:
+        """Take over how many of each kind are switched off; a kind that is left out has none."""
+        for kind in TargetKind:
+            self._switched_off.labels(kind.value).set(counts.get(kind.value, 0))
 
     def cache_looked_up(self, purpose: str, result: str) -> None:
         """The cache was asked; see CACHE_PURPOSES and CACHE_RESULTS."""

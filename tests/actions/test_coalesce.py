@@ -70,6 +70,32 @@ async def test_a_full_bulk_call_does_not_wait() -> None:
     assert [each.event_id for each in items] == phoenix.ids
 
 
+async def test_callers_stand_alone_after_one_has_cost_others_their_answer() -> None:
+    """Nobody deduplicates, and a refusal as a whole says of nobody's event what became of it: once, not again."""
+
+    def refuses_bad(request: object, ids: list[str]) -> int:
+        return 400 if "bad" in ids else 202
+
+    phoenix = GatedPhoenix(refuses_bad)
+    one = coalescer(phoenix)
+    items = [item("first"), item("bad"), item("good")]
+    tasks = await gather(one, phoenix, items)
+    phoenix.let_go()
+    await asyncio.gather(*tasks)
+    assert phoenix.calls[1:] == [("/v1/events/bulk", ["bad", "good"])]
+    unknown = [each.result for each in items[1:]]
+    assert [errors.OutcomeUnknown] * 2 == [type(result.error) for result in unknown if isinstance(result, Failed)]
+    phoenix.calls.clear()
+    items = [item("fine"), item("bad"), item("well")]
+    tasks = await gather(one, phoenix, items)
+    phoenix.let_go()
+    await asyncio.gather(*tasks)
+    assert {("/v1/events", each.event_id) for each in items} == {(path, ids[0]) for path, ids in phoenix.calls}
+    assert [False, True, False] == [isinstance(each.result, Failed) for each in items]
+    assert isinstance(items[1].result, Failed)
+    assert isinstance(items[1].result.error, errors.PhoenixRefusedInput)
+
+
 async def test_a_megabyte_is_as_full_as_a_hundred_events() -> None:
     """No body is larger than Phoenix takes."""
     phoenix = GatedPhoenix()

@@ -81,7 +81,8 @@ def _answering(fate: Fate, original: Any) -> Any:
     def serialised(answer: Any) -> bytes:
         if type(answer).__name__ in ("SubmitEventResponse", "SubmitEventsResponse", "StreamEventsResponse"):
             fate.reach("answering")
-        return original(answer)
+        data: bytes = original(answer)
+        return data
 
     return serialised
 

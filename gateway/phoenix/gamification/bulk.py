@@ -7,7 +7,7 @@ is done about it is `events.py`'s matter. Source: vendor chapter 2.1, "POST /v1/
 """
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,28 @@ def read_bulk_answer(body: bytes, ids: Sequence[str]) -> list[Word]:
             return [DOUBTFUL] * len(ids)
         root = {**nested, **{name: held for name, held in root.items() if held is not None}}
     return _Reading(root, ids).words()
+
+
+def says_nothing_taken(body: bytes, ids: Sequence[str]) -> bool:
+    """Whether the body of a refusal says for certain that none of the events sent was taken.
+
+    It does where it counts no event as taken, or calls each of them refused; a refusal that only gives its reason does
+    not. Args: as `read_bulk_answer`.
+    """
+    try:
+        root = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(root, dict) and isinstance(root.get("data"), dict):
+        return False  # two levels may differ
+    reading = _Reading(root, ids)
+    listed = reading.words()
+    if any(word.said in (Said.TAKEN, Said.DUPLICATE) for word in reading.told()):
+        return False
+    if not isinstance(root, dict):
+        return all(word.said is Said.REFUSED for word in listed)
+    counted = [*reading.counts(Said.TAKEN), *reading.counts(Said.DUPLICATE)]
+    return (bool(counted) and not any(counted)) or all(word.said is Said.REFUSED for word in listed)
 
 
 class _Reading:
@@ -157,7 +179,7 @@ class _Reading:
             return True
         if isinstance(status, int) and not 200 <= status < 300:
             return True
-        counted = {said: list(self._counts(said)) for said in _NAMES_OF}
+        counted = {said: list(self.counts(said)) for said in _NAMES_OF}
         silent = len(self._ids) - len(self._words)
         told = {said: sum(word.said is said for word in self._words.values()) for said in _NAMES_OF}
         # "accepted" may or may not count the repeats.
@@ -168,7 +190,12 @@ class _Reading:
             or any(isinstance(held := self._root.get(name), str | dict) and held for name in _REFUSED_NAMES)
         )
 
-    def _counts(self, said: Said) -> Iterator[int]:
+    def told(self) -> Iterable[Word]:
+        """Return what was said of single events, once `words` has been read."""
+        return self._words.values()
+
+    def counts(self, said: Said) -> Iterator[int]:
+        """Yield every number of events that is said to be of a kind."""
         for name in _NAMES_OF[said]:
             for ending in _COUNT_ENDINGS:
                 held = self._root.get(name + ending)

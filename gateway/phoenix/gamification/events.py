@@ -16,7 +16,7 @@ from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
 from gateway.phoenix.answers import Surface, error_of
 from gateway.phoenix.exchange import Answer
-from gateway.phoenix.gamification.bulk import Said, Word, read_bulk_answer
+from gateway.phoenix.gamification.bulk import Said, Word, read_bulk_answer, says_nothing_taken
 from gateway.phoenix.gamification.client import Authorize, GamificationClient
 from gateway.phoenix.tries import Courier, Effect
 from gateway.resilience.breaker import Breaker
@@ -35,6 +35,8 @@ _CERTAIN = (errors.PhoenixRefusedInput, errors.PhoenixRefusedState, errors.Board
 
 ASK_AGAIN_S = 600.0
 """How long bulk calls are left out after Phoenix said that it has none: a deployment there may change that."""
+REFUSALS_IN_ROW = 2
+"""Bulk calls in a row, refused as a whole with unknown effect, after which bulk calls are left out likewise."""
 RESEND_WITHIN_S = 290.0
 """How long after its first sending an event may be sent again. Phoenix remembers for 300 s; the rest is for the way."""
 
@@ -88,7 +90,8 @@ class EventsClient:
     ) -> None:
         """Send to `INGESTION_BASE_URL` with the tenant's HMAC headers.
 
-        Args: `on_event` hears the names of things to be counted: bulk_not_served, bulk_divided, bulk_unclear.
+        Args: `on_event` hears the names of things to be counted: bulk_not_served, bulk_divided, bulk_refused,
+        bulk_unclear.
         """
         self._client = GamificationClient(
             courier=courier,
@@ -106,11 +109,17 @@ class EventsClient:
         self._welcome = frozenset({409}) if settings.sends_event_id else frozenset[int]()
         self._bulk = settings.bulk
         self._bulk_again_at: float | None = None
+        self._apart_until = float("-inf")
+        self._refused_in_row = 0
         self._on_event = on_event
 
     def sends_bulk(self, now: float) -> bool:
         """Whether `submit_bulk` may be tried. Args: `now`: monotonic seconds."""
         return self._bulk is not None and (self._bulk_again_at is None or now >= self._bulk_again_at)
+
+    def mixes_callers(self, now: float) -> bool:
+        """Whether events of different callers may share a bulk call: not after one's has cost others their answer."""
+        return self.sends_bulk(now) and now >= self._apart_until
 
     async def submit(self, event: bytes, deadline: Deadline) -> Submitted:
         """Send one event as serialised and return how Phoenix took it; the body of its 2xx means nothing.
@@ -148,6 +157,7 @@ class EventsClient:
         if answer.status in _REFUSED_AS_A_WHOLE:
             return await self._divide(answer, events, ids, deadline)
         self._bulk_again_at = None
+        self._refused_in_row = 0
         words = read_bulk_answer(answer.body, ids)
         if any(word.said is Said.DOUBTFUL for word in words):
             self._on_event("bulk_unclear")
@@ -169,8 +179,9 @@ class EventsClient:
         self, answer: Answer, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
     ) -> list[Acceptance | errors.GatewayError]:
         """Find the guilty events of a call that was refused as a whole and deliver the others, in their order."""
-        harmless = answer.status in _NOTHING_TAKEN
+        harmless = answer.status in _NOTHING_TAKEN or says_nothing_taken(answer.body, ids)
         if not (harmless or self.deduplicates):
+            self._note_refused(answer, deadline)
             fault = errors.OutcomeUnknown(
                 "Phoenix refused the bulk call that this event was part of and does not say whether it took some of "
                 "its events. Look before sending it again.",
@@ -183,6 +194,27 @@ class EventsClient:
         for part in (slice(0, middle), slice(middle, None)):
             results += await self._part(events[part], ids[part], deadline, in_doubt=not harmless)
         return results
+
+    def _note_refused(self, answer: Answer, deadline: Deadline) -> None:
+        """Bound the harm of refusals that leave all events of a call unknown, as one bad event does to the others.
+
+        From the first on, callers no longer share calls: each risks only his own. After a second in a row, as a wrong
+        envelope brings, events go one by one. Both for a while.
+        """
+        self._on_event("bulk_refused")
+        until = deadline.clock.monotonic() + ASK_AGAIN_S
+        self._apart_until = until
+        self._refused_in_row += 1
+        if self._refused_in_row >= REFUSALS_IN_ROW:
+            self._bulk_again_at = until
+        log().warning(
+            "a bulk call was refused as a whole; what became of its events is unknown",
+            tenant=self._client.tenant_id,
+            surface=Surface.INGESTION.value,
+            upstream_status=answer.status,
+            next_events="one by one" if self._refused_in_row >= REFUSALS_IN_ROW else "callers apart",
+            setting="PHOENIX_DEDUPLICATES_EVENTS",
+        )
 
     async def _part(
         self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, *, in_doubt: bool

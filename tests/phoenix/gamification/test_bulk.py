@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.phoenix.gamification.bulk import Said, read_bulk_answer
+from gateway.phoenix.gamification.bulk import Said, read_bulk_answer, says_nothing_taken
 
 IDS = ("a", "b", "c")
 T, D, R, Q = Said.TAKEN, Said.DUPLICATE, Said.REFUSED, Said.DOUBTFUL
@@ -104,3 +104,29 @@ def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) ->
     """Two levels that disagree leave every event in doubt; an empty member says nothing."""
     answer = {"errors": [{"index": 0}], "data": {"errors": nested}}
     assert read_bulk_answer(orjson.dumps(answer), IDS)[0].said in (R, Q)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "certain"),
+    [
+        ({"error": "invalid events", "code": "VALIDATION"}, False),
+        ({"error": "invalid events", "details": [{"index": 1}]}, False),
+        ({"errors": [{"index": 1, "error": "bad"}]}, False),
+        ({"success": False}, False),
+        ({"accepted": 0, "errors": [{"index": 1, "error": "bad"}]}, True),
+        ({"accepted": []}, False),
+        ({"accepted": 0, "duplicates": 1}, False),
+        ({"accepted": 0, "processed": 2}, False),
+        ({"accepted": 2, "errors": [{"index": 1}]}, False),
+        ({"accepted": 0, "results": [{"status": "accepted"}, {"status": 400}, {"status": 400}]}, False),
+        ({"results": [{"status": "rejected"}] * 3}, True),
+        ({"results": [{"status": "rejected"}] * 2}, False),
+        ([{"status": 400}, {"status": 422}, {"status": 400}], True),
+        ([{"status": 400}, {"status": 202}, {"status": 400}], False),
+        ({"data": {"accepted": 0}, "accepted": 3}, False),
+        ("refused", False),
+    ],
+)
+def test_refusals(refusal: Any, certain: bool) -> None:
+    """Nothing was taken where the refusal says so of all; its reason alone says nothing of the events without fault."""
+    assert certain == says_nothing_taken(json.dumps(refusal).encode(), IDS)

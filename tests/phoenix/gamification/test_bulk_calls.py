@@ -95,6 +95,38 @@ async def test_nothing_is_sent_twice_where_phoenix_does_not_deduplicate(status: 
     assert len(case.phoenix.seen) == 1
 
 
+async def test_a_refusal_that_says_that_nothing_was_taken_is_divided_in_any_case() -> None:
+    """Sending again cannot double what was certainly not taken."""
+
+    def says(request: Request, ids: list[str]) -> Answer:
+        if "b" not in ids:
+            return Answer(status=202)
+        return Answer(status=422, body=b'{"accepted":0,"error":"one of them"}')
+
+    case = Case(says, deduplicates=False)
+    assert await case.submit("a", "b", "c", "d") == [A, errors.PhoenixRefusedState, A, A]
+    assert (case.heard, case.client.mixes_callers(case.clock.monotonic())) == (["bulk_divided"] * 2, True)
+
+
+async def test_after_a_refusal_of_unknown_effect_callers_stand_alone_for_a_while() -> None:
+    """A caller's own batches still go in bulk; a second refusal in a row ends that too, till it is tried again."""
+    case = Case(refuses("b"), deduplicates=False)
+
+    def may() -> tuple[bool, bool]:
+        now = case.clock.monotonic()
+        return case.client.sends_bulk(now), case.client.mixes_callers(now)
+
+    await case.submit("a", "b")
+    assert (case.heard, may()) == (["bulk_refused"], (True, False))
+    await case.submit("a", "c")
+    await case.submit("a", "b")
+    assert may() == (True, False)
+    await case.submit("a", "b")
+    assert may() == (False, False)
+    case.clock.advance(ASK_AGAIN_S)
+    assert may() == (True, True)
+
+
 async def test_a_body_that_is_too_large_is_divided_in_any_case() -> None:
     """A 413 is said before anything is read."""
     case = Case(lambda request, ids: 413 if len(ids) > 2 else 202, deduplicates=False)
