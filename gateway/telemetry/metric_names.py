@@ -120,6 +120,18 @@ POLICY_REFUSED = Metric(
     kind=Kind.GAUGE,
     help="1 while the policy file is one that was refused, so that another policy is in force than it says.",
 )
+AUDIT_RECORDS = Metric(
+    name=PREFIX + "audit_records_total",
+    kind=Kind.COUNTER,
+    help="Audit records kept, lost because too many waited, and writes of them that failed. Alert on lost and failed.",
+    labels=("event",),
+)
+SWITCHED_OFF = Metric(
+    name=PREFIX + "switched_off",
+    kind=Kind.GAUGE,
+    help="How many methods, callers, tenants and operators are switched off by phoenix-gateway disable.",
+    labels=("kind",),
+)
 CACHE_LOOKUPS = Metric(
     name=PREFIX + "cache_lookups_total",
     kind=Kind.COUNTER,
@@ -216,6 +228,8 @@ ALL = (
     SECRET_FILE_EVENTS,
     POLICY_READS,
     POLICY_REFUSED,
+    AUDIT_RECORDS,
+    SWITCHED_OFF,
     CACHE_LOOKUPS,
     LIVE_BOARD_EVENTS,
     WALLET_DECISIONS,
