@@ -7,7 +7,7 @@ not there and one that is not his are the same refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from gateway.actions.call import Call
@@ -16,6 +16,10 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.errors import FieldFault, InvalidField, NotAllowed, OperatorUnknown, TenantUnknown
 
 T = TypeVar("T")
+
+Admit = Callable[[Call, str], None]
+"""Has the last word about a tenant, or an operator environment as `code/environment`, that a call may mean: raises
+Disabled when it is switched off, RateLimited when too much is asked of it."""
 
 _NOT_THE_TENANT = "This caller may not do this for that tenant. Ask whoever keeps the gateway's policy."
 _NOT_THE_OPERATOR = (
@@ -26,13 +30,15 @@ _NOT_THE_OPERATOR = (
 class TenantDirectory(Generic[T]):
     """Tenants by id."""
 
-    def __init__(self, entries: Mapping[TenantId, T]) -> None:
+    def __init__(self, entries: Mapping[TenantId, T], admit: Admit = lambda call, tenant_id: None) -> None:
         self._entries = dict(entries)
+        self._admit = admit
 
     def resolve(self, tenant_id: str, call: Call) -> T:
         """Return the tenant; an empty id means the caller's only one. The call's facts name it, also when refused.
 
-        Raises: NotAllowed; TenantUnknown; InvalidField when the id is empty and the caller has several.
+        Raises: NotAllowed; TenantUnknown; InvalidField when the id is empty and the caller has several; Disabled;
+        RateLimited.
         """
         grant = call.grant
         if not tenant_id:
@@ -43,6 +49,7 @@ class TenantDirectory(Generic[T]):
         found = self._entries.get(TenantId(tenant_id))
         if found is None:
             raise TenantUnknown()
+        self._admit(call, tenant_id)
         return found
 
     def configured(self, tenant_id: TenantId) -> T:
@@ -74,14 +81,18 @@ class TenantDirectory(Generic[T]):
 class OperatorDirectory(Generic[T]):
     """Operator environments by code and environment."""
 
-    def __init__(self, entries: Mapping[tuple[OperatorCode, Environment], T]) -> None:
+    def __init__(
+        self, entries: Mapping[tuple[OperatorCode, Environment], T], admit: Admit = lambda call, scope: None
+    ) -> None:
         self._entries = dict(entries)
+        self._admit = admit
 
     def resolve(self, operator_code: str, environment: Environment | None, call: Call) -> T:
         """Return the operator environment; what is left empty means the caller's only one.
 
         The call's facts name it, also when it is refused.
-        Raises: NotAllowed; OperatorUnknown; InvalidField naming the member that is needed to choose among several.
+        Raises: NotAllowed; OperatorUnknown; InvalidField naming the member that is needed to choose among several;
+        Disabled; RateLimited.
         """
         grant = call.grant
         if not operator_code or environment is None:
@@ -95,6 +106,7 @@ class OperatorDirectory(Generic[T]):
         found = self._entries.get((code, environment))
         if found is None:
             raise OperatorUnknown()
+        self._admit(call, f"{code}/{environment.value}")
         return found
 
     def seen_by(self, grant: Grant) -> Iterator[T]:
