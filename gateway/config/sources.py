@@ -164,9 +164,9 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     if mode & 0o077 and _holds_secret(document):
         problem = "the file holds a secret and can be read or changed by others than its owner"
         faults.add(names.CONFIG_FILE, problem, "run chmod 600 on it, or name secrets by NAME_FILE")
-    elif mode & 0o022 and SECTIONS & document.keys():
-        problem = "the file says who may do what and can be changed by others than its owner"
-        faults.add(names.CONFIG_FILE, problem, "run chmod go-w on it")
+    elif mode & 0o002 and SECTIONS & document.keys():
+        problem = "the file says who may do what and can be changed by everybody on this machine"
+        faults.add(names.CONFIG_FILE, problem, "run chmod o-w on it")
     return document
 
 

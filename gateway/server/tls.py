@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -35,7 +35,7 @@ class TlsRefused(ListenFailed):
 class TlsSet:
     """The files' bytes as they were together."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     chain: bytes
     client_ca: bytes | None
     stamps: Stamps
@@ -137,7 +137,8 @@ async def keep_admin_fresh(context: ssl.SSLContext, files: TlsFiles, clock: Cloc
 
 
 def _for_grpc(found: TlsSet) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(found.key, found.chain)], root_certificates=found.client_ca)
+    pair = (bytes(found.key), found.chain)  # grpc takes no subclass of bytes, which a revealed secret is
+    return grpc.ssl_server_certificate_configuration([pair], root_certificates=found.client_ca)
 
 
 def _prove(files: TlsFiles) -> None:

@@ -54,7 +54,7 @@ class Stack:
         self._mounted = {
             **{f"/run/secrets/{name}": Path(each["file"]) for name, each in compose["secrets"].items()},
             **{
-                one["target"]: Path(compose["configs"][one["source"]]["file"])
+                one["target"]: ROOT / compose["configs"][one["source"]]["file"]
                 for service in self._services.values()
                 for one in service.get("configs", [])
             },

@@ -143,10 +143,10 @@ def test_every_mounted_file_is_there_after_make_dev_ca(compose: dict[str, Any]) 
 
 
 def test_what_is_mounted_lies_where_make_puts_it_and_git_does_not_look() -> None:
-    """Without variables, files come from var/, which is ignored."""
+    """Without variables, files come from var/, which is ignored; but for the policy, which holds no secret."""
     plain = compose_file.read({})
     files = [each["file"] for kind in ("secrets", "configs") for each in plain[kind].values()]
-    assert {str(Path(file).parent) for file in files} == {"var/dev-ca", "var/dev-secrets"}
+    assert {str(Path(file).parent) for file in files} == {"var/dev-ca", "var/dev-secrets", "deploy"}
     assert "var/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
