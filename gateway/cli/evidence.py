@@ -62,7 +62,7 @@ def export(
     """Write the evidence in the order of its receipt; a stream that is cut off goes on where it was."""
     from gateway.cli.evidence_files import export_to
 
-    wish = _wish(operator, environment, start, end, omit_bodies=form is Format.CSV)
+    wish = _wish(operator, environment, start, end, omit_bodies=form is Format.CSV, chain=form is Format.JSONL)
     raise typer.Exit(export_to(out, form.value, wish, target, (ca_file, cert_file, key_file)))
 
 
@@ -89,7 +89,13 @@ def report(
 
 
 def _wish(
-    operator: str, environment: Environment | None, start: str | None, end: str | None, *, omit_bodies: bool
+    operator: str,
+    environment: Environment | None,
+    start: str | None,
+    end: str | None,
+    *,
+    omit_bodies: bool,
+    chain: bool = False,
 ) -> Wish:
     from gateway.cli.evidence_stream import Wish
 
@@ -99,6 +105,7 @@ def _wish(
         start=None if start is None else _time("--from", start),
         end=datetime.now(UTC) if end is None else _time("--to", end),
         omit_bodies=omit_bodies,
+        include_chain=chain,
     )
 
 

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from gateway.cli.connect import FilesMissing, in_words
+from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
 from gateway.v1 import common_pb2, wallet_pb2
 
@@ -33,6 +34,8 @@ def export_to(out: Path | None, form: str, wish: Wish, target: str, tls: TlsFile
     stream = EvidenceStream(wish=wish, target=target, tls=tls)
     try:
         with _opened(out) as sink:
+            if wish.include_chain:
+                stream.take_chain = ChainLines(sink).take
             with_progress(stream, _writer(sink, form))
     except FilesMissing as missing:
         print(missing, file=sys.stderr)

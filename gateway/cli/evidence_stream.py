@@ -34,6 +34,8 @@ class Wish:
     start: datetime | None
     end: datetime
     omit_bodies: bool
+    include_chain: bool = False
+    """Whether what proves the evidence comes with it, to `EvidenceStream.take_chain`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class EvidenceStream:
     target: str
     tls: TlsFiles
     count: int = 0
+    take_chain: Callable[[wallet_pb2.ExportWalletEvidenceResponse], None] | None = None
+    """Gets every part before its evidence is yielded, where the chain was wished for."""
     settled: datetime | None = None
     """Nothing received before this is missing."""
     _token: str = ""
@@ -76,6 +80,7 @@ class EvidenceStream:
             environment=_ENVIRONMENTS[self.wish.environment],
             page_token=self._token,
             omit_bodies=self.wish.omit_bodies,
+            include_chain=self.wish.include_chain,
         )
         if self.wish.start is not None:
             request.start_time.FromDatetime(self.wish.start)
@@ -83,6 +88,8 @@ class EvidenceStream:
         return request
 
     def _taken(self, part: wallet_pb2.ExportWalletEvidenceResponse) -> Iterator[wallet_pb2.WalletEvidence]:
+        if self.take_chain is not None:
+            self.take_chain(part)
         for evidence in part.evidence:
             if evidence.operation_id in self._recent:
                 continue
@@ -91,7 +98,8 @@ class EvidenceStream:
             self.count += 1
             yield evidence
         self._token = part.next_page_token
-        self.settled = part.settle_time.ToDatetime(tzinfo=UTC)
+        if part.HasField("settle_time"):
+            self.settled = part.settle_time.ToDatetime(tzinfo=UTC)
 
 
 def _is_cut_off(error: Exception) -> bool:

@@ -18,9 +18,7 @@ def exported_message(exported: Exported, *, omit_bodies: bool) -> wallet_pb2.Exp
         next_page_token=exported.next_page_token,
         settle_time=None if listed is None else timestamp_us(listed.settled_us),
         chain_extent=None if exported.extent is None else _extent(exported.extent),
-        public_keys=[
-            wallet_pb2.WalletPublicKey(key_id=key_id, public_key=key) for key_id, key in exported.public_keys
-        ],
+        public_keys=[wallet_pb2.WalletPublicKey(key_id=key_id, public_key=key) for key_id, key in exported.public_keys],
         chain_blocks=[_block(block) for block in exported.blocks],
     )
 

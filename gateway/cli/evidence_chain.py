@@ -1,0 +1,43 @@
+"""Writes what proves an export among its lines: `evidence verify` reads them, and needs nothing of this program.
+
+Lines of evidence begin with the member `operation_id`. The others hold one member each: `chain_extent` (the first line),
+`chain_key` (a public key, as base64 of 32 bytes) and `chain_block` (after all evidence, by number).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TextIO
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from gateway.v1 import wallet_pb2
+
+
+class ChainLines:
+    """Writes each extent, key and block once, also of a stream that was cut off and went on."""
+
+    def __init__(self, sink: TextIO) -> None:
+        self._sink = sink
+        self._has_extent = False
+        self._keys: set[str] = set()
+        self._last_block = 0
+
+    def take(self, part: wallet_pb2.ExportWalletEvidenceResponse) -> None:
+        """Write what there is of the chain in one part of the stream."""
+        if part.HasField("chain_extent") and not self._has_extent:
+            self._has_extent = True
+            self._write("chain_extent", part.chain_extent)
+        for key in part.public_keys:
+            if key.key_id not in self._keys:
+                self._keys.add(key.key_id)
+                self._write("chain_key", key)
+        for block in part.chain_blocks:
+            if block.number > self._last_block:
+                self._last_block = block.number
+                self._write("chain_block", block)
+
+    def _write(self, name: str, message: Message) -> None:
+        members = MessageToDict(message, preserving_proto_field_name=True)
+        self._sink.write(json.dumps({name: members}, ensure_ascii=False, separators=(",", ":")) + "\n")
