@@ -2,21 +2,26 @@
 
 Times of leases are the database's, so no host's clock decides who may take a move over. Every
 transaction is bounded on both sides: by a timeout here, and by one of the server's in case this process
-freezes while it holds locks.
+freezes while it holds locks. Only the upgrade of the schema may take its time: whoever needs it first begins it, and it
+belongs to no call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from gateway.errors import StoreUnavailable
 from gateway.evidence.database import T, Work
+from gateway.evidence.indexes import build_missing
 from gateway.evidence.migrate import is_current, migrate
+from gateway.evidence.schema import metadata
 from gateway.resilience.clock import Clock
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
 _TRIES = 3
 _REPEAT_AFTER_S = 0.01
 _STOP_WITHIN_S = 2.0
+_LOOK_WITHIN_S = 5.0
+_LOCK_WITHIN_S = 2.0
+"""A change of a table waits no longer for its lock: behind it every claim waits. Then it is tried again."""
+_INDEXES_AGAIN_S = 5.0
 # Advisory locks of this application; any fixed numbers that nobody else uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
 _WRITE_LOCK = 0x5067_7765_7602
@@ -32,6 +41,7 @@ _WRITE_LOCK = 0x5067_7765_7602
 _SESSION = {"application_name": "phoenix-gateway", "enable_seqscan": "off", "jit": "off"}
 # Deadlock and serialization failure: undone by the server, to be run again.
 _RUN_AGAIN = frozenset({"40P01", "40001"})
+_LOCK_NOT_HAD = "55P03"
 
 _BOUND = sa.text("""
 SELECT set_config('statement_timeout', :limit_ms, true),
@@ -45,6 +55,11 @@ _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us"
 _BESIDE_OTHERS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}")
 _ALONE = sa.text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}")
 _READ = sa.text(f"SELECT {_NOW}")
+_TAKE_TIME = sa.text("""
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '60s', true)
+""")
+_LOCK_BRIEFLY = sa.text(f"SELECT set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true)")
 _MIGRATE_ALONE = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
 
 
@@ -58,7 +73,8 @@ class PostgresDatabase:
         self._clock = clock
         self._made: AsyncEngine | None = None
         self._migrated = False
-        self._migrating = asyncio.Lock()
+        self._upgrading: asyncio.Task[None] | None = None
+        self._indexing: asyncio.Task[None] | None = None
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in a transaction, beside those of other gateways unless `exclusive`."""
@@ -73,7 +89,11 @@ class PostgresDatabase:
         return await self._run(work, _READ, until)
 
     async def stop(self) -> None:
-        """Close the pool."""
+        """Close the pool; an upgrade that goes on is undone, an index that is being built is left to the next start."""
+        for task in (self._upgrading, self._indexing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
         engine, self._made = self._made, None
         if engine is not None:
             try:
@@ -105,14 +125,42 @@ class PostgresDatabase:
     async def _ensure_schema(self, until: float) -> None:
         if self._migrated:
             return
+        if self._upgrading is None or self._upgrading.done():
+            self._upgrading = _background(self._upgrade(), "evidence-upgrade")
         try:
-            async with asyncio.timeout(until - time.monotonic()), self._migrating:
-                if not self._migrated:
-                    async with self._engine().begin() as connection:
-                        await connection.run_sync(_migrate_once, until)
-                    self._migrated = True
+            async with asyncio.timeout(until - time.monotonic()):
+                await asyncio.shield(self._upgrading)
         except Exception as error:
             raise StoreUnavailable from error
+
+    async def _upgrade(self) -> None:
+        """Bring the schema up to date, however long it takes; then have the indexes completed."""
+        async with asyncio.timeout(_LOOK_WITHIN_S), self._engine().begin() as connection:
+            is_done = await connection.run_sync(_looked_at)
+        while not is_done:
+            try:
+                async with self._engine().begin() as connection:
+                    await connection.run_sync(_migrate_once)
+                is_done = True
+            except sa.exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RUN_AGAIN | {_LOCK_NOT_HAD}:
+                    raise
+                await asyncio.sleep(_LOCK_WITHIN_S)  # whoever waited behind us goes first
+        self._migrated = True
+        self._indexing = _background(self._complete_indexes(), "evidence-indexes")
+
+    async def _complete_indexes(self) -> None:
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    if await build_missing(connection, metadata.tables.values()):
+                        return
+                finally:
+                    await connection.close(timeout=_STOP_WITHIN_S)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the gateway serves without the index
+                log().warning("indexes could not be completed and are tried again", trouble=type(error).__name__)
+            await asyncio.sleep(_INDEXES_AGAIN_S)
 
     def _engine(self) -> AsyncEngine:
         if self._made is None:
@@ -135,12 +183,24 @@ class PostgresDatabase:
         return await asyncpg.connect(self._url, server_settings=_SESSION)
 
 
-def _migrate_once(connection: sa.Connection, until: float) -> None:
-    connection.execute(_BOUND, {"limit_ms": str(_remaining_ms(until))})
+def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Begin what belongs to no call; an end that nobody waited for is no news."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task
+
+
+def _looked_at(connection: sa.Connection) -> bool:
+    connection.execute(_BOUND, {"limit_ms": str(round(_LOOK_WITHIN_S * 1000))})
+    return is_current(connection)
+
+
+def _migrate_once(connection: sa.Connection) -> None:
+    connection.execute(_TAKE_TIME)
+    connection.execute(_MIGRATE_ALONE)
     if not is_current(connection):
-        connection.execute(_MIGRATE_ALONE)
-        if not is_current(connection):
-            migrate(connection)
+        connection.execute(_LOCK_BRIEFLY)
+        migrate(connection)
 
 
 def _remaining_ms(until: float) -> int:

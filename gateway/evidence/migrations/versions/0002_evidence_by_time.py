@@ -1,12 +1,13 @@
 """An index to read money moves by time.
 
-Building it holds up claims, and a gateway waits for it no longer than for any call. Before the upgrade of a PostgreSQL
-database with millions of moves, make it beside the traffic: CREATE INDEX CONCURRENTLY, the same name and columns.
+Where PostgreSQL holds moves already it is built beside the traffic (indexes.py): here it would hold up all claims.
 """
 
 from __future__ import annotations
 
 from alembic import op
+
+from gateway.evidence.indexes import is_built_later
 
 revision = "0002"
 down_revision = "0001"
@@ -17,10 +18,12 @@ _NAME = "ix_wallet_operations_received"
 
 
 def upgrade() -> None:
-    """Make the index, unless it was made by hand."""
-    op.create_index(_NAME, "wallet_operations", ["operator_code", "environment", "received_at_us"], if_not_exists=True)
+    """Make the index, unless it was made by hand or is built later."""
+    if not is_built_later(op.get_bind(), "wallet_operations"):
+        columns = ["operator_code", "environment", "received_at_us"]
+        op.create_index(_NAME, "wallet_operations", columns, if_not_exists=True)
 
 
 def downgrade() -> None:
     """Drop the index; no evidence is in it alone."""
-    op.drop_index(_NAME, table_name="wallet_operations")
+    op.drop_index(_NAME, table_name="wallet_operations", if_exists=True)

@@ -1,13 +1,14 @@
 """The chain of evidence: journal, blocks, lease and public keys; and which moves have no line of it yet.
 
-The index holds up claims while it is built. Before the upgrade of a PostgreSQL database with millions of moves, add the
-column and then the index beside the traffic (CREATE INDEX CONCURRENTLY), with the same names.
+Where PostgreSQL holds moves already the index is built beside the traffic (indexes.py).
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from gateway.evidence.indexes import is_built_later
 
 revision = "0004"
 down_revision = "0003"
@@ -22,7 +23,7 @@ _EVIDENCE = ("wallet_chain", "wallet_keys")
 
 
 def upgrade() -> None:
-    """Make the tables; column and index, unless they were made by hand."""
+    """Make the tables, and column and index unless they were made by hand, or the index is built later."""
     op.create_table(
         "wallet_journal",
         sa.Column("id", _number, sa.Identity(), primary_key=True),
@@ -70,9 +71,10 @@ def upgrade() -> None:
     if "journaled" not in there:
         op.add_column("wallet_operations", sa.Column("journaled", sa.Integer))
     empty = sa.text("journaled IS NULL")
-    op.create_index(
-        _INDEX, "wallet_operations", ["sequence"], if_not_exists=True, sqlite_where=empty, postgresql_where=empty
-    )
+    if not is_built_later(op.get_bind(), "wallet_operations"):
+        op.create_index(
+            _INDEX, "wallet_operations", ["sequence"], if_not_exists=True, sqlite_where=empty, postgresql_where=empty
+        )
 
 
 def downgrade() -> None:
@@ -81,7 +83,7 @@ def downgrade() -> None:
     for table in _EVIDENCE:
         if connection.execute(sa.select(sa.exists().select_from(sa.table(table)))).scalar_one():
             raise RuntimeError(f"{table} holds evidence, which is never dropped; export and move the database instead")
-    op.drop_index(_INDEX, table_name="wallet_operations")
+    op.drop_index(_INDEX, table_name="wallet_operations", if_exists=True)
     op.drop_column("wallet_operations", "journaled")
     for table in ("wallet_keys", "wallet_sequencer", "wallet_chain", "wallet_journal"):
         op.drop_table(table)

@@ -1,0 +1,142 @@
+"""A PostgreSQL database that grows up under traffic: no call waits for its upgrade, and no claim for an index."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gateway.core.wallet_body import same_move
+from gateway.core.wallet_verdict import Disposition
+from gateway.errors import StoreUnavailable
+from gateway.evidence.durable import DurableWalletStore
+from gateway.evidence.migrate import migrate
+from gateway.evidence.postgres import PostgresDatabase
+from tests.evidence.making import claim_of, soon
+
+INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}
+
+
+@pytest.fixture
+async def stores(postgres_url: str) -> AsyncIterator[Callable[[], Awaitable[DurableWalletStore]]]:
+    """Opens stores in real time."""
+    opened: list[DurableWalletStore] = []
+
+    async def make() -> DurableWalletStore:
+        store = DurableWalletStore(PostgresDatabase(postgres_url), same_move=same_move)
+        opened.append(store)
+        await store.start()
+        return store
+
+    yield make
+    for store in opened:
+        await store.stop()
+
+
+@pytest.fixture
+async def other(postgres_url: str) -> AsyncIterator[Any]:
+    """A session of somebody else."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def grown(postgres_url: str) -> None:
+    """A database of the first schema with a move in it."""
+    database = PostgresDatabase(postgres_url)
+    await database.write(lambda connection, _now: migrate(connection, down_to="0001"), 10)
+    await database.stop()
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(
+        """INSERT INTO wallet_operations (operation_id, operator_code, environment, operation, idempotency_key, attempt,
+        lease_expires_at_us, received_at_us, suspect_replay, probed_before, player_id, currency, body_sha256, signature,
+        key_id, request_id, reason, amount_json, references_json, body) VALUES ('old', 'acme', 'prod', 'reserve_cash',
+        'old', 1, 0, 0, false, false, 'p', 'EUR', '', '', '', '', '', '', '', '')"""
+    )
+    await connection.close()
+
+
+async def valid_indexes(other: Any) -> set[str]:
+    rows = await other.fetch(
+        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indisvalid"
+    )
+    return {row["relname"] for row in rows} & INDEXES
+
+
+async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
+    until = time.monotonic() + 30
+    while not await holds():
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+
+
+async def test_an_upgrade_outlives_the_call_that_began_it(
+    postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
+) -> None:
+    """While somebody holds the table, calls get their 503 in time; afterwards it is done without any of them."""
+    await grown(postgres_url)
+    holding = other.transaction()
+    await holding.start()
+    await other.execute("LOCK TABLE wallet_operations IN ACCESS SHARE MODE")
+    store = await stores()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await store.claim(claim_of(), soon(0.5))
+    assert time.monotonic() - began < 5
+    await holding.rollback()
+
+    async def is_current() -> bool:
+        return bool(await other.fetchval("SELECT version_num FROM alembic_version") != "0001")
+
+    await wait_until(is_current)
+    assert Disposition.NEW is (await store.claim(claim_of(), soon())).disposition
+
+
+async def test_claims_go_on_while_an_index_is_built(
+    postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
+) -> None:
+    """An old transaction keeps PostgreSQL from finishing an index; claims, probes and lists are served meanwhile."""
+    await grown(postgres_url)
+    holding = other.transaction(isolation="repeatable_read")
+    await holding.start()
+    await other.fetch("SELECT count(*) FROM alembic_version")  # its snapshot is what the building waits for
+    store = await stores()
+    assert Disposition.NEW is (await store.claim(claim_of(), soon())).disposition
+
+    watcher = await asyncpg.connect(postgres_url)
+
+    async def is_building() -> bool:
+        return bool(await watcher.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
+
+    await wait_until(is_building)
+    assert Disposition.NEW is (await store.claim(claim_of("key-2"), soon())).disposition
+    assert INDEXES != await valid_indexes(watcher)
+    await holding.rollback()
+
+    async def is_built() -> bool:
+        return await valid_indexes(watcher) == INDEXES
+
+    await wait_until(is_built)
+    await watcher.close()
+
+
+async def test_an_index_that_was_cut_off_is_made_anew(
+    postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
+) -> None:
+    """Left invalid by a crash, it is replaced at the next start; eight gateways at once do it once."""
+    first = await stores()
+    await first.claim(claim_of(), soon())
+    await other.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_wallet_operations_received'::regclass"
+    )
+    for store in [await stores() for _ in range(8)]:
+        await store.check(soon())
+
+    async def is_built() -> bool:
+        return await valid_indexes(other) == INDEXES
+
+    await wait_until(is_built)
