@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.actions.page_token import PageToken, encode_page_token
 from gateway.core.board import CURRENT_WINDOW, DEFAULT_PAGE_SIZE
@@ -14,8 +14,7 @@ UNNAMED = ("", CURRENT_WINDOW)
 """Window keys under which another window may be found tomorrow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(NamedTuple):
     """One part of a board. `window_key`: as it was asked for."""
 
     tenant_id: TenantId

@@ -65,6 +65,17 @@ class CachedReads:
         self._flights: dict[ReadKey, _Fetching] = {}
         self._behind: set[asyncio.Task[None]] = set()
 
+    def at_hand(self, key: ReadKey, max_staleness_s: float | None) -> ReadAnswer | None:
+        """Return a fresh answer that is in the process; None where `read` has more to do. Its quick first look."""
+        kept = self._kept.get(key)
+        if kept is None or kept.value is None:
+            return None
+        now = self._clock.monotonic()
+        if self._source(key, kept, now, max_staleness_s) is not Source.CACHE:
+            return None
+        self._on_lookup(key.purpose, "hit")
+        return _answer(kept, Source.CACHE, now)
+
     async def read(
         self, key: ReadKey, fetch: Fetch, *, max_staleness_s: float | None, arrived_at: float, deadline: Deadline
     ) -> ReadAnswer:

@@ -48,13 +48,16 @@ class LivePages:
         self._clock = clock
         self._on_lookup = on_lookup
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a live board at all."""
+        return self._hub.boards > 0
+
     async def page(self, cut: Cut, max_staleness_s: float | None, deadline: Deadline) -> ReadAnswer | None:
         """Return a GetLeaderboardResponse, None where the live state cannot answer exactly.
 
         Waits, not long, while an age that may be too high is being proved anew.
         """
-        if not self._hub.boards:
-            return None
         link, is_own = self._link(cut)
         if link is None:
             return None

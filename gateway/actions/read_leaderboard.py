@@ -7,7 +7,7 @@ carry the window, so that pages of two windows never mix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.actions.board_pages import PAGES, UNNAMED, Cut, next_page_token
 from gateway.actions.cached_read import CachedReads
@@ -55,8 +55,7 @@ class UserRead:
     max_staleness_s: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRead:
+class PageRead(NamedTuple):
     """One page of a board. `page_size`: None for the default."""
 
     tenant_id: str
@@ -101,31 +100,33 @@ class ReadLeaderboard:
             if read.window_key and read.window_key not in (token.place, CURRENT_WINDOW):
                 raise token_fault("belongs to another window_key")
             window_key, offset = token.place, token.offset
-        cut = Cut(
-            tenant_id=room.tenant_id,
-            leaderboard_id=read.leaderboard_id,
-            window_key=window_key,
-            offset=offset,
-            size=size,
-        )
-        if self._live is not None:
+        cut = Cut(room.tenant_id, read.leaderboard_id, window_key, offset, size)
+        if self._live is not None and self._live.any:
             live = await self._live.page(cut, read.max_staleness_s, call.deadline)
             if live is not None:
                 return live
         key = ReadKey(room.tenant_id, read.leaderboard_id, PAGES, (window_key, str(size), str(offset)))
+        answer = self._reads.at_hand(key, read.max_staleness_s)
+        if answer is None:
+            answer = await self._page_from_afar(room, cut, key, read.max_staleness_s, call)
+        if read.page_token and window_key not in UNNAMED and answer.window_key not in ("", window_key):
+            raise WindowChanged()
+        return answer
+
+    async def _page_from_afar(
+        self, room: TenantRoom, cut: Cut, key: ReadKey, max_staleness_s: float | None, call: Call
+    ) -> ReadAnswer:
+        """Return a page that has to be fetched, or be fetched behind it."""
 
         async def fetch(deadline: Deadline) -> Fetched:
             asked_at = self._clock.monotonic()
             page = await room.boards.page(
-                read.leaderboard_id, deadline, limit=size, offset=offset, window_key=window_key
+                cut.leaderboard_id, deadline, limit=cut.size, offset=cut.offset, window_key=cut.window_key
             )
             payload = self._encoder.page(page, next_page_token(cut, page))
-            return self._page_fetched(key, page, window_key, payload, asked_at)
+            return self._page_fetched(key, page, cut.window_key, payload, asked_at)
 
-        answer = await self._answer(key, fetch, read.max_staleness_s, call)
-        if read.page_token and window_key not in UNNAMED and answer.window_key not in ("", window_key):
-            raise WindowChanged()
-        return answer
+        return await self._answer(key, fetch, max_staleness_s, call)
 
     def check_tenant(self, tenant_id: str, call: Call) -> None:
         """Refuse a batch as a whole where its tenant is not there. Raises: TenantUnknown, InvalidField."""

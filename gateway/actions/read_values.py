@@ -76,8 +76,7 @@ class Kept:
     rest_until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadAnswer:
+class ReadAnswer(NamedTuple):
     """A serialised answer without its freshness, and its freshness. `age_s` is never less than the data's true age."""
 
     payload: bytes

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from gateway.actions.read_values import ReadAnswer, Source
 from gateway.core.wire import Neighbors, Page, RankAnswer, ScoreAnswer, SnapshotInfo
 from gateway.errors import GatewayError
-from gateway.services.convert import duration, timestamp, timestamp_us
+from gateway.services.convert import timestamp, timestamp_us
 from gateway.services.status import status_of
 from gateway.services.structs import dict_to_struct
 from gateway.streams.subscriber import Delivery, Resync
@@ -38,6 +39,29 @@ class _Fresh(Protocol):
     """A message class with a freshness."""
 
     def __call__(self, *, freshness: common_pb2.Freshness) -> Message: ...
+
+
+class _Tail:
+    """The end of answers of one class: one message, filled anew for each, as making one costs more than all else."""
+
+    __slots__ = ("_age", "_freshness", "_message")
+
+    def __init__(self, response: _Fresh) -> None:
+        freshness = common_pb2.Freshness(age=Duration())
+        self._message = response(freshness=freshness)
+        self._freshness: common_pb2.Freshness = self._message.freshness  # type: ignore[attr-defined]
+        self._age = self._freshness.age
+
+    def of(self, source: Source, age_s: float) -> bytes:
+        """Return it serialised."""
+        microseconds = int(age_s * 1_000_000) + 1  # never less than it is
+        self._freshness.source = _SOURCES[source]
+        self._age.seconds, rest = divmod(microseconds, 1_000_000)
+        self._age.nanos = rest * 1000
+        return self._message.SerializeToString()
+
+
+_TAILS: dict[_Fresh, _Tail] = {}
 
 
 class BoardMessages:
@@ -110,8 +134,10 @@ def delivered(delivery: Delivery) -> bytes:
 
 def with_freshness(answer: ReadAnswer, response: _Fresh) -> bytes:
     """Return the whole answer, a serialised `response`."""
-    freshness = common_pb2.Freshness(source=_SOURCES[answer.source], age=duration(answer.age_s))
-    return answer.payload + response(freshness=freshness).SerializeToString()
+    tail = _TAILS.get(response)
+    if tail is None:
+        tail = _TAILS[response] = _Tail(response)
+    return answer.payload + tail.of(answer.source, answer.age_s)
 
 
 def batch_of(results: Sequence[bytes | GatewayError]) -> bytes:

@@ -43,12 +43,6 @@ def timestamp_to_us(value: Timestamp) -> int:
     return value.seconds * 1_000_000 + value.nanos // 1000
 
 
-def duration(seconds: float) -> Duration:
-    """Return the Duration, to the microsecond."""
-    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
-    return Duration(seconds=whole, nanos=rest * 1000)
-
-
 def seconds(value: Duration) -> float:
     """Return the Duration in seconds."""
     return value.seconds + value.nanos / 1_000_000_000
