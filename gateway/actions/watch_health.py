@@ -42,6 +42,7 @@ class HealthWatch:
         self._on_change = on_change
         self._rounds = 0
         self._serving = {service: not needed for service, needed in checks.items()}
+        self._held: frozenset[str] = frozenset()
         self._draining = False
         self._change = asyncio.Event()
 
@@ -50,7 +51,7 @@ class HealthWatch:
         if service == "":
             return not self._draining
         serving = self._serving.get(service)
-        return None if serving is None else serving and not self._draining
+        return None if serving is None else serving and service not in self._held and not self._draining
 
     def services(self) -> tuple[str, ...]:
         """The names of all services."""
@@ -58,11 +59,18 @@ class HealthWatch:
 
     def readiness(self) -> tuple[bool, Mapping[str, bool]]:
         """Return whether the process takes calls, and which of its services can do their work."""
-        return not self._draining, dict(self._serving)
+        return not self._draining, self._told()
 
     async def changed(self) -> None:
         """Return at the next change of anything."""
         await self._change.wait()
+
+    def hold(self, services: frozenset[str]) -> None:
+        """Say of these services, and of no others, that they do not serve, whatever they stand on."""
+        if services != self._held:
+            self._held = services
+            self._on_change(self._told())
+            self._tell()
 
     def drain(self) -> None:
         """Say of everything that it does not serve any more, for good."""
@@ -93,7 +101,7 @@ class HealthWatch:
                     logger.warning("service does not serve", service=service, trouble=trouble)
         self._rounds += 1
         if changed or self._rounds == 1:
-            self._on_change(dict(self._serving))
+            self._on_change(self._told())
         if changed:
             self._tell()
 
@@ -109,6 +117,9 @@ class HealthWatch:
             log().error("health check failed unexpectedly", **where_raised(error))
             return "INTERNAL"
         return None
+
+    def _told(self) -> dict[str, bool]:
+        return {service: serving and service not in self._held for service, serving in self._serving.items()}
 
     def _tell(self) -> None:
         self._change.set()

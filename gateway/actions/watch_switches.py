@@ -51,6 +51,11 @@ class SwitchWatch:
         self._kept: Switches | None = Switches()
         """What the file holds; None: nothing that can be read, and it is left alone."""
         self._pause = 0
+        self._also: list[Callable[[], None]] = []
+
+    def also(self, hear: Callable[[], None]) -> None:
+        """Call this too after each change."""
+        self._also.append(hear)
 
     @property
     def switches(self) -> Switches:
@@ -113,3 +118,5 @@ class SwitchWatch:
         for one in fresh:
             log().warning("switched off" if one.is_off else "switched on", kind=one.target.kind.value)
         self._on_change(switches, fresh)
+        for hear in self._also:
+            hear()

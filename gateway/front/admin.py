@@ -13,7 +13,7 @@ import ipaddress
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -69,10 +69,12 @@ class AdminServer:
         tls: ssl.SSLContext | None = None,
         settings: AdminSettings | None = None,
         pages: Sequence[Callable[[str], Page | None]] = (),
+        what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: what answers further paths.
 
-        Each of `pages` is asked in turn, with the path as sent. Raises: AdminAddressRefused.
+        Each of `pages` is asked in turn, with the path as sent. `what_is_off` is told beside readiness. Raises:
+        AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
         self._host, self._port = "", 0
@@ -85,6 +87,7 @@ class AdminServer:
         self._channelz = channelz
         self._settings = settings or AdminSettings()
         self._pages = tuple(pages)
+        self._what_is_off = what_is_off
         self._server: asyncio.Server | None = None
         self._http: web.Server | None = None
         self._sharing: PortSharing | None = None
@@ -189,7 +192,10 @@ class AdminServer:
 
     async def _readiness(self) -> tuple[int, str, bytes]:
         ready, services = self._is_ready()
-        body = orjson.dumps({"ready": ready, "services": {name: bool(state) for name, state in services.items()}})
+        told: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
+        if switched_off := list(self._what_is_off()):
+            told["switched_off"] = switched_off
+        body = orjson.dumps(told)
         return (200 if ready else 503), _JSON, body
 
     async def _scrape(self) -> tuple[int, str, bytes]:

@@ -60,15 +60,13 @@ class Switched(Link):
         if operator is not None and f"{operator}/{facts.get('environment', '')}" in self._operators:
             raise _off("operator")
 
-    def admit_tenant(self, tenant_id: str) -> None:
-        """Refuse a tenant that is switched off. For whoever looks tenants up. Raises: Disabled."""
-        if self._any and tenant_id in self._tenants:
-            raise _off("tenant")
+    def admit(self, scope: str) -> None:
+        """Refuse a tenant, or an operator environment as `code/environment`, that is switched off.
 
-    def admit_operator(self, scope: str) -> None:
-        """Refuse an operator environment, `code/environment`, that is switched off. Raises: Disabled."""
-        if self._any and scope in self._operators:
-            raise _off("operator")
+        For whoever looks them up; no tenant's id holds a slash. Raises: Disabled.
+        """
+        if self._any and (scope in self._tenants or scope in self._operators):
+            raise _off("operator" if "/" in scope else "tenant")
 
 
 def _off(what: str) -> Disabled:

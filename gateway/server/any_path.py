@@ -6,7 +6,7 @@ Made of the configuration alone, so that no host but a configured one can be cal
 from __future__ import annotations
 
 from gateway.actions.call_phoenix import CallAuth, CallPhoenix, CallSurface, OperatorSurface, TenantSurfaces
-from gateway.actions.directory import OperatorDirectory, TenantDirectory
+from gateway.actions.directory import Admit, OperatorDirectory, TenantDirectory
 from gateway.config import Config, OperatorConfig, TenantConfig
 from gateway.keys.keyring import Keyring
 from gateway.phoenix.answers import Surface
@@ -16,15 +16,18 @@ from gateway.resilience.clock import Clock
 from gateway.server import authorize
 
 
-def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Clock) -> CallPhoenix:
+def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
     """Return the action behind PhoenixService, for every tenant and operator."""
     return CallPhoenix(
-        TenantDirectory({one.keys.tenant_id: tenant_surfaces(one, courier, keyring, clock) for one in config.tenants}),
+        TenantDirectory(
+            {one.keys.tenant_id: tenant_surfaces(one, courier, keyring, clock) for one in config.tenants}, admit
+        ),
         OperatorDirectory(
             {
                 (one.keys.operator_code, one.keys.environment): operator_surface(one, courier, keyring, clock)
                 for one in config.operators
-            }
+            },
+            admit,
         ),
     )
 

@@ -76,6 +76,7 @@ from gateway.server.clients import (
     tenant_room,
 )
 from gateway.server.evidence import public_key_of, sequencer
+from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
 from gateway.server.tls import TlsSource, admin_tls
 from gateway.services.acknowledged import Intake
@@ -115,6 +116,7 @@ class Gateway:
     sockets: dict[Path, Front]
     tls: TlsSource | None
     policy_watch: PolicyWatch
+    guards: Guards
     channelz: ChannelzServer
     admin: AdminServer
     health: HealthWatch
@@ -146,6 +148,10 @@ def build(config: Config, clock: Clock) -> Gateway:
     redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
     shelf = PlatformKeyShelf(config, transport, redis, clock, metrics.key_event)
 
+    # What stands before the secrets: policy, audit, limits, switches.
+    policy = PolicyInForce(config.callers)
+    guards = open_guards(config, policy, redis, clock, metrics)
+
     # The store, and what there is of each tenant and operator.
     url = config.database_url.reveal_text() if config.database_url is not None else None
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
@@ -160,7 +166,8 @@ def build(config: Config, clock: Clock) -> Gateway:
         public_key_of=public_key_of(shelf),
     )
     tenants = TenantDirectory(
-        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants}
+        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants},
+        guards.admit,
     )
     operators = OperatorDirectory(
         {
@@ -168,7 +175,8 @@ def build(config: Config, clock: Clock) -> Gateway:
                 operator, shelf.keys_of(operator), courier, keyring, clock
             )
             for operator in config.operators
-        }
+        },
+        guards.admit,
     )
 
     # Reads of boards share one cache.
@@ -231,17 +239,21 @@ def build(config: Config, clock: Clock) -> Gateway:
             ExportChain(operators, listing, archive, clock),
         ),
         _service(operator_pb2, "OperatorService"): OperatorService(Operate(operators, clock)),
-        _service(phoenix_pb2, "PhoenixService"): PhoenixService(call_phoenix(config, courier, keyring, clock)),
+        _service(phoenix_pb2, "PhoenixService"): PhoenixService(
+            call_phoenix(config, courier, keyring, clock, guards.admit)
+        ),
         _service(keys_pb2, "KeyService"): KeyService(LookAtKeys(operators, keyring)),
     }
     health = HealthWatch(
-        _checks(config, list(servicers), transport, shelf, store), clock, on_change=metrics.services_serving
+        guards.checks(_checks(config, list(servicers), transport, shelf, store)),
+        clock,
+        on_change=metrics.services_serving,
     )
+    hold_services(guards, health)
     servicers[_service(health_pb2, "Health")] = HealthService(health)
 
     # The chain, in its order, and the front over all.
     certificates = config.tls is not None and config.tls.client_ca_file is not None
-    policy = PolicyInForce(config.callers)
     chain = Chain(
         [
             CallMetrics(metrics, clock),
@@ -252,13 +264,16 @@ def build(config: Config, clock: Clock) -> Gateway:
                 trusted_proxies=config.trusted_proxies,
                 dev_token=config.dev_token,
             ),
+            *guards.behind_identity(),
             Policy(),
+            guards.switched,
             DeadlineLink(clock),
+            guards.limits,
             Validation(),
         ]
     )
     channelz = ChannelzServer()
-    endpoints = _endpoints(servicers)
+    endpoints = guards.guarded(_endpoints(servicers))
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in servicers for method in service.methods)
     return Gateway(
@@ -269,6 +284,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         },
         tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
         policy_watch=PolicyWatch(config, policy, metrics),
+        guards=guards,
         channelz=channelz,
         admin=AdminServer(
             config.admin_listen.target,
@@ -277,6 +293,7 @@ def build(config: Config, clock: Clock) -> Gateway:
             health.readiness,
             channelz,
             allow_remote=config.tls is not None,
+            what_is_off=guards.told,
             pages=[published_keys(config, keyring).page],
             tls=admin_tls(config.tls) if config.tls is not None and not config.admin_listen.is_local else None,
         ),

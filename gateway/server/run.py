@@ -101,6 +101,12 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     stack.push_async_callback(gateway.reads.close)
     stack.push_async_callback(gateway.realtime.close)
     stack.push_async_callback(gateway.hub.close)
+    stack.push_async_callback(gateway.guards.stop)
+    await gateway.guards.start()
+    _background(stack, gateway.guards.watch.run())
+    _background(stack, gateway.guards.follow_policy())
+    if gateway.guards.sharing is not None:
+        _background(stack, gateway.guards.sharing.run())
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
     stack.push_async_callback(gateway.sequencer.stop)

@@ -30,6 +30,7 @@ FACTS: Mapping[str, str] = {
     "events": "events",
     "surface": "surface",
     "target": "target",
+    "state": "state",
     "why": "why",
 }
 """Facts of a call that go into its record, and their names there."""

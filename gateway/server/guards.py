@@ -1,0 +1,203 @@
+"""What stands between a caller and the secrets beside policy: audit log, limits, switches; started and stopped here.
+
+Each is a link of the chain; what is known of tenants and operators only later comes back through `admit`. Source:
+issue 8, points 6 to 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from gateway.actions.call import Call
+from gateway.actions.watch_health import Check, HealthWatch
+from gateway.actions.watch_switches import SwitchWatch
+from gateway.config import Config
+from gateway.core.rights import CallLimits
+from gateway.core.switches import Switch, Switches
+from gateway.errors import AuditUnavailable
+from gateway.front.grpc_aio import Endpoint
+from gateway.interceptors.audit import Audit
+from gateway.interceptors.chain import Link
+from gateway.interceptors.limits import Limits
+from gateway.interceptors.policy import METHODS, PolicyInForce
+from gateway.interceptors.switched import Switched
+from gateway.keys.redis_cache import RedisCache
+from gateway.keys.redis_limits import RedisLimits
+from gateway.keys.redis_switches import RedisSwitches
+from gateway.keys.switch_file import SwitchFile
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.resilience.limit_sharing import LimitSharing
+from gateway.resilience.limiter import Limiter
+from gateway.telemetry.audit import AuditTrail
+from gateway.telemetry.audit_file import AuditFile
+from gateway.telemetry.audit_record import AuditRecord, Kind
+from gateway.telemetry.metrics import Metrics
+
+RELOAD_S = 0.25
+"""How soon changed limits of a reloaded policy hold."""
+UNNAMED = CallLimits(requests_per_s=50, concurrent=50)
+"""For certificates that the policy names nobody by: they may ask for health, and not without end."""
+OUTCOMES = "/phoenix.gateway.v1.WalletService/RecordWalletOutcome"
+"""Open while its operator is switched off: money that has moved must be told of, and telling moves none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """The links and what runs beside them."""
+
+    trail: AuditTrail | None
+    audit: Audit | None
+    limits: Limits
+    switched: Switched
+    watch: SwitchWatch
+    sharing: LimitSharing | None
+    limiters: tuple[Limiter, ...]
+    policy: PolicyInForce
+    audit_required: bool
+
+    def behind_identity(self) -> list[Link]:
+        """Return the links that see refusals of all that follows."""
+        return [] if self.audit is None else [self.audit]
+
+    def admit(self, call: Call, scope: str) -> None:
+        """Have the last word about a tenant or operator environment. Raises: Disabled, RateLimited."""
+        if call.method != OUTCOMES:
+            self.switched.admit(scope)
+        self.limits.admit(call, scope)
+
+    def guarded(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Return the endpoints with what the audit log must hold before they begin or answer."""
+        audit = self.audit
+        if audit is None:
+            return list(endpoints)
+        return [
+            replace(one, handler=audit.guarded(one.path, one.handler, is_stream=one.server_streaming))
+            for one in endpoints
+        ]
+
+    def checks(self, needed: dict[str, list[Check]]) -> dict[str, list[Check]]:
+        """Return what services stand on, with the audit log where it is required."""
+        if not self.audit_required or self.trail is None:
+            return needed
+        return {service: [*found, self._audit_is_kept] for service, found in needed.items()}
+
+    def told(self) -> list[Mapping[str, str]]:
+        """Return what is switched off, for the admin port."""
+        return [
+            {
+                "target": str(one.target),
+                "since": datetime.fromtimestamp(one.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+                "reason": one.reason,
+                "by": one.by,
+            }
+            for one in self.watch.switches.off
+        ]
+
+    async def start(self) -> None:
+        """Open the audit log and learn what is switched off: before the first call."""
+        if self.trail is not None:
+            self.trail.start()
+        await self.watch.load()
+
+    async def stop(self) -> None:
+        """Write what is still to be kept."""
+        if self.trail is not None:
+            await self.trail.stop()
+
+    async def follow_policy(self) -> None:
+        """Put the limits of a reloaded policy in force, until cancelled."""
+        seen = self.policy.callers
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            if self.policy.callers is not seen:
+                seen = self.policy.callers
+                for limiter in self.limiters:
+                    limiter.reload()
+
+    async def _audit_is_kept(self, deadline: Deadline) -> None:
+        if self.trail is not None and self.trail.is_failing:
+            raise AuditUnavailable
+
+
+def open_guards(
+    config: Config, policy: PolicyInForce, redis: RedisCache | None, clock: Clock, metrics: Metrics
+) -> Guards:
+    """Return the guards of a gateway that is not started yet."""
+    callers = Limiter("caller", lambda name: _caller_limits(policy, name))
+    tenants = Limiter("tenant", lambda name: policy.callers.tenant_limits(name))
+    limiters = (callers, tenants)
+    trail = audit = None
+    if config.audit is not None:
+        file = AuditFile(config.audit.file, durable=config.audit.required)
+        trail = AuditTrail(file, on_event=metrics.audited)
+        audit = Audit(trail, required=config.audit.required)
+    switched = Switched(METHODS)
+
+    def on_change(switches: Switches, fresh: Sequence[Switch]) -> None:
+        switched.take_over(switches)
+        metrics.switched_off(Counter(one.target.kind.value for one in switches.off))
+        for one in fresh:
+            if trail is not None:
+                trail.note(_record(one))
+
+    shared = sharing = None
+    if redis is not None and config.redis is not None:
+        keys, refused = config.redis.seal_keys, metrics.cache_looked_up
+        shared = RedisSwitches(
+            cache=redis, seal_keys=keys, clock=clock, on_event=lambda name: refused("switch", "refused")
+        )
+        replica = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        meeting = RedisLimits(
+            cache=redis, seal_keys=keys, clock=clock, replica=replica, on_event=lambda name: refused("limit", "refused")
+        )
+        sharing = LimitSharing(limiters, meeting)
+    return Guards(
+        trail=trail,
+        audit=audit,
+        limits=Limits(callers, tenants, clock),
+        switched=switched,
+        watch=SwitchWatch(
+            SwitchFile(config.data_dir, clock),
+            shared,
+            on_change,
+            lambda name: metrics.cache_looked_up("switch", "refused"),
+        ),
+        sharing=sharing,
+        limiters=limiters,
+        policy=policy,
+        audit_required=config.audit is not None and config.audit.required,
+    )
+
+
+def hold_services(guards: Guards, health: HealthWatch) -> None:
+    """Have health say that a service does not serve while all of it is switched off."""
+    guards.watch.also(lambda: health.hold(guards.switched.services_off()))
+
+
+def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:
+    grant = policy.callers.by_name.get(name)
+    return UNNAMED if grant is None else grant.limits
+
+
+def _record(switch: Switch) -> AuditRecord:
+    return AuditRecord(
+        kind=Kind.SWITCHED,
+        at_ns=time.time_ns(),
+        caller=switch.by,
+        peer="",
+        method="",
+        request_id="",
+        status="",
+        reason="",
+        verdict="",
+        facts={"target": str(switch.target), "state": "off" if switch.is_off else "on", "why": switch.reason},
+    )
