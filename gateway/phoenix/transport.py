@@ -1,9 +1,10 @@
 """The way to Phoenix and back: the only file that names the HTTP client.
 
-httpx's transport interface over aiohttp's connections (httpcore's pool collapses at 50 concurrent calls). The adapter
-is our own because the published one tells a lost answer as a failed connection, which would send an event twice, and
-rewrites `%2E%2E` in paths that were signed. httpx's `Client` is not used: it keeps cookies, reads proxies from the
-environment and follows what it is told to. One `send` is one request on the wire; trying again is `tries.py`'s matter.
+aiohttp's connections, taken as they are: httpcore's pool collapses at 50 concurrent calls, and httpx's requests and
+answers built around aiohttp's took as long again as sending (ADR 0010). What must never happen is ruled out here: a
+lost answer told as a request that never left, which would send an event twice; a second try that nobody asked for; a
+path that differs from the one that was signed; a cookie, a proxy, a redirect. httpx reads base URLs and says which
+authorities are trusted. One `send` is one request on the wire; trying again is `tries.py`'s matter.
 Source: issue "The four calls", point 7.
 """
 
@@ -11,11 +12,9 @@ import asyncio
 import math
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn
 
 import aiohttp
 import httpx
@@ -26,6 +25,7 @@ from gateway.phoenix.exchange import (
     Answer,
     AnswerGarbled,
     AnswerLost,
+    ExchangeFailed,
     NotSent,
     Request,
     TimedOut,
@@ -55,7 +55,6 @@ KEPT_HEADERS = frozenset({b"age", b"content-type", b"date", b"etag", b"retry-aft
 
 _RAW_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ class Transport:
         """
         self._settings = settings or TransportSettings()
         self._tls = upstream_trust(ca_file)
-        self._wire: httpx.AsyncBaseTransport | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
@@ -103,164 +102,115 @@ class Transport:
         Cancelling closes the connection; the request may have been read then. Raises: NotSent, TimedOut, AnswerLost,
         AnswerGarbled; ValueError for a request that must not leave.
         """
-        outgoing = _outgoing(request)
+        _check(request)
+        target = f"{request.raw_path}?{request.raw_query}" if request.query else request.raw_path
+        url = _url(_origin(request.url_base) + target)
         remaining_s = deadline.remaining()
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
         # Nine tenths, so that this limit, after which certainly nothing left, runs out before the one around it.
         connect_s = min(self._settings.connect_timeout_s, remaining_s * 0.9)
-        outgoing.extensions["timeout"] = {"connect": connect_s}
-        if self._wire is None:
-            self._wire = _AiohttpWire(self._tls, self._settings)
         try:
             async with asyncio.timeout(remaining_s):
-                return await _exchange(self._wire, outgoing, max_answer_bytes)
-        except TimeoutError:
-            raise TimedOut("no whole answer within the deadline", sent=True) from None
-        except httpx.ConnectTimeout:
+                response = await self._connected().request(
+                    request.method,
+                    url,
+                    headers={**_OWN_HEADERS, **request.headers},
+                    data=request.body or None,
+                    allow_redirects=False,
+                    timeout=_connect_limit(connect_s),
+                    middlewares=_ONCE if request.method in _TRIED_AGAIN else (),
+                )
+                return await _whole(response, max_answer_bytes)
+        except TimeoutError as late:
+            if not isinstance(late, aiohttp.ConnectionTimeoutError):
+                raise TimedOut("no whole answer within the deadline", sent=True) from None
             if connect_s < self._settings.connect_timeout_s:
                 raise TimedOut("no connection within the deadline", sent=False) from None
             raise NotSent("no connection in time") from None
-        except httpx.ConnectError as failure:
-            raise NotSent(str(failure)) from None
-        except httpx.DecodingError as failure:
-            raise AnswerGarbled(str(failure)) from None
-        except httpx.TransportError as failure:
-            raise AnswerLost(str(failure)) from None
+        except (aiohttp.ClientError, OSError) as failure:
+            raise _told(failure) from None
 
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
-        if self._wire is not None:
-            await self._wire.aclose()
-            self._wire = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _connected(self) -> aiohttp.ClientSession:
+        """The session that sends what it gets and remembers nothing; made inside the running loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=self._tls,
+                    limit=0,
+                    limit_per_host=self._settings.max_connections_per_host,
+                    keepalive_timeout=self._settings.keepalive_s,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
 
 
-async def _exchange(wire: httpx.AsyncBaseTransport, outgoing: httpx.Request, max_answer_bytes: int) -> Answer:
-    """One request and its whole answer, read no further than the limit."""
-    response = await wire.handle_async_request(outgoing)
-    whole = False
+async def _whole(response: aiohttp.ClientResponse, max_answer_bytes: int) -> Answer:
+    """Return the answer, read no further than the limit. Left early, it costs the connection."""
+    is_whole = False
     try:
         headers: dict[str, str] = {}
-        for raw_name, raw_value in response.headers.raw:
+        for raw_name, raw_value in response.raw_headers:
             name = raw_name.lower()
             if name in KEPT_HEADERS:
                 headers.setdefault(name.decode("ascii"), raw_value.decode("latin-1"))
             elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
-                raise httpx.DecodingError("the answer is compressed, which was not asked for")
+                raise AnswerGarbled("the answer is compressed, which was not asked for")
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.stream:  # type: ignore[union-attr]  # the wire below always gives an async stream
+        async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > max_answer_bytes:
-                raise httpx.DecodingError(f"the answer is larger than {max_answer_bytes} bytes")
+                raise AnswerGarbled(f"the answer is larger than {max_answer_bytes} bytes")
             chunks.append(chunk)
-        whole = True
-        return Answer(status=response.status_code, headers=headers, body=b"".join(chunks))
+        is_whole = True
+        return Answer(status=response.status, headers=headers, body=b"".join(chunks))
     finally:
-        if not whole:
-            await response.aclose()
+        if not is_whole:
+            response.close()
 
 
-def _outgoing(request: Request) -> httpx.Request:
-    """The request in httpx's words; the path travels as the `target` extension, which nothing normalises."""
+def _check(request: Request) -> None:
+    """Raises: ValueError for a request that must not leave."""
     if request.method not in _METHODS:
         raise ValueError("not a method that is sent to Phoenix")
     if _RAW_PATH.fullmatch(request.raw_path) is None:
         raise ValueError("the path is not in the form that goes on the wire; encode its segments")
-    for name in request.headers:
-        if name.lower() not in SENT_HEADERS:
-            raise ValueError(f"header {name!r} must not leave the gateway")
-    target = f"{request.raw_path}?{request.raw_query}" if request.query else request.raw_path
-    headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "phoenix-gateway", **request.headers}
-    return httpx.Request(
-        request.method,
-        _base(request.url_base),
-        headers=headers,
-        content=request.body or None,
-        extensions={"target": target.encode("ascii")},
-    )
+    if not request.headers.keys() <= SENT_HEADERS:
+        for name in request.headers:
+            if name.lower() not in SENT_HEADERS:
+                raise ValueError(f"header {name!r} must not leave the gateway")
 
 
 @lru_cache(maxsize=256)
-def _base(url_base: str) -> httpx.URL:
-    """The parsed base; parsing costs as much as the rest of a request's preparation."""
+def _origin(url_base: str) -> str:
+    """Return scheme, host and port as aiohttp is to see them; parsing them costs as much as preparing a request."""
     url = httpx.URL(url_base)
     if url.scheme not in ("http", "https") or not url.host or url.raw_path != b"/" or url.userinfo or url.fragment:
         raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
-    return url
+    return str(url).rstrip("/")
 
 
-@lru_cache(maxsize=256)
-def _origin(base: httpx.URL) -> str:
-    """Scheme, host and port as aiohttp is to see them."""
-    return str(base).rstrip("/")
+@lru_cache(maxsize=1024)
+def _url(text: str) -> yarl.URL:
+    """Return an address whose path goes out as it stands: `encoded` keeps yarl from touching what was signed."""
+    return yarl.URL(text, encoded=True)
 
 
-class _AiohttpWire(httpx.AsyncBaseTransport):
-    """httpx's transport interface over an aiohttp session that sends what it gets, once, and remembers nothing."""
-
-    def __init__(self, tls: ssl.SSLContext, settings: TransportSettings) -> None:
-        """Must be called inside the running loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=tls,
-                limit=0,
-                limit_per_host=settings.max_connections_per_host,
-                keepalive_timeout=settings.keepalive_s,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-            auto_decompress=False,
-            trust_env=False,
-            middlewares=(_once,),
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send and return the answer's head; its stream yields the body.
-
-        Raises: ConnectError, ConnectTimeout if nothing left; other TransportErrors if something may have; DecodingError
-        if what came back is not HTTP.
-        """
-        target: bytes = request.extensions["target"]
-        try:
-            response = await self._session.request(
-                request.method,
-                yarl.URL(_origin(request.url) + target.decode("ascii"), encoded=True),
-                headers=_as_mapping(request.headers),
-                data=request.content or None,
-                allow_redirects=False,
-                # No rounding up to whole seconds: the caller's own limit must be the later one.
-                timeout=aiohttp.ClientTimeout(
-                    connect=request.extensions["timeout"]["connect"], ceil_threshold=math.inf
-                ),
-            )
-        except (aiohttp.ClientError, OSError) as failure:
-            _raise_as_httpx(failure)
-        return httpx.Response(
-            response.status, headers=response.raw_headers, stream=_AiohttpBody(response), request=request
-        )
-
-    async def aclose(self) -> None:
-        """Close the session with its connections."""
-        await self._session.close()
-
-
-class _AiohttpBody(httpx.AsyncByteStream):
-    """The body of an answer as it arrives; leaving early closes the connection."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._response.content.iter_chunked(_CHUNK_BYTES):
-                yield chunk
-        except (aiohttp.ClientError, OSError) as failure:
-            _raise_as_httpx(failure)
-
-    async def aclose(self) -> None:
-        """Give the connection up: an answer that was not read to its end leaves it unusable."""
-        self._response.close()
+@lru_cache(maxsize=16)
+def _connect_limit(seconds: float) -> aiohttp.ClientTimeout:
+    """Return the limit of connecting alone, not rounded up to whole seconds: the caller's must be the later one."""
+    return aiohttp.ClientTimeout(connect=seconds, ceil_threshold=math.inf)
 
 
 class _Broken(aiohttp.ClientError):
@@ -268,7 +218,7 @@ class _Broken(aiohttp.ClientError):
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from its own second try, which it makes for GET, PUT and DELETE when a connection breaks."""
+    """Keep aiohttp from its own second try, which it makes when a kept connection breaks."""
     try:
         return await handler(request)
     except _CERTAINLY_NOT_SENT:
@@ -277,6 +227,11 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise _Broken from failure
 
 
+_ONCE = (_once,)
+_TRIED_AGAIN = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""The methods for which aiohttp makes a second try."""
+_OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "phoenix-gateway"}
+
 _CERTAINLY_NOT_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientConnectorCertificateError,
@@ -284,24 +239,18 @@ _CERTAINLY_NOT_SENT = (
 )
 
 
-def _as_mapping(headers: httpx.Headers) -> Mapping[str, str]:
-    return dict(headers.items())
-
-
-def _raise_as_httpx(failure: Exception) -> NoReturn:
-    """Say in httpx's words what happened, keeping "nothing left" and "something may have" apart."""
+def _told(failure: Exception) -> ExchangeFailed:
+    """Say what happened in our words, keeping "nothing left" and "something may have" apart."""
     match failure:
-        case aiohttp.ConnectionTimeoutError():
-            raise httpx.ConnectTimeout("no connection in time") from failure
         case aiohttp.ClientConnectorDNSError():
-            raise httpx.ConnectError("the host name could not be resolved") from failure
+            return NotSent("the host name could not be resolved")
         case aiohttp.ClientConnectorCertificateError():
-            raise httpx.ConnectError("the server's certificate is not trusted") from failure
+            return NotSent("the server's certificate is not trusted")
         case aiohttp.ClientConnectorSSLError():
-            raise httpx.ConnectError("no TLS with the server") from failure
+            return NotSent("no TLS with the server")
         case aiohttp.ClientConnectorError():
-            raise httpx.ConnectError("no connection to the server") from failure
+            return NotSent("no connection to the server")
         case aiohttp.ClientResponseError():
-            raise httpx.DecodingError("what came back is not HTTP") from failure
+            return AnswerGarbled("what came back is not HTTP")
         case _:
-            raise httpx.ReadError("the connection broke before the whole answer came") from failure
+            return AnswerLost("the connection broke before the whole answer came")
