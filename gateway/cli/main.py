@@ -14,6 +14,7 @@ import typer
 from gateway.cli.events import events_app
 from gateway.cli.evidence import evidence_app
 from gateway.cli.options import CA_FILE, CERT_FILE, CONFIG, JSON, KEY_FILE, TARGET
+from gateway.cli.policy import policy_app
 
 app = typer.Typer(
     name="phoenix-gateway",
@@ -26,6 +27,7 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Make and look at keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(policy_app, name="policy")
 app.add_typer(events_app, name="events")
 
 TENANT = typer.Option("--tenant", help="Tenant; empty: the only one.")

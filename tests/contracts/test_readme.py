@@ -8,7 +8,9 @@ from typer.main import get_command
 
 from gateway.cli.main import app
 from gateway.config import names
-from tests.config.given_settings import LAUNCH_KEY, TENANT, loaded
+from gateway.config.policy_file import read_policy
+from gateway.core.types import Environment
+from tests.config.given_settings import LAUNCH_KEY, NO_ENV_FILE, TENANT, loaded
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -43,3 +45,18 @@ def test_the_toml_example_is_a_configuration(tmp_path: Path) -> None:
     config = loaded({**TENANT, "GATEWAY_CONFIG": str(tmp_path / "gateway.toml")})
     assert [one.keys.tenant_id for one in config.tenants] == ["acme", "one"]
     assert [one.keys.operator_code for one in config.operators] == ["acme"]
+
+
+def test_the_policy_example_is_a_policy(tmp_path: Path) -> None:
+    """It is read without a fault or doubt, and opens what the comments say."""
+    example = README.split("## Who may do what")[1].split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "policy.toml"
+    path.write_text(example)
+    names_there = {"TENANT_ID": "one", "PREDICTION_OPERATOR_CODE": "acme", "PREDICTION_ENVIRONMENT": "sandbox"}
+    found = read_policy(path, names_there, env_file=NO_ENV_FILE)
+    assert found.warnings == ()
+    game = found.callers.by_name["game"]
+    assert {"EventService/StreamEvents", "KeyService/GetPublicKey", "LeaderboardService/GetUserRank"} <= {
+        method.rsplit(".", 1)[-1] for method in game.methods
+    }
+    assert game.operators == frozenset({("acme", Environment.SANDBOX)})

@@ -1,0 +1,88 @@
+"""A policy read on its own, for people and pipelines: no secret has to be there, only tenants and operators by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import names
+from gateway.config.callers import Known, read_callers
+from gateway.config.faults import ConfigInvalid, Fault, Faults
+from gateway.config.identities import read_sockets
+from gateway.config.sources import Scope as Settings
+from gateway.config.sources import read_sources
+from gateway.config.values import Reader
+from gateway.core.rights import LOCAL_CALLER, Callers, Scope
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.interceptors.access import method_access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFile:
+    """What a file says, what it may speak of, and what is odd about it without being wrong."""
+
+    callers: Callers
+    known: Known
+    warnings: tuple[Fault, ...]
+
+
+def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> PolicyFile:
+    """Read the policy of a TOML file. Tenants and operators are those of the file and of the environment.
+
+    Raises: ConfigInvalid with every fault of the policy and of what stands beside it in the file.
+    """
+    given = dict(os.environ if environ is None else environ)
+    given[names.CONFIG_FILE] = str(path)
+    faults = Faults()
+    sources = read_sources(given, env_file, faults)
+    known = Known(
+        access=method_access(),
+        tenants=tuple(_tenants([sources.process, *sources.tenants])),
+        operators=tuple(_operators([sources.process, *sources.operators])),
+    )
+    callers = read_callers(sources.policy, known, faults)
+    sockets = read_sockets(Reader(sources.process, faults), workers=1)
+    if callers is None and not faults.found:
+        faults.add("callers", "are missing: the file holds no policy", "write each as [[callers]]")
+    for socket in sockets:
+        if callers is not None and socket.caller not in callers.by_name:
+            faults.add("GATEWAY_SOCKETS", "names a caller that the policy does not have")
+    if faults.found or callers is None:
+        raise ConfigInvalid(faults.found, faults.warnings)
+    _look_for_oddities(callers, known, {socket.caller for socket in sockets}, faults)
+    return PolicyFile(callers=callers, known=known, warnings=tuple(faults.warnings))
+
+
+def _tenants(scopes: list[Settings]) -> dict[TenantId, None]:
+    found = [scope.get("TENANT_ID") for scope in scopes]
+    return {TenantId(one.text.strip()): None for one in found if one is not None}
+
+
+def _operators(scopes: list[Settings]) -> dict[tuple[OperatorCode, Environment], None]:
+    found: dict[tuple[OperatorCode, Environment], None] = {}
+    values = {environment.value: environment for environment in Environment}
+    for scope in scopes:
+        code, environment = scope.get("PREDICTION_OPERATOR_CODE"), scope.get("PREDICTION_ENVIRONMENT")
+        if code is not None and environment is not None and environment.text.strip() in values:
+            found[OperatorCode(code.text.strip()), values[environment.text.strip()]] = None
+    return found
+
+
+def _look_for_oddities(callers: Callers, known: Known, by_socket: set[str], faults: Faults) -> None:
+    """Warn of what can never be used: a caller that nobody is, a right with nobody to use it on."""
+    named = {*callers.ids.values(), *by_socket, LOCAL_CALLER}
+    for name, grant in callers.by_name.items():
+        place = f'callers "{name}"'
+        if name not in named:
+            faults.warn(place, "has neither identities nor a socket: nobody can be it", "write ids")
+        scopes = {known.access[method].scope for method in grant.methods}
+        has_tenants = grant.tenants is None or bool(grant.tenants)
+        has_operators = grant.operators is None or bool(grant.operators)
+        if Scope.TENANT in scopes and not has_tenants:
+            faults.warn(place, "has rights that are about tenants, and no tenant", "write tenants")
+        if Scope.OPERATOR in scopes and not has_operators:
+            faults.warn(place, "has rights that are about operators, and no operator", "write operators")
+        if Scope.TENANT_OR_OPERATOR in scopes and not (has_tenants or has_operators):
+            faults.warn(place, "may call PhoenixService for no tenant and no operator", "write tenants or operators")
