@@ -204,7 +204,7 @@ def test_a_bad_event_alone_is_refused(
         events.SubmitEvent(events_pb2.SubmitEventRequest(event=event(**fields)), timeout=10)
     assert (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD") == (error.value.code(), reason_of(error.value))
     assert [f"event.{field}".rstrip(".")] == fields_of(error.value)
-    assert word in error.value.details()
+    assert word in str(error.value.details())
     assert 0 == sandbox.control("POST", "/effects", {})["total"]
 
 
@@ -267,7 +267,7 @@ def test_a_message_that_no_gateway_can_read_is_said_to_be_that(gateway: GatewayP
     one = event(user_id="here").SerializeToString().replace(b"here", b"h\xff\xfee")
     request = b"\x12" + bytes([len(one)]) + one
     with grpc.insecure_channel(gateway.address) as channel:
-        call = channel.unary_unary(method)
+        call: Any = channel.unary_unary(method)
         for data in (request, b"\xff\xff"):
             with pytest.raises(grpc.RpcError) as error:
                 call(data, timeout=10)
