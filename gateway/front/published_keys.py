@@ -19,6 +19,8 @@ from gateway.keys.descriptions import PublishedKey
 
 JWK_SET = "application/jwk-set+json"
 PEM = "application/x-pem-file"
+SEEN_WITHIN_S = 2.0
+"""How long a replica may take until it shows a file that was laid down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,8 @@ class PublishedKeys:
     def __init__(self, published: Callable[[], Sequence[PublishedKey]], *, lead_s: float) -> None:
         """Show what `published` says. `lead_s`: the shortest time for which a key is shown before it signs."""
         self._published = published
-        # Half of it: a verifier's fetch may fail once, and its clock and ours are not the same.
-        self._max_age_s = int(lead_s / 2)
+        # Half of what is left when every replica shows it: a verifier's fetch may fail once.
+        self._max_age_s = max(0, int((lead_s - SEEN_WITHIN_S) / 2))
 
     def page(self, raw_path: str) -> Page | None:
         """Return the page of a path as sent, percent-encoded; None where there is none."""

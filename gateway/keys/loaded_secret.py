@@ -1,4 +1,4 @@
-"""One secret in use, and the files that its versions come from: looked at every second, believed once they stand still.
+"""One secret in use and the files of its versions: looked at twice a second, believed once they stand still.
 
 A file that changes is believed once it has stood still for one look and its content can be used; a half-written or
 wrong one is noted and leaves the value in use. Where `NAME_FILE` is one file, new content is a new version that takes
