@@ -1,6 +1,6 @@
 """Writes what proves an export among its lines: `evidence verify` reads them, and needs nothing of this program.
 
-Lines of evidence begin with the member `operation_id`. The others hold one member each: `chain_extent` (the first line),
+Lines of evidence begin with the member `operation_id`. The others hold one member each: `chain_extent` (first),
 `chain_key` (a public key, as base64 of 32 bytes) and `chain_block` (after all evidence, by number).
 """
 

@@ -112,7 +112,7 @@ def incident_line(operation_id: str, received_at_us: int, incident: Incident) ->
 
 
 def conflict_line(operation_id: str, received_at_us: int, conflict: Conflict) -> str:
-    """Say that a signed call with the move's key and other content came for the first time; how often is not said."""
+    """Say how often a signed call with the move's key and other content has come so far."""
     digest = _digest(
         [
             operation_id,
@@ -123,7 +123,12 @@ def conflict_line(operation_id: str, received_at_us: int, conflict: Conflict) ->
             conflict.request_id,
         ]
     )
-    return _line(["conflict", operation_id, received_at_us, digest])
+    return _line(["conflict", operation_id, received_at_us, digest, conflict.count])
+
+
+def replays_line(operation_id: str, received_at_us: int, count: int) -> str:
+    """Say how often the recorded response has been given again so far."""
+    return _line(["replays", operation_id, received_at_us, count])
 
 
 def _parts(balance: Balance | None) -> list[str] | None:

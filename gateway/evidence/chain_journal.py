@@ -15,12 +15,19 @@ import sqlalchemy as sa
 from gateway.core.types import HexStr, KeyId
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import GatewayError
-from gateway.evidence.chain_entries import claim_line, conflict_line, incident_line, outcome_line, reclaim_line
+from gateway.evidence.chain_entries import (
+    claim_line,
+    conflict_line,
+    incident_line,
+    outcome_line,
+    reclaim_line,
+    replays_line,
+)
 from gateway.evidence.chain_schema import journal
 from gateway.evidence.claims import PendingClaim
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome
-from gateway.evidence.schema import conflicts, incidents, operations, padded
+from gateway.evidence.schema import conflicts, incidents, operations, padded, repeats
 
 JOURNALED = 1
 """What a move's row says once it has lines; a gateway older than the chain leaves it empty."""
@@ -75,7 +82,8 @@ def journal_decided(
 ) -> None:
     """Append what became of claims and outcomes that were just decided in this transaction."""
     lines = Journal()
-    differing: set[tuple[str, str, int]] = set()
+    differing: set[tuple[str, str]] = set()
+    replayed: set[str] = set()
     for pending, result in claims:
         claim = pending.claim
         if result.disposition is Disposition.NEW:
@@ -88,7 +96,9 @@ def journal_decided(
         elif result.disposition is Disposition.RECLAIMED:
             _add_reclaim(connection, lines, result)
         elif result.disposition is Disposition.CONFLICT:
-            differing.add((result.operation_id, claim.content.body_sha256, claim.received_at_us))
+            differing.add((result.operation_id, claim.content.body_sha256))
+        elif result.disposition is Disposition.REPLAY:
+            replayed.add(result.operation_id)
     refused: list[str] = []
     recorded: set[str] = set()
     for outcome, answer in outcomes:
@@ -105,6 +115,8 @@ def journal_decided(
         _add_incidents(connection, lines, refused, now_us)
     if differing:
         _add_conflicts(connection, lines, differing)
+    if replayed:
+        _add_replays(connection, lines, replayed)
     lines.write(connection)
 
 
@@ -200,14 +212,14 @@ def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: lis
         lines.add(move.operator_code, move.environment, move.received_at_us, line)
 
 
-def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple[str, str, int]]) -> None:
-    """Add the conflicting calls that came for the first time. Args: `brought`: move, body's hash, time of receipt."""
-    moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _, _ in brought})}
+def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple[str, str]]) -> None:
+    """Add how often conflicting calls have come. Args: `brought`: move and body's hash of those that came now."""
+    moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _ in brought})}
     kept = sa.select(*(column for column in conflicts.columns if column.name != "body")).where(
         conflicts.c.operation_id.in_(padded(moves))
     )
     for row in connection.execute(kept.order_by(conflicts.c.sequence)):
-        if (row.operation_id, row.body_sha256, row.first_received_at_us) not in brought:
+        if (row.operation_id, row.body_sha256) not in brought:
             continue
         conflict = Conflict(
             received_at_us=row.first_received_at_us,
@@ -221,6 +233,16 @@ def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple
         move = moves[row.operation_id]
         line = conflict_line(row.operation_id, move.received_at_us, conflict)
         lines.add(move.operator_code, move.environment, move.received_at_us, line)
+
+
+def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: set[str]) -> None:
+    """Add how often these have been replayed, counted a moment ago in this transaction."""
+    counted = sa.select(
+        *(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us, repeats.c.replay_count)
+    ).join(repeats, repeats.c.operation_id == _t.operation_id)
+    for row in connection.execute(counted.where(_t.operation_id.in_(padded(operation_ids)))):
+        line = replays_line(row.operation_id, row.received_at_us, row.replay_count)
+        lines.add(row.operator_code, row.environment, row.received_at_us, line)
 
 
 def journal_missed(connection: sa.Connection, limit: int) -> int:
@@ -249,6 +271,9 @@ def journal_missed(connection: sa.Connection, limit: int) -> int:
             lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
         for conflict in evidence.conflicts:
             line = conflict_line(evidence.operation_id, evidence.received_at_us, conflict)
+            lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+        if evidence.replay_count:
+            line = replays_line(evidence.operation_id, evidence.received_at_us, evidence.replay_count)
             lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
     lines.write(connection)
     connection.execute(sa.update(operations).where(_t.operation_id.in_(padded(missed))).values(journaled=JOURNALED))

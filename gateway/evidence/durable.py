@@ -182,6 +182,7 @@ class DurableWalletStore:
         keys = self._keys.missing(op.claim.key_id for op in ops if isinstance(op, PendingClaim))
 
         def work(connection: sa.Connection, now_us: int) -> list[_Result | GatewayError]:
+            keep_keys(connection, now_us, keys)  # first, as everybody does: nobody waits for it who holds other rows
             results: dict[int, _Result | GatewayError] = {}
             asked = [(index, op) for index, op in enumerate(ops) if isinstance(op, Probe)]
             claims = [(index, op) for index, op in enumerate(ops) if isinstance(op, PendingClaim)]
@@ -200,7 +201,6 @@ class DurableWalletStore:
                 zip((op for _, op in claims), claimed, strict=True),
                 zip((op for _, op in outcomes), recorded, strict=True),
             )
-            keep_keys(connection, now_us, keys)
             return [results[index] for index in range(len(ops))]
 
         began_at = self._clock.monotonic()
