@@ -28,7 +28,7 @@ from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/phoenix.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xdd\x04\n\x0b\x43\x61llRequest\x12?\n\x07surface\x18\x01 \x01(\x0e\x32\".phoenix.gateway.v1.PhoenixSurfaceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x30\n\ttenant_id\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\roperator_code\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x04 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x06method\x18\x05 \x01(\tB$\xbaH!r\x1fR\x03GETR\x04POSTR\x03PUTR\x05PATCHR\x06\x44\x45LETE\x12\x18\n\x04path\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10\x12S\n\x05query\x18\x07 \x03(\x0b\x32*.phoenix.gateway.v1.CallRequest.QueryEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x10\x12%\n\x04\x62ody\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x37\n\x04\x61uth\x18\t \x01(\x0e\x32\x1f.phoenix.gateway.v1.PhoenixAuthB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x0fidempotency_key\x18\n \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x1a,\n\nQueryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc6\x01\n\x0c\x43\x61llResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12$\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12>\n\x07headers\x18\x03 \x03(\x0b\x32-.phoenix.gateway.v1.CallResponse.HeadersEntry\x12\x10\n\x08raw_body\x18\x04 \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa4\x01\n\x0ePhoenixSurface\x12\x1f\n\x1bPHOENIX_SURFACE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PHOENIX_SURFACE_INGESTION\x10\x01\x12\x19\n\x15PHOENIX_SURFACE_QUERY\x10\x02\x12\x19\n\x15PHOENIX_SURFACE_ADMIN\x10\x03\x12\x1c\n\x18PHOENIX_SURFACE_OPERATOR\x10\x04*\x9c\x01\n\x0bPhoenixAuth\x12\x1c\n\x18PHOENIX_AUTH_UNSPECIFIED\x10\x00\x12\x18\n\x14PHOENIX_AUTH_API_KEY\x10\x01\x12\x1c\n\x18PHOENIX_AUTH_TENANT_HMAC\x10\x02\x12\x1b\n\x17PHOENIX_AUTH_TENANT_JWT\x10\x03\x12\x1a\n\x16PHOENIX_AUTH_ADMIN_JWT\x10\x04\x32q\n\x0ePhoenixService\x12_\n\x04\x43\x61ll\x12\x1f.phoenix.gateway.v1.CallRequest\x1a .phoenix.gateway.v1.CallResponse\"\x14\x8a\xe7\x18\x10\n\x0cphoenix.call\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/phoenix.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe5\x04\n\x0b\x43\x61llRequest\x12?\n\x07surface\x18\x01 \x01(\x0e\x32\".phoenix.gateway.v1.PhoenixSurfaceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x30\n\ttenant_id\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\roperator_code\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x04 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\x06method\x18\x05 \x01(\tB$\xbaH!r\x1fR\x03GETR\x04POSTR\x03PUTR\x05PATCHR\x06\x44\x45LETE\x12\x18\n\x04path\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10\x12S\n\x05query\x18\x07 \x03(\x0b\x32*.phoenix.gateway.v1.CallRequest.QueryEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x10\x12-\n\x04\x62ody\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\x37\n\x04\x61uth\x18\t \x01(\x0e\x32\x1f.phoenix.gateway.v1.PhoenixAuthB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x0fidempotency_key\x18\n \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x1a,\n\nQueryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc6\x01\n\x0c\x43\x61llResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12$\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12>\n\x07headers\x18\x03 \x03(\x0b\x32-.phoenix.gateway.v1.CallResponse.HeadersEntry\x12\x10\n\x08raw_body\x18\x04 \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa4\x01\n\x0ePhoenixSurface\x12\x1f\n\x1bPHOENIX_SURFACE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PHOENIX_SURFACE_INGESTION\x10\x01\x12\x19\n\x15PHOENIX_SURFACE_QUERY\x10\x02\x12\x19\n\x15PHOENIX_SURFACE_ADMIN\x10\x03\x12\x1c\n\x18PHOENIX_SURFACE_OPERATOR\x10\x04*\x9c\x01\n\x0bPhoenixAuth\x12\x1c\n\x18PHOENIX_AUTH_UNSPECIFIED\x10\x00\x12\x18\n\x14PHOENIX_AUTH_API_KEY\x10\x01\x12\x1c\n\x18PHOENIX_AUTH_TENANT_HMAC\x10\x02\x12\x1b\n\x17PHOENIX_AUTH_TENANT_JWT\x10\x03\x12\x1a\n\x16PHOENIX_AUTH_ADMIN_JWT\x10\x04\x32q\n\x0ePhoenixService\x12_\n\x04\x43\x61ll\x12\x1f.phoenix.gateway.v1.CallRequest\x1a .phoenix.gateway.v1.CallResponse\"\x14\x8a\xe7\x18\x10\n\x0cphoenix.call\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLREQUEST'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\200\020'
   _globals['_CALLREQUEST'].fields_by_name['query']._loaded_options = None
   _globals['_CALLREQUEST'].fields_by_name['query']._serialized_options = b'\272H\025\232\001\022\020@\"\007r\005\020\001\030\200\001*\005r\003\030\200\020'
+  _globals['_CALLREQUEST'].fields_by_name['body']._loaded_options = None
+  _globals['_CALLREQUEST'].fields_by_name['body']._serialized_options = b'\272H\003\330\001\003'
   _globals['_CALLREQUEST'].fields_by_name['auth']._loaded_options = None
   _globals['_CALLREQUEST'].fields_by_name['auth']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CALLREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
@@ -59,18 +61,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLRESPONSE_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_PHOENIXSERVICE'].methods_by_name['Call']._loaded_options = None
   _globals['_PHOENIXSERVICE'].methods_by_name['Call']._serialized_options = b'\212\347\030\020\n\014phoenix.call\020\004'
-  _globals['_PHOENIXSURFACE']._serialized_start=967
-  _globals['_PHOENIXSURFACE']._serialized_end=1131
-  _globals['_PHOENIXAUTH']._serialized_start=1134
-  _globals['_PHOENIXAUTH']._serialized_end=1290
+  _globals['_PHOENIXSURFACE']._serialized_start=975
+  _globals['_PHOENIXSURFACE']._serialized_end=1139
+  _globals['_PHOENIXAUTH']._serialized_start=1142
+  _globals['_PHOENIXAUTH']._serialized_end=1298
   _globals['_CALLREQUEST']._serialized_start=158
-  _globals['_CALLREQUEST']._serialized_end=763
-  _globals['_CALLREQUEST_QUERYENTRY']._serialized_start=719
-  _globals['_CALLREQUEST_QUERYENTRY']._serialized_end=763
-  _globals['_CALLRESPONSE']._serialized_start=766
-  _globals['_CALLRESPONSE']._serialized_end=964
-  _globals['_CALLRESPONSE_HEADERSENTRY']._serialized_start=918
-  _globals['_CALLRESPONSE_HEADERSENTRY']._serialized_end=964
-  _globals['_PHOENIXSERVICE']._serialized_start=1292
-  _globals['_PHOENIXSERVICE']._serialized_end=1405
+  _globals['_CALLREQUEST']._serialized_end=771
+  _globals['_CALLREQUEST_QUERYENTRY']._serialized_start=727
+  _globals['_CALLREQUEST_QUERYENTRY']._serialized_end=771
+  _globals['_CALLRESPONSE']._serialized_start=774
+  _globals['_CALLRESPONSE']._serialized_end=972
+  _globals['_CALLRESPONSE_HEADERSENTRY']._serialized_start=926
+  _globals['_CALLRESPONSE_HEADERSENTRY']._serialized_end=972
+  _globals['_PHOENIXSERVICE']._serialized_start=1300
+  _globals['_PHOENIXSERVICE']._serialized_end=1413
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/tokens.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x10\n\x0eVisitorSession\"\xaf\x01\n\rPlayerSession\x12\x32\n\tplayer_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\'\n\x06\x61vatar\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12)\n\x08\x63urrency\x18\x04 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,16}$\"\xf0\x02\n\x14MintLaunchJWTRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x07visitor\x18\x03 \x01(\x0b\x32\".phoenix.gateway.v1.VisitorSessionH\x00\x12\x33\n\x06player\x18\x04 \x01(\x0b\x32!.phoenix.gateway.v1.PlayerSessionH\x00\x12$\n\x03\x63\x66g\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x37\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01\x42\x10\n\x07session\x12\x05\xbaH\x02\x08\x01\"z\n\x15MintLaunchJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x11\n\tembed_url\x18\x04 \x01(\t\"h\n\x19\x42\x61tchMintLaunchJWTRequest\x12K\n\x08requests\x18\x01 \x03(\x0b\x32(.phoenix.gateway.v1.MintLaunchJWTRequestB\x0f\xbaH\x0c\x92\x01\t\x08\x01\x10\x64\"\x03\xd8\x01\x03\"[\n\x1a\x42\x61tchMintLaunchJWTResponse\x12=\n\x07results\x18\x01 \x03(\x0b\x32,.phoenix.gateway.v1.BatchMintLaunchJWTResult\"z\n\x18\x42\x61tchMintLaunchJWTResult\x12;\n\x08response\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.MintLaunchJWTResponse\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xb4\x01\n\x14MintTenantJWTRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x38\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\"W\n\x15MintTenantJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x13MintAdminJWTRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07subject\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01\"V\n\x14MintAdminJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x1cSignLeaderboardSocketRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\"]\n\x1dSignLeaderboardSocketResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbf\x05\n\x0cTokenService\x12\x80\x01\n\rMintLaunchJWT\x12(.phoenix.gateway.v1.MintLaunchJWTRequest\x1a).phoenix.gateway.v1.MintLaunchJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.launch\x10\x03\x12\x8f\x01\n\x12\x42\x61tchMintLaunchJWT\x12-.phoenix.gateway.v1.BatchMintLaunchJWTRequest\x1a..phoenix.gateway.v1.BatchMintLaunchJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.launch\x10\x03\x12\x80\x01\n\rMintTenantJWT\x12(.phoenix.gateway.v1.MintTenantJWTRequest\x1a).phoenix.gateway.v1.MintTenantJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.tenant\x10\x02\x12|\n\x0cMintAdminJWT\x12\'.phoenix.gateway.v1.MintAdminJWTRequest\x1a(.phoenix.gateway.v1.MintAdminJWTResponse\"\x19\x8a\xe7\x18\x15\n\x11tokens.mint.admin\x10\x02\x12\x98\x01\n\x15SignLeaderboardSocket\x12\x30.phoenix.gateway.v1.SignLeaderboardSocketRequest\x1a\x31.phoenix.gateway.v1.SignLeaderboardSocketResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.sign.socket\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/tokens.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x10\n\x0eVisitorSession\"\xb7\x01\n\rPlayerSession\x12\x32\n\tplayer_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12/\n\x06\x61vatar\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12)\n\x08\x63urrency\x18\x04 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[A-Z0-9]{2,16}$\"\xf8\x02\n\x14MintLaunchJWTRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x07visitor\x18\x03 \x01(\x0b\x32\".phoenix.gateway.v1.VisitorSessionH\x00\x12\x33\n\x06player\x18\x04 \x01(\x0b\x32!.phoenix.gateway.v1.PlayerSessionH\x00\x12,\n\x03\x63\x66g\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03\x12\x37\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01\x42\x10\n\x07session\x12\x05\xbaH\x02\x08\x01\"z\n\x15MintLaunchJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x11\n\tembed_url\x18\x04 \x01(\t\"h\n\x19\x42\x61tchMintLaunchJWTRequest\x12K\n\x08requests\x18\x01 \x03(\x0b\x32(.phoenix.gateway.v1.MintLaunchJWTRequestB\x0f\xbaH\x0c\x92\x01\t\x08\x01\x10\x64\"\x03\xd8\x01\x03\"[\n\x1a\x42\x61tchMintLaunchJWTResponse\x12=\n\x07results\x18\x01 \x03(\x0b\x32,.phoenix.gateway.v1.BatchMintLaunchJWTResult\"z\n\x18\x42\x61tchMintLaunchJWTResult\x12;\n\x08response\x18\x01 \x01(\x0b\x32).phoenix.gateway.v1.MintLaunchJWTResponse\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xb4\x01\n\x14MintTenantJWTRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x38\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\"W\n\x15MintTenantJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x13MintAdminJWTRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07subject\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01\"V\n\x14MintAdminJWTResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x1cSignLeaderboardSocketRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\"]\n\x1dSignLeaderboardSocketResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbf\x05\n\x0cTokenService\x12\x80\x01\n\rMintLaunchJWT\x12(.phoenix.gateway.v1.MintLaunchJWTRequest\x1a).phoenix.gateway.v1.MintLaunchJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.launch\x10\x03\x12\x8f\x01\n\x12\x42\x61tchMintLaunchJWT\x12-.phoenix.gateway.v1.BatchMintLaunchJWTRequest\x1a..phoenix.gateway.v1.BatchMintLaunchJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.launch\x10\x03\x12\x80\x01\n\rMintTenantJWT\x12(.phoenix.gateway.v1.MintTenantJWTRequest\x1a).phoenix.gateway.v1.MintTenantJWTResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.mint.tenant\x10\x02\x12|\n\x0cMintAdminJWT\x12\'.phoenix.gateway.v1.MintAdminJWTRequest\x1a(.phoenix.gateway.v1.MintAdminJWTResponse\"\x19\x8a\xe7\x18\x15\n\x11tokens.mint.admin\x10\x02\x12\x98\x01\n\x15SignLeaderboardSocket\x12\x30.phoenix.gateway.v1.SignLeaderboardSocketRequest\x1a\x31.phoenix.gateway.v1.SignLeaderboardSocketResponse\"\x1a\x8a\xe7\x18\x16\n\x12tokens.sign.socket\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLAYERSESSION'].fields_by_name['player_id']._serialized_options = b'\272H\034r\032\020\001\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_PLAYERSESSION'].fields_by_name['name']._loaded_options = None
   _globals['_PLAYERSESSION'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_PLAYERSESSION'].fields_by_name['avatar']._loaded_options = None
+  _globals['_PLAYERSESSION'].fields_by_name['avatar']._serialized_options = b'\272H\003\330\001\003'
   _globals['_PLAYERSESSION'].fields_by_name['currency']._loaded_options = None
   _globals['_PLAYERSESSION'].fields_by_name['currency']._serialized_options = b'\272H\024r\0222\020^[A-Z0-9]{2,16}$'
   _globals['_MINTLAUNCHJWTREQUEST'].oneofs_by_name['session']._loaded_options = None
@@ -50,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['operator_code']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['environment']._loaded_options = None
   _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['environment']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['cfg']._loaded_options = None
+  _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['cfg']._serialized_options = b'\272H\003\330\001\003'
   _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['ttl']._loaded_options = None
   _globals['_MINTLAUNCHJWTREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\014\252\001\t\"\003\010\220\0342\002\010\001'
   _globals['_BATCHMINTLAUNCHJWTREQUEST'].fields_by_name['requests']._loaded_options = None
@@ -83,29 +87,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VISITORSESSION']._serialized_start=246
   _globals['_VISITORSESSION']._serialized_end=262
   _globals['_PLAYERSESSION']._serialized_start=265
-  _globals['_PLAYERSESSION']._serialized_end=440
-  _globals['_MINTLAUNCHJWTREQUEST']._serialized_start=443
-  _globals['_MINTLAUNCHJWTREQUEST']._serialized_end=811
-  _globals['_MINTLAUNCHJWTRESPONSE']._serialized_start=813
-  _globals['_MINTLAUNCHJWTRESPONSE']._serialized_end=935
-  _globals['_BATCHMINTLAUNCHJWTREQUEST']._serialized_start=937
-  _globals['_BATCHMINTLAUNCHJWTREQUEST']._serialized_end=1041
-  _globals['_BATCHMINTLAUNCHJWTRESPONSE']._serialized_start=1043
-  _globals['_BATCHMINTLAUNCHJWTRESPONSE']._serialized_end=1134
-  _globals['_BATCHMINTLAUNCHJWTRESULT']._serialized_start=1136
-  _globals['_BATCHMINTLAUNCHJWTRESULT']._serialized_end=1258
-  _globals['_MINTTENANTJWTREQUEST']._serialized_start=1261
-  _globals['_MINTTENANTJWTREQUEST']._serialized_end=1441
-  _globals['_MINTTENANTJWTRESPONSE']._serialized_start=1443
-  _globals['_MINTTENANTJWTRESPONSE']._serialized_end=1530
-  _globals['_MINTADMINJWTREQUEST']._serialized_start=1533
-  _globals['_MINTADMINJWTREQUEST']._serialized_end=1711
-  _globals['_MINTADMINJWTRESPONSE']._serialized_start=1713
-  _globals['_MINTADMINJWTRESPONSE']._serialized_end=1799
-  _globals['_SIGNLEADERBOARDSOCKETREQUEST']._serialized_start=1802
-  _globals['_SIGNLEADERBOARDSOCKETREQUEST']._serialized_end=1939
-  _globals['_SIGNLEADERBOARDSOCKETRESPONSE']._serialized_start=1941
-  _globals['_SIGNLEADERBOARDSOCKETRESPONSE']._serialized_end=2034
-  _globals['_TOKENSERVICE']._serialized_start=2037
-  _globals['_TOKENSERVICE']._serialized_end=2740
+  _globals['_PLAYERSESSION']._serialized_end=448
+  _globals['_MINTLAUNCHJWTREQUEST']._serialized_start=451
+  _globals['_MINTLAUNCHJWTREQUEST']._serialized_end=827
+  _globals['_MINTLAUNCHJWTRESPONSE']._serialized_start=829
+  _globals['_MINTLAUNCHJWTRESPONSE']._serialized_end=951
+  _globals['_BATCHMINTLAUNCHJWTREQUEST']._serialized_start=953
+  _globals['_BATCHMINTLAUNCHJWTREQUEST']._serialized_end=1057
+  _globals['_BATCHMINTLAUNCHJWTRESPONSE']._serialized_start=1059
+  _globals['_BATCHMINTLAUNCHJWTRESPONSE']._serialized_end=1150
+  _globals['_BATCHMINTLAUNCHJWTRESULT']._serialized_start=1152
+  _globals['_BATCHMINTLAUNCHJWTRESULT']._serialized_end=1274
+  _globals['_MINTTENANTJWTREQUEST']._serialized_start=1277
+  _globals['_MINTTENANTJWTREQUEST']._serialized_end=1457
+  _globals['_MINTTENANTJWTRESPONSE']._serialized_start=1459
+  _globals['_MINTTENANTJWTRESPONSE']._serialized_end=1546
+  _globals['_MINTADMINJWTREQUEST']._serialized_start=1549
+  _globals['_MINTADMINJWTREQUEST']._serialized_end=1727
+  _globals['_MINTADMINJWTRESPONSE']._serialized_start=1729
+  _globals['_MINTADMINJWTRESPONSE']._serialized_end=1815
+  _globals['_SIGNLEADERBOARDSOCKETREQUEST']._serialized_start=1818
+  _globals['_SIGNLEADERBOARDSOCKETREQUEST']._serialized_end=1955
+  _globals['_SIGNLEADERBOARDSOCKETRESPONSE']._serialized_start=1957
+  _globals['_SIGNLEADERBOARDSOCKETRESPONSE']._serialized_end=2050
+  _globals['_TOKENSERVICE']._serialized_start=2053
+  _globals['_TOKENSERVICE']._serialized_end=2756
 # @@protoc_insertion_point(module_scope)
