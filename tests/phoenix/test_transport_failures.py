@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,7 +164,7 @@ async def test_a_kept_connection_that_was_closed_before_is_not_used(transport: T
 
 def transport_idle(transport: Transport) -> int:
     """How many kept connections are still open, as their sockets know."""
-    connector = transport._session.connector  # type: ignore[union-attr]
+    connector: Any = transport._session.connector  # type: ignore[union-attr]
     return sum(protocol.is_connected() for held in connector._conns.values() for protocol, _ in held)
 
 
