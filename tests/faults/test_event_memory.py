@@ -1,0 +1,166 @@
+"""Full load for minutes: the gateway's memory stays flat, and a queue that is full says so instead of growing.
+
+`EVENT_LOAD_S` sets how long the load lasts, in seconds. Source: issue 5, "Speed".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.v1 import events_pb2, events_pb2_grpc
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of, resident_mib
+from tests.sandbox_process import SandboxProcess
+
+Stub: Any = events_pb2_grpc.EventServiceStub
+LOAD_S = float(os.environ.get("EVENT_LOAD_S", "600"))
+SETTLED = 0.4
+"""After this share of the time all pools, caches and remembered ids are at their size."""
+GROWTH_MIB = 6.0
+"""What the allocator may do; 100 bytes kept of each event would be 100 MiB and more in ten minutes."""
+METADATA = b'{"level":7,"source":"load","tags":["a","b"]}'
+
+
+def event(number: int, *, has_id: bool) -> events_pb2.Event:
+    event_id = str(uuid.uuid4()) if has_id else ""
+    return events_pb2.Event(
+        event_id=event_id, leaderboard_id="xp", user_id=f"u{number % 500}", score_delta=1, metadata_json=METADATA
+    )
+
+
+class Generator:
+    """Callers of all three kinds, as fast as they are answered, half of them with ids of their own."""
+
+    def __init__(self, stub: Any, until: float, how: dict[str, Any]) -> None:
+        self._stub = stub
+        self._until = until
+        self._how = how
+        self.results: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(self._repeat(self._single, has_id=number % 2 == 0))
+            for number in range(4):
+                group.create_task(self._repeat(self._batch, has_id=number % 2 == 0))
+            for number in range(2):
+                group.create_task(self._stream(has_id=number % 2 == 0))
+
+    async def _repeat(self, send: Callable[[bool], Awaitable[None]], *, has_id: bool) -> None:
+        while time.monotonic() < self._until:
+            try:
+                await send(has_id)
+            except grpc.aio.AioRpcError as error:
+                self.results[reason_of(error) or error.code().name] += 1
+                await asyncio.sleep(0.05)
+
+    async def _single(self, has_id: bool) -> None:
+        request = events_pb2.SubmitEventRequest(event=event(1, has_id=has_id), **self._how)
+        await self._stub.SubmitEvent(request, timeout=20)
+        self.results["taken"] += 1
+
+    async def _batch(self, has_id: bool) -> None:
+        many = events_pb2.SubmitEventsRequest(events=[event(n, has_id=has_id) for n in range(200)], **self._how)
+        self._count((await self._stub.SubmitEvents(many, timeout=20)).results)
+
+    async def _stream(self, *, has_id: bool) -> None:
+        sequence = 0
+
+        async def messages() -> Any:
+            nonlocal sequence
+            while time.monotonic() < self._until:
+                sequence += 1
+                many = [event(n, has_id=has_id) for n in range(100)]
+                yield events_pb2.StreamEventsRequest(sequence=sequence, events=many, **self._how)
+
+        async for answer in self._stub.StreamEvents(messages()):
+            self._count(answer.results)
+
+    def _count(self, results: Any) -> None:
+        for result in results:
+            self.results["taken" if not result.HasField("error") else _reason_in(result.error)] += 1
+
+
+def _reason_in(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if status.details and status.details[0].Unpack(info) else ""
+
+
+async def loaded(gateway: GatewayProcess, how: dict[str, Any]) -> tuple[list[float], Counter[str]]:
+    """Return the memory in MiB, once a second, and the results by kind."""
+    until = time.monotonic() + LOAD_S
+    seen: list[float] = []
+    async with grpc.aio.insecure_channel(gateway.address) as channel:
+        generator = Generator(Stub(channel), until, how)
+        running = asyncio.create_task(generator.run())
+        while not running.done():
+            await asyncio.wait({running}, timeout=1.0)
+            seen.append(resident_mib(gateway.pid))
+        await running
+    return seen, generator.results
+
+
+def assert_flat(seen: list[float]) -> None:
+    """The last part of the time is no larger than the one before it."""
+    settled = seen[int(len(seen) * SETTLED) :]
+    middle = len(settled) // 2
+    before, after = statistics.median(settled[:middle]), statistics.median(settled[middle:])
+    assert after - before < GROWTH_MIB, [round(mib) for mib in seen[:: max(1, len(seen) // 60)]]
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(LOAD_S + 120)
+async def test_memory_stays_flat_under_full_load_of_direct_events(sandbox: SandboxProcess) -> None:
+    """Singles, batches and streams, with and without ids, for ten minutes."""
+    sandbox.control("POST", "/settings", {"record": False, "count_effects": False, "dedupe": False})
+    with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_LOG_LEVEL": "warning"}) as gateway:
+        seen, results = await loaded(gateway, {})
+    print(f"\n{results} in {len(seen)} s; MiB: {[round(mib) for mib in seen[:: max(1, len(seen) // 40)]]}")
+    assert {"taken"} == set(results)
+    assert_flat(seen)
+
+
+async def test_a_full_queue_says_when_to_come_again(sandbox: SandboxProcess) -> None:
+    """While Phoenix hangs, callers past the bound get OVERLOADED with RetryInfo at once; what was taken in is sent."""
+    fault = {"surface": "ingestion", "path_prefix": "/v1/", "kind": "delay", "delay_ms": 3000}
+    with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
+        sandbox.control("POST", "/faults", fault)
+        async with grpc.aio.insecure_channel(gateway.address) as channel:
+            stub = Stub(channel)
+
+            async def batch() -> int | grpc.aio.AioRpcError:
+                many = [event(number, has_id=False) for number in range(1000)]
+                try:
+                    answer = await stub.SubmitEvents(events_pb2.SubmitEventsRequest(events=many), timeout=50)
+                except grpc.aio.AioRpcError as error:
+                    return error
+                return sum(not one.HasField("error") for one in answer.results)
+
+            waiting = [asyncio.create_task(batch()) for _ in range(30)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            early = [one.result() for one in waiting if one.done()]
+            sandbox.control("DELETE", "/faults")
+            answers = await asyncio.gather(*waiting)
+    assert all(isinstance(one, grpc.aio.AioRpcError) for one in early)
+    errors = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    assert {(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")} == {(one.code(), reason_of(one)) for one in errors}
+    assert 10 <= len(errors)
+    assert all(_retry_after_s(one) > 0 for one in errors)
+    assert {1000} == {one for one in answers if isinstance(one, int)}
+
+
+def _retry_after_s(error: grpc.aio.AioRpcError) -> float:
+    retry = error_details_pb2.RetryInfo()
+    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
+    details = status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details
+    return retry.retry_delay.ToTimedelta().total_seconds() if any(one.Unpack(retry) for one in details) else 0.0
