@@ -61,7 +61,7 @@ class EventBatch:
                 continue
             body = encode_event(event, tenant_id, send_event_id=send_event_id)
             if len(body) > MAX_BODY_BYTES:
-                self._results.append(Failed(event_id=event.event_id, error=_too_large(place, len(events))))
+                self._results.append(Failed(event_id=event.event_id, error=too_large(place, len(events))))
                 continue
             item = Outgoing(event.event_id, body, (event.leaderboard_id, event.user_id))
             self.size_bytes += len(body)
@@ -163,7 +163,8 @@ def _unknown(message: str) -> GatewayError:
     return errors.OutcomeUnknown(message, metadata={"surface": "ingestion"})
 
 
-def _too_large(place: int, count: int) -> GatewayError:
+def too_large(place: int, count: int) -> GatewayError:
+    """Return the refusal of an event that Phoenix would not take. Args: `count`: of the events in its call."""
     field = "event" if count == 1 else f"events[{place}]"
     description = f"must be at most {MAX_BODY_BYTES:,} bytes as JSON"
     return InvalidField([FieldFault(field=field, description=description)])

@@ -13,11 +13,15 @@ Lane = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """An event that Phoenix said 2xx to, or that it had already (`duplicate`). `accepted_at`: Unix seconds."""
+    """An event that Phoenix said 2xx to, that it had already (`duplicate`), or that is committed here (`queued`).
+
+    `accepted_at`: when, in Unix seconds.
+    """
 
     event_id: str
     duplicate: bool
     accepted_at: float
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

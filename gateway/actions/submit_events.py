@@ -1,15 +1,17 @@
 """Submits events to Phoenix and says of each what became of it: singly, in batches, and in streams.
 
 Put together here: one tenant's bound (backlog.py), what is remembered of ids (remember_events.py), and the ways out
-(coalesce.py for single events, deliver_events.py for many). Nothing is sent twice but where Phoenix deduplicates; an
-answer that was lost comes up as OutcomeUnknown. Source: API.md, EventService; issue 5.
+(coalesce.py for single events, deliver_events.py for many). Durable events go into the store instead
+(queue_events.py). Nothing is sent twice but where Phoenix deduplicates; an answer that was lost comes up as
+OutcomeUnknown. Source: API.md, EventService; issue 5.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.actions.backlog import Backlog, BacklogSettings
 from gateway.actions.call import Call
@@ -18,12 +20,13 @@ from gateway.actions.deliver_events import Delivery, Order
 from gateway.actions.directory import TenantDirectory
 from gateway.actions.event_batch import EventBatch
 from gateway.actions.outgoing import Failed, Submitted
+from gateway.actions.queue_events import QueueEvents
 from gateway.actions.remember_events import EventMemory
 from gateway.actions.rooms import TenantRoom
 from gateway.actions.send_events import EventSender
 from gateway.core.types import TenantId
 from gateway.core.wire import Event
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreUnavailable
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
@@ -62,7 +65,10 @@ class SubmitEvents:
         new_event_id: Callable[[], str],
         memory: EventMemory | None = None,
         settings: SubmitSettings | None = None,
+        queue: QueueEvents | None = None,
     ) -> None:
+        """Args: `queue`: where durable events go; without one they are refused."""
+        self._queue = queue
         self._tenants = tenants
         self._clock = clock
         self._new_event_id = new_event_id
@@ -74,11 +80,19 @@ class SubmitEvents:
         """Return an id for an event that came without one: a UUIDv7."""
         return self._new_event_id()
 
-    async def one(self, tenant_id: str, event: Event, call: Call, *, is_id_given: bool) -> Submitted:
+    async def one(
+        self, tenant_id: str, event: Event, call: Call, *, is_id_given: bool, durable: bool = False
+    ) -> Submitted:
         """Submit one event.
 
-        Args: `is_id_given`: the id is the caller's. Raises: the GatewayError that it failed with.
+        Args: `is_id_given`: the id is the caller's; `durable`: answered once it is committed. Raises: the GatewayError
+        that it failed with.
         """
+        if durable:
+            (result,) = await self.many(tenant_id, [event], {0} if is_id_given else frozenset(), call, durable=True)
+            if isinstance(result, Failed):
+                raise result.error
+            return result
         desk = self.desk(tenant_id, call)
         call.facts["tenant"] = desk.room.tenant_id
         batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
@@ -94,13 +108,24 @@ class SubmitEvents:
             raise result.error
         return result
 
-    async def many(self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int], call: Call) -> list[Result]:
+    async def many(
+        self,
+        tenant_id: str,
+        events: Sequence[Event | Failed],
+        given: Set[int],
+        call: Call,
+        *,
+        durable: bool = False,
+    ) -> list[Result]:
         """Submit the events that are none of the Failed; return one result per event, in order.
 
-        Args: `given`: places of the events whose id is the caller's. Raises: TenantUnknown, InvalidField, Overloaded;
-        after that every failure is a result. When the caller leaves, what was not sent so far is not sent.
+        Args: `given`: places of the events whose id is the caller's; `durable`: answered once they are committed.
+        Raises: TenantUnknown, InvalidField, Overloaded; after that every failure is a result. When the caller leaves,
+        what was not sent so far is not sent.
         """
         desk = self.desk(tenant_id, call)
+        if durable:
+            return await self._put(desk, events, given, call)
         call.facts["tenant"] = desk.room.tenant_id
         call.facts["events"] = str(len(events))
         batch = self.batch(desk, events, given)
@@ -111,6 +136,24 @@ class SubmitEvents:
         finally:
             desk.backlog.give_back(count, size_bytes)
         return batch.results()
+
+    async def _put(self, desk: Desk, events: Sequence[Event | Failed], given: Set[int], call: Call) -> list[Result]:
+        queue = self.queue()
+        call.facts["events"] = str(len(events))
+        call.facts["delivery"] = "durable"
+        parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
+        backlog = queue.backlog(desk.room.tenant_id)
+        backlog.take(parcel.count, parcel.size_bytes)
+        try:
+            return await queue.put(parcel, call.deadline)
+        finally:
+            backlog.give_back(parcel.count, parcel.size_bytes)
+
+    def queue(self) -> QueueEvents:
+        """Return where durable events go. Raises: StoreUnavailable where there is no such place."""
+        if self._queue is None:
+            raise StoreUnavailable("This gateway keeps no durable events.")
+        return self._queue
 
     def stream(self, call: Call) -> EventStream:
         """Return what takes the messages of one stream."""
@@ -155,11 +198,12 @@ class EventStream:
         self._count = 0
 
     async def begin(
-        self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int]
+        self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int], *, durable: bool = False
     ) -> asyncio.Task[list[Result]]:
         """Begin to submit a message, once there is room for it; return what brings one result per event, in order.
 
-        Messages must be begun one after the other. Cancelling the task sends no more of this message.
+        Messages must be begun one after the other. Cancelling the task sends no more of this message. Args: `durable`:
+        its events are done once they are committed.
         """
         self._count += len(events)
         self._call.facts["events"] = str(self._count)
@@ -167,6 +211,8 @@ class EventStream:
         try:
             desk = self._submit.desk(tenant_id, self._call)
             self._call.facts["tenant"] = desk.room.tenant_id
+            if durable:
+                return await self._begin_durable(desk, events, given)
             batch = self._submit.batch(desk, events, given)
             count, size_bytes = len(batch.items), batch.size_bytes
             await desk.backlog.take_in_turn(count, size_bytes, self._call.deadline)
@@ -188,14 +234,40 @@ class EventStream:
                 desk.backlog.give_back(count, size_bytes)
             return batch.results()
 
-        finishing = loop.create_task(finish())
-        try:
-            # Both tasks begin now: one that is cancelled before it began would clean nothing up.
-            await asyncio.sleep(0)
-        except BaseException:
-            finishing.cancel()
-            raise
-        return finishing
+        return await _begun(finish())
+
+    async def _begin_durable(
+        self, desk: Desk, events: Sequence[Event | Failed], given: Set[int]
+    ) -> asyncio.Task[list[Result]]:
+        """Raises: the GatewayError with which all events of the message fail."""
+        self._call.facts["delivery"] = "durable"
+        queue = self._submit.queue()
+        parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
+        backlog = queue.backlog(desk.room.tenant_id)
+        await backlog.take_in_turn(parcel.count, parcel.size_bytes, self._call.deadline)
+        deadline = Deadline.after(self._message_s, self._clock).earlier(self._call.deadline)
+
+        async def finish() -> list[Result]:
+            try:
+                return await queue.put(parcel, deadline)
+            except GatewayError as error:
+                return await _all_failed(events, error)
+            finally:
+                backlog.give_back(parcel.count, parcel.size_bytes)
+
+        # Begun in their order, messages are committed in their order.
+        return await _begun(finish())
+
+
+async def _begun(work: Coroutine[Any, Any, list[Result]]) -> asyncio.Task[list[Result]]:
+    """Return the work as a task that has begun: one that is cancelled before it began would clean nothing up."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        task.cancel()
+        raise
+    return task
 
 
 async def _all_failed(events: Sequence[Event | Failed], error: GatewayError) -> list[Result]:

@@ -66,6 +66,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         redis=process.redis,
         database_url=process.database_url,
         data_dir=process.data_dir,
+        queue=process.queue,
         evidence_key=process.evidence_key,
         phoenix_paths=process.phoenix_paths,
         callers=callers,

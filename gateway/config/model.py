@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gateway.actions.queue_level import QueueBound
 from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
@@ -196,6 +197,8 @@ class Config:
     database_url: Secret | None
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
     data_dir: Path
+    queue: QueueBound = field(default_factory=QueueBound)
+    """How much may wait for Phoenix of durable events."""
     evidence_key: SecretSource | None = None
     """Signs the heads of the evidence chain. None: made in `data_dir` with SQLite, no signatures with PostgreSQL."""
     phoenix_paths: tuple[PathPattern, ...] = ()

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.actions.queue_level import QueueBound
 from gateway.actions.read_values import ReadCacheSettings
 from gateway.config.auditing import read_audit
 from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
@@ -56,6 +57,7 @@ class ProcessConfig:
     redis: RedisConfig | None
     database_url: Secret | None
     data_dir: Path
+    queue: QueueBound
     evidence_key: SecretSource | None
     phoenix_paths: tuple[PathPattern, ...]
     sockets: tuple[CallerSocket, ...]
@@ -84,6 +86,10 @@ def read_process(reader: Reader) -> ProcessConfig:
         redis=_redis(reader),
         database_url=database_url,
         data_dir=_data_dir(reader),
+        queue=QueueBound(
+            max_events=reader.whole("GATEWAY_QUEUE_EVENTS", QueueBound().max_events, least=1, most=100_000_000),
+            max_bytes=reader.whole("GATEWAY_QUEUE_MIB", QueueBound().max_bytes >> 20, least=1, most=1_000_000) << 20,
+        ),
         evidence_key=_evidence_key(reader),
         phoenix_paths=_phoenix_paths(reader),
         sockets=read_sockets(reader, workers),

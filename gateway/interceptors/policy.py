@@ -33,6 +33,8 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "EventService/SubmitEvent": _UPSTREAM,
     _V1 + "EventService/SubmitEvents": _BATCH,
     _V1 + "EventService/StreamEvents": _STAYS,
+    _V1 + "EventService/ListDeadLetters": _UPSTREAM,
+    _V1 + "EventService/RedriveDeadLetters": _UPSTREAM,
     _V1 + "LeaderboardService/GetLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserRank": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserScore": _UPSTREAM,

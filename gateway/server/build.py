@@ -68,6 +68,7 @@ from gateway.server.any_path import call_phoenix
 from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import (
     PlatformKeyShelf,
+    events_ways,
     open_keyring,
     operator_room,
     published_keys,
@@ -75,6 +76,7 @@ from gateway.server.clients import (
     shared_reads,
     tenant_room,
 )
+from gateway.server.event_queue import DurableEvents, durable_events
 from gateway.server.evidence import public_key_of, sequencer
 from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
@@ -129,6 +131,7 @@ class Gateway:
     hub: Hub
     intake: Intake
     store: DurableWalletStore
+    durable: DurableEvents
     sequencer: Sequencer
     transport: Transport
 
@@ -165,10 +168,15 @@ def build(config: Config, clock: Clock) -> Gateway:
         ),
         public_key_of=public_key_of(shelf),
     )
+    ways = {one.keys.tenant_id: events_ways(one, transport, keyring, clock, metrics) for one in config.tenants}
     tenants = TenantDirectory(
-        {tenant.keys.tenant_id: tenant_room(tenant, courier, keyring, clock, metrics) for tenant in config.tenants},
+        {
+            one.keys.tenant_id: tenant_room(one, courier, ways[one.keys.tenant_id].direct, keyring, clock)
+            for one in config.tenants
+        },
         guards.admit,
     )
+    durable = durable_events(config, database, ways, tenants, clock, metrics)
     operators = OperatorDirectory(
         {
             (operator.keys.operator_code, operator.keys.environment): operator_room(
@@ -211,9 +219,11 @@ def build(config: Config, clock: Clock) -> Gateway:
                 clock,
                 lambda: str(uuid_utils.uuid7()),
                 EventMemory(clock, shared_event_ids(config, redis, clock, metrics)),
+                queue=durable.events,
             ),
             validate,
             intake,
+            dead_letters=durable.dead_letters,
         ),
         _service(leaderboards_pb2, "LeaderboardService"): LeaderboardService(
             ReadLeaderboard(
@@ -307,6 +317,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         hub=hub,
         intake=intake,
         store=store,
+        durable=durable,
         sequencer=sequencer(config, database, clock, metrics),
         transport=transport,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gateway.actions.rooms import OperatorRoom, TenantRoom
 from gateway.actions.supported_currencies import SupportedCurrencies
@@ -27,10 +27,11 @@ from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.prediction.signing_keys import SigningKeysClient
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.tries import Courier, TriesSettings
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.retry import RetrySettings
 from gateway.server import authorize
 from gateway.server.key_trials import KeyTrials
 from gateway.telemetry.metrics import Metrics
@@ -45,21 +46,15 @@ _ENVELOPES: dict[BulkEvents, BulkEnvelope | None] = {
 }
 
 
-def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock, metrics: Metrics) -> TenantRoom:
+def tenant_room(
+    config: TenantConfig, courier: Courier, events: EventsClient, keyring: Keyring, clock: Clock
+) -> TenantRoom:
     """Return what the gateway has for one tenant."""
     tenant_id = config.keys.tenant_id
     read_as = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
     return TenantRoom(
         tenant_id=tenant_id,
-        events=EventsClient(
-            courier=courier,
-            base_url=config.ingestion_base_url,
-            tenant_id=tenant_id,
-            authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
-            settings=replace(config.events, bulk=_ENVELOPES[config.bulk_events]),
-            breaker=breaker(Surface.INGESTION, clock, metrics),
-            on_event=metrics.event_sending,
-        ),
+        events=events,
         boards=LeaderboardsClient(
             courier=courier,
             base_url=config.query_base_url,
@@ -79,6 +74,36 @@ def tenant_room(config: TenantConfig, courier: Courier, keyring: Keyring, clock:
         authorize_socket=authorize.socket(config.socket_auth, keyring, tenant_id, clock),
         send_event_id=config.events.sends_event_id,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsWays:
+    """One tenant's ways to Phoenix for events, behind one breaker.
+
+    `queued` tries each request once: the queue of durable events tries again by itself, and writes down each try.
+    """
+
+    direct: EventsClient
+    queued: EventsClient
+
+
+def events_ways(config: TenantConfig, sender: Sender, keyring: Keyring, clock: Clock, metrics: Metrics) -> EventsWays:
+    """Return one tenant's ways."""
+    tenant_id = config.keys.tenant_id
+    before_both = breaker(Surface.INGESTION, clock, metrics)
+
+    def way(tries: TriesSettings) -> EventsClient:
+        return EventsClient(
+            courier=Courier(sender=sender, clock=clock, observer=metrics, settings=tries),
+            base_url=config.ingestion_base_url,
+            tenant_id=tenant_id,
+            authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
+            settings=replace(config.events, bulk=_ENVELOPES[config.bulk_events]),
+            breaker=before_both,
+            on_event=metrics.event_sending,
+        )
+
+    return EventsWays(direct=way(TriesSettings()), queued=way(TriesSettings(retry=RetrySettings(max_tries=1))))
 
 
 def breaker(surface: Surface, clock: Clock, metrics: Metrics) -> Breaker:

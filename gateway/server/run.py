@@ -76,6 +76,7 @@ async def serve(config: Config, clock: Clock) -> int:
         gateway.health.drain()
         gateway.hub.drain()
         gateway.intake.drain()
+        gateway.durable.tending.drain()
         await asyncio.gather(*(one.stop(DRAIN_S) for one in servers))
     logs.log().info("stopped", pid=os.getpid())
     return 0
@@ -109,6 +110,10 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
         _background(stack, gateway.guards.sharing.run())
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
+    gateway.durable.store.start()
+    stack.push_async_callback(gateway.durable.store.stop)
+    gateway.durable.tending.start()
+    stack.push_async_callback(gateway.durable.tending.stop)
     stack.push_async_callback(gateway.sequencer.stop)
     _background(stack, gateway.sequencer.run())
     for keys in gateway.platform_keys:

@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from google.protobuf.message import Message
 
 from gateway.actions.call import Call
+from gateway.actions.dead_letters import DeadLetters
 from gateway.actions.submit_events import Failed, SubmitEvents, Submitted
 from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
+from gateway.evidence.queue.record import DeadLetter
 from gateway.services.acknowledged import Acknowledgement, Intake, acknowledged
-from gateway.services.convert import timestamp
+from gateway.services.convert import timestamp, timestamp_us
 from gateway.services.plain_events import PlainEvents
 from gateway.services.status import status_of
 from gateway.services.structs import struct_to_json
 from gateway.v1 import events_pb2
+
+_DURABLE = events_pb2.DELIVERY_DURABLE
 
 Validate = Callable[[Message], tuple[FieldFault, ...]]
 
@@ -23,16 +27,30 @@ Validate = Callable[[Message], tuple[FieldFault, ...]]
 class EventService:
     """Serves phoenix.gateway.v1.EventService."""
 
-    def __init__(self, submit: SubmitEvents, validate: Validate, intake: Intake | None = None) -> None:
+    def __init__(
+        self,
+        submit: SubmitEvents,
+        validate: Validate,
+        intake: Intake | None = None,
+        *,
+        dead_letters: DeadLetters,
+    ) -> None:
         self._submit = submit
         self._validate = validate
         self._intake = intake or Intake()
         self._plain = PlainEvents()
+        self._dead_letters = dead_letters
 
     async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
         """Send one event."""
         event = self._event(request.event, prefix="event.", is_checked=True)
-        done = await self._submit.one(request.tenant_id, event, call, is_id_given=bool(request.event.event_id))
+        done = await self._submit.one(
+            request.tenant_id,
+            event,
+            call,
+            is_id_given=bool(request.event.event_id),
+            durable=request.delivery == _DURABLE,
+        )
         return events_pb2.SubmitEventResponse(
             event_id=done.event_id, status=_status(done), accept_time=timestamp(done.accepted_at)
         )
@@ -42,7 +60,7 @@ class EventService:
     ) -> events_pb2.SubmitEventsResponse:
         """Send a batch; a bad event is its own result."""
         events, given = self._read(request.events)
-        results = await self._submit.many(request.tenant_id, events, given, call)
+        results = await self._submit.many(request.tenant_id, events, given, call, durable=request.delivery == _DURABLE)
         return events_pb2.SubmitEventsResponse(results=[_result(result) for result in results])
 
     async def StreamEvents(
@@ -58,10 +76,41 @@ class EventService:
                 raise InvalidField([FieldFault(field="sequence", description=f"must be greater than {last}")])
             last = request.sequence
             events, given = self._read(request.events)
-            return request.sequence, await stream.begin(request.tenant_id, events, given)
+            durable = request.delivery == _DURABLE
+            return request.sequence, await stream.begin(request.tenant_id, events, given, durable=durable)
 
         async for sequence, results in acknowledged(requests, begin, self._intake):
             yield events_pb2.StreamEventsResponse(sequence=sequence, results=[_result(one) for one in results])
+
+    async def ListDeadLetters(
+        self, request: events_pb2.ListDeadLettersRequest, call: Call
+    ) -> events_pb2.ListDeadLettersResponse:
+        """Show what was given up."""
+        page = await self._dead_letters.page(
+            request.tenant_id,
+            leaderboard_id=request.leaderboard_id,
+            reason=request.reason,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            call=call,
+        )
+        return events_pb2.ListDeadLettersResponse(
+            dead_letters=[_dead_letter(one) for one in page.letters], next_page_token=page.next_page_token
+        )
+
+    async def RedriveDeadLetters(
+        self, request: events_pb2.RedriveDeadLettersRequest, call: Call
+    ) -> events_pb2.RedriveDeadLettersResponse:
+        """Queue dead letters again."""
+        results = await self._dead_letters.redrive(
+            request.tenant_id,
+            event_ids=request.event_ids,
+            leaderboard_id=request.leaderboard_id,
+            reason=request.reason,
+            may_count_twice=request.may_count_twice,
+            call=call,
+        )
+        return events_pb2.RedriveDeadLettersResponse(results=[_result(one) for one in results])
 
     def _read(self, messages: Sequence[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
         """Return the events, checked one by one, and the places of those whose id the caller gave."""
@@ -113,6 +162,8 @@ def _metadata(message: events_pb2.Event, form: str, raw: bytes, prefix: str) -> 
 
 
 def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:
+    if done.queued:
+        return events_pb2.EVENT_STATUS_QUEUED
     return events_pb2.EVENT_STATUS_DUPLICATE if done.duplicate else events_pb2.EVENT_STATUS_ACCEPTED
 
 
@@ -120,3 +171,19 @@ def _result(result: Submitted | Failed) -> events_pb2.EventResult:
     if isinstance(result, Failed):
         return events_pb2.EventResult(event_id=result.event_id, error=status_of(result.error))
     return events_pb2.EventResult(event_id=result.event_id, status=_status(result))
+
+
+def _dead_letter(letter: DeadLetter) -> events_pb2.DeadLetter:
+    first = letter.first_sent_at_us
+    return events_pb2.DeadLetter(
+        event_id=letter.event_id,
+        leaderboard_id=letter.leaderboard_id,
+        user_id=letter.user_id,
+        reason=letter.reason,
+        detail=letter.detail,
+        accept_time=timestamp_us(letter.accepted_at_us),
+        first_send_time=None if first is None else timestamp_us(first),
+        dead_time=timestamp_us(letter.died_at_us),
+        attempts=letter.attempts,
+        event_json=letter.body,
+    )

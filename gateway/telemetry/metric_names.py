@@ -97,6 +97,38 @@ EVENT_SENDING_EVENTS = Metric(
     help="What went otherwise than planned with bulk calls and remembered event ids.",
     labels=("event",),
 )
+DURABLE_EVENTS = Metric(
+    name=PREFIX + "durable_events_total",
+    kind=Kind.COUNTER,
+    help="Durable events that came in, were delivered, tried again, redriven or purged.",
+    labels=("event",),
+)
+DEAD_LETTERS = Metric(
+    name=PREFIX + "dead_letters_total",
+    kind=Kind.COUNTER,
+    help="Durable events that were given up, by reason. Alert on any.",
+    labels=("reason",),
+)
+QUEUE_EVENTS = Metric(
+    name=PREFIX + "queue_events",
+    kind=Kind.GAUGE,
+    help="Durable events of all gateways that wait to be delivered.",
+)
+QUEUE_BYTES = Metric(
+    name=PREFIX + "queue_bytes",
+    kind=Kind.GAUGE,
+    help="Bytes of the durable events that wait.",
+)
+QUEUE_OLDEST_SECONDS = Metric(
+    name=PREFIX + "queue_oldest_seconds",
+    kind=Kind.GAUGE,
+    help="Age of the first of the durable events that wait, 0 without any. Alert when it grows.",
+)
+DEAD_LETTERS_KEPT = Metric(
+    name=PREFIX + "dead_letters_kept",
+    kind=Kind.GAUGE,
+    help="Dead letters of all gateways that nobody has redriven.",
+)
 PLATFORM_KEY_EVENTS = Metric(
     name=PREFIX + "platform_key_events_total",
     kind=Kind.COUNTER,
@@ -224,6 +256,12 @@ ALL = (
     CREDENTIALS_REJECTED,
     CIRCUIT_CHANGES,
     EVENT_SENDING_EVENTS,
+    DURABLE_EVENTS,
+    DEAD_LETTERS,
+    QUEUE_EVENTS,
+    QUEUE_BYTES,
+    QUEUE_OLDEST_SECONDS,
+    DEAD_LETTERS_KEPT,
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
     POLICY_READS,

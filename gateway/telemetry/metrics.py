@@ -25,6 +25,7 @@ from gateway.core.wallet import Disposition, Oddity, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.metric_names import OTHER, Metric
+from gateway.telemetry.queue_series import QueueSeries
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -95,6 +96,9 @@ class Metrics:
 
         self._circuits = _Children(_counter(names.CIRCUIT_CHANGES, registry), (SURFACES, CIRCUITS)).primed()
         self._sending = _Children(_counter(names.EVENT_SENDING_EVENTS, registry), (EVENT_SENDING_EVENTS,)).primed()
+
+        self.queue = QueueSeries(registry)
+        """Those of durable events."""
 
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()

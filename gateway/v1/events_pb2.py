@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/events.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xd5\x04\n\x05\x45vent\x12/\n\x08\x65vent_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07user_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12!\n\x0bscore_delta\x18\x04 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01\x12\x33\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\"\n\rmetadata_json\x18\x06 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00\x12\x31\n\nevent_type\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\nattributes\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03:{\xbaHx\x1av\n\x13\x65vent.score_or_type\x12/an event needs score_delta, event_type, or both\x1a.has(this.score_delta) || this.event_type != \'\'B\x0f\n\rmetadata_formB\x0e\n\x0c_score_delta\"\xb2\x01\n\x12SubmitEventRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x19.phoenix.gateway.v1.EventB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x1c.phoenix.gateway.v1.DeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x89\x01\n\x13SubmitEventResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.EventStatus\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x13SubmitEventsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12;\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.phoenix.gateway.v1.EventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x1c.phoenix.gateway.v1.DeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"H\n\x14SubmitEventsResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.phoenix.gateway.v1.EventResult\"\x9f\x01\n\x13StreamEventsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12;\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.phoenix.gateway.v1.EventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\x12\x19\n\x08sequence\x18\x03 \x01(\x04\x42\x07\xbaH\x04\x32\x02(\x01\"Z\n\x14StreamEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x30\n\x07results\x18\x02 \x03(\x0b\x32\x1f.phoenix.gateway.v1.EventResult\"s\n\x0b\x45ventResult\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.EventStatus\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status*9\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45LIVERY_DIRECT\x10\x01*}\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_STATUS_ACCEPTED\x10\x01\x12\x1a\n\x16\x45VENT_STATUS_DUPLICATE\x10\x03\"\x04\x08\x02\x10\x02*\x13\x45VENT_STATUS_QUEUED2\xfa\x02\n\x0c\x45ventService\x12t\n\x0bSubmitEvent\x12&.phoenix.gateway.v1.SubmitEventRequest\x1a\'.phoenix.gateway.v1.SubmitEventResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02\x12w\n\x0cSubmitEvents\x12\'.phoenix.gateway.v1.SubmitEventsRequest\x1a(.phoenix.gateway.v1.SubmitEventsResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02\x12{\n\x0cStreamEvents\x12\'.phoenix.gateway.v1.StreamEventsRequest\x1a(.phoenix.gateway.v1.StreamEventsResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/events.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xd5\x04\n\x05\x45vent\x12/\n\x08\x65vent_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x07user_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12!\n\x0bscore_delta\x18\x04 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01\x12\x33\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\"\n\rmetadata_json\x18\x06 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00\x12\x31\n\nevent_type\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\nattributes\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03:{\xbaHx\x1av\n\x13\x65vent.score_or_type\x12/an event needs score_delta, event_type, or both\x1a.has(this.score_delta) || this.event_type != \'\'B\x0f\n\rmetadata_formB\x0e\n\x0c_score_delta\"\xb2\x01\n\x12SubmitEventRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x19.phoenix.gateway.v1.EventB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x1c.phoenix.gateway.v1.DeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x89\x01\n\x13SubmitEventResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.EventStatus\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x13SubmitEventsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12;\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.phoenix.gateway.v1.EventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x1c.phoenix.gateway.v1.DeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"H\n\x14SubmitEventsResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.phoenix.gateway.v1.EventResult\"\xd9\x01\n\x13StreamEventsRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12;\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.phoenix.gateway.v1.EventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\x12\x19\n\x08sequence\x18\x03 \x01(\x04\x42\x07\xbaH\x04\x32\x02(\x01\x12\x38\n\x08\x64\x65livery\x18\x04 \x01(\x0e\x32\x1c.phoenix.gateway.v1.DeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"Z\n\x14StreamEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x30\n\x07results\x18\x02 \x03(\x0b\x32\x1f.phoenix.gateway.v1.EventResult\"s\n\x0b\x45ventResult\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.EventStatus\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\xec\x01\n\x16ListDeadLettersRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x0eleaderboard_id\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x06reason\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"h\n\x17ListDeadLettersResponse\x12\x34\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1e.phoenix.gateway.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa2\x02\n\nDeadLetter\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x16\n\x0eleaderboard_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x66irst_send_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdead_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x12\n\nevent_json\x18\n \x01(\x0c\"\x87\x02\n\x19RedriveDeadLettersRequest\x12\x30\n\ttenant_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12:\n\tevent_ids\x18\x02 \x03(\tB\'\xbaH$\x92\x01!\x10\xe8\x07\"\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x0eleaderboard_id\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x06reason\x18\x04 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x17\n\x0fmay_count_twice\x18\x05 \x01(\x08\"N\n\x1aRedriveDeadLettersResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.phoenix.gateway.v1.EventResult*O\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45LIVERY_DIRECT\x10\x01\x12\x14\n\x10\x44\x45LIVERY_DURABLE\x10\x02*{\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_STATUS_ACCEPTED\x10\x01\x12\x17\n\x13\x45VENT_STATUS_QUEUED\x10\x02\x12\x1a\n\x16\x45VENT_STATUS_DUPLICATE\x10\x03\x32\x89\x05\n\x0c\x45ventService\x12t\n\x0bSubmitEvent\x12&.phoenix.gateway.v1.SubmitEventRequest\x1a\'.phoenix.gateway.v1.SubmitEventResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02\x12w\n\x0cSubmitEvents\x12\'.phoenix.gateway.v1.SubmitEventsRequest\x1a(.phoenix.gateway.v1.SubmitEventsResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02\x12{\n\x0cStreamEvents\x12\'.phoenix.gateway.v1.StreamEventsRequest\x1a(.phoenix.gateway.v1.StreamEventsResponse\"\x14\x8a\xe7\x18\x10\n\x0c\x65vents.write\x10\x02(\x01\x30\x01\x12\x7f\n\x0fListDeadLetters\x12*.phoenix.gateway.v1.ListDeadLettersRequest\x1a+.phoenix.gateway.v1.ListDeadLettersResponse\"\x13\x8a\xe7\x18\x0f\n\x0b\x65vents.read\x10\x02\x12\x8b\x01\n\x12RedriveDeadLetters\x12-.phoenix.gateway.v1.RedriveDeadLettersRequest\x1a..phoenix.gateway.v1.RedriveDeadLettersResponse\"\x16\x8a\xe7\x18\x12\n\x0e\x65vents.redrive\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -72,16 +72,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMEVENTSREQUEST'].fields_by_name['events']._serialized_options = b'\272H\r\222\001\n\010\001\020\350\007\"\003\330\001\003'
   _globals['_STREAMEVENTSREQUEST'].fields_by_name['sequence']._loaded_options = None
   _globals['_STREAMEVENTSREQUEST'].fields_by_name['sequence']._serialized_options = b'\272H\0042\002(\001'
+  _globals['_STREAMEVENTSREQUEST'].fields_by_name['delivery']._loaded_options = None
+  _globals['_STREAMEVENTSREQUEST'].fields_by_name['delivery']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['leaderboard_id']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['leaderboard_id']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['event_ids']._loaded_options = None
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['event_ids']._serialized_options = b'\272H$\222\001!\020\350\007\"\034r\032\020\001\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['leaderboard_id']._loaded_options = None
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['leaderboard_id']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_EVENTSERVICE'].methods_by_name['SubmitEvent']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['SubmitEvent']._serialized_options = b'\212\347\030\020\n\014events.write\020\002'
   _globals['_EVENTSERVICE'].methods_by_name['SubmitEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['SubmitEvents']._serialized_options = b'\212\347\030\020\n\014events.write\020\002'
   _globals['_EVENTSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\212\347\030\020\n\014events.write\020\002'
-  _globals['_DELIVERY']._serialized_start=1748
-  _globals['_DELIVERY']._serialized_end=1805
-  _globals['_EVENTSTATUS']._serialized_start=1807
-  _globals['_EVENTSTATUS']._serialized_end=1932
+  _globals['_EVENTSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\212\347\030\017\n\013events.read\020\002'
+  _globals['_EVENTSERVICE'].methods_by_name['RedriveDeadLetters']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['RedriveDeadLetters']._serialized_options = b'\212\347\030\022\n\016events.redrive\020\002'
+  _globals['_DELIVERY']._serialized_start=2790
+  _globals['_DELIVERY']._serialized_end=2869
+  _globals['_EVENTSTATUS']._serialized_start=2871
+  _globals['_EVENTSTATUS']._serialized_end=2994
   _globals['_EVENT']._serialized_start=190
   _globals['_EVENT']._serialized_end=787
   _globals['_SUBMITEVENTREQUEST']._serialized_start=790
@@ -93,11 +117,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITEVENTSRESPONSE']._serialized_start=1303
   _globals['_SUBMITEVENTSRESPONSE']._serialized_end=1375
   _globals['_STREAMEVENTSREQUEST']._serialized_start=1378
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=1537
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=1539
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1629
-  _globals['_EVENTRESULT']._serialized_start=1631
-  _globals['_EVENTRESULT']._serialized_end=1746
-  _globals['_EVENTSERVICE']._serialized_start=1935
-  _globals['_EVENTSERVICE']._serialized_end=2313
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=1595
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=1597
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1687
+  _globals['_EVENTRESULT']._serialized_start=1689
+  _globals['_EVENTRESULT']._serialized_end=1804
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1807
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=2043
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=2045
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2149
+  _globals['_DEADLETTER']._serialized_start=2152
+  _globals['_DEADLETTER']._serialized_end=2442
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=2445
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=2708
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=2710
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=2788
+  _globals['_EVENTSERVICE']._serialized_start=2997
+  _globals['_EVENTSERVICE']._serialized_end=3646
 # @@protoc_insertion_point(module_scope)

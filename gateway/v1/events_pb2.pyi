@@ -32,6 +32,11 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     """The same as DELIVERY_DIRECT."""
     DELIVERY_DIRECT: _Delivery.ValueType  # 1
     """Answered after Phoenix said 2xx."""
+    DELIVERY_DURABLE: _Delivery.ValueType  # 2
+    """Answered once the event is committed in the gateway's store; then delivered in the background under
+    the same `event_id`, for as long as it takes, in order per user and board. What Phoenix refuses for
+    good, and what nobody knows the outcome of, becomes a dead letter.
+    """
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
     """How far an event must have come before the gateway answers."""
@@ -40,6 +45,11 @@ DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 """The same as DELIVERY_DIRECT."""
 DELIVERY_DIRECT: Delivery.ValueType  # 1
 """Answered after Phoenix said 2xx."""
+DELIVERY_DURABLE: Delivery.ValueType  # 2
+"""Answered once the event is committed in the gateway's store; then delivered in the background under
+the same `event_id`, for as long as it takes, in order per user and board. What Phoenix refuses for
+good, and what nobody knows the outcome of, becomes a dead letter.
+"""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 class _EventStatus:
@@ -52,8 +62,12 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     """The event failed; see `error`."""
     EVENT_STATUS_ACCEPTED: _EventStatus.ValueType  # 1
     """Phoenix said 2xx."""
+    EVENT_STATUS_QUEUED: _EventStatus.ValueType  # 2
+    """The event is committed here and will be delivered."""
     EVENT_STATUS_DUPLICATE: _EventStatus.ValueType  # 3
-    """The same event came before; this is the first one's result."""
+    """The same event came before; this is the first one's result. For a durable event: it is queued or
+    delivered.
+    """
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
     """What became of an event."""
@@ -62,8 +76,12 @@ EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 """The event failed; see `error`."""
 EVENT_STATUS_ACCEPTED: EventStatus.ValueType  # 1
 """Phoenix said 2xx."""
+EVENT_STATUS_QUEUED: EventStatus.ValueType  # 2
+"""The event is committed here and will be delivered."""
 EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 3
-"""The same event came before; this is the first one's result."""
+"""The same event came before; this is the first one's result. For a durable event: it is queued or
+delivered.
+"""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final
@@ -83,9 +101,10 @@ class Event(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identifies the event for deduplication, unique in its tenant, 1 to 128 printable characters.
-    Empty: the gateway makes a UUIDv7 and returns it. An id that is given is remembered for 24 h, as
-    well as Redis or the process can: the same content again is answered with the first result, other
-    content is ALREADY_EXISTS `EVENT_ID_REUSED`.
+    Empty: the gateway makes a UUIDv7 and returns it. An id that is given is remembered for 24 h: with
+    DELIVERY_DURABLE certainly (in the store, from its delivery on), else as well as Redis or the
+    process can. The same content again is answered with the first result, other content is
+    ALREADY_EXISTS `EVENT_ID_REUSED`.
     """
     leaderboard_id: _builtins.str
     """The board that the event scores on, 1 to 256 characters, no control characters."""
@@ -186,7 +205,7 @@ class SubmitEventResponse(_message.Message):
     """What became of the event."""
     @_builtins.property
     def accept_time(self) -> _timestamp_pb2.Timestamp:
-        """When Phoenix's 2xx arrived here."""
+        """When Phoenix's 2xx arrived here, or when the event was committed here."""
 
     def __init__(
         self,
@@ -268,10 +287,13 @@ class StreamEventsRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The gamification tenant of this message's events. Empty: the caller's only one."""
     sequence: _builtins.int
     """The client's number of this message, 1 or more, rising within the stream; gaps are fine."""
+    delivery: Global___Delivery.ValueType
+    """How far this message's events must come before they are acknowledged. Unset: direct."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """1 to 1,000 events. Each is validated on its own: a bad one costs only itself."""
@@ -282,10 +304,11 @@ class StreamEventsRequest(_message.Message):
         tenant_id: _builtins.str = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
         sequence: _builtins.int = ...,
+        delivery: Global___Delivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "sequence", b"sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "events", b"events", "sequence", b"sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,3 +373,205 @@ class EventResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventResult: _TypeAlias = EventResult  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    """Request of ListDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """Only events for this board. Empty: all."""
+    reason: _builtins.str
+    """Only events that were given up for this reason, such as `BOARD_NOT_ACTIVE`. Empty: all."""
+    page_size: _builtins.int
+    """Most of them in one answer, at most 1,000. 0: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same filters. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard_id", b"leaderboard_id", "page_size", b"page_size", "page_token", b"page_token", "reason", b"reason", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    """Answer of ListDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty: there is none."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """The dead letters, the first accepted first."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A durable event that was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    ACCEPT_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_SEND_TIME_FIELD_NUMBER: _builtins.int
+    DEAD_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    EVENT_JSON_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event's id."""
+    leaderboard_id: _builtins.str
+    """The board that it is for."""
+    user_id: _builtins.str
+    """The player."""
+    reason: _builtins.str
+    """Why it was given up, one of the reasons of errors: `PHOENIX_REFUSED_INPUT`, `BOARD_NOT_ACTIVE`,
+    `OUTCOME_UNKNOWN` and so on.
+    """
+    detail: _builtins.str
+    """Phoenix's status and error code, where there were any, such as
+    "PHOENIX_REFUSED_STATE phoenix_status=422".
+    """
+    attempts: _builtins.int
+    """How often it was tried."""
+    event_json: _builtins.bytes
+    """The event as it is sent to Phoenix, one JSON object."""
+    @_builtins.property
+    def accept_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was committed here, or redriven last."""
+
+    @_builtins.property
+    def first_send_time(self) -> _timestamp_pb2.Timestamp:
+        """For `OUTCOME_UNKNOWN`: when the sending began of which nobody knows the outcome. Else unset."""
+
+    @_builtins.property
+    def dead_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was given up."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        leaderboard_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        accept_time: _timestamp_pb2.Timestamp | None = ...,
+        first_send_time: _timestamp_pb2.Timestamp | None = ...,
+        dead_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+        event_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "dead_time", b"dead_time", "first_send_time", b"first_send_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "attempts", b"attempts", "dead_time", b"dead_time", "detail", b"detail", "event_id", b"event_id", "event_json", b"event_json", "first_send_time", b"first_send_time", "leaderboard_id", b"leaderboard_id", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersRequest(_message.Message):
+    """Request of RedriveDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_IDS_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MAY_COUNT_TWICE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The gamification tenant. Empty: the caller's only one."""
+    leaderboard_id: _builtins.str
+    """Without ids: only events for this board. Empty: all."""
+    reason: _builtins.str
+    """Without ids: only events that were given up for this reason. Empty: all."""
+    may_count_twice: _builtins.bool
+    """Redrive events of reason `OUTCOME_UNKNOWN` too, although Phoenix may have them and would then count
+    them twice.
+    """
+    @_builtins.property
+    def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Up to 1,000 events by their ids. Empty: the first 1,000 that the filters below let pass; call again
+        until no result comes.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        event_ids: _abc.Iterable[_builtins.str] | None = ...,
+        leaderboard_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        may_count_twice: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_ids", b"event_ids", "leaderboard_id", b"leaderboard_id", "may_count_twice", b"may_count_twice", "reason", b"reason", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveDeadLettersRequest: _TypeAlias = RedriveDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersResponse(_message.Message):
+    """Answer of RedriveDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventResult]:
+        """One result per id of the request, in order, repeated ids once; or per event that was found."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___EventResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveDeadLettersResponse: _TypeAlias = RedriveDeadLettersResponse  # noqa: Y015

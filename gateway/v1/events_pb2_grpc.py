@@ -30,7 +30,8 @@ class EventServiceStub:
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     def __init__(self, channel):
@@ -54,6 +55,16 @@ class EventServiceStub:
                 request_serializer=gateway_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/phoenix.gateway.v1.EventService/ListDeadLetters',
+                request_serializer=gateway_dot_v1_dot_events__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_events__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/phoenix.gateway.v1.EventService/RedriveDeadLetters',
+                request_serializer=gateway_dot_v1_dot_events__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_events__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -61,7 +72,8 @@ class EventServiceServicer:
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     def SubmitEvent(self, request, context):
@@ -71,7 +83,9 @@ class EventServiceServicer:
         ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
         `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
         `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-        `PHOENIX_REJECTED_CREDENTIALS`.
+        `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
+        Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
+        `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,7 +96,9 @@ class EventServiceServicer:
 
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
         when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
-        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
+        durable ones also behind those that wait from earlier calls. Durable events that could not be
+        committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +113,30 @@ class EventServiceServicer:
         the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
         with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
         that was never acknowledged nothing is known: send it again with the same event ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists durable events that were given up, the first accepted first: Phoenix refused them for good,
+        or nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are kept for 30 days.
+
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`; UNAVAILABLE
+        `STORE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Queues dead letters again, as they were accepted and under their own ids, before later events of
+        the same user and board. Do so once the cause is mended, such as a board that was not active.
+
+        Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and by now
+        has forgotten its id. Look there first. Such events are left alone unless `may_count_twice` is set.
+        A result per event: EVENT_STATUS_QUEUED, or an error: `PHOENIX_NOT_FOUND` (no such dead letter),
+        `INVALID_FIELD` (`may_count_twice` is needed). Errors of the RPC: as ListDeadLetters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +160,16 @@ def add_EventServiceServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_events__pb2.StreamEventsRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_events__pb2.StreamEventsResponse.SerializeToString,
             ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=gateway_dot_v1_dot_events__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_events__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=gateway_dot_v1_dot_events__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_events__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'phoenix.gateway.v1.EventService', rpc_method_handlers)
@@ -133,7 +183,8 @@ class EventService:
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     @staticmethod
@@ -207,6 +258,60 @@ class EventService:
             '/phoenix.gateway.v1.EventService/StreamEvents',
             gateway_dot_v1_dot_events__pb2.StreamEventsRequest.SerializeToString,
             gateway_dot_v1_dot_events__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.EventService/ListDeadLetters',
+            gateway_dot_v1_dot_events__pb2.ListDeadLettersRequest.SerializeToString,
+            gateway_dot_v1_dot_events__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.EventService/RedriveDeadLetters',
+            gateway_dot_v1_dot_events__pb2.RedriveDeadLettersRequest.SerializeToString,
+            gateway_dot_v1_dot_events__pb2.RedriveDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,8 @@ class EventServiceStub:
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     @_typing.overload
@@ -45,14 +46,18 @@ class EventServiceStub:
     ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
     `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
     `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
+    Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
+    `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
     """
     SubmitEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
     when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
-    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
+    durable ones also behind those that wait from earlier calls. Durable events that could not be
+    committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
     """
     StreamEvents: _grpc.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]
     """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
@@ -64,6 +69,22 @@ class EventServiceStub:
     with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
     that was never acknowledged nothing is known: send it again with the same event ids.
     """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_pb2.ListDeadLettersRequest, _events_pb2.ListDeadLettersResponse]
+    """Lists durable events that were given up, the first accepted first: Phoenix refused them for good,
+    or nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are kept for 30 days.
+
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`; UNAVAILABLE
+    `STORE_UNAVAILABLE`.
+    """
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_events_pb2.RedriveDeadLettersRequest, _events_pb2.RedriveDeadLettersResponse]
+    """Queues dead letters again, as they were accepted and under their own ids, before later events of
+    the same user and board. Do so once the cause is mended, such as a board that was not active.
+
+    Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and by now
+    has forgotten its id. Look there first. Such events are left alone unless `may_count_twice` is set.
+    A result per event: EVENT_STATUS_QUEUED, or an error: `PHOENIX_NOT_FOUND` (no such dead letter),
+    `INVALID_FIELD` (`may_count_twice` is needed). Errors of the RPC: as ListDeadLetters.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -71,7 +92,8 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -82,14 +104,18 @@ class EventServiceAsyncStub(EventServiceStub):
     ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
     `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
     `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
+    Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
+    `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
     """
     SubmitEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]  # type: ignore[assignment]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
     when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
-    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+    RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
+    durable ones also behind those that wait from earlier calls. Durable events that could not be
+    committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
     """
     StreamEvents: _aio.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
@@ -101,13 +127,30 @@ class EventServiceAsyncStub(EventServiceStub):
     with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
     that was never acknowledged nothing is known: send it again with the same event ids.
     """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_events_pb2.ListDeadLettersRequest, _events_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists durable events that were given up, the first accepted first: Phoenix refused them for good,
+    or nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are kept for 30 days.
+
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`; UNAVAILABLE
+    `STORE_UNAVAILABLE`.
+    """
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_events_pb2.RedriveDeadLettersRequest, _events_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Queues dead letters again, as they were accepted and under their own ids, before later events of
+    the same user and board. Do so once the cause is mended, such as a board that was not active.
+
+    Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and by now
+    has forgotten its id. Look there first. Such events are left alone unless `may_count_twice` is set.
+    A result per event: EVENT_STATUS_QUEUED, or an error: `PHOENIX_NOT_FOUND` (no such dead letter),
+    `INVALID_FIELD` (`may_count_twice` is needed). Errors of the RPC: as ListDeadLetters.
+    """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
     Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
     `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back.
+    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
     @_abc_1.abstractmethod
@@ -122,7 +165,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
         `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
         `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-        `PHOENIX_REJECTED_CREDENTIALS`.
+        `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
+        Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
+        `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
         """
 
     @_abc_1.abstractmethod
@@ -135,7 +180,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
         when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
-        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order.
+        RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
+        durable ones also behind those that wait from earlier calls. Durable events that could not be
+        committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
         """
 
     @_abc_1.abstractmethod
@@ -152,6 +199,34 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
         with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
         that was never acknowledged nothing is known: send it again with the same event ids.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _events_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.ListDeadLettersResponse, _abc.Awaitable[_events_pb2.ListDeadLettersResponse]]:
+        """Lists durable events that were given up, the first accepted first: Phoenix refused them for good,
+        or nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are kept for 30 days.
+
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`; UNAVAILABLE
+        `STORE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _events_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_events_pb2.RedriveDeadLettersResponse]]:
+        """Queues dead letters again, as they were accepted and under their own ids, before later events of
+        the same user and board. Do so once the cause is mended, such as a board that was not active.
+
+        Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and by now
+        has forgotten its id. Look there first. Such events are left alone unless `may_count_twice` is set.
+        A result per event: EVENT_STATUS_QUEUED, or an error: `PHOENIX_NOT_FOUND` (no such dead letter),
+        `INVALID_FIELD` (`may_count_twice` is needed). Errors of the RPC: as ListDeadLetters.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -123,6 +123,8 @@ WRONG_VALUES = [
     ("GATEWAY_CACHE_KEYS", "not base64!"),
     ("DATABASE_URL", "mysql://db.example/x"),
     ("GATEWAY_DATA_DIR", "/dev/null"),
+    ("GATEWAY_QUEUE_EVENTS", "0"),
+    ("GATEWAY_QUEUE_MIB", "many"),
     ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
 ]
 

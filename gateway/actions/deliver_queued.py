@@ -1,0 +1,300 @@
+"""Delivers one tenant's durable events in the background, for as long as it takes.
+
+Any number of gateways do so at once: each leases the first events of some lanes, sends them, and writes down how that
+ended (`queued_fate.py`). While Phoenix is in trouble one event at a time goes out to see whether that is over, with
+growing pauses. Source: issue 5, point 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import errors
+from gateway.actions.outgoing import Failed, Outgoing, Submitted
+from gateway.actions.queue_level import QueueLevel
+from gateway.actions.queued_fate import RESEND_WITHIN_US, Window, certainly_untaken, fate_of, given_up
+from gateway.actions.send_events import EventSender, in_bulks
+from gateway.core.types import TenantId
+from gateway.errors import GatewayError, StoreUnavailable
+from gateway.evidence.queue.record import Fate, Release, Settle, Settled, Take, Taken, TakenEvent
+from gateway.evidence.queue.store import EventQueue
+from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.phoenix.gamification.events import EventsClient
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.resilience.retry import RetrySettings, wait_s
+from gateway.telemetry.logs import log, where_raised
+
+_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """How much at once, and how patient."""
+
+    batches: int = 4
+    """Leases out at once: hides the way to Phoenix and the commits."""
+    lanes: int = MAX_EVENTS
+    """Most lanes in a lease where events go together: one bulk call."""
+    single_lanes: int = 32
+    """And where they go one by one."""
+    send_s: float = 10.0
+    """How long one sending may take. Also how long a clean stop may."""
+    lease_s: float = 20.0
+    """Until another gateway takes over; longer than a sending and the commit behind it."""
+    store_s: float = 5.0
+    """How long one transaction may take."""
+    poll_s: float = 1.0
+    """How often to look for what other gateways took in, or left behind."""
+    retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
+    """Waits between the tries of an event, and between the probes of a Phoenix in trouble."""
+
+
+class QueueDelivery:
+    """One tenant's background delivery in this process."""
+
+    def __init__(
+        self,
+        tenant_id: TenantId,
+        client: EventsClient,
+        queue: EventQueue,
+        level: QueueLevel,
+        clock: Clock,
+        *,
+        chance: Callable[[], float],
+        settings: DeliverySettings | None = None,
+        on_event: Callable[[str, int], None] = lambda name, count: None,
+        on_dead: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """Args: `client` must try each request once: tries are counted and kept here. `on_event` is told of delivered
+        events and of those to be tried again; `on_dead` of the reason of each dead letter.
+        """
+        self._tenant_id = tenant_id
+        self._client = client
+        self._sender = EventSender(client, clock)
+        self._queue = queue
+        self._level = level
+        self._clock = clock
+        self._chance = chance
+        self._settings = settings or DeliverySettings()
+        self._on_event = on_event
+        self._on_dead = on_dead
+        self._news = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._pause_until = 0.0
+        self._lost_leases: list[int] = []
+
+    def wake(self) -> None:
+        """Something new may be there."""
+        self._news.set()
+
+    def drain(self) -> None:
+        """Take nothing more; what is under way goes on."""
+        self._stopping.set()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Deliver until `drain` is called and what was under way is written down."""
+        while not self._stopping.is_set():
+            await self._room()
+            pause_s = self._pause_until - self._clock.monotonic()
+            if pause_s > 0:
+                await self._wait(self._stopping, pause_s)
+                continue
+            self._news.clear()
+            lease_id = secrets.randbits(62) + 1
+            taken = await self._take(lease_id)
+            if taken is None:
+                continue
+            if not taken.events:
+                await self._wait(self._news, self._idle_s(taken))
+            elif self._stopping.is_set():
+                self._lost_leases.append(lease_id)
+            else:
+                self._begin(self._deliver(lease_id, taken))
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        with contextlib.suppress(GatewayError):  # then they end by themselves
+            await self._release_lost()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    @property
+    def _is_troubled(self) -> bool:
+        return self._failures > 0
+
+    async def _room(self) -> None:
+        """Wait until another lease may be out: one only while Phoenix is in trouble."""
+        while len(self._under_way) >= (1 if self._is_troubled else self._settings.batches):
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _take(self, lease_id: int) -> Taken | None:
+        """Lease what is due; None after trouble with the store, which was waited for."""
+        settings = self._settings
+        lanes = settings.lanes if self._sender.sends_bulk else settings.single_lanes
+        asked = Take(
+            tenant_id=self._tenant_id,
+            max_lanes=1 if self._is_troubled else lanes,
+            lease_id=lease_id,
+            lease_us=round(settings.lease_s * _US),
+        )
+        try:
+            await self._release_lost()
+            return await self._queue.take(asked, self._store_deadline())
+        except GatewayError as error:
+            if isinstance(error, StoreUnavailable):
+                self._lost_leases.append(lease_id)  # it may be there, and nothing was sent under it
+            await self._wait(self._stopping, settings.poll_s * (0.5 + self._chance()))
+            return None
+
+    async def _release_lost(self) -> None:
+        """Give back leases of which nothing was sent. Raises: StoreUnavailable; they are tried again then."""
+        while self._lost_leases:
+            asked = Release(lease_id=self._lost_leases[0], lease_us=round(self._settings.lease_s * _US))
+            await self._queue.release(asked, self._store_deadline())
+            self._lost_leases.pop(0)
+
+    async def _deliver(self, lease_id: int, taken: Taken) -> None:
+        """Send what was taken and write down how that ended."""
+        began_at = self._clock.monotonic()
+        try:
+            outcomes = await self._send(taken, began_at)
+        except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+            log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
+            return  # the lease ends by itself, and the marks say that Phoenix may have them
+        await self._settle(Settle(lease_id=lease_id, outcomes=tuple(outcomes)))
+
+    async def _send(self, taken: Taken, began_at: float) -> list[Settled]:
+        outcomes: list[Settled] = []
+        groups: dict[bool, list[TakenEvent]] = {False: [], True: []}
+        window = Window(deduplicates=self._client.deduplicates, now_us=taken.now_us)
+        for event in taken.events:
+            first = event.first_sent_at_us
+            if first is None:
+                groups[False].append(event)
+            elif window.is_open_for(first, _US):
+                groups[True].append(event)
+            else:
+                outcomes.append(given_up(event, None, first))
+        results: list[tuple[TakenEvent, Submitted | Failed]] = []
+        for in_doubt, events in groups.items():
+            if not events:
+                continue
+            send_s = self._settings.send_s
+            if in_doubt:
+                first_us = min(event.first_sent_at_us or 0 for event in events)
+                left_us = RESEND_WITHIN_US - (taken.now_us - first_us)
+                send_s = min(send_s, left_us / _US - (self._clock.monotonic() - began_at))
+            results += await self._send_group(events, Deadline.after(send_s, self._clock))
+        now = Window(
+            deduplicates=window.deduplicates,
+            now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
+        )
+        wait_at_least_s = self._judge_phoenix([result for _, result in results])
+        for event, result in results:
+            wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._chance)
+            outcomes.append(fate_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US)))
+        return outcomes
+
+    async def _send_group(
+        self, events: Sequence[TakenEvent], deadline: Deadline
+    ) -> list[tuple[TakenEvent, Submitted | Failed]]:
+        items = [Outgoing(event.event_id, event.body, (event.leaderboard_id, event.user_id)) for event in events]
+        if self._sender.sends_bulk:
+            # Each holds another lane, so they may go side by side.
+            async with asyncio.TaskGroup() as group:
+                for bulk in in_bulks(items):
+                    group.create_task(self._sender.together(bulk, deadline))
+        else:
+            await self._sender.side_by_side(items, deadline)
+        results: list[tuple[TakenEvent, Submitted | Failed]] = []
+        for event, item in zip(events, items, strict=True):
+            item.give_up()
+            assert item.result is not None
+            results.append((event, item.result))
+        return results
+
+    def _judge_phoenix(self, results: Sequence[Submitted | Failed]) -> float:
+        """Note whether Phoenix is in trouble; return the seconds that it asked to be left alone for."""
+        errors_seen = [result.error for result in results if isinstance(result, Failed)]
+        asked_s = max((_asked_s(error) for error in errors_seen), default=0.0)
+        troubles = [error for error in errors_seen if _is_of_phoenix(error)]
+        if len(troubles) < len(results):
+            self._failures = 0
+            return asked_s
+        if not results:
+            return 0.0
+        self._failures += 1
+        pause_s = max(asked_s, wait_s(self._failures, self._settings.retry, self._chance))
+        self._pause_until = self._clock.monotonic() + pause_s
+        return asked_s
+
+    async def _settle(self, settle: Settle) -> None:
+        """Write it down, however long the store is away; others cannot take over while it is."""
+        held: int | None = None
+        failures = 0
+        while held is None:
+            try:
+                held = await self._queue.settle(settle, self._store_deadline())
+            except GatewayError:
+                failures += 1
+                if self._stopping.is_set() and failures > 1:
+                    return  # the marks stay: whoever takes over knows that Phoenix may have these events
+                await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._chance))
+        if held < len(settle.outcomes):
+            log().warning(
+                "a lease of durable events was lost", tenant=self._tenant_id, count=len(settle.outcomes) - held
+            )
+            return
+        self._report(settle.outcomes)
+        self._news.set()  # the next events of these lanes are due
+
+    def _report(self, outcomes: Sequence[Settled]) -> None:
+        out = [one.event for one in outcomes if one.fate is not Fate.AGAIN]
+        dead = [one for one in outcomes if one.fate is Fate.DEAD]
+        self._level.left(len(out), sum(len(event.body) for event in out))
+        for name, count in (("delivered", len(out) - len(dead)), ("retried", len(outcomes) - len(out))):
+            if count:
+                self._on_event(name, count)
+        for one in dead:
+            self._on_dead(one.reason)
+
+    def _idle_s(self, taken: Taken) -> float:
+        """How long to wait where nothing was due."""
+        poll_s = self._settings.poll_s * (0.75 + 0.5 * self._chance())
+        if taken.next_due_us is None:
+            return poll_s
+        return max(0.005, min(poll_s, (taken.next_due_us - taken.now_us) / _US))
+
+    def _store_deadline(self) -> Deadline:
+        return Deadline.after(self._settings.store_s, self._clock)
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+
+def _is_of_phoenix(error: GatewayError) -> bool:
+    """Whether a failure speaks against sending more for now, rather than against its event."""
+    return certainly_untaken(error) or isinstance(
+        error, errors.OutcomeUnknown | errors.PhoenixUnavailable | errors.PhoenixAnswerUnreadable | errors.InternalFault
+    )
+
+
+def _asked_s(error: GatewayError) -> float:
+    """Seconds that Phoenix asked for; the default of our own errors is nothing that it asked."""
+    told = error.retry_after_s
+    return told if told is not None and told != error.default_retry_after_s else 0.0

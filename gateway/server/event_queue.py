@@ -1,0 +1,66 @@
+"""The queue of durable events, put together: its store, its way in, its deliveries, its dead letters."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.actions.dead_letters import DeadLetters
+from gateway.actions.deliver_queued import QueueDelivery
+from gateway.actions.directory import TenantDirectory
+from gateway.actions.queue_events import QueueEvents
+from gateway.actions.queue_level import QueueLevel
+from gateway.actions.rooms import TenantRoom
+from gateway.actions.tend_queue import TendQueue
+from gateway.config import Config
+from gateway.core.types import TenantId
+from gateway.evidence.database import Database
+from gateway.evidence.queue.store import EventQueue
+from gateway.resilience.clock import Clock
+from gateway.server.clients import EventsWays
+from gateway.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableEvents:
+    """Everything of it. The database stays open until `store` is stopped; `tending` is stopped before that."""
+
+    store: EventQueue
+    events: QueueEvents
+    dead_letters: DeadLetters
+    tending: TendQueue
+
+
+def durable_events(
+    config: Config,
+    database: Database,
+    ways: Mapping[TenantId, EventsWays],
+    tenants: TenantDirectory[TenantRoom],
+    clock: Clock,
+    metrics: Metrics,
+) -> DurableEvents:
+    """Return the queue of all tenants, not started yet."""
+    store = EventQueue(database, clock=clock, observer=metrics)
+    level = QueueLevel(config.queue)
+    series = metrics.queue
+    deliveries = {
+        tenant_id: QueueDelivery(
+            tenant_id,
+            way.queued,
+            store,
+            level,
+            clock,
+            chance=random.random,
+            on_event=series.events,
+            on_dead=series.died,
+        )
+        for tenant_id, way in ways.items()
+    }
+    tending = TendQueue(deliveries, store, level, clock, on_depth=series.measured, on_purged=series.purged)
+    return DurableEvents(
+        store=store,
+        events=QueueEvents(store, level, wake=tending.wake, on_event=series.events),
+        dead_letters=DeadLetters(tenants, store, clock, wake=tending.wake, on_event=series.events),
+        tending=tending,
+    )
