@@ -171,6 +171,56 @@ def top(
     raise typer.Exit(run(target, ca_file, cert_file, key_file, request, as_json=as_json))
 
 
+TARGET_NAME = typer.Argument(
+    help="Method, service, tenant, operator[/environment] or caller; or with its kind, such as caller:game.",
+    metavar="TARGET",
+)
+
+
+@app.command()
+def disable(
+    what: Annotated[str, TARGET_NAME] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the audit log and on the admin port.")] = "",
+    config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Switch a method, tenant, operator or caller off, on all replicas; without TARGET show what is off.
+
+    Needs the settings of `serve`. With Redis every replica takes it over within a second, without it every gateway
+    that uses the same GATEWAY_DATA_DIR. Exit code 1: it could not be written; 2: the target or the settings are wrong.
+    """
+    from gateway.cli.switch import run, show
+
+    if not what:
+        raise typer.Exit(show(config, as_json=as_json))
+    if not reason.strip():
+        print("--reason: say why", file=sys.stderr)
+        raise typer.Exit(2)
+    raise typer.Exit(run(config, what, reason.strip(), is_off=True))
+
+
+@app.command()
+def enable(
+    what: Annotated[str, TARGET_NAME],
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the audit log.")] = "",
+    config: Annotated[Path | None, CONFIG] = None,
+) -> None:
+    """Switch on again what `disable` switched off."""
+    from gateway.cli.switch import run
+
+    raise typer.Exit(run(config, what, reason.strip(), is_off=False))
+
+
+@app.command()
+def explain(
+    reason: Annotated[str, typer.Argument(help="Reason of an error or verdict of a webhook; empty: list all.")] = "",
+) -> None:
+    """Say what a reason or a wallet verdict means and what to do about it; needs no gateway."""
+    from gateway.cli.explain import run
+
+    raise typer.Exit(run(reason))
+
+
 @keys_app.command("generate")
 def keys_generate(
     out: Annotated[

@@ -1,0 +1,163 @@
+"""`phoenix-gateway disable` and `enable`: writes the decision where replicas look, sealed in Redis or into the file.
+
+Takes the same settings as `serve`: whoever may switch is whoever may read them. Source: issue 8, point 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+    from gateway.core.switch_targets import Known
+    from gateway.core.switches import Switches, Target
+
+CONFIG_INVALID = 2
+NOT_WRITTEN = 1
+
+
+def run(config_file: Path | None, text: str, reason: str, *, is_off: bool) -> int:
+    """Switch one thing off, or on again; return the exit code."""
+    from gateway.core.switch_targets import TargetUnclear, find_target
+
+    config = _loaded(config_file)
+    if config is None:
+        return CONFIG_INVALID
+    try:
+        target, is_known = find_target(text, _known(config))
+    except TargetUnclear as unclear:
+        print(f"{text!r} {unclear}", file=sys.stderr)
+        return CONFIG_INVALID
+    if not is_known:
+        print(f"warning: no such {target.kind.value} is configured here", file=sys.stderr)
+    return asyncio.run(_decide(config, target, reason, is_off=is_off))
+
+
+def show(config_file: Path | None, *, as_json: bool) -> int:
+    """Print what is switched off; return the exit code."""
+    config = _loaded(config_file)
+    if config is None:
+        return CONFIG_INVALID
+    places = asyncio.run(_read(config))
+    if places is None:
+        return NOT_WRITTEN
+    rows = [
+        {"target": str(one.target), "since": _time(one.at_ms), "by": one.by, "reason": one.reason} for one in places.off
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("switched off", "since", "by", "reason")
+    for row in rows:
+        table.add_row(*(escape(row[name]) for name in ("target", "since", "by", "reason")))
+    Console().print(table if rows else "nothing is switched off")
+    return 0
+
+
+def _loaded(config_file: Path | None) -> Config | None:
+    import os
+
+    from gateway.config import ConfigInvalid, load
+
+    environ = dict(os.environ)
+    if config_file is not None:
+        environ["GATEWAY_CONFIG"] = str(config_file)
+    try:
+        return load(environ)
+    except ConfigInvalid as invalid:
+        print(invalid, file=sys.stderr)
+        return None
+
+
+async def _decide(config: Config, target: Target, reason: str, *, is_off: bool) -> int:
+    known = await _read(config)
+    if known is None:
+        return NOT_WRITTEN
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+    if not is_off and not any(one.target == target for one in known.off):
+        print(f"{target} is not switched off", file=sys.stderr)
+    decided = known.decided(target, is_off=is_off, reason=reason, by=by, now_ms=now_ms)
+    if await _write(config, decided) is None:
+        return NOT_WRITTEN
+    print(f"{target} is switched {'off' if is_off else 'on again'}: {_reach(config)}")
+    for one in decided.off:
+        if not is_off and one.target.name == target.name.rpartition("/")[0] + "/*":
+            print(f"still switched off with its service: {one.target}", file=sys.stderr)
+    return 0
+
+
+async def _read(config: Config) -> Switches | None:
+    from gateway.core.switches import Switches
+
+    return await _write(config, Switches())
+
+
+async def _write(config: Config, switches: Switches) -> Switches | None:
+    """Merge a list into every place and return all that is known; None, and it is said, when that could not be done."""
+    from gateway.core.switches import SwitchesUnreadable
+    from gateway.keys.redis_cache import CacheUnavailable, RedisCache, RedisCacheSettings
+    from gateway.keys.redis_switches import RedisSwitches
+    from gateway.keys.switch_file import SwitchFile
+    from gateway.resilience.clock import SystemClock
+
+    clock = SystemClock()
+    file = SwitchFile(config.data_dir, clock)
+    if config.redis is None:
+        try:
+            return file.merge(switches)
+        except (SwitchesUnreadable, OSError) as error:
+            print(f"{file.path}: {_why(error)}", file=sys.stderr)
+            return None
+    redis = RedisCache(config.redis.target, clock, RedisCacheSettings(timeout_s=2.0, connect_timeout_s=3.0))
+    refused: list[str] = []
+    shared = RedisSwitches(cache=redis, seal_keys=config.redis.seal_keys, clock=clock, on_event=refused.append)
+    try:
+        await redis.start()
+        known = await shared.merge(switches)
+    except CacheUnavailable:
+        print("REDIS_URL: cannot be reached; nothing was switched", file=sys.stderr)
+        return None
+    finally:
+        await redis.close()
+    if refused:
+        print("warning: the list in Redis was not ours and is replaced; somebody else writes there", file=sys.stderr)
+    return known
+
+
+def _reach(config: Config) -> str:
+    if config.redis is not None:
+        return "every replica takes it over within a second"
+    return f"gateways that use {config.data_dir} take it over within a second"
+
+
+def _known(config: Config) -> Known:
+    from gateway.core.switch_targets import Known
+    from gateway.interceptors.policy import METHODS
+
+    return Known(
+        methods=METHODS,
+        tenants=[one.keys.tenant_id for one in config.tenants],
+        operators=[f"{one.keys.operator_code}/{one.keys.environment.value}" for one in config.operators],
+        callers=list(config.callers.by_name),
+        ids=config.callers.ids,
+    )
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or "cannot be used" if isinstance(error, OSError) else str(error)
