@@ -1,0 +1,271 @@
+"""Forged webhooks by the thousand on four gateways with one Redis: one key fetch a cooldown, no genuine call refused.
+
+The flood keeps more calls waiting than the waiting rooms take. While it goes on, genuine calls are sent through every
+gateway without a pause, and the key rotates in the middle. Small in `make test`, 100,000 webhooks each in
+`make test-faults`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bench.messages import read_messages, write_messages
+from gateway.v1 import wallet_pb2, wallet_pb2_grpc
+from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
+from tests.integration.test_wallet import reserve
+from tests.postgres_process import PostgresProcess
+from tests.redis_process import RedisProcess
+from tests.sandbox_process import SandboxProcess
+
+REPLICAS = 4
+SMALL, FULL = 4_000, 100_000
+WALLET = "phoenix.gateway.v1.WalletService"
+VERIFY = f"/{WALLET}/VerifyWallet"
+V = wallet_pb2.WalletVerdict
+_FORGERIES = ("bit", "body", "operator_key")
+
+
+def rsa_pem() -> str:
+    """A public key that is none of Phoenix's kind."""
+    public = rsa.generate_private_key(65537, 2048).public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+TROUBLES: dict[str, dict[str, Any]] = {
+    "well": {},
+    "hanging": {"kind": "hang"},
+    "500": {"kind": "status", "status": 500},
+    "html": {"kind": "status", "status": 200, "body": "<html><body>Welcome</body></html>"},
+    "rsa": {"kind": "status", "status": 200, "body": rsa_pem()},
+    "100 MB": {"kind": "huge", "megabytes": 100},
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Genuine:
+    """Sends genuine calls through one gateway until it is stopped, and remembers what they got."""
+
+    sandbox: SandboxProcess
+    wallet: wallet_pb2_grpc.WalletServiceStub
+    verdicts: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the call that is on its way."""
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        on_its_way = reserve(self.sandbox)
+        while not self._stop.is_set():
+            # Signed one call before it is sent: a rotation in between finds it on its way.
+            request, on_its_way = on_its_way, reserve(self.sandbox)
+            began = time.monotonic()
+            try:
+                answer = self.wallet.VerifyWallet(request, timeout=20)
+            except grpc.RpcError as error:
+                self.failures.append(str(error))  # the wallet answers 503
+                continue
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+            self.verdicts[V.Name(answer.verdict).removeprefix("WALLET_VERDICT_")] += 1
+            self.statuses[answer.reply.status] += 1
+
+
+class Fleet:
+    """Four gateways, Phoenix before them, and what is sent through them."""
+
+    def __init__(
+        self, gateways: list[GatewayProcess], channels: list[grpc.Channel], sandbox: SandboxProcess, cooldown_s: float
+    ) -> None:
+        self.cooldown_s = cooldown_s
+        self.gateways = gateways
+        self.sandbox = sandbox
+        self.wallets = [wallet_pb2_grpc.WalletServiceStub(channel) for channel in channels]
+
+    def keys(self) -> dict[str, Any]:
+        """What the sandbox tells of its key."""
+        shown: dict[str, Any] = self.sandbox.control("GET", "/keys")
+        return shown
+
+    def flood(self, count: int, folder: Path, streams: int) -> list[subprocess.Popen[str]]:
+        """Begin to send so many forged webhooks, a load generator of its own before each gateway."""
+        forged = [reserve(self.sandbox, forge=_FORGERIES[number % 3]).SerializeToString() for number in range(60)]
+        requests = folder / "forged"
+        share = count // REPLICAS
+        write_messages(requests, (forged[number % len(forged)] for number in range(share)))
+        return [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "bench.frames", "--port", gateway.address.rpartition(":")[2]),
+                    *("--path", VERIFY, "--requests", str(requests), "--seconds", "600"),
+                    *("--connections", "10", "--streams", str(streams // 10)),
+                    *("--answers", str(folder / f"answers-{number}")),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number, gateway in enumerate(self.gateways)
+        ]
+
+
+@pytest.fixture(scope="module")
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Four replicas on PostgreSQL with Redis, and a sandbox of their own. The parameter is the cooldown in seconds."""
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(SandboxProcess())
+        postgres: PostgresProcess = request.getfixturevalue("postgres_server")
+        redis = RedisProcess(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgw-redis-"))))
+        redis.start()
+        stack.callback(redis.stop)
+        settings = of_sandbox(sandbox.urls, sandbox.environ) | {
+            "DATABASE_URL": postgres.create_database(f"flood_{uuid.uuid4().hex}"),
+            "REDIS_URL": redis.url,
+            "GATEWAY_CACHE_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(),
+            "GATEWAY_LOG_LEVEL": "warning",
+            "PREDICTION_KEY_COOLDOWN": str(request.param),
+        }
+        gateways = [GatewayProcess(settings) for _ in range(REPLICAS)]
+        for gateway in gateways:
+            stack.enter_context(gateway)
+            gateway.wait_serving(WALLET)
+        channels = [stack.enter_context(grpc.insecure_channel(gateway.address)) for gateway in gateways]
+        yield Fleet(gateways, channels, sandbox, request.param)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fleet", [0.5], indirect=True)
+@pytest.mark.parametrize("trouble", ["well", "rsa"])
+def test_a_small_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
+    """Some thousand, with a short cooldown, and one of the key server's troubles."""
+    flooded(fleet, tmp_path, trouble, SMALL, streams=600)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)  # 100,000 forged calls on two cores
+@pytest.mark.parametrize("fleet", [2.0], indirect=True)
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
+    """100,000, more at once than may wait, with each of the key server's troubles."""
+    flooded(fleet, tmp_path, trouble, FULL, streams=2500)
+
+
+def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, streams: int) -> None:
+    """Flood, rotate in the middle, and look at every answer and every fetch."""
+    sandbox = fleet.sandbox
+    sandbox.control("DELETE", "/faults")
+    wait_for_newest_key(fleet)
+    genuine = [Genuine(sandbox=sandbox, wallet=wallet) for wallet in fleet.wallets]
+    fetched_before, began = fleet.keys()["fetches"], time.monotonic()
+    loads = fleet.flood(count, folder, streams)
+    try:
+        for one in genuine:
+            one.start()
+        wait_for_fetches(fleet, fetched_before + 1)
+        if TROUBLES[trouble]:
+            sandbox.control(
+                "POST", "/faults", {"surface": "prediction", "path_prefix": "/.well-known", **TROUBLES[trouble]}
+            )
+        sandbox.control("POST", "/keys/rotate", {})
+        outcomes = [json.loads(load.communicate(timeout=800)[0]) for load in loads]
+        if not TROUBLES[trouble]:
+            wait_for_newest_key(fleet)
+    finally:
+        for one in genuine:
+            one.stop()
+        for load in loads:
+            load.kill()
+            load.communicate()
+    took = time.monotonic() - began
+
+    # Every forged call was answered: refused for good against a fresh key, or put off; none passed, none failed.
+    assert [{}] * REPLICAS == [outcome["failures"] for outcome in outcomes]
+    refused = verdicts_in(folder)
+    assert count == sum(refused.values())
+    assert {"BAD_SIGNATURE", "KEY_UNAVAILABLE"} >= set(refused)
+    assert refused["BAD_SIGNATURE"] > 0
+
+    # One fetch a cooldown for all of them, however long each took; one may have been in flight at either end.
+    fetches = fleet.keys()["fetch_monotonic"][fetched_before:]
+    assert 2 <= len(fetches) <= took / fleet.cooldown_s + 2
+    # Two replicas that each fetched on their own would do so within a moment.
+    assert [] == [gap for gap in map(lambda a, b: b - a, fetches, fetches[1:]) if gap < fleet.cooldown_s / 2]
+
+    # No genuine call was refused or failed; good ones kept passing through every gateway.
+    statuses: Counter[int] = sum((one.statuses for one in genuine), Counter())
+    assert {0, 503} >= set(statuses), statuses
+    assert [] == [failure for one in genuine for failure in one.failures]
+    assert [] == [one.verdicts for one in genuine if one.verdicts["VERIFIED"] == 0]
+    told = {
+        "trouble": trouble,
+        "forged": dict(refused),
+        "seconds": round(took, 1),
+        "fetches": len(fetches),
+        "genuine": dict(sum((one.verdicts for one in genuine), Counter())),
+        "slowest_genuine_s": round(max(one.slowest_s for one in genuine), 2),
+    }
+    print(json.dumps(told))
+
+    # And when the key server is well again, what was signed with the new key passes everywhere.
+    sandbox.control("DELETE", "/faults")
+    wait_for_newest_key(fleet)
+
+
+def verdicts_in(folder: Path) -> Counter[str]:
+    """The verdicts of all answers to the flood; a BAD_SIGNATURE is a 401, anything else a 503."""
+    found: Counter[str] = Counter()
+    for number in range(REPLICAS):
+        for message in read_messages(folder / f"answers-{number}"):
+            answer = wallet_pb2.VerifyWalletResponse.FromString(message)
+            name = V.Name(answer.verdict).removeprefix("WALLET_VERDICT_")
+            assert (401 if name == "BAD_SIGNATURE" else 503) == answer.reply.status
+            found[name] += 1
+    return found
+
+
+def wait_for_fetches(fleet: Fleet, count: int) -> None:
+    """Wait until so many fetches have come."""
+    until = time.monotonic() + 60
+    while fleet.keys()["fetches"] < count:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def wait_for_newest_key(fleet: Fleet) -> None:
+    """Wait until every gateway verifies what the newest key signs; meanwhile it is put off, never refused."""
+    until = time.monotonic() + 60
+    for wallet in fleet.wallets:
+        while (answer := wallet.VerifyWallet(reserve(fleet.sandbox), timeout=20)).verdict != V.WALLET_VERDICT_VERIFIED:
+            assert 503 == answer.reply.status
+            assert time.monotonic() < until
+            time.sleep(0.2)
