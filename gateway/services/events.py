@@ -43,7 +43,9 @@ class EventService:
 
     async def SubmitEvent(self, request: events_pb2.SubmitEventRequest, call: Call) -> events_pb2.SubmitEventResponse:
         """Send one event."""
-        event = self._event(request.event, prefix="event.", is_checked=True)
+        if not request.HasField("event"):
+            raise InvalidField([FieldFault(field="event", description="value is required")])
+        event = self._event(request.event, prefix="event.")
         done = await self._submit.one(
             request.tenant_id,
             event,
@@ -119,25 +121,22 @@ class EventService:
 
     def _checked(self, message: events_pb2.Event, place: int) -> Event | Failed:
         try:
-            return self._event(message, prefix="", is_checked=False)
+            return self._event(message, prefix="")
         except InvalidField as error:
-            named = [
-                FieldFault(field=f"events[{place}].{fault.field}".rstrip("."), description=fault.description)
-                for fault in error.faults
-            ]
+            named = [_under(f"events[{place}].", fault) for fault in error.faults]
             return Failed(event_id=message.event_id, error=InvalidField(named))
 
-    def _event(self, message: events_pb2.Event, prefix: str, *, is_checked: bool) -> Event:
-        """Return the event. Args: `is_checked`: against the contract's rules. Raises: InvalidField."""
+    def _event(self, message: events_pb2.Event, prefix: str) -> Event:
+        """Return the event, held to the contract's rules. Args: `prefix`: of its fields. Raises: InvalidField."""
         event_id, board, user = message.event_id, message.leaderboard_id, message.user_id
         event_type = message.event_type
         score = message.score_delta if message.HasField("score_delta") else None
         form = message.WhichOneof("metadata_form")
         raw = message.metadata_json if form == "metadata_json" else b""
-        if not is_checked and not self._plain.is_plain(event_id, board, user, score, event_type, raw):
+        if not self._plain.is_plain(event_id, board, user, score, event_type, raw):
             faults = self._validate(message)
             if faults:
-                raise InvalidField(faults)
+                raise InvalidField([_under(prefix, fault) for fault in faults])
         return Event(
             event_id=event_id or self._submit.new_event_id(),
             leaderboard_id=board,
@@ -150,6 +149,11 @@ class EventService:
             if message.HasField("attributes")
             else None,
         )
+
+
+def _under(prefix: str, fault: FieldFault) -> FieldFault:
+    """Return the fault with its whole path; one of the message itself has none of its own."""
+    return FieldFault(field=f"{prefix}{fault.field}".rstrip("."), description=fault.description)
 
 
 def _metadata(message: events_pb2.Event, form: str, raw: bytes, prefix: str) -> bytes:

@@ -17,8 +17,6 @@ from gateway.v1 import events_pb2
 
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 _TEXTS = ("event_id", "leaderboard_id", "user_id", "event_type")
-_FREE = ("metadata", "occur_time", "attributes")
-"""Fields without a rule of this message's."""
 _SCORE_OR_TYPE = "has(this.score_delta) || this.event_type != ''"
 
 
@@ -62,12 +60,18 @@ class PlainEvents:
             **texts,
             "score_delta": validate_pb2.FieldRules(double=validate_pb2.DoubleRules(finite=True)),
             "metadata_json": validate_pb2.FieldRules(bytes=validate_pb2.BytesRules(max_len=self._bytes)),
-            **{name: _none() for name in _FREE},
+            "metadata": _left_out(),
+            "attributes": _left_out(),
+            "occur_time": _none(),
         }
 
 
 def _none() -> validate_pb2.FieldRules:
     return validate_pb2.FieldRules()
+
+
+def _left_out() -> validate_pb2.FieldRules:
+    return validate_pb2.FieldRules(ignore=validate_pb2.IGNORE_ALWAYS)
 
 
 def _rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:

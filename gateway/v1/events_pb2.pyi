@@ -173,7 +173,7 @@ class SubmitEventRequest(_message.Message):
     """How far the event must come before the answer. Unset: direct."""
     @_builtins.property
     def event(self) -> Global___Event:
-        """The event; required."""
+        """The event; required. Held to its message's rules as each event of a batch is."""
 
     def __init__(
         self,
