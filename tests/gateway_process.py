@@ -36,9 +36,17 @@ class GatewayProcess:
     """One gateway process; a context manager, or `start` and `stop`.
 
     Args: `environ`: settings as in the README; the listeners get free ports and the data a folder of its own.
+    `credentials`: of whoever asks for its health, where it speaks TLS.
     """
 
-    def __init__(self, environ: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._credentials = credentials
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-")
         self.data_dir = Path(self._directory.name) / "data"
         self.address = f"127.0.0.1:{free_port()}"
@@ -85,7 +93,7 @@ class GatewayProcess:
         """Start and wait until the process serves. Raises: RuntimeError with what it wrote when it does not."""
         process = self.spawn()
         until = time.monotonic() + START_WITHIN_S
-        with grpc.insecure_channel(self.address) as channel:
+        with self.open_channel() as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -99,10 +107,16 @@ class GatewayProcess:
                     self.stop(signal.SIGKILL)
                     raise RuntimeError(f"the gateway did not start: {told}")
 
+    def open_channel(self) -> grpc.Channel:
+        """Return a channel, with the credentials that were given."""
+        if self._credentials is None:
+            return grpc.insecure_channel(self.address)
+        return grpc.secure_channel(self.address, self._credentials)
+
     def wait_serving(self, service: str, *, serving: bool = True, within_s: float = 15.0) -> None:
         """Wait until a service says that it serves, or that it does not. Raises: AssertionError."""
         wanted = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        with grpc.insecure_channel(self.address) as channel:
+        with self.open_channel() as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=within_s):
                 if answer.status == wanted:

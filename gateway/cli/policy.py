@@ -165,7 +165,7 @@ def _for_whom(subjects: list[str]) -> str:
 def _as_dict(cell: Cell) -> dict[str, str]:
     return {
         "caller": cell.caller,
-        "method": _short(cell.method),
+        "method": cell.method.removeprefix("/"),
         "right": cell.right,
         "tenant": cell.tenant,
         "operator": cell.operator,
