@@ -40,7 +40,7 @@ GATEWAY_KEY = "x-gateway-process"
 _LATER = frozenset(
     {
         *("OVERLOADED", "RATE_LIMITED", "PHOENIX_RATE_LIMITED", "CIRCUIT_OPEN", "STORE_UNAVAILABLE"),
-        *("DEADLINE_TOO_SHORT", "PHOENIX_TIMEOUT"),
+        *("DEADLINE_TOO_SHORT", "PHOENIX_TIMEOUT", "DISABLED", "AUDIT_UNAVAILABLE"),
     }
 )
 """Certainly not taken, and another time it may be."""
@@ -242,7 +242,10 @@ class EventSending:
 
     def _message(self, lines: list[Line], sequence: int) -> events_pb2.StreamEventsRequest:
         return events_pb2.StreamEventsRequest(
-            tenant_id=lines[0].tenant_id, events=[line.event for line in lines], sequence=sequence
+            tenant_id=lines[0].tenant_id,
+            events=[line.event for line in lines],
+            sequence=sequence,
+            delivery=events_pb2.DELIVERY_DURABLE if self._manner.durable else events_pb2.DELIVERY_DIRECT,
         )
 
     def _settle(self, lines: list[Line], results: Any) -> None:
@@ -329,6 +332,8 @@ def _number(line: Line) -> int:
 def _count(counts: Counts, status: events_pb2.EventStatus.ValueType) -> None:
     if status == events_pb2.EVENT_STATUS_DUPLICATE:
         counts.duplicate += 1
+    elif status == events_pb2.EVENT_STATUS_QUEUED:
+        counts.queued += 1
     else:
         counts.accepted += 1
 

@@ -185,6 +185,39 @@ def test_lines_of_unknown_outcome_are_sent_again_on_demand(sandbox: SandboxProce
     assert_each_once(sandbox)
 
 
+def test_durable_lines_are_queued_once_over_a_killed_run(
+    gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    """The store knows the ids of what it has; all of it is delivered."""
+    path = lines_in(tmp_path)
+    run = Run(gateway, path, "--durable", "--rate", "4000")
+    wait_for(lambda: taken(sandbox) > 0)
+    run.kill(signal.SIGKILL)
+    run.end()
+    code, told = Run(gateway, path, "--durable").end()
+    assert (0, COUNT, 0) == (code, told["queued"] + told["duplicate"], told["accepted"]), told
+    wait_for(lambda: taken(sandbox) == COUNT)
+    assert_each_once(sandbox)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(180)  # leases of the dead are waited for
+def test_durable_lines_survive_any_death_of_the_gateway(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """The run goes on by itself, whatever answers were lost; each line is delivered once."""
+    path = lines_in(tmp_path)
+    with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
+        run = Run(gateway, path, "--durable", "--rate", "2000")
+        for _ in range(3):
+            before = taken(sandbox)
+            wait_for(lambda at=before: taken(sandbox) > at, 60)  # type: ignore[misc]  # the default binds the value
+            gateway.stop(signal.SIGKILL)
+            gateway.start()
+        code, told = run.end()
+        assert (0, COUNT, 0) == (code, told["queued"] + told["duplicate"], told["failed"]), run.told
+        wait_for(lambda: taken(sandbox) == COUNT, 60)
+    assert_each_once(sandbox)
+
+
 def test_trouble_that_passes_is_waited_for(gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path) -> None:
     """Phoenix answers 503 for a while, long enough to open the circuit: the lines come again until they are taken."""
     path = lines_in(tmp_path, 500)
