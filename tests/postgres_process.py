@@ -36,6 +36,17 @@ class PostgresProcess:
         self.port = 0
 
     @property
+    def pid(self) -> int:
+        """The server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_end(self, within_s: float = 20.0) -> None:
+        """Wait until that process is gone without a signal of ours."""
+        assert self._process is not None
+        self._process.wait(within_s)
+
+    @property
     def url(self) -> str:
         """The cluster's first database, over TCP on loopback."""
         return self.url_of("postgres")

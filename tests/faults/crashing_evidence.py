@@ -1,0 +1,128 @@
+"""The gateway with points on the way of a money move, at which something is killed once: `FATE_FILE` says what.
+
+The file holds `POINT` and the pid to kill with its children (0: the gateway itself); it is gone when it was obeyed. The
+parts are the real ones; what is added stands between them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from gateway.actions.verify_wallet import VerifyWallet
+from gateway.cli.entry import main
+from gateway.evidence import durable
+from gateway.evidence.claims import PendingClaim
+from gateway.evidence.record import Outcome
+from gateway.services.wallet import WalletService
+
+POINTS = (
+    *("arrived", "claim_queued", "claim_begun", "claim_written", "claim_committed", "claim_answering"),
+    *("outcome_queued", "outcome_written", "outcome_committed", "outcome_answering"),
+)
+_KINDS = {PendingClaim: "claim", Outcome: "outcome"}
+
+
+class Fate:
+    """Kills when its point is reached."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def reach(self, point: str) -> None:
+        """Strike if this is it."""
+        try:
+            wanted, pid = self._path.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return
+        if wanted == point:
+            self._path.unlink()
+            kill_with_children(int(pid) or os.getpid())
+
+    def reach_for(self, ops: Any, point: str) -> None:
+        """Reach the point of every kind of operation that is there."""
+        for kind, name in _KINDS.items():
+            if any(isinstance(op, kind) for op in ops):
+                self.reach(f"{name}_{point}")
+
+
+def kill_with_children(pid: int) -> None:
+    """End a process and what it started, as a power cut would."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for one in (pid, *map(int, children)):
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it went by itself
+
+
+def stand_between(fate: Fate) -> None:
+    """Put the points into the parts."""
+    store = durable.DurableWalletStore
+    VerifyWallet.__call__ = _before(fate, "arrived", VerifyWallet.__call__)  # type: ignore[method-assign]
+    store._commit = _committing(fate, store._commit)  # type: ignore[method-assign]
+    parts = vars(durable)
+    parts["claim_all"] = _claiming(fate, parts["claim_all"])
+    parts["record_all"] = _recording(fate, parts["record_all"])
+    answering = (("VerifyWallet", "claim"), ("RecordWalletOutcome", "outcome"))
+    for method, kind in answering:
+        setattr(WalletService, method, _after(fate, f"{kind}_answering", getattr(WalletService, method)))
+
+
+def _before(fate: Fate, point: str, original: Any) -> Any:
+    @functools.wraps(original)
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        fate.reach(point)
+        return await original(*arguments, **named)
+
+    return wrapped
+
+
+def _after(fate: Fate, point: str, original: Any) -> Any:
+    @functools.wraps(original)
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        answer = await original(*arguments, **named)
+        fate.reach(point)
+        return answer
+
+    return wrapped
+
+
+def _committing(fate: Fate, original: Any) -> Any:
+    async def commit(self: durable.DurableWalletStore, ops: Any, limit_s: float) -> Any:
+        fate.reach_for(ops, "queued")
+        results = await original(self, ops, limit_s)
+        fate.reach_for(ops, "committed")
+        return results
+
+    return commit
+
+
+def _claiming(fate: Fate, original: Any) -> Any:
+    def claim_all(connection: Any, now_us: int, pending: Any, same_move: Any) -> Any:
+        if pending:
+            fate.reach("claim_begun")
+        results = original(connection, now_us, pending, same_move)
+        if pending:
+            fate.reach("claim_written")
+        return results
+
+    return claim_all
+
+
+def _recording(fate: Fate, original: Any) -> Any:
+    def record_all(connection: Any, now_us: int, outcomes: Any, *more: Any) -> Any:
+        results = original(connection, now_us, outcomes, *more)
+        if outcomes:
+            fate.reach("outcome_written")
+        return results
+
+    return record_all
+
+
+if __name__ == "__main__":
+    stand_between(Fate(Path(os.environ["FATE_FILE"])))
+    main()
