@@ -1,6 +1,7 @@
 """The gateway, ended by SIGKILL when a point of an event's way is reached for the nth time: `FATE=POINT:NTH`.
 
-The parts are the real ones; what is added stands between them. Without FATE it is the gateway.
+The parts are the real ones; what is added stands between them. `LEASE_S` shortens the leases of durable events, for
+which the living wait after each death. Without both it is the gateway.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 from typing import Any
 
+from gateway.actions import deliver_queued
 from gateway.actions.remember_events import EventMemory
 from gateway.cli.entry import main
 from gateway.evidence.queue import store
@@ -114,7 +116,15 @@ def _reach_for(fate: Fate, ops: Any, points: dict[type, str]) -> None:
             fate.reach(point)
 
 
+def shorten_leases(lease_s: float) -> None:
+    """Let a lease end so early; a sending must end before."""
+    settings = functools.partial(deliver_queued.DeliverySettings, lease_s=lease_s, send_s=lease_s * 0.6)
+    deliver_queued.DeliverySettings = settings  # type: ignore[assignment,misc]
+
+
 if __name__ == "__main__":
+    if lease := os.environ.get("LEASE_S"):
+        shorten_leases(float(lease))
     if told := os.environ.get("FATE"):
         stand_between(Fate(told))
     main()

@@ -9,7 +9,7 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class Manner:
     streams: int = 1
     batch_size: int = 40
     users: int = 15
+    """Whom the events of each call are for; 0: for somebody else each time."""
 
 
 class Load:
@@ -92,12 +93,18 @@ class Load:
     def verdict(self, sandbox: SandboxProcess) -> dict[Told, Counter[int]]:
         """Return how often the sandbox took events, by what their callers were told."""
         found: dict[Told, Counter[int]] = {}
+        for event_id, count in self._effects(sandbox):
+            found.setdefault(self.told[event_id], Counter())[count] += 1
+        return found
+
+    def never_taken(self, sandbox: SandboxProcess) -> set[str]:
+        """Return the ids that the sandbox has not taken so far."""
+        return {event_id for event_id, count in self._effects(sandbox) if not count}
+
+    def _effects(self, sandbox: SandboxProcess) -> Iterator[tuple[str, int]]:
         ids = list(self.told)
         for at in range(0, len(ids), 5000):
-            effects = sandbox.control("POST", "/effects", {"event_ids": ids[at : at + 5000]})["effects"]
-            for event_id, count in effects.items():
-                found.setdefault(self.told[event_id], Counter())[count] += 1
-        return found
+            yield from sandbox.control("POST", "/effects", {"event_ids": ids[at : at + 5000]})["effects"].items()
 
     async def _run(self) -> None:
         async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
@@ -114,10 +121,13 @@ class Load:
         ids = [str(uuid.uuid4()) for _ in range(count)]
         return {
             event_id: events_pb2.Event(
-                event_id=event_id, leaderboard_id="xp", user_id=f"u{place % self._manner.users}", score_delta=1
+                event_id=event_id, leaderboard_id="xp", user_id=self._user(place, event_id), score_delta=1
             )
             for place, event_id in enumerate(ids)
         }
+
+    def _user(self, place: int, event_id: str) -> str:
+        return f"u{place % self._manner.users}" if self._manner.users else f"u-{event_id}"
 
     async def _caller(self, stub: events_pb2_grpc.EventServiceAsyncStub, size: int) -> None:
         while not self._ends:

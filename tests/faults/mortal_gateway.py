@@ -21,6 +21,7 @@ class MortalGateway(GatewayProcess):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.module = "tests.faults.crashing_gateway"
+        self.environ["LEASE_S"] = "2"
         self.kills = 0
 
     async def live(self) -> None:
