@@ -9,16 +9,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import report
+from bench import report, stream_figures
 from bench.cases import CASES
 from bench.contenders import SUBJECTS, Stage
-from bench.figures import FIGURES, NEED_GATEWAY, Figure
+from bench.figures import FIGURES as CALL_FIGURES
+from bench.figures import NEED_GATEWAY, Figure
 from bench.h2load import H2loadUnreadable, path_of_h2load
 from bench.processes import ROOT, Bench, Pinned, StartFailed, cores
 from bench.rounds import Plan, Result, run_case
 from bench.world import World
 
 CANNOT = 2
+FIGURES = {**CALL_FIGURES, **stream_figures.FIGURES}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +72,7 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
                 case = next((each for each in CASES if each.name == name), None)
                 if case is not None:
                     results.append(run_case(case, plan, stage, note))
-                elif plan.subject == "gateway" or name not in NEED_GATEWAY:
+                elif plan.subject == "gateway" or name not in NEED_GATEWAY | stream_figures.FIGURES.keys():
                     figures += FIGURES[name](stage, plan.seconds)
             except (StartFailed, H2loadUnreadable) as fault:
                 console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)

@@ -44,6 +44,15 @@ def start_upstream(stage: Stage) -> Contender:
     return Contender(name="upstream", process=process, port=port, started_in_s=time.perf_counter() - began)
 
 
+def start_live_upstream(stage: Stage) -> Contender:
+    """Start the Phoenix whose board changes, on the load's core."""
+    process, began = stage.bench.start(
+        "live-upstream", ["-m", "bench.live_upstream"], stage.world.upstream_environ(), stage.load_core
+    )
+    port = printed_port(process, "the live upstream")
+    return Contender(name="live upstream", process=process, port=port, started_in_s=time.perf_counter() - began)
+
+
 def upstream_counts(upstream: Contender) -> Mapping[str, int]:
     """Return what the small Phoenix has counted so far."""
     opener = build_opener(ProxyHandler({}))
