@@ -55,6 +55,9 @@ USES: Mapping[str, Use] = {
 """What is not named here acts: a new method is kept until somebody decides otherwise."""
 
 
+_REFUSED = "refused"
+
+
 class Trail(Protocol):
     """Where records go; telemetry.audit.AuditTrail in earnest."""
 
@@ -70,10 +73,19 @@ class Trail(Protocol):
 class Audit(Link):
     """Notes how calls end. Stands behind identity and before whatever refuses, so that refusals are kept too."""
 
-    def __init__(self, trail: Trail, *, required: bool = False, uses: Mapping[str, Use] = USES) -> None:
-        """Args: `required`: no secret is used whose use cannot be kept."""
+    def __init__(
+        self,
+        trail: Trail,
+        *,
+        required: bool = False,
+        key_of: Callable[[Call], str] = lambda call: "",
+        uses: Mapping[str, Use] = USES,
+    ) -> None:
+        """Args: `required`: no secret is used whose use cannot be kept; `key_of`: the version of the key that a call
+        used whose action does not tell it; empty for none."""
         self._trail = trail
         self._required = required
+        self._key_of = key_of
         self._uses = uses
         self._quiet = frozenset(method for method, use in uses.items() if use is Use.NOTHING)
 
@@ -81,7 +93,7 @@ class Audit(Link):
         """Note how the call ended, unless that is kept already or nothing was used."""
         if error is None and (call.audited or call.method in self._quiet):
             return
-        self._trail.note(_record(Kind.ENDED, call, *ended(error), _verdict(error)))
+        self._trail.note(self._ended(call, error))
 
     def guarded(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
         """Return the handler with what must be kept before it begins, or before its answer leaves."""
@@ -104,7 +116,7 @@ class Audit(Link):
     def _minted(self, handler: Handler) -> Handler:
         async def minted(request: Any, call: Call) -> Any:
             answer = await handler(request, call)
-            await self._keep(_record(Kind.ENDED, call, "OK", "", _verdict(None)), call.deadline)
+            await self._keep(self._ended(call, None), call.deadline)
             call.audited = True
             return answer
 
@@ -128,6 +140,12 @@ class Audit(Link):
 
         return stream
 
+    def _ended(self, call: Call, error: BaseException | None) -> AuditRecord:
+        verdict = _verdict(error)
+        if verdict != _REFUSED and "key_id" not in call.facts and (key_id := self._key_of(call)):
+            call.facts["key_id"] = key_id
+        return _record(Kind.ENDED, call, *ended(error), verdict)
+
     async def _keep(self, record: AuditRecord, deadline: Deadline) -> None:
         within_s = min(deadline.remaining() - RETURN_MARGIN_S, LONGEST_S)
         if within_s <= 0:
@@ -148,5 +166,5 @@ def _verdict(error: BaseException | None) -> str:
     if error is None:
         return "allowed"
     if isinstance(error, CallerFault | Disabled | AuditUnavailable):
-        return "refused"
+        return _REFUSED
     return "failed" if isinstance(error, GatewayError) else "left" if ended(error)[0] == "CANCELLED" else "failed"

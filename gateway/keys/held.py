@@ -62,6 +62,12 @@ class Held(Generic[T]):
             for one in reversed(versions.all())
         ]
 
+    @property
+    def active_id(self) -> str:
+        """The active version's `key_id` in descriptions."""
+        active = self.loaded.versions.active
+        return active.key_id or self._name(active.name)
+
     def _name(self, version: str) -> str:
         return "/".join(part for part in (self.owner, _PARTS[self.kind], version) if part)
 

@@ -66,6 +66,7 @@ class Keyring:
         self._signing: dict[tuple[OperatorCode, Environment], Held[SigningKey]] = {}
         self._seals: Held[SealKeys] | None = None
         self._load(tenants, operators, None if seal_keys is None else seal_keys[1])
+        self._in_use: dict[tuple[KeyKind, str, Environment | None], str] = {}
         self._tenant_keys: dict[TenantId, TenantKeys] = {}
         self._operator_keys: dict[tuple[OperatorCode, Environment], OperatorKeys] = {}
         self._show_current()
@@ -122,6 +123,10 @@ class Keyring:
         if secret is None:
             raise KeyUnknown
         return secret.reveal_text()
+
+    def in_use(self, kind: KeyKind, owner: str, environment: Environment | None = None) -> str:
+        """Return what the version in use is called by `describe`; empty where there is no such key."""
+        return self._in_use.get((kind, owner, environment), "")
 
     def describe(self) -> list[KeyDescription]:
         """Every version of every key without its material, by kind, then owner, the newest first."""
@@ -258,6 +263,7 @@ class Keyring:
             )
             for named, entry in self._operator_entries.items()
         }
+        self._in_use = {(one.kind, one.owner, one.environment): one.active_id for one in self._held()}
         if self._seals is not None and self._seal_keys is not None:
             self._seal_keys.adopt(held.seal_keys_of(self._seals.loaded, self._clock.now()))
 

@@ -153,7 +153,7 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     # What stands before the secrets: policy, audit, limits, switches.
     policy = PolicyInForce(config.callers)
-    guards = open_guards(config, policy, redis, clock, metrics)
+    guards = open_guards(config, policy, keyring, redis, clock, metrics)
 
     # The store, and what there is of each tenant and operator.
     url = config.database_url.reveal_text() if config.database_url is not None else None

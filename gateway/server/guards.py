@@ -29,6 +29,7 @@ from gateway.interceptors.chain import Link
 from gateway.interceptors.limits import Limits
 from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.interceptors.switched import Switched
+from gateway.keys.keyring import Keyring
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_limits import RedisLimits
 from gateway.keys.redis_switches import RedisSwitches
@@ -37,6 +38,7 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.limit_sharing import LimitSharing
 from gateway.resilience.limiter import Limiter
+from gateway.server.keys_used import KeysUsed
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
 from gateway.telemetry.audit_record import AuditRecord, Kind
@@ -129,7 +131,7 @@ class Guards:
 
 
 def open_guards(
-    config: Config, policy: PolicyInForce, redis: RedisCache | None, clock: Clock, metrics: Metrics
+    config: Config, policy: PolicyInForce, keyring: Keyring, redis: RedisCache | None, clock: Clock, metrics: Metrics
 ) -> Guards:
     """Return the guards of a gateway that is not started yet."""
     callers = Limiter("caller", lambda name: _caller_limits(policy, name))
@@ -139,7 +141,7 @@ def open_guards(
     if config.audit is not None:
         file = AuditFile(config.audit.file, durable=config.audit.required)
         trail = AuditTrail(file, on_event=metrics.audited)
-        audit = Audit(trail, required=config.audit.required)
+        audit = Audit(trail, required=config.audit.required, key_of=KeysUsed(config, keyring).of)
     switched = Switched(METHODS)
 
     def on_change(switches: Switches, fresh: Sequence[Switch]) -> None:

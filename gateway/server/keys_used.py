@@ -1,0 +1,67 @@
+"""Which version of which of our keys a call uses, for the audit log: by its service and its host's way to authenticate.
+
+What an action tells by itself (launch tokens, webhooks) is not asked here. Source: issue 8, point 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.actions.call import Call
+from gateway.config import Config, TenantConfig, UpstreamAuth
+from gateway.core.types import Environment, TenantId
+from gateway.keys.descriptions import KeyKind
+from gateway.keys.keyring import Keyring
+
+_TOKENS: Mapping[str, KeyKind] = {
+    "MintTenantJWT": KeyKind.TENANT_HMAC,
+    "MintAdminJWT": KeyKind.ADMIN_API_KEY,
+    "SignLeaderboardSocket": KeyKind.TENANT_HMAC,
+}
+
+
+class KeysUsed:
+    """Asked once a call's tenant or operator is known."""
+
+    def __init__(self, config: Config, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._by_service: dict[tuple[TenantId, str], KeyKind] = {}
+        for tenant in config.tenants:
+            for service, kind in _kinds(tenant).items():
+                self._by_service[tenant.keys.tenant_id, service] = kind
+
+    def of(self, call: Call) -> str:
+        """Return the version as `ListKeys` names it; empty where the call uses no key of ours, or nobody knows."""
+        facts = call.facts
+        service, _, method = call.method.rpartition(".")[2].partition("/")
+        tenant = facts.get("tenant")
+        if tenant is not None:
+            # PhoenixService goes the way of the surface that it calls.
+            place = facts.get("surface", "") if service == "PhoenixService" else service
+            kind = _TOKENS.get(method) or self._by_service.get((TenantId(tenant), place))
+            return "" if kind is None else self._keyring.in_use(kind, tenant)
+        operator = facts.get("operator")
+        if operator is not None and service in ("OperatorService", "PhoenixService"):
+            return self._keyring.in_use(KeyKind.OPERATOR, operator, Environment(facts.get("environment", "sandbox")))
+        return ""
+
+
+def _kinds(tenant: TenantConfig) -> dict[str, KeyKind]:
+    query, admin = (
+        _kind(tenant.query_auth, jwt=KeyKind.TENANT_HMAC),
+        _kind(tenant.admin_auth, jwt=KeyKind.ADMIN_API_KEY),
+    )
+    return {
+        "EventService": KeyKind.TENANT_HMAC,
+        "LeaderboardService": query,
+        "LeaderboardAdminService": admin,
+        "ingestion": KeyKind.TENANT_HMAC,
+        "query": query,
+        "admin": admin,
+    }
+
+
+def _kind(auth: UpstreamAuth, *, jwt: KeyKind) -> KeyKind:
+    if auth is UpstreamAuth.HMAC:
+        return KeyKind.TENANT_HMAC
+    return jwt if auth is UpstreamAuth.JWT else KeyKind.ADMIN_API_KEY
