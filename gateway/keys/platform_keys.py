@@ -289,6 +289,8 @@ class PlatformKeys:
     def _take_revoked(self, others: frozenset[KeyId] = frozenset()) -> None:
         """Take over what others revoked; a current key that is among it is dropped, and fetched anew."""
         known = others if self._revoked is None else others | self._revoked.known()
+        if self._is_static and (current := self._state.current) is not None:
+            known -= {current.key.key_id}  # that one is the configuration's word
         for key_id in known - self._state.revoked:
             self._state = self._state.revoke(key_id)
 
