@@ -66,6 +66,31 @@ def export(
     raise typer.Exit(export_to(out, form.value, wish, target, (ca_file, cert_file, key_file)))
 
 
+@evidence_app.command("verify")
+def verify(
+    export: Annotated[Path, typer.Argument(help="What `evidence export --format jsonl` wrote.", metavar="EXPORT")],
+    head: Annotated[
+        list[Path] | None,
+        typer.Option("--head", help="A head kept elsewhere: /evidence/head of an admin port, or lines of a log."),
+    ] = None,
+    key: Annotated[
+        list[Path] | None, typer.Option("--key", help="Public key (SPKI PEM) that the gateway is known to sign with.")
+    ] = None,
+    platform_key: Annotated[
+        list[Path] | None,
+        typer.Option("--platform-key", help="Public key (SPKI PEM) of Phoenix that the export does not have."),
+    ] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Prove an export, offline: nothing changed, taken out or reordered; with --head also nothing cut off.
+
+    Exit code 0: proven, as far as the words say; 1: tampered with, and where; 2: the input cannot be used.
+    """
+    from gateway.evidence_verify.command import run
+
+    raise typer.Exit(run(export, head or [], key or [], platform_key or [], as_json=as_json))
+
+
 @evidence_app.command("report")
 def report(
     target: Annotated[str, TARGET] = "127.0.0.1:50051",

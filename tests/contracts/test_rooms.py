@@ -22,7 +22,12 @@ MAY = {
         "gateway.server",
         "gateway.cli",
     },
-    "Only core and keys do cryptography": {"gateway.core", "gateway.keys", "gateway.sandbox"},
+    "Only core and keys do cryptography": {
+        "gateway.core",
+        "gateway.keys",
+        "gateway.sandbox",
+        "gateway.evidence_verify",
+    },
     "Only keys, evidence and server touch Redis or a database driver": {
         "gateway.keys",
         "gateway.evidence",
@@ -31,6 +36,7 @@ MAY = {
     "Only phoenix names the HTTP client": {"gateway.phoenix", "gateway.sandbox", "gateway.cli"},
     "Streams are given their connections": ROOMS - {"gateway.streams"},
     "The sandbox shares nothing with what it checks": ROOMS - {"gateway.sandbox"},
+    "The proof of evidence shares nothing with what it proves": ROOMS - {"gateway.evidence_verify"},
 }
 
 
@@ -48,3 +54,9 @@ def test_the_sandbox_may_import_no_room() -> None:
     """A new room is forbidden to the sandbox too."""
     contract = next(one for one in CONTRACTS if one["name"] == "The sandbox shares nothing with what it checks")
     assert set(contract["forbidden_modules"]) == ROOMS - {"gateway.sandbox"}
+
+
+def test_the_proof_of_evidence_may_import_no_room() -> None:
+    """Nor generated code: what it proves was written by all of that."""
+    contract = next(one for one in CONTRACTS if one["name"].startswith("The proof of evidence"))
+    assert set(contract["forbidden_modules"]) == ROOMS - {"gateway.evidence_verify"} | {"gateway.v1"}

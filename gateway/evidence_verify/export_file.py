@@ -1,0 +1,144 @@
+"""The file of an export: finds the lines of the chain among those of records, and cuts the rest into parts.
+
+Lines of the chain are found by their first bytes, so that a file of gigabytes is parsed once, by the parts' readers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.evidence_verify.blocks import Extent
+from gateway.evidence_verify.findings import Code, Findings, Unusable
+from gateway.evidence_verify.record_form import EXTENT, KEY, first_fault, micros
+from gateway.evidence_verify.records import CHAIN_LINE, ENVIRONMENTS
+from gateway.evidence_verify.signatures import fingerprint
+
+PART_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainLine:
+    """A line of the chain: its kind, its members, and its place in the file."""
+
+    kind: str
+    members: dict[str, Any]
+
+
+class ExportFile:
+    """One export, open for reading. Raises: Unusable, OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = path.open("rb")
+        self.size = self._stream.seek(0, 2)
+        if not self.size:
+            raise Unusable("the export is empty")
+        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._places = list(self._find())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._map.close()
+        self._stream.close()
+
+    def parts(self) -> list[tuple[int, int]]:
+        """Return where to cut the file: at ends of lines, about PART_BYTES apart."""
+        cuts = [0]
+        while cuts[-1] < self.size:
+            end = self._map.find(b"\n", min(cuts[-1] + PART_BYTES, self.size) - 1) + 1
+            cuts.append(end or self.size)
+        return list(itertools.pairwise(cuts))
+
+    def head_lines(self, findings: Findings) -> tuple[Extent, dict[str, bytes]]:
+        """Return what the export is about, and its public keys by id."""
+        extents: list[Extent] = []
+        keys: dict[str, bytes] = {}
+        for line in self._lines(("chain_extent", "chain_key"), findings):
+            if line.kind == "chain_extent":
+                extents.append(_extent(line.members))
+                continue
+            try:
+                if first_fault(line.members, KEY) is not None:
+                    raise ValueError
+                key_id, key = _key(line.members)
+            except (ValueError, KeyError, TypeError):
+                findings.add(Code.UNREADABLE, "a public key is not as an export writes it")
+                continue
+            if fingerprint(key) != key_id:
+                findings.add(Code.KEY_CHANGED, f"public key {key_id}: its fingerprint is another")
+            else:
+                keys[key_id] = key
+        if not extents:
+            raise Unusable(
+                "the export holds no chain: write it with `evidence export --format jsonl` of a gateway that has one"
+            )
+        if len(extents) > 1:
+            findings.add(Code.ADDED, "the export says twice what it is about")
+        return extents[0], keys
+
+    def block_lines(self, findings: Findings) -> Iterator[dict[str, Any]]:
+        """Yield the members of each block in the order of the file."""
+        for line in self._lines(("chain_block",), findings):
+            yield line.members
+
+    def _find(self) -> Iterator[tuple[int, int]]:
+        begin = 0 if self._map[: len(CHAIN_LINE)] == CHAIN_LINE else self._next(0)
+        while begin >= 0:
+            end = self._map.find(b"\n", begin) + 1 or self.size
+            yield begin, end
+            begin = end if self._map[end : end + len(CHAIN_LINE)] == CHAIN_LINE else self._next(end - 1)
+
+    def _next(self, after: int) -> int:
+        found = self._map.find(b"\n" + CHAIN_LINE, after)
+        return -1 if found < 0 else found + 1
+
+    def _lines(self, kinds: tuple[str, ...], findings: Findings) -> Iterator[ChainLine]:
+        for begin, end in self._places:
+            head = self._map[begin : begin + 24]
+            if not head.startswith(tuple(f'{{"{kind}"'.encode() for kind in kinds)):
+                if kinds[0] == "chain_extent" and not head.startswith(b'{"chain_block"'):
+                    findings.add(Code.UNREADABLE, "an unknown line of the chain")
+                continue
+            text = self._map[begin:end]
+            try:
+                document = orjson.loads(text)
+                (kind, members), *more = document.items()
+                if more or kind not in kinds or not isinstance(members, dict):
+                    raise ValueError
+                if orjson.dumps(document) + b"\n" != text:
+                    raise ValueError
+            except (ValueError, AttributeError):
+                findings.add(Code.UNREADABLE, f"a line of kind {kinds[-1]} is not as an export writes it, or cut off")
+                continue
+            yield ChainLine(kind=kind, members=members)
+
+
+def _extent(members: dict[str, Any]) -> Extent:
+    try:
+        if first_fault(members, EXTENT) is not None:
+            raise ValueError
+        start, end = members.get("start_time"), members.get("end_time")
+        return Extent(
+            operator_code=members["operator_code"],
+            environment=ENVIRONMENTS[members["environment"]],
+            start_us=None if start is None else micros(start),
+            end_us=None if end is None else micros(end),
+            as_of=int(members.get("as_of", "0")),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unusable("what the export says that it is about cannot be read") from error
+
+
+def _key(members: dict[str, Any]) -> tuple[str, bytes]:
+    key = b64decode(members["public_key"], validate=True)
+    if len(key) != 32:
+        raise ValueError
+    return members["key_id"], key
