@@ -76,8 +76,8 @@ def to_json(proof: Proof) -> dict[str, object]:
 def to_words(proof: Proof) -> str:
     """Return the result as it is told to people."""
     lines = [
-        f"{_plain(proof.operator_code)} {proof.environment}: {proof.records:,} records, {proof.signatures:,} signatures, "
-        f"{proof.changes:,} changes in {proof.blocks:,} blocks"
+        f"{_plain(proof.operator_code)} {proof.environment}: {proof.records:,} records, "
+        f"{proof.signatures:,} signatures, {proof.changes:,} changes in {proof.blocks:,} blocks"
     ]
     if proof.findings.count:
         lines += ["", f"TAMPERED WITH: {proof.findings.count:,} findings", *_told(proof.findings)]

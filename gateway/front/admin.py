@@ -69,10 +69,12 @@ class AdminServer:
         tls: ssl.SSLContext | None = None,
         settings: AdminSettings | None = None,
         pages: Sequence[Callable[[str], Page | None]] = (),
+        evidence_head: Callable[[], Awaitable[bytes | None]] | None = None,
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: what answers further paths.
 
+        `evidence_head` answers /evidence/head, with None while its store is not there.
         Each of `pages` is asked in turn, with the path as sent. `what_is_off` is told beside readiness. Raises:
         AdminAddressRefused.
         """
@@ -87,6 +89,7 @@ class AdminServer:
         self._channelz = channelz
         self._settings = settings or AdminSettings()
         self._pages = tuple(pages)
+        self._evidence_head = evidence_head
         self._what_is_off = what_is_off
         self._server: asyncio.Server | None = None
         self._http: web.Server | None = None
@@ -150,6 +153,7 @@ class AdminServer:
             "/healthz": self._health,
             "/readyz": self._readiness,
             "/metrics": self._scrape,
+            "/evidence/head": self._head,
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url.raw_path, headers)
@@ -197,6 +201,12 @@ class AdminServer:
             told["switched_off"] = switched_off
         body = orjson.dumps(told)
         return (200 if ready else 503), _JSON, body
+
+    async def _head(self) -> tuple[int, str, bytes]:
+        if self._evidence_head is None:
+            return 404, _JSON, b'{"error":"not_found"}'
+        head = await self._evidence_head()
+        return (503, _JSON, b'{"error":"store_unavailable"}') if head is None else (200, _JSON, head)
 
     async def _scrape(self) -> tuple[int, str, bytes]:
         _, services = self._is_ready()

@@ -77,7 +77,7 @@ from gateway.server.clients import (
     tenant_room,
 )
 from gateway.server.event_queue import DurableEvents, durable_events
-from gateway.server.evidence import public_key_of, sequencer
+from gateway.server.evidence import evidence_head, public_key_of, sequencer
 from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
 from gateway.server.tls import TlsSource, admin_tls
@@ -305,6 +305,7 @@ def build(config: Config, clock: Clock) -> Gateway:
             allow_remote=config.tls is not None,
             what_is_off=guards.told,
             pages=[published_keys(config, keyring).page],
+            evidence_head=evidence_head(archive, clock),
             tls=admin_tls(config.tls) if config.tls is not None and not config.admin_listen.is_local else None,
         ),
         health=health,

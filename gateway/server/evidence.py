@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.config import Config
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import KeyId
+from gateway.errors import StoreFault
 from gateway.evidence.chain import Sequencer
+from gateway.evidence.chain_archive import ChainArchive
 from gateway.evidence.chain_blocks import BlockSigner
 from gateway.evidence.chain_keys import PublicKeyOf
 from gateway.evidence.database import Database
 from gateway.keys.evidence_key import EvidenceKey
 from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
 from gateway.server.clients import PlatformKeyShelf
+from gateway.services.wallet_chain import published_heads
 from gateway.telemetry.metrics import Metrics
+
+_HEAD_WITHIN_S = 2.0
 
 
 def sequencer(config: Config, database: Database, clock: Clock, metrics: Metrics) -> Sequencer:
@@ -23,6 +29,18 @@ def sequencer(config: Config, database: Database, clock: Clock, metrics: Metrics
         config.evidence_key, None if config.database_url is not None else config.data_dir, clock, metrics.key_event
     )
     return Sequencer(database, clock, _signer_of(key), observer=metrics)
+
+
+def evidence_head(archive: ChainArchive, clock: Clock) -> Callable[[], Awaitable[bytes | None]]:
+    """Return what reads the heads for the admin port; it gives None while the store is not there."""
+
+    async def read() -> bytes | None:
+        try:
+            return published_heads(*await archive.heads(Deadline.after(_HEAD_WITHIN_S, clock)))
+        except StoreFault:
+            return None
+
+    return read
 
 
 def _signer_of(key: EvidenceKey) -> Callable[[], BlockSigner | None]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import orjson
+from google.protobuf.json_format import MessageToDict
+
 from gateway.actions.export_chain import Exported, Extent
+from gateway.core.ed25519 import VerifyingKey
 from gateway.core.types import Environment
 from gateway.evidence.chain_blocks import Block
 from gateway.services.convert import environment_to_proto, timestamp_us
@@ -20,6 +26,27 @@ def exported_message(exported: Exported, *, omit_bodies: bool) -> wallet_pb2.Exp
         chain_extent=None if exported.extent is None else _extent(exported.extent),
         public_keys=[wallet_pb2.WalletPublicKey(key_id=key_id, public_key=key) for key_id, key in exported.public_keys],
         chain_blocks=[_block(block) for block in exported.blocks],
+    )
+
+
+def published_heads(heads: Sequence[Block], public_keys: Mapping[str, bytes]) -> bytes:
+    """Return heads as JSON to be kept elsewhere, in the form of an export's blocks, with the keys that signed them."""
+    return orjson.dumps(
+        {
+            "heads": [
+                {
+                    "operator_code": head.header.operator_code,
+                    "environment": head.header.environment,
+                    **MessageToDict(_block(head), preserving_proto_field_name=True),
+                }
+                for head in heads
+            ],
+            "keys": [
+                {"key_id": key_id, "public_key": VerifyingKey(key).spki_pem.decode()}
+                for key_id, key in sorted(public_keys.items())
+            ],
+        },
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
 
 
