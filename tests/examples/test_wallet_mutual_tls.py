@@ -1,4 +1,4 @@
-"""The example wallet as it runs in earnest: HTTPS towards Phoenix, mutual TLS towards the gateway, a caller's rights."""
+"""The example wallet as it runs in earnest: HTTPS towards Phoenix, mutual TLS towards the gateway, a known caller."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_wallet_with_its_own_certificate(whole: World, strict: GatewayProcess,
 
 @pytest.mark.parametrize("name", [None, "reader", "nobody", "other authority"])
 def test_a_wallet_that_may_not(whole: World, strict: GatewayProcess, tmp_path: Path, name: str | None) -> None:
-    """Without a certificate, a right, a known name or our authority: genuine and forged calls get 503, nothing moves."""
+    """Without certificate, right, known name or our authority: genuine and forged calls get 503, nothing moves."""
     authority = Authority("Another CA") if name == "other authority" else None
     with wallet_of(whole, strict, tmp_path, "wallet" if authority else name, authority) as wallet:
         player, ca = Player(whole.sandbox, wallet), str(tmp_path / "ca.pem")
