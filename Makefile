@@ -38,6 +38,7 @@ lint: setup ## ruff, mypy --strict, rooms (import-linter), generated code, proto
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory protos-check
+	@$(BIN)/python -m tools.docs --check
 
 test: setup ## all tests; real Redis and PostgreSQL, installed when missing
 	@sh tools/test.sh
@@ -59,10 +60,11 @@ bench: setup ## measure speed (ONLY=name for one)
 		|| echo "make bench: h2load cannot be installed here"
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-stubs: setup ## client stubs for other teams
-docs: setup ## pages made from the code
-stubs docs:
-	@if [ -f tools/$@.py ]; then $(BIN)/python -m tools.$@; else echo "make $@: not built yet"; exit 2; fi
+stubs: setup ## what other teams call the gateway with, below build/stubs/: a Python wheel, protos, descriptors
+	@$(BIN)/python -m tools.stubs
+
+docs: setup ## docs/api.md, made from the protos
+	@$(BIN)/python -m tools.docs
 
 .PHONY: dev-ca
 dev-ca: setup ## certificates and secrets for docker-compose.yml, below var/; run again to renew
