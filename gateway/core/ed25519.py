@@ -25,6 +25,7 @@ from nacl.exceptions import BadSignatureError
 
 from gateway.core.curve import judge_point
 from gateway.core.encoding import SIGNATURE_BYTES, b64url_encode, sha256_hex
+from gateway.core.hidden import HiddenBytes
 from gateway.core.types import KeyId
 
 MAX_PEM_BYTES = 4096
@@ -106,7 +107,7 @@ class SigningKey:
 
     def __init__(self, seed: bytes, public: VerifyingKey) -> None:
         """Take the 32-byte private half and prove that it signs what `public` verifies. Raises: KeyRefused."""
-        _, self._secret = crypto_sign_seed_keypair(seed)
+        self._secret = HiddenBytes(crypto_sign_seed_keypair(seed)[1])
         self.public = public
         if not public.verify(_PROOF, self.sign(_PROOF)):
             raise KeyRefused("The private key is refused: its public half does not verify what it signs.")

@@ -12,40 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
+from gateway.core.hidden import HiddenBytes, HiddenText
+
 MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
 class SecretRefused(ValueError):
     """A secret cannot be used; the text says why and what to do, and holds nothing of the secret."""
-
-
-class HiddenBytes(bytes):
-    """Bytes that work wherever bytes do, and show nothing in a repr: a debugger's or a traceback's locals use that."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "HiddenBytes(hidden)"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return "HiddenBytes(hidden)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret is not pickled or copied; pass the object itself")
-
-
-class HiddenText(str):
-    """Text that works wherever a text does, an f-string too (a header is made by one), and shows nothing in a repr."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "HiddenText(hidden)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret is not pickled or copied; pass the object itself")
 
 
 class Secret:
