@@ -1,0 +1,344 @@
+"""Who is let in, and by which name: attempts over real connections, the failing ones above all."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gateway.v1 import keys_pb2, keys_pb2_grpc
+from tests.certificates import Authority, Pair
+from tests.gateway_process import GatewayProcess, reason_of
+from tests.policy_world import SERVER_NAMES, World, caller, identity, world
+
+READER = caller(
+    "reader", ids=[identity("reader"), "reader.test.internal"], allow=["keys.read"], tenants=["one"], reflection=True
+)
+OTHER = caller("other", ids=[identity("other"), "other.test.internal"], allow=["keys.read"])
+POLICY = READER + OTHER
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("identity")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gateway(place: World) -> Iterator[GatewayProcess]:
+    """A gateway that takes `reader` and `other`, and believes one proxy."""
+    with place.gateway(POLICY, {"GATEWAY_TRUSTED_PROXIES": identity("proxy")}) as process:
+        yield process
+
+
+def listed(channel: grpc.Channel, **options: Any) -> str:
+    """Ask for the keys; return the reason of the refusal, "OK" without one."""
+    try:
+        keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=10, **options)
+    except grpc.RpcError as error:
+        return reason_of(error) or error.code().name
+    return "OK"
+
+
+def owners(channel: grpc.Channel) -> set[str]:
+    """Return whose keys are listed."""
+    answer = keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
+    return {key.owner for key in answer.keys}
+
+
+def health(channel: grpc.Channel, **options: Any) -> str:
+    """Ask for the health; return the status code's name."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    try:
+        stub.Check(health_pb2.HealthCheckRequest(), timeout=10, **options)
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [identity("reader")],
+        ["reader.test.internal"],
+        ["READER.test.internal"],
+        ["spiffe://elsewhere.internal/x", "reader.test.internal"],
+        [identity("reader"), "nobody.test.internal"],
+        [identity("reader"), "reader.test.internal"],
+    ],
+    ids=["spiffe id", "dns name", "dns name in capitals", "first name unknown", "second name unknown", "both names"],
+)
+def test_a_name_of_the_policy_is_its_caller(place: World, gateway: GatewayProcess, names: list[str]) -> None:
+    """The SPIFFE id first, then the DNS names; whichever the policy knows."""
+    with place.channel(gateway, *names) as channel:
+        assert {"one"} == owners(channel)  # as the reader sees it; the other one sees nothing
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [identity("stranger")],
+        ["stranger.test.internal"],
+        [identity("reader"), "other.test.internal"],
+        [identity("reader/more")],
+        ["*.test.internal"],
+    ],
+    ids=["unknown spiffe id", "unknown dns name", "names of two callers", "longer spiffe id", "wildcard"],
+)
+def test_a_wrong_name_is_nobody(place: World, gateway: GatewayProcess, names: list[str]) -> None:
+    """A certificate of the right CA opens nothing by itself."""
+    with place.channel(gateway, *names) as channel:
+        assert "NOT_ALLOWED" == listed(channel)
+
+
+@pytest.mark.parametrize("names", [["10.1.2.3"], [identity("reader"), identity("other")]], ids=["address", "two ids"])
+def test_a_certificate_without_a_usable_name_is_refused(
+    place: World, gateway: GatewayProcess, names: list[str]
+) -> None:
+    """An address names a machine and nobody; two URIs are no SPIFFE certificate. Not even health is told."""
+    with place.channel(gateway, *names) as channel:
+        assert ("NOT_ALLOWED", "PERMISSION_DENIED") == (listed(channel), health(channel))
+
+
+def shown(place: World, pair: Pair | None, trusted: Authority | None = None) -> grpc.ChannelCredentials:
+    """Credentials of a client who trusts the gateway's CA, or another one."""
+    own = (trusted or place.authority).certificate
+    return grpc.ssl_channel_credentials(own, pair.key if pair else None, pair.certificate if pair else None)
+
+
+def wrong_pairs(place: World) -> dict[str, Pair | None]:
+    ours = place.authority
+    return {
+        "no certificate": None,
+        "of another CA": Authority().issue(identity("reader")),
+        "of another CA of the same name": Authority("Test CA").issue(identity("reader")),
+        "expired": ours.issue(identity("reader"), begins=timedelta(days=-2), ends=timedelta(seconds=-5)),
+        "not valid yet": ours.issue(identity("reader"), begins=timedelta(hours=1), ends=timedelta(hours=2)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["no certificate", "of another CA", "of another CA of the same name", "expired",
+                                  "not valid yet"])  # fmt: skip
+def test_a_wrong_certificate_does_not_get_past_the_handshake(place: World, gateway: GatewayProcess, kind: str) -> None:
+    """No call arrives: not even health."""
+    calls = counted(gateway, "calls_total")
+    with grpc.secure_channel(gateway.address, shown(place, wrong_pairs(place)[kind])) as channel:
+        assert "UNAVAILABLE" == health(channel)
+    assert calls == counted(gateway, "calls_total")
+
+
+def test_plaintext_is_refused_where_certificates_are_asked_for(gateway: GatewayProcess) -> None:
+    """A client without TLS gets no answer."""
+    with grpc.insecure_channel(gateway.address) as channel:
+        assert "UNAVAILABLE" == health(channel)
+
+
+def test_a_client_finds_out_a_gateway_of_another_ca(place: World, gateway: GatewayProcess) -> None:
+    """The gateway's own certificate is the client's to check."""
+    credentials = shown(place, place.authority.issue(identity("reader")), Authority())
+    with grpc.secure_channel(gateway.address, credentials) as channel:
+        assert "UNAVAILABLE" == health(channel)
+
+
+PLAINTEXT = {"GATEWAY_LISTEN": "0.0.0.0:0"}
+
+
+def test_plaintext_on_a_public_address_is_no_start(place: World) -> None:
+    """The process ends at once and says which setting it was."""
+    gateway = GatewayProcess({**PLAINTEXT, "GATEWAY_CONFIG": str(place.policy_file("", "public.toml"))})
+    assert 2 == gateway.spawn().wait(timeout=20)
+    assert "GATEWAY_LISTEN: is plaintext on an address that others reach" in gateway.log_text
+
+
+def test_certificates_without_a_policy_are_no_start(place: World) -> None:
+    """Whoever set them up does not mean everybody to do everything."""
+    problem = "callers: are missing while GATEWAY_TLS_CLIENT_CA_FILE is set"
+    with pytest.raises(RuntimeError, match=problem), place.gateway("", name="without.toml"):
+        pass
+
+
+def test_a_policy_of_unknown_names_is_no_start_and_names_all(place: World) -> None:
+    """Method, right, tenant, operator, role, and the caller of a socket: each with its place."""
+    policy = caller(
+        "reader", allow=["keys.reed", "KeyService/ListLocks"], tenants=["three"], operators=["acme/test"], roles=["r"]
+    )
+    places = (
+        *("callers[0].allow[0]", "callers[0].allow[1]", "callers[0].tenants[0]", "callers[0].operators[0]"),
+        *("callers[0].roles[0]", "GATEWAY_SOCKETS"),
+    )
+    settings = {"GATEWAY_SOCKETS": "writer=writer.sock"}
+    with pytest.raises(RuntimeError) as refused, place.gateway(policy, settings, name="unknown.toml"):
+        pass
+    assert [] == [one for one in places if f"{one}: " not in str(refused.value)]
+
+
+def forwarded(value: str) -> dict[str, Any]:
+    return {"metadata": (("x-forwarded-client-cert", value),)}
+
+
+def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(place: World, gateway: GatewayProcess) -> None:
+    """A stranger with a certificate does not become the reader by saying so."""
+    says = forwarded(f"URI={identity('reader')}")
+    with place.channel(gateway, identity("stranger")) as channel:
+        assert "NOT_ALLOWED" == listed(channel, **says)
+    with place.channel(gateway, identity("proxy")) as channel:
+        assert "OK" == listed(channel, **says)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", f"URI={identity('stranger')}", f"URI={identity('reader')},URI={identity('stranger')}",
+     f'Subject="URI={identity("reader")}"', f'URI="{identity("reader")}'],
+    ids=["none", "a stranger", "another's before the proxy's own", "inside a quoted value", "cut off"],
+)  # fmt: skip
+def test_a_proxy_is_not_its_clients(place: World, gateway: GatewayProcess, header: str) -> None:
+    """What its last client is not, the call is not; and the proxy itself is nobody."""
+    with place.channel(gateway, identity("proxy")) as channel:
+        assert "NOT_ALLOWED" == listed(channel, **(forwarded(header) if header else {}))
+
+
+def test_keys_are_listed_for_the_callers_own_alone(place: World, gateway: GatewayProcess) -> None:
+    """One sees his tenant's keys, the other, who has none, nothing."""
+    found = {}
+    for name in ("reader", "other"):
+        with place.channel(gateway, identity(name)) as channel:
+            found[name] = owners(channel)
+    assert {"reader": {"one"}, "other": set()} == found
+
+
+def plain(place: World, name: str, policy: str, **settings: str) -> GatewayProcess:
+    """A gateway on loopback without TLS, not started yet."""
+    return GatewayProcess({"GATEWAY_CONFIG": str(place.policy_file(policy, name)), **settings})
+
+
+def test_each_socket_is_one_caller(place: World, tmp_path: Path) -> None:
+    """Whoever can open it is that caller; the socket is 0600 in a directory of 0700; plaintext TCP is nobody's."""
+    folder = tmp_path / "run"
+    sockets = f"reader={folder}/reader.sock, idle={folder}/idle.sock"
+    policy = POLICY + caller("idle")
+    gateway = plain(place, "sockets.toml", policy, GATEWAY_SOCKETS=sockets)
+    gateway.spawn()
+    try:
+        came = {}
+        for name in ("reader", "idle"):
+            with grpc.insecure_channel(f"unix:{folder}/{name}.sock") as channel:
+                came[name] = (health(channel, wait_for_ready=True), listed(channel))
+        with grpc.insecure_channel(gateway.address) as channel:
+            came["tcp"] = (health(channel), listed(channel))
+        modes = [oct((folder / name).stat().st_mode & 0o777) for name in (".", "reader.sock", "idle.sock")]
+    finally:
+        gateway.stop()
+    assert {"reader": ("OK", "OK"), "idle": ("OK", "NOT_ALLOWED"), "tcp": ("PERMISSION_DENIED", "NOT_ALLOWED")} == came
+    assert ["0o700", "0o600", "0o600"] == modes
+
+
+def test_a_socket_in_a_directory_of_others_is_no_start(place: World, tmp_path: Path) -> None:
+    """Its mode would not keep anybody from putting another one in its place."""
+    tmp_path.chmod(0o755)
+    gateway = plain(place, "open.toml", POLICY, GATEWAY_SOCKETS=f"reader={tmp_path}/reader.sock")
+    assert 1 == gateway.spawn().wait(timeout=20)
+    assert "its directory is open to others" in gateway.log_text
+
+
+def test_a_listening_socket_is_private_and_its_caller_is_local(place: World, tmp_path: Path) -> None:
+    """GATEWAY_LISTEN on a socket, too."""
+    gateway = plain(
+        place, "local.toml", caller("local", ids=[], allow=["keys.read"]), GATEWAY_LISTEN=f"unix:{tmp_path}/run/g.sock"
+    )
+    gateway.spawn()
+    try:
+        with grpc.insecure_channel(f"unix:{tmp_path}/run/g.sock") as channel:
+            assert ("OK", "OK") == (health(channel, wait_for_ready=True), listed(channel))
+        assert 0o600 == (tmp_path / "run" / "g.sock").stat().st_mode & 0o777
+    finally:
+        gateway.stop()
+
+
+def test_the_development_token_is_asked_for(place: World) -> None:
+    """Without it, or with another, not even health is told; and it is nowhere in the log."""
+    token = "development-token-4f1dd27c"
+    gateway = plain(place, "token.toml", "", GATEWAY_DEV_TOKEN=token)
+    gateway.spawn()
+    try:
+        with grpc.insecure_channel(gateway.address) as channel:
+            right = {"metadata": (("authorization", f"Bearer {token}"),)}
+            assert "OK" == health(channel, wait_for_ready=True, **right)
+            assert "OK" == listed(channel, **right)
+            wrong: list[dict[str, Any]] = [{}] + [
+                {"metadata": (("authorization", value),)}
+                for value in (f"Bearer {token}x", f"Basic {token}", "Bearer ", token)
+            ]
+            assert ["PERMISSION_DENIED"] * 5 == [health(channel, **one) for one in wrong]
+        assert token not in gateway.log_text
+    finally:
+        gateway.stop()
+
+
+def test_a_gateway_without_a_policy_says_so_at_its_start(place: World) -> None:
+    """Loopback development goes on as ever, with a warning."""
+    with plain(place, "none.toml", "") as gateway, grpc.insecure_channel(gateway.address) as channel:
+        assert "OK" == listed(channel)
+        assert "no policy: every process on this machine may do everything" in gateway.log_text
+
+
+def test_a_renewed_certificate_is_met_by_new_connections_and_drops_no_old_one(place: World) -> None:
+    """The pair is replaced file by file; while the two do not fit the old one stays, and is counted as refused."""
+    with place.gateway(POLICY, name="renewed.toml") as gateway:
+        folder = place.folder / "renewed"
+        old, new = served_serial(place, gateway), place.authority.issue(*SERVER_NAMES)
+        with place.channel(gateway, identity("reader")) as channel:
+            assert "OK" == listed(channel)
+            (folder / "server.pem").write_bytes(new.certificate)
+            assert old == served_serial(place, gateway)
+            assert 1 <= counted(gateway, 'secret_file_events_total{event="refused"}')
+            new.write(folder, "server")
+            assert old != served_serial(place, gateway)
+            assert "OK" == listed(channel)
+            assert "connection" not in gateway.log_text.lower()
+        expired = place.authority.issue(*SERVER_NAMES, begins=timedelta(days=-2), ends=timedelta(days=-1))
+        current = served_serial(place, gateway)
+        expired.write(folder, "server")
+        assert current == served_serial(place, gateway)
+
+
+def test_a_changed_authority_is_asked_of_new_connections(place: World) -> None:
+    """Callers of the old CA are not let in any more once the file holds another one."""
+    with place.gateway(POLICY, name="authority.toml") as gateway:
+        second = Authority("Second CA")
+        (place.folder / "authority" / "ca.pem").write_bytes(second.certificate)
+        pair = second.issue(identity("reader"))
+        with grpc.secure_channel(gateway.address, shown(place, pair)) as channel:
+            assert "OK" == listed(channel)
+        with place.channel(gateway, identity("reader")) as channel:
+            assert "UNAVAILABLE" == health(channel)
+
+
+def served_serial(place: World, gateway: GatewayProcess) -> str:
+    """Return the serial number of the certificate that a new connection meets."""
+    pair = place.authority.issue(identity("reader"))
+    certificate, key = pair.write(place.folder / "client", "serial")
+    context = ssl.create_default_context(cadata=place.authority.certificate.decode())
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["h2"])
+    host, _, port = gateway.address.rpartition(":")
+    raw = socket.create_connection((host, int(port)), timeout=10)
+    with context.wrap_socket(raw, server_hostname="localhost") as wrapped:
+        found: Any = wrapped.getpeercert()
+        return str(found["serialNumber"])
+
+
+def counted(gateway: GatewayProcess, sample: str) -> float:
+    """Return the sum of the samples that begin so in the gateway's metrics."""
+    with build_opener(ProxyHandler({})).open(f"http://{gateway.admin_address}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"phoenix_gateway_{sample}")]
+    assert found, f"no sample {sample}"
+    return sum(found)
