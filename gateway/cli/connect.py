@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 
@@ -37,17 +38,23 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
 
 def reason_of(error: Exception) -> str:
     """Return the gateway's reason (ErrorInfo) of a failed call; "" when it did not come from a gateway."""
+    info = error_details_pb2.ErrorInfo()
+    return str(info.reason) if _unpacked(error, info) else ""
+
+
+def retry_after_s(error: Exception) -> float:
+    """Return the seconds that a failed call asks to wait (RetryInfo); 0 where it asks for none."""
+    retry = error_details_pb2.RetryInfo()
+    return retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if _unpacked(error, retry) else 0.0
+
+
+def _unpacked(error: Exception, detail: Message) -> bool:
+    """Fill `detail` from the status details of its type; tell whether there were any."""
     trailing = error.trailing_metadata() if isinstance(error, grpc.Call) else None
     for key, value in trailing or ():
-        if key != "grpc-status-details-bin":
-            continue
-        if not isinstance(value, bytes):
-            continue
-        for detail in status_pb2.Status.FromString(value).details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info):
-                return str(info.reason)
-    return ""
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return any(packed.Unpack(detail) for packed in status_pb2.Status.FromString(value).details)
+    return False
 
 
 def in_words(error: Exception) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from gateway.cli.connect import in_words, reason_of
+from gateway.cli.connect import in_words, reason_of, retry_after_s
 from gateway.cli.events_lines import BadLine, Line
 from gateway.cli.events_pace import Pace
 from gateway.cli.events_progress import Begun, Counts, Journal
@@ -54,7 +54,8 @@ _LOST = frozenset(
         *(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN),
     }
 )
-_STOPPING = "STOPPING"
+_UNREAD = _LATER | {"STOPPING"}
+"""Ends of a stream before which everything that was begun is acknowledged: the rest was not."""
 _PLACE = re.compile(r"events\[\d+\]\.?")
 
 
@@ -108,6 +109,7 @@ class EventSending:
         self._stopping = False
         self._not_before = 0.0
         self._refusals = 0
+        self._message_events = MESSAGE_EVENTS
         self._progress_at = time.monotonic()
         self._has_begun = False
         self._last_trouble = ""
@@ -163,7 +165,7 @@ class EventSending:
                 else:
                     self._wait()
         except grpc.RpcError as error:
-            if reason_of(error) == _STOPPING:  # everything that was read is acknowledged
+            if reason_of(error) in _UNREAD:
                 self._journal.unsent(line.number for lines in under_way for line in lines)
             raise
         finally:
@@ -204,7 +206,7 @@ class EventSending:
         lines: list[Line] = []
         if self._stopping or self._halt or time.monotonic() < self._not_before:
             return lines
-        limit = min(MESSAGE_EVENTS, self._pace.available())
+        limit = min(self._message_events, self._pace.available())
         size_bytes = 0
         while len(lines) < limit and (line := self._next_line()) is not None:
             if not self._may_send(line, gateway):
@@ -271,6 +273,7 @@ class EventSending:
         if ended:
             self._progress_at = time.monotonic()
             self._refusals = 0
+            self._message_events = min(self._message_events * 2, MESSAGE_EVENTS)
         self.counts.add(counts)
         self._journal.unsent(line.number for line in again)
         self._journal.end(ended, counts)
@@ -312,7 +315,9 @@ class EventSending:
         self._last_trouble = in_words(error)
         if not self._has_begun or code not in _LOST or self._stopping:
             raise Halted(self._last_trouble)
-        self._back_off(0.0)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message may be more than a limit ever lets through
+            self._message_events = max(1, self._message_events // 4)
+        self._back_off(retry_after_s(error))
         if self._halt:
             raise Halted(self._halt)
         while time.monotonic() < self._not_before and not self._stopping:

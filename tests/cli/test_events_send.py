@@ -308,6 +308,20 @@ def test_no_second_sees_more_than_the_rate(gateway: GatewayProcess, tmp_path: Pa
     assert told["seconds"] > 1.6
 
 
+def test_a_limit_of_the_caller_is_kept_to(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """The gateway ends the stream at each excess, a message may be above the limit by itself: smaller ones follow."""
+    policy = tmp_path / "gateway.toml"
+    policy.write_text(
+        '[[callers]]\nname = "local"\nallow = ["events.write"]\ntenants = ["*"]\nlimits = {events_per_s = 100}\n'
+    )
+    sandbox.control("POST", "/settings", {"dedupe": False})
+    environ = {**of_sandbox(sandbox.urls, sandbox.environ), **NO_DEDUPLICATION, "GATEWAY_CONFIG": str(policy)}
+    with GatewayProcess(environ) as gateway:
+        code, told = Run(gateway, lines_in(tmp_path, 300)).end()
+    assert (0, 300, 0) == (code, told["accepted"], told["failed"])
+    assert_each_once(sandbox, 300)
+
+
 def test_a_file_that_was_changed_is_not_gone_on_with(
     gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.v1 import events_pb2, events_pb2_grpc
-from tests.gateway_process import GatewayProcess, fields_of, reason_of
+from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.sandbox_process import SandboxProcess
 
 Stub = events_pb2_grpc.EventServiceStub
@@ -243,6 +244,31 @@ def test_another_tenants_events_are_not_sent(events: Stub, sandbox: SandboxProce
     ]
     answers = [told(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
     assert [[ACCEPTED] * 2, ["TENANT_UNKNOWN"] * 2, [ACCEPTED] * 2] == answers
+    assert 4 == sandbox.control("POST", "/effects", {})["total"]
+
+
+def test_a_caller_of_one_tenant_sends_for_no_other(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """Also where the gateway has the other one: its events are refused, his own are sent."""
+    own = sandbox.environ["TENANT_ID"]
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        f'[[callers]]\nname = "local"\nallow = ["events.write"]\ntenants = ["{own}"]\n'
+        '[[tenants]]\ntenant_id = "other"\ningestion_hmac_secret = "x-secret-of-the-other-tenant-0123456789"\n'
+        'admin_api_key = "k-of-the-other-tenant-0123456789"\n'
+    )
+    config.chmod(0o600)
+    environ = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_CONFIG": str(config)}
+    messages = [
+        events_pb2.StreamEventsRequest(sequence=number + 1, tenant_id=tenant, events=[event(), event()])
+        for number, tenant in enumerate([own, "other", own])
+    ]
+    with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
+        events = Stub(channel)
+        answers = [told(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
+        with pytest.raises(grpc.RpcError) as error:
+            events.SubmitEvents(events_pb2.SubmitEventsRequest(tenant_id="other", events=[event()]), timeout=10)
+    assert "NOT_ALLOWED" == reason_of(error.value)
+    assert [[ACCEPTED] * 2, ["NOT_ALLOWED"] * 2, [ACCEPTED] * 2] == answers
     assert 4 == sandbox.control("POST", "/effects", {})["total"]
 
 
