@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from gateway.config import Config
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import KeyId
-from gateway.errors import StoreFault
+from gateway.errors import DeadlineTooShort, StoreFault
 from gateway.evidence.chain import Sequencer
 from gateway.evidence.chain_archive import ChainArchive
 from gateway.evidence.chain_blocks import BlockSigner
@@ -37,7 +37,7 @@ def evidence_head(archive: ChainArchive, clock: Clock) -> Callable[[], Awaitable
     async def read() -> bytes | None:
         try:
             return published_heads(*await archive.heads(Deadline.after(_HEAD_WITHIN_S, clock)))
-        except StoreFault:
+        except (StoreFault, DeadlineTooShort):
             return None
 
     return read
