@@ -18,7 +18,7 @@ from gateway import errors
 from gateway.actions.outgoing import Failed, Outgoing, Submitted
 from gateway.actions.queue_level import QueueLevel
 from gateway.actions.queued_fate import RESEND_WITHIN_US, Window, certainly_untaken, fate_of, given_up
-from gateway.actions.send_events import EventSender, in_bulks
+from gateway.actions.send_events import EventSender, in_bulks, place_within
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError, StoreUnavailable
 from gateway.evidence.queue.record import Fate, Release, Settle, Settled, Take, Taken, TakenEvent
@@ -37,12 +37,16 @@ _US = 1_000_000
 class DeliverySettings:
     """How much at once, and how patient."""
 
-    batches: int = 4
-    """Leases out at once: hides the way to Phoenix and the commits."""
-    lanes: int = MAX_EVENTS
-    """Most lanes in a lease where events go together: one bulk call."""
-    single_lanes: int = 32
+    leases: int = 4
+    """Leases out at once: some are being sent while others are being committed."""
+    calls: int = 4
+    """Bulk calls at once: hides the way to Phoenix."""
+    lanes: int = 4 * MAX_EVENTS
+    """Most lanes in a lease where events go together: a commit costs as much as hundreds of rows."""
+    single_lanes: int = 64
     """And where they go one by one."""
+    lease_bytes: int = 4 << 20
+    """Most bytes in a lease; its first event may be larger."""
     send_s: float = 10.0
     """How long one sending may take. Also how long a clean stop may."""
     lease_s: float = 20.0
@@ -86,6 +90,7 @@ class QueueDelivery:
         self._on_dead = on_dead
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._places = asyncio.Semaphore(self._settings.calls)
         self._under_way: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._pause_until = 0.0
@@ -101,7 +106,17 @@ class QueueDelivery:
         self._news.set()
 
     async def run(self) -> None:
-        """Deliver until `drain` is called and what was under way is written down."""
+        """Deliver until `drain` is called and what was under way is written down.
+
+        Cancelled, it drops what is under way: its marks stay, and its leases end by themselves.
+        """
+        try:
+            await self._run()
+        finally:
+            for task in self._under_way:
+                task.cancel()
+
+    async def _run(self) -> None:
         while not self._stopping.is_set():
             await self._room()
             pause_s = self._pause_until - self._clock.monotonic()
@@ -135,7 +150,7 @@ class QueueDelivery:
 
     async def _room(self) -> None:
         """Wait until another lease may be out: one only while Phoenix is in trouble."""
-        while len(self._under_way) >= (1 if self._is_troubled else self._settings.batches):
+        while len(self._under_way) >= (1 if self._is_troubled else self._settings.leases):
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def _take(self, lease_id: int) -> Taken | None:
@@ -147,6 +162,7 @@ class QueueDelivery:
             max_lanes=1 if self._is_troubled else lanes,
             lease_id=lease_id,
             lease_us=round(settings.lease_s * _US),
+            max_bytes=settings.lease_bytes,
         )
         try:
             await self._release_lost()
@@ -214,7 +230,7 @@ class QueueDelivery:
             # Each holds another lane, so they may go side by side.
             async with asyncio.TaskGroup() as group:
                 for bulk in in_bulks(items):
-                    group.create_task(self._sender.together(bulk, deadline))
+                    group.create_task(self._send_bulk(bulk, deadline))
         else:
             await self._sender.side_by_side(items, deadline)
         results: list[tuple[TakenEvent, Submitted | Failed]] = []
@@ -223,6 +239,10 @@ class QueueDelivery:
             assert item.result is not None
             results.append((event, item.result))
         return results
+
+    async def _send_bulk(self, bulk: Sequence[Outgoing], deadline: Deadline) -> None:
+        async with place_within(self._places, deadline):
+            await self._sender.together(bulk, deadline)
 
     def _judge_phoenix(self, results: Sequence[Submitted | Failed]) -> float:
         """Note whether Phoenix is in trouble; return the seconds that it asked to be left alone for."""
@@ -295,6 +315,7 @@ def _is_of_phoenix(error: GatewayError) -> bool:
 
 
 def _asked_s(error: GatewayError) -> float:
-    """Seconds that Phoenix asked for; the default of our own errors is nothing that it asked."""
-    told = error.retry_after_s
-    return told if told is not None and told != error.default_retry_after_s else 0.0
+    """Seconds that Phoenix or the breaker asked for; the default of other errors is nothing that anybody asked."""
+    told = error.retry_after_s or 0.0
+    is_asked = isinstance(error, errors.PhoenixRateLimited | errors.CircuitOpen)
+    return told if is_asked or told != error.default_retry_after_s else 0.0

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.actions.call import Call, Peer
 from gateway.actions.directory import TenantDirectory
+from gateway.actions.queue_events import QueueEvents
 from gateway.actions.remember_events import EventMemory
 from gateway.actions.rooms import TenantRoom
 from gateway.actions.submit_events import SubmitEvents, SubmitSettings
@@ -101,6 +102,7 @@ def submit_to(
     deduplicates: bool = False,
     memory: EventMemory | None = None,
     settings: SubmitSettings | None = None,
+    queue: QueueEvents | None = None,
 ) -> SubmitEvents:
     """The whole action before it."""
     courier = Courier(sender=phoenix, clock=CLOCK)
@@ -116,7 +118,8 @@ def submit_to(
         send_event_id=True,
     )
     numbers = itertools.count()
-    return SubmitEvents(TenantDirectory({TENANT: room}), CLOCK, lambda: f"made-{next(numbers)}", memory, settings)
+    tenants = TenantDirectory({TENANT: room})
+    return SubmitEvents(tenants, CLOCK, lambda: f"made-{next(numbers)}", memory, settings, queue)
 
 
 def event(event_id: str, user: str = "ada", score: float = 1.0, **more: Any) -> Event:

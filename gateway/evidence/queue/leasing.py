@@ -22,6 +22,11 @@ _HEADS = Statement(
     "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = (SELECT min(waiting.sequence)"
     " FROM durable_events AS waiting WHERE waiting.lane = given.lane AND waiting.state = 0)",
     given="lane bigint",
+    told="head.sequence, head.lane, head.size_bytes",
+)
+_READ = Statement(
+    "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = given.sequence",
+    given="sequence bigint",
     told="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
     " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
 )
@@ -93,9 +98,11 @@ def take(connection: sa.Connection, now_us: int, asked: Take) -> Taken:
     if not lanes:
         next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": asked.tenant_id}).scalar_one()
         return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
-    events = sorted((_taken(*head) for head in _HEADS.told(connection, lanes)), key=lambda event: event.sequence)
-    _MARK.run(connection, [(event.sequence,) for event in events], now_us=now_us)
-    _LEASE.run(connection, lanes, until_us=now_us + asked.lease_us, lease_id=asked.lease_id)
+    heads = _within(sorted(_HEADS.told(connection, lanes)), asked.max_bytes)
+    sequences = [(sequence,) for sequence, _, _ in heads]
+    events = sorted((_taken(*head) for head in _READ.told(connection, sequences)), key=lambda event: event.sequence)
+    _MARK.run(connection, sequences, now_us=now_us)
+    _LEASE.run(connection, [(lane,) for _, lane, _ in heads], until_us=now_us + asked.lease_us, lease_id=asked.lease_id)
     return Taken(events=tuple(events), now_us=now_us, next_due_us=None)
 
 
@@ -143,6 +150,18 @@ def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settl
         ended = _LAST_OUT.run(connection, [(event.lane,) for event in out])
         if ended < len(out):
             _ONE_OUT.run(connection, [(event.lane, len(event.body)) for event in out], now_us=now_us)
+
+
+def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int]]:
+    """Return the first events that together have no more bytes, and at least one."""
+    kept: list[Sequence[int]] = []
+    total = 0
+    for head in heads:
+        total += head[2]
+        if kept and total > max_bytes:
+            break
+        kept.append(head)
+    return kept
 
 
 def _taken(

@@ -67,13 +67,14 @@ class Admitted:
 class Take:
     """Lease the first event of up to so many lanes of a tenant, and mark them as about to be sent.
 
-    `lease_id`: a number that nobody else uses.
+    `max_bytes`: of their bodies, but for the first one's. `lease_id`: a number that nobody else uses.
     """
 
     tenant_id: TenantId
     max_lanes: int
     lease_id: int
     lease_us: int
+    max_bytes: int = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

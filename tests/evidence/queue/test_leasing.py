@@ -6,11 +6,11 @@ import asyncio
 from itertools import pairwise
 
 from gateway.core.types import TenantId
-from gateway.evidence.queue.record import Release
+from gateway.evidence.queue.record import Release, Take
 from gateway.evidence.queue.store import EventQueue
 from tests.evidence.making import soon
 from tests.evidence.queue.conftest import MakeQueue
-from tests.evidence.queue.making import LEASE_US, admit, again, dead, delivered, ids, new_event, settle, take
+from tests.evidence.queue.making import LEASE_US, TENANT, admit, again, dead, delivered, ids, new_event, settle, take
 from tests.manual_clock import ManualClock
 
 
@@ -175,3 +175,14 @@ async def test_delivered_events_are_purged_after_a_day_and_dead_letters_after_th
     clock.advance(29 * 24 * 3600)
     assert (0, 1) == await queue.purge(soon())
     assert (await queue.depth(soon())).events == 2
+
+
+async def test_a_lease_holds_no_more_bytes_than_asked_and_at_least_one_event(queue: EventQueue) -> None:
+    """The rest stays for the next one, unmarked."""
+    await admit(queue, *(new_event(f"e-{n}", f"user-{n}") for n in range(4)))
+    size = len(new_event("e-0", "user-0").body)
+    for max_bytes, expected in ((2 * size + 1, ["e-0", "e-1"]), (1, ["e-2"]), (size, ["e-3"])):
+        asked = Take(tenant_id=TENANT, max_lanes=9, lease_id=max_bytes, lease_us=LEASE_US, max_bytes=max_bytes)
+        taken = await queue.take(asked, soon())
+        assert expected == ids(taken)
+        assert [1] * len(expected) == [event.attempts for event in taken.events]
