@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gateway.v1 import keys_pb2_grpc
 
+WIDTH_OF_A_FILE = 240
+
 
 def generate(out: Path, at: str | None) -> int:
     """Write a new private key to a file that did not exist, print its public half; return the exit code.
@@ -145,7 +147,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("key", "kind", "owner", "state", "from", "replaced", "over", "note")
+    table = Table()
+    table.add_column("key", no_wrap=True)  # whole: it is what `keys revoke` takes
+    for name in ("kind", "owner", "state", "from", "replaced", "over", "note"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         kind, state = row.get("kind", "").removeprefix("KEY_KIND_"), row.get("state", "").removeprefix("KEY_STATE_")
         owner = " ".join(
@@ -153,7 +158,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         )
         times = (_second(row.get(name, "")) for name in ("activate_time", "retire_time", "end_time"))
         table.add_row(row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))
-    Console().print(table)
+    # A file or a pipe has no width: lines are as long as they are.
+    Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 
 def _second(time_text: str) -> str:

@@ -135,7 +135,8 @@ class Versions(Generic[T]):
         """Note what came of a trial; a refused one that is active gives way to the one before it."""
         before = version.trial
         version.trial = result
-        version.try_at = now + (TRY_AGAIN_S if version.activates_at <= now else TRY_EARLY_S)
+        is_due = version.activates_at <= now
+        version.try_at = now + TRY_AGAIN_S if is_due else min(now + TRY_EARLY_S, version.activates_at)
         if result is not TrialResult.REFUSED:
             return []
         if version is self.active and (older := self._before(now)) is not None:

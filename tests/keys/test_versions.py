@@ -90,6 +90,16 @@ def test_a_tried_version_waits_for_its_trial() -> None:
     assert [] == versions.to_try(9999.0)
 
 
+def test_a_version_that_was_tried_early_is_tried_when_its_time_comes() -> None:
+    """What Phoenix said before, for the note, holds nothing up."""
+    versions = Versions(TRIED, [version("old", 1000.0)], 1500.0)
+    new = version("new", 2000.0)
+    versions.add(new)
+    versions.judge(new, TrialResult.REFUSED, 1999.0)
+    assert [] == versions.to_try(1999.5)
+    assert [(new, versions.active)] == versions.to_try(2000.0)
+
+
 def test_where_nothing_can_be_tried_the_time_decides() -> None:
     """Phoenix takes neither by that route; or it gives no answer, for a minute."""
     for result, wait_s in ((TrialResult.UNPROVEN, 0.0), (TrialResult.UNANSWERED, PATIENCE_S)):

@@ -1,0 +1,173 @@
+"""A running gateway with its keys in folders, as the commands and the admin port show it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.v1 import keys_pb2, keys_pb2_grpc, tokens_pb2, tokens_pb2_grpc, wallet_pb2, wallet_pb2_grpc
+from tests.gateway_process import ROOT, GatewayProcess, fields_of, of_sandbox, reason_of
+from tests.integration.test_wallet import reserve
+from tests.sandbox_process import SandboxProcess
+
+LEAD_S = 2.0
+
+
+class Bench:
+    """A gateway, its folders, and the commands."""
+
+    def __init__(self, sandbox: SandboxProcess, gateway: GatewayProcess, hmac: Path, launch: Path) -> None:
+        self.sandbox, self.gateway, self.hmac, self.launch = sandbox, gateway, hmac, launch
+        self.channel = grpc.insecure_channel(gateway.address)
+        self.keys = keys_pb2_grpc.KeyServiceStub(self.channel)
+        self.tokens = tokens_pb2_grpc.TokenServiceStub(self.channel)
+        self.wallet = wallet_pb2_grpc.WalletServiceStub(self.channel)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `phoenix-gateway keys ARGUMENTS`."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", "keys", *arguments],
+            env={**kept, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What `keys list --json` prints."""
+        done = self.command("list", "--json", "--target", self.gateway.address)
+        assert 0 == done.returncode, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
+    def wait_for(self, found: Callable[[dict[str, Any]], bool], within_s: float = 30.0) -> dict[str, Any]:
+        """Wait until a row of the list fits."""
+        until = time.monotonic() + within_s
+        while True:
+            rows = self.listed()
+            fitting = [row for row in rows if found(row)]
+            if fitting:
+                return fitting[0]
+            assert time.monotonic() < until, rows
+
+    def jwks(self) -> dict[str, str]:
+        """The published keys' states by id."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{self.gateway.admin_address}/keys/acme/sandbox/jwks.json", timeout=5) as answer:
+            return {key["kid"]: key["state"] for key in json.loads(answer.read())["keys"]}
+
+    def minted_with(self) -> str:
+        """The id of the key that signs now."""
+        request = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+        return str(self.tokens.MintLaunchJWT(request, timeout=10).key_id)
+
+
+@pytest.fixture
+def bench(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Bench]:
+    """A gateway whose HMAC secret and launch key lie in folders."""
+    hmac, launch = tmp_path / "hmac", tmp_path / "launch"
+    settings = of_sandbox(sandbox.urls, sandbox.environ)
+    for folder, name in ((hmac, "INGESTION_HMAC_SECRET"), (launch, "PREDICTION_LAUNCH_KEY")):
+        folder.mkdir()
+        first = folder / "20261001T000000Z"
+        first.touch(mode=0o600)
+        first.write_text(settings.pop(name))
+        settings[f"{name}_FILE"] = str(folder)
+    settings |= {"PREDICTION_KEY_LEAD": str(LEAD_S), "PREDICTION_KEY_COOLDOWN": "0.2"}
+    with GatewayProcess(settings) as gateway:
+        gateway.wait_serving("phoenix.gateway.v1.WalletService")
+        made = Bench(sandbox, gateway, hmac, launch)
+        yield made
+        made.channel.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_launch_key_is_made_published_and_used(bench: Bench) -> None:
+    """`keys generate` into the folder; shown before it signs; refused by Phoenix until it is registered there."""
+    first = bench.minted_with()
+    done = bench.command("generate", "--out", str(bench.launch))
+    assert 0 == done.returncode, done.stderr
+    pem, second = done.stdout.split("key id: ")[0], done.stdout.split("key id: ")[1].strip()
+    (path,) = [one for one in bench.launch.iterdir() if one.suffix == ".pem"]
+    assert 0o100600 == path.stat().st_mode
+
+    row = bench.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
+    assert (second, "KEY_STATE_ANNOUNCED", path.name) == (row["key_id"], row["state"], row["version"])
+    assert {first: "active", second: "announced"} == bench.jwks()
+    time.sleep(LEAD_S)  # its time comes, and it still does not sign
+    assert first == bench.minted_with()
+
+    operator = {"operator_code": "acme", "environment": "sandbox"}
+    bench.sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem})
+    bench.wait_for(lambda row: row["key_id"] == second and row["state"] == "KEY_STATE_ACTIVE")
+    assert second == bench.minted_with()
+    assert {first: "retiring", second: "active"} == bench.jwks()
+    answer = bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest())
+    assert (second, pem) == (answer.key_id, answer.public_key_pem)
+    assert [second, first] == [one.key_id for one in answer.published]
+    assert first == bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id=first)).key_id
+    with pytest.raises(grpc.RpcError) as caught:
+        bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id="0" * 64))
+    assert "KEY_UNKNOWN" == reason_of(caught.value)
+
+
+@pytest.mark.timeout(120)
+def test_a_broken_secret_is_shown_and_the_old_one_stays(bench: Bench) -> None:
+    """In the table for people too, and nothing of its content anywhere."""
+    path = bench.hmac / "20261101T000000Z"
+    path.touch(mode=0o644)
+    path.write_text("canary-of-a-readable-file")
+    row = bench.wait_for(lambda row: "chmod 600" in row.get("note", ""))
+    assert ("KEY_KIND_TENANT_HMAC", "KEY_STATE_ACTIVE", "20261001T000000Z") == (
+        row["kind"],
+        row["state"],
+        row["version"],
+    )
+    table = bench.command("list", "--target", bench.gateway.address)
+    assert "TENANT_HMAC" in table.stdout
+    assert "canary" not in table.stdout + table.stderr + bench.gateway.log_text + json.dumps(bench.listed())
+
+
+@pytest.mark.timeout(120)
+def test_a_revoked_platform_key_is_refused_for_good(bench: Bench) -> None:
+    """KEY_RETIRED becomes a refusal, also after a restart; the key in use is not revoked."""
+    late = reserve(bench.sandbox)
+    old = bench.wallet.VerifyWallet(late).key_id
+    bench.sandbox.control("POST", "/keys/rotate", {})
+    bench.wallet.VerifyWallet(reserve(bench.sandbox))
+    assert wallet_pb2.WALLET_VERDICT_KEY_RETIRED == bench.wallet.VerifyWallet(late).verdict
+    done = bench.command("revoke", old, "--target", bench.gateway.address)
+    assert (0, "revoked\n") == (done.returncode, done.stdout)
+    refused = bench.wallet.VerifyWallet(late)
+    assert (wallet_pb2.WALLET_VERDICT_BAD_SIGNATURE, 401) == (refused.verdict, refused.reply.status)
+    current = bench.wallet.VerifyWallet(reserve(bench.sandbox)).key_id
+    with pytest.raises(grpc.RpcError) as caught:
+        bench.keys.RevokePlatformKey(keys_pb2.RevokePlatformKeyRequest(key_id=current))
+    assert ["key_id"] == fields_of(caught.value)
+    assert 1 == bench.command("revoke", current, "--target", bench.gateway.address).returncode
+    assert (bench.gateway.data_dir / "revoked-platform-keys").read_text() == f"{old}\n"
+
+
+def test_generate_overwrites_nothing_and_names_a_version(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """`--at` names the file; the same time again is refused; a time that is none is refused."""
+    bench = Bench.__new__(Bench)
+    first = bench.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z")
+    assert 0 == first.returncode
+    assert ["2026-11-21T10:00:00Z.pem"] == [path.name for path in tmp_path.iterdir()]
+    content = (tmp_path / "2026-11-21T10:00:00Z.pem").read_bytes()
+    assert 1 == bench.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z").returncode
+    assert 2 == bench.command("generate", "--out", str(tmp_path), "--at", "tomorrow").returncode
+    assert 2 == bench.command("generate", "--out", str(tmp_path / "x.pem"), "--at", "2026-11-21T10:00Z").returncode
+    assert {"2026-11-21T10:00:00Z.pem": content} == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
