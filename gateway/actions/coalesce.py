@@ -163,13 +163,14 @@ class Coalescer:
             yield waiting
 
     async def _fly(self, together: list[_Waiting]) -> None:
-        # The most patient caller's: those with less time stop waiting by themselves.
+        # The most patient caller's: those with less time stop waiting by themselves, and further tries leave them out.
         deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
         self._departed_at = asyncio.get_running_loop().time()
         try:
             items = [waiting.item for waiting in together]
             if self._sender.mixes_callers:
-                await self._sender.together(items, deadline)
+                waiting_for = {waiting.item.event_id: waiting for waiting in together}
+                await self._sender.together(items, deadline, lambda event_id: not waiting_for[event_id].is_gone)
             else:  # since they gathered, one caller's event has cost others their answer
                 await self._sender.side_by_side(items, deadline)
         finally:

@@ -6,7 +6,7 @@ When to send, what goes together and in which order is decided in coalesce.py an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from gateway.actions.outgoing import Lane, Outgoing, Submitted
@@ -56,15 +56,20 @@ class EventSender:
         finally:
             item.give_up()
 
-    async def together(self, items: Sequence[Outgoing], deadline: Deadline) -> None:
-        """Send up to 100 events of up to MAX_BULK_BYTES in one call, or one by one where Phoenix has no such call."""
+    async def together(
+        self, items: Sequence[Outgoing], deadline: Deadline, is_wanted: Callable[[str], bool] = lambda event_id: True
+    ) -> None:
+        """Send up to 100 events of up to MAX_BULK_BYTES in one call, or one by one where Phoenix has no such call.
+
+        Args: `is_wanted`: whether somebody waits for the event of this id; asked before it is sent again.
+        """
         if len(items) == 1:
             return await self.one(items[0], deadline)
         for item in items:
             item.began = True
         try:
             results = await self._client.submit_bulk(
-                [item.body for item in items], [item.event_id for item in items], deadline
+                [item.body for item in items], [item.event_id for item in items], deadline, is_wanted
             )
         except BulkNotServed:
             for item in items:

@@ -10,7 +10,7 @@ from gateway import errors
 from gateway.actions.coalesce import Coalescer, CoalesceSettings
 from gateway.actions.outgoing import Failed, Outgoing, Submitted
 from gateway.actions.send_events import EventSender
-from gateway.phoenix.exchange import Answer
+from gateway.phoenix.exchange import Answer, ExchangeFailed, NotSent
 from tests.actions.gated_phoenix import CLOCK, GatedPhoenix, client_of, soon, until
 
 PATIENT = CoalesceSettings(patience_s=60.0)
@@ -161,6 +161,27 @@ async def test_a_caller_who_leaves_afterwards_costs_the_others_nothing() -> None
     await asyncio.gather(tasks[0], tasks[1], tasks[3])
     assert phoenix.ids == ["e0", "e1", "e2", "e3"]
     assert isinstance(items[3].result, Submitted)
+
+
+async def test_an_event_that_nobody_waits_for_is_not_sent_again() -> None:
+    """The first try got no connection; the next one carries those whose callers are still there."""
+    tries: list[list[str]] = []
+
+    def says(request: object, ids: list[str]) -> int | ExchangeFailed:
+        tries.append(ids)
+        return NotSent("refused") if len(tries) == 2 else 202
+
+    phoenix = GatedPhoenix(says)
+    items = [item(f"e{number}") for number in range(4)]
+    tasks = await gather(coalescer(phoenix), phoenix, items)
+    phoenix.let_go(0)
+    await until(lambda: len(phoenix.calls) == 2)
+    tasks[2].cancel()
+    await asyncio.sleep(0)
+    phoenix.let_go()
+    await asyncio.gather(tasks[0], tasks[1], tasks[3])
+    assert [["e0"], ["e1", "e2", "e3"], ["e1", "e3"]] == tries
+    assert [True, True, False, True] == [isinstance(each.result, Submitted) for each in items]
 
 
 async def test_a_first_caller_who_leaves_lets_the_gathered_go() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cli.events_pace import Pace
@@ -27,6 +27,7 @@ def opened(source: Path) -> Journal:
     return Journal.open(source.with_name("progress"), source, TERMS)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9))))
 def test_ranges_hold_what_was_added(added: list[tuple[int, int]]) -> None:
     """In whatever order and overlap."""

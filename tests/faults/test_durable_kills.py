@@ -97,6 +97,7 @@ async def killed(gateway: MortalGateway, sandbox: SandboxProcess, points: Sequen
     return load
 
 
+@pytest.mark.timeout(180)  # 6 starts under load, and the leases of the dead
 async def test_kills_on_the_way_of_durable_events(sandbox: SandboxProcess) -> None:
     """On SQLite: about the commit, the sending and the settling."""
     with a_gateway(sandbox) as gateway:

@@ -66,15 +66,18 @@ class GamificationClient:
     async def post(
         self,
         raw_path: str,
-        body: bytes,
+        body: bytes | Callable[[], bytes],
         deadline: Deadline,
         *,
         effect: Effect,
         welcome: frozenset[int] = frozenset(),
     ) -> Delivered:
-        """POST a JSON body; the bytes signed are the bytes sent, in every try the same."""
+        """POST a JSON body; the bytes signed are the bytes sent. In every try the same, or what `body` then returns."""
+        make = body if callable(body) else None
+        given = b"" if callable(body) else body
 
         def prepare() -> Request:
+            sent = given if make is None else make()
             return Request(
                 method="POST",
                 url_base=self.base_url,
@@ -82,9 +85,9 @@ class GamificationClient:
                 headers={
                     "accept": "application/json",
                     "content-type": "application/json",
-                    **self.authorize("POST", raw_path, body),
+                    **self.authorize("POST", raw_path, sent),
                 },
-                body=body,
+                body=sent,
             )
 
         return await self._deliver(prepare, effect, deadline, welcome)

@@ -74,6 +74,10 @@ class BulkNotServed(Exception):
     """Phoenix has no bulk call, and nothing was taken: send the events one by one."""
 
 
+def _always(_event_id: str) -> bool:
+    return True
+
+
 class EventsClient:
     """One tenant's events."""
 
@@ -132,36 +136,69 @@ class EventsClient:
         return Submitted(acceptance=Acceptance.DUPLICATE if duplicate else Acceptance.ACCEPTED, tries=delivered.tries)
 
     async def submit_bulk(
-        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+        self,
+        events: Sequence[bytes],
+        ids: Sequence[str],
+        deadline: Deadline,
+        is_wanted: Callable[[str], bool] = _always,
     ) -> list[Acceptance | errors.GatewayError]:
         """Send 2 to 100 serialised events, of 1 MB at most, in one call; return what became of each, in their order.
 
         What Phoenix refuses as a whole is divided until the guilty events stand alone, and what its answer leaves open
         is asked again one by one: only where that cannot double anything, else those events end as OutcomeUnknown.
-        Args: `ids`: the events' ids. Raises: BulkNotServed with nothing taken; else as `submit`, of all events alike.
+        Args: `ids`: the events' ids, each once; `is_wanted`: asked before an event is sent again, since nobody may wait
+        for it any longer: it is OutcomeUnknown then. Raises: BulkNotServed with nothing taken; else as `submit`, of all
+        events alike.
         """
         # Dividing sends events again, so all of it must be over before Phoenix forgets the first sending.
         within = deadline.earlier(Deadline.after(RESEND_WITHIN_S, deadline.clock)) if self.deduplicates else deadline
-        return await self._bulk_call(events, ids, within)
+        return await self._bulk_call(events, ids, within, is_wanted)
 
     async def _bulk_call(
-        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, is_wanted: Callable[[str], bool]
     ) -> list[Acceptance | errors.GatewayError]:
         assert self._bulk is not None, "ask sends_bulk first"
-        body = encode_bulk(events, self._bulk)
+        envelope = self._bulk
+        carried: list[int] = []  # places of the events in the last try
+
+        def body() -> bytes:
+            nonlocal carried
+            carried = [at for at in carried if is_wanted(ids[at])] or carried or list(range(len(events)))
+            return encode_bulk([events[at] for at in carried], envelope)
+
         welcome = _NOT_SERVED | _REFUSED_AS_A_WHOLE
         answer = (await self._client.post(_BULK_PATH, body, deadline, effect=self._effect, welcome=welcome)).answer
         if answer.status in _NOT_SERVED:
             self._note_not_served(answer, deadline)
             raise BulkNotServed
+        results: list[Acceptance | errors.GatewayError] = [_unknown() for _ in events]
+        sent, sent_ids = [events[at] for at in carried], [ids[at] for at in carried]
         if answer.status in _REFUSED_AS_A_WHOLE:
-            return await self._divide(answer, events, ids, deadline)
+            found = await self._divide(answer, sent, sent_ids, deadline, is_wanted)
+        else:
+            found = await self._read(answer, sent, sent_ids, deadline, is_wanted)
+        for at, result in zip(carried, found, strict=True):
+            results[at] = result
+        return results
+
+    async def _read(
+        self,
+        answer: Answer,
+        events: Sequence[bytes],
+        ids: Sequence[str],
+        deadline: Deadline,
+        is_wanted: Callable[[str], bool],
+    ) -> list[Acceptance | errors.GatewayError]:
+        """Return what a 2xx says of each event; ask again of what it leaves open, where that is harmless."""
         self._bulk_again_at = None
         self._refused_in_row = 0
         words = read_bulk_answer(answer.body, ids)
         if any(word.said is Said.DOUBTFUL for word in words):
             self._on_event("bulk_unclear")
-        return [await self._settle(word, event, deadline) for word, event in zip(words, events, strict=True)]
+        return [
+            await self._settle(word, event, event_id, deadline, is_wanted)
+            for word, event, event_id in zip(words, events, ids, strict=True)
+        ]
 
     def _note_not_served(self, answer: Answer, deadline: Deadline) -> None:
         self._on_event("bulk_not_served")
@@ -176,7 +213,12 @@ class EventsClient:
         self._bulk_again_at = deadline.clock.monotonic() + ASK_AGAIN_S
 
     async def _divide(
-        self, answer: Answer, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline
+        self,
+        answer: Answer,
+        events: Sequence[bytes],
+        ids: Sequence[str],
+        deadline: Deadline,
+        is_wanted: Callable[[str], bool],
     ) -> list[Acceptance | errors.GatewayError]:
         """Find the guilty events of a call that was refused as a whole and deliver the others, in their order."""
         harmless = answer.status in _NOTHING_TAKEN or says_nothing_taken(answer.body, ids)
@@ -192,7 +234,7 @@ class EventsClient:
         middle = len(events) // 2
         results: list[Acceptance | errors.GatewayError] = []
         for part in (slice(0, middle), slice(middle, None)):
-            results += await self._part(events[part], ids[part], deadline, in_doubt=not harmless)
+            results += await self._part(events[part], ids[part], deadline, is_wanted, in_doubt=not harmless)
         return results
 
     def _note_refused(self, answer: Answer, deadline: Deadline) -> None:
@@ -217,18 +259,29 @@ class EventsClient:
         )
 
     async def _part(
-        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, *, in_doubt: bool
+        self,
+        events: Sequence[bytes],
+        ids: Sequence[str],
+        deadline: Deadline,
+        is_wanted: Callable[[str], bool],
+        *,
+        in_doubt: bool,
     ) -> list[Acceptance | errors.GatewayError]:
         if len(events) == 1:
-            return [await self._again(events[0], deadline, in_doubt=in_doubt)]
+            return [await self._again(events[0], ids[0], deadline, is_wanted, in_doubt=in_doubt)]
         try:
-            return await self._bulk_call(events, ids, deadline)
+            return await self._bulk_call(events, ids, deadline, is_wanted)
         except BulkNotServed:
-            return [await self._again(event, deadline, in_doubt=in_doubt) for event in events]
+            return [
+                await self._again(event, event_id, deadline, is_wanted, in_doubt=in_doubt)
+                for event, event_id in zip(events, ids, strict=True)
+            ]
         except errors.GatewayError as error:
             return [_in_doubt(error) if in_doubt else error] * len(events)
 
-    async def _settle(self, word: Word, event: bytes, deadline: Deadline) -> Acceptance | errors.GatewayError:
+    async def _settle(
+        self, word: Word, event: bytes, event_id: str, deadline: Deadline, is_wanted: Callable[[str], bool]
+    ) -> Acceptance | errors.GatewayError:
         """Turn a word about an event into its result; ask again where the word leaves it open and that is harmless."""
         match word.said:
             case Said.TAKEN:
@@ -239,7 +292,7 @@ class EventsClient:
                 answer = Answer(status=word.status or 400, body=orjson.dumps({"code": word.code}))
                 return error_of(answer, Surface.INGESTION, 0.0)
             case Said.DOUBTFUL if self.deduplicates:
-                return await self._again(event, deadline, in_doubt=True)
+                return await self._again(event, event_id, deadline, is_wanted, in_doubt=True)
             case Said.DOUBTFUL:
                 return errors.OutcomeUnknown(
                     "Phoenix's answer to the bulk call does not say what became of this event. "
@@ -247,8 +300,12 @@ class EventsClient:
                     metadata={"surface": Surface.INGESTION.value},
                 )
 
-    async def _again(self, event: bytes, deadline: Deadline, *, in_doubt: bool) -> Acceptance | errors.GatewayError:
+    async def _again(
+        self, event: bytes, event_id: str, deadline: Deadline, is_wanted: Callable[[str], bool], *, in_doubt: bool
+    ) -> Acceptance | errors.GatewayError:
         """Send one event by itself that was part of a call before, and may have been taken then (`in_doubt`)."""
+        if not is_wanted(event_id):
+            return _unknown()
         try:
             return (await self.submit(event, deadline)).acceptance
         except errors.GatewayError as error:
@@ -259,6 +316,10 @@ def _in_doubt(error: errors.GatewayError) -> errors.GatewayError:
     """What a failure amounts to for an event that an earlier call may have brought."""
     if isinstance(error, (*_CERTAIN, errors.OutcomeUnknown)):
         return error
-    unknown = errors.OutcomeUnknown(metadata={"surface": Surface.INGESTION.value})
+    unknown = _unknown()
     unknown.__cause__ = error
     return unknown
+
+
+def _unknown() -> errors.OutcomeUnknown:
+    return errors.OutcomeUnknown(metadata={"surface": Surface.INGESTION.value})

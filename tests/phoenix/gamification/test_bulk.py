@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.phoenix.gamification.bulk import Said, read_bulk_answer, says_nothing_taken
@@ -86,12 +86,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(JSON)
 def test_any_json_gives_a_word_for_every_event(answer: Any) -> None:
     """Whatever Phoenix sends, nothing breaks and no event is forgotten."""
     assert len(read_bulk_answer(orjson.dumps(answer), IDS)) == len(IDS)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(JSON, st.integers(0, 2))
 def test_an_event_named_as_refused_is_never_taken(rest: Any, place: int) -> None:
     """Whatever else the answer holds."""
