@@ -9,7 +9,7 @@ point 2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway import errors
@@ -74,7 +74,7 @@ class CachedReads:
         if self._source(key, kept, now, max_staleness_s) is not Source.CACHE:
             return None
         self._on_lookup(key.purpose, "hit")
-        return _answer(kept, Source.CACHE, now)
+        return _answer(key, kept, Source.CACHE, now)
 
     async def read(
         self, key: ReadKey, fetch: Fetch, *, max_staleness_s: float | None, arrived_at: float, deadline: Deadline
@@ -92,13 +92,13 @@ class CachedReads:
                 self._on_lookup(key.purpose, "hit" if source is Source.CACHE else "stale")
                 if source is Source.STALE and now >= kept.rest_until:
                     self._refresh(key, fetch, now)
-                return _answer(kept, source, now)
+                return _answer(key, kept, source, now)
         self._on_lookup(key.purpose, "miss")
         if kept is not None and max_staleness_s is None and self._may_stand_in(kept, now):
             return await self._newer_or(kept, key, fetch, deadline)
         oldest = None if max_staleness_s is None else arrived_at - max_staleness_s
         fetched = await self._fetched(key, fetch, oldest, deadline, is_live=max_staleness_s == 0)
-        return _answer(fetched, Source.LIVE if fetched.is_live else Source.CACHE, self._clock.monotonic())
+        return _answer(key, fetched, Source.LIVE if fetched.is_live else Source.CACHE, self._clock.monotonic())
 
     async def close(self) -> None:
         """Stop what runs behind."""
@@ -141,11 +141,11 @@ class CachedReads:
                 newer = None
         now = self._clock.monotonic()
         if newer is not None:
-            return _answer(newer, Source.LIVE if newer.is_live else Source.CACHE, now)
+            return _answer(key, newer, Source.LIVE if newer.is_live else Source.CACHE, now)
         if not self._may_stand_in(kept, now):
             newer = await self._fetched(key, fetch, None, deadline, is_live=False)
-            return _answer(newer, Source.LIVE if newer.is_live else Source.CACHE, self._clock.monotonic())
-        return _answer(kept, Source.STALE, now)
+            return _answer(key, newer, Source.LIVE if newer.is_live else Source.CACHE, self._clock.monotonic())
+        return _answer(key, kept, Source.STALE, now)
 
     def _refresh(self, key: ReadKey, fetch: Fetch, now: float) -> None:
         """See to it that a fetch is under way that goes on without anybody waiting."""
@@ -260,9 +260,17 @@ class _Fetching:
         self.is_held = False
 
 
-def _answer(kept: Kept, source: Source, now: float) -> ReadAnswer:
+def _answer(key: ReadKey, kept: Kept, source: Source, now: float) -> ReadAnswer:
     if kept.value is None:
-        raise errors.PhoenixNotFound(metadata=None if kept.absent is None else kept.absent.metadata)
+        raise not_found(key.fields, kept.absent)
     return ReadAnswer(
         payload=kept.value.payload, window_key=kept.value.window_key, source=source, age_s=max(0.0, now - kept.as_of)
+    )
+
+
+def not_found(fields: Sequence[str], absent: errors.PhoenixNotFound | None) -> errors.PhoenixNotFound:
+    """Return the error for something that Phoenix does not know, with the fields that a caller should look at."""
+    metadata = {} if absent is None else dict(absent.metadata)
+    return errors.PhoenixNotFound(
+        f"Phoenix knows no such thing. Check {', '.join(fields)}.", metadata={**metadata, "fields": ",".join(fields)}
     )

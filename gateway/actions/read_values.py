@@ -15,6 +15,14 @@ from gateway.errors import PhoenixNotFound
 from gateway.resilience.deadline import Deadline
 
 _OF_ONE_USER = frozenset({"rank", "score", "snapshot_user"})
+_FIELDS = {
+    "leaderboard": ("leaderboard_id", "window_key"),
+    "neighbors": ("leaderboard_id", "window_key", "user_id"),
+    "rank": ("leaderboard_id", "user_id"),
+    "score": ("leaderboard_id", "user_id"),
+    "snapshot": ("leaderboard_id", "snapshot_time"),
+    "snapshot_user": ("leaderboard_id", "snapshot_time", "user_id"),
+}
 
 
 class ReadKey(NamedTuple):
@@ -34,6 +42,11 @@ class ReadKey(NamedTuple):
     def purpose(self) -> str:
         """What it counts as."""
         return "rank" if self.what in _OF_ONE_USER else "leaderboard"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a request that name it: where to look when it is not there."""
+        return _FIELDS.get(self.what, ("leaderboard_id",))
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from gateway.actions.cached_read import not_found
 from gateway.actions.call import Call
 from gateway.actions.directory import TenantDirectory
 from gateway.actions.rooms import TenantRoom
@@ -72,13 +73,16 @@ class OpenBoard:
             socket = await self._realtime.open(room.socket_base_url, room.authorize_socket(topic.leaderboard_id))
         except (PhoenixNotFound, PhoenixRefusedState, PhoenixRefusedInput):
             # A refused handshake has no body that could say why; a read of the same board does: not there, not active.
-            await room.boards.page(
-                topic.leaderboard_id,
-                Deadline.after(_WHY_WITHIN_S, self._clock),
-                limit=1,
-                offset=0,
-                window_key=topic.window_key,
-            )
+            try:
+                await room.boards.page(
+                    topic.leaderboard_id,
+                    Deadline.after(_WHY_WITHIN_S, self._clock),
+                    limit=1,
+                    offset=0,
+                    window_key=topic.window_key,
+                )
+            except PhoenixNotFound as absent:
+                raise not_found(("leaderboard_id", "window_key"), absent) from None
             raise
         return _Channel(socket)
 

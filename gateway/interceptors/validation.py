@@ -22,6 +22,7 @@ _validator = protovalidate.Validator()
 
 _PATTERNS_IN_WORDS = {
     r"^[^\x00-\x1f\x7f]*$": "must hold no control characters (NUL, newline, tab, ...)",
+    r"^[^\x00-\x1f\x7f/\\]*$": "must hold no slash, backslash or control character: ids are single steps of a path",
     r"^[A-Za-z0-9_-]*$": "must hold only letters, digits, hyphen and underscore",
     r"^[A-Za-z0-9:._+-]*$": "must be 'current' or a window key such as 2025-11-18T12",
     r"^[A-Z0-9]{2,16}$": "must be 2 to 16 capital letters or digits, such as EUR",

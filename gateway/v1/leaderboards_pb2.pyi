@@ -135,7 +135,7 @@ class GetLeaderboardRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     window_key: _builtins.str
     """The window: "current" or a key such as "2025-11-18T12". Empty: the active window, or the last
     completed one while the active one is empty.
@@ -215,9 +215,9 @@ class GetUserRankRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control characters."""
+    """The player, 1 to 256 characters, no control character, slash or backslash."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -289,9 +289,9 @@ class GetUserScoreRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control characters."""
+    """The player, 1 to 256 characters, no control character, slash or backslash."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -365,9 +365,9 @@ class GetUserNeighborsRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control characters."""
+    """The player, 1 to 256 characters, no control character, slash or backslash."""
     window_key: _builtins.str
     """The window: "current" or a key such as "2025-11-18T12". Empty: the active window, or the last
     completed one while the active one is empty.
@@ -656,7 +656,7 @@ class ListSnapshotsRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     page_size: _builtins.int
     """Snapshots a page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
@@ -743,7 +743,7 @@ class GetSnapshotRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     page_size: _builtins.int
     """Entries a page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
@@ -824,9 +824,9 @@ class GetUserSnapshotRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control characters."""
+    """The player, 1 to 256 characters, no control character, slash or backslash."""
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
         """When the snapshot was taken, as ListSnapshots tells it; required."""
@@ -909,7 +909,7 @@ class WatchLeaderboardRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     leaderboard_id: _builtins.str
-    """The board, 1 to 256 characters, no control characters."""
+    """The board, 1 to 256 characters, no control character, slash or backslash."""
     window_key: _builtins.str
     """The window: "current" or a key such as "2025-11-18T12". Empty: the active window."""
     page_size: _builtins.int

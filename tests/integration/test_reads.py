@@ -272,6 +272,8 @@ def test_an_inactive_board_says_so(
     [
         ({"leaderboard_id": ""}, "leaderboard_id"),
         ({"leaderboard_id": "a\nb"}, "leaderboard_id"),
+        ({"leaderboard_id": "a/b"}, "leaderboard_id"),
+        ({"leaderboard_id": "..\\x"}, "leaderboard_id"),
         ({"window_key": "week 47"}, "window_key"),
         ({"window_key": "../x"}, "window_key"),
         ({"page_size": 0}, "page_size"),
@@ -288,6 +290,45 @@ def test_bad_input_names_its_field(
     values: dict[str, Any] = {"leaderboard_id": "xp", **bad}
     error = refused(lambda: boards.GetLeaderboard(leaderboards_pb2.GetLeaderboardRequest(**values)))
     assert ("INVALID_FIELD", [field]) == (reason_of(error), fields_of(error))
+
+
+@pytest.mark.parametrize("user_id", ["", "a/b", "..\\..", "a\0b", "x" * 257])
+def test_bad_user_ids_are_named(boards: leaderboards_pb2_grpc.LeaderboardServiceStub, user_id: str) -> None:
+    """In every read of a user, before Phoenix is asked."""
+    common: dict[str, Any] = {"leaderboard_id": "xp", "user_id": user_id}
+    reads: list[Callable[[], object]] = [
+        lambda: boards.GetUserRank(leaderboards_pb2.GetUserRankRequest(**common)),
+        lambda: boards.GetUserScore(leaderboards_pb2.GetUserScoreRequest(**common)),
+        lambda: boards.GetUserNeighbors(leaderboards_pb2.GetUserNeighborsRequest(**common)),
+        lambda: boards.GetUserSnapshot(
+            leaderboards_pb2.GetUserSnapshotRequest(**common, snapshot_time=Timestamp(seconds=1))
+        ),
+    ]
+    errors = [refused(read) for read in reads]
+    assert [("INVALID_FIELD", ["user_id"])] * 4 == [(reason_of(error), fields_of(error)) for error in errors]
+
+
+@pytest.mark.parametrize("user_id", ["a b", "ü@example.org", "auth0|7", "..", "a%2Fb", "a?b#c", "x:y"])
+def test_odd_user_ids_are_asked_for_as_they_are(
+    boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str, user_id: str
+) -> None:
+    """Whatever else an id holds, it is one step of the path and stays itself."""
+    make(sandbox, board, {"other": 9, user_id: 5})
+    rank = boards.GetUserRank(leaderboards_pb2.GetUserRankRequest(leaderboard_id=board, user_id=user_id))
+    assert (True, 2, 5.0) == (rank.ranked, rank.rank, rank.score)
+
+
+def test_an_unknown_board_or_window_says_where_to_look(
+    boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
+) -> None:
+    """Cached or not."""
+    for request in (page("no-such"), page(board, window_key="1999-01-01T00")):
+        for _ in range(2):
+            error = refused(lambda request=request: boards.GetLeaderboard(request))  # type: ignore[misc]
+            assert "PHOENIX_NOT_FOUND" == reason_of(error)
+            assert "Check leaderboard_id, window_key." in error.details()
+    rank = leaderboards_pb2.GetUserRankRequest(leaderboard_id="no-such", user_id="u")
+    assert "Check leaderboard_id, user_id." in refused(lambda: boards.GetUserRank(rank)).details()
 
 
 def test_a_token_of_another_board_or_method_is_refused(
