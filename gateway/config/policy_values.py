@@ -95,8 +95,8 @@ class Table:
 
 
 def is_all(named: Sequence[tuple[str, str]]) -> bool:
-    """Tell whether a list is the one word that means everything."""
-    return [text for _, text in named] == [ALL]
+    """Tell whether a list holds the word that means everything."""
+    return any(text == ALL for _, text in named)
 
 
 def distinct(table: Table, key: str, fits: Callable[[str], bool], problem: str) -> frozenset[str] | None:
