@@ -173,7 +173,7 @@ def readyz(gateway: GatewayProcess) -> Mapping[str, Any]:
 def metric(gateway: GatewayProcess, line: str) -> float:
     with urlopen(f"http://{gateway.admin_address}/metrics", timeout=5) as answer:
         text = answer.read().decode()
-    return next(float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line))
+    return next((float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line)), 0.0)
 
 
 def test_a_method_is_off_on_every_replica_within_a_second_and_on_again(fleet: Fleet) -> None:
