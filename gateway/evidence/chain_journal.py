@@ -7,7 +7,7 @@ no more than once. Moves claimed by a gateway older than the chain have no line:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,11 +79,11 @@ def journal_decided(
     now_us: int,
     claims: Iterable[tuple[PendingClaim, ClaimResult]],
     outcomes: Iterable[tuple[Outcome, Evidence | GatewayError]],
+    replayed: Collection[str],
 ) -> None:
-    """Append what became of claims and outcomes that were just decided in this transaction."""
+    """Append what became of claims and outcomes in this transaction, and the moves whose replays it counted."""
     lines = Journal()
     differing: set[tuple[str, str]] = set()
-    replayed: set[str] = set()
     for pending, result in claims:
         claim = pending.claim
         if result.disposition is Disposition.NEW:
@@ -97,8 +97,6 @@ def journal_decided(
             _add_reclaim(connection, lines, result)
         elif result.disposition is Disposition.CONFLICT:
             differing.add((result.operation_id, claim.content.body_sha256))
-        elif result.disposition is Disposition.REPLAY:
-            replayed.add(result.operation_id)
     refused: list[str] = []
     recorded: set[str] = set()
     for outcome, answer in outcomes:
@@ -235,7 +233,7 @@ def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple
         lines.add(move.operator_code, move.environment, move.received_at_us, line)
 
 
-def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: set[str]) -> None:
+def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Collection[str]) -> None:
     """Add how often these have been replayed, counted a moment ago in this transaction."""
     counted = sa.select(
         *(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us, repeats.c.replay_count)

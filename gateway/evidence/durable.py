@@ -7,6 +7,7 @@ outcomes, transactions to the database.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 import uuid_utils
 
 from gateway.core.types import Environment, OperatorCode
+from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.chain_journal import journal_decided
 from gateway.evidence.chain_keys import KeptKeys, PublicKeyOf, keep_keys
@@ -34,19 +36,22 @@ from gateway.evidence.record import (
     Outcome,
     Probe,
     ProbeResult,
+    Replays,
 )
-from gateway.evidence.repeats import note_repeats
+from gateway.evidence.repeats import note_conflicts, note_replays
+from gateway.evidence.replay_tally import ReplayTally
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
 
-_Op = PendingClaim | Probe | Outcome
-_Result = ClaimResult | ProbeResult | Evidence
+_Op = PendingClaim | Probe | Outcome | Replays
+_Result = ClaimResult | ProbeResult | Evidence | Replays
 
 _MAX_KEY_BYTES = 1024
 """An index entry of PostgreSQL holds about 2,700 bytes, operator and operation included."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _OVERHEAD_BYTES = 1024
+_COUNT_WITHIN_S = 5.0
 
 
 class StoreObserver(Protocol):
@@ -90,6 +95,9 @@ class DurableWalletStore:
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
             self._commit, size_of=_size_of, settings=settings
         )
+        self._tally = ReplayTally(
+            lambda counts: self._committer.submit(Replays(counts=counts), Deadline.after(_COUNT_WITHIN_S, self._clock))
+        )
 
     async def start(self) -> None:
         """Begin to work; touches no database, so a gateway starts while that is down. `check` tells."""
@@ -97,6 +105,7 @@ class DurableWalletStore:
 
     async def stop(self, within_s: float = 5.0) -> None:
         """Commit what waits, at most this long, then close the database."""
+        await self._tally.stop()
         await self._committer.stop(within_s)
         await self._database.stop()
 
@@ -109,7 +118,10 @@ class DurableWalletStore:
         )
         _check_key(claim.idempotency_key)
         pending = PendingClaim(claim=claim, operation_id=self._new_id())
-        return cast(ClaimResult, await self._committer.submit(pending, deadline))
+        result = cast(ClaimResult, await self._committer.submit(pending, deadline))
+        if result.disposition is Disposition.REPLAY:
+            self._tally.note(result.operation_id)
+        return result
 
     async def probe(
         self,
@@ -194,12 +206,17 @@ class DurableWalletStore:
             results.update(zip((index for index, _ in claims), claimed, strict=True))
             recorded = record_all(connection, now_us, [op for _, op in outcomes], self._hash_only)
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
-            note_repeats(connection, now_us, zip((op.claim for _, op in claims), claimed, strict=True))
+            note_conflicts(connection, zip((op.claim for _, op in claims), claimed, strict=True))
+            replayed = {index: op for index, op in enumerate(ops) if isinstance(op, Replays)}
+            results.update(replayed)
+            counts = sum((Counter(op.counts) for op in replayed.values()), Counter[str]())
+            note_replays(connection, now_us, counts)
             journal_decided(
                 connection,
                 now_us,
                 zip((op for _, op in claims), claimed, strict=True),
                 zip((op for _, op in outcomes), recorded, strict=True),
+                counts,
             )
             return [results[index] for index in range(len(ops))]
 

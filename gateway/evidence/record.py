@@ -8,6 +8,7 @@ Source: prediction.md 4.7, 4.9 and 5.5; API.md, WalletService.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
@@ -53,6 +54,13 @@ class Probe:
     original_operation: str | None
     """The operation that the probe names; None where its body names none."""
     received_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replays:
+    """How often recorded responses were given again since the last of these, by the moves' ids."""
+
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +212,7 @@ class Evidence:
     incidents: tuple[Incident, ...]
     """Oldest first, at most 100."""
     replay_count: int = 0
-    """How often the recorded response was given again; counted as conflicts are."""
+    """How often the recorded response was given again, up to a second ago; a crash may lose the last of them."""
     conflicts: tuple[Conflict, ...] = ()
     """Oldest first, at most 100."""
 

@@ -1,4 +1,4 @@
-"""Counts replays and keeps conflicting calls, in the transaction that answers them.
+"""Keeps conflicting calls, in the transaction that answers them, and counts replays, soon after theirs.
 
 The last thing in a transaction, and in one order: nobody who waits for these rows holds others that their holder wants.
 A transaction that is run again because its commit's answer was lost counts once more. Source: API.md, dispositions;
@@ -7,8 +7,7 @@ issue 7, point 5.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,32 +19,14 @@ from gateway.evidence.schema import conflicts, insert_into, repeats
 _CONFLICT = ("operation_id", "body_sha256")
 
 
-def note_repeats(connection: sa.Connection, now_us: int, decided: Iterable[tuple[Claim, ClaimResult]]) -> None:
-    """Note what came again among the claims just decided."""
-    replays: Counter[str] = Counter()
+def note_conflicts(connection: sa.Connection, decided: Iterable[tuple[Claim, ClaimResult]]) -> None:
+    """Keep the conflicting calls among the claims just decided."""
     differing: dict[tuple[str, str], dict[str, Any]] = {}
     for claim, result in decided:
-        if result.disposition is Disposition.REPLAY:
-            replays[result.operation_id] += 1
-        elif result.disposition is Disposition.CONFLICT:
+        if result.disposition is Disposition.CONFLICT:
             body_sha256 = claim.content.body_sha256
             row = differing.setdefault((result.operation_id, body_sha256), _row(claim, result.operation_id))
             row["conflict_count"] += 1
-    if replays:
-        insert = insert_into(connection, repeats)
-        connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=("operation_id",),
-                set_={
-                    "replay_count": repeats.c.replay_count + insert.excluded.replay_count,
-                    "last_replayed_at_us": insert.excluded.last_replayed_at_us,
-                },
-            ),
-            [
-                {"operation_id": operation_id, "replay_count": count, "last_replayed_at_us": now_us}
-                for operation_id, count in sorted(replays.items())
-            ],
-        )
     if differing:
         insert = insert_into(connection, conflicts)
         connection.execute(
@@ -58,6 +39,26 @@ def note_repeats(connection: sa.Connection, now_us: int, decided: Iterable[tuple
             ),
             [row for _, row in sorted(differing.items())],
         )
+
+
+def note_replays(connection: sa.Connection, now_us: int, counts: Mapping[str, int]) -> None:
+    """Add to how often the recorded responses of moves were given again."""
+    if not counts:
+        return
+    insert = insert_into(connection, repeats)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=("operation_id",),
+            set_={
+                "replay_count": repeats.c.replay_count + insert.excluded.replay_count,
+                "last_replayed_at_us": insert.excluded.last_replayed_at_us,
+            },
+        ),
+        [
+            {"operation_id": operation_id, "replay_count": count, "last_replayed_at_us": now_us}
+            for operation_id, count in sorted(counts.items())
+        ],
+    )
 
 
 def _row(claim: Claim, operation_id: str) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class WalletStore(Protocol):
 
         One unique constraint over operator, environment, operation and idempotency key decides. A move
         whose lease is over and that has no outcome goes to exactly one new claimant, with a higher
-        attempt. Replays are counted and conflicting calls kept, in the same commit. A claim that asks for it
-        is held where its body came before under another key.
+        attempt. Conflicting calls are kept in the same commit, replays counted within a second. A claim that
+        asks for it is held where its body came before under another key.
         """
         ...
 

@@ -626,7 +626,7 @@ class WalletEvidence(_message.Message):
     operator_reservation_id: _builtins.str
     """The wallet's own id of the reservation."""
     replay_count: _builtins.int
-    """How often the recorded response was given again."""
+    """How often the recorded response was given again, up to a second ago. A crash may lose the last of them."""
     @_builtins.property
     def operation(self) -> Global___WalletOperation:
         """The signed body, read."""

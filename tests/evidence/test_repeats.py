@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
+from collections.abc import Mapping
 
 import pytest
 
 from gateway.core.types import Environment
 from gateway.core.wallet_verdict import Disposition, OriginalState
-from gateway.errors import StaleAttempt
+from gateway.errors import StaleAttempt, StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.reading import MAX_CONFLICT_BYTES
 from gateway.evidence.record import Claim, Evidence, EvidenceQuery, OperationState
+from gateway.evidence.replay_tally import ReplayTally
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
 from tests.manual_clock import ManualClock
@@ -36,15 +39,53 @@ async def finished(store: DurableWalletStore) -> str:
     return claimed.operation_id
 
 
+async def counted(store: DurableWalletStore, operation_id: str, count: int) -> None:
+    """Wait until so many replays are counted, and see that it stays so."""
+    until = time.monotonic() + 10
+    while (await kept(store, operation_id)).replay_count != count:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+
+
 async def test_replays_are_counted(make_store: MakeStore) -> None:
-    """One by one and many at once, each replay is in the count when it is answered."""
-    store = await make_store()
+    """One by one and many at once, from several gateways, soon after they were given."""
+    store, other = await make_store(), await make_store()
     operation_id = await finished(store)
     assert 0 == (await kept(store, operation_id)).replay_count
     await store.claim(claim_of(), soon())
-    assert 1 == (await kept(store, operation_id)).replay_count
-    await asyncio.gather(*(store.claim(claim_of(), soon()) for _ in range(40)))
-    assert 41 == (await kept(store, operation_id)).replay_count
+    await counted(store, operation_id, 1)
+    await asyncio.gather(*(one.claim(claim_of(), soon()) for one in (store, other) for _ in range(20)))
+    await counted(store, operation_id, 41)
+
+
+async def test_a_stop_loses_no_count(make_store: MakeStore) -> None:
+    """What was given in the last moment is committed with it."""
+    store = await make_store()
+    operation_id = await finished(store)
+    await store.claim(claim_of(), soon())
+    await store.stop()
+    assert 1 == (await kept(await make_store(), operation_id)).replay_count
+
+
+async def test_counts_that_could_not_be_committed_are_brought_again() -> None:
+    """Trouble of the store costs no count, and no answer hears of it."""
+    brought: list[dict[str, int]] = []
+
+    async def commit(counts: Mapping[str, int]) -> None:
+        brought.append(dict(counts))
+        if len(brought) == 1:
+            tally.note("b")  # while the commit is on its way
+            raise StoreUnavailable
+
+    tally = ReplayTally(commit, every_s=0.01)
+    tally.note("a")
+    tally.note("a")
+    until = time.monotonic() + 10
+    while len(brought) < 2:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+    await tally.stop()
+    assert [{"a": 2}, {"a": 2, "b": 1}] == brought
 
 
 async def test_a_call_in_progress_is_no_replay(make_store: MakeStore) -> None:
@@ -52,7 +93,9 @@ async def test_a_call_in_progress_is_no_replay(make_store: MakeStore) -> None:
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
     await store.claim(claim_of(), soon())
-    assert 0 == (await kept(store, claimed.operation_id)).replay_count
+    await store.record_outcome(outcome_of(claimed.operation_id), soon())
+    await store.claim(claim_of(), soon())
+    await counted(store, claimed.operation_id, 1)
 
 
 async def test_conflicting_calls_are_kept(make_store: MakeStore) -> None:

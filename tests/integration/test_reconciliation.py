@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,9 +149,14 @@ def test_commands_export_and_report(
         wallet.RecordWalletOutcome(outcome(late, operator_transaction_id="tx-other"))
 
     key = str(uuid.uuid4())
-    moved(sandbox, wallet, "release_cash", "0.00", "o-good", idempotency_key=key)
+    first = moved(sandbox, wallet, "release_cash", "0.00", "o-good", idempotency_key=key)
     for value in ("0.00", "0.00", "0.01", "0.01", "0.01"):  # replayed twice, contradicted thrice
         moved(sandbox, wallet, "release_cash", value, "o-good", idempotency_key=key, status=None)
+    by_id = wallet_pb2.GetWalletEvidenceRequest(operation_id=first.operation_id)
+    until = time.monotonic() + 10
+    while wallet.GetWalletEvidence(by_id).evidence.replay_count < 2:  # counted soon after the answers
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
     lines = tmp_path / "evidence.jsonl"
     done = command(own_gateway, "export", "--format", "jsonl", "--out", str(lines), "--environment", "sandbox")
