@@ -28,9 +28,8 @@ KEEP_S = 0.3
 
 PUBLISH = st.tuples(st.just("publish"), st.sampled_from([0.0, 0.05, 0.2]))
 WAIT = st.tuples(st.just("wait"), st.sampled_from([0.001, 0.01, 0.05]))
-LOOK = st.tuples(st.just("look"), st.just(0.0))
 RARE = st.tuples(st.sampled_from(["keep", "put back", "empty"]), st.just(0.0))
-STEPS = st.lists(st.one_of(PUBLISH, WAIT, WAIT, LOOK, LOOK, RARE), min_size=3, max_size=20)
+STEPS = st.lists(st.one_of(WAIT, PUBLISH, RARE), min_size=4, max_size=20)
 
 
 class _Skewed:
@@ -48,7 +47,7 @@ class _Skewed:
 
 # One Redis for all examples: each begins by emptying it.
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(STEPS, st.sampled_from([0.0, -2.0, 0.1]))
+@given(STEPS, st.sampled_from([0.0, -0.2, 0.1]))
 def test_a_shared_answer_is_never_older_than_it_says(
     redis_server: RedisProcess, steps: list[tuple[str, float]], off_s: float
 ) -> None:
@@ -65,7 +64,7 @@ def test_a_shared_answer_is_never_older_than_it_says(
                 replicas.append(RedisReadCache(cache=cache, seal_keys=keys, clock=clock))
             writer, reader = replicas
             kept = b""
-            for step, value in steps:
+            for step, value in [("publish", 0.0), *steps]:
                 match step:
                     case "publish":
                         moment = time.monotonic() - value
@@ -78,10 +77,10 @@ def test_a_shared_answer_is_never_older_than_it_says(
                         redis_server.command("SET", ENTRY, kept, "PX", str(int(KEEP_S * 1000)))
                     case "empty":
                         redis_server.flush()
-                    case "look":
-                        found = (await reader.look(PLACE, lease_s=1.0)).found
-                        if found is not None:
-                            assert time.monotonic() - float(found.payload) <= found.age_s + 0.01
+                looked_at = time.monotonic()
+                found = (await reader.look(PLACE, lease_s=1.0)).found
+                if found is not None:
+                    assert looked_at - float(found.payload) <= found.age_s + 0.002
 
     redis_server.flush()
     asyncio.run(run())
