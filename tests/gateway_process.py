@@ -21,6 +21,8 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.canaries import Canaries
+
 ROOT = Path(__file__).resolve().parents[1]
 START_WITHIN_S = 20.0
 
@@ -139,9 +141,16 @@ class GatewayProcess:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.stop()
+        leaked = self._leaked() if kind is None else set()
         self._directory.cleanup()
+        assert leaked == set(), "a secret of the gateway's was written down"
+
+    def _leaked(self) -> set[str]:
+        """Return what of its secrets stands in its log, its database or any other file that it made."""
+        given = [Path(value) for name, value in self.environ.items() if name.endswith("_FILE")]
+        return Canaries(self.environ).found_below(Path(self._directory.name), but=given)
 
 
 def of_sandbox(urls: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -70,7 +70,13 @@ def changed(change: str) -> Descriptor:
     pool = descriptor_pool.DescriptorPool()
     for known in ("google/protobuf/descriptor", "google/protobuf/duration", "google/protobuf/timestamp"):
         _copy(pool, f"{known}.proto")
-    for known in ("google/protobuf/struct", "google/protobuf/any", "buf/validate/validate", "google/rpc/status", _ACCESS):
+    for known in (
+        "google/protobuf/struct",
+        "google/protobuf/any",
+        "buf/validate/validate",
+        "google/rpc/status",
+        _ACCESS,
+    ):
         _copy(pool, f"{known}.proto")
     pool.Add(file)
     found: Descriptor = pool.FindMessageTypeByName("phoenix.gateway.v1.Event")
