@@ -142,6 +142,8 @@ def _take(record: dict[str, Any], number: int, records: Records, part: Part) -> 
     if (record["operator_code"], environment) != (part.operator_code, part.environment):
         wrong(Code.CHANGED, "is of another operator or environment than the export")
     state = "FINISHED" if response is not None else "IN_PROGRESS" if attempt else "HELD"
+    if (money := move.get("amount")) is not None and money.get("currency_code", "") != move.get("currency_code", ""):
+        wrong(Code.CHANGED, "amount: its currency is not that of the move")
     if record["state"] != f"WALLET_OPERATION_STATE_{state}":
         wrong(Code.CHANGED, f"state: the record is {state}")
     answer = (response or {}).get("body")

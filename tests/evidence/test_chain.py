@@ -66,7 +66,7 @@ def exporter(store: DurableWalletStore, database: Database) -> Exporter:
 
 async def moved(store: DurableWalletStore, key: str, **more: object) -> str:
     """Claim a move and record its outcome; return its id."""
-    claimed = await store.claim(signed_claim(key, **more), soon())
+    claimed = await store.claim(signed_claim(key, **more), soon())  # type: ignore[arg-type]
     await store.record_outcome(outcome_of(claimed.operation_id, transaction_id=f"tx-{key}"), soon())
     return claimed.operation_id
 
@@ -265,8 +265,7 @@ async def test_moves_of_a_gateway_older_than_the_chain_are_chained(
     store: DurableWalletStore, database: Database, chain: Sequencer, exporter: Exporter, tmp_path: Path
 ) -> None:
     """It leaves no line and no mark; the sequencer adds both, however many there are."""
-    for number in range(230):
-        await store.claim(signed_claim(f"key-{number}"), soon())
+    await asyncio.gather(*(store.claim(signed_claim(f"key-{number}"), soon()) for number in range(230)))
     finished = await moved(store, "finished")
     await refused(store, finished, transaction_id="other")
     await store.claim(signed_claim("finished"), soon())

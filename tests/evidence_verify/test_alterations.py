@@ -1,0 +1,162 @@
+"""Whatever is altered in an export is found."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from gateway.core.ed25519 import generate_signing_key
+from gateway.evidence_verify import export_file
+from gateway.evidence_verify.findings import Unusable
+from gateway.evidence_verify.proof import prove
+from tests.evidence.chaining import GATEWAY_KEY, codes, verdict
+from tests.evidence_verify import altering
+from tests.evidence_verify.altering import ALTERATIONS, Lines, read_lines
+from tests.evidence_verify.conftest import Exported
+
+
+def test_an_export_that_nobody_touched_is_proven(small: Exported) -> None:
+    """With its head nothing is left open."""
+    told = verdict(small.path, small.head)
+    assert ("proven", [], 240) == (told["verdict"], told["not_proven"], told["records"])
+    assert ("proven", 12) == (told["verdict"], told["blocks"])
+
+
+def test_without_a_head_the_end_is_not_proven(small: Exported) -> None:
+    """And that is said, as is the key that nobody vouches for; with the key given, only the end is open."""
+    told = " ".join(verdict(small.path)["not_proven"])  # type: ignore[arg-type]
+    assert "the end:" in told
+    assert "is the gateway's" in told
+    told = " ".join(verdict(small.path, key_pems=[GATEWAY_KEY.public.spki_pem])["not_proven"])  # type: ignore[arg-type]
+    assert "the end:" in told
+    assert "is the gateway's" not in told
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_every_alteration_is_found(small: Exported, tmp_path: Path, number: int) -> None:
+    """Values, bits, members, records, order, blocks, keys, the file's end: even without a head from elsewhere."""
+    chance = random.Random(number)
+    for alteration in ALTERATIONS:
+        found_is(small, tmp_path, alteration, chance)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)  # 320 times 10,000 records
+def test_every_alteration_of_10_000_records_is_found(large: Exported, tmp_path: Path) -> None:
+    """The same with as many records as the issue names."""
+    told = verdict(large.path, large.head)
+    assert ("proven", 10_000) == (told["verdict"], told["records"])
+    chance = random.Random(7)
+    for _ in range(20):
+        for alteration in ALTERATIONS:
+            found_is(large, tmp_path, alteration, chance)
+
+
+def found_is(exported: Exported, folder: Path, alteration: altering.Alteration, chance: random.Random) -> None:
+    """Alter a copy and see that it is found."""
+    lines = read_lines(exported.text)
+    what = alteration(lines, chance)
+    assert b"".join(lines) != exported.text, what
+    assert told_of(lines, folder), f"{alteration.__name__}: {what}"
+
+
+def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
+    """Return what is found in an altered copy; an input that cannot be used is no proof either."""
+    path = folder / "altered.jsonl"
+    path.write_bytes(b"".join(lines))
+    try:
+        return codes(path, head)
+    except Unusable:
+        return {"unusable"}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
+    """Everything fits together; only the head, the log, or the public key that was kept elsewhere tells."""
+    lines = read_lines(small.text)
+    altering.make_anew(lines, random.Random(number), generate_signing_key()[0])
+    path = tmp_path / "altered.jsonl"
+    path.write_bytes(b"".join(lines))
+    assert set() == codes(path)
+    assert "is the gateway's" in " ".join(verdict(path)["not_proven"])  # type: ignore[arg-type]
+    assert "head_differs" in codes(path, small.head)
+    assert {"block_not_signed"} == codes(path, key_pems=[GATEWAY_KEY.public.spki_pem])
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_end_that_was_cut_off_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
+    """The rest is genuine in every way, and says that it is all."""
+    lines = read_lines(small.text)
+    altering.cut_end(lines, random.Random(number))
+    assert set() == told_of(lines, tmp_path)
+    assert {"cut_off"} == told_of(lines, tmp_path, small.head)
+
+
+def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> None:
+    """What came later is believed for the key that the head names, and the rest is said."""
+    block = json.loads(read_lines(small.text)[altering.block_places(read_lines(small.text))[4]])["chain_block"]
+    line = {
+        "event": "evidence head",
+        "operator": "acme",
+        "environment": "prod",
+        "block": int(block["number"]),
+        "block_hash": block["hash"],
+        "key_id": block["key_id"],
+    }
+    told = verdict(small.path, json.dumps(line).encode() + b"\n")
+    assert "proven" == told["verdict"]
+    assert ["the end after block 5: the head that was kept is older than the export"] == told["not_proven"]
+    line["block_hash"] = "f" * 64
+    assert {"head_differs"} == codes(small.path, json.dumps(line).encode())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"{}", b"nothing", b'{"heads":[],"keys":[]}', b'{"heads":[{}],"keys":[]}', b"[1]", b'{"heads":7}'],
+)
+def test_a_head_that_is_none_is_refused(small: Exported, head: bytes) -> None:
+    """As an input that cannot be used, not as a proof."""
+    with pytest.raises(Unusable):
+        prove(small.path, heads=[head], processes=1)
+
+
+def test_a_published_head_that_was_altered_is_refused(small: Exported) -> None:
+    """Its own signature tells."""
+    for before, after in ((b'"number": "12"', b'"number": "13"'), (b'"entry_count": ', b'"entry_count": 1')):
+        assert before in small.head
+        with pytest.raises(Unusable, match="--head"):
+            prove(small.path, heads=[small.head.replace(before, after)], processes=1)
+
+
+def test_the_head_of_another_chain_is_refused(small: Exported) -> None:
+    """It says nothing of this one."""
+    line = b'{"event":"evidence head","operator":"acme","environment":"sandbox","block":1,"block_hash":"","key_id":""}'
+    with pytest.raises(Unusable, match="holds no head of acme in prod"):
+        prove(small.path, heads=[line], processes=1)
+
+
+def test_several_processes_tell_the_same(small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of a few records each, whatever the cuts fall on; lines are counted over all of them."""
+    monkeypatch.setattr(export_file, "PART_BYTES", 20_000)
+    assert [] == prove(small.path, heads=[small.head], processes=2).findings.kept
+    lines = read_lines(small.text)
+    place = altering.record_places(lines)[200]
+    lines[place] = lines[place].replace(b"player-1", b"player-2")
+    (tmp_path / "altered").write_bytes(b"".join(lines))
+    findings = prove(tmp_path / "altered", processes=2).findings.kept
+    assert {place + 1} == {finding.line for finding in findings}
+    assert findings == prove(tmp_path / "altered", processes=1).findings.kept
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\n", b"{}\n", b'{"operation_id":"x"}\n', b'{"chain_extent":{}}\n', b"\xff\x00"]
+)
+def test_what_is_no_export_is_unusable(tmp_path: Path, text: bytes) -> None:
+    """Never a proof of nothing."""
+    path = tmp_path / "export"
+    path.write_bytes(text)
+    with pytest.raises(Unusable):
+        prove(path, processes=1)
