@@ -60,13 +60,12 @@ class DeadLetters:
                 raise InvalidField([FieldFault(field="page_token", description="belongs to another reason")])
             after = int(token.after)
         size = page_size or DEFAULT_PAGE
-        found = await self._queue.dead_letters(
+        shown, has_more = await self._queue.dead_letters(
             DeadLetterQuery(
-                tenant_id=room.tenant_id, leaderboard_id=leaderboard_id, reason=reason, after=after, limit=size + 1
+                tenant_id=room.tenant_id, leaderboard_id=leaderboard_id, reason=reason, after=after, limit=size
             ),
             call.deadline,
         )
-        shown, has_more = found[:size], len(found) > size
         next_token = PageToken(
             of=_OF,
             tenant_id=room.tenant_id,

@@ -53,8 +53,8 @@ class DeliverySettings:
     """Until another gateway takes over; longer than a sending and the commit behind it."""
     store_s: float = 5.0
     """How long one transaction may take."""
-    poll_s: float = 1.0
-    """How often to look for what other gateways took in, or left behind."""
+    poll_s: float = 2.0
+    """How often to look for what other gateways left behind; each delivers first what it took in itself."""
     retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
     """Waits between the tries of an event, and between the probes of a Phoenix in trouble."""
 
@@ -118,26 +118,45 @@ class QueueDelivery:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            await self._room()
-            pause_s = self._pause_until - self._clock.monotonic()
-            if pause_s > 0:
-                await self._wait(self._stopping, pause_s)
-                continue
-            self._news.clear()
-            lease_id = secrets.randbits(62) + 1
-            taken = await self._take(lease_id)
-            if taken is None:
-                continue
-            if not taken.events:
-                await self._wait(self._news, self._idle_s(taken))
-            elif self._stopping.is_set():
-                self._lost_leases.append(lease_id)
-            else:
-                self._begin(self._deliver(lease_id, taken))
+            try:
+                await self._turn()
+            except GatewayError:
+                await self._wait(self._stopping, self._poll_s())  # the store is in trouble, and has said so
+            except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+                log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
+                await self._wait(self._stopping, self._poll_s())
         if self._under_way:
             await asyncio.wait(self._under_way)
         with contextlib.suppress(GatewayError):  # then they end by themselves
             await self._release_lost()
+
+    async def _turn(self) -> None:
+        """Take what is due and begin to deliver it; where nothing is, wait for something. Raises: StoreUnavailable."""
+        await self._room()
+        pause_s = self._pause_until - self._clock.monotonic()
+        if pause_s > 0:
+            await self._wait(self._stopping, pause_s)
+            return
+        self._news.clear()
+        lease_id = secrets.randbits(62) + 1
+        taken = await self._take(lease_id)
+        if taken.events and self._stopping.is_set():
+            self._lost_leases.append(lease_id)
+        elif taken.events:
+            self._begin(self._deliver(lease_id, taken))
+        else:
+            await self._idle(taken)
+
+    async def _idle(self, found: Taken) -> None:
+        """Wait until something is due or new."""
+        while not (self._news.is_set() or self._stopping.is_set()):
+            poll_s = self._poll_s()
+            left_s = poll_s if found.next_due_us is None else (found.next_due_us - found.now_us) / _US
+            if left_s <= 0:
+                return
+            await self._wait(self._news, min(poll_s, max(left_s, 0.005)))
+            if not self._news.is_set():
+                found = await self._queue.look(self._tenant_id, self._store_deadline())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -153,8 +172,8 @@ class QueueDelivery:
         while len(self._under_way) >= (1 if self._is_troubled else self._settings.leases):
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _take(self, lease_id: int) -> Taken | None:
-        """Lease what is due; None after trouble with the store, which was waited for."""
+    async def _take(self, lease_id: int) -> Taken:
+        """Lease what is due. Raises: GatewayError; the lease is given back then, should it be there."""
         settings = self._settings
         lanes = settings.lanes if self._sender.sends_bulk else settings.single_lanes
         asked = Take(
@@ -164,14 +183,12 @@ class QueueDelivery:
             lease_us=round(settings.lease_s * _US),
             max_bytes=settings.lease_bytes,
         )
+        await self._release_lost()
         try:
-            await self._release_lost()
             return await self._queue.take(asked, self._store_deadline())
-        except GatewayError as error:
-            if isinstance(error, StoreUnavailable):
-                self._lost_leases.append(lease_id)  # it may be there, and nothing was sent under it
-            await self._wait(self._stopping, settings.poll_s * (0.5 + self._chance()))
-            return None
+        except StoreUnavailable:
+            self._lost_leases.append(lease_id)  # it may be there, and nothing was sent under it
+            raise
 
     async def _release_lost(self) -> None:
         """Give back leases of which nothing was sent. Raises: StoreUnavailable; they are tried again then."""
@@ -289,12 +306,8 @@ class QueueDelivery:
         for one in dead:
             self._on_dead(one.reason)
 
-    def _idle_s(self, taken: Taken) -> float:
-        """How long to wait where nothing was due."""
-        poll_s = self._settings.poll_s * (0.75 + 0.5 * self._chance())
-        if taken.next_due_us is None:
-            return poll_s
-        return max(0.005, min(poll_s, (taken.next_due_us - taken.now_us) / _US))
+    def _poll_s(self) -> float:
+        return self._settings.poll_s * (0.75 + 0.5 * self._chance())
 
     def _store_deadline(self) -> Deadline:
         return Deadline.after(self._settings.store_s, self._clock)

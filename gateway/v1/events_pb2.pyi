@@ -392,7 +392,7 @@ class ListDeadLettersRequest(_message.Message):
     reason: _builtins.str
     """Only events that were given up for this reason, such as `BOARD_NOT_ACTIVE`. Empty: all."""
     page_size: _builtins.int
-    """Most of them in one answer, at most 1,000. 0: 100."""
+    """Most of them in one answer, at most 1,000; large events make it fewer. 0: 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filters. Empty: the first page."""
     def __init__(

@@ -97,7 +97,8 @@ class DurableGateway:
         await self.database.stop()
 
     async def dead_letters(self) -> list[DeadLetter]:
-        return await self.queue.dead_letters(DeadLetterQuery(tenant_id=TENANT), soon())
+        letters, _ = await self.queue.dead_letters(DeadLetterQuery(tenant_id=TENANT), soon())
+        return letters
 
     async def waiting(self) -> int:
         """Events that are neither delivered nor dead."""

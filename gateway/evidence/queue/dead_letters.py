@@ -9,12 +9,21 @@ from gateway.evidence.queue.admission import ADD_TO_LANES
 from gateway.evidence.queue.record import DeadLetter, DeadLetterQuery
 from gateway.evidence.queue.statements import Statement
 
-_PAGE = Statement(
-    "SELECT {told} FROM (SELECT * FROM durable_events WHERE tenant_id = :tenant_id AND state = 2 AND sequence > :after"
+PAGE_BYTES = 2 << 20
+"""Of events in one page: clients take messages of 4 MiB by default."""
+
+_FIND = Statement(
+    "SELECT {told} FROM (SELECT sequence, size_bytes FROM durable_events"
+    " WHERE tenant_id = :tenant_id AND state = 2 AND sequence > :after"
     " AND (:leaderboard_id = '' OR leaderboard_id = :leaderboard_id) AND (:reason = '' OR reason = :reason)"
     " ORDER BY sequence LIMIT :most) AS page",
-    told="sequence, event_id, leaderboard_id, user_id, reason, detail, accepted_at_us, first_sent_at_us, done_at_us,"
-    " attempts, body",
+    told="sequence, size_bytes",
+)
+_READ = Statement(
+    "SELECT {told} FROM {given} JOIN durable_events AS letter ON letter.sequence = given.sequence",
+    given="sequence bigint",
+    told="letter.sequence, event_id, leaderboard_id, user_id, reason, detail, accepted_at_us, first_sent_at_us,"
+    " done_at_us, attempts, body",
 )
 _BY_FILTER = Statement(
     "SELECT {told} FROM (SELECT * FROM durable_events WHERE tenant_id = :tenant_id AND state = 2"
@@ -35,17 +44,27 @@ _REVIVE = Statement(
 )
 
 
-def page_of(connection: sa.Connection, query: DeadLetterQuery) -> list[DeadLetter]:
-    """Return the next dead letters by age of their events."""
-    found = _PAGE.told(
+def page_of(connection: sa.Connection, query: DeadLetterQuery) -> tuple[list[DeadLetter], bool]:
+    """Return the next dead letters by age of their events (fewer than asked for where they are large), and whether more
+    follow.
+    """
+    found = _FIND.told(
         connection,
         tenant_id=query.tenant_id,
         after=query.after,
         leaderboard_id=query.leaderboard_id,
         reason=query.reason,
-        most=query.limit,
+        most=query.limit + 1,
     )
-    return [_letter(*row) for row in sorted(found)]
+    sequences: list[tuple[int]] = []
+    room = PAGE_BYTES
+    for sequence, size_bytes in sorted(found)[: query.limit]:
+        room -= size_bytes
+        if sequences and room < 0:
+            break
+        sequences.append((sequence,))
+    letters = [_letter(*row) for row in sorted(_READ.told(connection, sequences))] if sequences else []
+    return letters, len(found) > len(letters)
 
 
 def _letter(

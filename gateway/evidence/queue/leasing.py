@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from gateway.core.types import TenantId
 from gateway.evidence.queue.record import Fate, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.evidence.queue.statements import Statement
 
@@ -96,14 +97,19 @@ def take(connection: sa.Connection, now_us: int, asked: Take) -> Taken:
     """Lease what is due, the longest waiting lanes first."""
     lanes = _DUE.told(connection, tenant_id=asked.tenant_id, now_us=now_us, max_lanes=asked.max_lanes)
     if not lanes:
-        next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": asked.tenant_id}).scalar_one()
-        return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
+        return look(connection, now_us, asked.tenant_id)
     heads = _within(sorted(_HEADS.told(connection, lanes)), asked.max_bytes)
     sequences = [(sequence,) for sequence, _, _ in heads]
     events = sorted((_taken(*head) for head in _READ.told(connection, sequences)), key=lambda event: event.sequence)
     _MARK.run(connection, sequences, now_us=now_us)
     _LEASE.run(connection, [(lane,) for _, lane, _ in heads], until_us=now_us + asked.lease_us, lease_id=asked.lease_id)
     return Taken(events=tuple(events), now_us=now_us, next_due_us=None)
+
+
+def look(connection: sa.Connection, now_us: int, tenant_id: TenantId) -> Taken:
+    """Tell when something is due, and take nothing."""
+    next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": tenant_id}).scalar_one()
+    return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
 
 
 def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]) -> list[int]:

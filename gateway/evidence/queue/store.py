@@ -12,12 +12,13 @@ from typing import Protocol, cast
 
 import sqlalchemy as sa
 
+from gateway.core.types import TenantId
 from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
 from gateway.evidence.commit import CommitSettings, GroupCommitter
 from gateway.evidence.database import Database, T, Work
 from gateway.evidence.queue import dead_letters, upkeep
 from gateway.evidence.queue.admission import Beaten, admit_all
-from gateway.evidence.queue.leasing import LOCK_LANES, release, settle_all, take
+from gateway.evidence.queue.leasing import LOCK_LANES, look, release, settle_all, take
 from gateway.evidence.queue.record import (
     Admit,
     Admitted,
@@ -94,6 +95,12 @@ class EventQueue:
         """Lease events that are due. After StoreUnavailable the lease may be there: give it back."""
         return cast(Taken, await self._committer.submit(asked, deadline))
 
+    async def look(self, tenant_id: TenantId, deadline: Deadline) -> Taken:
+        """Tell when something is due, without a transaction that writes."""
+        return await self._database.read(
+            lambda connection, now_us: look(connection, now_us, tenant_id), _left(deadline)
+        )
+
     async def settle(self, settle: Settle, deadline: Deadline) -> int:
         """Write down how leased events ended; return of how many the lease still held."""
         return cast(int, await self._committer.submit(settle, deadline))
@@ -102,8 +109,8 @@ class EventQueue:
         """Give a lease back of which nothing was sent; return how many lanes it held."""
         return cast(int, await self._committer.submit(asked, deadline))
 
-    async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> list[DeadLetter]:
-        """Return the next dead letters."""
+    async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> tuple[list[DeadLetter], bool]:
+        """Return the next dead letters, and whether more follow."""
         return await self._database.read(
             lambda connection, _now_us: dead_letters.page_of(connection, query), _left(deadline)
         )

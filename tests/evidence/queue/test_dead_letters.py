@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from gateway.evidence.queue.record import DeadLetterQuery
 from gateway.evidence.queue.store import EventQueue
 from tests.evidence.making import soon
@@ -25,7 +27,8 @@ def query(*event_ids: str, board: str = "", reason: str = "", after: int = 0, li
 async def test_a_dead_letter_tells_what_was_refused_and_why(queue: EventQueue) -> None:
     """Its body as it was sent, the reason, the times."""
     await bury(queue, "ada")
-    (letter,) = await queue.dead_letters(query(), soon())
+    (letter,), has_more = await queue.dead_letters(query(), soon())
+    assert not has_more
     assert ("dead-ada", "weekly", "ada", "PHOENIX_REFUSED_INPUT", "phoenix_status=400", 1) == (
         letter.event_id,
         letter.leaderboard_id,
@@ -43,19 +46,39 @@ async def test_pages_go_on_where_the_one_before_ended(queue: EventQueue) -> None
     """By sequence, each letter once."""
     await bury(queue, *(f"u{n}" for n in range(7)))
     seen: list[str] = []
-    after = 0
-    while page := await queue.dead_letters(query(after=after, limit=3), soon()):
+    after, has_more = 0, True
+    while has_more:
+        page, has_more = await queue.dead_letters(query(after=after, limit=3), soon())
         seen += [letter.event_id for letter in page]
         after = page[-1].sequence
     assert [f"dead-u{n}" for n in range(7)] == seen
+
+
+async def test_a_page_of_large_events_is_shorter(queue: EventQueue) -> None:
+    """So that it fits into a message; nothing is left out."""
+    large = [dataclasses.replace(new_event(f"e-{n}", f"u{n}"), body=b"x" * 900_000) for n in range(5)]
+    await admit(queue, *large)
+    lease, taken = await take(queue)
+    while taken.events:
+        await settle(queue, lease, *map(dead, taken.events))
+        lease, taken = await take(queue)
+    first, has_more = await queue.dead_letters(query(), soon())
+    rest, _ = await queue.dead_letters(query(after=first[-1].sequence), soon())
+    assert (["e-0", "e-1"], True, ["e-2", "e-3"]) == (
+        [one.event_id for one in first],
+        has_more,
+        [one.event_id for one in rest],
+    )
 
 
 async def test_filters_leave_out_the_rest(queue: EventQueue) -> None:
     """By board and by reason."""
     await bury(queue, "ada", board="daily")
     await bury(queue, "bob", reason="BOARD_NOT_ACTIVE")
-    assert ["dead-ada"] == [one.event_id for one in await queue.dead_letters(query(board="daily"), soon())]
-    assert ["dead-bob"] == [one.event_id for one in await queue.dead_letters(query(reason="BOARD_NOT_ACTIVE"), soon())]
+    assert ["dead-ada"] == [one.event_id for one in (await queue.dead_letters(query(board="daily"), soon()))[0]]
+    assert ["dead-bob"] == [
+        one.event_id for one in (await queue.dead_letters(query(reason="BOARD_NOT_ACTIVE"), soon()))[0]
+    ]
 
 
 async def test_a_redriven_event_goes_before_the_later_ones_of_its_lane(queue: EventQueue) -> None:
