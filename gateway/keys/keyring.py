@@ -24,7 +24,7 @@ from gateway.keys.held import Held
 from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.sealing import SealKeys
 from gateway.keys.secrets import Secret
-from gateway.keys.trials import Trial, TrialResult
+from gateway.keys.trials import DOUBT_EVERY_S, Trial, TrialResult
 from gateway.keys.versions import Life, Version
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
@@ -59,6 +59,9 @@ class Keyring:
         self._clock = clock
         self._on_event = on_event
         self._trial = trial
+        self._changing = asyncio.Lock()  # looking at files happens in a thread
+        self._doubting: asyncio.Task[None] | None = None
+        self._doubted_at = self._changed_at = float("-inf")
         self._entries = {entry.tenant_id: entry for entry in tenants}
         self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
         self._seal_keys = None if seal_keys is None else seal_keys[0]
@@ -160,8 +163,30 @@ class Keyring:
         """Look at the files for ever, off the event loop, and try new keys; a task to be cancelled."""
         while True:
             await asyncio.sleep(every_s)
-            await asyncio.to_thread(self.look)
+            async with self._changing:
+                await asyncio.to_thread(self.look)
             await self._try_candidates()
+
+    async def doubt(self, sent_at: float) -> None:
+        """Phoenix rejected a request's credentials: try what could be used in their place, and change to what it takes.
+
+        Args: `sent_at`: when the request was signed (monotonic). Returns when keys were tried or have changed since
+        then, so that the request can be sent once more; at once where there is nothing to try.
+        """
+        while True:
+            if self._doubting is not None and not self._doubting.done():
+                await asyncio.shield(self._doubting)
+            if max(self._doubted_at, self._changed_at) >= sent_at:
+                return
+            now = self._clock.now()
+            if not any(one.loaded.versions.to_try(now, in_doubt=True) for one in self._held()):
+                return
+            wait_s = self._doubted_at + DOUBT_EVERY_S - self._clock.monotonic()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            elif self._doubting is None or self._doubting.done():
+                self._doubted_at = self._clock.monotonic()
+                self._doubting = asyncio.get_running_loop().create_task(self._try_candidates(in_doubt=True))
 
     def look(self) -> None:
         """Look at every file once, and take over what has changed and stood still since the last look."""
@@ -170,28 +195,29 @@ class Keyring:
             self._tell(one, one.loaded.look(now))
         self._show_current()
 
-    async def _try_candidates(self) -> None:
+    async def _try_candidates(self, *, in_doubt: bool = False) -> None:
         """Ask Phoenix about every key that is to be tried, all at once."""
         if self._trial is None:
             return
         now, tries = self._clock.now(), []
         for (tenant_id, kind), secret in self._secrets.items():
-            for candidate, other in secret.loaded.versions.to_try(now):
+            for candidate, other in secret.loaded.versions.to_try(now, in_doubt=in_doubt):
                 keyrings = (self._as_if_tenant(tenant_id, kind, one.value) for one in (candidate, other))
                 tries.append((secret, candidate, self._trial.tenant(tenant_id, kind, *keyrings)))
         for (code, environment), signing in self._signing.items():
-            for version, before in signing.loaded.versions.to_try(now):
+            for version, before in signing.loaded.versions.to_try(now, in_doubt=in_doubt):
                 keyrings = (self._as_if_operator(code, environment, one.value) for one in (version, before))
                 tries.append((signing, version, self._trial.operator(code, environment, *keyrings)))  # type: ignore[arg-type]
         if not tries:
             return
         results = await asyncio.gather(*(asking for _, _, asking in tries))
-        for (one, tried, _), result in zip(tries, results, strict=True):
-            self._judge(one, tried, result)
-        self._show_current()
+        async with self._changing:
+            for (one, tried, _), result in zip(tries, results, strict=True):
+                self._judge(one, tried, result, in_doubt=in_doubt)
+            self._show_current()
 
-    def _judge(self, one: Held[Any], version: Version[Any], result: TrialResult) -> None:
-        self._tell(one, one.loaded.judge(version, result, self._clock.now()))
+    def _judge(self, one: Held[Any], version: Version[Any], result: TrialResult, *, in_doubt: bool) -> None:
+        self._tell(one, one.loaded.judge(version, result, self._clock.now(), in_doubt=in_doubt))
 
     def _tell(self, one: Held[Any], events: list[str]) -> None:
         for event in events:
@@ -245,6 +271,7 @@ class Keyring:
 
     def _show_current(self) -> None:
         """Lay ready what is in use now. Each table is put in place whole: calls look into it meanwhile."""
+        before = self._tenant_keys, self._operator_keys
         self._tenant_keys = {
             tenant_id: TenantKeys(
                 tenant_id=tenant_id,
@@ -264,6 +291,8 @@ class Keyring:
             for named, entry in self._operator_entries.items()
         }
         self._in_use = {(one.kind, one.owner, one.environment): one.active_id for one in self._held()}
+        if before != (self._tenant_keys, self._operator_keys):
+            self._changed_at = self._clock.monotonic()
         if self._seals is not None and self._seal_keys is not None:
             self._seal_keys.adopt(held.seal_keys_of(self._seals.loaded, self._clock.now()))
 

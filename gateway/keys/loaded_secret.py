@@ -97,9 +97,9 @@ class LoadedSecret(Generic[T]):
                 self._forget_all_but({file.name for file in found.files}, now)
         return told + self._settle(now)
 
-    def judge(self, version: Version[T], result: TrialResult, now: float) -> list[str]:
+    def judge(self, version: Version[T], result: TrialResult, now: float, *, in_doubt: bool) -> list[str]:
         """Take in what came of a trial, and let versions take over; return what is to be counted."""
-        return self.versions.judge(version, result, now) + self._settle(now)
+        return self.versions.judge(version, result, now, in_doubt=in_doubt) + self._settle(now)
 
     def notes(self, version: Version[T], now: float) -> str:
         """What a person should know of a version; for the active one also of files that are not used."""

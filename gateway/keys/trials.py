@@ -21,6 +21,10 @@ TRY_EARLY_S = 30.0
 PATIENCE_S = 60.0
 """So long after its time a key that could not be tried, because Phoenix gave no answer, is used untried. It goes on
 being tried, and gives way to the one before it when Phoenix refuses it."""
+EARLY_S = 60.0
+"""A key that needs no lead may take over so long before its time, when Phoenix rejects the one in use."""
+DOUBT_EVERY_S = 1.0
+"""At most one round of trials in so many seconds because of rejected requests."""
 
 
 class TrialResult(enum.Enum):

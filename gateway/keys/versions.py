@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
-from gateway.keys.trials import PATIENCE_S, TRY_AGAIN_S, TRY_EARLY_S, TrialResult
+from gateway.keys.trials import EARLY_S, PATIENCE_S, TRY_AGAIN_S, TRY_EARLY_S, TrialResult
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class Versions(Generic[T]):
         With nothing due yet the oldest is used at once: there has to be one.
         """
         self._life = life
+        self._early_s = EARLY_S if life.lead_s == 0 else 0.0
         self._all = tuple(sorted(found, key=lambda version: version.order))
         due = [version for version in self._all if version.activates_at <= now]
         for before, after in itertools.pairwise(due):
@@ -118,21 +119,31 @@ class Versions(Generic[T]):
                 told.append(RETIRED)
         return told
 
-    def to_try(self, now: float) -> list[tuple[Version[T], Version[T]]]:
-        """The versions that are to be tried now, each with the one that it is compared with."""
+    def to_try(self, now: float, *, in_doubt: bool = False) -> list[tuple[Version[T], Version[T]]]:
+        """The versions that are to be tried now, each with the one that it is compared with.
+
+        `in_doubt`: Phoenix rejected what we sent, so whatever else could be in use is tried, again if need be.
+        """
         if not self._life.tried:
             return []
         pairs = []
         for one in self._all:
             other = self._before(now) if one is self.active else self.active
-            open_still = one.trial not in _SETTLED or (one.trial is TrialResult.UNPROVEN and one.activates_at > now)
-            newer = one.value is not None and one.order >= self.active.order
-            if other is not None and newer and open_still and one.try_at <= now:
+            if other is None or one.value is None or one.order < self.active.order:
+                continue
+            if in_doubt:
+                wanted = one is self.active or one.activates_at <= now + self._early_s
+            else:
+                is_open = one.trial not in _SETTLED or (one.trial is TrialResult.UNPROVEN and one.activates_at > now)
+                wanted = is_open and one.try_at <= now
+            if wanted:
                 pairs.append((one, other))
         return pairs
 
-    def judge(self, version: Version[T], result: TrialResult, now: float) -> list[str]:
+    def judge(self, version: Version[T], result: TrialResult, now: float, *, in_doubt: bool = False) -> list[str]:
         """Note what came of a trial; a refused one that is active gives way to the one before it."""
+        if in_doubt and result is TrialResult.ACCEPTED and version.activates_at <= now + self._early_s:
+            version.activates_at = min(version.activates_at, now)
         before = version.trial
         version.trial = result
         is_due = version.activates_at <= now

@@ -80,6 +80,7 @@ from gateway.server.event_queue import DurableEvents, durable_events
 from gateway.server.evidence import evidence_head, public_key_of, sequencer
 from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
+from gateway.server.rejections import RejectionWatch
 from gateway.server.tls import TlsSource, admin_tls
 from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages
@@ -144,10 +145,11 @@ def build(config: Config, clock: Clock) -> Gateway:
     # What is counted, and the way out to Phoenix.
     metrics = Metrics(CollectorRegistry(), methods=METHODS, build=_build_info())
     transport = Transport(ca_file=config.upstream_ca_file)
-    courier = Courier(sender=transport, clock=clock, observer=metrics)
 
-    # Keys: our own, and Phoenix's.
+    # Keys: our own, and Phoenix's. What Phoenix rejects makes the keyring look for a key that it takes.
     keyring = open_keyring(config, transport, clock, metrics)
+    sender = RejectionWatch(transport, keyring, clock)
+    courier = Courier(sender=sender, clock=clock, observer=metrics)
     redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
     shelf = PlatformKeyShelf(config, transport, redis, clock, metrics.key_event)
 
@@ -168,7 +170,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         ),
         public_key_of=public_key_of(shelf),
     )
-    ways = {one.keys.tenant_id: events_ways(one, transport, keyring, clock, metrics) for one in config.tenants}
+    ways = {one.keys.tenant_id: events_ways(one, sender, keyring, clock, metrics) for one in config.tenants}
     tenants = TenantDirectory(
         {
             one.keys.tenant_id: tenant_room(one, courier, ways[one.keys.tenant_id].direct, keyring, clock)
@@ -293,7 +295,7 @@ def build(config: Config, clock: Clock) -> Gateway:
             for socket in config.sockets
         },
         tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
-        policy_watch=PolicyWatch(config, policy, metrics),
+        policy_watch=PolicyWatch(config, policy, metrics, clock),
         guards=guards,
         channelz=channelz,
         admin=AdminServer(

@@ -9,13 +9,24 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from gateway.v1 import keys_pb2, keys_pb2_grpc, tokens_pb2, tokens_pb2_grpc, wallet_pb2, wallet_pb2_grpc
+from gateway.keys.version_files import name_for
+from gateway.v1 import (
+    events_pb2,
+    events_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    wallet_pb2,
+    wallet_pb2_grpc,
+)
 from tests.gateway_process import ROOT, GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.integration.test_wallet import reserve
 from tests.sandbox_process import SandboxProcess
@@ -121,6 +132,34 @@ def test_a_launch_key_is_made_published_and_used(bench: Bench) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id="0" * 64))
     assert "KEY_UNKNOWN" == reason_of(caught.value)
+
+
+@pytest.mark.timeout(120)
+def test_a_phoenix_that_changes_first_and_at_once_costs_no_call(bench: Bench) -> None:
+    """No overlap there, and half a minute before the time that was agreed: the rejected call goes out with the new one.
+
+    And back again, when Phoenix takes the change back.
+    """
+    board = "switched"
+    tenant = {"tenant_id": bench.sandbox.environ["TENANT_ID"]}
+    bench.sandbox.control("POST", f"/boards/{tenant['tenant_id']}/{board}", {})
+    events = events_pb2_grpc.EventServiceStub(bench.channel)
+    request = events_pb2.SubmitEventRequest(event=events_pb2.Event(leaderboard_id=board, user_id="ada", score_delta=1))
+    path = bench.hmac / name_for(time.time() + 30, "")
+    path.touch(mode=0o600)
+    path.write_text("the-new-secret")
+    bench.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
+
+    old, new = {"hmac_secret": bench.sandbox.environ["INGESTION_HMAC_SECRET"]}, {"hmac_secret": "the-new-secret"}
+    for before, after, version in ((old, new, path.name), (new, old, "20261001T000000Z")):
+        with ThreadPoolExecutor(8) as pool:
+            sent = [pool.submit(events.SubmitEvent, request, timeout=20) for _ in range(100)]
+            bench.sandbox.control("POST", "/credentials/add", {**tenant, **after})
+            bench.sandbox.control("POST", "/credentials/remove", {**tenant, **before})
+            sent += [pool.submit(events.SubmitEvent, request, timeout=20) for _ in range(100)]
+            assert 200 == len([one.result() for one in sent])
+        state = {row["version"]: row["state"] for row in bench.listed() if row["kind"] == "KEY_KIND_TENANT_HMAC"}
+        assert "KEY_STATE_ACTIVE" == state[version]
 
 
 @pytest.mark.timeout(120)

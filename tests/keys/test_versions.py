@@ -121,6 +121,29 @@ def test_a_start_with_a_key_that_phoenix_refuses_goes_back() -> None:
     assert [] == versions.settle(2100.0)
 
 
+def test_in_doubt_a_version_may_take_over_a_little_early() -> None:
+    """Phoenix rejected the one in use and takes the next, whose time is near; one with a lead keeps its time."""
+    for life, taken_over in ((TRIED, True), (Life(lead_s=10.0, retire_s=100.0, tried=True), False)):
+        old, new = version("old", 1000.0), version("new", 2000.0)
+        versions = Versions(life, [old], 1500.0)
+        versions.add(new)
+        assert [] == versions.to_try(1900.0, in_doubt=True)
+        assert ([(new, old)] if taken_over else []) == versions.to_try(1990.0, in_doubt=True)
+        versions.judge(new, TrialResult.ACCEPTED, 1990.0, in_doubt=True)
+        assert ([TAKEN_OVER] if taken_over else []) == versions.settle(1990.0)
+
+
+def test_in_doubt_the_one_before_is_used_again_if_phoenix_takes_it() -> None:
+    """A version that was accepted, and is not any more."""
+    old, new = version("old", 1000.0), version("new", 1990.0)
+    versions = Versions(TRIED, [old, new], 2000.0)
+    versions.judge(new, TrialResult.ACCEPTED, 2000.0)
+    assert [] == versions.to_try(2050.0)
+    assert [(new, old)] == versions.to_try(2050.0, in_doubt=True)
+    versions.judge(new, TrialResult.REFUSED, 2050.0, in_doubt=True)
+    assert old is versions.active
+
+
 def test_a_single_established_version_is_never_tried() -> None:
     """There is nothing that could be used in its place."""
     assert [] == Versions(TRIED, [version("only", 1000.0)], 2000.0).to_try(2000.0)
