@@ -63,12 +63,14 @@ def test_a_shared_answer_is_never_older_than_it_says(
                 stack.push_async_callback(cache.close)
                 replicas.append(RedisReadCache(cache=cache, seal_keys=keys, clock=clock))
             writer, reader = replicas
-            kept = b""
+            kept, slack_s = b"", 0.002
             for step, value in [("publish", 0.0), *steps]:
                 match step:
                     case "publish":
                         moment = time.monotonic() - value
                         await writer.publish(PLACE, repr(moment).encode(), age_s=value, keep_s=KEEP_S, release=True)
+                        # On a busy machine time may pass between the test's look at its clock and the writer's.
+                        slack_s = max(slack_s, time.monotonic() - value - moment)
                     case "wait":
                         await asyncio.sleep(value)
                     case "keep":
@@ -80,7 +82,7 @@ def test_a_shared_answer_is_never_older_than_it_says(
                 looked_at = time.monotonic()
                 found = (await reader.look(PLACE, lease_s=1.0)).found
                 if found is not None:
-                    assert looked_at - float(found.payload) <= found.age_s + 0.002
+                    assert looked_at - float(found.payload) <= found.age_s + slack_s
 
     redis_server.flush()
     asyncio.run(run())
