@@ -106,7 +106,7 @@ def decode_entry(payload: bytes) -> KeyEntry:
                 for one in fields["retired"]
             ),
         )
-    except (KeyRefused, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyRefused, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise EntryUnreadable("a sealed entry is not of the form this version knows") from None
 
 
@@ -122,7 +122,7 @@ def decode_failure(payload: bytes) -> frozenset[Nonce]:
     """
     try:
         return _nonces(json.loads(payload)["answered"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise EntryUnreadable("a sealed failure is not of the form this version knows") from None
 
 
@@ -138,7 +138,7 @@ def decode_revoked(payload: bytes) -> frozenset[KeyId]:
     """
     try:
         return frozenset(KeyId(str(one)) for one in json.loads(payload)["revoked"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise EntryUnreadable("a sealed list of revoked keys is not of the form this version knows") from None
 
 
