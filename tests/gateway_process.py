@@ -73,6 +73,11 @@ class GatewayProcess:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log_text(self) -> str:
         """Return everything the process has written so far."""
         return self.log_path.read_text(errors="replace")

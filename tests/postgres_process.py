@@ -41,6 +41,11 @@ class PostgresProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def wait_end(self, within_s: float = 20.0) -> None:
         """Wait until that process is gone without a signal of ours."""
         assert self._process is not None

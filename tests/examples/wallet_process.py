@@ -33,6 +33,11 @@ class WalletProcess:
         self.ledger = Ledger(self.ledger_path)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log_text(self) -> str:
         """Return everything the process has written so far."""
         return self.log_path.read_text(errors="replace")

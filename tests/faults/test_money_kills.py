@@ -6,6 +6,10 @@ tests/examples/test_wallet_kills.py these are more than 200 different places; `m
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +17,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.examples import crashing_wallet
 from tests.examples.player import Player, assert_done_once
 from tests.examples.test_wallet_kills import MOVES, gateway_killed
 from tests.examples.wallet_process import WalletProcess
 from tests.faults.crashing_evidence import POINTS
-from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
 from tests.postgres_process import PostgresProcess
 from tests.sandbox_process import SandboxProcess
 
@@ -54,6 +61,7 @@ class Setting:
 
     def killed_at(self, victim: str, point: str, move: str) -> None:
         """Send one move, kill in the middle of it, start again; then look at the money, the evidence and the answer."""
+        self.live()
         amount, funds = MOVES[move]
         operation = "reserve_cash" if move == "refused" else move
         key = str(uuid.uuid4())
@@ -76,6 +84,37 @@ class Setting:
         if victim == "gateway" and point in TAKEN_OVER:
             assert 2 <= evidence.attempt
 
+    def live(self) -> None:
+        """Start what a case that failed has left dead, so that it spoils no other."""
+        self.fate.unlink(missing_ok=True)
+        if self.postgres is not None and not self.postgres.is_running:
+            self.postgres.restart()
+        if not self.gateway.is_running:
+            self.gateway.stop()
+            self.gateway.start()
+        if not self.wallet.is_running:
+            self.wallet.stop()
+            self.wallet.start()
+
+    def verified(self, folder: Path) -> None:
+        """Export everything and prove it offline against the newest head; no order is above its reservation."""
+        self.live()
+        export, head = folder / "evidence.jsonl", folder / "head.json"
+        until = time.monotonic() + 30
+        while True:  # the newest changes are chained within a second
+            with urlopen(f"http://{self.gateway.admin_address}/evidence/head", timeout=5) as page:
+                head.write_bytes(page.read())
+            told = evidence_command("export", "--target", self.gateway.address, "--out", str(export))
+            assert 0 == told.returncode, told.stderr
+            told = evidence_command("verify", str(export), "--head", str(head))
+            if told.returncode == 0:
+                break
+            assert time.monotonic() < until, told.stdout + told.stderr
+            time.sleep(0.5)
+        report = evidence_command("report", "--target", self.gateway.address, "--json")
+        assert 0 == report.returncode, report.stdout + report.stderr
+        assert [] == json.loads(report.stdout)["unfinished"]
+
     def _wait_and_start_again(self, victim: str) -> None:
         if victim == "wallet":
             assert -9 == self.wallet.wait_end()
@@ -89,12 +128,33 @@ class Setting:
             self.postgres.restart()
 
 
+def evidence_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `phoenix-gateway evidence ...`."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "evidence", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def final_status(report: dict[str, Any]) -> int:
     """What Phoenix heard last, whether the move or a probe was answered."""
     attempts = report["attempts"]
     last = report["probes"][-1:] if attempts[-1]["treatment"] == "retry" else attempts
     status: int = last[-1]["status"]
     return status
+
+
+def fresh_key() -> str:
+    """A key to sign heads of the chain with."""
+    made = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return made.decode()
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +187,7 @@ class _Made(dict[str, Setting]):
             postgres.start()
             self._stack.callback(postgres.stop)
             environ["DATABASE_URL"] = postgres.url
+            environ["GATEWAY_EVIDENCE_KEY"] = fresh_key()
         gateway = GatewayProcess(environ)
         gateway.module = "tests.faults.crashing_evidence"
         self._stack.enter_context(gateway)
@@ -153,6 +214,20 @@ def test_every_kill(
 ) -> None:
     """All other places."""
     settings[database].killed_at(victim, point, move)
+
+
+@pytest.mark.timeout(120)
+def test_the_evidence_of_a_few_kills(settings: dict[str, Setting], tmp_path: Path) -> None:
+    """After those above: every stored signature, every change and the end are proven by the head."""
+    settings["postgres"].verified(tmp_path)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_the_evidence_of_every_kill(settings: dict[str, Setting], tmp_path: Path, database: str) -> None:
+    """After all of them, on either database."""
+    settings[database].verified(tmp_path)
 
 
 def test_there_are_more_than_two_hundred_places() -> None:
