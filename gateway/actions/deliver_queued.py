@@ -47,9 +47,9 @@ class DeliverySettings:
     """And where they go one by one."""
     lease_bytes: int = 4 << 20
     """Most bytes in a lease; its first event may be larger."""
-    send_s: float = 10.0
+    send_s: float = 8.0
     """How long one sending may take. Also how long a clean stop may."""
-    lease_s: float = 20.0
+    lease_s: float = 15.0
     """Until another gateway takes over; longer than a sending and the commit behind it."""
     store_s: float = 5.0
     """How long one transaction may take."""
