@@ -107,7 +107,7 @@ async def test_kills_on_the_way_of_durable_events(sandbox: SandboxProcess) -> No
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)  # 69 starts under load
+@pytest.mark.timeout(1500)  # 69 starts under load, on PostgreSQL with migrations to look at
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_every_kill(request: pytest.FixtureRequest, sandbox: SandboxProcess, database: str) -> None:
     """At every point early and late, and at random."""
@@ -150,7 +150,7 @@ async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> 
 async def test_a_postgresql_that_restarts_or_hangs_costs_nothing(
     sandbox: SandboxProcess, postgres_server: PostgresProcess, postgres_url: str, trouble: str
 ) -> None:
-    """Callers hear STORE_UNAVAILABLE and ask again; what was acknowledged is there and is delivered once."""
+    """Callers wait, or hear STORE_UNAVAILABLE and ask again; what was acknowledged is there and is delivered once."""
     with a_gateway(sandbox, DATABASE_URL=postgres_url) as gateway:
         cut_answers(sandbox)
         await gateway.live()
@@ -164,4 +164,5 @@ async def test_a_postgresql_that_restarts_or_hangs_costs_nothing(
                 postgres_server.resume()
         await load.finish()
         assert_each_once(load, sandbox, gateway)
-    assert load.refusals["STORE_UNAVAILABLE"] > 0
+    if trouble == "restart":
+        assert load.refusals["STORE_UNAVAILABLE"] > 0

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ SETTLED = 0.4
 """After this share of the time all pools, caches and remembered ids are at their size."""
 GROWTH_MIB = 6.0
 """What the allocator may do; 100 bytes kept of each event would be 100 MiB and more in ten minutes."""
+INGESTION = {"surface": "ingestion", "path_prefix": "/v1/"}
 METADATA = b'{"level":7,"source":"load","tags":["a","b"]}'
 
 
@@ -71,7 +73,7 @@ class Generator:
 
     async def _batch(self, has_id: bool) -> None:
         many = events_pb2.SubmitEventsRequest(events=[event(n, has_id=has_id) for n in range(200)], **self._how)
-        self._count((await self._stub.SubmitEvents(many, timeout=20)).results)
+        await self._count((await self._stub.SubmitEvents(many, timeout=20)).results)
 
     async def _stream(self, *, has_id: bool) -> None:
         sequence = 0
@@ -84,11 +86,13 @@ class Generator:
                 yield events_pb2.StreamEventsRequest(sequence=sequence, events=many, **self._how)
 
         async for answer in self._stub.StreamEvents(messages()):
-            self._count(answer.results)
+            await self._count(answer.results)
 
-    def _count(self, results: Any) -> None:
-        for result in results:
-            self.results["taken" if not result.HasField("error") else _reason_in(result.error)] += 1
+    async def _count(self, results: Any) -> None:
+        told = Counter("taken" if not one.HasField("error") else _reason_in(one.error) for one in results)
+        self.results.update(told)
+        if set(told) != {"taken"}:
+            await asyncio.sleep(0.05)
 
 
 def _reason_in(status: status_pb2.Status) -> str:
@@ -96,9 +100,9 @@ def _reason_in(status: status_pb2.Status) -> str:
     return info.reason if status.details and status.details[0].Unpack(info) else ""
 
 
-async def loaded(gateway: GatewayProcess, how: dict[str, Any]) -> tuple[list[float], Counter[str]]:
+async def loaded(gateway: GatewayProcess, how: dict[str, Any], load_s: float) -> tuple[list[float], Counter[str]]:
     """Return the memory in MiB, once a second, and the results by kind."""
-    until = time.monotonic() + LOAD_S
+    until = time.monotonic() + load_s
     seen: list[float] = []
     async with grpc.aio.insecure_channel(gateway.address) as channel:
         generator = Generator(Stub(channel), until, how)
@@ -124,17 +128,46 @@ async def test_memory_stays_flat_under_full_load_of_direct_events(sandbox: Sandb
     """Singles, batches and streams, with and without ids, for ten minutes."""
     sandbox.control("POST", "/settings", {"record": False, "count_effects": False, "dedupe": False})
     with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_LOG_LEVEL": "warning"}) as gateway:
-        seen, results = await loaded(gateway, {})
+        seen, results = await loaded(gateway, {}, LOAD_S)
     print(f"\n{results} in {len(seen)} s; MiB: {[round(mib) for mib in seen[:: max(1, len(seen) // 40)]]}")
     assert {"taken"} == set(results)
     assert_flat(seen)
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(LOAD_S + 120)
+async def test_memory_stays_flat_under_full_load_of_durable_events(sandbox: SandboxProcess) -> None:
+    """More comes than Phoenix takes: past the queue's bound callers hear OVERLOADED; what was taken in is delivered."""
+    sandbox.control("POST", "/settings", {"record": False, "count_effects": False, "dedupe": False})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 100})
+    settings = {"GATEWAY_LOG_LEVEL": "warning", "GATEWAY_QUEUE_EVENTS": "20000"}
+    with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as gateway:
+        seen, results = await loaded(gateway, {"delivery": events_pb2.DELIVERY_DURABLE}, LOAD_S / 4)
+        assert series(gateway, "phoenix_gateway_queue_events ") <= 20_000
+        sandbox.control("DELETE", "/faults")
+        delivered = 0.0
+        for _ in range(600):
+            delivered = series(gateway, 'phoenix_gateway_durable_events_total{event="delivered"}')
+            if delivered >= results["taken"]:
+                break
+            await asyncio.sleep(0.1)
+    print(f"\n{results}, {delivered:.0f} delivered; MiB: {[round(mib) for mib in seen[:: max(1, len(seen) // 40)]]}")
+    assert {"taken", "OVERLOADED"} == set(results)
+    assert results["taken"] == delivered
+    assert_flat(seen)
+
+
+def series(gateway: GatewayProcess, name: str) -> float:
+    """One series as scraped."""
+    with build_opener(ProxyHandler({})).open(f"http://{gateway.admin_address}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(name)))
+
+
 async def test_a_full_queue_says_when_to_come_again(sandbox: SandboxProcess) -> None:
     """While Phoenix hangs, callers past the bound get OVERLOADED with RetryInfo at once; what was taken in is sent."""
-    fault = {"surface": "ingestion", "path_prefix": "/v1/", "kind": "delay", "delay_ms": 3000}
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
-        sandbox.control("POST", "/faults", fault)
+        sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 3000})
         async with grpc.aio.insecure_channel(gateway.address) as channel:
             stub = Stub(channel)
 
