@@ -39,6 +39,7 @@ lint: setup ## ruff, mypy --strict, rooms (import-linter), generated code, proto
 	$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory protos-check
 	@$(BIN)/python -m tools.docs --check
+	@$(BIN)/python -m tools.supply_chain --offline
 
 test: setup ## all tests; real Redis and PostgreSQL, installed when missing
 	@sh tools/test.sh
@@ -69,3 +70,7 @@ docs: setup ## docs/api.md, made from the protos
 .PHONY: dev-ca
 dev-ca: setup ## certificates and secrets for docker-compose.yml, below var/; run again to renew
 	@$(BIN)/python -m tools.dev_ca
+
+.PHONY: supply-chain
+supply-chain: setup ## hashes in the lock, licences, known advisories; says so when it could not ask for those (exit code 3)
+	@$(BIN)/python -m tools.supply_chain
