@@ -33,6 +33,8 @@ async def _export(folder: Path, records: int, rounds: int) -> Exported:
     await store.start()
     chain = sequencer(database)
 
+    replayed: list[str] = []
+
     async def move(number: int) -> None:
         key, received = f"key-{number}", RECEIVED_AT_US + number * 1000
         claimed = await store.claim(signed_claim(key, received_at_us=received, amount=f"{number}.25"), soon(60))
@@ -47,11 +49,17 @@ async def _export(folder: Path, records: int, rounds: int) -> Exported:
                 pass
         if number % 6 == 0:
             await store.claim(signed_claim(key, received_at_us=received, amount=f"{number}.25"), soon(60))
+            replayed.append(claimed.operation_id)
             await store.claim(signed_claim(key, received_at_us=received + 1, amount="7"), soon(60))
 
     each = records // rounds
     for begin in range(0, records, each):
         await asyncio.gather(*(move(number) for number in range(begin, begin + each)))
+        while replayed:  # they are counted soon after their answers
+            if (await store.evidence_by_id(replayed[-1], soon(60))).replay_count:
+                replayed.pop()
+            else:
+                await asyncio.sleep(0.02)
         await chain.step()
     exporter = Exporter(store, database)
     path = await exporter.write(folder / "export.jsonl")
