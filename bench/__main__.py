@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import report, stream_figures
+from bench import policy_figures, report, stream_figures
 from bench.cases import CASES
 from bench.contenders import SUBJECTS, Stage
 from bench.figures import FIGURES as CALL_FIGURES
@@ -20,7 +20,9 @@ from bench.rounds import Plan, Result, run_case
 from bench.world import World
 
 CANNOT = 2
-FIGURES = {**CALL_FIGURES, **stream_figures.FIGURES}
+SERVING_FIGURES = {**stream_figures.FIGURES, **policy_figures.FIGURES}
+"""Those that only a gateway has."""
+FIGURES = {**CALL_FIGURES, **SERVING_FIGURES}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +74,7 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
                 case = next((each for each in CASES if each.name == name), None)
                 if case is not None:
                     results.append(run_case(case, plan, stage, note))
-                elif plan.subject == "gateway" or name not in NEED_GATEWAY | stream_figures.FIGURES.keys():
+                elif plan.subject == "gateway" or name not in NEED_GATEWAY | SERVING_FIGURES.keys():
                     figures += FIGURES[name](stage, plan.seconds)
             except (StartFailed, H2loadUnreadable) as fault:
                 console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)
