@@ -17,6 +17,7 @@ from gateway.core.types import Environment, KeyId
 from gateway.core.wallet import (
     HOLDABLE,
     Disposition,
+    Oddity,
     Operation,
     OperationKind,
     OriginalState,
@@ -91,6 +92,10 @@ class VerifyWallet:
             call.facts["disposition"] = decision.disposition.value
         if decision.operation_id:
             call.facts["operation_id"] = decision.operation_id
+        if decision.key_id:
+            call.facts["key_id"] = decision.key_id
+        if decision.probed_before:
+            call.facts["probed_before"] = "true"
         if decision.suspect_replay:
             call.facts["suspect_replay"] = "true"
             log().warning(
@@ -108,8 +113,10 @@ class VerifyWallet:
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
             return self._refused(room, parts.verdict, body_sha256)
+        if parts.request_id:
+            call.facts["webhook_request_id"] = parts.request_id
         if parts.oddities:
-            call.facts["odd_headers"] = " ".join(sorted(oddity.value for oddity in parts.oddities))
+            _note_odd(call, parts)
         # 2. The signature over the raw bytes; nothing is parsed so far.
         verdict, key_id = await self._check_signature(room, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:
@@ -125,10 +132,19 @@ class VerifyWallet:
             room.environment,
         )
         if isinstance(operation, Refusal):
-            log().warning("signed webhook not taken", request_id=call.request_id, trouble=operation.why)
+            log().warning(
+                "signed webhook not taken",
+                request_id=call.request_id,
+                operator=room.operator_code,
+                environment=room.environment.value,
+                verdict=operation.verdict.value,
+                trouble=operation.why,
+            )
             return self._refused(room, operation.verdict, body_sha256, key_id)
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
+            if parts.idempotency_key is not None:
+                _note_odd(call, parts, Oddity.BALANCE_KEY)
             return Decision(
                 verdict=Verdict.VERIFIED,
                 body_sha256=body_sha256,
@@ -245,6 +261,13 @@ class VerifyWallet:
     @staticmethod
     def _refused(room: OperatorRoom, verdict: Verdict, body_sha256: str, key_id: KeyId | None = None) -> Decision:
         return Decision(verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, room.wallet), key_id=key_id)
+
+
+def _note_odd(call: Call, parts: SignedParts, *more: Oddity) -> None:
+    """Have odd headers counted and logged: they are not signed, so they are no ground to refuse."""
+    call.facts["odd_headers"] = " ".join(sorted(oddity.value for oddity in (*parts.oddities, *more)))
+    if Oddity.PROVIDER in parts.oddities and parts.provider is not None:
+        call.facts["provider"] = parts.provider
 
 
 def _replay(recorded: RecordedResponse) -> Reply | None:

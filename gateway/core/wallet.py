@@ -72,6 +72,8 @@ class Oddity(enum.Enum):
 
     PROVIDER = "PROVIDER"
     REQUEST_ID = "REQUEST_ID"
+    BALANCE_KEY = "BALANCE_KEY"
+    """An idempotency key on a balance call, which has none to be made once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,11 +48,11 @@ async def build_missing(connection: Any, tables: Iterable[sa.Table]) -> bool:
     for name, index in wanted.items():
         if valid.get(name):
             continue
-        log().info("building an index beside the traffic", index=name)
+        log().info("building an index beside the traffic", kind=name)
         if name in valid:
             await connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
         await connection.execute(_statement(index))
-        log().info("index built", index=name)
+        log().info("index built", kind=name)
     return True
 
 

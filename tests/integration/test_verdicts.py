@@ -6,6 +6,7 @@ The replies are API.md's, written out here, not the code's. Phoenix takes 400, 4
 from __future__ import annotations
 
 import base64
+import json
 import re
 import sys
 import time
@@ -382,3 +383,44 @@ def test_an_outcome_may_name_whose_move_it_is_for(asked: Asked) -> None:
     right = outcome(claimed, operator_code="acme", environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX)
     evidence = asked.wallet.RecordWalletOutcome(right).evidence
     assert wallet_pb2.WALLET_OPERATION_STATE_FINISHED == evidence.state
+
+
+def logged(asked: Asked, request_id: str) -> dict[str, Any]:
+    """The log line of the webhook with this id; waits for it, since lines are written some milliseconds later."""
+    until = time.monotonic() + 10
+    while True:
+        for line in asked.gateway.log_text.splitlines():
+            if f'"webhook_request_id":"{request_id}"' in line:
+                found: dict[str, Any] = json.loads(line)
+                return found
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("forge", "verdict"), [("none", "VERIFIED"), ("bit", "BAD_SIGNATURE")])
+def test_a_call_is_logged_with_what_phoenix_asks_for(asked: Asked, forge: str, verdict: str) -> None:
+    """Phoenix's request id, the environment and the verification's result stand on the line."""
+    request = asked.move(forge=forge)
+    asked.wallet.VerifyWallet(request)
+    request_id = next(header.value for header in request.headers if header.name == "x-request-id")
+    line = logged(asked, request_id)
+    assert ("sandbox", "acme", verdict) == (line["environment"], line["operator"], line["verdict"])
+    assert (forge == "none") == ("key_id" in line)
+
+
+def test_odd_headers_are_counted_and_logged(asked: Asked) -> None:
+    """Another provider, an odd request id, a key on a balance call: none is a ground to refuse."""
+    request = signed(asked.sandbox, route="balance", operation="balance", idempotency_key="unexpected")
+    request_id = f"odd-{uuid.uuid4()}"
+    for header in request.headers:
+        if header.name == "x-provider":
+            header.value = "somebody-else"
+        if header.name == "x-request-id":
+            header.value = request_id
+    asked.expect(request, "VERIFIED", None, "NOT_A_MOVE")
+    line = logged(asked, request_id)
+    assert ("BALANCE_KEY PROVIDER REQUEST_ID", "somebody-else") == (line["odd_headers"], line["provider"])
+    with urlopen(f"http://{asked.gateway.admin_address}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    for kind in ("BALANCE_KEY", "PROVIDER", "REQUEST_ID"):
+        assert re.search(rf'odd_headers_total{{kind="{kind}"}} [1-9]', text)
