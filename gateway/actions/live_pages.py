@@ -79,8 +79,9 @@ class LivePages:
                 return ReadAnswer(
                     payload=payload, window_key=state.page.window_key, source=Source.SOCKET, age_s=max(0.0, age_s)
                 )
-            if not is_last_look:
-                await link.proof.renewed(min(self._settings.patience_s, deadline.remaining()))
+            if is_last_look or not link.proof.is_worth_waiting:
+                return None
+            await link.proof.renewed(min(self._settings.patience_s, deadline.remaining()))
         return None
 
     def _link(self, cut: Cut) -> tuple[Link | None, bool]:

@@ -181,8 +181,9 @@ class Link:
     def prove(self) -> None:
         """Ask how the board stands now, unless that is being asked already; the proof hears of the answer."""
         channel = self._channel
-        if channel is not None and (self._asked_at is None or self._is_overdue()):
-            self._behind(self._ask(channel))
+        if channel is not None and not self.proof.is_asked and (self._asked_at is None or self._is_overdue()):
+            self._note_asked()
+            self._behind(channel.send(encode_request_page(self._size)))
 
     async def _connections(self) -> None:
         while True:
@@ -327,10 +328,13 @@ class Link:
         if self._asked_at is not None and not self._is_overdue():
             self._ask_again = True
             return
+        self._note_asked()
+        await channel.send(encode_request_page(self._size))
+
+    def _note_asked(self) -> None:
         self._asked_at, self._ask_again = self._world.clock.monotonic(), False
         self.proof.asked()
         self._world.on_event("page_requested")
-        await channel.send(encode_request_page(self._size))
 
     def _is_overdue(self) -> bool:
         return self._asked_at is not None and self._world.clock.monotonic() - self._asked_at > _ASK_AGAIN_S
