@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from tests.faults.event_load import Load
 from tests.gateway_process import GatewayProcess
@@ -23,6 +24,10 @@ class MortalGateway(GatewayProcess):
         self.module = "tests.faults.crashing_gateway"
         self.environ["LEASE_S"] = "2"
         self.kills = 0
+
+    def __enter__(self) -> Self:
+        """Start nothing: the test says when."""
+        return self
 
     async def live(self) -> None:
         """Start it for good."""

@@ -37,11 +37,8 @@ EVERYWHERE = [f"{point}:{nth}" for point in DURABLE_POINTS for nth in NTHS]
 def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[MortalGateway]:
     """One that is not started."""
     sandbox.control("POST", "/settings", {"dedupe": settings.get("PHOENIX_DEDUPLICATES_EVENTS") != "false"})
-    gateway = MortalGateway({**of_sandbox(sandbox.urls, sandbox.environ), **settings})
-    try:
+    with MortalGateway({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as gateway:
         yield gateway
-    finally:
-        gateway.__exit__()
 
 
 @asynccontextmanager

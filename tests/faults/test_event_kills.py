@@ -67,11 +67,8 @@ def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[MortalGatewa
     """One that is not started, before a sandbox that counts each arrival where the gateway is to rely on nothing."""
     sandbox.control("POST", "/settings", {"dedupe": settings.get("PHOENIX_DEDUPLICATES_EVENTS") != "false"})
     cut_answers(sandbox)
-    gateway = MortalGateway({**of_sandbox(sandbox.urls, sandbox.environ), **settings})
-    try:
+    with MortalGateway({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as gateway:
         yield gateway
-    finally:
-        gateway.__exit__()
 
 
 def shared(redis: RedisProcess, postgres_url: str) -> dict[str, str]:
