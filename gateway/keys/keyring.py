@@ -190,10 +190,13 @@ class Keyring:
 
     def look(self) -> None:
         """Look at every file once, and take over what has changed and stood still since the last look."""
-        now = self._clock.now()
+        now, changed = self._clock.now(), False
         for one in self._held():
-            self._tell(one, one.loaded.look(now))
-        self._show_current()
+            events = one.loaded.look(now)
+            self._tell(one, events)
+            changed = changed or bool(events)
+        if changed:
+            self._show_current()
 
     async def _try_candidates(self, *, in_doubt: bool = False) -> None:
         """Ask Phoenix about every key that is to be tried, all at once."""

@@ -137,10 +137,11 @@ class PlatformKeys:
     def describe(self, environment: Environment) -> list[KeyDescription]:
         """The current key and the retired ones."""
         current, now = self._state.current, self._clock.now()
+        overlap_s = self._settings.overlap_s
         rows: list[tuple[VerifyingKey, KeyState, float, float | None]] = []
         if current is not None:
             rows.append((current.key, KeyState.ACTIVE, self._state.activated_at or now, None))
-        for one in self._state.retired_within(self._settings.overlap_s, now=now):
+        for one in self._state.retired_within(overlap_s, now=now):
             rows.append((one.key, KeyState.RETIRING, one.retired_at, one.retired_at))
         return [
             KeyDescription(
@@ -152,6 +153,7 @@ class PlatformKeys:
                 environment=environment,
                 public_key_sha256=key.key_id,
                 retired_at=retired_at,
+                ends_at=None if retired_at is None else retired_at + overlap_s,
             )
             for key, state, activated_at, retired_at in rows
         ]

@@ -32,7 +32,7 @@ class TrialResult(enum.Enum):
 
     ACCEPTED = "accepted by Phoenix"
     REFUSED = "Phoenix refuses it and takes the one before it, which stays in use; is it registered there?"
-    UNPROVEN = "cannot be tried: Phoenix takes neither it nor the one before it where that is asked"
+    UNPROVEN = "cannot be tried: what Phoenix answers there says nothing of it"
     UNANSWERED = "not tried yet: Phoenix gave no answer"
 
 

@@ -1,8 +1,8 @@
 """Tries a new key of ours at Phoenix before it takes over: a GET that changes nothing, signed with it.
 
-A refusal counts only when the key before it is taken by the same route: a route that takes neither (Phoenix may not
-know this way of authenticating there) says nothing of the key. Source: issue 8, point 3; gamification.md 2.3,
-prediction.md 3.
+A refusal counts only when the key before it is taken by the same route, and a yes only when the route does not say it
+to anybody: one that takes neither key, or that takes everybody, says nothing of the key. Source: issue 8, point 3;
+gamification.md 2.3, prediction.md 3.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class KeyTrials:
         if taken is None:
             return TrialResult.UNANSWERED
         if taken:
-            return TrialResult.ACCEPTED
+            anybody = await self._takes(base_url, path, lambda *_: {})
+            return TrialResult.ACCEPTED if anybody is False else TrialResult.UNPROVEN
         before = await self._takes(base_url, path, sign(current))
         if before is None:
             return TrialResult.UNANSWERED

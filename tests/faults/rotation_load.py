@@ -88,9 +88,13 @@ class Verifier:
 class Load:
     """Calls of every kind that uses a key, all the time, over both replicas."""
 
-    def __init__(self, gateways: Sequence[GatewayProcess], sandbox: SandboxProcess, keep_s: float) -> None:
+    def __init__(
+        self, gateways: Sequence[GatewayProcess], sandbox: SandboxProcess, keep_s: float, pause_s: float
+    ) -> None:
+        """Args: `pause_s`: how long a caller rests between calls; 0 is full load."""
         self._gateways = gateways
         self._sandbox = sandbox
+        self._pause_s = pause_s
         self.verifier = Verifier(gateways, keep_s)
         self.done: Counter[str] = Counter()
         self.failed: list[str] = []
@@ -132,7 +136,7 @@ class Load:
                 self.failed.append(f"{kind.__name__}: {error.code().name} {reason_of(error)}: {error.details()}")
             except AssertionError as error:
                 self.failed.append(f"{kind.__name__}: {error}")
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._pause_s)
 
     async def _call(self, stub: Callable[[grpc.aio.Channel], Any], method: str, request: Any) -> Any:
         """Call one replica, and the other one when the first is not there. Raises: AioRpcError."""

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
+from gateway.core.ed25519 import generate_signing_key
 from gateway.keys.version_files import name_for
 from gateway.v1 import (
     events_pb2,
@@ -75,9 +76,7 @@ class Bench:
 
     def jwks(self) -> dict[str, str]:
         """The published keys' states by id."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://{self.gateway.admin_address}/keys/acme/sandbox/jwks.json", timeout=5) as answer:
-            return {key["kid"]: key["state"] for key in json.loads(answer.read())["keys"]}
+        return published_states(self.gateway.admin_address)
 
     def minted_with(self) -> str:
         """The id of the key that signs now."""
@@ -160,6 +159,49 @@ def test_a_phoenix_that_changes_first_and_at_once_costs_no_call(bench: Bench) ->
             assert 200 == len([one.result() for one in sent])
         state = {row["version"]: row["state"] for row in bench.listed() if row["kind"] == "KEY_KIND_TENANT_HMAC"}
         assert "KEY_STATE_ACTIVE" == state[version]
+
+
+@pytest.mark.timeout(120)
+def test_workers_change_at_one_time_and_show_the_same_keys(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """Two processes on one port: whichever mints, and whichever is asked for keys, every token verifies."""
+    settings = of_sandbox(sandbox.urls, sandbox.environ)
+    first = tmp_path / "20261001T000000Z"
+    first.touch(mode=0o600)
+    first.write_text(settings.pop("PREDICTION_LAUNCH_KEY"))
+    settings |= {"PREDICTION_LAUNCH_KEY_FILE": str(tmp_path), "PREDICTION_KEY_LEAD": "3", "GATEWAY_WORKERS": "2"}
+    key, pem = generate_signing_key()
+    operator = {"operator_code": "acme", "environment": "sandbox"}
+    sandbox.control("POST", "/credentials/add", {**operator, "public_pem": key.public.spki_pem.decode()})
+    with GatewayProcess(settings) as gateway:
+        host, _, port = gateway.admin_address.rpartition(":")
+        admins = [gateway.admin_address, f"{host}:{int(port) + 1}"]
+        second = tmp_path / name_for(time.time(), ".pem")
+        second.touch(mode=0o600)
+        second.write_bytes(pem)
+        signed_by, until = set[str](), time.monotonic() + 30
+        while signed_by != {key.key_id}:
+            assert time.monotonic() < until, signed_by
+            minted = {minted_over_new_connections(gateway.address) for _ in range(8)}
+            published = [set(published_states(admin)) for admin in admins]
+            assert minted <= published[0] & published[1]
+            signed_by = minted
+        assert [{key.key_id: "active"}] * 2 == [
+            {kid: state for kid, state in published_states(admin).items() if state == "active"} for admin in admins
+        ]
+
+
+def minted_over_new_connections(address: str) -> str:
+    """The key that signed a token; each connection may reach another worker."""
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        request = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+        return str(tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(request, timeout=10).key_id)
+
+
+def published_states(admin_address: str) -> dict[str, str]:
+    """The published keys' states by id."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{admin_address}/keys/acme/sandbox/jwks.json", timeout=5) as answer:
+        return {key["kid"]: key["state"] for key in json.loads(answer.read())["keys"]}
 
 
 @pytest.mark.timeout(120)
