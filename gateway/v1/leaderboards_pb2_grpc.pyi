@@ -32,7 +32,8 @@ class LeaderboardServiceStub:
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    `freshness` always tells.
+    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
+    it certainly has them, within the same limits. `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -70,9 +71,11 @@ class LeaderboardServiceStub:
 
     The first message is the whole board, and so is every other: show the newest. A watcher that
     reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
-    without an error when this gateway stops: call again. Errors besides the above:
-    RESOURCE_EXHAUSTED `OVERLOADED`.
+    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
+    watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
+    `receive_time` says how old a board is. The stream ends without an error when this gateway
+    stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
+    besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
     """
 
 @_typing.type_check_only
@@ -82,7 +85,8 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    `freshness` always tells.
+    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
+    it certainly has them, within the same limits. `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -117,9 +121,11 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
 
     The first message is the whole board, and so is every other: show the newest. A watcher that
     reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
-    without an error when this gateway stops: call again. Errors besides the above:
-    RESOURCE_EXHAUSTED `OVERLOADED`.
+    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
+    watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
+    `receive_time` says how old a board is. The stream ends without an error when this gateway
+    stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
+    besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
     """
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,7 +134,8 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    `freshness` always tells.
+    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
+    it certainly has them, within the same limits. `freshness` always tells.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -221,9 +228,11 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The first message is the whole board, and so is every other: show the newest. A watcher that
         reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`. The stream ends
-        without an error when this gateway stops: call again. Errors besides the above:
-        RESOURCE_EXHAUSTED `OVERLOADED`.
+        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
+        watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
+        `receive_time` says how old a board is. The stream ends without an error when this gateway
+        stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
+        besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
         """
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
