@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.keys.keyring import Keyring, KeyringRefused, OperatorEntry, TenantE
 from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.trials import TrialResult
 from gateway.keys.version_files import name_for
+from tests.config.given_settings import rsa_pem
 from tests.manual_clock import ManualClock
 
 TENANT, OPERATOR, SANDBOX = TenantId("tenant"), OperatorCode("acme"), Environment.SANDBOX
@@ -210,6 +212,47 @@ def test_a_file_that_cannot_be_used_is_refused_and_told(
     assert (first, {first}, {"secret_file_refused": 1}) == (bench.launch_now(), bench.published(), bench.events)
     (row,) = bench.rows(KeyKind.OPERATOR)
     assert told in row.note
+
+
+def test_what_is_no_private_file_of_ours_is_refused(bench: Bench, tmp_path: Path) -> None:
+    """A pipe, a folder, an RSA key, another user's file, a link to nowhere: none is used, none holds us up."""
+    first, at = bench.launch_now(), bench.clock.now()
+    os.mkfifo(bench.launch / name_for(at, ".pipe"), 0o600)
+    (bench.launch / name_for(at, ".folder")).mkdir(mode=0o700)
+    write(bench.launch / name_for(at, ".rsa"), rsa_pem().encode())
+    (bench.launch / name_for(at, ".link")).symlink_to(tmp_path / "nowhere")
+    refused = 3
+    if os.geteuid() == 0:
+        os.chown(write(bench.launch / name_for(at, ".other"), generate_signing_key()[1]), 65534, 65534)
+        refused += 1
+    bench.look_for(LEAD_S + 1)
+    bench.look_for(LEAD_S + 1)
+    assert (first, {first}, {"secret_file_refused": refused}) == (bench.launch_now(), bench.published(), bench.events)
+    (row,) = bench.rows(KeyKind.OPERATOR)
+    assert (2, 1) == (row.note.count("not a regular file"), row.note.count("no Ed25519 key"))
+    assert refused - 3 == row.note.count("belongs to another user")
+
+
+def test_a_kubernetes_mount_that_is_renewed_adds_a_version(tmp_path: Path) -> None:
+    """Its files are links over a link that is turned to a new folder in one step."""
+    bench = Bench(tmp_path)
+    bench.add_launch_key(-7200)
+    mount, old_name, new_name = bench.hmac, "20261001T000000Z", name_for(bench.clock.now(), "").replace(":", "")
+    for number, names in enumerate(([old_name], [old_name, new_name])):
+        data = mount / f"..data_{number}"
+        data.mkdir()
+        for name in names:
+            write(data / name, b"secret of " + name.encode())
+            if not (mount / name).is_symlink():
+                (mount / name).symlink_to(Path("..data") / name)
+        (mount / "..data_tmp").symlink_to(data.name)
+        (mount / "..data_tmp").rename(mount / "..data")
+        if number == 0:
+            bench.begin()
+            assert b"secret of " + old_name.encode() == bench.hmac_now()
+    bench.look_for(2)
+    assert b"secret of " + new_name.encode() == bench.hmac_now()
+    assert ["", ""] == [row.note for row in bench.rows(KeyKind.TENANT_HMAC)]
 
 
 def test_a_file_that_becomes_whole_is_taken(bench: Bench) -> None:
