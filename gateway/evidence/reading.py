@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,70 +20,21 @@ MAX_CONFLICT_BYTES = 512 * 1024
 _t = operations.c
 
 
-def evidence_of(connection: sa.Connection, operation_ids: Iterable[str]) -> dict[str, Evidence]:
-    """Return the evidence of those that exist, by id."""
-    return _evidence(connection, _t.operation_id.in_(padded(operation_ids)))
-
-
-def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
-    """Return the evidence of the move known by this scope."""
-    operator_code, environment, operation, idempotency_key = scope
-    found = _evidence(
-        connection,
-        sa.and_(
-            _t.idempotency_key == idempotency_key,
-            _t.operator_code == operator_code,
-            _t.environment == environment,
-            _t.operation == operation,
-        ),
-    )
-    return next(iter(found.values()), None)
-
-
-def _evidence(connection: sa.Connection, which: sa.ColumnElement[bool]) -> dict[str, Evidence]:
-    rows = connection.execute(_WITH_REPEATS.where(which)).all()
-    operation_ids = [row.operation_id for row in rows]
-    refused = _incidents(connection, operation_ids)
-    differing = _conflicts(connection, operation_ids)
-    return {
-        row.operation_id: _from_row(row, tuple(refused[row.operation_id]), tuple(differing[row.operation_id]))
-        for row in rows
-    }
-
-
+# Made once: building them costs more than running them, and every outcome runs the three.
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _WITH_REPEATS = sa.select(operations, repeats.c.replay_count).outerjoin(
     repeats, repeats.c.operation_id == operations.c.operation_id
 )
+_BY_ID = _WITH_REPEATS.where(_t.operation_id.in_(_IDS))
 
 
-def _incidents(connection: sa.Connection, operation_ids: list[str]) -> dict[str, list[Incident]]:
-    found: dict[str, list[Incident]] = defaultdict(list)
-    if not operation_ids:
-        return found
+def _incidents_statement() -> sa.Select[*tuple[Any, ...]]:
     place = sa.func.row_number().over(partition_by=incidents.c.operation_id, order_by=incidents.c.sequence)
-    numbered = (
-        sa.select(incidents, place.label("place")).where(incidents.c.operation_id.in_(padded(operation_ids))).subquery()
-    )
-    for row in connection.execute(
-        sa.select(numbered).where(numbered.c.place <= MAX_INCIDENTS).order_by(numbered.c.sequence)
-    ):
-        found[row.operation_id].append(
-            Incident(
-                reason=IncidentReason(row.reason),
-                received_at_us=row.received_at_us,
-                attempt=row.attempt,
-                status=row.response_status,
-                body_sha256=HexStr(row.response_body_sha256),
-                operator_transaction_id=row.operator_transaction_id,
-            )
-        )
-    return found
+    numbered = sa.select(incidents, place.label("place")).where(incidents.c.operation_id.in_(_IDS)).subquery()
+    return sa.select(numbered).where(numbered.c.place <= MAX_INCIDENTS).order_by(numbered.c.sequence)
 
 
-def _conflicts(connection: sa.Connection, operation_ids: list[str]) -> dict[str, list[Conflict]]:
-    found: dict[str, list[Conflict]] = defaultdict(list)
-    if not operation_ids:
-        return found
+def _conflicts_statement() -> sa.Select[*tuple[Any, ...]]:
     of, by = conflicts.c.operation_id, conflicts.c.sequence
     kept = [column for column in conflicts.columns if column.name != "body"]
     numbered = (
@@ -92,28 +43,78 @@ def _conflicts(connection: sa.Connection, operation_ids: list[str]) -> dict[str,
             sa.func.row_number().over(partition_by=of, order_by=by).label("place"),
             sa.func.sum(sa.func.length(conflicts.c.body)).over(partition_by=of, order_by=by).label("bytes"),
         )
-        .where(conflicts.c.operation_id.in_(padded(operation_ids)))
+        .where(conflicts.c.operation_id.in_(_IDS))
         .subquery()
     )
     fits = sa.case((numbered.c.bytes <= MAX_CONFLICT_BYTES, conflicts.c.body), else_=sa.null()).label("body")
-    for row in connection.execute(
+    return (
         sa.select(*(numbered.c[column.name] for column in kept), fits)
         .join(conflicts, conflicts.c.sequence == numbered.c.sequence)
         .where(numbered.c.place <= MAX_CONFLICTS)
         .order_by(numbered.c.sequence)
-    ):
-        found[row.operation_id].append(
-            Conflict(
-                received_at_us=row.first_received_at_us,
-                count=row.conflict_count,
-                body_sha256=HexStr(row.body_sha256),
-                body=row.body,
-                signature=row.signature,
-                key_id=KeyId(row.key_id),
-                request_id=row.request_id,
-            )
+    )
+
+
+_INCIDENTS, _CONFLICTS = _incidents_statement(), _conflicts_statement()
+
+
+def evidence_of(connection: sa.Connection, operation_ids: Iterable[str]) -> dict[str, Evidence]:
+    """Return the evidence of those that exist, by id."""
+    ids = padded(operation_ids)
+    return _evidence(connection, connection.execute(_BY_ID, {"ids": ids}).all()) if ids else {}
+
+
+def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
+    """Return the evidence of the move known by this scope."""
+    operator_code, environment, operation, idempotency_key = scope
+    rows = connection.execute(
+        _WITH_REPEATS.where(
+            _t.idempotency_key == idempotency_key,
+            _t.operator_code == operator_code,
+            _t.environment == environment,
+            _t.operation == operation,
         )
-    return found
+    ).all()
+    return next(iter(_evidence(connection, rows).values()), None)
+
+
+def _evidence(connection: sa.Connection, rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> dict[str, Evidence]:
+    if not rows:
+        return {}
+    ids = {"ids": padded(row.operation_id for row in rows)}
+    refused: dict[str, list[Incident]] = defaultdict(list)
+    for row in connection.execute(_INCIDENTS, ids):
+        refused[row.operation_id].append(_incident(row))
+    differing: dict[str, list[Conflict]] = defaultdict(list)
+    for row in connection.execute(_CONFLICTS, ids):
+        differing[row.operation_id].append(_conflict(row))
+    return {
+        row.operation_id: _from_row(row, tuple(refused[row.operation_id]), tuple(differing[row.operation_id]))
+        for row in rows
+    }
+
+
+def _incident(row: sa.Row[*tuple[Any, ...]]) -> Incident:
+    return Incident(
+        reason=IncidentReason(row.reason),
+        received_at_us=row.received_at_us,
+        attempt=row.attempt,
+        status=row.response_status,
+        body_sha256=HexStr(row.response_body_sha256),
+        operator_transaction_id=row.operator_transaction_id,
+    )
+
+
+def _conflict(row: sa.Row[*tuple[Any, ...]]) -> Conflict:
+    return Conflict(
+        received_at_us=row.first_received_at_us,
+        count=row.conflict_count,
+        body_sha256=HexStr(row.body_sha256),
+        body=row.body,
+        signature=row.signature,
+        key_id=KeyId(row.key_id),
+        request_id=row.request_id,
+    )
 
 
 def _from_row(
