@@ -5,6 +5,7 @@ A record that says the same in another way was not written by an export. Pure; t
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,12 @@ Form = dict[str, tuple[int, Check]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
 
 
 def micros(text: str) -> int:
     """Return a time of an export in microseconds. Raises: ValueError for any other spelling than an export's."""
-    if text[-1:] != "Z" or len(text) not in (20, 24, 27):
+    if _TIME.fullmatch(text) is None:  # fromisoformat takes many spellings
         raise ValueError("no time")
     at = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
     digits = 27 if at % 1000 else 24 if at % 1_000_000 else 20

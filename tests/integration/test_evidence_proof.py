@@ -1,4 +1,4 @@
-"""Tamper-evidence end to end: gateways of their own processes chain and publish heads; an export of theirs is proven."""
+"""Tamper-evidence end to end: running gateways chain and publish heads, and an export of theirs is proven."""
 
 from __future__ import annotations
 
