@@ -106,9 +106,11 @@ def start_gateway(environ: Mapping[str, str], log_path: Path, folder: Path | Non
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from gateway.cli.connect import own_token, plaintext_channel
+
     child = Child("gateway", ["serve"], {**os.environ, **environ}, log_path, folder)
     try:
-        with grpc.insecure_channel(environ["GATEWAY_LISTEN"], options=[("grpc.enable_http_proxy", 0)]) as channel:
+        with plaintext_channel(environ["GATEWAY_LISTEN"], environ.get("GATEWAY_DEV_TOKEN", own_token())) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
 
             def serving() -> bool:

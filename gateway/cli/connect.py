@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
+from gateway.config.model import is_loopback
 
 
 class FilesMissing(ValueError):
@@ -14,7 +19,7 @@ class FilesMissing(ValueError):
 
 
 def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> grpc.Channel:
-    """Return a channel: TLS when a CA is given, else plaintext.
+    """Return a channel: TLS when a CA is given, else plaintext, with the development token where there is one.
 
     Raises: FilesMissing.
     """
@@ -22,7 +27,7 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
     if ca_file is None:
         if cert_file is not None or key_file is not None:
             raise FilesMissing("--cert-file and --key-file need --ca-file")
-        return grpc.insecure_channel(target, options=options)
+        return plaintext_channel(target, own_token())
     if (cert_file is None) != (key_file is None):
         raise FilesMissing("--cert-file and --key-file: give both or neither")
     try:
@@ -34,6 +39,66 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
     except OSError as error:
         raise FilesMissing(f"a TLS file cannot be read ({error.strerror})") from None
     return grpc.secure_channel(target, credentials, options=options)
+
+
+def own_token() -> str:
+    """Return the development token of the environment; empty where none is set or its file cannot be read."""
+    file = os.environ.get("GATEWAY_DEV_TOKEN_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return os.environ.get("GATEWAY_DEV_TOKEN", "").strip()
+
+
+def plaintext_channel(target: str, token: str = "") -> grpc.Channel:
+    """Return a channel without TLS. `token` goes with each call, to this machine alone; empty: none."""
+    channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+    is_local = target.startswith("unix:") or is_loopback(target.rpartition(":")[0])
+    return grpc.intercept_channel(channel, _WithToken(token)) if token and is_local else channel
+
+
+class _Details(NamedTuple):
+    """A call's details as grpc's interceptors hand them on."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _WithToken(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Adds the bearer token to every call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = ("authorization", f"Bearer {token}")
+
+    def _add(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._metadata]
+        return continuation(
+            _Details(
+                method=details.method,
+                timeout=details.timeout,
+                metadata=metadata,
+                credentials=details.credentials,
+                wait_for_ready=details.wait_for_ready,
+                compression=details.compression,
+            ),
+            request,
+        )
+
+    intercept_unary_unary: Any = _add
+    intercept_unary_stream: Any = _add
+    intercept_stream_unary: Any = _add
+    intercept_stream_stream: Any = _add
 
 
 def reason_of(error: Exception) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.config import operators, tenants
+from gateway.config import names, operators, tenants
 from gateway.config.callers import Known, read_callers
 from gateway.config.faults import ConfigInvalid, Faults
 from gateway.config.identities import check_callers
@@ -46,8 +46,11 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         remedy = "set these, or PREDICTION_OPERATOR_CODE and its companions, or name a TOML file by GATEWAY_CONFIG"
         faults.add("TENANT_ID, ADMIN_API_KEY, INGESTION_HMAC_SECRET", "are missing: nothing is configured", remedy)
     callers = read_callers(sources.policy, _known(found_tenants, found_operators), faults)
-    if callers is None:
+    is_trial = process.dev_token is not None and names.TRIAL in (os.environ if environ is None else environ)
+    if callers is None or is_trial:
         callers = open_to_local(method_access(), process.phoenix_paths)
+    elif process.phoenix_paths:
+        faults.warn("PHOENIX_PATHS", "is not used", "callers of a policy have phoenix_paths of their own")
     check_callers(callers, process.tls, process.sockets, faults)
     faults.raise_if_any()
     return Config(
@@ -70,7 +73,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         evidence_key=process.evidence_key,
         phoenix_paths=process.phoenix_paths,
         callers=callers,
-        config_file=sources.file,
+        config_file=None if is_trial else sources.file,
         config_stamp=sources.stamp,
         sockets=process.sockets,
         trusted_proxies=process.trusted_proxies,

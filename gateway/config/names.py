@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 CONFIG_FILE = "GATEWAY_CONFIG"
+TRIAL = "GATEWAY_TRIAL_RUN"
+"""No setting: in the environment of a gateway that `smoke` starts for itself. The policy is read, and not in force:
+whoever shows the token of that one run, which has to be set beside it, may do everything."""
 
 TENANT_OWN = ("TENANT_ID", "ADMIN_API_KEY", "ADMIN_API_KEY_ID", "INGESTION_HMAC_SECRET")
 """What makes one tenant; never taken over from another."""

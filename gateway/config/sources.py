@@ -132,7 +132,7 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
 
 def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
     for name in sorted(texts):
-        if name.startswith(names.OWN_PREFIXES) and name not in names.ENVIRONMENT_NAMES:
+        if name.startswith(names.OWN_PREFIXES) and name not in (*names.ENVIRONMENT_NAMES, names.TRIAL):
             faults.warn(name, "is no setting of the gateway", did_you_mean(name, names.ENVIRONMENT_NAMES))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.certificates import Authority, Pair
-from tests.gateway_process import GatewayProcess, reason_of
+from tests.gateway_process import ROOT, GatewayProcess, reason_of
 from tests.policy_world import SERVER_NAMES, World, caller, identity, world
 
 READER = caller(
@@ -342,3 +345,41 @@ def counted(gateway: GatewayProcess, sample: str) -> float:
     found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"phoenix_gateway_{sample}")]
     assert found, f"no sample {sample}"
     return sum(found)
+
+
+def test_commands_show_the_token_of_the_environment(place: World) -> None:
+    """And only to this machine; without it they are told what to do."""
+    token = "development-token-4f1dd27c"
+    gateway = plain(place, "command.toml", "", GATEWAY_DEV_TOKEN=token)
+    gateway.spawn()
+    try:
+        with grpc.insecure_channel(gateway.address) as channel:
+            assert "PERMISSION_DENIED" == health(channel, wait_for_ready=True)
+        done = {}
+        for name, environ in {"with": {"GATEWAY_DEV_TOKEN": token}, "without": {}}.items():
+            done[name] = command(["keys", "list", "--target", gateway.address, "--json"], environ)
+        assert (0, True) == (done["with"].returncode, '"owner": "one"' in done["with"].stdout)
+        assert (1, True) == (done["without"].returncode, "Show the development token" in done["without"].stderr)
+    finally:
+        gateway.stop()
+
+
+def test_a_smoke_run_needs_no_callers_certificate(place: World) -> None:
+    """The settings of a gateway in service, its policy included, are tried by a gateway for one run."""
+    policy = place.policy_file(caller("game", allow=["tokens.*"], tenants=["one"], operators=["*"]), "smoke.toml")
+    arguments = ["smoke", "--config", str(policy), "--tenant", "one", "--operator", "zeta", "--environment", "sandbox"]
+    done = command(arguments, {"GATEWAY_SOCKETS": "game=/nonexistent/game.sock"})
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def command(arguments: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours away from any `.env`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd="/",
+        env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environ},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
