@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway import errors
 from gateway.errors import GatewayError
@@ -11,11 +12,10 @@ Lane = tuple[str, str]
 """Board and user: events of one lane keep their order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(NamedTuple):
     """An event that Phoenix said 2xx to, that it had already (`duplicate`), or that is committed here (`queued`).
 
-    `accepted_at`: when, in Unix seconds.
+    `accepted_at`: when, in Unix seconds. A tuple, as core.wire.Event.
     """
 
     event_id: str

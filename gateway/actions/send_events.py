@@ -109,7 +109,7 @@ class EventSender:
                 item.give_up()
 
     def _set(self, item: Outgoing, acceptance: Acceptance, now: float) -> None:
-        item.result = Submitted(event_id=item.event_id, duplicate=acceptance is Acceptance.DUPLICATE, accepted_at=now)
+        item.result = Submitted(item.event_id, acceptance is Acceptance.DUPLICATE, now)
 
 
 @asynccontextmanager

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 
@@ -71,9 +70,11 @@ BulkEnvelope = Literal["array", "events"]
 _EXACT_INTEGERS = 2.0**53
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One event for a board. `metadata_json` and `attributes_json` are JSON objects, checked already."""
+class Event(NamedTuple):
+    """One event for a board. `metadata_json` and `attributes_json` are JSON objects, checked already.
+
+    A tuple: a thousand are made in one call, and a frozen dataclass takes four times as long.
+    """
 
     event_id: str
     leaderboard_id: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -21,7 +22,11 @@ from gateway.v1 import events_pb2
 
 _DURABLE = events_pb2.DELIVERY_DURABLE
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
 Validate = Callable[[Message], tuple[FieldFault, ...]]
+_Results: TypeAlias = "RepeatedCompositeFieldContainer[events_pb2.EventResult]"
 
 
 class EventService:
@@ -63,7 +68,9 @@ class EventService:
         """Send a batch; a bad event is its own result."""
         events, given = self._read(request.events)
         results = await self._submit.many(request.tenant_id, events, given, call, durable=request.delivery == _DURABLE)
-        return events_pb2.SubmitEventsResponse(results=[_result(result) for result in results])
+        response = events_pb2.SubmitEventsResponse()
+        _fill(response.results, results)
+        return response
 
     async def StreamEvents(
         self, requests: AsyncIterator[events_pb2.StreamEventsRequest], call: Call
@@ -82,7 +89,9 @@ class EventService:
             return request.sequence, await stream.begin(request.tenant_id, events, given, durable=durable)
 
         async for sequence, results in acknowledged(requests, begin, self._intake):
-            yield events_pb2.StreamEventsResponse(sequence=sequence, results=[_result(one) for one in results])
+            response = events_pb2.StreamEventsResponse(sequence=sequence)
+            _fill(response.results, results)
+            yield response
 
     async def ListDeadLetters(
         self, request: events_pb2.ListDeadLettersRequest, call: Call
@@ -112,7 +121,9 @@ class EventService:
             may_count_twice=request.may_count_twice,
             call=call,
         )
-        return events_pb2.RedriveDeadLettersResponse(results=[_result(one) for one in results])
+        response = events_pb2.RedriveDeadLettersResponse()
+        _fill(response.results, results)
+        return response
 
     def _read(self, messages: Sequence[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
         """Return the events, checked one by one, and the places of those whose id the caller gave."""
@@ -171,10 +182,15 @@ def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:
     return events_pb2.EVENT_STATUS_DUPLICATE if done.duplicate else events_pb2.EVENT_STATUS_ACCEPTED
 
 
-def _result(result: Submitted | Failed) -> events_pb2.EventResult:
-    if isinstance(result, Failed):
-        return events_pb2.EventResult(event_id=result.event_id, error=status_of(result.error))
-    return events_pb2.EventResult(event_id=result.event_id, status=_status(result))
+def _fill(
+    target: RepeatedCompositeFieldContainer[events_pb2.EventResult], results: Iterable[Submitted | Failed]
+) -> None:
+    """Write the results in their place: messages made apart would be copied, and a call has a thousand."""
+    for one in results:
+        if isinstance(one, Failed):
+            target.add(event_id=one.event_id, error=status_of(one.error))
+        else:
+            target.add(event_id=one.event_id, status=_status(one))
 
 
 def _dead_letter(letter: DeadLetter) -> events_pb2.DeadLetter:

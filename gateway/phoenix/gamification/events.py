@@ -16,7 +16,7 @@ from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
 from gateway.phoenix.answers import Surface, error_of
 from gateway.phoenix.exchange import Answer
-from gateway.phoenix.gamification.bulk import Said, Word, read_bulk_answer, says_nothing_taken
+from gateway.phoenix.gamification.bulk import TAKEN, Said, Word, read_bulk_answer, says_nothing_taken
 from gateway.phoenix.gamification.client import Authorize, GamificationClient
 from gateway.phoenix.tries import Courier, Effect
 from gateway.resilience.breaker import Breaker
@@ -171,12 +171,14 @@ class EventsClient:
         if answer.status in _NOT_SERVED:
             self._note_not_served(answer, deadline)
             raise BulkNotServed
-        results: list[Acceptance | errors.GatewayError] = [_unknown() for _ in events]
         sent, sent_ids = [events[at] for at in carried], [ids[at] for at in carried]
         if answer.status in _REFUSED_AS_A_WHOLE:
             found = await self._divide(answer, sent, sent_ids, deadline, is_wanted)
         else:
             found = await self._read(answer, sent, sent_ids, deadline, is_wanted)
+        if len(found) == len(events):
+            return found
+        results: list[Acceptance | errors.GatewayError] = [_unknown() for _ in events]
         for at, result in zip(carried, found, strict=True):
             results[at] = result
         return results
@@ -193,6 +195,8 @@ class EventsClient:
         self._bulk_again_at = None
         self._refused_in_row = 0
         words = read_bulk_answer(answer.body, ids)
+        if all(word is TAKEN for word in words):
+            return [Acceptance.ACCEPTED] * len(words)
         if any(word.said is Said.DOUBTFUL for word in words):
             self._on_event("bulk_unclear")
         return [
