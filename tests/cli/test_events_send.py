@@ -301,6 +301,34 @@ def test_each_users_lines_are_sent_in_their_order(
     assert all(each == sorted(each) for each in scores.values())
 
 
+def test_a_terminal_sees_a_bar_and_nobody_else_does(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """On standard error, so that what is printed can be read by programs."""
+    ours, theirs = os.openpty()
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    command = [sys.executable, "-m", "gateway", "events", "send", str(lines_in(tmp_path)), "--target", gateway.address]
+    process = subprocess.Popen(
+        [*command, "--rate", "3000", "--json"],
+        env={**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            drawn += chunk
+    except OSError:
+        pass  # how a terminal says that nobody writes to it any longer
+    os.close(ours)
+    printed, _ = process.communicate(timeout=30)
+    assert (0, COUNT) == (process.returncode, json.loads(printed)["accepted"])
+    assert drawn.count(b" events, ") > 2
+    run = Run(gateway, tmp_path / "events.jsonl")
+    assert run.end()[0] == 0
+    assert "events, " not in run.told
+
+
 def test_no_second_sees_more_than_the_rate(gateway: GatewayProcess, tmp_path: Path) -> None:
     """200 events at 100 a second take most of two seconds."""
     code, told = Run(gateway, lines_in(tmp_path, 200), "--rate", "100").end()

@@ -67,12 +67,12 @@ def stand_between(fate: Fate) -> None:
 
 
 def _sending(fate: Fate, original: Any) -> Any:
-    async def send(self: Transport, request: Any, *arguments: Any) -> Any:
+    async def send(self: Transport, request: Any, *arguments: Any, **named: Any) -> Any:
         if not request.raw_path.startswith("/v1/events"):  # health checks
-            return await original(self, request, *arguments)
+            return await original(self, request, *arguments, **named)
         fate.reach("before_send")
         asyncio.get_running_loop().call_later(_AMID_S, fate.reach, "amid_send")
-        answer = await original(self, request, *arguments)
+        answer = await original(self, request, *arguments, **named)
         fate.reach("after_send")
         return answer
 

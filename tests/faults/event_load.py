@@ -56,6 +56,10 @@ class Manner:
     batch_size: int = 40
     users: int = 15
     """Whom the events of each call are for; 0: for somebody else each time."""
+    own_user: bool = False
+    """Instead, each caller's events are for a user of his own, and their scores rise."""
+    pause_s: float = 0.0
+    """Between the calls of one caller."""
 
 
 class Load:
@@ -65,6 +69,7 @@ class Load:
         self._address = address
         self._manner = manner
         self._ends = False
+        self._made = 0
         self._running: asyncio.Task[None] | None = None
         self.told: dict[str, Told] = {}
         self.refusals: Counter[str] = Counter()
@@ -117,21 +122,23 @@ class Load:
                 for _ in range(self._manner.streams):
                     group.create_task(self._streamer(stub))
 
-    def _events(self, count: int) -> dict[str, events_pb2.Event]:
-        ids = [str(uuid.uuid4()) for _ in range(count)]
-        return {
-            event_id: events_pb2.Event(
-                event_id=event_id, leaderboard_id="xp", user_id=self._user(place, event_id), score_delta=1
+    def _events(self, count: int, caller: str) -> dict[str, events_pb2.Event]:
+        made: dict[str, events_pb2.Event] = {}
+        for place in range(count):
+            event_id = str(uuid.uuid4())
+            self._made += 1
+            users = self._manner.users
+            user = caller if self._manner.own_user else f"u{place % users}" if users else f"u-{event_id}"
+            made[event_id] = events_pb2.Event(
+                event_id=event_id, leaderboard_id="xp", user_id=user, score_delta=self._made
             )
-            for place, event_id in enumerate(ids)
-        }
-
-    def _user(self, place: int, event_id: str) -> str:
-        return f"u{place % self._manner.users}" if self._manner.users else f"u-{event_id}"
+        return made
 
     async def _caller(self, stub: events_pb2_grpc.EventServiceAsyncStub, size: int) -> None:
+        caller = f"caller-{uuid.uuid4()}"
         while not self._ends:
-            pending = self._events(size)
+            await asyncio.sleep(self._manner.pause_s)
+            pending = self._events(size, caller)
             while pending:
                 try:
                     results = await self._call(stub, pending)
@@ -163,6 +170,8 @@ class Load:
             except grpc.aio.AioRpcError as error:
                 self._failed(pending, error)
                 await asyncio.sleep(AGAIN_S)
+            except asyncio.InvalidStateError:  # it broke between two messages, of which the last has its answer
+                await asyncio.sleep(AGAIN_S)
 
     async def _over(
         self,
@@ -170,9 +179,13 @@ class Load:
         pending: dict[str, events_pb2.Event],
     ) -> AsyncIterator[Sequence[events_pb2.EventResult]]:
         sequence = 0
+        caller = f"streamer-{id(self)}"
         while pending or not self._ends:
             if not pending:
-                pending.update(self._events(self._manner.batch_size))
+                await asyncio.sleep(self._manner.pause_s)
+                if stream.done():
+                    return
+                pending.update(self._events(self._manner.batch_size, caller))
             sequence += 1
             request = events_pb2.StreamEventsRequest(sequence=sequence, events=pending.values(), **self._how)
             await stream.write(request)

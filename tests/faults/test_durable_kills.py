@@ -7,6 +7,8 @@ sandbox's count is held against what they were told. Source: issue 5, "Proof tha
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import random
 import time
 from collections import Counter
@@ -139,6 +141,33 @@ async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> 
     assert {"OUTCOME_UNKNOWN"} == set(dead.values())
     counted = sandbox.control("POST", "/effects", {"event_ids": [one for one in load.told if one not in dead]})
     assert ([], {1}) == (counted["more_than_once"], set(counted["effects"].values()))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)  # 17 starts under load, and lanes that wait for leases of the dead
+async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) -> None:
+    """Phoenix sees the events of each user for the first time in the order in which they were taken in."""
+    sandbox.control("POST", "/settings", {"dedupe": True})
+    manner = Manner(durable=True, own_user=True, singles=5, batches=2, batch_size=5, pause_s=0.1)
+    with a_gateway(sandbox) as gateway:
+        cut_answers(sandbox)
+        async with load_on(gateway, manner) as load:
+            points = [f"{point}:4" for point in DURABLE_POINTS if point != "answering"] + [RANDOM] * 7
+            await gateway.killed_at(points, load, random.Random(7))
+        assert_each_once(load, sandbox, gateway)
+    seen: dict[str, list[int]] = {}
+    requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
+    assert len(requests) < 2000, "the sandbox keeps no more, so the first may be gone"
+    for one in requests:
+        if not one["path"].startswith("/v1/events"):
+            continue
+        body = json.loads(base64.b64decode(one["body_base64"]))
+        for sent in body.get("events", [body]):
+            scores = seen.setdefault(sent["user_id"], [])
+            if sent["score_delta"] not in scores:
+                scores.append(sent["score_delta"])
+    assert 8 == len(seen)
+    assert all(scores == sorted(scores) for scores in seen.values())
 
 
 @pytest.mark.faults
