@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 from bench import http2
@@ -30,11 +31,15 @@ _SCORE = struct.Struct("<d")
 
 @dataclass(slots=True, kw_only=True)
 class Watched:
-    """What the watchers saw. `busy`: this process's CPU time over elapsed time; near 1 the lag may be its own."""
+    """What the watchers saw.
+
+    `ended`: streams that ended, which none should, by gRPC status. `busy`: this process's CPU time over elapsed time;
+    near 1 the lag may be its own.
+    """
 
     watchers: int
     messages: int
-    ended: int
+    ended: dict[str, int]
     elapsed_s: float
     p50_ms: float
     p99_ms: float
@@ -70,9 +75,9 @@ class Watchers:
         return all(stream.messages for one in self._sockets.values() for stream in one.streams.values())
 
     @property
-    def ended(self) -> int:
-        """How many streams have ended, which none should."""
-        return sum(one.ended for one in self._sockets.values())
+    def ended(self) -> Counter[str]:
+        """Which streams have ended, by gRPC status."""
+        return sum((one.ended for one in self._sockets.values()), Counter())
 
     def receive_until(self, until: float) -> list[float]:
         """Take what comes and return the lags, in seconds."""
@@ -92,7 +97,7 @@ class _Connection:
         self._consumed = 0
         self._score_at: int | None = None
         self.streams: dict[int, _Stream] = {}
-        self.ended = 0
+        self.ended: Counter[str] = Counter()
         ours = {http2.HEADER_TABLE_SIZE: 0, http2.INITIAL_WINDOW_SIZE: WINDOW}
         grow = http2.window_update(0, WINDOW - http2.DEFAULT_WINDOW)
         block = http2.request_headers(f"127.0.0.1:{port}", PATH)
@@ -125,8 +130,10 @@ class _Connection:
                 self._socket.sendall(http2.frame(http2.SETTINGS, http2.ACK, 0))
             elif kind == http2.PING and not flags & http2.ACK:
                 self._socket.sendall(http2.frame(http2.PING, http2.ACK, 0, payload))
-            elif (kind == http2.HEADERS and flags & http2.END_STREAM) or kind == http2.RST_STREAM:
-                self.ended += 1
+            elif kind == http2.HEADERS and flags & http2.END_STREAM:
+                self.ended[f"{http2.grpc_status(payload)} {http2.status_text(payload)}"] += 1
+            elif kind == http2.RST_STREAM:
+                self.ended["reset"] += 1
         if self._consumed > WINDOW // 2:
             self._socket.sendall(http2.window_update(0, self._consumed))
             self._consumed = 0
@@ -176,7 +183,7 @@ def _run(port: int, number: int, seconds: float) -> Watched:
     return Watched(
         watchers=watchers.streams,
         messages=len(lags),
-        ended=watchers.ended,
+        ended=dict(watchers.ended),
         elapsed_s=elapsed,
         p50_ms=_share(lags, 0.5) * 1000,
         p99_ms=_share(lags, 0.99) * 1000,

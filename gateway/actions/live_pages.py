@@ -19,8 +19,8 @@ from gateway.resilience.deadline import Deadline
 from gateway.streams.hub import Hub
 from gateway.streams.link import Link, LiveState
 
-_KEPT_PAGES = 64
-"""Serialised pages kept of one state; it lives until the board changes."""
+_KEPT_BYTES = 256 * 1024
+"""Of serialised pages that are kept of one state; it lives until the board changes."""
 
 
 class PageEncoder(Protocol):
@@ -104,7 +104,7 @@ class LivePages:
             window_key=state.page.window_key, entries=state.page.entries[cut.offset : end], total=state.page.total
         )
         payload = self._encoder.page(page, next_page_token(cut, page))
-        if len(state.kept) < _KEPT_PAGES:
+        if len(payload) + sum(map(len, state.kept.values())) <= _KEPT_BYTES:
             state.kept[(cut.offset, cut.size)] = payload
         return payload
 

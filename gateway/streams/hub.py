@@ -155,7 +155,7 @@ class _LiveBoard:
 
     def leave(self, watcher: Subscriber, view: View) -> None:
         """Remove a watcher; after the last one the board has its grace time."""
-        view.watchers.discard(watcher)
+        view.leave(watcher)
         self._watchers -= 1
         if not self._watchers and not self._is_over and self._leaving is None:
             self._leaving = asyncio.get_running_loop().call_later(self._settings.grace_s, self.end, None)

@@ -22,6 +22,7 @@ class View:
         self._page: Page | None = None
         self._of_epoch = ""
         self._version = 0
+        self._sequence = 0
 
     def join(self, watcher: Subscriber, state: LiveState | None) -> None:
         """Add a watcher and show him what there is."""
@@ -31,29 +32,35 @@ class View:
         if self._newest is not None:
             watcher.offer(self._newest)
 
+    def leave(self, watcher: Subscriber) -> None:
+        """Remove a watcher. With the last one goes what was shown, but not how far its numbers had come."""
+        self.watchers.discard(watcher)
+        if not self.watchers:
+            self._newest = self._page = None
+
     def show(self, state: LiveState) -> None:
         """Offer a state to the watchers, if it differs here from the last one and is as much as they want."""
         if not state.holds(self.count):
             return
-        is_new = state.epoch != self._of_epoch
-        if not is_new and state.version == self._version:
+        is_new, is_later = state.epoch != self._of_epoch, state.version != self._version
+        if self._newest is not None and not is_new and not is_later:
             return
-        page, before = first(state.page, self.count), self._page
-        self._version = state.version
-        if not is_new and before is not None and _look_alike(page, before):
+        page = first(state.page, self.count)
+        resync = state.resync if is_new and self._of_epoch else None
+        if is_new:
+            self._sequence = 1
+        elif self._page is not None and _look_alike(page, self._page):
+            self._version = state.version
             return
-        sequence = 1 if is_new or self._newest is None else self._newest.sequence + 1
+        elif is_later:
+            self._sequence += 1
+        self._of_epoch, self._version, self._page = state.epoch, state.version, page
         # Another number of entries is another row of updates: nobody may take one for the continuation of the other.
         epoch = f"{state.epoch}-{self.count}"
-        update = Update(
-            payload=self._encode(page, epoch, sequence, state.received_at),
-            epoch=epoch,
-            sequence=sequence,
-            resync=state.resync if is_new and before is not None else None,
-        )
-        self._newest, self._page, self._of_epoch = update, page, state.epoch
+        payload = self._encode(page, epoch, self._sequence, state.received_at)
+        self._newest = Update(payload=payload, epoch=epoch, sequence=self._sequence, resync=resync)
         for watcher in self.watchers:
-            watcher.offer(update)
+            watcher.offer(self._newest)
 
 
 def _look_alike(page: Page, before: Page) -> bool:

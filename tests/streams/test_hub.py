@@ -245,6 +245,8 @@ async def test_a_row_of_updates_that_nobody_watched_for_a_while_goes_on() -> Non
         await taken(stays)
         async with hub.subscribe(TOPIC, 1) as leaves:
             assert (b"1", "epoch-1-1", 1) == (await taken(leaves))[:3]
+        async with hub.subscribe(TOPIC, 1) as comes_at_once:
+            assert (b"1", "epoch-1-1", 1) == (await taken(comes_at_once))[:3]
         upstream.channels[0].show(7, 2)
         await taken(stays)
         async with hub.subscribe(TOPIC, 1) as comes:
