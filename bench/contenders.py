@@ -87,22 +87,23 @@ def start_obvious(stage: Stage, upstream: Contender, name: str = "N") -> Contend
     data = stage.bench.new_path("data")
     data.mkdir(mode=0o700)
     environ = stage.world.gateway_environ(upstream.port, str(data))
-    return _start_printing(stage, name, ["-m", "bench.obvious_gateway"], environ)
+    return start_printing(stage, name, ["-m", "bench.obvious_gateway"], environ)
 
 
 def start_empty(stage: Stage, answer_bytes: int, loop: str) -> Contender:
     """Start comparator E, on asyncio's loop or uvloop."""
     name = "E" if loop == "asyncio" else f"E_{loop}"
     arguments = ["-m", "bench.empty_server", "--answer-bytes", str(answer_bytes), "--loop", loop]
-    return _start_printing(stage, name, arguments, {})
+    return start_printing(stage, name, arguments, {})
 
 
 def start_mirror(stage: Stage, answer_bytes: int) -> Contender:
     """Start the fastest target."""
-    return _start_printing(stage, "mirror", ["-m", "bench.mirror", "--answer-bytes", str(answer_bytes)], {})
+    return start_printing(stage, "mirror", ["-m", "bench.mirror", "--answer-bytes", str(answer_bytes)], {})
 
 
-def _start_printing(stage: Stage, name: str, arguments: list[str], environ: Mapping[str, str]) -> Contender:
+def start_printing(stage: Stage, name: str, arguments: list[str], environ: Mapping[str, str]) -> Contender:
+    """Start `python ARGUMENTS`, which prints its port as its first line, on the server's core."""
     process, began = stage.bench.start(name, arguments, environ, stage.server_core)
     port = printed_port(process, name)
     return Contender(name=name, process=process, port=port, started_in_s=time.perf_counter() - began)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -72,7 +73,7 @@ def line_of(record: AuditRecord) -> bytes:
     """Return the record as a line of JSON with its newline; never longer than MAX_LINE_BYTES."""
     seconds, rest = divmod(record.at_ns, 1_000_000_000)
     members: dict[str, Any] = {
-        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1_000_000:03d}Z",
+        "time": f"{_second(seconds)}.{rest // 1_000_000:03d}Z",
         "kind": record.kind.value,
         "request_id": record.request_id,
         "caller": record.caller,
@@ -85,15 +86,24 @@ def line_of(record: AuditRecord) -> bytes:
         members["verdict"] = record.verdict
     if record.reason:
         members["reason"] = record.reason
-    for fact, name in FACTS.items():
-        value = record.facts.get(fact)
-        if value is not None:
+    for fact, value in record.facts.items():
+        name = FACTS.get(fact)
+        if name is not None:
             members[name] = value
+    for name, value in members.items():
+        if type(value) is not str or len(value) > MAX_VALUE_CHARS:
+            members[name] = _short(value)
     try:
-        line = orjson.dumps({name: _short(value) for name, value in members.items()}) + b"\n"
+        line = orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
     except (TypeError, ValueError):  # a lone surrogate
         line = orjson.dumps({name: ascii(value)[:MAX_VALUE_CHARS] for name, value in members.items()}) + b"\n"
     return line if len(line) <= MAX_LINE_BYTES else _essence(members)
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    """Records come many a second: its text is made once."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _short(value: Any) -> str | int:

@@ -1,0 +1,114 @@
+"""The gateway's front with an empty handler behind it and the links of the chain that are named: what each one costs.
+
+Prints its port when it serves. Links are the gateway's own, in its order; limits are so high that nothing is refused,
+and the audit log is a file in the working directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from bench.empty_server import runner
+from gateway.actions.call import Call
+from gateway.core.rights import CallLimits, open_to_local
+from gateway.core.switches import Switches
+from gateway.front.grpc_aio import Endpoint, Front
+from gateway.interceptors.audit import Audit
+from gateway.interceptors.call_metrics import CallMetrics
+from gateway.interceptors.chain import Chain, Link
+from gateway.interceptors.identity import Identity
+from gateway.interceptors.limits import Limits
+from gateway.interceptors.policy import METHODS, Policy, PolicyInForce
+from gateway.interceptors.switched import Switched
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.limiter import Limiter
+from gateway.server.listen import OPTIONS
+from gateway.telemetry.audit import AuditTrail
+from gateway.telemetry.audit_file import AuditFile
+from gateway.telemetry.metrics import BuildInfo, Metrics
+from gateway.v1 import tokens_pb2
+
+METHOD = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
+PARTS = ("metrics", "policy", "limits", "audit")
+AUDIT_FILE = "audit.jsonl"
+_NEVER_REACHED = CallLimits(requests_per_s=10_000_000, events_per_s=10_000_000, concurrent=1_000_000)
+
+
+class Behind:
+    """What stands behind the front: the links that are switched on, and an empty handler."""
+
+    def __init__(self, parts: set[str], *, audit_required: bool) -> None:
+        clock = SystemClock()
+        self.trail = AuditTrail(AuditFile(Path(AUDIT_FILE), durable=audit_required)) if "audit" in parts else None
+        self._limits: Limits | None = None
+        audit: Audit | None = None
+        links: list[Link] = []
+        if "metrics" in parts:
+            build = BuildInfo(version="", revision="", python="")
+            links.append(CallMetrics(Metrics(CollectorRegistry(), methods=METHODS, build=build), clock))
+        if "policy" in parts:
+            policy = PolicyInForce(open_to_local(METHODS))
+            links.append(Identity(policy, certificates_required=False, trusted_proxies=frozenset(), dev_token=None))
+        if self.trail is not None:
+            audit = Audit(self.trail, required=audit_required)
+            links.append(audit)
+        if "policy" in parts:
+            switched = Switched(METHODS)
+            switched.take_over(Switches())
+            links += [Policy(), switched]
+        if "limits" in parts:
+            self._limits = Limits(
+                Limiter("caller", lambda name: _NEVER_REACHED), Limiter("tenant", lambda name: _NEVER_REACHED), clock
+            )
+            links.append(self._limits)
+        handler: Callable[[Any, Call], Any] = self._empty
+        if audit is not None:
+            handler = audit.guarded(METHOD, handler, is_stream=False)
+        endpoint = Endpoint(
+            path=METHOD,
+            handler=handler,
+            request_class=tokens_pb2.MintLaunchJWTRequest,
+            client_streaming=False,
+            server_streaming=False,
+        )
+        self.front = Front([endpoint], Chain(links), clock, lambda call, error: None)
+
+    async def _empty(self, request: Any, call: Call) -> bytes:
+        if self._limits is not None:
+            self._limits.admit(call, "tenant")  # as the look-up of a tenant does
+        return b""
+
+
+async def serve(parts: set[str], port: int, *, audit_required: bool) -> None:
+    """Serve until the process is ended."""
+    behind = Behind(parts, audit_required=audit_required)
+    if behind.trail is not None:
+        behind.trail.start()
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((behind.front,))
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    sys.stdout.write(f"{bound}\n")
+    sys.stdout.flush()
+    await server.wait_for_termination()
+
+
+def main() -> None:
+    """Serve as the flags say."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chain_server", description=__doc__)
+    parser.add_argument("--part", action="append", choices=PARTS, default=[], help="a link to switch on; repeatable")
+    parser.add_argument("--audit-required", action="store_true", help="sync each record before its answer leaves")
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    runner("uvloop")(serve(set(options.part), options.port, audit_required=options.audit_required))
+
+
+if __name__ == "__main__":
+    main()
