@@ -81,7 +81,7 @@ from gateway.server.evidence import evidence_head, public_key_of, sequencer
 from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
 from gateway.server.rejections import RejectionWatch
-from gateway.server.tls import TlsSource, admin_tls
+from gateway.server.tls import AdminTls, TlsSource
 from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService
@@ -118,6 +118,7 @@ class Gateway:
     front: Front
     sockets: dict[Path, Front]
     tls: TlsSource | None
+    admin_tls: AdminTls | None
     policy_watch: PolicyWatch
     guards: Guards
     channelz: ChannelzServer
@@ -155,6 +156,9 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     # What stands before the secrets: policy, audit, limits, switches.
     policy = PolicyInForce(config.callers)
+    admin_certificates: AdminTls | None = None
+    if config.tls is not None and not config.admin_listen.is_local:
+        admin_certificates = AdminTls(config.tls, clock)
     guards = open_guards(config, policy, keyring, redis, clock, metrics)
 
     # The store, and what there is of each tenant and operator.
@@ -295,6 +299,7 @@ def build(config: Config, clock: Clock) -> Gateway:
             for socket in config.sockets
         },
         tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
+        admin_tls=admin_certificates,
         policy_watch=PolicyWatch(config, policy, metrics, clock),
         guards=guards,
         channelz=channelz,
@@ -308,7 +313,7 @@ def build(config: Config, clock: Clock) -> Gateway:
             what_is_off=guards.told,
             pages=[published_keys(config, keyring).page],
             evidence_head=evidence_head(archive, clock),
-            tls=admin_tls(config.tls) if config.tls is not None and not config.admin_listen.is_local else None,
+            tls=admin_certificates.context if admin_certificates is not None else None,
         ),
         health=health,
         metrics=metrics,

@@ -122,6 +122,8 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     await gateway.keyring.settle()
     _background(stack, gateway.keyring.watch())
     _background(stack, gateway.policy_watch.run())
+    if gateway.admin_tls is not None:
+        _background(stack, gateway.admin_tls.run())
     _background(stack, gateway.health.run())
     await gateway.channelz.start()
     stack.push_async_callback(gateway.channelz.stop)

@@ -110,30 +110,35 @@ class TlsSource:
         return True
 
 
-def admin_tls(files: TlsFiles) -> ssl.SSLContext:
-    """Return the TLS of an admin port off loopback: the same certificates that callers meet."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load(context, files)
-    return context
+class AdminTls:
+    """The TLS of an admin port off loopback: the same certificates that callers meet, followed too."""
 
+    def __init__(self, files: TlsFiles, clock: Clock) -> None:
+        """Read the files. Raises: TlsRefused."""
+        self._files = files
+        self._clock = clock
+        self._taken = read_set(files, clock.now()).stamps
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        _load(self.context, files)
 
-async def keep_admin_fresh(context: ssl.SSLContext, files: TlsFiles, clock: Clock) -> None:
-    """Let new connections of the admin port meet the certificate that the files hold, for ever.
+    async def run(self) -> None:
+        """Let new connections meet the certificate that the files hold, for ever.
 
-    A CA that was taken away is trusted there until a restart: the context knows no way to forget one.
-    """
-    taken = _stamps(files)
-    while True:
-        await asyncio.sleep(ADMIN_POLL_S)
-        stamps = _stamps(files)
-        if stamps == taken:
-            continue
+        A CA that was taken away is trusted here until a restart: a context knows no way to forget one.
+        """
+        while True:
+            await asyncio.sleep(ADMIN_POLL_S)
+            self.look()
+
+    def look(self) -> None:
+        """Take the files over if they changed; what cannot be used is told by the listener for callers."""
+        if _stamps(self._files) == self._taken:
+            return
         try:
-            read_set(files, clock.now())
-            _load(context, files)
+            self._taken = read_set(self._files, self._clock.now()).stamps
+            _load(self.context, self._files)
         except (TlsRefused, OSError):
-            continue  # the listener for callers tells of it
-        taken = stamps
+            return
 
 
 def _for_grpc(found: TlsSet) -> grpc.ServerCertificateConfiguration:
