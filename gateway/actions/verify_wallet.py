@@ -7,7 +7,7 @@ every doubt and every trouble of our own is a 503. Source: prediction.md 5.1; AP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.actions.call import Call
 from gateway.actions.directory import OperatorDirectory
@@ -38,8 +38,7 @@ from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Webhook:
+class Webhook(NamedTuple):
     """A webhook exactly as it was received. `headers`: name and value pairs, repeated ones kept."""
 
     method: str
@@ -48,8 +47,7 @@ class Webhook:
     raw_body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """What verification found and what follows. `reply` is set whenever the wallet must not act."""
 
     verdict: Verdict

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.core.encoding import MalformedSignature, decode_signature
 from gateway.core.wallet_adapter import WalletAdapter
@@ -76,8 +76,7 @@ class Oddity(enum.Enum):
     """An idempotency key on a balance call, which has none to be made once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedParts:
+class SignedParts(NamedTuple):
     """The headers that count. `signature_text` is the header as it came, for the evidence."""
 
     signature: bytes

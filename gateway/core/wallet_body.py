@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from gateway.core.encoding import sha256_hex
 from gateway.core.json_text import DoubtfulJson, Json, NotJsonObject, canonical_text, read_object, same_value
@@ -60,8 +61,7 @@ class MoveContent:
     body_sha256: HexStr
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(NamedTuple):
     """A signed body, read. Texts are "" where the body has no such member."""
 
     operation: str
