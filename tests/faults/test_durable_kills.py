@@ -31,7 +31,7 @@ from tests.sandbox_process import SandboxProcess
 __all__ = ["postgres_server", "postgres_url"]
 
 DURABLE = Manner(durable=True, users=0)
-EMPTY_WITHIN_S = 60.0
+EMPTY_WITHIN_S = 120.0
 EVERYWHERE = [f"{point}:{nth}" for point in DURABLE_POINTS for nth in NTHS]
 
 
@@ -96,7 +96,7 @@ async def killed(gateway: MortalGateway, sandbox: SandboxProcess, points: Sequen
     return load
 
 
-@pytest.mark.timeout(180)  # 6 starts under load, and the leases of the dead
+@pytest.mark.timeout(300)  # 6 starts under load, and the leases of the dead
 async def test_kills_on_the_way_of_durable_events(sandbox: SandboxProcess) -> None:
     """On SQLite: about the commit, the sending and the settling."""
     with a_gateway(sandbox) as gateway:
@@ -171,7 +171,7 @@ async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) 
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("trouble", ["restart", "pause"])
 async def test_a_postgresql_that_restarts_or_hangs_costs_nothing(
     sandbox: SandboxProcess, postgres_server: PostgresProcess, postgres_url: str, trouble: str
