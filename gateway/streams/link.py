@@ -267,10 +267,10 @@ class Link:
             applied = boards.apply(self._board, frame)
             self._board = applied.board
             self._note(frame, applied)
-            if applied.needs_page or (applied.is_page and self._ask_again) or self._is_overdue():
-                await self._ask(channel)
             if self._board.page is not None and (applied.changed or (self._version == 0 and applied.is_page)):
                 self._tell(self._board.page)
+            if applied.needs_page or (applied.is_page and self._ask_again) or self._is_overdue():
+                await self._ask(channel)
 
     def _note(self, frame: Frame, applied: Applied) -> None:
         """Keep what a frame says about asking and about what is known for certain."""
