@@ -116,6 +116,9 @@ class LoadedSecret(Generic[T]):
     def _settle(self, now: float) -> list[str]:
         in_motion = {name for name, seen in self._files.items() if seen.missing or seen.stamp != seen.judged}
         told = self.versions.settle(now, in_motion)
+        for one in self.versions.all():
+            if one.value is None and (not one.name or one.name not in self._files):
+                self.versions.drop(one)  # of a file whose content was replaced: there is nothing left of it to tell
         self.current = self._value()
         return told
 

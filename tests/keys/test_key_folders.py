@@ -376,6 +376,22 @@ async def test_a_process_that_begins_with_a_refused_secret_goes_back_before_it_s
     assert b"first" == bench.hmac_now()
 
 
+def test_a_file_that_is_replaced_over_and_over_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What was replaced is told for as long as it is retiring, and then forgotten."""
+    bench = Bench(tmp_path)
+    bench.hmac.rmdir()
+    bench.add_launch_key(-7200)
+    write(bench.hmac, b"secret 0")
+    bench.begin()
+    for number in range(1, 6):
+        write(bench.hmac, b"secret %d" % number)
+        bench.look_for(1000)
+    assert b"secret 5" == bench.hmac_now()
+    assert 5 == len(bench.rows(KeyKind.TENANT_HMAC))
+    bench.look_for(4000)
+    assert [KeyState.ACTIVE] == [row.state for row in bench.rows(KeyKind.TENANT_HMAC)]
+
+
 async def test_a_replaced_single_file_is_tried_too(tmp_path: Path) -> None:
     """Replacing is rotating now: as soon as Phoenix takes it."""
     phoenix = Phoenix()
