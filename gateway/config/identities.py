@@ -70,7 +70,13 @@ def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secr
     return token
 
 
-def check_callers(callers: Callers, tls: TlsFiles | None, sockets: Sequence[CallerSocket], faults: Faults) -> None:
+def check_callers(
+    callers: Callers,
+    tls: TlsFiles | None,
+    sockets: Sequence[CallerSocket],
+    proxies: frozenset[str],
+    faults: Faults,
+) -> None:
     """Note where nobody could call, or a socket is nobody's.
 
     Certificates without a policy are a fault: whoever set them up does not mean everybody to do everything.
@@ -82,6 +88,9 @@ def check_callers(callers: Callers, tls: TlsFiles | None, sockets: Sequence[Call
     elif not has_certificates and not sockets and LOCAL_CALLER not in callers.by_name:
         remedy = f'set GATEWAY_TLS_CLIENT_CA_FILE or GATEWAY_SOCKETS, or write a caller with the name "{LOCAL_CALLER}"'
         faults.add("callers", "are all named by certificates, which nobody is asked for", remedy)
+    if not proxies.isdisjoint(callers.ids):
+        problem = "names an identity that is a caller's too: it could never call for itself"
+        faults.add("GATEWAY_TRUSTED_PROXIES", problem, "take it out of the caller's ids")
     for socket in sockets:
         if socket.caller not in callers.by_name:
             hint = did_you_mean(socket.caller, callers.by_name)

@@ -51,7 +51,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         callers = open_to_local(method_access(), process.phoenix_paths)
     elif process.phoenix_paths:
         faults.warn("PHOENIX_PATHS", "is not used", "callers of a policy have phoenix_paths of their own")
-    check_callers(callers, process.tls, process.sockets, faults)
+    check_callers(callers, process.tls, process.sockets, process.trusted_proxies, faults)
     faults.raise_if_any()
     return Config(
         tenants=tuple(found_tenants),
@@ -95,7 +95,7 @@ def read_policy_again(config: Config) -> Callers:
     if callers is None:
         faults.add("callers", "are gone: an open gateway needs a restart", "write each as [[callers]]")
         raise ConfigInvalid(faults.found)
-    check_callers(callers, config.tls, config.sockets, faults)
+    check_callers(callers, config.tls, config.sockets, config.trusted_proxies, faults)
     faults.raise_if_any()
     return callers
 

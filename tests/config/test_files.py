@@ -235,8 +235,30 @@ def test_tls_opens_public_addresses_to_callers_with_certificates(tmp_path: Path)
     policy = toml_file(tmp_path, '[[callers]]\nname = "game"\nids = ["game.example"]\n')
     assert loaded({**public, **tls, **ca, **policy}).listen.target == "0.0.0.0:50051"
     assert faulty({**public, **tls, **ca}) == ["callers"]
+    proxy = {"GATEWAY_TRUSTED_PROXIES": "game.example"}
+    assert faulty({**public, **tls, **ca, **policy, **proxy}) == ["GATEWAY_TRUSTED_PROXIES"]
+    assert faulty({**public, **tls, **ca, **policy, "GATEWAY_DEV_TOKEN": "sixteen-bytes---"}) == ["GATEWAY_DEV_TOKEN"]
     assert faulty({**public, **tls}) == ["GATEWAY_LISTEN"]
     assert faulty(public) == ["GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"]
+
+
+def test_a_policy_needs_a_way_in(tmp_path: Path) -> None:
+    """Callers that only certificates name are nobody where none is asked for; a socket or the name `local` is a way."""
+    table = '[[callers]]\nname = "%s"\nids = ["game.example"]\n'
+    assert faulty({**WHOLE, **toml_file(tmp_path, table % "game")}) == ["callers"]
+    assert not loaded({**WHOLE, **toml_file(tmp_path, table % "local")}).warnings
+    sockets = {"GATEWAY_SOCKETS": f"game={tmp_path}/game.sock"}
+    settings = {**WHOLE, **toml_file(tmp_path, table % "game"), **sockets}
+    assert ["game"] == [one.caller for one in loaded(settings).sockets]
+    assert faulty({**settings, "GATEWAY_WORKERS": "2"}) == ["GATEWAY_SOCKETS"]
+    unused = loaded({**settings, "PHOENIX_PATHS": "GET /v1/a"})
+    assert [("PHOENIX_PATHS", "is not used")] == [(one.setting, one.problem) for one in unused.warnings]
+
+
+def test_a_policy_that_everybody_may_change_is_none(tmp_path: Path) -> None:
+    """Whoever can write it could give himself any right."""
+    table = '[[callers]]\nname = "local"\n'
+    assert faulty({**WHOLE, **toml_file(tmp_path, table, 0o646)}) == ["GATEWAY_CONFIG"]
 
 
 def test_tls_files_come_together(tmp_path: Path) -> None:
