@@ -26,7 +26,8 @@ def make(folder: Path) -> list[str]:
     made = {
         "ingestion_hmac_secret": secrets.token_hex(32),
         "admin_api_key": f"pk_{secrets.token_hex(16)}",
-        "prediction_launch_key": _launch_key(),
+        "prediction_launch_key": _private_key(),
+        "gateway_evidence_key": _private_key(),
         "gateway_cache_keys": base64.b64encode(secrets.token_bytes(32)).decode(),
     }
     lines = [_keep_or_write(folder, {name: value}) for name, value in made.items()]
@@ -56,7 +57,7 @@ def _keep_or_write(folder: Path, files: dict[str, str]) -> str:
     return f"made {', '.join(files)}"
 
 
-def _launch_key() -> str:
+def _private_key() -> str:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
