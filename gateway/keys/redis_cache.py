@@ -39,6 +39,11 @@ class RedisCacheSettings:
     """How long Redis counts as down before it is probed again."""
 
 
+PATIENT = RedisCacheSettings(timeout_s=1.0)
+"""For what no call waits for in memory's place: the replicas' talk about fetching the platform key. A process under a
+flood is late itself; taken for a Redis that is gone, it would fetch beside the fleet."""
+
+
 class RedisCache:
     """One Redis, behind one pool of connections."""
 

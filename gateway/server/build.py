@@ -57,7 +57,7 @@ from gateway.interceptors.policy import METHODS, Policy, PolicyInForce, check_co
 from gateway.interceptors.validation import Validation, compile_rules, validate
 from gateway.keys.keyring import Keyring
 from gateway.keys.platform_keys import PlatformKeys
-from gateway.keys.redis_cache import RedisCache
+from gateway.keys.redis_cache import PATIENT, RedisCache
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.realtime import RealtimeClient
@@ -128,6 +128,7 @@ class Gateway:
     keyring: Keyring
     platform_keys: tuple[PlatformKeys, ...]
     redis: RedisCache | None
+    key_redis: RedisCache | None
     reads: CachedReads
     realtime: RealtimeClient
     hub: Hub
@@ -152,7 +153,8 @@ def build(config: Config, clock: Clock) -> Gateway:
     sender = RejectionWatch(transport, keyring, clock)
     courier = Courier(sender=sender, clock=clock, observer=metrics)
     redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
-    shelf = PlatformKeyShelf(config, transport, redis, clock, metrics.key_event)
+    key_redis = RedisCache(config.redis.target, clock, PATIENT) if config.redis is not None else None
+    shelf = PlatformKeyShelf(config, transport, key_redis, clock, metrics.key_event)
 
     # What stands before the secrets: policy, audit, limits, switches.
     policy = PolicyInForce(config.callers)
@@ -320,6 +322,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         keyring=keyring,
         platform_keys=shelf.all(),
         redis=redis,
+        key_redis=key_redis,
         reads=reads,
         realtime=realtime,
         hub=hub,

@@ -99,6 +99,8 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     if gateway.redis is not None:
         stack.push_async_callback(gateway.redis.close)
         await gateway.redis.start()
+    if gateway.key_redis is not None:
+        stack.push_async_callback(gateway.key_redis.close)
     stack.push_async_callback(gateway.reads.close)
     stack.push_async_callback(gateway.realtime.close)
     stack.push_async_callback(gateway.hub.close)

@@ -18,6 +18,8 @@ from urllib.request import urlopen
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.core.wallet_verdict import Disposition, Verdict
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
@@ -184,12 +186,28 @@ def test_BAD_SIGNATURE(asked: Asked, forge: str) -> None:
     assert fetches < asked.sandbox.control("GET", "/keys")["fetches"]
 
 
-def test_KEY_UNAVAILABLE(asked: Asked) -> None:
-    """Forged or signed with a newer key, nobody can tell while the key cannot be fetched: 503."""
+def rsa_pem() -> str:
+    """A public key that is none of Phoenix's kind."""
+    public = rsa.generate_private_key(65537, 2048).public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 200, "body": "<html><body>Welcome</body></html>"},
+        {"kind": "status", "status": 200, "body": rsa_pem()},
+        {"kind": "huge", "megabytes": 100},
+        {"kind": "redirect"},
+    ],
+    ids=["500", "html", "rsa", "100 MB", "redirect"],
+)
+def test_KEY_UNAVAILABLE(asked: Asked, trouble: dict[str, Any]) -> None:
+    """Forged or signed with a newer key, nobody can tell while the key cannot be had: 503."""
     asked.sandbox.control("POST", "/keys/rotate", {})
     genuine = asked.move()
-    fault = {"surface": "prediction", "path_prefix": "/.well-known", "kind": "status", "status": 500}
-    asked.sandbox.control("POST", "/faults", fault)
+    asked.sandbox.control("POST", "/faults", {"surface": "prediction", "path_prefix": "/.well-known", **trouble})
     asked.expect(genuine, "KEY_UNAVAILABLE", TRY_AGAIN)
     asked.expect(asked.move(forge="bit"), "KEY_UNAVAILABLE", TRY_AGAIN)
     asked.sandbox.control("DELETE", "/faults")
