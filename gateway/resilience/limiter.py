@@ -16,11 +16,12 @@ BURST_S = 1.0
 """A second's worth may come at once."""
 SHARE_BURST_S = 0.2
 """Of its share a replica gives less at once: a burst is paid from the fleet's balance."""
-REFUSALS_PER_S = 200.0
-"""Refusals of one name leave no faster, or a flood would be as dear as the calls that it is refused."""
+REFUSALS_PER_S = 50.0
+"""Refusals of one name leave no faster, or a flood would be as dear as the calls that it is refused: so many are met by
+less than one in a hundred of others' calls."""
 REFUSALS_AT_ONCE = 50
 """So many refusals leave without being paced: an ordinary excess."""
-LONGEST_PACE_S = 5.0
+LONGEST_PACE_S = 20.0
 MAX_NAMES = 20_000
 """Names that are remembered. Beyond it, those that nothing runs for are forgotten."""
 
