@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 import tempfile
@@ -16,22 +15,6 @@ from gateway.config.names import TRIAL
 
 __all__ = ["Choice", "run"]
 WRONG_OPTIONS = 2
-UNSET = (
-    "GATEWAY_TLS_CERT_FILE",
-    "GATEWAY_TLS_KEY_FILE",
-    "GATEWAY_TLS_CLIENT_CA_FILE",
-    "GATEWAY_WORKERS",
-    "GATEWAY_SOCKETS",
-    "GATEWAY_TRUSTED_PROXIES",
-    "GATEWAY_DEV_TOKEN_FILE",
-    "REDIS_URL",
-    "REDIS_URL_FILE",
-    "GATEWAY_CACHE_KEYS",
-    "GATEWAY_CACHE_KEYS_FILE",
-    "DATABASE_URL",
-    "DATABASE_URL_FILE",
-)
-"""What a gateway for one run does without."""
 
 
 def run(
@@ -75,7 +58,6 @@ def own_gateway(folder: Path) -> dict[str, str]:
     Whose policy is for callers with certificates could not be called without; here whoever has the token may do all.
     """
     return {
-        **{name: "" for name in UNSET if name in os.environ},
         "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
         "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
         "GATEWAY_DATA_DIR": str(folder),

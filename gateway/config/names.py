@@ -11,6 +11,24 @@ CONFIG_FILE = "GATEWAY_CONFIG"
 TRIAL = "GATEWAY_TRIAL_RUN"
 """No setting: in the environment of a gateway that `smoke` starts for itself. The policy is read, and not in force:
 whoever shows the token of that one run, which has to be set beside it, may do everything."""
+TRIAL_WITHOUT = (
+    "GATEWAY_TLS_CERT_FILE",
+    "GATEWAY_TLS_KEY_FILE",
+    "GATEWAY_TLS_CLIENT_CA_FILE",
+    "GATEWAY_SOCKETS",
+    "GATEWAY_TRUSTED_PROXIES",
+    "GATEWAY_DEV_TOKEN_FILE",
+    "GATEWAY_WORKERS",
+    "GATEWAY_AUDIT_FILE",
+    "GATEWAY_AUDIT_REQUIRED",
+    "REDIS_URL",
+    "REDIS_URL_FILE",
+    "GATEWAY_CACHE_KEYS",
+    "GATEWAY_CACHE_KEYS_FILE",
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+)
+"""What such a gateway does without, wherever it is set: what others call it by, and what others share with it."""
 
 TENANT_OWN = ("TENANT_ID", "ADMIN_API_KEY", "ADMIN_API_KEY_ID", "INGESTION_HMAC_SECRET")
 """What makes one tenant; never taken over from another."""

@@ -93,6 +93,9 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
             given.pop(name.removesuffix("_FILE"), None)
             given.pop(f"{name}_FILE", None)
         given.update(layer)
+    if names.TRIAL in own:
+        for name in names.TRIAL_WITHOUT:
+            given.pop(name, None)
     process = Scope(given)
     return Sources(
         process=process,

@@ -364,11 +364,18 @@ def test_commands_show_the_token_of_the_environment(place: World) -> None:
         gateway.stop()
 
 
-def test_a_smoke_run_needs_no_callers_certificate(place: World) -> None:
-    """The settings of a gateway in service, its policy included, are tried by a gateway for one run."""
+def test_a_smoke_run_needs_no_callers_certificate(place: World, tmp_path: Path) -> None:
+    """The settings of a gateway in service, with its policy and TLS, are tried by one that is not open."""
+    certificate, key = place.authority.issue(*SERVER_NAMES).write(tmp_path, "server")
+    (tmp_path / "ca.pem").write_bytes(place.authority.certificate)
+    tls = {"cert": certificate, "key": key, "client_ca": tmp_path / "ca.pem"}
     policy = place.policy_file(caller("game", allow=["tokens.*"], tenants=["one"], operators=["*"]), "smoke.toml")
+    named = "".join(f'gateway_tls_{name}_file = "{path}"\n' for name, path in tls.items())
+    policy.write_text(named + policy.read_text())
     arguments = ["smoke", "--config", str(policy), "--tenant", "one", "--operator", "zeta", "--environment", "sandbox"]
-    done = command(arguments, {"GATEWAY_SOCKETS": "game=/nonexistent/game.sock"})
+    done = command(
+        arguments, {"GATEWAY_SOCKETS": "game=/nonexistent/game.sock", "DATABASE_URL": "postgresql://x@[::1]/x"}
+    )
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
