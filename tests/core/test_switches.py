@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.switch_targets import Known, TargetUnclear, find_target
@@ -53,6 +53,7 @@ def decided(is_off: bool, at_ms: int, target: Target = TENANT) -> Switch:
     return Switch(target=target, is_off=is_off, at_ms=at_ms, reason="", by="")
 
 
+@settings(deadline=None)
 @given(lists, lists, lists)
 def test_the_order_of_merging_does_not_matter(a: Switches, b: Switches, c: Switches) -> None:
     """However lists travel, all replicas end with the same one."""
@@ -60,6 +61,7 @@ def test_the_order_of_merging_does_not_matter(a: Switches, b: Switches, c: Switc
     assert a.merged(b).merged(c).by_target == a.merged(b.merged(c)).by_target
 
 
+@settings(deadline=None)
 @given(lists, lists)
 def test_an_old_list_changes_nothing(a: Switches, b: Switches) -> None:
     """What was merged once is merged for good: the same object comes back."""
@@ -68,6 +70,7 @@ def test_an_old_list_changes_nothing(a: Switches, b: Switches) -> None:
     assert together.merged(b) is together
 
 
+@settings(deadline=None)
 @given(lists)
 def test_a_list_survives_its_bytes(a: Switches) -> None:
     """And the same list gives the same bytes."""
