@@ -298,14 +298,17 @@ def test_a_renewed_certificate_is_met_by_new_connections_and_drops_no_old_one(pl
         folder = place.folder / "renewed"
         old, new = served_serial(place, gateway), place.authority.issue(*SERVER_NAMES)
         with place.channel(gateway, identity("reader")) as channel:
-            assert "OK" == listed(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=50)
+            next(watching)
             (folder / "server.pem").write_bytes(new.certificate)
             assert old == served_serial(place, gateway)
             assert 1 <= counted(gateway, 'secret_file_events_total{event="refused"}')
             new.write(folder, "server")
             assert old != served_serial(place, gateway)
             assert "OK" == listed(channel)
-            assert "connection" not in gateway.log_text.lower()
+            assert watching.is_active()  # on the connection of before
+            watching.cancel()
         expired = place.authority.issue(*SERVER_NAMES, begins=timedelta(days=-2), ends=timedelta(days=-1))
         current = served_serial(place, gateway)
         expired.write(folder, "server")
