@@ -177,4 +177,6 @@ class Coalescer:
             self._calls -= 1
             for waiting in together:
                 waiting.wake()
+                if waiting.is_gone and waiting.item.on_late is not None:
+                    waiting.item.on_late()
             self._returned(count=len(together))

@@ -6,6 +6,7 @@ How they reach Phoenix is given by the caller (`submit_events.py`).
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence, Set
 
 from gateway import errors
@@ -118,10 +119,16 @@ class EventBatch:
                 item.give_up()
                 assert item.result is not None
                 ended.append((claim, item.result))
+                if item.began and _is_unknown(item.result):
+                    item.on_late = functools.partial(self._settle_late, claim, item)
             if ended:
                 await self._memory.settle(self._tenant_id, ended)
         for claim, item in self._awaited:
             await self._wait_for(claim, item, deadline)
+
+    def _settle_late(self, claim: Claim, item: Outgoing) -> None:
+        if item.result is not None and not _is_unknown(item.result):
+            self._memory.settle_late(self._tenant_id, claim, item.result)
 
     async def _wait_for(self, claim: Claim, item: Outgoing, deadline: Deadline) -> None:
         try:
@@ -141,6 +148,10 @@ class EventBatch:
             item.fail(
                 errors.Overloaded("The call that carried this event first was ended before it was sent. Try again.")
             )
+
+
+def _is_unknown(result: Submitted | Failed) -> bool:
+    return isinstance(result, Failed) and isinstance(result.error, errors.OutcomeUnknown)
 
 
 def _recalled(recalled: Recalled, event_id: str, now: float) -> Submitted | Failed:

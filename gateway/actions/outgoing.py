@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,9 +34,12 @@ class Failed:
 
 
 class Outgoing:
-    """An event's bytes, and its result once it has one. `began`: a call that carries it has been started."""
+    """An event's bytes, and its result once it has one. `began`: a call that carries it has been started.
 
-    __slots__ = ("began", "body", "event_id", "lane", "result")
+    `on_late` is called when the call returns after its caller was told that nobody knows: `result` is the call's then.
+    """
+
+    __slots__ = ("began", "body", "event_id", "lane", "on_late", "result")
 
     def __init__(self, event_id: str, body: bytes, lane: Lane) -> None:
         self.event_id = event_id
@@ -43,6 +47,7 @@ class Outgoing:
         self.lane = lane
         self.began = False
         self.result: Submitted | Failed | None = None
+        self.on_late: Callable[[], None] | None = None
 
     def fail(self, error: GatewayError) -> None:
         """Set a failure as the result."""

@@ -96,6 +96,7 @@ class EventMemory:
         self._shared = shared
         self._settings = settings or MemorySettings()
         self._held: OrderedDict[_Key, Claim | RememberedEvent] = OrderedDict()
+        self._telling: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """How many ids this process holds."""
@@ -137,6 +138,19 @@ class EventMemory:
             claim.settled.set()
         if self._shared is not None and changes:
             await self._shared.settle(tenant_id, changes)
+
+    def settle_late(self, tenant_id: TenantId, claim: Claim, result: Submitted | Failed) -> None:
+        """Note how an event ended of which `settle` was told that nobody knows; whoever asks again hears of it."""
+        key = (tenant_id, claim.event_id)
+        held = self._held.get(key)
+        if not isinstance(held, RememberedEvent) or held.state is not EventState.UNKNOWN or held.digest != claim.digest:
+            return  # somebody has it again, or it is forgotten
+        entry = _entry_of(claim, result)
+        self._put(key, entry)
+        if self._shared is not None:
+            telling = asyncio.get_running_loop().create_task(self._shared.settle(tenant_id, [(claim.event_id, entry)]))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
 
     def _look(
         self, tenant_id: TenantId, event_id: str, digest: bytes, now: float, resend_within_s: float | None

@@ -188,6 +188,28 @@ async def test_a_lost_answer_is_unknown_and_stays_so_for_its_id() -> None:
     assert phoenix.ids == ["x"]
 
 
+async def test_an_answer_that_comes_after_its_caller_left_is_kept_for_his_next_call() -> None:
+    """His event was on its way with others: the call went on, and asking again finds what it brought."""
+    phoenix = GatedPhoenix()
+    submit = submit_to(phoenix)
+    phoenix.is_open = False
+    first = asyncio.create_task(submit.one("t", event("first"), call(), is_id_given=True))
+    await until(lambda: len(phoenix.calls) == 1)
+    hasty = asyncio.create_task(submit.one("t", event("hasty"), call(), is_id_given=True))
+    patient = asyncio.create_task(submit.one("t", event("patient"), call(), is_id_given=True))
+    await asyncio.sleep(0)
+    phoenix.let_go(0)
+    await until(lambda: len(phoenix.calls) == 2)
+    assert ["hasty", "patient"] == phoenix.calls[1][1]
+    hasty.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hasty
+    phoenix.let_go()
+    await asyncio.gather(first, patient)
+    again = await submit.one("t", event("hasty"), call(), is_id_given=True)
+    assert (True, ["first", "hasty", "patient"]) == (again.duplicate, phoenix.ids)
+
+
 async def test_an_id_of_unknown_outcome_is_sent_again_where_phoenix_deduplicates() -> None:
     """Within its time."""
     answers = [AnswerLost("cut")] * 3
