@@ -148,7 +148,7 @@ class _WalletOriginalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_W
     WALLET_ORIGINAL_STATE_NOT_SEEN: _WalletOriginalState.ValueType  # 1
     """No such move was ever seen here."""
     WALLET_ORIGINAL_STATE_IN_PROGRESS: _WalletOriginalState.ValueType  # 2
-    """Claimed, without an outcome so far."""
+    """Claimed, or held as a suspect replay, without an outcome so far."""
     WALLET_ORIGINAL_STATE_FINISHED: _WalletOriginalState.ValueType  # 3
     """Finished; see `recorded_response`."""
 
@@ -160,7 +160,7 @@ WALLET_ORIGINAL_STATE_UNSPECIFIED: WalletOriginalState.ValueType  # 0
 WALLET_ORIGINAL_STATE_NOT_SEEN: WalletOriginalState.ValueType  # 1
 """No such move was ever seen here."""
 WALLET_ORIGINAL_STATE_IN_PROGRESS: WalletOriginalState.ValueType  # 2
-"""Claimed, without an outcome so far."""
+"""Claimed, or held as a suspect replay, without an outcome so far."""
 WALLET_ORIGINAL_STATE_FINISHED: WalletOriginalState.ValueType  # 3
 """Finished; see `recorded_response`."""
 Global___WalletOriginalState: _TypeAlias = WalletOriginalState  # noqa: Y015
