@@ -132,6 +132,25 @@ async def test_readiness_names_each_service(start: Start) -> None:
     )
 
 
+async def test_heads_of_evidence_are_told(start: Start) -> None:
+    """/evidence/head is the document that it is given; 503 while its store is not there, 404 where there is none."""
+    admin = await start()
+    none = await admin.get("/evidence/head")
+    heads: list[bytes | None] = [b'{"heads":[]}', None]
+
+    async def head() -> bytes | None:
+        return heads.pop(0)
+
+    server = AdminServer("127.0.0.1:0", admin.metrics, lambda: True, admin.readiness, evidence_head=head)
+    await server.start()
+    other = Admin(server=server, metrics=admin.metrics)
+    told, gone = await other.get("/evidence/head"), await other.get("/evidence/head")
+    await server.stop()
+    assert [(404, b'{"error":"not_found"}'), (200, b'{"heads":[]}'), (503, b'{"error":"store_unavailable"}')] == [
+        (status, body) for status, _, body in (none, told, gone)
+    ]
+
+
 async def test_not_ready_is_503(start: Start) -> None:
     """/readyz is 503 while the process drains."""
     admin = await start()
