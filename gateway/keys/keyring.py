@@ -9,8 +9,9 @@ settings and KeyService.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from gateway.core import canonical, hmac_sha256
@@ -202,15 +203,15 @@ class Keyring:
         """Ask Phoenix about every key that is to be tried, all at once."""
         if self._trial is None:
             return
-        now, tries = self._clock.now(), []
+        now, tries = self._clock.now(), list[tuple[Held[Any], Version[Any], Awaitable[TrialResult]]]()
         for (tenant_id, kind), secret in self._secrets.items():
             for candidate, other in secret.loaded.versions.to_try(now, in_doubt=in_doubt):
-                keyrings = (self._as_if_tenant(tenant_id, kind, one.value) for one in (candidate, other))
-                tries.append((secret, candidate, self._trial.tenant(tenant_id, kind, *keyrings)))
+                new, old = (self._as_if_tenant(tenant_id, kind, one.value) for one in (candidate, other))
+                tries.append((secret, candidate, self._trial.tenant(tenant_id, kind, new, old)))
         for (code, environment), signing in self._signing.items():
             for version, before in signing.loaded.versions.to_try(now, in_doubt=in_doubt):
-                keyrings = (self._as_if_operator(code, environment, one.value) for one in (version, before))
-                tries.append((signing, version, self._trial.operator(code, environment, *keyrings)))  # type: ignore[arg-type]
+                new, old = (self._as_if_operator(code, environment, one.value) for one in (version, before))
+                tries.append((signing, version, self._trial.operator(code, environment, new, old)))
         if not tries:
             return
         results = await asyncio.gather(*(asking for _, _, asking in tries))
@@ -220,17 +221,18 @@ class Keyring:
             self._show_current()
 
     def _judge(self, one: Held[Any], version: Version[Any], result: TrialResult, *, in_doubt: bool) -> None:
-        self._tell(one, one.loaded.judge(version, result, self._clock.now(), in_doubt=in_doubt))
+        self._tell(one, one.loaded.judge(version, result, self._clock.now(), in_doubt=in_doubt), version)
 
-    def _tell(self, one: Held[Any], events: list[str]) -> None:
+    def _tell(self, one: Held[Any], events: list[str], about: Version[Any] | None = None) -> None:
+        """Count and log what happened to this version, or to files beside the one in use."""
         for event in events:
             self._on_event(event)
-            active = one.loaded.versions.active
+            version = about or one.loaded.versions.active
             fields = {
                 "kind": one.kind.value,
                 "state": event.removeprefix("secret_file_"),
-                "key_id": active.key_id or active.name,
-                "advice": one.loaded.notes(active, self._clock.now()),
+                "key_id": version.key_id or version.name,
+                "advice": one.loaded.notes(version, self._clock.now()),
                 "operator" if one.environment else "tenant": one.owner,
                 "environment": one.environment.value if one.environment else "",
             }
@@ -253,21 +255,21 @@ class Keyring:
                 (KeyKind.TENANT_HMAC, tenant.hmac, held.load_hmac),
                 (KeyKind.ADMIN_API_KEY, tenant.api_key, held.load_api_key),
             ):
-                loaded = held.or_fault(source, lambda one, load=load: load(one, now, life), faults)  # type: ignore[misc]
+                loaded = held.or_fault(source, partial(load, now=now, life=life), faults)
                 if loaded is not None:
                     self._secrets[tenant.tenant_id, kind] = Held(kind=kind, loaded=loaded, owner=tenant.tenant_id)
         for one in operators:
             rules = replace(life, lead_s=one.lead_s, retire_s=one.retire_s)
             signing = held.or_fault(
                 one.signing_key,
-                lambda source, rules=rules: held.load_operator_key(source, now, rules),  # type: ignore[misc]
+                partial(held.load_operator_key, now=now, life=rules),
                 faults,
             )
             if signing is not None:
                 self._signing[one.operator_code, one.environment] = Held(
                     kind=KeyKind.OPERATOR, loaded=signing, owner=one.operator_code, environment=one.environment
                 )
-        found = held.or_fault(seals, lambda source: held.load_seal_keys(source, now), faults)
+        found = held.or_fault(seals, partial(held.load_seal_keys, now=now), faults)
         self._seals = None if found is None else Held(kind=KeyKind.CACHE_SEAL, loaded=found)
         if faults:
             raise KeyringRefused(faults)

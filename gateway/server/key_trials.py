@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.config import OperatorConfig, TenantConfig
 from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.errors import GatewayError
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.keyring import Keyring
 from gateway.keys.trials import TrialResult
@@ -80,12 +81,12 @@ class KeyTrials:
 
     async def _takes(self, base_url: str, path: str, credentials: Authorize) -> bool | None:
         """Whether Phoenix takes these credentials; None when it said nothing of them."""
-        headers = {"accept": "application/json", **credentials("GET", path, b"")}
-        request = Request(method="GET", url_base=base_url, raw_path=path, headers=headers)
         try:
+            headers = {"accept": "application/json", **credentials("GET", path, b"")}
+            request = Request(method="GET", url_base=base_url, raw_path=path, headers=headers)
             answer = await self._sender.send(request, Deadline.after(WITHIN_S, self._clock), MAX_BYTES)
-        except ExchangeFailed:
-            return None
+        except (ExchangeFailed, GatewayError):
+            return None  # a trial that cannot be made says nothing, and must not end the watch over the files
         if answer.status in _REFUSALS:
             return False
         return True if 200 <= answer.status < 300 else None
