@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import chain_figures, durable, flood_figures, policy_figures, report, stream_figures
+from bench import chain_figures, durable, flood_figures, policy_figures, proof_figures, report, stream_figures
 from bench.cases import CASES
 from bench.contenders import SUBJECTS, Stage
 from bench.figures import FIGURES as CALL_FIGURES
@@ -22,7 +22,7 @@ from bench.world import World
 CANNOT = 2
 SERVING_FIGURES = {**stream_figures.FIGURES, **policy_figures.FIGURES, **flood_figures.FIGURES, **durable.FIGURES}
 """Those that only a gateway has."""
-FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES}
+FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **proof_figures.FIGURES}
 
 
 def main(arguments: list[str] | None = None) -> int:
