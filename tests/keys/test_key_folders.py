@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import Counter
@@ -410,3 +411,24 @@ async def test_a_replaced_single_file_is_tried_too(tmp_path: Path) -> None:
     await keyring.settle()
     assert b"third" == bench.hmac_now()
     assert [KeyState.ACTIVE, KeyState.RETIRING] == [row.state for row in bench.rows(KeyKind.TENANT_HMAC)]
+
+
+async def test_many_rejected_calls_have_the_keys_looked_into_once(tmp_path: Path) -> None:
+    """All wait for the one look, and go on with the key that Phoenix takes; with nothing to try nobody waits."""
+    phoenix = Phoenix()
+    bench = Bench(tmp_path, phoenix)
+    bench.add_hmac(b"first", -7200)
+    bench.add_launch_key(-7200)
+    keyring = bench.begin()
+    sent_at = bench.clock.monotonic()
+    await asyncio.gather(*(keyring.doubt(sent_at) for _ in range(100)))
+    assert (0, b"first") == (phoenix.asked, bench.hmac_now())
+    bench.add_hmac(b"second", 30)
+    bench.look_for(1)
+    phoenix.takes.add(b"second")
+    bench.clock.advance(1)
+    sent_at = bench.clock.monotonic()
+    await asyncio.gather(*(keyring.doubt(sent_at) for _ in range(100)))
+    assert (1, b"second") == (phoenix.asked, bench.hmac_now())
+    await keyring.doubt(sent_at)  # a call that was signed before the change
+    assert 1 == phoenix.asked
