@@ -128,13 +128,14 @@ class _Reading:
         return list(grants.values()), ids
 
     def tenant_limits(self, tables: Any) -> dict[str, CallLimits]:
-        """Read [tenant_limits]: bounds by tenant, "*" for the others."""
+        """Read [tenant_limits]: bounds by tenant or operator environment (code/environment), "*" for the others."""
         if not isinstance(tables, dict):
             self.faults.add("tenant_limits", "is not a table", "write [tenant_limits] and below it a table per tenant")
             return {}
         limits = {}
+        known = {"*", *self.known.tenants, *(f"{code}/{one.value}" for code, one in self.known.operators)}
         for index, (tenant_id, values) in enumerate(tables.items()):
-            if tenant_id != "*" and tenant_id not in self.known.tenants:
+            if tenant_id not in known:
                 self.faults.add(f"tenant_limits[{index}]", "names a tenant that is not configured")
             limits[tenant_id] = Table(tables, f"tenant_limits[{index}]", self.faults).limits(values)
         return limits

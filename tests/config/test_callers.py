@@ -118,7 +118,8 @@ def test_bounds_are_read() -> None:
 def test_tenants_have_limits_of_their_own() -> None:
     """One that is not named has those of "*"."""
     callers, faults = read(
-        '[tenant_limits]\n"*" = {events_per_s = 5}\none = {requests_per_s = 9}\n[[callers]]\nname = "game"'
+        '[tenant_limits]\n"*" = {events_per_s = 5}\none = {requests_per_s = 9}\n"acme/prod" = {concurrent = 3}\n'
+        '[[callers]]\nname = "game"'
     )
     assert ([], True) == (faults, callers is not None)
     assert callers is not None
