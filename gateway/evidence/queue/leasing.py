@@ -83,11 +83,11 @@ _WAIT = Statement(
     " FROM {given} WHERE durable_lanes.lane = given.lane",
     given="lane bigint, due_at_us bigint",
 )
-# Marked by this very lease: its time is that of the lease's beginning.
+# Marked by this very lease: its time is that of the lease's beginning. Not by its place: a dead letter that was redriven
+# meanwhile stands before it.
 _UNMARK = sa.text(
-    "UPDATE durable_events SET first_sent_at_us = NULL, attempts = attempts - 1 WHERE state < 1 AND sequence IN"
-    " (SELECT (SELECT min(waiting.sequence) FROM durable_events AS waiting"
-    " WHERE waiting.lane = held.lane AND waiting.state = 0) FROM durable_lanes AS held WHERE held.lease_id = :lease_id)"
+    "UPDATE durable_events SET first_sent_at_us = NULL, attempts = attempts - 1 WHERE state = 0 AND lane IN"
+    " (SELECT held.lane FROM durable_lanes AS held WHERE held.lease_id = :lease_id)"
     " AND first_sent_at_us = (SELECT held.due_at_us - :lease_us FROM durable_lanes AS held"
     " WHERE held.lane = durable_events.lane AND held.lease_id = :lease_id)"
 )

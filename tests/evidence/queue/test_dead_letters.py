@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from gateway.evidence.queue.record import DeadLetterQuery
+from gateway.evidence.queue.record import DeadLetterQuery, Release
 from gateway.evidence.queue.store import EventQueue
 from tests.evidence.making import soon
-from tests.evidence.queue.making import TENANT, admit, dead, delivered, ids, new_event, settle, take
+from tests.evidence.queue.making import LEASE_US, TENANT, admit, dead, delivered, ids, new_event, settle, take
 
 
 async def bury(queue: EventQueue, *users: str, reason: str = "PHOENIX_REFUSED_INPUT", board: str = "weekly") -> None:
@@ -112,3 +112,18 @@ async def test_redriving_by_filter_takes_so_many_at_a_time(queue: EventQueue) ->
     assert ["dead-u0", "dead-u1", "dead-u2"] == (await queue.redrive(query(limit=3), soon(), may_count_twice=False))[0]
     assert ["dead-u3", "dead-u4"] == (await queue.redrive(query(limit=3), soon(), may_count_twice=False))[0]
     assert 5 == (await queue.depth(soon())).events
+
+
+async def test_a_redriven_event_does_not_hide_the_mark_of_the_one_that_is_out(queue: EventQueue) -> None:
+    """It stands before it; the lease that is given back takes its own mark away all the same."""
+    await admit(queue, new_event("a1"), new_event("a2"))
+    lease, taken = await take(queue)
+    await settle(queue, lease, dead(taken.events[0]))
+    lease, _ = await take(queue)
+    await queue.redrive(query(), soon(), may_count_twice=False)
+    assert 1 == await queue.release(Release(lease_id=lease, lease_us=LEASE_US), soon())
+    lease, taken = await take(queue)
+    assert ["a1"] == ids(taken)
+    await settle(queue, lease, delivered(taken.events[0]))
+    _, taken = await take(queue)
+    assert [("a2", None)] == [(event.event_id, event.first_sent_at_us) for event in taken.events]
