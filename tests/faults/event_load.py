@@ -78,14 +78,14 @@ class Load:
     def start(self) -> None:
         self._running = asyncio.get_running_loop().create_task(self._run())
 
-    async def finish(self, within_s: float = 40.0) -> None:
+    async def finish(self, within_s: float = 90.0) -> None:
         """Begin nothing new; wait until every caller has a definite answer. Raises: TimeoutError."""
         self._ends = True
         assert self._running is not None
         async with asyncio.timeout(within_s):
             await self._running
 
-    async def answered(self, more: int = 1, within_s: float = 30.0) -> None:
+    async def answered(self, more: int = 1, within_s: float = 90.0) -> None:
         """Wait until so many more events have their answer. Raises: AssertionError."""
         assert self._running is not None
         wanted = len(self.told) + more

@@ -90,7 +90,7 @@ async def killed(gateway: MortalGateway, manner: Manner, points: Sequence[str]) 
     return load
 
 
-@pytest.mark.timeout(180)  # 8 starts under load
+@pytest.mark.timeout(300)  # 8 starts under load
 async def test_kills_on_the_way_of_direct_events(sandbox: SandboxProcess) -> None:
     """Phoenix deduplicates: each event counts once, whatever was cut, and callers who ask again get to know it."""
     with a_gateway(sandbox) as gateway:
