@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gateway.core.wire import BulkEnvelope
 from gateway.errors import Overloaded, StoreUnavailable
 from gateway.phoenix.exchange import Answer, AnswerLost, NotSent, Request
 from gateway.resilience.breaker import Breaker, BreakerSettings
-from tests.actions.durable_gateway import DurableGateway, gateway_at, patient
+from tests.actions.durable_gateway import DYING, DurableGateway, gateway_at
 from tests.actions.gated_phoenix import CLOCK, GatedPhoenix, call, event, until
 
 BULK: list[BulkEnvelope | None] = [None, "events"]
@@ -26,10 +27,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "evidence.sqlite3"
 
 
+eventually = functools.partial(until, within_s=30.0)
+
+
 async def put(gateway: DurableGateway, *pairs: tuple[str, str]) -> list[str]:
     """Take in events of (id, user); return what each came to."""
     events = [event(event_id, user) for event_id, user in pairs]
-    results = await gateway.submit.many("", events, set(range(len(events))), call(), durable=True)
+    results = await gateway.submit.many("", events, set(range(len(events))), call(30.0), durable=True)
     return [said(one) for one in results]
 
 
@@ -46,7 +50,7 @@ def orders(phoenix: GatedPhoenix) -> dict[str, list[str]]:
     return seen
 
 
-async def drained(gateway: DurableGateway, within_s: float = 10.0) -> None:
+async def drained(gateway: DurableGateway, within_s: float = 40.0) -> None:
     async with asyncio.timeout(within_s):
         while await gateway.waiting():  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
@@ -81,7 +85,7 @@ async def test_an_event_is_answered_before_it_is_delivered(path: Path) -> None:
     phoenix.is_open = False
     async with gateway_at(path, phoenix) as gateway:
         assert ["queued"] == await put(gateway, ("a1", "ada"))
-        await until(lambda: phoenix.ids == ["a1"])
+        await eventually(lambda: phoenix.ids == ["a1"])
         assert ["duplicate", "EVENT_ID_REUSED"] == await put(gateway, ("a1", "ada"), ("a1", "bob"))
         phoenix.let_go()
         await drained(gateway)
@@ -130,7 +134,7 @@ async def test_a_phoenix_in_trouble_is_asked_with_one_event_until_it_is_back(
     phoenix = GatedPhoenix(lambda request, ids: 503 if is_down else 202)
     async with gateway_at(path, phoenix, bulk=bulk) as gateway:
         await put(gateway, *((f"{n:02}", f"u{n % 5}") for n in range(50)))
-        await until(lambda: len(phoenix.calls) >= 12)
+        await eventually(lambda: len(phoenix.calls) >= 12)
         assert all(len(ids) == 1 for _, ids in phoenix.calls[8:])
         refused_calls = len(phoenix.calls)
         is_down = False
@@ -157,7 +161,7 @@ async def test_while_the_circuit_is_open_nothing_is_sent_and_nothing_lost(path: 
     breaker = Breaker(CLOCK, BreakerSettings(failures_to_open=2, first_open_s=0.1, longest_open_s=0.2))
     async with gateway_at(path, phoenix, breaker=breaker) as gateway:
         await put(gateway, *((f"e{n}", f"u{n}") for n in range(20)))
-        await until(lambda: gateway.counts["retried"] >= 25)
+        await eventually(lambda: gateway.counts["retried"] >= 25)
         is_down = False
         await drained(gateway)
     assert 20 == gateway.counts["delivered"]
@@ -171,7 +175,7 @@ async def test_retry_after_is_respected(path: Path) -> None:
     async with gateway_at(path, phoenix, bulk=None) as gateway:
         began_at = CLOCK.monotonic()
         await put(gateway, ("a1", "ada"))
-        await until(lambda: len(phoenix.calls) == 1)
+        await eventually(lambda: len(phoenix.calls) == 1)
         await put(gateway, ("b1", "bob"))
         await drained(gateway)
         assert CLOCK.monotonic() - began_at >= 1.0
@@ -184,7 +188,7 @@ async def test_rejected_credentials_are_no_ones_dead_letter(path: Path) -> None:
     phoenix = GatedPhoenix(lambda request, ids: 401 if is_wrong else 202)
     async with gateway_at(path, phoenix) as gateway:
         await put(gateway, ("a1", "ada"))
-        await until(lambda: gateway.counts["retried"] >= 2)
+        await eventually(lambda: gateway.counts["retried"] >= 2)
         is_wrong = False
         await drained(gateway)
     assert {"queued": 1, "delivered": 1} == {name: gateway.counts[name] for name in ("queued", "delivered")}
@@ -220,10 +224,10 @@ async def test_a_gateway_that_dies_while_it_sends_leaves_a_doubt(path: Path, *, 
     """The next one sends the event again where that is harmless; else it is a dead letter."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
-    dying = DurableGateway(path, phoenix, bulk=None, deduplicates=deduplicates)
+    dying = DurableGateway(path, phoenix, bulk=None, deduplicates=deduplicates, settings=DYING)
     dying.start()
     await put(dying, ("a1", "ada"), ("a2", "ada"))
-    await until(lambda: phoenix.ids == ["a1"])
+    await eventually(lambda: phoenix.ids == ["a1"])
     await dying.die()
     phoenix.let_go()
     async with gateway_at(path, phoenix, bulk=None, deduplicates=deduplicates) as gateway:
@@ -237,10 +241,10 @@ async def test_past_the_window_a_doubt_is_not_sent_again(path: Path) -> None:
     """Even where Phoenix deduplicates: it has forgotten the id."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
-    dying = DurableGateway(path, phoenix, bulk=None, deduplicates=True)
+    dying = DurableGateway(path, phoenix, bulk=None, deduplicates=True, settings=DYING)
     dying.start()
     await put(dying, ("a1", "ada"))
-    await until(lambda: phoenix.ids == ["a1"])
+    await eventually(lambda: phoenix.ids == ["a1"])
     await dying.die()
     gateway = DurableGateway(path, phoenix, bulk=None, deduplicates=True)
     early = "UPDATE durable_events SET first_sent_at_us = first_sent_at_us - 290000000"
@@ -256,10 +260,10 @@ async def test_a_clean_stop_finishes_what_is_under_way_and_takes_nothing_more(pa
     """What it leaves behind is untouched, and due at once for the next gateway."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
-    gateway = DurableGateway(path, phoenix, bulk=None, settings=patient(send_s=5.0, lease_s=60.0))
+    gateway = DurableGateway(path, phoenix, bulk=None)
     gateway.start()
     await put(gateway, ("a1", "ada"), ("a2", "ada"))
-    await until(lambda: phoenix.ids == ["a1"])
+    await eventually(lambda: phoenix.ids == ["a1"])
     stopping = asyncio.create_task(gateway.stop())
     await asyncio.sleep(0.05)
     assert not stopping.done()
@@ -297,7 +301,7 @@ async def test_a_full_queue_refuses_with_a_time_to_wait(path: Path) -> None:
         assert ["queued"] == await put(gateway, ("c1", "cid"))
         phoenix.let_go()
         await drained(gateway)
-        await until(lambda: gateway.level.events == 0)
+        await eventually(lambda: gateway.level.events == 0)
         assert ["queued"] == await put(gateway, ("d1", "dan"))
 
 
@@ -310,7 +314,7 @@ async def test_a_store_that_is_gone_is_each_events_failure(path: Path) -> None:
     path.unlink()  # noqa: ASYNC240 - a moment's work
     assert ["STORE_UNAVAILABLE"] * 2 == await put(gateway, ("a2", "ada"), ("b1", "bob"))
     with pytest.raises(StoreUnavailable):
-        await gateway.submit.one("", event("a3"), call(), is_id_given=True, durable=True)
+        await gateway.submit.one("", event("a3"), call(30.0), is_id_given=True, durable=True)
     await gateway.stop()
 
 
@@ -318,7 +322,7 @@ async def test_messages_of_a_stream_are_committed_in_their_order(path: Path) -> 
     """Durable ones too: each user's events arrive as they were sent."""
     phoenix = GatedPhoenix()
     async with gateway_at(path, phoenix) as gateway:
-        stream = gateway.submit.stream(call())
+        stream = gateway.submit.stream(call(30.0))
         begun = [
             await stream.begin(
                 "", [event(f"{number:02}-{n}", f"u{n % 2}") for n in range(6)], set(range(6)), durable=True
