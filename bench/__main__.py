@@ -9,7 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import chain_figures, durable, flood_figures, policy_figures, proof_figures, report, stream_figures
+from bench import (
+    chain_figures,
+    durable,
+    flood_figures,
+    mint_figures,
+    policy_figures,
+    proof_figures,
+    report,
+    stream_figures,
+)
 from bench.cases import CASES
 from bench.contenders import SUBJECTS, Stage
 from bench.figures import FIGURES as CALL_FIGURES
@@ -20,7 +29,13 @@ from bench.rounds import Plan, Result, run_case
 from bench.world import World
 
 CANNOT = 2
-SERVING_FIGURES = {**stream_figures.FIGURES, **policy_figures.FIGURES, **flood_figures.FIGURES, **durable.FIGURES}
+SERVING_FIGURES = {
+    **stream_figures.FIGURES,
+    **policy_figures.FIGURES,
+    **flood_figures.FIGURES,
+    **durable.FIGURES,
+    **mint_figures.FIGURES,
+}
 """Those that only a gateway has."""
 FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **proof_figures.FIGURES}
 

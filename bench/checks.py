@@ -86,6 +86,20 @@ def claimed_moves(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
+def balances(world: World, answers: Sequence[bytes]) -> Faults:
+    """Each is verified and no move, read as the player's, and claims nothing."""
+    faults: Faults = Counter()
+    for answer in answers:
+        response = wallet_pb2.VerifyWalletResponse.FromString(answer)
+        if response.verdict != wallet_pb2.WALLET_VERDICT_VERIFIED:
+            faults[f"verdict {wallet_pb2.WalletVerdict.Name(response.verdict)}"] += 1
+        elif response.disposition != wallet_pb2.WALLET_DISPOSITION_NOT_A_MOVE:
+            faults[f"disposition {wallet_pb2.WalletDisposition.Name(response.disposition)}"] += 1
+        elif (response.operation.player_id, response.operation_id) != (PLAYER, ""):
+            faults["another player, or a claim"] += 1
+    return faults
+
+
 def refused_forgeries(world: World, answers: Sequence[bytes]) -> Faults:
     """Each forgery is BAD_SIGNATURE with the 401 that Phoenix expects, and no operation."""
     faults: Faults = Counter()

@@ -65,6 +65,21 @@ def forged(world: World, count: int) -> list[bytes]:
     return [_webhook(Ed25519PrivateKey.generate(), "forged")]
 
 
+def balance(world: World, count: int) -> list[bytes]:
+    """Return one signed call for a balance; all may be the same."""
+    body = json.dumps(
+        {
+            "operation": "balance",
+            "operator_id": OPERATOR_ID,
+            "environment": "sandbox",
+            "player": {"external_id": PLAYER},
+            "currency_code": CURRENCY,
+        },
+        separators=(",", ":"),
+    ).encode()
+    return [_signed(world.platform_key, "/wallet/balance", body, {})]
+
+
 def _webhook(key: Ed25519PrivateKey, name: str) -> bytes:
     body = json.dumps(
         {
@@ -80,19 +95,22 @@ def _webhook(key: Ed25519PrivateKey, name: str) -> bytes:
         },
         separators=(",", ":"),
     ).encode()
-    signature = base64.urlsafe_b64encode(key.sign(body)).rstrip(b"=").decode()
+    return _signed(key, "/wallet/transactions", body, {"idempotency-key": f"pmm:{name}"})
+
+
+def _signed(key: Ed25519PrivateKey, path: str, body: bytes, more: dict[str, str]) -> bytes:
     headers = {
         "content-type": "application/json",
         "x-provider": "phoenix-prediction-market",
         "x-request-id": str(uuid.uuid4()),
-        "signature": signature,
-        "idempotency-key": f"pmm:{name}",
+        "signature": base64.urlsafe_b64encode(key.sign(body)).rstrip(b"=").decode(),
+        **more,
     }
     return wallet_pb2.VerifyWalletRequest(
         operator_code=OPERATOR_CODE,
         environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
         method="POST",
-        path="/wallet/transactions",
+        path=path,
         headers=[wallet_pb2.HttpHeader(name=header, value=value) for header, value in headers.items()],
         raw_body=body,
     ).SerializeToString()
