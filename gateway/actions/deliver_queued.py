@@ -30,6 +30,8 @@ from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
 from gateway.telemetry.logs import log, where_raised
 
+HELD_S = 0.5
+"""How often to ask again whether events may be sent."""
 _US = 1_000_000
 
 
@@ -74,9 +76,11 @@ class QueueDelivery:
         settings: DeliverySettings | None = None,
         on_event: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str], None] = lambda reason: None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         """Args: `client` must try each request once: tries are counted and kept here. `on_event` is told of delivered
-        events and of those to be tried again; `on_dead` of the reason of each dead letter.
+        events and of those to be tried again; `on_dead` of the reason of each dead letter. `may_send` is asked before
+        each lease: what is switched off waits in the queue.
         """
         self._tenant_id = tenant_id
         self._client = client
@@ -88,6 +92,7 @@ class QueueDelivery:
         self._settings = settings or DeliverySettings()
         self._on_event = on_event
         self._on_dead = on_dead
+        self._may_send = may_send
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._places = asyncio.Semaphore(self._settings.calls)
@@ -133,6 +138,9 @@ class QueueDelivery:
     async def _turn(self) -> None:
         """Take what is due and begin to deliver it; where nothing is, wait for something. Raises: StoreUnavailable."""
         await self._room()
+        if not self._may_send():
+            await self._wait(self._stopping, HELD_S)
+            return
         pause_s = self._pause_until - self._clock.monotonic()
         if pause_s > 0:
             await self._wait(self._stopping, pause_s)

@@ -60,6 +60,10 @@ class Switched(Link):
         if operator is not None and f"{operator}/{facts.get('environment', '')}" in self._operators:
             raise _off("operator")
 
+    def is_tenant_off(self, tenant_id: str) -> bool:
+        """Whether a tenant is switched off; for work that no call waits for."""
+        return tenant_id in self._tenants
+
     def admit(self, scope: str) -> None:
         """Refuse a tenant, or an operator environment as `code/environment`, that is switched off.
 

@@ -184,7 +184,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         },
         guards.admit,
     )
-    durable = durable_events(config, database, ways, tenants, clock, metrics)
+    durable = durable_events(config, database, ways, tenants, clock, metrics, guards)
     operators = OperatorDirectory(
         {
             (operator.keys.operator_code, operator.keys.environment): operator_room(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.actions.dead_letters import DeadLetters
@@ -19,6 +19,7 @@ from gateway.evidence.database import Database
 from gateway.evidence.queue.store import EventQueue
 from gateway.resilience.clock import Clock
 from gateway.server.clients import EventsWays
+from gateway.server.guards import Guards
 from gateway.telemetry.metrics import Metrics
 
 
@@ -39,6 +40,7 @@ def durable_events(
     tenants: TenantDirectory[TenantRoom],
     clock: Clock,
     metrics: Metrics,
+    guards: Guards,
 ) -> DurableEvents:
     """Return the queue of all tenants, not started yet."""
     store = EventQueue(database, clock=clock, observer=metrics)
@@ -52,8 +54,9 @@ def durable_events(
             level,
             clock,
             chance=random.random,
-            on_event=series.events,
+            on_event=_heard(tenant_id, series.events, guards),
             on_dead=series.died,
+            may_send=lambda tenant_id=tenant_id: guards.may_deliver(tenant_id),  # type: ignore[misc]
         )
         for tenant_id, way in ways.items()
     }
@@ -64,3 +67,14 @@ def durable_events(
         dead_letters=DeadLetters(tenants, store, clock, wake=tending.wake, on_event=series.events),
         tending=tending,
     )
+
+
+def _heard(tenant_id: TenantId, count: Callable[[str, int], None], guards: Guards) -> Callable[[str, int], None]:
+    """Return who hears of a tenant's deliveries: its metrics, and the audit log of what was sent."""
+
+    def hear(name: str, events: int) -> None:
+        count(name, events)
+        if name == "delivered":
+            guards.delivered(tenant_id, events)
+
+    return hear

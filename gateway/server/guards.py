@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from gateway.actions.call import Call
 from gateway.actions.watch_health import Check, HealthWatch
@@ -29,6 +30,7 @@ from gateway.interceptors.chain import Link
 from gateway.interceptors.limits import Limits
 from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.interceptors.switched import Switched
+from gateway.keys.descriptions import KeyKind
 from gateway.keys.keyring import Keyring
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_limits import RedisLimits
@@ -64,6 +66,7 @@ class Guards:
     sharing: LimitSharing | None
     limiters: tuple[Limiter, ...]
     policy: PolicyInForce
+    keyring: Keyring
     audit_required: bool
 
     def behind_identity(self) -> list[Link]:
@@ -75,6 +78,18 @@ class Guards:
         if call.method != OUTCOMES:
             self.switched.admit(scope)
         self.limits.admit(call, scope)
+
+    def may_deliver(self, tenant_id: str) -> bool:
+        """Whether a tenant's durable events may be sent now: nobody calls, so nobody can be told no."""
+        if self.switched.is_tenant_off(tenant_id):
+            return False
+        return not self.audit_required or self.trail is None or not self.trail.is_failing
+
+    def delivered(self, tenant_id: str, events: int) -> None:
+        """Note in the audit log that durable events were sent, with which key; who sent them in was noted then."""
+        if self.trail is not None:
+            facts = {"tenant": tenant_id, "events": events, "key_id": self.keyring.in_use(_HMAC, tenant_id)}
+            self.trail.note(_told(Kind.DELIVERED, "", facts))
 
     def guarded(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """Return the endpoints with what the audit log must hold before they begin or answer."""
@@ -176,6 +191,7 @@ def open_guards(
         sharing=sharing,
         limiters=limiters,
         policy=policy,
+        keyring=keyring,
         audit_required=config.audit is not None and config.audit.required,
     )
 
@@ -191,15 +207,24 @@ def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:
 
 
 def _record(switch: Switch) -> AuditRecord:
+    facts = {"target": str(switch.target), "state": "off" if switch.is_off else "on", "why": switch.reason}
+    return _told(Kind.SWITCHED, switch.by, facts)
+
+
+def _told(kind: Kind, caller: str, facts: Mapping[str, Any]) -> AuditRecord:
+    """Return a record of what is no call."""
     return AuditRecord(
-        kind=Kind.SWITCHED,
+        kind=kind,
         at_ns=time.time_ns(),
-        caller=switch.by,
+        caller=caller,
         peer="",
         method="",
         request_id="",
         status="",
         reason="",
         verdict="",
-        facts={"target": str(switch.target), "state": "off" if switch.is_off else "on", "why": switch.reason},
+        facts=facts,
     )
+
+
+_HMAC = KeyKind.TENANT_HMAC

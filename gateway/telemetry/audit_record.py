@@ -44,6 +44,8 @@ class Kind(enum.Enum):
     """A call that uses a secret or keeps a stream open, before it does so."""
     ENDED = "ended"
     """A call that ended, well or not."""
+    DELIVERED = "delivered"
+    """Durable events of a tenant were sent in the background."""
     SWITCHED = "switched"
     """A kill switch was thrown, either way."""
     LOST = "lost"

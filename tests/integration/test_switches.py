@@ -261,6 +261,44 @@ def test_a_tenant_and_a_caller_that_are_off(fleet: Fleet, sandbox_process: Sandb
         wait_until(channel, lambda found: found == "OK")
 
 
+def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_process: SandboxProcess) -> None:
+    """What was taken in before stays in the queue, and leaves once the tenant is on again; the audit log has it."""
+    if fleet.redis is not None:
+        pytest.skip("the same with a file")
+    tenant = sandbox_process.environ["TENANT_ID"]
+    stub = events_pb2_grpc.EventServiceStub(fleet.channels[0])
+
+    def arrived() -> int:
+        counts = sandbox_process.control("GET", "/counts")["counts"]
+        return sum(one["count"] for one in counts if one["surface"] == "ingestion" and "health" not in one["route"])
+
+    def put() -> str:
+        event = events_pb2.Event(leaderboard_id="durable", user_id="u", score_delta=1)
+        request = events_pb2.SubmitEventRequest(event=event, delivery=events_pb2.DELIVERY_DURABLE)
+        return outcome_of(lambda: stub.SubmitEvent(request, timeout=10))
+
+    fault = {"surface": "ingestion", "kind": "status", "status": 503, "times": 1000}
+    sandbox_process.control("POST", "/faults", fault)  # Phoenix is in trouble: the event stays in the queue
+    assert put() == "OK"
+    fleet.switch(f"tenant:{tenant}", off=True)
+    wait_until(fleet.channels[0], lambda found: found == "DISABLED", lambda channel: put())
+    time.sleep(WITHIN_S)  # the other replica has it too, and what was under way has ended
+    sandbox_process.control("DELETE", "/faults")
+    before = arrived()
+    time.sleep(2 * WITHIN_S)  # long enough for an event that may leave to leave
+    assert arrived() == before
+    fleet.switch(f"tenant:{tenant}", off=False)
+    until = time.monotonic() + 60
+    while arrived() == before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert arrived() > before
+    until = time.monotonic() + 20
+    while not [one for one in fleet.records() if one["kind"] == "delivered"] and time.monotonic() < until:
+        time.sleep(0.05)
+    record = next(one for one in fleet.records() if one["kind"] == "delivered")
+    assert (record["tenant"], record["key_id"]) == (tenant, f"{tenant}/hmac")
+
+
 def test_a_stream_that_runs_ends_with_its_next_message(fleet: Fleet) -> None:
     """What was let in before is not let go on."""
     channel = fleet.channels[0]
