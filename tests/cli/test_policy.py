@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(200)  # processes are started, on a machine that may be busy
 KNOWN = {"TENANT_ID": "one", "PREDICTION_OPERATOR_CODE": "acme", "PREDICTION_ENVIRONMENT": "sandbox"}
 OLD = """
 [[callers]]
@@ -46,7 +47,7 @@ def policy(*arguments: str | Path, **environ: str) -> subprocess.CompletedProces
         env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **KNOWN, **environ},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
     )
 
 

@@ -22,6 +22,7 @@ from tests.certificates import Authority, Pair
 from tests.gateway_process import ROOT, GatewayProcess, reason_of
 from tests.policy_world import SERVER_NAMES, World, caller, identity, world
 
+pytestmark = pytest.mark.timeout(180)  # gateways are started, on a machine that may be busy
 READER = caller(
     "reader", ids=[identity("reader"), "reader.test.internal"], allow=["keys.read"], tenants=["one"], reflection=True
 )
@@ -58,10 +59,10 @@ def owners(channel: grpc.Channel) -> set[str]:
 
 
 def health(channel: grpc.Channel, **options: Any) -> str:
-    """Ask for the health; return the status code's name."""
+    """Ask for the health; return the status code's name. With `wait_for_ready` the gateway may still be starting."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     try:
-        stub.Check(health_pb2.HealthCheckRequest(), timeout=10, **options)
+        stub.Check(health_pb2.HealthCheckRequest(), timeout=60 if options.get("wait_for_ready") else 15, **options)
     except grpc.RpcError as error:
         return error.code().name
     return "OK"
@@ -157,7 +158,7 @@ PLAINTEXT = {"GATEWAY_LISTEN": "0.0.0.0:0"}
 def test_plaintext_on_a_public_address_is_no_start(place: World) -> None:
     """The process ends at once and says which setting it was."""
     gateway = GatewayProcess({**PLAINTEXT, "GATEWAY_CONFIG": str(place.policy_file("", "public.toml"))})
-    assert 2 == gateway.spawn().wait(timeout=20)
+    assert 2 == gateway.spawn().wait(timeout=60)
     assert "GATEWAY_LISTEN: is plaintext on an address that others reach" in gateway.log_text
 
 
@@ -247,7 +248,7 @@ def test_a_socket_in_a_directory_of_others_is_no_start(place: World, tmp_path: P
     """Its mode would not keep anybody from putting another one in its place."""
     tmp_path.chmod(0o755)
     gateway = plain(place, "open.toml", POLICY, GATEWAY_SOCKETS=f"reader={tmp_path}/reader.sock")
-    assert 1 == gateway.spawn().wait(timeout=20)
+    assert 1 == gateway.spawn().wait(timeout=60)
     assert "its directory is open to others" in gateway.log_text
 
 
@@ -391,5 +392,5 @@ def command(arguments: list[str], environ: dict[str, str]) -> subprocess.Complet
         env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environ},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
