@@ -147,11 +147,12 @@ class QueueDelivery:
             return
         self._news.clear()
         lease_id = secrets.randbits(62) + 1
+        began_at = self._clock.monotonic()  # the lease cannot have begun before
         taken = await self._take(lease_id)
         if taken.events and self._stopping.is_set():
             self._lost_leases.append(lease_id)
         elif taken.events:
-            self._begin(self._deliver(lease_id, taken))
+            self._begin(self._deliver(lease_id, taken, began_at))
         else:
             await self._idle(taken)
 
@@ -205,9 +206,8 @@ class QueueDelivery:
             await self._queue.release(asked, self._store_deadline())
             self._lost_leases.pop(0)
 
-    async def _deliver(self, lease_id: int, taken: Taken) -> None:
-        """Send what was taken and write down how that ended."""
-        began_at = self._clock.monotonic()
+    async def _deliver(self, lease_id: int, taken: Taken, began_at: float) -> None:
+        """Send what was taken and write down how that ended. Args: `began_at`: when it was asked for, monotonic."""
         try:
             outcomes = await self._send(taken, began_at)
         except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
@@ -234,9 +234,8 @@ class QueueDelivery:
             send_s = self._settings.send_s
             if in_doubt:
                 first_us = min(event.first_sent_at_us or 0 for event in events)
-                left_us = RESEND_WITHIN_US - (taken.now_us - first_us)
-                send_s = min(send_s, left_us / _US - (self._clock.monotonic() - began_at))
-            results += await self._send_group(events, Deadline.after(send_s, self._clock))
+                send_s = min(send_s, (RESEND_WITHIN_US - (taken.now_us - first_us)) / _US)
+            results += await self._send_group(events, Deadline(at=began_at + send_s, clock=self._clock))
         now = Window(
             deduplicates=window.deduplicates,
             now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),

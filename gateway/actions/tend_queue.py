@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.actions.deliver_queued import QueueDelivery
 from gateway.actions.queue_level import QueueLevel
@@ -13,6 +13,7 @@ from gateway.evidence.queue.record import Depth
 from gateway.evidence.queue.store import EventQueue
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.logs import log, where_raised
 
 MEASURE_EVERY_S = 2.0
 MEASURE_SHARE = 20
@@ -95,17 +96,21 @@ class TendQueue:
     async def _measure(self) -> None:
         while True:
             began_at = self._clock.monotonic()
-            try:
-                await self.measure()
-            except GatewayError:
-                pass  # counted by the store; the next one comes soon
+            await _noted(self.measure())
             took_s = self._clock.monotonic() - began_at
             await asyncio.sleep(max(MEASURE_EVERY_S, MEASURE_SHARE * took_s))
 
     async def _purge(self) -> None:
         while True:
             await asyncio.sleep(PURGE_EVERY_S)
-            try:
-                await self.purge()
-            except GatewayError:
-                continue  # as above
+            await _noted(self.purge())
+
+
+async def _noted(work: Awaitable[object]) -> None:
+    """Do it; what goes wrong must not end the upkeep."""
+    try:
+        await work
+    except GatewayError:
+        pass  # counted by the store; the next time comes soon
+    except Exception as error:  # noqa: BLE001 - a fault of our own, said once each time
+        log().error("upkeep of durable events failed unexpectedly", **where_raised(error))
