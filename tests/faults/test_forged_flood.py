@@ -63,7 +63,7 @@ class Genuine:
     wallet: wallet_pb2_grpc.WalletServiceStub
     verdicts: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -88,7 +88,7 @@ class Genuine:
             try:
                 answer = self.wallet.VerifyWallet(request, timeout=20)
             except grpc.RpcError as error:
-                self.failures.append(str(error))  # the wallet answers 503
+                self.failures[error.code().name] += 1  # no verdict: the wallet answers 503
                 continue
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
             self.verdicts[V.Name(answer.verdict).removeprefix("WALLET_VERDICT_")] += 1
@@ -172,7 +172,7 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 @pytest.mark.parametrize("trouble", ["well"])
 def test_a_small_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
     """Some thousand, with a short cooldown; the key server's troubles one by one are in test_verdicts.py."""
-    flooded(fleet, tmp_path, trouble, SMALL, streams=600)
+    flooded(fleet, tmp_path, trouble, SMALL, streams=600, rotate_after=2)
 
 
 @pytest.mark.faults
@@ -181,11 +181,14 @@ def test_a_small_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
     """100,000, more at once than may wait, with each of the key server's troubles."""
-    flooded(fleet, tmp_path, trouble, FULL, streams=2500)
+    flooded(fleet, tmp_path, trouble, FULL, streams=2500, rotate_after=10)
 
 
-def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, streams: int) -> None:
-    """Flood, rotate in the middle, and look at every answer and every fetch."""
+def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: int, rotate_after: int) -> None:
+    """Flood, rotate after so many fetches, and look at every answer and every fetch.
+
+    With a key server in trouble genuine calls pass until then, and are put off from then on.
+    """
     sandbox = fleet.sandbox
     sandbox.control("DELETE", "/faults")
     wait_for_newest_key(fleet)
@@ -195,11 +198,11 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, streams: int) 
     try:
         for one in genuine:
             one.start()
-        wait_for_fetches(fleet, fetched_before + 1)
         if TROUBLES[trouble]:
             sandbox.control(
                 "POST", "/faults", {"surface": "prediction", "path_prefix": "/.well-known", **TROUBLES[trouble]}
             )
+        wait_for_fetches(fleet, fetched_before + rotate_after)
         sandbox.control("POST", "/keys/rotate", {})
         outcomes = [json.loads(load.communicate(timeout=800)[0]) for load in loads]
         if not TROUBLES[trouble]:
@@ -214,13 +217,14 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, streams: int) 
     took = time.monotonic() - began
     missed = sum(fleet.missed())
     refused = verdicts_in(folder)
-    told = {
+    told: dict[str, Any] = {
         "trouble": trouble,
         "forged": dict(refused),
         "seconds": round(took, 1),
         "fetches": fetches,
         "redis_missed": missed,
         "genuine": dict(sum((one.verdicts for one in genuine), Counter())),
+        "failed": dict(sum((one.failures for one in genuine), Counter())),
         "slowest_genuine_s": round(max(one.slowest_s for one in genuine), 2),
     }
     print(json.dumps(told))
@@ -234,10 +238,10 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, streams: int) 
     # One fetch a cooldown for all of them, however long each took; one may have been in flight at either end.
     assert 2 <= fetches <= took / fleet.cooldown_s + 2
 
-    # No genuine call was refused or failed; good ones kept passing through every gateway.
+    # No genuine call was refused, whatever became of it; good ones kept passing through every gateway.
     statuses: Counter[int] = sum((one.statuses for one in genuine), Counter())
     assert {0, 503} >= set(statuses), statuses
-    assert [] == [failure for one in genuine for failure in one.failures]
+    assert {"DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"} >= set(told["failed"])
     assert [] == [one.verdicts for one in genuine if one.verdicts["VERIFIED"] == 0]
 
     # And when the key server is well again, what was signed with the new key passes everywhere.
@@ -259,7 +263,7 @@ def verdicts_in(folder: Path) -> Counter[str]:
 
 def wait_for_fetches(fleet: Fleet, count: int) -> None:
     """Wait until so many fetches have come."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while fleet.keys()["fetches"] < count:
         assert time.monotonic() < until
         time.sleep(0.1)
