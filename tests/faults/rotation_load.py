@@ -117,6 +117,7 @@ class Load:
             self._administer,
             self._operate,
             self._verify_wallet,
+            self._verify_late,
             self._verify_older,
         ]
         self._tasks = [asyncio.create_task(self._for_ever(kind)) for kind in kinds]
@@ -196,10 +197,15 @@ class Load:
         request = operator_pb2.GetOperatorSettingsRequest()
         await self._call(operator_pb2_grpc.OperatorServiceStub, "GetOperatorSettings", request)
 
-    async def _verify_wallet(self) -> None:
+    async def _verify_late(self) -> None:
+        """A webhook that was on its way for a second, in which the platform key may have rotated."""
+        await self._verify_wallet(on_its_way_s=1.0)
+
+    async def _verify_wallet(self, on_its_way_s: float = 0.0) -> None:
         webhook = await self._sandbox.control_async(
             "POST", "/wallet/sign", {"route": "transactions", "operation": "reserve_cash"}
         )
+        await asyncio.sleep(on_its_way_s)
         answer = await self._call(wallet_pb2_grpc.WalletServiceStub, "VerifyWallet", as_request(webhook))
         assert answer.verdict in GENUINE, f"a genuine webhook: {WalletVerdict.Name(answer.verdict)}"
         self.done[WalletVerdict.Name(answer.verdict)] += 1
