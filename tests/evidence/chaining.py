@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from gateway.actions.export_chain import Exported, Extent
 from gateway.actions.list_evidence import Listed
 from gateway.cli.evidence_chain import ChainLines
@@ -12,6 +14,7 @@ from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import SigningKey, generate_signing_key
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment, KeyId
+from gateway.errors import GatewayError
 from gateway.evidence.chain import Sequencer, SequencerSettings
 from gateway.evidence.chain_archive import ChainArchive
 from gateway.evidence.chain_blocks import BlockSigner
@@ -23,7 +26,7 @@ from gateway.evidence_verify.command import to_json
 from gateway.evidence_verify.proof import prove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.services.wallet_chain import exported_message, published_heads
-from tests.evidence.making import OPERATOR, claim_of, soon
+from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
 
 GATEWAY_KEY: SigningKey = generate_signing_key()[0]
 PLATFORM_KEY: SigningKey = generate_signing_key()[0]
@@ -64,6 +67,18 @@ def sequencer(
 ) -> Sequencer:
     """One process's sequencer."""
     return Sequencer(database, clock or SystemClock(), lambda: signer(key), settings=settings)
+
+
+async def moved(store: DurableWalletStore, key: str, **more: object) -> str:
+    """Claim a move and record its outcome; return its id."""
+    claimed = await store.claim(signed_claim(key, **more), soon())  # type: ignore[arg-type]
+    await store.record_outcome(outcome_of(claimed.operation_id, transaction_id=f"tx-{key}"), soon())
+    return claimed.operation_id
+
+
+async def refused(store: DurableWalletStore, operation_id: str, **more: object) -> None:
+    with pytest.raises(GatewayError):
+        await store.record_outcome(outcome_of(operation_id, **more), soon())  # type: ignore[arg-type]
 
 
 class Exporter:

@@ -9,6 +9,7 @@ from typing import Protocol
 import pytest
 
 from gateway.core.wallet_body import same_move
+from gateway.evidence.chain import Sequencer
 from gateway.evidence.commit import CommitSettings
 from gateway.evidence.database import Database
 from gateway.evidence.durable import DurableWalletStore
@@ -16,6 +17,7 @@ from gateway.evidence.postgres import PostgresDatabase
 from gateway.evidence.sqlite import SqliteDatabase
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import SystemClock
+from tests.evidence.chaining import Exporter, public_key_of, sequencer
 from tests.manual_clock import ManualClock
 
 
@@ -69,3 +71,29 @@ def open_place(place: str, clock: ManualClock | None = None) -> Database:
     if place.startswith("postgresql://"):
         return PostgresDatabase(place, clock=clock)
     return SqliteDatabase(Path(place), clock or SystemClock())
+
+
+@pytest.fixture
+async def database(make_database: Callable[[], Database]) -> AsyncIterator[Database]:
+    opened = make_database()
+    yield opened
+    await opened.stop()
+
+
+@pytest.fixture
+async def store(make_database: Callable[[], Database]) -> AsyncIterator[DurableWalletStore]:
+    """A store that keeps the platform's key."""
+    opened = DurableWalletStore(make_database(), same_move=same_move, public_key_of=public_key_of)
+    await opened.start()
+    yield opened
+    await opened.stop()
+
+
+@pytest.fixture
+def chain(database: Database, clock: ManualClock) -> Sequencer:
+    return sequencer(database, clock)
+
+
+@pytest.fixture
+def exporter(store: DurableWalletStore, database: Database) -> Exporter:
+    return Exporter(store, database)

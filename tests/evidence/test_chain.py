@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.types import Environment
-from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import GatewayError
 from gateway.evidence.chain import Sequencer
@@ -28,7 +27,8 @@ from tests.evidence.chaining import (
     GATEWAY_KEY,
     Exporter,
     codes,
-    public_key_of,
+    moved,
+    refused,
     sequencer,
     signed_claim,
     signer,
@@ -36,44 +36,6 @@ from tests.evidence.chaining import (
 )
 from tests.evidence.making import OPERATOR, RECEIVED_AT_US, outcome_of, soon
 from tests.manual_clock import ManualClock
-
-
-@pytest.fixture
-async def database(make_database: Callable[[], Database]) -> AsyncIterator[Database]:
-    opened = make_database()
-    yield opened
-    await opened.stop()
-
-
-@pytest.fixture
-async def store(make_database: Callable[[], Database]) -> AsyncIterator[DurableWalletStore]:
-    """A store that keeps the platform's key."""
-    opened = DurableWalletStore(make_database(), same_move=same_move, public_key_of=public_key_of)
-    await opened.start()
-    yield opened
-    await opened.stop()
-
-
-@pytest.fixture
-def chain(database: Database, clock: ManualClock) -> Sequencer:
-    return sequencer(database, clock)
-
-
-@pytest.fixture
-def exporter(store: DurableWalletStore, database: Database) -> Exporter:
-    return Exporter(store, database)
-
-
-async def moved(store: DurableWalletStore, key: str, **more: object) -> str:
-    """Claim a move and record its outcome; return its id."""
-    claimed = await store.claim(signed_claim(key, **more), soon())  # type: ignore[arg-type]
-    await store.record_outcome(outcome_of(claimed.operation_id, transaction_id=f"tx-{key}"), soon())
-    return claimed.operation_id
-
-
-async def refused(store: DurableWalletStore, operation_id: str, **more: object) -> None:
-    with pytest.raises(GatewayError):
-        await store.record_outcome(outcome_of(operation_id, **more), soon())  # type: ignore[arg-type]
 
 
 async def count(database: Database, table: sa.Table) -> int:
@@ -356,69 +318,6 @@ async def test_an_unsigned_chain_is_held_against_a_head(
     await unsigned.step()
     told = verdict(await exporter.write(tmp_path / "export"), head)
     assert "the end after block 1" in " ".join(told["not_proven"])  # type: ignore[arg-type]
-
-
-TAMPERED = {
-    "an amount": ("UPDATE wallet_operations SET amount = '99.00' WHERE idempotency_key = 'key-1'", {"changed"}),
-    "a player": ("UPDATE wallet_operations SET player_id = 'x' WHERE idempotency_key = 'key-1'", {"changed"}),
-    "a time": ("UPDATE wallet_operations SET received_at_us = received_at_us + 1", {"changed"}),
-    "a flag": ("UPDATE wallet_operations SET suspect_replay = NOT suspect_replay", {"changed"}),
-    "an outcome": ("UPDATE wallet_operations SET response_status = 500", {"changed"}),
-    "an outcome taken out": (
-        "UPDATE wallet_operations SET response_status = NULL WHERE idempotency_key = 'key-1'",
-        {"deleted"},
-    ),
-    "an attempt": ("UPDATE wallet_operations SET attempt = 2 WHERE idempotency_key = 'key-1'", {"changed"}),
-    "a move taken out": ("DELETE FROM wallet_operations WHERE idempotency_key = 'key-1'", {"deleted"}),
-    "an incident taken out": ("DELETE FROM wallet_incidents", {"deleted"}),
-    "a count of replays": ("DELETE FROM wallet_repeats", {"changed"}),
-    "lines": ("UPDATE wallet_chain SET entries = replace(entries, 'claim', 'klaim')", {"block_changed", "added"}),
-    "a block taken out": ("DELETE FROM wallet_chain WHERE number = 2", {"block_missing", "added"}),
-    "the beginning taken out": ("DELETE FROM wallet_chain WHERE number = 1", {"block_missing", "added"}),
-    "a key": ("UPDATE wallet_keys SET key_id = 'x' || key_id", {"block_not_signed"}),
-}
-
-
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # the proof knows of no database
-@pytest.mark.parametrize("what", TAMPERED)
-async def test_what_is_altered_in_the_database_is_found(
-    store: DurableWalletStore, database: Database, chain: Sequencer, exporter: Exporter, tmp_path: Path, what: str
-) -> None:
-    """By somebody with every right in it."""
-    first = await moved(store, "key-1")
-    await refused(store, first, transaction_id="other")
-    await store.claim(signed_claim("key-1"), soon())
-    while not (await store.evidence_by_id(first, soon())).replay_count:  # noqa: ASYNC110 - no event tells
-        await asyncio.sleep(0.02)  # it is counted soon after the answer
-    await chain.step()
-    for key in ("key-2", "key-3"):
-        await moved(store, key)
-        await chain.step()
-    head = await exporter.head()
-    assert set() == codes(await exporter.write(tmp_path / "before"), head)
-    statement, expected = TAMPERED[what]
-    await database.write(lambda connection, _now: connection.execute(sa.text(statement)), 10)
-    found = codes(await exporter.write(tmp_path / "after"), head)
-    assert expected <= found
-
-
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_an_end_that_is_taken_out_of_the_database_is_found_by_a_head(
-    store: DurableWalletStore, database: Database, chain: Sequencer, exporter: Exporter, tmp_path: Path
-) -> None:
-    """The rest fits together; whoever kept the head knows better."""
-    for key in ("key-1", "key-2"):
-        await moved(store, key)
-        await chain.step()
-    head = await exporter.head()
-
-    def cut_off(connection: sa.Connection, _now: int) -> None:
-        connection.execute(sa.text("DELETE FROM wallet_chain WHERE number = 2"))
-        connection.execute(sa.text("DELETE FROM wallet_operations WHERE idempotency_key = 'key-2'"))
-
-    await database.write(cut_off, 10)
-    path = await exporter.write(tmp_path / "export")
-    assert (set(), {"cut_off"}) == (codes(path), codes(path, head))
 
 
 async def test_waiting_ends_when_all_is_chained(
