@@ -59,8 +59,18 @@ class Authority:
             .public_bytes(Encoding.PEM)
         )
 
-    def issue(self, *names: str, begins: timedelta = timedelta(days=-1), ends: timedelta = timedelta(days=1)) -> Pair:
-        """Return a pair for these SANs (URI, IP address or DNS name), valid from and to these spans from now."""
+    def issue(
+        self,
+        *names: str,
+        begins: timedelta = timedelta(days=-1),
+        ends: timedelta = timedelta(days=1),
+        for_clients: bool = True,
+    ) -> Pair:
+        """Return a pair for these SANs (URI, IP address or DNS name), valid from and to these spans from now.
+
+        `for_clients`: whether a client may show it; a server always may.
+        """
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if for_clients else [])]
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
@@ -73,7 +83,7 @@ class Authority:
             .not_valid_after(now + ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                x509.ExtendedKeyUsage(purposes),
                 critical=False,
             )
             .add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=True)

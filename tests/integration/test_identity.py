@@ -125,12 +125,18 @@ def wrong_pairs(place: World) -> dict[str, Pair | None]:
         "of another CA": Authority().issue(identity("reader")),
         "of another CA of the same name": Authority("Test CA").issue(identity("reader")),
         "expired": ours.issue(identity("reader"), begins=timedelta(days=-2), ends=timedelta(seconds=-5)),
+        "of a server": ours.issue(identity("reader"), for_clients=False),
         "not valid yet": ours.issue(identity("reader"), begins=timedelta(hours=1), ends=timedelta(hours=2)),
     }
 
 
-@pytest.mark.parametrize("kind", ["no certificate", "of another CA", "of another CA of the same name", "expired",
-                                  "not valid yet"])  # fmt: skip
+WRONG_PAIRS = (
+    *("no certificate", "of another CA", "of another CA of the same name"),
+    *("of a server", "expired", "not valid yet"),
+)
+
+
+@pytest.mark.parametrize("kind", WRONG_PAIRS)
 def test_a_wrong_certificate_does_not_get_past_the_handshake(place: World, gateway: GatewayProcess, kind: str) -> None:
     """No call arrives: not even health."""
     calls = counted(gateway, "calls_total")
