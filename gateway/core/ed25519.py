@@ -196,6 +196,6 @@ def _pem_block(pem: bytes, what: str) -> tuple[bytes, bytes]:
     if match is None or match[1] != match[3]:
         raise KeyRefused(f"The {what} is refused: it must be exactly one PEM block and nothing around it.")
     try:
-        return match[1], base64.b64decode(b"".join(match[2].split()), validate=True)
+        return match[1], HiddenBytes(base64.b64decode(b"".join(match[2].split()), validate=True))
     except binascii.Error:
         raise KeyRefused(f"The {what} is refused: its PEM block holds no base64.") from None

@@ -25,6 +25,7 @@ from gateway.keys.loaded_secret import SecretSource
 from gateway.keys.sealing import SealedFor, SealKeys
 from gateway.keys.secrets import Secret
 from gateway.resilience.clock import SystemClock
+from tests.config.given_settings import rsa_pem
 
 CANARY = "canary-0f7c41d95ab3"
 TENANT, OPERATOR = TenantId("tenant"), OperatorCode("acme")
@@ -61,6 +62,8 @@ def keyring() -> Keyring:
 
 KEY, PEM = generate_signing_key()
 SEED = bytes(KEY._secret)[:32]
+RSA = rsa_pem().encode()
+RSA_DER = base64.b64decode(b"".join(RSA.splitlines()[1:-1]))
 
 
 def shown(value: object) -> Iterator[str]:
@@ -118,10 +121,11 @@ def failing_uses(keyring: Keyring) -> list[Callable[[], object]]:
         lambda: signing_key.sign(no_bytes),  # type: ignore[arg-type]
         lambda: seals.seal(place, no_bytes, stored_at=UnixSeconds(1), expires_at=UnixSeconds(2)),  # type: ignore[arg-type]
         lambda: load_signing_key(hmac.reveal()),
+        lambda: load_signing_key(Secret(RSA).reveal()),
     ]
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_a_traceback_with_its_locals_shows_no_secret(keyring: Keyring, number: int) -> None:
     """As rich, sentry and debuggers print them: every local variable of every frame, ours and the libraries'."""
     try:
@@ -131,7 +135,7 @@ def test_a_traceback_with_its_locals_shows_no_secret(keyring: Keyring, number: i
         frames = [frame.f_locals for frame, _ in traceback.walk_tb(sys.exc_info()[2])]
     else:
         pytest.fail("it was to fail")
-    wanted = [*spellings(CANARY.encode()), *spellings(SEED), *spellings(PEM)]
+    wanted = [*spellings(CANARY.encode()), *spellings(SEED), *spellings(PEM), *spellings(RSA), *spellings(RSA_DER)]
     assert [] == [spelling for spelling in wanted if spelling in told or spelling in repr(frames)]
 
 
