@@ -169,11 +169,9 @@ def _steps(*kinds: str) -> list[tuple[str, float | None]]:
 
 
 # An update that left before the question did; a spoilt one, whose page is still to come; answers in the wrong order.
-@example(_steps("change", "change untold", "advance", "read", "arrive", "read"), as_changes=False)
-@example(_steps("change", "spoil", "arrive", "read", "advance", "read", "answer", "arrive", "read"), as_changes=True)
-@example(
-    _steps("advance", "read", "answer", "change", "turn round", "arrive", "read", "arrive", "read"), as_changes=False
-)
+@example(_steps("change", "change untold", "advance", "read", "arrive", "read"), False)
+@example(_steps("change", "spoil", "arrive", "read", "advance", "read", "answer", "arrive", "read"), True)
+@example(_steps("advance", "read", "answer", "change", "turn round", "arrive", "read", "arrive", "read"), False)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
