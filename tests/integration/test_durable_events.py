@@ -67,6 +67,8 @@ def scores_of(sandbox: SandboxProcess) -> dict[str, list[int]]:
     """Scores as they arrived, by user: those of taken requests."""
     seen: dict[str, list[int]] = {}
     for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
+        if one["method"] != "POST":
+            continue  # the gateway asks for Phoenix's health, too
         body = json.loads(base64.b64decode(one["body_base64"]))
         for sent in body.get("events", [body]):
             seen.setdefault(sent["user_id"], []).append(sent["score_delta"])
