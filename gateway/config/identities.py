@@ -6,14 +6,14 @@ Source: issue 8, point 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.config.callers import is_identity
 from gateway.config.faults import Faults, did_you_mean
 from gateway.config.model import CallerSocket, Listen, TlsFiles
 from gateway.config.values import Reader
-from gateway.core.rights import LOCAL_CALLER, Callers
+from gateway.core.rights import LOCAL_CALLER, Access, Callers, Scope
 from gateway.keys.secrets import Secret
 
 MAX_SOCKET_PATH_BYTES = 100
@@ -95,3 +95,23 @@ def check_callers(
         if socket.caller not in callers.by_name:
             hint = did_you_mean(socket.caller, callers.by_name)
             faults.add("GATEWAY_SOCKETS", "names a caller that the policy does not have", hint)
+
+
+def warn_of_oddities(
+    callers: Callers, access: Mapping[str, Access], sockets: Sequence[CallerSocket], faults: Faults
+) -> None:
+    """Warn of what can never be used: a caller that nobody is, a right with nobody to use it on."""
+    named = {*callers.ids.values(), *(socket.caller for socket in sockets), LOCAL_CALLER}
+    for name, grant in callers.by_name.items():
+        place = f'callers "{name}"'
+        if name not in named:
+            faults.warn(place, "has neither identities nor a socket: nobody can be it", "write ids")
+        scopes = {access[method].scope for method in grant.methods}
+        has_tenants = grant.tenants is None or bool(grant.tenants)
+        has_operators = grant.operators is None or bool(grant.operators)
+        if Scope.TENANT in scopes and not has_tenants:
+            faults.warn(place, "has rights that are about tenants, and no tenant", "write tenants")
+        if Scope.OPERATOR in scopes and not has_operators:
+            faults.warn(place, "has rights that are about operators, and no operator", "write operators")
+        if Scope.TENANT_OR_OPERATOR in scopes and not (has_tenants or has_operators):
+            faults.warn(place, "may call PhoenixService for no tenant and no operator", "write tenants or operators")

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.config import names, operators, tenants
 from gateway.config.callers import Known, read_callers
 from gateway.config.faults import ConfigInvalid, Faults
-from gateway.config.identities import check_callers
+from gateway.config.identities import check_callers, warn_of_oddities
 from gateway.config.model import Config, OperatorConfig, TenantConfig
 from gateway.config.process import read_process
 from gateway.config.sources import read_sources, read_toml
@@ -49,8 +49,10 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     is_trial = process.dev_token is not None and names.TRIAL in (os.environ if environ is None else environ)
     if callers is None or is_trial:
         callers = open_to_local(method_access(), process.phoenix_paths)
-    elif process.phoenix_paths:
-        faults.warn("PHOENIX_PATHS", "is not used", "callers of a policy have phoenix_paths of their own")
+    else:
+        warn_of_oddities(callers, method_access(), process.sockets, faults)
+        if process.phoenix_paths:
+            faults.warn("PHOENIX_PATHS", "is not used", "callers of a policy have phoenix_paths of their own")
     check_callers(callers, process.tls, process.sockets, process.trusted_proxies, faults)
     faults.raise_if_any()
     return Config(

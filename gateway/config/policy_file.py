@@ -10,11 +10,11 @@ from pathlib import Path
 from gateway.config import names
 from gateway.config.callers import Known, read_callers
 from gateway.config.faults import ConfigInvalid, Fault, Faults
-from gateway.config.identities import read_sockets
+from gateway.config.identities import read_sockets, warn_of_oddities
 from gateway.config.sources import Scope as Settings
 from gateway.config.sources import read_sources
 from gateway.config.values import Reader
-from gateway.core.rights import LOCAL_CALLER, Callers, Scope
+from gateway.core.rights import Callers
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.interceptors.access import method_access
 
@@ -51,7 +51,7 @@ def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_fil
             faults.add("GATEWAY_SOCKETS", "names a caller that the policy does not have")
     if faults.found or callers is None:
         raise ConfigInvalid(faults.found, faults.warnings)
-    _look_for_oddities(callers, known, {socket.caller for socket in sockets}, faults)
+    warn_of_oddities(callers, known.access, sockets, faults)
     return PolicyFile(callers=callers, known=known, warnings=tuple(faults.warnings))
 
 
@@ -68,21 +68,3 @@ def _operators(scopes: list[Settings]) -> dict[tuple[OperatorCode, Environment],
         if code is not None and environment is not None and environment.text.strip() in values:
             found[OperatorCode(code.text.strip()), values[environment.text.strip()]] = None
     return found
-
-
-def _look_for_oddities(callers: Callers, known: Known, by_socket: set[str], faults: Faults) -> None:
-    """Warn of what can never be used: a caller that nobody is, a right with nobody to use it on."""
-    named = {*callers.ids.values(), *by_socket, LOCAL_CALLER}
-    for name, grant in callers.by_name.items():
-        place = f'callers "{name}"'
-        if name not in named:
-            faults.warn(place, "has neither identities nor a socket: nobody can be it", "write ids")
-        scopes = {known.access[method].scope for method in grant.methods}
-        has_tenants = grant.tenants is None or bool(grant.tenants)
-        has_operators = grant.operators is None or bool(grant.operators)
-        if Scope.TENANT in scopes and not has_tenants:
-            faults.warn(place, "has rights that are about tenants, and no tenant", "write tenants")
-        if Scope.OPERATOR in scopes and not has_operators:
-            faults.warn(place, "has rights that are about operators, and no operator", "write operators")
-        if Scope.TENANT_OR_OPERATOR in scopes and not (has_tenants or has_operators):
-            faults.warn(place, "may call PhoenixService for no tenant and no operator", "write tenants or operators")

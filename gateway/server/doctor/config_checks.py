@@ -22,7 +22,10 @@ def of_valid(config: Config) -> list[Finding]:
     operators = ", ".join(
         f"{operator.keys.operator_code}/{operator.keys.environment.value}" for operator in config.operators
     )
-    said = ok(f"complete; tenants: {tenants}; operators: {operators or 'none'}")
+    callers = (
+        f"{len(config.callers.by_name)} in the policy" if config.callers.is_configured else "local, for everything"
+    )
+    said = ok(f"complete; tenants: {tenants}; operators: {operators or 'none'}; callers: {callers}")
     return [found(NAME, "", said)] + [_finding(one, warning) for one in config.warnings]
 
 
