@@ -1,4 +1,4 @@
-"""Keeps the list of what is switched off up to date: from this machine's file and, where there is one, from Redis.
+"""Keeps the list of what is switched off up to date: from this machine's file, and from Redis and the database.
 
 What one place knows and the other does not is carried over, so that a restart of either switches nothing on again. A
 place that cannot be read changes nothing. Source: issue 8, point 8: on all replicas in under a second.
@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.core.switches import Switch, Switches, SwitchesUnreadable
+from gateway.errors import StoreUnavailable
 from gateway.keys.redis_cache import CacheUnavailable
 from gateway.keys.switch_file import Stamp, SwitchFile
 from gateway.telemetry.logs import log, where_raised
 
 INTERVAL_S = 0.25
+STORED_LOOKS = 20
+"""After so many looks the database is looked at again: five seconds."""
 PAUSE_LOOKS = 240
 """After so many looks a file that could not be written is tried again: a minute."""
 
@@ -27,7 +30,10 @@ class SharedSwitches(Protocol):
     """Where replicas share the list."""
 
     async def merge(self, own: Switches) -> Switches:
-        """Return what both know together, having told what was new there. Raises: CacheUnavailable."""
+        """Return what both know together, having told what was new there.
+
+        Raises: CacheUnavailable, StoreUnavailable: the one of the place.
+        """
         ...
 
 
@@ -40,10 +46,18 @@ class SwitchWatch:
         shared: SharedSwitches | None,
         on_change: OnChange,
         on_event: Callable[[str], None] = lambda name: None,
+        *,
+        stored: SharedSwitches | None = None,
     ) -> None:
-        """Args: `on_event` hears switch_entry_refused for a file that is not believed."""
+        """Args: `shared`: a quick place, looked at each time; `stored`: one that lasts, looked at now and then.
+
+        `on_event` hears switch_entry_refused for a file that is not believed.
+        """
         self._file = file
         self._shared = shared
+        self._stored = stored
+        self._stored_knows = Switches()
+        self._looks = 0
         self._on_change = on_change
         self._on_event = on_event
         self._switches = Switches()
@@ -80,8 +94,21 @@ class SwitchWatch:
                 self._take_over(await self._shared.merge(self._switches))
             except CacheUnavailable:
                 pass  # the list in force stays in force
+        if self._stored is not None and (
+            self._looks % STORED_LOOKS == 0 or self._stored_knows.merged(self._switches) is not self._stored_knows
+        ):
+            await self._look_at(self._stored)
+        self._looks += 1
         if self._kept is not None and self._kept.merged(self._switches) is not self._kept:
             await self._write_file(self._switches)
+
+    async def _look_at(self, stored: SharedSwitches) -> None:
+        try:
+            self._stored_knows = await stored.merge(self._switches)
+        except StoreUnavailable:
+            self._stored_knows = self._switches  # told again at the next look that is due
+            return
+        self._take_over(self._switches.merged(self._stored_knows))
 
     def _read_file(self) -> None:
         stamp = self._file.stamp()

@@ -10,6 +10,7 @@ import getpass
 import json
 import socket
 import sys
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.core.switch_targets import Known
     from gateway.core.switches import Switches, Target
+    from gateway.resilience.clock import Clock
 
 CONFIG_INVALID = 2
 NOT_WRITTEN = 1
@@ -105,40 +107,79 @@ async def _read(config: Config) -> Switches | None:
 
 
 async def _write(config: Config, switches: Switches) -> Switches | None:
-    """Merge a list into every place and return all that is known; None, and it is said, when that could not be done."""
-    from gateway.core.switches import SwitchesUnreadable
-    from gateway.keys.redis_cache import CacheUnavailable, RedisCache, RedisCacheSettings
-    from gateway.keys.redis_switches import RedisSwitches
-    from gateway.keys.switch_file import SwitchFile
+    """Merge a list into every place and return all that is known; None, and it is said, when no place took it."""
+    known, places = switches, 0
+    for name, merge in _places(config):
+        try:
+            known = await merge(known)
+            places += 1
+        except Exception as error:  # noqa: BLE001 - each place has troubles of its own, and none of their texts is for eyes
+            print(f"{name}: {_why(error)}", file=sys.stderr)
+    if not places:
+        print("nothing was switched", file=sys.stderr)
+        return None
+    return known
+
+
+def _places(config: Config) -> Iterator[tuple[str, Callable[[Switches], Awaitable[Switches]]]]:
+    """Yield each place where replicas look, the quickest first."""
     from gateway.resilience.clock import SystemClock
 
     clock = SystemClock()
-    file = SwitchFile(config.data_dir, clock)
+    if config.redis is not None:
+        yield "REDIS_URL", lambda switches: _in_redis(config, clock, switches)
+    if config.database_url is not None:
+        yield "DATABASE_URL", lambda switches: _in_database(config, clock, switches)
     if config.redis is None:
-        try:
-            return file.merge(switches)
-        except (SwitchesUnreadable, OSError) as error:
-            print(f"{file.path}: {_why(error)}", file=sys.stderr)
-            return None
+        yield "GATEWAY_DATA_DIR", lambda switches: _in_file(config, clock, switches)
+
+
+async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switches:
+    from gateway.keys.redis_cache import RedisCache, RedisCacheSettings
+    from gateway.keys.redis_switches import RedisSwitches
+
+    assert config.redis is not None
     redis = RedisCache(config.redis.target, clock, RedisCacheSettings(timeout_s=2.0, connect_timeout_s=3.0))
     refused: list[str] = []
     shared = RedisSwitches(cache=redis, seal_keys=config.redis.seal_keys, clock=clock, on_event=refused.append)
     try:
         await redis.start()
         known = await shared.merge(switches)
-    except CacheUnavailable:
-        print("REDIS_URL: cannot be reached; nothing was switched", file=sys.stderr)
-        return None
     finally:
         await redis.close()
     if refused:
-        print("warning: the list in Redis was not ours and is replaced; somebody else writes there", file=sys.stderr)
+        print(
+            "warning: the list in Redis was not ours and is not believed; somebody else writes there", file=sys.stderr
+        )
     return known
+
+
+async def _in_database(config: Config, clock: Clock, switches: Switches) -> Switches:
+    from gateway.evidence.database import DatabaseSettings, open_database
+    from gateway.server.guards import stored_switches
+
+    assert config.database_url is not None
+    settings = DatabaseSettings(url=config.database_url.reveal_text(), data_dir=config.data_dir, connections=1)
+    database = open_database(settings, clock)
+    stored = stored_switches(config, database, clock, lambda: None)
+    assert stored is not None
+    try:
+        return await stored.merge(switches)
+    finally:
+        await database.stop()
+
+
+async def _in_file(config: Config, clock: Clock, switches: Switches) -> Switches:
+    from gateway.keys.switch_file import SwitchFile
+
+    return SwitchFile(config.data_dir, clock).merge(switches)
 
 
 def _reach(config: Config) -> str:
     if config.redis is not None:
-        return "every replica takes it over within a second"
+        return "every replica takes it over within a second (five without Redis)"
+    if config.database_url is not None:
+        return "every replica takes it over within five seconds"
     return f"gateways that use {config.data_dir} take it over within a second"
 
 
@@ -160,4 +201,10 @@ def _time(at_ms: int) -> str:
 
 
 def _why(error: Exception) -> str:
-    return error.strerror or "cannot be used" if isinstance(error, OSError) else str(error)
+    from gateway.core.switches import SwitchesUnreadable
+    from gateway.errors import GatewayError
+    from gateway.keys.redis_cache import CacheUnavailable
+
+    if isinstance(error, CacheUnavailable | SwitchesUnreadable | GatewayError):
+        return str(error)
+    return error.strerror or "cannot be used" if isinstance(error, OSError) else type(error).__name__

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from gateway.evidence import chain_schema as _chain_tables  # noqa: F401 - its tables are made with the others
+from gateway.evidence import stored_switches as _switches_table  # noqa: F401 - its table is made with the others
 from gateway.evidence.queue import tables as _queue_tables  # noqa: F401 - its tables are made with the others
 from gateway.evidence.schema import HEAD, metadata
 

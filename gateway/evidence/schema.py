@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0005"
+HEAD = "0006"
 """The revision that this code was written for; revisions are numbers in order."""
 
 metadata = sa.MetaData()

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gateway.core.switches import MAX_BYTES, Switches, SwitchesUnreadable, decode_switches, encode_switches
-from gateway.core.types import UnixSeconds
+from gateway.core.switches import MAX_BYTES, Switches
 from gateway.keys.redis_cache import CacheUnavailable, RedisCache
-from gateway.keys.sealing import SealedFor, SealKeys, SealRefused
+from gateway.keys.sealed_switches import SealedSwitches
+from gateway.keys.sealing import SealKeys
 from gateway.resilience.clock import Clock
 
 _KEY = "pgw:{switches}"
-_PLACE = SealedFor(purpose="kill-switches", name="all")
-_VALID_S = 10 * 365 * 86_400
-"""A decision holds until another one is made."""
 _MAX_SEALED_BYTES = MAX_BYTES + 1024
 
 # What is no text, or longer than ours, is read as something short that is not ours; it is replaced like any other.
@@ -53,20 +50,16 @@ class RedisSwitches:
     ) -> None:
         """Share through this cache. `on_event` hears switch_entry_refused, once for each entry that is not believed."""
         self._cache = cache
-        self._seal_keys = seal_keys
-        self._clock = clock
-        self._on_event = on_event
-        self._refused = b""
-        self._last: tuple[bytes, Switches] = (b"", Switches())
+        self._sealed = SealedSwitches(seal_keys, clock, on_event)
 
     async def merge(self, own: Switches) -> Switches:
         """Return what both know together, and see to it that Redis knows it too. Raises: CacheUnavailable."""
         together = own
         for _ in range(_TRIES):
             raw = await self._read()
-            shared = self._opened(raw)
+            shared = self._sealed.open(raw)
             together = own.merged(shared)
-            if shared.merged(together) is shared or await self._replace(raw, self._sealed(together)):
+            if shared.merged(together) is shared or await self._replace(raw, self._sealed.close(together)):
                 return together
         raise CacheUnavailable("others write the list of switches all the time")
 
@@ -82,25 +75,3 @@ class RedisSwitches:
             return await client.eval(_REPLACE, 1, _KEY, before, after)
 
         return await self._cache.run(work) == 1
-
-    def _opened(self, raw: bytes) -> Switches:
-        """Return what stands there; nothing where nothing does, or nothing of ours. The same bytes are opened once."""
-        if raw == self._last[0]:
-            return self._last[1]
-        now = self._clock.now()
-        try:
-            opened = self._seal_keys.open(_PLACE, raw, now=UnixSeconds(int(now)))
-            found = decode_switches(opened.payload, now_ms=round(now * 1000))
-        except (SealRefused, SwitchesUnreadable):
-            if raw and raw != self._refused:
-                self._refused = raw
-                self._on_event("switch_entry_refused")
-            return Switches()
-        self._last = (raw, found)
-        return found
-
-    def _sealed(self, switches: Switches) -> bytes:
-        now = int(self._clock.now())
-        return self._seal_keys.seal(
-            _PLACE, encode_switches(switches), stored_at=UnixSeconds(now), expires_at=UnixSeconds(now + _VALID_S)
-        )

@@ -161,11 +161,11 @@ def build(config: Config, clock: Clock) -> Gateway:
     admin_certificates: AdminTls | None = None
     if config.tls is not None and not config.admin_listen.is_local:
         admin_certificates = AdminTls(config.tls, clock)
-    guards = open_guards(config, policy, keyring, redis, clock, metrics)
-
-    # The store, and what there is of each tenant and operator.
     url = config.database_url.reveal_text() if config.database_url is not None else None
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
+    guards = open_guards(config, policy, keyring, redis, database, clock, metrics)
+
+    # The store, and what there is of each tenant and operator.
     store = DurableWalletStore(
         database,
         same_move=same_move,

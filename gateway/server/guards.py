@@ -12,7 +12,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +22,10 @@ from gateway.actions.watch_health import Check, HealthWatch
 from gateway.actions.watch_switches import SwitchWatch
 from gateway.config import Config
 from gateway.core.rights import CallLimits
-from gateway.core.switches import Switch, Switches
+from gateway.core.switches import Switch, Switches, SwitchesUnreadable, decode_switches, encode_switches
 from gateway.errors import AuditUnavailable
+from gateway.evidence.database import Database
+from gateway.evidence.stored_switches import StoredSwitches
 from gateway.front.grpc_aio import Endpoint
 from gateway.interceptors.audit import Audit
 from gateway.interceptors.chain import Link
@@ -35,6 +37,7 @@ from gateway.keys.keyring import Keyring
 from gateway.keys.redis_cache import RedisCache
 from gateway.keys.redis_limits import RedisLimits
 from gateway.keys.redis_switches import RedisSwitches
+from gateway.keys.sealed_switches import SealedSwitches
 from gateway.keys.switch_file import SwitchFile
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -146,7 +149,13 @@ class Guards:
 
 
 def open_guards(
-    config: Config, policy: PolicyInForce, keyring: Keyring, redis: RedisCache | None, clock: Clock, metrics: Metrics
+    config: Config,
+    policy: PolicyInForce,
+    keyring: Keyring,
+    redis: RedisCache | None,
+    database: Database,
+    clock: Clock,
+    metrics: Metrics,
 ) -> Guards:
     """Return the guards of a gateway that is not started yet."""
     callers = Limiter("caller", lambda name: _caller_limits(policy, name))
@@ -187,6 +196,7 @@ def open_guards(
             shared,
             on_change,
             lambda name: metrics.cache_looked_up("switch", "refused"),
+            stored=stored_switches(config, database, clock, lambda: metrics.cache_looked_up("switch", "refused")),
         ),
         sharing=sharing,
         limiters=limiters,
@@ -194,6 +204,26 @@ def open_guards(
         keyring=keyring,
         audit_required=config.audit is not None and config.audit.required,
     )
+
+
+def stored_switches(
+    config: Config, database: Database, clock: Clock, on_refused: Callable[[], None]
+) -> StoredSwitches | None:
+    """Return the list in the database that a fleet shares; None with SQLite, beside which the file lies anyway."""
+    if config.database_url is None:
+        return None
+    if config.redis is not None:
+        sealed = SealedSwitches(config.redis.seal_keys, clock, lambda name: on_refused())
+        return StoredSwitches(database, encode=sealed.close, decode=sealed.open)
+
+    def decode(content: bytes) -> Switches:
+        try:
+            return decode_switches(content, now_ms=round(clock.now() * 1000))
+        except SwitchesUnreadable:
+            on_refused()
+            return Switches()
+
+    return StoredSwitches(database, encode=encode_switches, decode=decode)
 
 
 def hold_services(guards: Guards, health: HealthWatch) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from gateway.core.rights import CallLimits
 from gateway.core.types import UnixSeconds
-from gateway.keys.redis_cache import RedisCache
+from gateway.keys.redis_cache import RedisCache, RedisCacheSettings
 from gateway.keys.redis_limits import RedisLimits, _place
 from gateway.keys.redis_url import parse_redis_url
 from gateway.keys.sealing import SealKeys
@@ -53,7 +53,7 @@ class Replica:
 @pytest_asyncio.fixture
 async def cache(redis_server: RedisProcess) -> AsyncIterator[RedisCache]:
     """A cache on a running server."""
-    made = RedisCache(parse_redis_url(redis_server.url), CLOCK)
+    made = RedisCache(parse_redis_url(redis_server.url), CLOCK, RedisCacheSettings(timeout_s=5.0))  # a busy machine
     await made.start()
     yield made
     await made.close()

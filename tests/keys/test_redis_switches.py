@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from gateway.actions.watch_switches import SwitchWatch
 from gateway.core.switches import Switches, SwitchesUnreadable, Target, TargetKind
-from gateway.keys.redis_cache import CacheUnavailable, RedisCache
+from gateway.keys.redis_cache import CacheUnavailable, RedisCache, RedisCacheSettings
 from gateway.keys.redis_switches import RedisSwitches
 from gateway.keys.redis_url import parse_redis_url
 from gateway.keys.sealing import SealKeys
@@ -35,7 +35,7 @@ KEYS = seal_keys()
 @pytest_asyncio.fixture
 async def cache(redis_server: RedisProcess) -> AsyncIterator[RedisCache]:
     """A cache on a running server."""
-    made = RedisCache(parse_redis_url(redis_server.url), CLOCK)
+    made = RedisCache(parse_redis_url(redis_server.url), CLOCK, RedisCacheSettings(timeout_s=5.0))  # a busy machine
     await made.start()
     yield made
     await made.close()
