@@ -98,8 +98,11 @@ class PostgresProcess:
         if self._process is not None:
             self.resume()
             self._process.send_signal(signal.SIGINT)  # "fast": ends sessions, no crash recovery
-            self._process.wait(20)
-            self._process = None
+            try:
+                self._process.wait(20)
+                self._process = None
+            except subprocess.TimeoutExpired:  # its last checkpoint waits for a busy disk, and is not needed any more
+                self.kill()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
