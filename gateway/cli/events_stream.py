@@ -313,7 +313,9 @@ class EventSending:
         """Get over a stream that broke. Raises: Halted where another one would not help."""
         code = error.code() if isinstance(error, grpc.Call) else None
         self._last_trouble = in_words(error)
-        if not self._has_begun or code not in _LOST or self._stopping:
+        if self._stopping:
+            return
+        if not self._has_begun or code not in _LOST:
             raise Halted(self._last_trouble)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message may be more than a limit ever lets through
             self._message_events = max(1, self._message_events // 4)

@@ -114,7 +114,7 @@ def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess,
     """Ctrl-C waits for what is under way: the next run sends the rest, also where nobody deduplicates."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
-        run = Run(gateway, path, "--rate", "4000")
+        run = Run(gateway, path, "--rate", "1000")
         wait_for(lambda: taken(sandbox) > 0)
         run.kill(signal.SIGINT)
         code, told = run.end()
@@ -142,7 +142,7 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
     """The run goes on by itself with the next process; nothing is lost, doubled or unknown, and nobody deduplicates."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
-        run = Run(gateway, path, "--rate", "3000")
+        run = Run(gateway, path, "--rate", "1000")
         for _ in range(2):
             before = taken(sandbox)
             wait_for(lambda at=before: taken(sandbox) > at)  # type: ignore[misc]  # the default binds the value
@@ -161,7 +161,7 @@ def test_a_gateway_that_dies_leaves_unknown_what_it_had_and_nothing_else(
     """What only the dead process remembered is told by line, never sent again: each line counted once, or unknown."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
-        run = Run(gateway, path, "--rate", "4000")
+        run = Run(gateway, path, "--rate", "1000")
         wait_for(lambda: taken(sandbox) > 0)
         gateway.stop(signal.SIGKILL)
         gateway.start()
@@ -296,7 +296,8 @@ def test_each_users_lines_are_sent_in_their_order(
 
     Run(gateway, lines_in(tmp_path)).end()
     scores: dict[str, list[int]] = {}
-    for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
+    requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
+    for one in (each for each in requests if each["path"] == "/v1/events/bulk"):
         for sent in json.loads(base64.b64decode(one["body_base64"]))["events"]:
             scores.setdefault(sent["user_id"], []).append(sent["score_delta"])
     assert 50 == len(scores)
@@ -369,15 +370,33 @@ def test_a_file_that_was_changed_is_not_gone_on_with(
     assert_each_once(sandbox, 10)
 
 
+def test_an_interrupt_is_heard_while_no_gateway_is_there(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """The gateway is gone and the run waits for the next one: it ends, says why, and the next run goes on."""
+    path = lines_in(tmp_path, 600)
+    with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
+        run = Run(gateway, path, "--rate", "500")
+        wait_for(lambda: taken(sandbox) > 0)
+        gateway.stop()
+        run.kill(signal.SIGINT)
+        code, told = run.end()
+        assert (1, "interrupted", 0) == (code, told["stopped_because"], told["failed"])
+        gateway.start()
+        code, told = Run(gateway, path).end()
+    assert (0, 600) == (code, told["accepted"] + told["duplicate"])
+    assert_each_once(sandbox, 600)
+
+
 def test_two_runs_of_one_file_do_not_meet(gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The second is refused while the first is at it."""
+    """The second is refused while the first is at it, and takes it up afterwards."""
     path = lines_in(tmp_path, 300)
-    first = Run(gateway, path, "--rate", "300")
+    first = Run(gateway, path, "--rate", "5")
     wait_for(lambda: taken(sandbox) > 0)
     second = Run(gateway, path)
     assert second.end()[0] == 2
     assert "another run" in second.told
-    assert first.end()[0] == 0
+    first.kill(signal.SIGINT)
+    assert first.end()[0] == 1
+    assert Run(gateway, path).end()[0] == 0
     assert_each_once(sandbox, 300)
 
 
