@@ -295,7 +295,7 @@ class QueueDelivery:
                 if self._stopping.is_set() and failures > 1:
                     return  # the marks stay: whoever takes over knows that Phoenix may have these events
                 await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._chance))
-        if held < len(settle.outcomes):
+        if held < len(settle.outcomes) and not failures:  # else it is the commit before, whose answer was lost
             log().warning(
                 "a lease of durable events was lost", tenant=self._tenant_id, count=len(settle.outcomes) - held
             )

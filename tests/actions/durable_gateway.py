@@ -42,8 +42,9 @@ class DurableGateway:
         bound: QueueBound | None = None,
         settings: DeliverySettings = QUICK,
         breaker: Breaker | None = None,
+        database: SqliteDatabase | None = None,
     ) -> None:
-        self.database = SqliteDatabase(path, CLOCK)
+        self.database = database or SqliteDatabase(path, CLOCK)
         self.queue = EventQueue(self.database, settings=CommitSettings(linger_s=0.0))
         self.level = QueueLevel(bound)
         self.counts: Counter[str] = Counter()

@@ -95,6 +95,22 @@ def client_of(
     )
 
 
+def room_of(phoenix: GatedPhoenix, *, bulk: BulkEnvelope | None = "events", deduplicates: bool = False) -> TenantRoom:
+    """The tenant before it."""
+    courier = Courier(sender=phoenix, clock=CLOCK)
+    other: Any = {"courier": courier, "base_url": "http://localhost", "tenant_id": TENANT}
+    return TenantRoom(
+        tenant_id=TENANT,
+        events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates),
+        boards=LeaderboardsClient(**other, authorize=lambda method, path, body: {}),
+        snapshots=SnapshotsClient(**other, authorize=lambda method, path, body: {}),
+        admin=AdminClient(**other, authorize=lambda method, path, body: {}),
+        socket_base_url="ws://localhost",
+        authorize_socket=lambda leaderboard_id: Opening(path=leaderboard_id),
+        send_event_id=True,
+    )
+
+
 def submit_to(
     phoenix: GatedPhoenix,
     *,
@@ -105,20 +121,8 @@ def submit_to(
     queue: QueueEvents | None = None,
 ) -> SubmitEvents:
     """The whole action before it."""
-    courier = Courier(sender=phoenix, clock=CLOCK)
-    other: Any = {"courier": courier, "base_url": "http://localhost", "tenant_id": TENANT}
-    room = TenantRoom(
-        tenant_id=TENANT,
-        events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates),
-        boards=LeaderboardsClient(**other, authorize=lambda method, path, body: {}),
-        snapshots=SnapshotsClient(**other, authorize=lambda method, path, body: {}),
-        admin=AdminClient(**other, authorize=lambda method, path, body: {}),
-        socket_base_url="ws://localhost",
-        authorize_socket=lambda leaderboard_id: Opening(path=leaderboard_id),
-        send_event_id=True,
-    )
     numbers = itertools.count()
-    tenants = TenantDirectory({TENANT: room})
+    tenants = TenantDirectory({TENANT: room_of(phoenix, bulk=bulk, deduplicates=deduplicates)})
     return SubmitEvents(tenants, CLOCK, lambda: f"made-{next(numbers)}", memory, settings, queue)
 
 
