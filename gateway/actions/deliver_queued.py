@@ -14,10 +14,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway import errors
 from gateway.actions.outgoing import Failed, Outgoing, Submitted
 from gateway.actions.queue_level import QueueLevel
-from gateway.actions.queued_fate import RESEND_WITHIN_US, Window, certainly_untaken, fate_of, given_up
+from gateway.actions.queued_fate import RESEND_WITHIN_US, Window, asked_s, fate_of, given_up, speaks_against_phoenix
 from gateway.actions.send_events import EventSender, in_bulks, place_within
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError, StoreUnavailable
@@ -100,6 +99,7 @@ class QueueDelivery:
         self._failures = 0
         self._pause_until = 0.0
         self._lost_leases: list[int] = []
+        self._takes = 0
 
     def wake(self) -> None:
         """Something new may be there."""
@@ -193,6 +193,7 @@ class QueueDelivery:
             max_bytes=settings.lease_bytes,
         )
         await self._release_lost()
+        self._takes += 1
         try:
             return await self._queue.take(asked, self._store_deadline())
         except StoreUnavailable:
@@ -271,23 +272,26 @@ class QueueDelivery:
     def _judge_phoenix(self, results: Sequence[Submitted | Failed]) -> float:
         """Note whether Phoenix is in trouble; return the seconds that it asked to be left alone for."""
         errors_seen = [result.error for result in results if isinstance(result, Failed)]
-        asked_s = max((_asked_s(error) for error in errors_seen), default=0.0)
-        troubles = [error for error in errors_seen if _is_of_phoenix(error)]
+        asked = max((asked_s(error) for error in errors_seen), default=0.0)
+        troubles = [error for error in errors_seen if speaks_against_phoenix(error)]
         if len(troubles) < len(results):
             self._failures = 0
-            return asked_s
+            return asked
         if not results:
             return 0.0
         self._failures += 1
-        pause_s = max(asked_s, wait_s(self._failures, self._settings.retry, self._chance))
+        pause_s = max(asked, wait_s(self._failures, self._settings.retry, self._chance))
         self._pause_until = self._clock.monotonic() + pause_s
-        return asked_s
+        return asked
 
     async def _settle(self, settle: Settle) -> None:
         """Write it down, however long the store is away; others cannot take over while it is."""
         held: int | None = None
-        failures = 0
+        failures = takes = 0
         while held is None:
+            # A lease that is asked for behind this is in the same commit, and finds the next events of these lanes.
+            takes = self._takes
+            self._news.set()
             try:
                 held = await self._queue.settle(settle, self._store_deadline())
             except GatewayError:
@@ -301,7 +305,8 @@ class QueueDelivery:
             )
             return
         self._report(settle.outcomes)
-        self._news.set()  # the next events of these lanes are due
+        if takes == self._takes:
+            self._news.set()
 
     def _report(self, outcomes: Sequence[Settled]) -> None:
         out = [one.event for one in outcomes if one.fate is not Fate.AGAIN]
@@ -325,17 +330,3 @@ class QueueDelivery:
                 await event.wait()
         except TimeoutError:
             pass
-
-
-def _is_of_phoenix(error: GatewayError) -> bool:
-    """Whether a failure speaks against sending more for now, rather than against its event."""
-    return certainly_untaken(error) or isinstance(
-        error, errors.OutcomeUnknown | errors.PhoenixUnavailable | errors.PhoenixAnswerUnreadable | errors.InternalFault
-    )
-
-
-def _asked_s(error: GatewayError) -> float:
-    """Seconds that Phoenix or the breaker asked for; the default of other errors is nothing that anybody asked."""
-    told = error.retry_after_s or 0.0
-    is_asked = isinstance(error, errors.PhoenixRateLimited | errors.CircuitOpen)
-    return told if is_asked or told != error.default_retry_after_s else 0.0

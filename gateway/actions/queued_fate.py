@@ -105,3 +105,17 @@ def detail_of(error: GatewayError) -> str:
     told = [error.reason]
     told += [f"{name}={error.metadata[name]}" for name in ("phoenix_status", "phoenix_code") if name in error.metadata]
     return " ".join(told)
+
+
+def speaks_against_phoenix(error: GatewayError) -> bool:
+    """Whether a failure speaks against sending more for now, rather than against its event."""
+    return certainly_untaken(error) or isinstance(
+        error, errors.OutcomeUnknown | errors.PhoenixUnavailable | errors.PhoenixAnswerUnreadable | errors.InternalFault
+    )
+
+
+def asked_s(error: GatewayError) -> float:
+    """Seconds that Phoenix or the breaker asked for; the default of other errors is nothing that anybody asked."""
+    told = error.retry_after_s or 0.0
+    is_asked = isinstance(error, errors.PhoenixRateLimited | errors.CircuitOpen)
+    return told if is_asked or told != error.default_retry_after_s else 0.0
