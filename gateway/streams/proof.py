@@ -15,8 +15,9 @@ from gateway.resilience.clock import Clock
 
 PATIENCE_S = 2.0
 """No further question, and no waiting for an answer, while the last or the first one is without one."""
-FORGOTTEN_AFTER_S = 10.0
-"""A question that was not answered for so long never will be. Until then its answer would count for the next one."""
+FORGOTTEN_AFTER_S = 45.0
+"""A question that was not answered for so long never will be: frames keep their order, and a connection on which
+nothing came for so long is closed. Until then the next answer counts for it, and proves too little, never too much."""
 _HOPELESS_AFTER = 3
 """So many questions in a row without an answer that can be told as one: this connection gives no proof."""
 

@@ -22,8 +22,8 @@ from tests.manual_clock import ManualClock
 from tests.streams.fed_upstream import TOPIC, Channel, Upstream
 
 EPSILON = 1e-6
-LATEST_S = FORGOTTEN_AFTER_S - 1
-"""No frame is longer on its way: one that is counts as the answer to a later question than its own."""
+LATEST_S = FORGOTTEN_AFTER_S / 2 - 1
+"""No question waits longer for its answer, and no frame is longer on its way. Beyond both it is forgotten."""
 
 
 async def settle() -> None:
@@ -33,16 +33,18 @@ async def settle() -> None:
 
 
 class Asked(Channel):
-    """A connection that counts the pages it was asked for and has not shown."""
+    """A connection that knows when it was asked for the pages that it has not shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         super().__init__()
-        self.questions = 0
+        self._clock = clock
+        self.questions: deque[float] = deque()
 
     async def send(self, message: str) -> None:
         """Take a question."""
         await super().send(message)
-        self.questions += message.count("request_page")
+        if "request_page" in message:
+            self.questions.append(self._clock.monotonic())
 
 
 class Phoenix(Upstream):
@@ -50,6 +52,7 @@ class Phoenix(Upstream):
 
     def __init__(self, clock: ManualClock, *, as_changes: bool) -> None:
         super().__init__(clock)
+        self._hands = clock
         self.moments = [clock.monotonic()]
         self.on_the_way: deque[bytes] = deque()
         self.left_at: float | None = None
@@ -58,7 +61,7 @@ class Phoenix(Upstream):
 
     async def open(self, topic: Topic) -> Asked:
         """Open a connection; a snapshot is on its way at once."""
-        self.open_now = Asked()
+        self.open_now = Asked(self._hands)
         self.on_the_way.clear()
         self.left_at = None
         self.send_frame("snapshot")
@@ -128,16 +131,19 @@ class World:
                 await self.read(value)
             case "advance":
                 assert value is not None
-                if phoenix.left_at and self.clock.monotonic() + value - phoenix.left_at > LATEST_S:
-                    await self._all_arrive(channel)
                 self.clock.advance(value)
+                too_late = self.clock.monotonic() - LATEST_S
+                while channel.questions and channel.questions[0] < too_late:
+                    channel.questions.popleft()
+                if phoenix.left_at is not None and phoenix.left_at < too_late:
+                    await self._all_arrive(channel)
             case "change":
                 phoenix.moments.append(self.clock.monotonic())
                 phoenix.send_frame("update")
             case "change untold":
                 phoenix.moments.append(self.clock.monotonic())
             case "answer" if channel.questions:
-                channel.questions -= 1
+                channel.questions.popleft()
                 phoenix.send_frame("page")
             case "arrive" if len(phoenix.on_the_way) == 1:
                 await self._all_arrive(channel)
@@ -148,7 +154,7 @@ class World:
             case "turn round" if len(phoenix.on_the_way) > 1:
                 phoenix.on_the_way.rotate(1)
             case "ignore" if channel.questions:
-                channel.questions -= 1
+                channel.questions.popleft()
             case "cut":
                 channel.incoming.put_nowait(ChannelClosed())
                 async with asyncio.timeout(5):
