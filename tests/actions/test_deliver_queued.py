@@ -131,16 +131,24 @@ async def test_a_phoenix_in_trouble_is_asked_with_one_event_until_it_is_back(
 ) -> None:
     """Nothing is lost or doubled however long it takes, and the order stays."""
     is_down = True
-    phoenix = GatedPhoenix(lambda request, ids: 503 if is_down else 202)
+    taken: list[str] = []
+
+    def says(request: Request, ids: list[str]) -> int:
+        if is_down:
+            return 503
+        taken.extend(ids)
+        return 202
+
+    phoenix = GatedPhoenix(says)
     async with gateway_at(path, phoenix, bulk=bulk) as gateway:
         await put(gateway, *((f"{n:02}", f"u{n % 5}") for n in range(50)))
         await eventually(lambda: len(phoenix.calls) >= 12)
         assert all(len(ids) == 1 for _, ids in phoenix.calls[8:])
-        refused_calls = len(phoenix.calls)
         is_down = False
         await drained(gateway)
-    taken = [event_id for _, ids in phoenix.calls[refused_calls:] for event_id in ids]
-    assert sorted(set(taken)) == [f"{n:02}" for n in range(50)]
+    assert sorted(taken) == [f"{n:02}" for n in range(50)]
+    by_user = [[event_id for event_id in taken if int(event_id) % 5 == user] for user in range(5)]
+    assert all(order == sorted(order) for order in by_user)
     assert 50 == gateway.counts["delivered"]
     assert not await_dead(gateway)
 
