@@ -55,6 +55,7 @@ USES: Mapping[str, Use] = {
 """What is not named here acts: a new method is kept until somebody decides otherwise."""
 
 
+_ENDED = Kind.ENDED
 _REFUSED = "refused"
 
 
@@ -84,6 +85,7 @@ class Audit(Link):
         """Args: `required`: no secret is used whose use cannot be kept; `key_of`: the version of the key that a call
         used whose action does not tell it; empty for none."""
         self._trail = trail
+        self._note = trail.note
         self._required = required
         self._key_of = key_of
         self._uses = uses
@@ -93,7 +95,7 @@ class Audit(Link):
         """Note how the call ended, unless that is kept already or nothing was used."""
         if error is None and (call.audited or call.method in self._quiet):
             return
-        self._trail.note(self._ended(call, error))
+        self._note(self._ended(call, error))
 
     def guarded(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
         """Return the handler with what must be kept before it begins, or before its answer leaves."""
@@ -141,10 +143,18 @@ class Audit(Link):
         return stream
 
     def _ended(self, call: Call, error: BaseException | None) -> AuditRecord:
+        facts = call.facts
+        if error is None:
+            if "key_id" not in facts and (key_id := self._key_of(call)):
+                facts["key_id"] = key_id
+            # In place: this is the way of nearly every call.
+            return AuditRecord(
+                _ENDED, time.time_ns(), call.caller, "", call.method, call.request_id, "OK", "", "allowed", facts
+            )
         verdict = _verdict(error)
-        if verdict != _REFUSED and "key_id" not in call.facts and (key_id := self._key_of(call)):
-            call.facts["key_id"] = key_id
-        return _record(Kind.ENDED, call, *ended(error), verdict)
+        if verdict != _REFUSED and "key_id" not in facts and (key_id := self._key_of(call)):
+            facts["key_id"] = key_id
+        return _record(_ENDED, call, *ended(error), verdict)
 
     async def _keep(self, record: AuditRecord, deadline: Deadline) -> None:
         within_s = min(deadline.remaining() - RETURN_MARGIN_S, LONGEST_S)
@@ -161,10 +171,8 @@ def _record(kind: Kind, call: Call, status: str, reason: str, verdict: str) -> A
     )
 
 
-def _verdict(error: BaseException | None) -> str:
-    """Whether it was allowed, refused by the gateway, or failed on the way."""
-    if error is None:
-        return "allowed"
+def _verdict(error: BaseException) -> str:
+    """Whether it was refused by the gateway, or failed on the way."""
     if isinstance(error, CallerFault | Disabled | AuditUnavailable):
         return _REFUSED
     return "failed" if isinstance(error, GatewayError) else "left" if ended(error)[0] == "CANCELLED" else "failed"

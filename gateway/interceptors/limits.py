@@ -35,13 +35,16 @@ EVENTS_OF: Mapping[str, Callable[[Any], int]] = {
 class _Inside:
     """What one call holds of limits."""
 
-    __slots__ = ("caller", "events", "tenants")
+    __slots__ = ("caller", "events", "further", "tenant", "tenant_usage")
 
     def __init__(self, caller: Usage | None) -> None:
         self.caller = caller
-        self.tenants: dict[str, Usage | None] = {}
         self.events = 0
         """Of the message at hand, not yet laid on its tenant."""
+        # Nearly every call means one tenant: that one without a table.
+        self.tenant = ""
+        self.tenant_usage: Usage | None = None
+        self.further: dict[str, Usage | None] | None = None
 
 
 class Limits(Link):
@@ -60,7 +63,7 @@ class Limits(Link):
             raise Overloaded
         usage = self._callers.of(call.caller)
         if usage is not None:
-            now = self._clock.monotonic()
+            now = call.arrived_at
             refused = usage.enter(now)
             if refused is not None:
                 pace_s = usage.pace_refusal(now)
@@ -90,20 +93,34 @@ class Limits(Link):
         inside = self._inside.get(id(call))
         if inside is None:  # work without a call of its own
             return
-        now = self._clock.monotonic()
-        try:
-            usage = inside.tenants[tenant]
-        except KeyError:
-            usage = self._tenants.of(tenant)
-            refused = usage.enter(now) if usage is not None else None
-            if refused is not None:
-                raise _error(refused, "tenant") from None
-            inside.tenants[tenant] = usage
+        if tenant == inside.tenant:
+            usage = inside.tenant_usage
+        elif not inside.tenant:
+            usage = self._entered(tenant, call)
+            inside.tenant, inside.tenant_usage = tenant, usage
+        else:
+            usage = self._further(inside, tenant, call)
         if usage is not None and inside.events:
             events, inside.events = inside.events, 0
-            refused = usage.add_events(events, now)
+            refused = usage.add_events(events, self._clock.monotonic())
             if refused is not None:
                 raise _error(refused, "tenant")
+
+    def _entered(self, tenant: str, call: Call) -> Usage | None:
+        """Count the call in. Raises: RateLimited."""
+        usage = self._tenants.of(tenant)
+        if usage is not None:
+            refused = usage.enter(call.arrived_at)
+            if refused is not None:
+                raise _error(refused, "tenant")
+        return usage
+
+    def _further(self, inside: _Inside, tenant: str, call: Call) -> Usage | None:
+        if inside.further is None:
+            inside.further = {}
+        if tenant not in inside.further:
+            inside.further[tenant] = self._entered(tenant, call)
+        return inside.further[tenant]
 
     def after(self, call: Call, error: BaseException | None) -> None:
         """Give back what the call held."""
@@ -111,8 +128,10 @@ class Limits(Link):
         if inside is None:
             return
         if inside.caller is not None:
-            inside.caller.leave()
-        for usage in inside.tenants.values():
+            inside.caller.in_flight -= 1
+        if inside.tenant_usage is not None:
+            inside.tenant_usage.leave()
+        for usage in (inside.further or {}).values():
             if usage is not None:
                 usage.leave()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.core.rights import CallLimits
 
@@ -157,10 +158,8 @@ class Limiter:
 
     def of(self, name: str) -> Usage | None:
         """Return what is kept of a name; None where nothing bounds it."""
-        try:
-            return self._known[name]
-        except KeyError:
-            return self._look_up(name)
+        found = self._known.get(name, _UNKNOWN)
+        return self._look_up(name) if found is _UNKNOWN else found
 
     def active(self) -> list[Usage]:
         """Return what was used since the last time, and what is in use."""
@@ -194,3 +193,4 @@ def _bounded(limits: CallLimits) -> CallLimits | None:
 
 
 _UNBOUNDED = CallLimits()
+_UNKNOWN: Any = object()
