@@ -1,8 +1,8 @@
 """The sequencer: chains committed evidence in the background, in one of all processes on a database at a time.
 
-Every process looks twice a second whether something waits. The one with the lease chains it; when it dies, the lease
-runs out and whoever looks next takes over. Claims and outcomes wait for none of this. Leaves what a step does to
-chain_steps.
+Every process looks each half second or so whether something waits. The one with the lease chains it; when it dies,
+the lease runs out and whoever looks next takes over. Claims and outcomes wait for none of this. Leaves what a step does
+to chain_steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.telemetry.logs import log, where_raised
 class SequencerSettings:
     """How often the sequencer looks, and how long it stays the one."""
 
-    every_s: float = 0.4
+    every_s: float = 0.6
     """Between two looks: with the step itself, less than the second in which records are to be chained."""
     lease_s: float = 3.0
     """A dead holder is replaced after this. Only while something waits is the lease renewed."""
@@ -72,6 +72,7 @@ class Sequencer:
         self._observer = observer
         self._holder = uuid.uuid4().hex
         self._is_holder = False
+        self._kept_key_id: str | None = None
         self._oldest: int | None = None
         self._seen_at = 0.0
         self._logged_at: dict[tuple[str, str], float] = {}
@@ -123,13 +124,17 @@ class Sequencer:
 
     async def _chain_once(self) -> Chained:
         signer = self._signer_of()
-        lease_us = round(self._settings.lease_s * 1_000_000)
-        return await self._database.write(
+        key_id = "" if signer is None else signer.key_id
+        lease_us, is_key_kept = round(self._settings.lease_s * 1_000_000), key_id == self._kept_key_id
+        chained = await self._database.write(
             lambda connection, now_us: chain_once(
-                connection, now_us, holder=self._holder, lease_us=lease_us, signer=signer
+                connection, now_us, holder=self._holder, lease_us=lease_us, signer=signer, is_key_kept=is_key_kept
             ),
             self._settings.limit_s,
         )
+        if chained.entries:
+            self._kept_key_id = key_id
+        return chained
 
     def _note_look(self, look: Look) -> None:
         now = self._clock.monotonic()

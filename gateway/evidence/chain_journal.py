@@ -8,9 +8,11 @@ no more than once. Moves claimed by a gateway older than the chain have no line:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.core.types import HexStr, KeyId
 from gateway.core.wallet_verdict import Disposition
@@ -63,15 +65,23 @@ class Journal:
 
     def write(self, connection: sa.Connection) -> None:
         """Append them, if there are any."""
-        rows = []
         for scope, row in self._rows.items():
             lines = self._lines[scope]
-            rows.append({**row, "entry_count": len(lines), "entries": "\n".join(lines)})
-        if rows:
-            connection.execute(_INSERT, rows)
+            row["entry_count"], row["entries"] = len(lines), "\n".join(lines)
+            text, names = _insert_of(connection.dialect)
+            connection.exec_driver_sql(text, tuple([row[name] for name in names]))
 
 
-_INSERT = sa.insert(journal)
+@cache
+def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
+    """Return the INSERT as the driver takes it, and its parameters' names in order.
+
+    Every transaction pays for it, and most of an INSERT of SQLAlchemy's is not in the database.
+    """
+    columns = [column.name for column in journal.columns if column.name != "id"]
+    compiled = sa.insert(journal).inline().compile(dialect=dialect, column_keys=columns)
+    assert isinstance(compiled, SQLCompiler)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def journal_decided(

@@ -83,16 +83,25 @@ def look_at(connection: sa.Connection, now_us: int, holder: str) -> Look:
 
 
 def chain_once(
-    connection: sa.Connection, now_us: int, *, holder: str, lease_us: int, signer: BlockSigner | None
+    connection: sa.Connection,
+    now_us: int,
+    *,
+    holder: str,
+    lease_us: int,
+    signer: BlockSigner | None,
+    is_key_kept: bool = False,
 ) -> Chained:
-    """Take or renew the lease and chain what waits; nothing where another process holds the lease."""
+    """Take or renew the lease and chain what waits; nothing where another process holds the lease.
+
+    Args: `is_key_kept`: the signer's public key is in the database already.
+    """
     if not _take_lease(connection, now_us, holder, lease_us):
         return Chained(is_holder=False)
     missed = journal_missed(connection, _MISSED)
     rows = connection.execute(_WAITING).all()
     if not rows:
         return Chained(is_holder=True)
-    if signer is not None:
+    if signer is not None and not is_key_kept:
         keep_keys(connection, now_us, {KeyId(signer.key_id): signer.public_key})
     scopes: dict[tuple[str, str], list[Waiting]] = {}
     for row in rows:
