@@ -8,11 +8,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+import grpc
+
 from tests.faults.event_load import Load
 from tests.gateway_process import GatewayProcess
 
 RANDOM = "random"
 REACHED_WITHIN_S = 60.0
+SERVES_WITHIN_S = 60.0
 _LONGEST_S = 0.4
 
 
@@ -32,7 +35,12 @@ class MortalGateway(GatewayProcess):
     async def live(self) -> None:
         """Start it for good."""
         self.environ.pop("FATE", None)
-        await asyncio.to_thread(self.start)
+        self.spawn()
+        await asyncio.to_thread(self._wait_listening)
+
+    def _wait_listening(self) -> None:
+        with self.open_channel() as channel:
+            grpc.channel_ready_future(channel).result(timeout=SERVES_WITHIN_S)
 
     async def killed_at(self, points: Sequence[str], load: Load, chance: random.Random) -> None:
         """Start it and have it killed once for each point (`POINT:NTH`, or RANDOM). Raises: AssertionError."""
