@@ -71,7 +71,7 @@ def _compare(
         for one in loads:
             faults.update(one.faults)
     # The least: whatever else the machine does only adds to it.
-    cpu_us = {key: min(one.cpu_us for one in loads) for key, loads in found.items()}
+    cpu_us = {key: min((one.cpu_us for one in loads if one.cpu_us > 0), default=0.0) for key, loads in found.items()}
     by_rate = medians["with"] / medians["without"] if medians["without"] else 0.0
     by_cpu = cpu_us["without"] / cpu_us["with"] if cpu_us["with"] else 0.0
     ratio = max(by_rate, by_cpu)

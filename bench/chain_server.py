@@ -7,6 +7,7 @@ and the audit log is a file in the working directory.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,9 @@ async def serve(parts: set[str], port: int, *, audit_required: bool) -> None:
     server.add_generic_rpc_handlers((behind.front,))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
+    # As the gateway does once it has started (server/run.py).
+    gc.collect()
+    gc.freeze()
     sys.stdout.write(f"{bound}\n")
     sys.stdout.flush()
     await server.wait_for_termination()
