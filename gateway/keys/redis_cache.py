@@ -41,7 +41,8 @@ class RedisCacheSettings:
 
 PATIENT = RedisCacheSettings(timeout_s=1.0)
 """For what no call waits for in memory's place: the replicas' talk about fetching the platform key. A process under a
-flood is late itself; taken for a Redis that is gone, it would fetch beside the fleet."""
+flood is late itself; taken for a Redis that is gone, it would fetch beside the fleet. And for the ids of events, which
+are sent without a claim otherwise: after a death of the process nobody would know of them."""
 
 
 class RedisCache:

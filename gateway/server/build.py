@@ -226,7 +226,7 @@ def build(config: Config, clock: Clock) -> Gateway:
                 tenants,
                 clock,
                 lambda: str(uuid_utils.uuid7()),
-                EventMemory(clock, shared_event_ids(config, redis, clock, metrics)),
+                EventMemory(clock, shared_event_ids(config, key_redis, clock, metrics)),
                 queue=durable.events,
             ),
             validate,

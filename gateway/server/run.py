@@ -101,6 +101,7 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
         await gateway.redis.start()
     if gateway.key_redis is not None:
         stack.push_async_callback(gateway.key_redis.close)
+        await gateway.key_redis.start()
     stack.push_async_callback(gateway.reads.close)
     stack.push_async_callback(gateway.realtime.close)
     stack.push_async_callback(gateway.hub.close)
