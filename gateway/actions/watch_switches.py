@@ -143,7 +143,7 @@ class SwitchWatch:
         if not fresh:
             return
         for one in fresh:
-            log().warning("switched off" if one.is_off else "switched on", kind=one.target.kind.value)
+            log().warning("switched", state="off" if one.is_off else "on", kind=one.target.kind.value)
         self._on_change(switches, fresh)
         for hear in self._also:
             hear()

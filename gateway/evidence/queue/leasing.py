@@ -83,8 +83,8 @@ _WAIT = Statement(
     " FROM {given} WHERE durable_lanes.lane = given.lane",
     given="lane bigint, due_at_us bigint",
 )
-# Marked by this very lease: its time is that of the lease's beginning. Not by its place: a dead letter that was redriven
-# meanwhile stands before it.
+# Marked by this very lease: its time is that of the lease's beginning. Not by its place: a dead letter that was
+# redriven meanwhile stands before it.
 _UNMARK = sa.text(
     "UPDATE durable_events SET first_sent_at_us = NULL, attempts = attempts - 1 WHERE state = 0 AND lane IN"
     " (SELECT held.lane FROM durable_lanes AS held WHERE held.lease_id = :lease_id)"

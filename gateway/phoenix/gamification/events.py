@@ -258,7 +258,7 @@ class EventsClient:
             tenant=self._client.tenant_id,
             surface=Surface.INGESTION.value,
             upstream_status=answer.status,
-            next_events="one by one" if self._refused_in_row >= REFUSALS_IN_ROW else "callers apart",
+            state="one by one" if self._refused_in_row >= REFUSALS_IN_ROW else "callers apart",
             setting="PHOENIX_DEDUPLICATES_EVENTS",
         )
 
