@@ -22,7 +22,7 @@ from gateway.evidence.chain_schema import blocks, journal, sequencer
 from gateway.evidence.schema import insert_into, operations, padded
 
 _NAME = "chain"
-_ROWS = 256
+_ROWS = 512
 """Most rows of the journal in one transaction."""
 _MISSED = 200
 _BLOCK_CHARS = 1 << 20
