@@ -170,7 +170,7 @@ def test_an_id_is_never_interpreted_as_a_path(
     board: str,
     user: str,
 ) -> None:
-    """Dots and what looks encoded arrive as they were given; slashes are refused (test_reads.py)."""
+    """Dots and what looks encoded arrive as they were given; slashes are refused."""
     events.SubmitEvent(events_pb2.SubmitEventRequest(event=event(board, user)))
     request = leaderboards_pb2.GetUserScoreRequest(leaderboard_id=board, user_id=user)
     assert (True, 50.0) == ((answer := boards.GetUserScore(request)).ranked, answer.score)
