@@ -217,7 +217,7 @@ class GetUserRankRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control character, slash or backslash."""
+    """The player, 1 to 256 characters, no control characters; a slash in it is data."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -291,7 +291,7 @@ class GetUserScoreRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control character, slash or backslash."""
+    """The player, 1 to 256 characters, no control characters; a slash in it is data."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -367,7 +367,7 @@ class GetUserNeighborsRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control character, slash or backslash."""
+    """The player, 1 to 256 characters, no control characters; a slash in it is data."""
     window_key: _builtins.str
     """The window: "current" or a key such as "2025-11-18T12". Empty: the active window, or the last
     completed one while the active one is empty.
@@ -826,7 +826,7 @@ class GetUserSnapshotRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     user_id: _builtins.str
-    """The player, 1 to 256 characters, no control character, slash or backslash."""
+    """The player, 1 to 256 characters, no control characters; a slash in it is data."""
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
         """When the snapshot was taken, as ListSnapshots tells it; required."""
