@@ -1,13 +1,17 @@
-"""Which settings there are, and how they are written in the environment and in the TOML file.
+"""The names of all settings, as the environment and the TOML file write them.
 
-What a setting must be is said where it is read. Source: API.md, "Running it".
+The tables with meaning and default are in tenant_settings, operator_settings and process_settings. What a value must be
+is checked where it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-CONFIG_FILE = "GATEWAY_CONFIG"
+from gateway.config import operator_settings, process_settings, tenant_settings
+from gateway.config.setting import Form
+
+CONFIG_FILE = process_settings.CONFIG_FILE.name
 TRIAL = "GATEWAY_TRIAL_RUN"
 """No setting: in the environment of a gateway that `smoke` starts for itself. The policy is read, and not in force:
 whoever shows the token of that one run, which has to be set beside it, may do everything."""
@@ -30,94 +34,26 @@ TRIAL_WITHOUT = (
 )
 """What such a gateway does without, wherever it is set: what others call it by, and what others share with it."""
 
-TENANT_OWN = ("TENANT_ID", "ADMIN_API_KEY", "ADMIN_API_KEY_ID", "INGESTION_HMAC_SECRET")
-"""What makes one tenant; never taken over from another."""
+TENANT_OWN = tenant_settings.OWN.names
+"""What makes one tenant; never inherited."""
+TENANT_SHARED = tenant_settings.SHARED.names
+"""A tenant of the TOML file may set these for itself; omitted, the value of the process holds."""
+OPERATOR_OWN = operator_settings.OWN.names
+"""What makes one operator environment; never inherited."""
+OPERATOR_SHARED = operator_settings.SHARED.names
+"""An operator of the TOML file may set these for itself; omitted, the value of the process holds."""
+PROCESS = tuple(name for subject in process_settings.SUBJECTS for name in subject.names)
 
-TENANT_SHARED = (
-    "INGESTION_BASE_URL",
-    "ADMIN_BASE_URL",
-    "QUERY_BASE_URL",
-    "WEBSOCKET_URL",
-    "ADMIN_AUTH",
-    "QUERY_AUTH",
-    "WEBSOCKET_AUTH",
-    "PHOENIX_SEND_EVENT_ID",
-    "PHOENIX_BULK_EVENTS",
-    "PHOENIX_DEDUPLICATES_EVENTS",
+SUBJECTS = (
+    tenant_settings.OWN,
+    tenant_settings.SHARED,
+    operator_settings.OWN,
+    operator_settings.SHARED,
+    *process_settings.SUBJECTS,
 )
-"""A tenant of the TOML file may set these for itself; left out, the process-wide value holds."""
-
-OPERATOR_OWN = (
-    "PREDICTION_OPERATOR_CODE",
-    "PREDICTION_ENVIRONMENT",
-    "PREDICTION_LAUNCH_KEY",
-    "PREDICTION_OPERATOR_ID",
-    "PREDICTION_CURRENCIES",
-)
-"""What makes one operator environment; never taken over from another."""
-
-OPERATOR_SHARED = (
-    "PREDICTION_BASE_URL",
-    "PREDICTION_EMBED_URL",
-    "PREDICTION_PLATFORM_KEY",
-    "PREDICTION_PLATFORM_KEY_SHA256",
-    "PREDICTION_KEY_COOLDOWN",
-    "PREDICTION_KEY_OVERLAP",
-    "PREDICTION_KEY_LEAD",
-    "PREDICTION_WALLET_LEASE",
-    "PREDICTION_UNREADABLE_STATUS",
-    "PREDICTION_HOLD_SUSPECT_REPLAYS",
-    "PREDICTION_KEEP_RESPONSE_BODIES",
-    "PREDICTION_WALLET_MEMBERS",
-    "PREDICTION_WALLET_SCALES",
-    "PREDICTION_LAUNCH_AUDIENCE",
-    "PREDICTION_LAUNCH_TYP",
-    "PREDICTION_LAUNCH_MAX_TTL",
-    "PREDICTION_OPERATOR_SIGNATURE",
-    "PREDICTION_STATS_PATH",
-)
-"""An operator of the TOML file may set these for itself; left out, the process-wide value holds."""
-
-PROCESS = (
-    "GATEWAY_LISTEN",
-    "GATEWAY_ADMIN_LISTEN",
-    "GATEWAY_TLS_CERT_FILE",
-    "GATEWAY_TLS_KEY_FILE",
-    "GATEWAY_TLS_CLIENT_CA_FILE",
-    "GATEWAY_SOCKETS",
-    "GATEWAY_TRUSTED_PROXIES",
-    "GATEWAY_DEV_TOKEN",
-    "GATEWAY_UPSTREAM_CA_FILE",
-    "GATEWAY_WORKERS",
-    "GATEWAY_DUMPABLE",
-    "GATEWAY_AUDIT_FILE",
-    "GATEWAY_AUDIT_REQUIRED",
-    "GATEWAY_BOARD_FRESH",
-    "GATEWAY_LOG_LEVEL",
-    "GATEWAY_LOG_FORMAT",
-    "REDIS_URL",
-    "GATEWAY_CACHE_KEYS",
-    "DATABASE_URL",
-    "GATEWAY_DATA_DIR",
-    "GATEWAY_QUEUE_EVENTS",
-    "GATEWAY_QUEUE_MIB",
-    "GATEWAY_EVIDENCE_KEY",
-    "PHOENIX_PATHS",
-)
-
-SECRETS = frozenset(
-    {
-        "ADMIN_API_KEY",
-        "INGESTION_HMAC_SECRET",
-        "PREDICTION_LAUNCH_KEY",
-        "GATEWAY_DEV_TOKEN",
-        "REDIS_URL",  # may hold a password
-        "GATEWAY_CACHE_KEYS",
-        "GATEWAY_EVIDENCE_KEY",
-        "DATABASE_URL",  # may hold a password
-    }
-)
-WITH_FILE = SECRETS | {"PREDICTION_PLATFORM_KEY"}
+"""Every setting but `CONFIG_FILE`."""
+SECRETS = frozenset(one.name for subject in SUBJECTS for one in subject.settings if one.form is Form.SECRET)
+WITH_FILE = frozenset(one.name for subject in SUBJECTS for one in subject.settings if one.form is not Form.PLAIN)
 """Settings that may be read from a file instead: NAME_FILE."""
 
 OWN_PREFIXES = ("GATEWAY_", "PREDICTION_", "PHOENIX_")

@@ -1,0 +1,158 @@
+"""The settings of the process, by subject."""
+
+from __future__ import annotations
+
+from gateway.config.setting import Form, Setting, Subject
+
+CONFIG_FILE = Setting(
+    name="GATEWAY_CONFIG",
+    meaning="TOML file with settings, tenants, operators and the policy. Environment and `.env` only.",
+    unset="no file",
+)
+
+LISTENERS = Subject(
+    title="Listeners and TLS",
+    settings=(
+        Setting(
+            name="GATEWAY_LISTEN",
+            meaning="Address of the gRPC port: `host:port` or `unix:/path`. Off loopback it needs TLS and a client CA.",
+            default="127.0.0.1:50051",
+        ),
+        Setting(
+            name="GATEWAY_ADMIN_LISTEN",
+            meaning="Address of metrics, health and published keys. Off loopback it needs TLS.",
+            default="127.0.0.1:9464",
+        ),
+        Setting(
+            name="GATEWAY_TLS_CERT_FILE",
+            meaning="The gateway's certificate chain, PEM.",
+            unset="plaintext, loopback only",
+        ),
+        Setting(name="GATEWAY_TLS_KEY_FILE", meaning="The private key of that certificate, PEM, mode 0600."),
+        Setting(
+            name="GATEWAY_TLS_CLIENT_CA_FILE",
+            meaning="CA of the callers' certificates. When set, each caller must present one.",
+            unset="callers need no certificate",
+        ),
+        Setting(
+            name="GATEWAY_SOCKETS",
+            meaning="Further Unix sockets, each for one caller of the policy, as `caller=path` separated by commas.",
+            unset="none",
+            example="game=/run/gateway/game.sock",
+        ),
+        Setting(
+            name="GATEWAY_TRUSTED_PROXIES",
+            meaning="SPIFFE ids or DNS names of proxies whose `x-forwarded-client-cert` header names the caller.",
+            unset="the header is ignored",
+        ),
+        Setting(
+            name="GATEWAY_DEV_TOKEN",
+            meaning="Bearer token that callers of a plaintext loopback port must send. For development.",
+            unset="no token",
+            form=Form.SECRET,
+        ),
+        Setting(
+            name="GATEWAY_UPSTREAM_CA_FILE",
+            meaning="Additional CA for TLS to Phoenix, PEM.",
+            unset="the system's CAs",
+        ),
+    ),
+)
+
+PROCESS = Subject(
+    title="Process and logs",
+    settings=(
+        Setting(name="GATEWAY_WORKERS", meaning="Processes that share the gRPC port.", unit="processes", default="1"),
+        Setting(
+            name="GATEWAY_DUMPABLE",
+            meaning="`true`: debuggers and profilers of the same user may inspect the process. For development.",
+            default="false",
+        ),
+        Setting(name="GATEWAY_LOG_LEVEL", meaning="`debug`, `info`, `warning` or `error`.", default="info"),
+        Setting(
+            name="GATEWAY_LOG_FORMAT",
+            meaning="`json` or `console`.",
+            unset="`console` on a terminal, else `json`",
+        ),
+        Setting(
+            name="GATEWAY_AUDIT_FILE",
+            meaning="Audit log: one line of JSON per use of a secret and per refusal. See [audit.md](audit.md).",
+            unset="no audit log",
+        ),
+        Setting(
+            name="GATEWAY_AUDIT_REQUIRED",
+            meaning="`true`: a call whose audit record cannot be written is refused with `AUDIT_UNAVAILABLE`.",
+            default="false",
+        ),
+        Setting(
+            name="GATEWAY_BOARD_FRESH",
+            meaning=(
+                "How long the gateway serves an answer about a board again without asking Phoenix, 0 to 3600."
+                " Boards that differ follow as `BOARD=seconds`."
+            ),
+            unit="s",
+            default="1",
+            example="1, xp-weekly=5",
+        ),
+        Setting(
+            name="PHOENIX_PATHS",
+            meaning="Path patterns that `PhoenixService.Call` opens where there is no policy; see below.",
+            unset="none",
+            example="GET /v1/wallet/*/balances",
+        ),
+    ),
+)
+
+STORES = Subject(
+    title="Database and cache",
+    settings=(
+        Setting(
+            name="DATABASE_URL",
+            meaning="PostgreSQL for evidence and durable events: `postgresql://user@host/database`.",
+            unset="SQLite in `GATEWAY_DATA_DIR`, one machine only",
+            form=Form.SECRET,
+        ),
+        Setting(name="GATEWAY_DATA_DIR", meaning="Directory of the SQLite files.", default="./var"),
+        Setting(
+            name="GATEWAY_QUEUE_EVENTS",
+            meaning="How many durable events may wait for Phoenix. Above it callers get `OVERLOADED`.",
+            unit="events",
+            default="1000000",
+        ),
+        Setting(
+            name="GATEWAY_QUEUE_MIB",
+            meaning="How large the waiting durable events may be together. Above it callers get `OVERLOADED`.",
+            unit="MiB",
+            default="1024",
+        ),
+        Setting(
+            name="GATEWAY_EVIDENCE_KEY",
+            meaning=(
+                "Ed25519 private key (PKCS#8 PEM) that signs the heads of the evidence chain. The same key for all"
+                " gateways on one database."
+            ),
+            unset="SQLite: generated in `GATEWAY_DATA_DIR`; PostgreSQL: heads are not signed",
+            form=Form.SECRET,
+        ),
+        Setting(
+            name="REDIS_URL",
+            meaning=(
+                "Cache that replicas share; needs `DATABASE_URL`. `redis://`, `rediss://`, `redis+sentinel://` or"
+                " `redis+cluster://`."
+            ),
+            unset="caches in the process",
+            form=Form.SECRET,
+        ),
+        Setting(
+            name="GATEWAY_CACHE_KEYS",
+            meaning=(
+                "Keys that protect cache entries: base64 of 32 bytes each, separated by commas. The first protects new"
+                " entries, all open existing ones."
+            ),
+            unset="required with `REDIS_URL`",
+            form=Form.SECRET,
+        ),
+    ),
+)
+
+SUBJECTS = (LISTENERS, PROCESS, STORES)
