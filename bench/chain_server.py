@@ -17,7 +17,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from bench.empty_server import runner
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.core.rights import CallLimits, open_to_local
 from gateway.core.switches import Switches
 from gateway.front.grpc_aio import Endpoint, Front
@@ -25,9 +25,9 @@ from gateway.interceptors.audit import Audit
 from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import Chain, Link
 from gateway.interceptors.identity import Identity
+from gateway.interceptors.kill_switch import KillSwitch
 from gateway.interceptors.limits import Limits
 from gateway.interceptors.policy import METHODS, Policy, PolicyInForce
-from gateway.interceptors.switched import Switched
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import Limiter
 from gateway.server.listen import OPTIONS
@@ -61,7 +61,7 @@ class Behind:
             audit = Audit(self.trail, required=audit_required)
             links.append(audit)
         if "policy" in parts:
-            switched = Switched(METHODS)
+            switched = KillSwitch(METHODS)
             switched.take_over(Switches())
             links += [Policy(), switched]
         if "limits" in parts:
@@ -71,7 +71,7 @@ class Behind:
             links.append(self._limits)
         handler: Callable[[Any, Call], Any] = self._empty
         if audit is not None:
-            handler = audit.guarded(METHOD, handler, is_stream=False)
+            handler = audit.with_audit(METHOD, handler, is_stream=False)
         endpoint = Endpoint(
             path=METHOD,
             handler=handler,

@@ -23,16 +23,16 @@ from pathlib import Path
 from bench.contenders import Stage
 from bench.figures import Figure, Measure
 from bench.processes import ROOT
-from gateway.actions.export_chain import Exported, Extent
+from gateway.actions.wallet.export_chain import Exported, Extent
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.encoding import b64url_encode, sha256_hex
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.core.wallet_body import MoveContent
-from gateway.evidence.chain_blocks import NO_BLOCK, Block, BlockSigner, Waiting, next_block
-from gateway.evidence.chain_entries import claim_line, outcome_line
-from gateway.evidence.chain_reading import ChainRange
+from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Waiting, next_block
+from gateway.evidence.chain.entries import claim_line, outcome_line
+from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
 from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import evidence_message

@@ -1,4 +1,4 @@
-"""`phoenix-gateway doctor`: prints what `gateway.server.doctor` finds, as a table, as lines or as JSON."""
+"""`phoenix-gateway doctor`: prints what `gateway.doctor` finds, as a table, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.config import Config
-    from gateway.server.doctor.report import Finding
+    from gateway.doctor.report import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
 
@@ -21,8 +21,8 @@ _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "
 def run(config_file: Path | None, board_id: str | None, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
     """Look at everything, or prove events on a board; return 0 fine, 1 a fault, 2 the configuration cannot be read."""
     from gateway.config import ConfigInvalid, load
-    from gateway.server.doctor import config_checks
-    from gateway.server.doctor.report import EXIT_UNREADABLE
+    from gateway.doctor import config_checks
+    from gateway.doctor.report import EXIT_UNREADABLE
 
     if config_file is not None:
         os.environ["GATEWAY_CONFIG"] = str(config_file)
@@ -37,9 +37,9 @@ def run(config_file: Path | None, board_id: str | None, tenant_id: str, *, use_f
 
 
 def _diagnose(config: Config, *, as_json: bool) -> int:
+    from gateway.doctor.diagnose import diagnose
+    from gateway.doctor.report import exit_code
     from gateway.resilience.clock import SystemClock
-    from gateway.server.doctor.diagnose import diagnose
-    from gateway.server.doctor.report import exit_code
 
     status, tell = _progress()
     with status:
@@ -52,9 +52,9 @@ def _diagnose(config: Config, *, as_json: bool) -> int:
 
 
 def _prove(config: Config, board_id: str, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
+    from gateway.doctor.prove_board import prove
+    from gateway.doctor.report import exit_code
     from gateway.resilience.clock import SystemClock
-    from gateway.server.doctor.prove_board import prove
-    from gateway.server.doctor.report import exit_code
 
     status, tell = _progress()
     with status:
@@ -87,7 +87,7 @@ def _progress() -> tuple[AbstractContextManager[Any], Callable[[str], None]]:
 
 
 def _print(findings: Sequence[Finding], code: int, *, as_json: bool, **further: Any) -> None:
-    from gateway.server.doctor.report import as_json as report
+    from gateway.doctor.report import as_json as report
 
     if as_json:
         print(json.dumps(report(findings, code, **further), indent=2))

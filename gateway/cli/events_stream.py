@@ -298,11 +298,11 @@ class EventSending:
     def _is_over(self) -> bool:
         return self._is_read and not self._again and self._held is None
 
-    def _back_off(self, asked_s: float) -> None:
+    def _back_off(self, requested_wait_s: float) -> None:
         self._refusals += 1
         if time.monotonic() - self._progress_at > self._manner.patience_s:
             self._halt = f"nothing was taken for {self._manner.patience_s:g} s; last: {self._last_trouble}"
-        self._not_before = time.monotonic() + max(asked_s, min(0.1 * 2.0 ** min(self._refusals, 20), 10.0))
+        self._not_before = time.monotonic() + max(requested_wait_s, min(0.1 * 2.0 ** min(self._refusals, 20), 10.0))
 
     def _wait(self) -> None:
         """Sleep until something may be sent, in short naps so that a signal is seen."""

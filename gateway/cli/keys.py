@@ -24,7 +24,7 @@ def generate(out: Path, at: str | None) -> int:
     there whole or not at all.
     """
     from gateway.core.ed25519 import generate_signing_key
-    from gateway.keys.version_files import name_for, time_in_name
+    from gateway.keys.own.version_files import name_for, time_in_name
 
     if out.is_dir():
         used_from = time.time() if at is None else time_in_name(at)

@@ -24,7 +24,7 @@ def run(config_file: Path | None) -> int:
         again = [sys.executable, "-m", "gateway", "serve"]
         os.execve(sys.executable, again, {**os.environ, "GATEWAY_CONFIG": str(config_file)})  # noqa: S606
     from gateway.config import ConfigInvalid, load
-    from gateway.keys.process_memory import allow_debuggers, protect
+    from gateway.keys.own.process_memory import allow_debuggers, protect
 
     protect()  # before the first secret is read
     try:
@@ -43,7 +43,7 @@ def _serve(config: Config) -> int:
     prefer_one_poller()
     from gateway.errors import GatewayError
     from gateway.front.admin import AdminAddressRefused
-    from gateway.keys.keyring import KeyringRefused
+    from gateway.keys.own.keyring import KeyringRefused
     from gateway.server.listen import ListenFailed
     from gateway.server.run import run as serve
     from gateway.telemetry.logs import where_raised

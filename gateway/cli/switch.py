@@ -135,8 +135,8 @@ def _places(config: Config) -> Iterator[tuple[str, Callable[[Switches], Awaitabl
 
 
 async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switches:
-    from gateway.keys.redis_cache import RedisCache, RedisCacheSettings
-    from gateway.keys.redis_switches import RedisSwitches
+    from gateway.cache.client import RedisCache, RedisCacheSettings
+    from gateway.controls.redis_switches import RedisSwitches
 
     assert config.redis is not None
     redis = RedisCache(config.redis.target, clock, RedisCacheSettings(timeout_s=2.0, connect_timeout_s=3.0))
@@ -155,8 +155,8 @@ async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switche
 
 
 async def _in_database(config: Config, clock: Clock, switches: Switches) -> Switches:
-    from gateway.evidence.database import DatabaseSettings, open_database
-    from gateway.server.guards import stored_switches
+    from gateway.server.controls import stored_switches
+    from gateway.store.database import DatabaseSettings, open_database
 
     assert config.database_url is not None
     settings = DatabaseSettings(url=config.database_url.reveal_text(), data_dir=config.data_dir, connections=1)
@@ -170,7 +170,7 @@ async def _in_database(config: Config, clock: Clock, switches: Switches) -> Swit
 
 
 async def _in_file(config: Config, clock: Clock, switches: Switches) -> Switches:
-    from gateway.keys.switch_file import SwitchFile
+    from gateway.controls.switch_file import SwitchFile
 
     return SwitchFile(config.data_dir, clock).merge(switches)
 
@@ -201,9 +201,9 @@ def _time(at_ms: int) -> str:
 
 
 def _why(error: Exception) -> str:
+    from gateway.cache.client import CacheUnavailable
     from gateway.core.switches import SwitchesUnreadable
     from gateway.errors import GatewayError
-    from gateway.keys.redis_cache import CacheUnavailable
 
     if isinstance(error, CacheUnavailable | SwitchesUnreadable | GatewayError):
         return str(error)

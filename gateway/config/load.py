@@ -16,7 +16,7 @@ from gateway.config.sources import read_sources, read_toml
 from gateway.config.values import Reader
 from gateway.core.rights import Callers, open_to_local
 from gateway.interceptors.access import method_access
-from gateway.keys.keyring import Keyring, KeyringRefused
+from gateway.keys.own.keyring import Keyring, KeyringRefused
 from gateway.resilience.clock import SystemClock
 
 

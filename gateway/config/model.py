@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gateway.actions.queue_level import QueueBound
-from gateway.actions.read_values import ReadCacheSettings
+from gateway.actions.boards.read_values import ReadCacheSettings
+from gateway.cache.redis_url import RedisTarget
+from gateway.cache.sealing import SealKeys
 from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.raw_path import PathPattern
-from gateway.core.rights import NOTHING, Callers
+from gateway.core.rights import DENY_ALL, Callers
 from gateway.core.wallet_adapter import WalletAdapter
-from gateway.keys.keyring import OperatorEntry, TenantEntry
-from gateway.keys.loaded_secret import SecretSource
-from gateway.keys.platform_keys import PlatformKeySettings
-from gateway.keys.redis_url import RedisTarget
-from gateway.keys.sealing import SealKeys
-from gateway.keys.secrets import FileStamp, Secret
+from gateway.keys.own.keyring import OperatorEntry, TenantEntry
+from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import FileStamp, Secret
+from gateway.keys.platform.platform_keys import PlatformKeySettings
+from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.gamification.events import EventsSettings
 
 
@@ -203,7 +203,7 @@ class Config:
     """Signs the heads of the evidence chain. None: made in `data_dir` with SQLite, no signatures with PostgreSQL."""
     phoenix_paths: tuple[PathPattern, ...] = ()
     """What PhoenixService opens to the caller `local`."""
-    callers: Callers = field(default_factory=lambda: Callers([NOTHING]))
+    callers: Callers = field(default_factory=lambda: Callers([DENY_ALL]))
     """Who may do what. Without a policy: one caller, `local`, who may do everything."""
     config_file: Path | None = None
     """The TOML file; its policy is read again when it changes."""

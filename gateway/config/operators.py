@@ -12,9 +12,9 @@ from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
 from gateway.core.launch_token import DEFAULT_AUDIENCE, MAX_TTL_S, LaunchSettings, is_currency
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
-from gateway.keys.entries import DEFAULT_LEAD_S
-from gateway.keys.keyring import OperatorEntry
-from gateway.keys.platform_keys import PlatformKeySettings
+from gateway.keys.own.entries import DEFAULT_LEAD_S
+from gateway.keys.own.keyring import OperatorEntry
+from gateway.keys.platform.platform_keys import PlatformKeySettings
 from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
 
 DEFAULT_BASE_URL = "https://prediction.phoenixverse.io"

@@ -16,7 +16,7 @@ from typing import Any
 from gateway.config import names, quick_toml
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
-from gateway.keys.secrets import FileStamp, stamp_of
+from gateway.keys.own.secret_files import FileStamp, stamp_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

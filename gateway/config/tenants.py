@@ -8,7 +8,7 @@ from gateway.config import names
 from gateway.config.model import BulkEvents, SocketAuth, TenantConfig, UpstreamAuth
 from gateway.config.values import Reader
 from gateway.core.types import TenantId
-from gateway.keys.keyring import TenantEntry
+from gateway.keys.own.keyring import TenantEntry
 from gateway.phoenix.gamification.events import EventsSettings
 
 _TAKES_API_KEY = {

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from gateway.config.faults import Faults
 from gateway.config.model import is_loopback
 from gateway.config.sources import Given, Scope
-from gateway.keys.loaded_secret import SecretSource
-from gateway.keys.secrets import MAX_SECRET_FILE_BYTES, Secret, SecretRefused, read_secret_file
+from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, Secret, SecretRefused, read_secret_file
 
 E = TypeVar("E", bound=enum.Enum)
 

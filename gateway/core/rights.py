@@ -93,7 +93,7 @@ class Grant:
         return self.operators is None or (operator_code, environment) in self.operators
 
 
-NOTHING = Grant(caller="", methods=frozenset())
+DENY_ALL = Grant(caller="", methods=frozenset())
 """What somebody may do of whom nothing is known."""
 
 

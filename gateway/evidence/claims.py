@@ -17,8 +17,8 @@ from gateway.core.types import HexStr
 from gateway.core.wallet_body import MoveContent
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import HELD_ATTEMPT, Claim, ClaimResult, RecordedResponse, Scope
-from gateway.evidence.schema import bodies, insert_into, operations, padded, probes
 from gateway.evidence.store import SameMove
+from gateway.store.schema import bodies, insert_into, operations, padded, probes
 
 _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
 _BODY = ("body_sha256", "operator_code", "environment")

@@ -17,13 +17,10 @@ import uuid_utils
 from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
-from gateway.evidence.chain_journal import journal_decided
-from gateway.evidence.chain_keys import KeptKeys, PublicKeyOf, keep_keys
+from gateway.evidence.chain.journal import journal_decided
+from gateway.evidence.chain.public_keys import KeptKeys, PublicKeyOf, keep_keys
 from gateway.evidence.claims import PendingClaim, claim_all
-from gateway.evidence.commit import CommitSettings, GroupCommitter
-from gateway.evidence.database import Database, T, Work
 from gateway.evidence.listing import page_of
-from gateway.evidence.migrate import is_current
 from gateway.evidence.outcomes import Owner, record_all
 from gateway.evidence.probes import probe_all
 from gateway.evidence.reading import evidence_at, evidence_of
@@ -43,6 +40,9 @@ from gateway.evidence.replay_tally import ReplayTally
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
+from gateway.store.database import Database, T, Work
+from gateway.store.group_commit import CommitSettings, GroupCommitter
+from gateway.store.migrate import is_current
 
 _Op = PendingClaim | Probe | Outcome | Replays
 _Result = ClaimResult | ProbeResult | Evidence | Replays

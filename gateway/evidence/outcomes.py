@@ -15,7 +15,7 @@ from gateway.core.types import Environment, OperatorCode
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import Balance, Evidence, IncidentReason, Outcome
-from gateway.evidence.schema import incidents, insert_into, operations, padded
+from gateway.store.schema import incidents, insert_into, operations, padded
 
 _INCIDENT = (
     "operation_id",

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from gateway.core.wallet_verdict import OriginalState
 from gateway.evidence.claims import recorded_of
 from gateway.evidence.record import Probe, ProbeResult
-from gateway.evidence.schema import insert_into, operations, padded, probes
+from gateway.store.schema import insert_into, operations, padded, probes
 
 _PROBE = ("idempotency_key", "operator_code", "environment", "original_operation")
 _t = operations.c

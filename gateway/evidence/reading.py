@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
 from gateway.evidence.claims import content_of, recorded_of
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, Scope
-from gateway.evidence.schema import conflicts, incidents, operations, padded, repeats
+from gateway.store.schema import conflicts, incidents, operations, padded, repeats
 
 MAX_INCIDENTS = 100
 MAX_CONFLICTS = 100

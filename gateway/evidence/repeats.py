@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import Claim, ClaimResult
-from gateway.evidence.schema import conflicts, insert_into, repeats
+from gateway.store.schema import conflicts, insert_into, repeats
 
 _CONFLICT = ("operation_id", "body_sha256")
 

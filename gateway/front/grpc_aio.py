@@ -19,7 +19,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.actions.call import Call, Peer
+from gateway.actions.shared.call import Call, Peer
 from gateway.errors import FieldFault, GatewayError, InternalFault, InvalidField
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock

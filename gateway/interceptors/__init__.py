@@ -1,1 +1,1 @@
-"""What every call passes on its way in and out, in the order of chain.py."""
+"""What every call passes on its way in and out, in the order of sequencer.py."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import AuditUnavailable, CallerFault, Disabled, GatewayError
 from gateway.interceptors.call_log import ended
 from gateway.interceptors.chain import Link
@@ -30,7 +30,7 @@ Handler = Callable[[Any, Call], Any]
 class Use(enum.Enum):
     """What a method does that has to be kept."""
 
-    NOTHING = "nothing"
+    DENY_ALL = "nothing"
     """Uses no secret: only its refusals are kept."""
     ACTS = "acts"
     """Signs something that leaves, keeps or reads evidence: where the audit is required, kept before it begins."""
@@ -44,13 +44,13 @@ USES: Mapping[str, Use] = {
     _V1 + "TokenService/MintTenantJWT": Use.MINTS,
     _V1 + "TokenService/MintAdminJWT": Use.MINTS,
     _V1 + "TokenService/SignLeaderboardSocket": Use.MINTS,
-    _V1 + "KeyService/ListKeys": Use.NOTHING,
-    _V1 + "KeyService/GetPublicKey": Use.NOTHING,
-    "/grpc.health.v1.Health/Check": Use.NOTHING,
-    "/grpc.health.v1.Health/List": Use.NOTHING,
-    "/grpc.health.v1.Health/Watch": Use.NOTHING,
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.NOTHING,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.NOTHING,
+    _V1 + "KeyService/ListKeys": Use.DENY_ALL,
+    _V1 + "KeyService/GetPublicKey": Use.DENY_ALL,
+    "/grpc.health.v1.Health/Check": Use.DENY_ALL,
+    "/grpc.health.v1.Health/List": Use.DENY_ALL,
+    "/grpc.health.v1.Health/Watch": Use.DENY_ALL,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.DENY_ALL,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.DENY_ALL,
 }
 """What is not named here acts: a new method is kept until somebody decides otherwise."""
 
@@ -89,7 +89,7 @@ class Audit(Link):
         self._required = required
         self._key_of = key_of
         self._uses = uses
-        self._quiet = frozenset(method for method, use in uses.items() if use is Use.NOTHING)
+        self._quiet = frozenset(method for method, use in uses.items() if use is Use.DENY_ALL)
 
     def after(self, call: Call, error: BaseException | None) -> None:
         """Note how the call ended, unless that is kept already or nothing was used."""
@@ -97,10 +97,10 @@ class Audit(Link):
             return
         self._note(self._ended(call, error))
 
-    def guarded(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
+    def with_audit(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
         """Return the handler with what must be kept before it begins, or before its answer leaves."""
         use = self._uses.get(method, Use.ACTS)
-        if use is Use.NOTHING:
+        if use is Use.DENY_ALL:
             return handler
         if is_stream:
             return self._stream(handler)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import GatewayError, StoreFault
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.interceptors.call_log import ended
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 
 
 class Middleware(Protocol):

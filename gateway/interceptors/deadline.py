@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import DeadlineTooShort
 from gateway.interceptors.chain import Link
 from gateway.interceptors.policy import METHODS, MethodPolicy

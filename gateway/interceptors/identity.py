@@ -6,13 +6,13 @@ anew for each message of a stream once the policy was read again. Source: issue 
 
 from __future__ import annotations
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
 from gateway.errors import NotAllowed
 from gateway.interceptors.chain import Link
 from gateway.interceptors.policy import PolicyInForce
-from gateway.keys.secrets import Secret
+from gateway.keys.own.secret_files import Secret
 
 FORWARDED = "x-forwarded-client-cert"
 UNLISTED = "unlisted:"

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import Overloaded, RateLimited
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.core.rights import Callers
 from gateway.errors import NotAllowed
 from gateway.interceptors.chain import Link
@@ -27,12 +27,12 @@ class MethodPolicy:
 _QUICK = MethodPolicy(timeout_s=5.0)
 _UPSTREAM = MethodPolicy(timeout_s=15.0)
 _BATCH = MethodPolicy(timeout_s=60.0)
-_STAYS = MethodPolicy(timeout_s=None)
+NO_TIMEOUT = MethodPolicy(timeout_s=None)
 
 METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "EventService/SubmitEvent": _UPSTREAM,
     _V1 + "EventService/SubmitEvents": _BATCH,
-    _V1 + "EventService/StreamEvents": _STAYS,
+    _V1 + "EventService/StreamEvents": NO_TIMEOUT,
     _V1 + "EventService/ListDeadLetters": _UPSTREAM,
     _V1 + "EventService/RedriveDeadLetters": _UPSTREAM,
     _V1 + "LeaderboardService/GetLeaderboard": _UPSTREAM,
@@ -44,7 +44,7 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "LeaderboardService/ListSnapshots": _UPSTREAM,
     _V1 + "LeaderboardService/GetSnapshot": _UPSTREAM,
     _V1 + "LeaderboardService/GetUserSnapshot": _UPSTREAM,
-    _V1 + "LeaderboardService/WatchLeaderboard": _STAYS,
+    _V1 + "LeaderboardService/WatchLeaderboard": NO_TIMEOUT,
     _V1 + "LeaderboardAdminService/EnsureLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardAdminService/CreateLeaderboard": _UPSTREAM,
     _V1 + "LeaderboardAdminService/ListLeaderboards": _UPSTREAM,
@@ -59,7 +59,7 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "WalletService/RecordWalletOutcome": _QUICK,
     _V1 + "WalletService/GetWalletEvidence": _QUICK,
     _V1 + "WalletService/ListWalletEvidence": _UPSTREAM,
-    _V1 + "WalletService/ExportWalletEvidence": _STAYS,
+    _V1 + "WalletService/ExportWalletEvidence": NO_TIMEOUT,
     _V1 + "OperatorService/GetOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/UpdateOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/ListCategories": _UPSTREAM,
@@ -71,9 +71,9 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "KeyService/RevokePlatformKey": _QUICK,
     "/grpc.health.v1.Health/Check": _QUICK,
     "/grpc.health.v1.Health/List": _QUICK,
-    "/grpc.health.v1.Health/Watch": _STAYS,
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _STAYS,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _STAYS,
+    "/grpc.health.v1.Health/Watch": NO_TIMEOUT,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": NO_TIMEOUT,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": NO_TIMEOUT,
 }
 
 

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import FieldFault, InvalidField
 from gateway.interceptors.chain import Link
 

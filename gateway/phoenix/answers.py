@@ -1,6 +1,6 @@
 """What a status of Phoenix's means: vendor status and code to our errors.
 
-Decides nothing about trying again (`tries.py`), and shows nothing of a body but an error code that has been cleaned.
+Decides nothing about trying again (`retry.py`), and shows nothing of a body but an error code that has been cleaned.
 Source: API.md, "Reasons"; vendor chapter 4 (Gamification), 3.4 (Prediction).
 """
 
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from gateway import errors
 from gateway.core.wire import refused_code
-from gateway.phoenix.exchange import Answer
+from gateway.phoenix.http_types import Answer
 
 LONGEST_RETRY_AFTER_S = 3600.0
 """A longer `Retry-After` is taken for this: a mistyped date must not silence a caller for a year."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.exchange import Answer, Request
-from gateway.phoenix.tries import Courier, Effect
+from gateway.phoenix.http_types import Answer, Request
+from gateway.phoenix.retry import Effect, RetryingSender
 from gateway.resilience.deadline import Deadline
 
 Authorize = Callable[[str, str, bytes], Mapping[str, str]]
@@ -31,7 +31,7 @@ EFFECTS: Mapping[str, Effect] = {
 class PathClient:
     """The way to one host."""
 
-    courier: Courier
+    courier: RetryingSender
     base_url: str
     """`https://host[:port]` out of the configuration; nothing that a caller says changes it."""
     surface: Surface

@@ -4,7 +4,7 @@ aiohttp's connections, taken as they are: httpcore's pool collapses at 50 concur
 answers built around aiohttp's took as long again as sending (ADR 0010). What must never happen is ruled out here: a
 lost answer told as a request that never left, which would send an event twice; a second try that nobody asked for; a
 path that differs from the one that was signed; a cookie, a proxy, a redirect. httpx reads base URLs and says which
-authorities are trusted. One `send` is one request on the wire; trying again is `tries.py`'s matter.
+authorities are trusted. One `send` is one request on the wire; trying again is `retry.py`'s matter.
 Source: issue "The four calls", point 7.
 """
 
@@ -20,7 +20,7 @@ import aiohttp
 import httpx
 import yarl
 
-from gateway.phoenix.exchange import (
+from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
     AnswerGarbled,

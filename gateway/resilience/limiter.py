@@ -59,8 +59,8 @@ class Rate:
         """
         per_s = self._per_s
         paid = self._paid_until if self._paid_until > now else now
-        asked_s = cost / per_s
-        late_s = paid + (asked_s if asked_s < BURST_S else BURST_S) - now - BURST_S
+        requested_wait_s = cost / per_s
+        late_s = paid + (requested_wait_s if requested_wait_s < BURST_S else BURST_S) - now - BURST_S
         if late_s > 1e-9:
             return late_s
         if self._share < 1.0:
@@ -69,7 +69,7 @@ class Rate:
                 if self._credit < cost:
                     return share_late_s
                 self._credit -= cost
-        self._paid_until = paid + asked_s
+        self._paid_until = paid + requested_wait_s
         self.spent += cost
         return 0.0
 
@@ -90,11 +90,11 @@ class Rate:
     def _take_share(self, cost: float, now: float) -> float:
         per_s = self._per_s * self._share
         paid = self._share_paid_until if self._share_paid_until > now else now
-        asked_s = cost / per_s
-        late_s = paid + (asked_s if asked_s < SHARE_BURST_S else SHARE_BURST_S) - now - SHARE_BURST_S
+        requested_wait_s = cost / per_s
+        late_s = paid + (requested_wait_s if requested_wait_s < SHARE_BURST_S else SHARE_BURST_S) - now - SHARE_BURST_S
         if late_s > 1e-9:
             return late_s
-        self._share_paid_until = paid + asked_s
+        self._share_paid_until = paid + requested_wait_s
         return 0.0
 
 

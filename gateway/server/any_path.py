@@ -5,18 +5,18 @@ Made of the configuration alone, so that no host but a configured one can be cal
 
 from __future__ import annotations
 
-from gateway.actions.call_phoenix import CallAuth, CallPhoenix, CallSurface, OperatorSurface, TenantSurfaces
-from gateway.actions.directory import Admit, OperatorDirectory, TenantDirectory
+from gateway.actions.admin.call_phoenix import CallAuth, CallPhoenix, CallSurface, OperatorSurface, TenantSurfaces
+from gateway.actions.shared.directory import Admit, OperatorDirectory, TenantDirectory
 from gateway.config import Config, OperatorConfig, TenantConfig
-from gateway.keys.keyring import Keyring
+from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import Authorize, PathClient
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import Clock
 from gateway.server import authorize
 
 
-def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
+def call_phoenix(config: Config, courier: RetryingSender, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
     """Return the action behind PhoenixService, for every tenant and operator."""
     return CallPhoenix(
         TenantDirectory(
@@ -32,7 +32,7 @@ def call_phoenix(config: Config, courier: Courier, keyring: Keyring, clock: Cloc
     )
 
 
-def tenant_surfaces(config: TenantConfig, courier: Courier, keyring: Keyring, clock: Clock) -> TenantSurfaces:
+def tenant_surfaces(config: TenantConfig, courier: RetryingSender, keyring: Keyring, clock: Clock) -> TenantSurfaces:
     """Return a tenant's ways to its hosts."""
     tenant_id = config.keys.tenant_id
     hmac = authorize.tenant_hmac(keyring, tenant_id, clock)
@@ -59,7 +59,9 @@ def tenant_surfaces(config: TenantConfig, courier: Courier, keyring: Keyring, cl
     )
 
 
-def operator_surface(config: OperatorConfig, courier: Courier, keyring: Keyring, clock: Clock) -> OperatorSurface:
+def operator_surface(
+    config: OperatorConfig, courier: RetryingSender, keyring: Keyring, clock: Clock
+) -> OperatorSurface:
     """Return an operator environment's way to the Operator API."""
     code, environment = config.keys.operator_code, config.keys.environment
     signed = authorize.operator_signature(keyring, code, environment, clock, config.signature)

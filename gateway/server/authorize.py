@@ -15,7 +15,7 @@ from gateway.core.encoding import b64url_encode
 from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown
-from gateway.keys.keyring import Keyring
+from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.gamification.client import Authorize
 from gateway.phoenix.gamification.realtime import AuthorizeSocket, Opening, bearer_path, tenant_path
 from gateway.resilience.clock import Clock

@@ -19,30 +19,30 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 
-from gateway.actions.administer_leaderboards import AdministerLeaderboards
-from gateway.actions.cached_read import CachedReads
-from gateway.actions.call import Peer
-from gateway.actions.closed_windows import ClosedWindows
-from gateway.actions.directory import OperatorDirectory, TenantDirectory
-from gateway.actions.export_chain import ExportChain
-from gateway.actions.keep_evidence import KeepEvidence
-from gateway.actions.list_evidence import ListEvidence
-from gateway.actions.live_pages import LivePages
-from gateway.actions.look_at_keys import LookAtKeys
-from gateway.actions.mint_tokens import MintTokens
-from gateway.actions.operate import Operate
-from gateway.actions.read_leaderboard import ReadLeaderboard
-from gateway.actions.read_snapshots import ReadSnapshots
-from gateway.actions.remember_events import EventMemory
-from gateway.actions.submit_events import SubmitEvents
-from gateway.actions.verify_wallet import VerifyWallet
-from gateway.actions.watch_health import Check, HealthWatch
-from gateway.actions.watch_leaderboard import OpenBoard, WatchLeaderboard
+from gateway.actions.admin.administer_leaderboards import AdministerLeaderboards
+from gateway.actions.admin.describe_keys import DescribeKeys
+from gateway.actions.admin.operator_settings import ManageOperatorSettings
+from gateway.actions.boards.cached_read import CachedReads
+from gateway.actions.boards.closed_windows import ClosedWindows
+from gateway.actions.boards.live_pages import LivePages
+from gateway.actions.boards.read_leaderboard import ReadLeaderboard
+from gateway.actions.boards.read_snapshots import ReadSnapshots
+from gateway.actions.boards.watch_leaderboard import OpenBoard, WatchLeaderboard
+from gateway.actions.events.remember_events import EventMemory
+from gateway.actions.events.submit_events import SubmitEvents
+from gateway.actions.shared.call import Peer
+from gateway.actions.shared.directory import OperatorDirectory, TenantDirectory
+from gateway.actions.shared.watch_health import Check, HealthWatch
+from gateway.actions.tokens.mint_tokens import MintTokens
+from gateway.actions.wallet.export_chain import ExportChain
+from gateway.actions.wallet.list_evidence import ListEvidence
+from gateway.actions.wallet.record_outcome import RecordWalletOutcomes
+from gateway.actions.wallet.verify_wallet import VerifyWallet
+from gateway.cache.client import PATIENT, RedisCache
 from gateway.config import Config
 from gateway.core.wallet import same_move
-from gateway.evidence.chain import Sequencer
-from gateway.evidence.chain_archive import ChainArchive
-from gateway.evidence.database import DatabaseSettings, open_database
+from gateway.evidence.chain.archive import ChainArchive
+from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
 from gateway.front.admin import AdminServer
 from gateway.front.channelz import ChannelzServer
@@ -55,34 +55,32 @@ from gateway.interceptors.deadline import DeadlineLink
 from gateway.interceptors.identity import Identity
 from gateway.interceptors.policy import METHODS, Policy, PolicyInForce, check_complete
 from gateway.interceptors.validation import Validation, compile_rules, validate
-from gateway.keys.keyring import Keyring
-from gateway.keys.platform_keys import PlatformKeys
-from gateway.keys.redis_cache import PATIENT, RedisCache
+from gateway.keys.own.keyring import Keyring
+from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.realtime import RealtimeClient
+from gateway.phoenix.http_types import Sender
+from gateway.phoenix.retry import RetryingSender
 from gateway.phoenix.transport import Transport, upstream_trust
-from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import Clock
 from gateway.server.any_path import call_phoenix
 from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import (
-    PlatformKeyShelf,
+    PlatformKeyRegistry,
     events_ways,
     open_keyring,
-    operator_room,
+    operator_context,
     published_keys,
     shared_event_ids,
     shared_reads,
-    tenant_room,
+    tenant_context,
 )
+from gateway.server.controls import CallControls, hold_services, open_controls
 from gateway.server.event_queue import DurableEvents, durable_events
 from gateway.server.evidence import evidence_head, public_key_of, sequencer
-from gateway.server.guards import Guards, hold_services, open_guards
 from gateway.server.policy_watch import PolicyWatch
-from gateway.server.rejections import RejectionWatch
+from gateway.server.rejections import UnauthorizedObserver
 from gateway.server.tls import AdminTls, TlsSource
-from gateway.services.acknowledged import Intake
 from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService
 from gateway.services.health import HealthService
@@ -90,11 +88,13 @@ from gateway.services.keys import KeyService
 from gateway.services.leaderboard_admin import LeaderboardAdminService
 from gateway.services.leaderboards import LeaderboardService
 from gateway.services.operator import OperatorService
+from gateway.services.ordered_acks import StreamGate
 from gateway.services.phoenix import PhoenixService
 from gateway.services.tokens import TokenService
 from gateway.services.wallet import WalletService
+from gateway.store.database import DatabaseSettings, open_database
 from gateway.streams.hub import Hub
-from gateway.streams.link import Surroundings
+from gateway.streams.link import HubDependencies
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from gateway.v1 import (
     events_pb2,
@@ -120,7 +120,7 @@ class Gateway:
     tls: TlsSource | None
     admin_tls: AdminTls | None
     policy_watch: PolicyWatch
-    guards: Guards
+    guards: CallControls
     channelz: ChannelzServer
     admin: AdminServer
     health: HealthWatch
@@ -132,7 +132,7 @@ class Gateway:
     reads: CachedReads
     realtime: RealtimeClient
     hub: Hub
-    intake: Intake
+    intake: StreamGate
     store: DurableWalletStore
     durable: DurableEvents
     sequencer: Sequencer
@@ -150,11 +150,11 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     # Keys: our own, and Phoenix's. What Phoenix rejects makes the keyring look for a key that it takes.
     keyring = open_keyring(config, transport, clock, metrics)
-    sender = RejectionWatch(transport, keyring, clock)
-    courier = Courier(sender=sender, clock=clock, observer=metrics)
+    sender = UnauthorizedObserver(transport, keyring, clock)
+    courier = RetryingSender(sender=sender, clock=clock, observer=metrics)
     redis = RedisCache(config.redis.target, clock) if config.redis is not None else None
     key_redis = RedisCache(config.redis.target, clock, PATIENT) if config.redis is not None else None
-    shelf = PlatformKeyShelf(config, transport, key_redis, clock, metrics.key_event)
+    shelf = PlatformKeyRegistry(config, transport, key_redis, clock, metrics.key_event)
 
     # What stands before the secrets: policy, audit, limits, switches.
     policy = PolicyInForce(config.callers)
@@ -163,7 +163,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         admin_certificates = AdminTls(config.tls, clock)
     url = config.database_url.reveal_text() if config.database_url is not None else None
     database = open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
-    guards = open_guards(config, policy, keyring, redis, database, clock, metrics)
+    guards = open_controls(config, policy, keyring, redis, database, clock, metrics)
 
     # The store, and what there is of each tenant and operator.
     store = DurableWalletStore(
@@ -179,7 +179,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     ways = {one.keys.tenant_id: events_ways(one, sender, keyring, clock, metrics) for one in config.tenants}
     tenants = TenantDirectory(
         {
-            one.keys.tenant_id: tenant_room(one, courier, ways[one.keys.tenant_id].direct, keyring, clock)
+            one.keys.tenant_id: tenant_context(one, courier, ways[one.keys.tenant_id].direct, keyring, clock)
             for one in config.tenants
         },
         guards.admit,
@@ -187,7 +187,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     durable = durable_events(config, database, ways, tenants, clock, metrics, guards)
     operators = OperatorDirectory(
         {
-            (operator.keys.operator_code, operator.keys.environment): operator_room(
+            (operator.keys.operator_code, operator.keys.environment): operator_context(
                 operator, shelf.keys_of(operator), courier, keyring, clock
             )
             for operator in config.operators
@@ -207,7 +207,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     # Live boards: one socket each, whoever watches.
     realtime = RealtimeClient(trust=lambda: upstream_trust(config.upstream_ca_file), clock=clock)
     hub = Hub(
-        Surroundings(
+        HubDependencies(
             open_topic=OpenBoard(tenants, realtime, clock),
             encode=messages.watched,
             clock=clock,
@@ -219,7 +219,7 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     # Services over actions.
     archive, listing = ChainArchive(database), ListEvidence(operators, store, clock)
-    intake = Intake()
+    intake = StreamGate()
     servicers: dict[ServiceDescriptor, object] = {
         _service(events_pb2, "EventService"): EventService(
             SubmitEvents(
@@ -252,15 +252,15 @@ def build(config: Config, clock: Clock) -> Gateway:
         _service(tokens_pb2, "TokenService"): TokenService(MintTokens(tenants, operators, keyring, clock), validate),
         _service(wallet_pb2, "WalletService"): WalletService(
             VerifyWallet(operators, store, clock),
-            KeepEvidence(operators, store),
+            RecordWalletOutcomes(operators, store),
             listing,
             ExportChain(operators, listing, archive, clock),
         ),
-        _service(operator_pb2, "OperatorService"): OperatorService(Operate(operators, clock)),
+        _service(operator_pb2, "OperatorService"): OperatorService(ManageOperatorSettings(operators, clock)),
         _service(phoenix_pb2, "PhoenixService"): PhoenixService(
             call_phoenix(config, courier, keyring, clock, guards.admit)
         ),
-        _service(keys_pb2, "KeyService"): KeyService(LookAtKeys(operators, keyring)),
+        _service(keys_pb2, "KeyService"): KeyService(DescribeKeys(operators, keyring)),
     }
     health = HealthWatch(
         guards.checks(_checks(config, list(servicers), transport, shelf, store)),
@@ -291,7 +291,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         ]
     )
     channelz = ChannelzServer()
-    endpoints = guards.guarded(_endpoints(servicers))
+    endpoints = guards.with_audit(_endpoints(servicers))
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in servicers for method in service.methods)
     return Gateway(
@@ -352,7 +352,7 @@ def _checks(
     config: Config,
     services: Sequence[ServiceDescriptor],
     sender: Sender,
-    shelf: PlatformKeyShelf,
+    shelf: PlatformKeyRegistry,
     store: DurableWalletStore,
 ) -> dict[str, list[Check]]:
     """Return what each service stands on; what is not named here stands on nothing outside."""

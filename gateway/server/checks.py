@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.actions.watch_health import Check
+from gateway.actions.shared.watch_health import Check
 from gateway.errors import PhoenixUnavailable
-from gateway.keys.platform_keys import KeyUnavailable, PlatformKeys
+from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.exchange import ExchangeFailed, Request, Sender
-from gateway.phoenix.tries import harmless_fault
+from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
+from gateway.phoenix.retry import harmless_fault
 from gateway.resilience.deadline import Deadline
 
 HEALTH_PATH = "/health"

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gateway.actions.rooms import OperatorRoom, TenantRoom
-from gateway.actions.supported_currencies import SupportedCurrencies
+from gateway.actions.shared.contexts import OperatorContext, TenantContext
+from gateway.actions.tokens.supported_currencies import SupportedCurrencies
+from gateway.cache.client import RedisCache
+from gateway.cache.event_ids import RedisEventIds
+from gateway.cache.reads import RedisReadCache
 from gateway.config import BulkEvents, Config, OperatorConfig, TenantConfig
 from gateway.core.types import Environment
 from gateway.core.wire import BulkEnvelope
 from gateway.front.published_keys import PublishedKeys
-from gateway.keys.keyring import Keyring
-from gateway.keys.platform_keys import PlatformKeys
-from gateway.keys.redis_cache import RedisCache
-from gateway.keys.redis_event_ids import RedisEventIds
-from gateway.keys.redis_key_cache import RedisKeyCache
-from gateway.keys.redis_read_cache import RedisReadCache
-from gateway.keys.revocations import RevokedKeys
+from gateway.keys.own.keyring import Keyring
+from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.platform.redis_key_cache import RedisKeyCache
+from gateway.keys.platform.revocations import RevokedKeys
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import Authorize
-from gateway.phoenix.exchange import Sender
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
+from gateway.phoenix.http_types import Sender
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.prediction.signing_keys import SigningKeysClient
-from gateway.phoenix.tries import Courier, TriesSettings
+from gateway.phoenix.retry import RetryingSender, RetryPolicy
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -46,13 +46,13 @@ _ENVELOPES: dict[BulkEvents, BulkEnvelope | None] = {
 }
 
 
-def tenant_room(
-    config: TenantConfig, courier: Courier, events: EventsClient, keyring: Keyring, clock: Clock
-) -> TenantRoom:
+def tenant_context(
+    config: TenantConfig, courier: RetryingSender, events: EventsClient, keyring: Keyring, clock: Clock
+) -> TenantContext:
     """Return what the gateway has for one tenant."""
     tenant_id = config.keys.tenant_id
     read_as = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
-    return TenantRoom(
+    return TenantContext(
         tenant_id=tenant_id,
         events=events,
         boards=LeaderboardsClient(
@@ -92,9 +92,9 @@ def events_ways(config: TenantConfig, sender: Sender, keyring: Keyring, clock: C
     tenant_id = config.keys.tenant_id
     before_both = breaker(Surface.INGESTION, clock, metrics)
 
-    def way(tries: TriesSettings) -> EventsClient:
+    def way(tries: RetryPolicy) -> EventsClient:
         return EventsClient(
-            courier=Courier(sender=sender, clock=clock, observer=metrics, settings=tries),
+            courier=RetryingSender(sender=sender, clock=clock, observer=metrics, settings=tries),
             base_url=config.ingestion_base_url,
             tenant_id=tenant_id,
             authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
@@ -103,7 +103,7 @@ def events_ways(config: TenantConfig, sender: Sender, keyring: Keyring, clock: C
             on_event=metrics.event_sending,
         )
 
-    return EventsWays(direct=way(TriesSettings()), queued=way(TriesSettings(retry=RetrySettings(max_tries=1))))
+    return EventsWays(direct=way(RetryPolicy()), queued=way(RetryPolicy(retry=RetrySettings(max_tries=1))))
 
 
 def breaker(surface: Surface, clock: Clock, metrics: Metrics) -> Breaker:
@@ -135,7 +135,7 @@ def published_keys(config: Config, keyring: Keyring) -> PublishedKeys:
     return PublishedKeys(keyring.published, lead_s=lead_s)
 
 
-class PlatformKeyShelf:
+class PlatformKeyRegistry:
     """Phoenix's platform keys: one set for all operators of the same host, environment and rules."""
 
     def __init__(
@@ -184,9 +184,9 @@ class PlatformKeyShelf:
         )
 
 
-def operator_room(
-    config: OperatorConfig, platform_keys: PlatformKeys, courier: Courier, keyring: Keyring, clock: Clock
-) -> OperatorRoom:
+def operator_context(
+    config: OperatorConfig, platform_keys: PlatformKeys, courier: RetryingSender, keyring: Keyring, clock: Clock
+) -> OperatorContext:
     """Return what the gateway has for one operator environment."""
     operator_api = OperatorApiClient(
         courier=courier,
@@ -198,7 +198,7 @@ def operator_room(
     async def supported(deadline: Deadline) -> frozenset[str]:
         return frozenset(one.code for one in (await operator_api.settings(deadline)).currencies)
 
-    return OperatorRoom(
+    return OperatorContext(
         operator_code=config.keys.operator_code,
         environment=config.keys.environment,
         operator_id=config.keys.operator_id,

@@ -6,20 +6,20 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.actions.dead_letters import DeadLetters
-from gateway.actions.deliver_queued import QueueDelivery
-from gateway.actions.directory import TenantDirectory
-from gateway.actions.queue_events import QueueEvents
-from gateway.actions.queue_level import QueueLevel
-from gateway.actions.rooms import TenantRoom
-from gateway.actions.tend_queue import TendQueue
+from gateway.actions.events.dead_letters import DeadLetters
+from gateway.actions.events.queue_events import QueueEvents
+from gateway.actions.shared.contexts import TenantContext
+from gateway.actions.shared.directory import TenantDirectory
 from gateway.config import Config
 from gateway.core.types import TenantId
-from gateway.evidence.database import Database
-from gateway.evidence.queue.store import EventQueue
+from gateway.outbox.delivery import OutboxDelivery
+from gateway.outbox.queue_level import QueueLevel
+from gateway.outbox.queue_worker import TendQueue
+from gateway.outbox.store import EventQueue
 from gateway.resilience.clock import Clock
 from gateway.server.clients import EventsWays
-from gateway.server.guards import Guards
+from gateway.server.controls import CallControls
+from gateway.store.database import Database
 from gateway.telemetry.metrics import Metrics
 
 
@@ -37,17 +37,17 @@ def durable_events(
     config: Config,
     database: Database,
     ways: Mapping[TenantId, EventsWays],
-    tenants: TenantDirectory[TenantRoom],
+    tenants: TenantDirectory[TenantContext],
     clock: Clock,
     metrics: Metrics,
-    guards: Guards,
+    guards: CallControls,
 ) -> DurableEvents:
     """Return the queue of all tenants, not started yet."""
     store = EventQueue(database, clock=clock, observer=metrics)
     level = QueueLevel(config.queue)
     series = metrics.queue
     deliveries = {
-        tenant_id: QueueDelivery(
+        tenant_id: OutboxDelivery(
             tenant_id,
             way.queued,
             store,
@@ -69,7 +69,7 @@ def durable_events(
     )
 
 
-def _heard(tenant_id: TenantId, count: Callable[[str, int], None], guards: Guards) -> Callable[[str, int], None]:
+def _heard(tenant_id: TenantId, count: Callable[[str, int], None], guards: CallControls) -> Callable[[str, int], None]:
     """Return who hears of a tenant's deliveries: its metrics, and the audit log of what was sent."""
 
     def hear(name: str, events: int) -> None:

@@ -8,16 +8,16 @@ from gateway.config import Config
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import KeyId
 from gateway.errors import DeadlineTooShort, StoreFault
-from gateway.evidence.chain import Sequencer
-from gateway.evidence.chain_archive import ChainArchive
-from gateway.evidence.chain_blocks import BlockSigner
-from gateway.evidence.chain_keys import PublicKeyOf
-from gateway.evidence.database import Database
-from gateway.keys.evidence_key import EvidenceKey
+from gateway.evidence.chain.archive import ChainArchive
+from gateway.evidence.chain.blocks import BlockSigner
+from gateway.evidence.chain.public_keys import PublicKeyOf
+from gateway.evidence.chain.sequencer import Sequencer
+from gateway.keys.own.evidence_key import EvidenceKey
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-from gateway.server.clients import PlatformKeyShelf
+from gateway.server.clients import PlatformKeyRegistry
 from gateway.services.wallet_chain import published_heads
+from gateway.store.database import Database
 from gateway.telemetry.metrics import Metrics
 
 _HEAD_WITHIN_S = 2.0
@@ -57,7 +57,7 @@ def _signer_of(key: EvidenceKey) -> Callable[[], BlockSigner | None]:
     return signer
 
 
-def public_key_of(shelf: PlatformKeyShelf) -> PublicKeyOf:
+def public_key_of(shelf: PlatformKeyRegistry) -> PublicKeyOf:
     """Return what finds a platform key that is or was in use a short while ago."""
 
     def find(key_id: KeyId) -> bytes | None:

@@ -13,10 +13,10 @@ from gateway.config import OperatorConfig, TenantConfig
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.errors import GatewayError
 from gateway.keys.descriptions import KeyKind
-from gateway.keys.keyring import Keyring
-from gateway.keys.trials import TrialResult
-from gateway.phoenix.exchange import ExchangeFailed, Request, Sender
+from gateway.keys.own.keyring import Keyring
+from gateway.keys.own.trials import TrialResult
 from gateway.phoenix.gamification.client import Authorize
+from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.phoenix.prediction.operator_api import SETTINGS_PATH
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.config import Config, TenantConfig, UpstreamAuth
 from gateway.core.types import Environment, TenantId
 from gateway.keys.descriptions import KeyKind
-from gateway.keys.keyring import Keyring
+from gateway.keys.own.keyring import Keyring
 
 _TOKENS: Mapping[str, KeyKind] = {
     "MintTenantJWT": KeyKind.TENANT_HMAC,

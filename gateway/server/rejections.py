@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from gateway.keys.keyring import Keyring
-from gateway.phoenix.exchange import DEFAULT_MAX_ANSWER_BYTES, Answer, Request, Sender
+from gateway.keys.own.keyring import Keyring
+from gateway.phoenix.http_types import DEFAULT_MAX_ANSWER_BYTES, Answer, Request, Sender
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 
-class RejectionWatch:
+class UnauthorizedObserver:
     """A Sender that tells the keyring of a 401 and waits, within the call's time, until it has looked into it."""
 
     def __init__(self, sender: Sender, keyring: Keyring, clock: Clock) -> None:
@@ -33,5 +33,5 @@ class RejectionWatch:
         if answer.status == 401:
             with contextlib.suppress(TimeoutError):  # the answer stands, whatever the keys come to
                 async with asyncio.timeout(max(0.0, deadline.remaining())):
-                    await self._keyring.doubt(sent_at)
+                    await self._keyring.on_unauthorized(sent_at)
         return answer

@@ -11,7 +11,7 @@ from typing import Protocol
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from gateway.actions.read_values import ReadAnswer, Source
+from gateway.actions.boards.read_values import ReadAnswer, Source
 from gateway.core.wire import Neighbors, Page, RankAnswer, ScoreAnswer, SnapshotInfo
 from gateway.errors import GatewayError
 from gateway.services.convert import timestamp, timestamp_us

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
 
-from gateway.actions.call import Call
-from gateway.actions.dead_letters import DeadLetters
-from gateway.actions.submit_events import Failed, SubmitEvents, Submitted
+from gateway.actions.events.dead_letters import DeadLetters
+from gateway.actions.events.submit_events import Failed, SubmitEvents, Submitted
+from gateway.actions.shared.call import Call
 from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
-from gateway.evidence.queue.record import DeadLetter
-from gateway.services.acknowledged import Acknowledgement, Intake, acknowledged
+from gateway.outbox.record import DeadLetter
 from gateway.services.convert import timestamp, timestamp_us
+from gateway.services.ordered_acks import Acknowledgement, StreamGate, ordered_acks
 from gateway.services.plain_events import PlainEvents
 from gateway.services.status import status_of
 from gateway.services.structs import struct_to_json
@@ -36,13 +36,13 @@ class EventService:
         self,
         submit: SubmitEvents,
         validate: Validate,
-        intake: Intake | None = None,
+        intake: StreamGate | None = None,
         *,
         dead_letters: DeadLetters,
     ) -> None:
         self._submit = submit
         self._validate = validate
-        self._intake = intake or Intake()
+        self._intake = intake or StreamGate()
         self._plain = PlainEvents()
         self._dead_letters = dead_letters
 
@@ -88,7 +88,7 @@ class EventService:
             durable = request.delivery == _DURABLE
             return request.sequence, await stream.begin(request.tenant_id, events, given, durable=durable)
 
-        async for sequence, results in acknowledged(requests, begin, self._intake):
+        async for sequence, results in ordered_acks(requests, begin, self._intake):
             response = events_pb2.StreamEventsResponse(sequence=sequence)
             _fill(response.results, results)
             yield response

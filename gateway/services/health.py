@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from grpc_health.v1 import health_pb2
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import PhoenixNotFound
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.actions.call import Call
-from gateway.actions.look_at_keys import LookAtKeys, PublicKey
+from gateway.actions.admin.describe_keys import DescribeKeys, PublicKey
+from gateway.actions.shared.call import Call
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.services.convert import environment_from_proto, environment_to_proto, timestamp
 from gateway.v1 import common_pb2, keys_pb2
@@ -26,7 +26,7 @@ _STATES = {
 class KeyService:
     """Serves phoenix.gateway.v1.KeyService."""
 
-    def __init__(self, look: LookAtKeys) -> None:
+    def __init__(self, look: DescribeKeys) -> None:
         self._look = look
 
     async def ListKeys(self, request: keys_pb2.ListKeysRequest, call: Call) -> keys_pb2.ListKeysResponse:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.actions.administer_leaderboards import AdministerLeaderboards
-from gateway.actions.call import Call
+from gateway.actions.admin.administer_leaderboards import AdministerLeaderboards
+from gateway.actions.shared.call import Call
 from gateway.core.wire import Definition
 from gateway.errors import FieldFault, InvalidField
 from gateway.services.board_config import config_to_json, config_to_proto

@@ -9,11 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.actions.call import Call
-from gateway.actions.read_leaderboard import PageRead, ReadLeaderboard, UserRead
-from gateway.actions.read_snapshots import EARLIEST_US, LATEST_US, ReadSnapshots, SnapshotRead
-from gateway.actions.side_by_side import side_by_side
-from gateway.actions.watch_leaderboard import Watch, WatchLeaderboard
+from gateway.actions.boards.read_leaderboard import PageRead, ReadLeaderboard, UserRead
+from gateway.actions.boards.read_snapshots import EARLIEST_US, LATEST_US, ReadSnapshots, SnapshotRead
+from gateway.actions.boards.watch_leaderboard import Watch, WatchLeaderboard
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.gather_bounded import gather_bounded
 from gateway.errors import FieldFault, InvalidField
 from gateway.services.board_messages import batch_of, delivered, with_freshness
 from gateway.services.convert import seconds, timestamp_to_us
@@ -65,7 +65,7 @@ class LeaderboardService:
             return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
 
         self._read.check_tenant(request.tenant_id, call)
-        return batch_of(await side_by_side(request.requests, one, request_id=call.request_id))
+        return batch_of(await gather_bounded(request.requests, one, request_id=call.request_id))
 
     async def BatchGetUserRanks(self, request: boards_pb2.BatchGetUserRanksRequest, call: Call) -> bytes:
         """Return many ranks, an error in place of each that fails."""
@@ -76,7 +76,7 @@ class LeaderboardService:
             return with_freshness(answer, boards_pb2.GetUserRankResponse)
 
         self._read.check_tenant(request.tenant_id, call)
-        return batch_of(await side_by_side(request.requests, one, request_id=call.request_id))
+        return batch_of(await gather_bounded(request.requests, one, request_id=call.request_id))
 
     async def ListSnapshots(self, request: boards_pb2.ListSnapshotsRequest, call: Call) -> bytes:
         """Return which snapshots there are."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.actions.call import Call
-from gateway.actions.operate import Operate
+from gateway.actions.admin.operator_settings import ManageOperatorSettings
+from gateway.actions.shared.call import Call
 from gateway.core.operator_api import Category, FeeSchedule, OperatorSettings
 from gateway.services.convert import environment_from_proto, timestamp
 from gateway.services.structs import dict_to_struct
@@ -13,7 +13,7 @@ from gateway.v1 import operator_pb2
 class OperatorService:
     """Serves phoenix.gateway.v1.OperatorService."""
 
-    def __init__(self, operate: Operate) -> None:
+    def __init__(self, operate: ManageOperatorSettings) -> None:
         self._operate = operate
 
     async def GetOperatorSettings(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from gateway.actions.call import Call
-from gateway.actions.call_phoenix import AnyCall, CallAuth, CallPhoenix, CallSurface
+from gateway.actions.admin.call_phoenix import AnyCall, CallAuth, CallPhoenix, CallSurface
+from gateway.actions.shared.call import Call
 from gateway.core.json_text import DoubtfulJson, NotJsonObject, read_object
 from gateway.core.operator_api import exact_plain
 from gateway.services.convert import environment_from_proto

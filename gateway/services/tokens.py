@@ -7,8 +7,8 @@ from collections.abc import Callable
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from gateway.actions.call import Call
-from gateway.actions.mint_tokens import LaunchToken, MintTokens, WantedLaunch
+from gateway.actions.shared.call import Call
+from gateway.actions.tokens.mint_tokens import LaunchToken, MintTokens, WantedLaunch
 from gateway.core.launch_token import Player
 from gateway.errors import FieldFault, GatewayError, InvalidField
 from gateway.services.convert import environment_from_proto, timestamp

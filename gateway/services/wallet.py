@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from gateway.actions.call import Call
-from gateway.actions.export_chain import ExportChain
-from gateway.actions.keep_evidence import KeepEvidence, NewOutcome
-from gateway.actions.list_evidence import ListEvidence, Wanted
-from gateway.actions.verify_wallet import Decision, VerifyWallet, Webhook
+from gateway.actions.shared.call import Call
+from gateway.actions.wallet.export_chain import ExportChain
+from gateway.actions.wallet.list_evidence import ListEvidence, Wanted
+from gateway.actions.wallet.record_outcome import NewOutcome, RecordWalletOutcomes
+from gateway.actions.wallet.verify_wallet import Decision, VerifyWallet, Webhook
 from gateway.core.wallet import Reply
 from gateway.errors import FieldFault, InvalidField
 from gateway.evidence.record import Balance, OperationState
@@ -38,7 +38,9 @@ _PAGE_SIZE = 50
 class WalletService:
     """Serves phoenix.gateway.v1.WalletService."""
 
-    def __init__(self, verify: VerifyWallet, evidence: KeepEvidence, listing: ListEvidence, chain: ExportChain) -> None:
+    def __init__(
+        self, verify: VerifyWallet, evidence: RecordWalletOutcomes, listing: ListEvidence, chain: ExportChain
+    ) -> None:
         self._verify = verify
         self._evidence = evidence
         self._listing = listing

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import orjson
 from google.protobuf.json_format import MessageToDict
 
-from gateway.actions.export_chain import Exported, Extent
+from gateway.actions.wallet.export_chain import Exported, Extent
 from gateway.core.ed25519 import VerifyingKey
 from gateway.core.types import Environment
-from gateway.evidence.chain_blocks import Block
+from gateway.evidence.chain.blocks import Block
 from gateway.services.convert import environment_to_proto, timestamp_us
 from gateway.services.wallet_messages import listed_messages
 from gateway.v1 import wallet_pb2

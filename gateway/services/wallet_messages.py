@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from gateway.actions.list_evidence import Listed
+from gateway.actions.wallet.list_evidence import Listed
 from gateway.core.wallet import Operation, money_text
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
 from gateway.services.convert import environment_to_proto, timestamp_us

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.board import Topic
 from gateway.errors import GatewayError, Overloaded, PhoenixRejectedCredentials, PhoenixUnavailable
-from gateway.streams.link import Link, LinkSettings, LiveState, Surroundings, as_gateway_error
+from gateway.streams.link import HubDependencies, Link, LinkSettings, LiveState, as_gateway_error
 from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber
 from gateway.streams.view import View
 
@@ -38,7 +38,7 @@ class HubSettings:
 class Hub:
     """All live boards of this process."""
 
-    def __init__(self, world: Surroundings, settings: HubSettings | None = None) -> None:
+    def __init__(self, world: HubDependencies, settings: HubSettings | None = None) -> None:
         self._world = world
         self._settings = settings or HubSettings()
         self._boards: dict[Topic, _LiveBoard] = {}
@@ -118,7 +118,7 @@ class _LiveBoard:
     """One topic: its link, and a view for each number of entries that somebody watches."""
 
     def __init__(
-        self, topic: Topic, world: Surroundings, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
+        self, topic: Topic, world: HubDependencies, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
     ) -> None:
         self.topic = topic
         self._world = world

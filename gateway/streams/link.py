@@ -85,7 +85,7 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class HubDependencies:
     """What a link works with."""
 
     open_topic: OpenTopic
@@ -125,7 +125,7 @@ class Link:
     def __init__(
         self,
         topic: Topic,
-        world: Surroundings,
+        world: HubDependencies,
         settings: LinkSettings,
         needed: Callable[[], int],
         publish: Callable[[LiveState], None],

@@ -9,15 +9,15 @@ from typing import Protocol
 import pytest
 
 from gateway.core.wallet_body import same_move
-from gateway.evidence.chain import Sequencer
-from gateway.evidence.commit import CommitSettings
-from gateway.evidence.database import Database
+from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.postgres import PostgresDatabase
-from gateway.evidence.sqlite import SqliteDatabase
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import SystemClock
-from tests.evidence.chaining import Exporter, public_key_of, sequencer
+from gateway.store.database import Database
+from gateway.store.group_commit import CommitSettings
+from gateway.store.postgres import PostgresDatabase
+from gateway.store.sqlite import SqliteDatabase
+from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer
 from tests.manual_clock import ManualClock
 
 

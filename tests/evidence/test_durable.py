@@ -11,11 +11,11 @@ from gateway.core.types import Environment
 from gateway.core.wallet_body import MoveContent, same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, PhoenixNotFound, StoreUnavailable
-from gateway.evidence.database import DatabaseSettings, open_database
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.postgres import PostgresDatabase
-from gateway.evidence.sqlite import SqliteDatabase
 from gateway.resilience.clock import SystemClock
+from gateway.store.database import DatabaseSettings, open_database
+from gateway.store.postgres import PostgresDatabase
+from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.evidence import listing
-from gateway.evidence.database import Database
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.migrate import is_current, migrate
 from gateway.evidence.record import EvidencePage, EvidenceQuery, OperationState, Position
+from gateway.store.database import Database
+from gateway.store.migrate import is_current, migrate
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
 

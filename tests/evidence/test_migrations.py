@@ -18,10 +18,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from gateway.core.wallet_verdict import Disposition
-from gateway.evidence import migrate as migrate_module
-from gateway.evidence.database import Database
-from gateway.evidence.migrate import is_current, migrate
-from gateway.evidence.schema import HEAD, metadata
+from gateway.store import migrate as migrate_module
+from gateway.store.database import Database
+from gateway.store.migrate import is_current, migrate
+from gateway.store.schema import HEAD, metadata
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import claim_of, soon
 
@@ -137,7 +137,7 @@ def test_alembic_is_not_loaded_without_need(tmp_path: Path) -> None:
     """Making an empty database ready does not load Alembic: a first start must be as quick and small as the others."""
     program = f"""
 import asyncio, pathlib, sys
-from gateway.evidence.sqlite import SqliteDatabase
+from gateway.store.sqlite import SqliteDatabase
 from gateway.resilience.clock import SystemClock
 database = SqliteDatabase(pathlib.Path({str(tmp_path / "evidence.sqlite3")!r}), SystemClock())
 asyncio.run(database.write(lambda connection, now: None, 10))

@@ -12,10 +12,10 @@ from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
-from gateway.evidence.database import Database
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.reading import MAX_INCIDENTS
 from gateway.evidence.record import Balance, Evidence, Incident, IncidentReason, RecordedResponse
+from gateway.store.database import Database
 from tests.evidence.conftest import MakeStore
 from tests.evidence.making import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
 from tests.manual_clock import ManualClock

@@ -13,9 +13,9 @@ from gateway.core.types import Environment
 from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
-from gateway.evidence.database import Work
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.postgres import PostgresDatabase
+from gateway.store.database import Work
+from gateway.store.postgres import PostgresDatabase
 from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
 from tests.postgres_process import PostgresProcess
 

@@ -14,8 +14,8 @@ from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.migrate import migrate
-from gateway.evidence.postgres import PostgresDatabase
+from gateway.store.migrate import migrate
+from gateway.store.postgres import PostgresDatabase
 from tests.evidence.making import claim_of, soon
 
 INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}

@@ -22,9 +22,9 @@ from gateway.core.wallet_body import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.sqlite import SqliteDatabase
-from gateway.evidence.worker_thread import WorkerThread
 from gateway.resilience.clock import SystemClock
+from gateway.resilience.worker_thread import WorkerThread
+from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
 
 

@@ -18,7 +18,7 @@ from gateway.core.wallet_body import same_move
 from gateway.errors import OutcomeDiffers, StaleAttempt
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import Outcome
-from gateway.evidence.sqlite import SqliteDatabase
+from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.making import LEASE_S, OPERATOR, claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
 

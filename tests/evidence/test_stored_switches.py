@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.controls.stored_switches import StoredSwitches, table
 from gateway.core.switches import Switches, SwitchesUnreadable, Target, TargetKind, decode_switches, encode_switches
-from gateway.evidence.database import Database
-from gateway.evidence.stored_switches import StoredSwitches, table
+from gateway.store.database import Database
 
 
 def decode(content: bytes) -> Switches:

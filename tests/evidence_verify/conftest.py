@@ -11,9 +11,9 @@ import pytest
 from gateway.core.wallet_body import same_move
 from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.sqlite import SqliteDatabase
 from gateway.resilience.clock import SystemClock
-from tests.evidence.chaining import Exporter, public_key_of, sequencer, signed_claim
+from gateway.store.sqlite import SqliteDatabase
+from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer, signed_claim
 from tests.evidence.making import RECEIVED_AT_US, outcome_of, soon
 
 

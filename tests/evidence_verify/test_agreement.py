@@ -13,19 +13,19 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.actions.export_chain import Exported, Extent
+from gateway.actions.wallet.export_chain import Exported, Extent
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment, HexStr, OperatorCode
 from gateway.core.wallet_body import MoveContent
-from gateway.evidence.chain_blocks import NO_BLOCK, Waiting, next_block
-from gateway.evidence.chain_entries import claim_line, conflict_line, incident_line, outcome_line, replays_line
-from gateway.evidence.chain_reading import ChainRange
+from gateway.evidence.chain.blocks import NO_BLOCK, Waiting, next_block
+from gateway.evidence.chain.entries import claim_line, conflict_line, incident_line, outcome_line, replays_line
+from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, RecordedResponse
 from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import evidence_message
-from tests.evidence.chaining import GATEWAY_KEY, PLATFORM_KEY, signer, verdict
+from tests.evidence.chain.chaining import GATEWAY_KEY, PLATFORM_KEY, signer, verdict
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 bodies = st.binary(max_size=60)

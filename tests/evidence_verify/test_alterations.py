@@ -12,7 +12,7 @@ from gateway.core.ed25519 import generate_signing_key
 from gateway.evidence_verify import export_file
 from gateway.evidence_verify.findings import Unusable
 from gateway.evidence_verify.proof import prove
-from tests.evidence.chaining import GATEWAY_KEY, codes, verdict
+from tests.evidence.chain.chaining import GATEWAY_KEY, codes, verdict
 from tests.evidence_verify import altering
 from tests.evidence_verify.altering import ALTERATIONS, Lines, read_lines
 from tests.evidence_verify.conftest import Exported

@@ -25,7 +25,7 @@ from gateway.v1 import wallet_pb2
 POINTS = ("received", "verified", "moved", "committed", "recorded")
 
 
-class Fate:
+class DeliveryResult:
     """Kills a process, or stalls the call, the first time that `point` is reached."""
 
     def __init__(self, point: str, what: str) -> None:
@@ -45,7 +45,7 @@ class Fate:
 
 
 class CrashingGatewayClient(GatewayClient):
-    fate: Fate
+    fate: DeliveryResult
 
     async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
         await asyncio.sleep(self.fate.reach("received"))
@@ -59,7 +59,7 @@ class CrashingGatewayClient(GatewayClient):
 
 
 class CrashingLedger(Ledger):
-    fate: Fate
+    fate: DeliveryResult
 
     def _connect(self) -> sqlite3.Connection:
         db = super()._connect()
@@ -77,7 +77,7 @@ class CrashingLedger(Ledger):
 
 
 async def run() -> None:
-    fate = Fate(sys.argv[1], sys.argv[2])
+    fate = DeliveryResult(sys.argv[1], sys.argv[2])
     chosen = options().parse_args(sys.argv[3:])
     ledger = CrashingLedger(chosen.ledger)
     async with open_channel(chosen) as channel:

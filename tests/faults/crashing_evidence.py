@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from gateway.actions.verify_wallet import VerifyWallet
+from gateway.actions.wallet.verify_wallet import VerifyWallet
 from gateway.cli.entry import main
 from gateway.evidence import durable
 from gateway.evidence.claims import PendingClaim
@@ -26,7 +26,7 @@ POINTS = (
 _KINDS = {PendingClaim: "claim", Outcome: "outcome"}
 
 
-class Fate:
+class DeliveryResult:
     """Kills when its point is reached."""
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ def kill_with_children(pid: int) -> None:
             pass  # it went by itself
 
 
-def stand_between(fate: Fate) -> None:
+def stand_between(fate: DeliveryResult) -> None:
     """Put the points into the parts."""
     store = durable.DurableWalletStore
     VerifyWallet.__call__ = _before(fate, "arrived", VerifyWallet.__call__)  # type: ignore[method-assign]
@@ -72,7 +72,7 @@ def stand_between(fate: Fate) -> None:
         setattr(WalletService, method, _after(fate, f"{kind}_answering", getattr(WalletService, method)))
 
 
-def _before(fate: Fate, point: str, original: Any) -> Any:
+def _before(fate: DeliveryResult, point: str, original: Any) -> Any:
     @functools.wraps(original)
     async def wrapped(*arguments: Any, **named: Any) -> Any:
         fate.reach(point)
@@ -81,7 +81,7 @@ def _before(fate: Fate, point: str, original: Any) -> Any:
     return wrapped
 
 
-def _after(fate: Fate, point: str, original: Any) -> Any:
+def _after(fate: DeliveryResult, point: str, original: Any) -> Any:
     @functools.wraps(original)
     async def wrapped(*arguments: Any, **named: Any) -> Any:
         answer = await original(*arguments, **named)
@@ -91,7 +91,7 @@ def _after(fate: Fate, point: str, original: Any) -> Any:
     return wrapped
 
 
-def _committing(fate: Fate, original: Any) -> Any:
+def _committing(fate: DeliveryResult, original: Any) -> Any:
     async def commit(self: durable.DurableWalletStore, ops: Any, limit_s: float) -> Any:
         fate.reach_for(ops, "queued")
         results = await original(self, ops, limit_s)
@@ -101,7 +101,7 @@ def _committing(fate: Fate, original: Any) -> Any:
     return commit
 
 
-def _claiming(fate: Fate, original: Any) -> Any:
+def _claiming(fate: DeliveryResult, original: Any) -> Any:
     def claim_all(connection: Any, now_us: int, pending: Any, same_move: Any) -> Any:
         if pending:
             fate.reach("claim_begun")
@@ -113,7 +113,7 @@ def _claiming(fate: Fate, original: Any) -> Any:
     return claim_all
 
 
-def _recording(fate: Fate, original: Any) -> Any:
+def _recording(fate: DeliveryResult, original: Any) -> Any:
     def record_all(connection: Any, now_us: int, outcomes: Any, *more: Any) -> Any:
         results = original(connection, now_us, outcomes, *more)
         if outcomes:
@@ -124,5 +124,5 @@ def _recording(fate: Fate, original: Any) -> Any:
 
 
 if __name__ == "__main__":
-    stand_between(Fate(Path(os.environ["FATE_FILE"])))
+    stand_between(DeliveryResult(Path(os.environ["FATE_FILE"])))
     main()

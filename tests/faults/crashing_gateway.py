@@ -12,12 +12,11 @@ import os
 import signal
 from typing import Any
 
-from gateway.actions import deliver_queued
-from gateway.actions.remember_events import EventMemory
+from gateway.actions.events.remember_events import EventMemory
 from gateway.cli.entry import main
-from gateway.evidence.queue import store
-from gateway.evidence.queue.record import Admit, Settle, Take
 from gateway.front import grpc_aio
+from gateway.outbox import delivery, store
+from gateway.outbox.record import Admit, Settle, Take
 from gateway.phoenix.transport import Transport
 
 DIRECT_POINTS = ("claimed", "before_send", "amid_send", "after_send", "settling", "settled", "answering")
@@ -29,7 +28,7 @@ _AMID_S = 0.003
 """After so long a request has left, and mostly no answer has come."""
 
 
-class Fate:
+class DeliveryResult:
     """Ends the process at the nth time of its point."""
 
     def __init__(self, told: str) -> None:
@@ -56,7 +55,7 @@ class Fate:
         return wrapped
 
 
-def stand_between(fate: Fate) -> None:
+def stand_between(fate: DeliveryResult) -> None:
     """Put the points into the parts."""
     Transport.send = _sending(fate, Transport.send)  # type: ignore[method-assign]
     EventMemory.claim = fate.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
@@ -66,7 +65,7 @@ def stand_between(fate: Fate) -> None:
     store._run = _in_transaction(fate, store._run)
 
 
-def _sending(fate: Fate, original: Any) -> Any:
+def _sending(fate: DeliveryResult, original: Any) -> Any:
     async def send(self: Transport, request: Any, *arguments: Any, **named: Any) -> Any:
         if not request.raw_path.startswith("/v1/events"):  # health checks
             return await original(self, request, *arguments, **named)
@@ -79,7 +78,7 @@ def _sending(fate: Fate, original: Any) -> Any:
     return send
 
 
-def _answering(fate: Fate, original: Any) -> Any:
+def _answering(fate: DeliveryResult, original: Any) -> Any:
     def serialised(answer: Any) -> bytes:
         if type(answer).__name__ in ("SubmitEventResponse", "SubmitEventsResponse", "StreamEventsResponse"):
             fate.reach("answering")
@@ -89,7 +88,7 @@ def _answering(fate: Fate, original: Any) -> Any:
     return serialised
 
 
-def _committing(fate: Fate, original: Any) -> Any:
+def _committing(fate: DeliveryResult, original: Any) -> Any:
     async def commit(self: store.EventQueue, ops: Any, limit_s: float) -> Any:
         _reach_for(fate, ops, {Admit: "before_commit", Settle: "before_settle"})
         results = await original(self, ops, limit_s)
@@ -101,7 +100,7 @@ def _committing(fate: Fate, original: Any) -> Any:
     return commit
 
 
-def _in_transaction(fate: Fate, original: Any) -> Any:
+def _in_transaction(fate: DeliveryResult, original: Any) -> Any:
     def run(connection: Any, now_us: int, ops: Any, **named: Any) -> Any:
         results = original(connection, now_us, ops, **named)
         _reach_for(fate, ops, {Admit: "amid_commit", Settle: "amid_settle"})
@@ -110,7 +109,7 @@ def _in_transaction(fate: Fate, original: Any) -> Any:
     return run
 
 
-def _reach_for(fate: Fate, ops: Any, points: dict[type, str]) -> None:
+def _reach_for(fate: DeliveryResult, ops: Any, points: dict[type, str]) -> None:
     for kind, point in points.items():
         if any(isinstance(op, kind) for op in ops):
             fate.reach(point)
@@ -118,13 +117,13 @@ def _reach_for(fate: Fate, ops: Any, points: dict[type, str]) -> None:
 
 def shorten_leases(lease_s: float) -> None:
     """Let a lease end so early; a sending must end before."""
-    settings = functools.partial(deliver_queued.DeliverySettings, lease_s=lease_s, send_s=lease_s * 0.6)
-    deliver_queued.DeliverySettings = settings  # type: ignore[assignment,misc]
+    settings = functools.partial(delivery.DeliverySettings, lease_s=lease_s, send_s=lease_s * 0.6)
+    delivery.DeliverySettings = settings  # type: ignore[assignment,misc]
 
 
 if __name__ == "__main__":
     if lease := os.environ.get("LEASE_S"):
         shorten_leases(float(lease))
     if told := os.environ.get("FATE"):
-        stand_between(Fate(told))
+        stand_between(DeliveryResult(told))
     main()

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.front.grpc_aio import Endpoint, Front
 from gateway.interceptors.chain import Chain, Middleware
 from gateway.resilience.clock import SystemClock

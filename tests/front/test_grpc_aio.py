@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 from google.rpc import error_details_pb2, status_pb2
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.errors import FieldFault, InvalidField, OutcomeUnknown, PhoenixRateLimited, StoreUnavailable
 from gateway.interceptors.chain import Link
 from tests.front.conftest import Open, endpoint

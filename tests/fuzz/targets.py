@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.actions.page_token import PageToken, decode_page_token, encode_page_token
+from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token
+from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core import operator_api, wire_answers, wire_snapshots
 from gateway.core.ed25519 import KeyRefused, generate_signing_key, load_signing_key, load_verifying_key
 from gateway.core.encoding import MalformedSignature, b64url_encode, decode_signature
@@ -24,9 +25,8 @@ from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wire import check_metadata_json
 from gateway.core.wire_socket import decode_frame
 from gateway.errors import InvalidField, PhoenixAnswerUnreadable, UpstreamFault
-from gateway.keys.sealing import SealedFor, SealKeys, SealRefused
-from gateway.keys.secrets import Secret
-from gateway.keys.shared_key import (
+from gateway.keys.own.secret_files import Secret
+from gateway.keys.platform.shared_key import (
     EntryUnreadable,
     KeyEntry,
     Nonce,
@@ -38,7 +38,7 @@ from gateway.keys.shared_key import (
     encode_revoked,
 )
 from gateway.phoenix.answers import Surface, error_of
-from gateway.phoenix.exchange import Answer
+from gateway.phoenix.http_types import Answer
 
 NOW = 1_770_000_000.0
 _SEAL = SealKeys([Secret(b"k" * 32)])

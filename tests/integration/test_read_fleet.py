@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.actions.cached_read import CachedReads
-from gateway.actions.read_values import Fetched, ReadAnswer, ReadCacheSettings, ReadKey, Source
-from gateway.keys.redis_cache import RedisCache, RedisCacheSettings
-from gateway.keys.redis_read_cache import RedisReadCache
-from gateway.keys.redis_url import parse_redis_url
-from gateway.keys.sealing import SealKeys
-from gateway.keys.secrets import Secret
+from gateway.actions.boards.cached_read import CachedReads
+from gateway.actions.boards.read_values import Fetched, ReadAnswer, ReadCacheSettings, ReadKey, Source
+from gateway.cache.client import RedisCache, RedisCacheSettings
+from gateway.cache.reads import RedisReadCache
+from gateway.cache.redis_url import parse_redis_url
+from gateway.cache.sealing import SealKeys
+from gateway.keys.own.secret_files import Secret
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.fixtures_redis import redis_server

@@ -22,12 +22,12 @@ from urllib.request import urlopen
 import grpc
 import pytest
 
+from gateway.cache.client import RedisCache, RedisCacheSettings
+from gateway.cache.redis_url import parse_redis_url
+from gateway.cache.sealing import SealKeys
+from gateway.controls.redis_switches import RedisSwitches
+from gateway.controls.switch_file import SwitchFile
 from gateway.core.switches import Switches, Target, TargetKind
-from gateway.keys.redis_cache import RedisCache, RedisCacheSettings
-from gateway.keys.redis_switches import RedisSwitches
-from gateway.keys.redis_url import parse_redis_url
-from gateway.keys.sealing import SealKeys
-from gateway.keys.switch_file import SwitchFile
 from gateway.resilience.clock import SystemClock
 from gateway.v1 import (
     events_pb2,

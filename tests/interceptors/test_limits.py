@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.core.rights import CallLimits
 from gateway.errors import RateLimited
 from gateway.interceptors.chain import Link

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.phoenix.exchange import DEFAULT_MAX_ANSWER_BYTES, Answer, ExchangeFailed, Request
+from gateway.phoenix.http_types import DEFAULT_MAX_ANSWER_BYTES, Answer, ExchangeFailed, Request
 from gateway.resilience.deadline import Deadline
 
 Step = int | Answer | ExchangeFailed | Callable[[], Answer]

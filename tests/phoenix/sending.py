@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.phoenix.exchange import ExchangeFailed, Request
+from gateway.phoenix.http_types import ExchangeFailed, Request
 from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline

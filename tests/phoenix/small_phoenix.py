@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gateway.phoenix.retry import RetryingSender
 from gateway.phoenix.transport import Transport
-from gateway.phoenix.tries import Courier
 from gateway.resilience.clock import SystemClock
 
 CLOCK = SystemClock()
@@ -28,7 +28,7 @@ class SmallPhoenix:
     """Routes are "METHOD /raw/path" without query, to a list of answers, the last of which repeats."""
 
     routes: dict[str, list[tuple[int, bytes]]]
-    courier: Courier
+    courier: RetryingSender
     transport: Transport
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -45,7 +45,7 @@ class SmallPhoenix:
 async def small_phoenix(**routes: list[tuple[int, bytes]]) -> AsyncIterator[SmallPhoenix]:
     """Serve these routes, with a real transport and courier to reach them."""
     transport = Transport()
-    phoenix = SmallPhoenix(routes=routes, courier=Courier(sender=transport, clock=CLOCK), transport=transport)
+    phoenix = SmallPhoenix(routes=routes, courier=RetryingSender(sender=transport, clock=CLOCK), transport=transport)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, web.BaseRequest)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.phoenix.answers import Surface, error_of, raise_for, retry_after_of
-from gateway.phoenix.exchange import Answer
+from gateway.phoenix.http_types import Answer
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

@@ -7,8 +7,8 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import PathClient
-from gateway.phoenix.exchange import AnswerLost, NotSent
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.http_types import AnswerLost, NotSent
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender, Step
@@ -22,7 +22,7 @@ def client(*steps: Step) -> tuple[PathClient, ScriptedSender, Deadline]:
         clock.advance(seconds)
 
     made = PathClient(
-        courier=Courier(sender=sender, clock=clock, pause=pause, chance=lambda: 0.0),
+        courier=RetryingSender(sender=sender, clock=clock, pause=pause, chance=lambda: 0.0),
         base_url="https://query.example",
         surface=Surface.QUERY,
         authorize=lambda method, path, body: {"x-signature": f"{method} {path} {body!r} {len(sender.sent)}"},

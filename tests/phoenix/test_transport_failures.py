@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.phoenix.exchange import AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
+from gateway.phoenix.http_types import AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
 from gateway.phoenix.transport import Transport, TransportSettings
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 from tests.phoenix.sending import CLOCK, failure_of, get, post, soon

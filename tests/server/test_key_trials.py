@@ -8,11 +8,11 @@ from gateway.config import load
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.types import Environment
 from gateway.keys.descriptions import KeyKind
-from gateway.keys.keyring import Keyring, OperatorEntry, TenantEntry
-from gateway.keys.loaded_secret import SecretSource
-from gateway.keys.secrets import Secret
-from gateway.keys.trials import TrialResult
-from gateway.phoenix.exchange import Answer, NotSent, Request
+from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
+from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import Secret
+from gateway.keys.own.trials import TrialResult
+from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.server.key_trials import KeyTrials

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.actions.outgoing import Submitted
 from gateway.errors import Stopping
-from gateway.services.acknowledged import MESSAGES_UNDER_WAY, Acknowledgement, Intake, Results, acknowledged
+from gateway.outbox.pending_event import Submitted
+from gateway.services.ordered_acks import MESSAGES_UNDER_WAY, Acknowledgement, Results, StreamGate, ordered_acks
 
 
 class Work:
@@ -47,9 +47,9 @@ class Work:
 
 
 async def test_it_reads_ahead_by_a_few_messages_only() -> None:
-    """And by one more for each that is acknowledged."""
+    """And by one more for each that is ordered_acks."""
     work = Work(100)
-    answers = acknowledged(work.requests(), work.begin)
+    answers = ordered_acks(work.requests(), work.begin)
     first = asyncio.ensure_future(anext(answers))
     await work.settle()
     assert work.read == list(range(1, MESSAGES_UNDER_WAY + 1))
@@ -65,7 +65,7 @@ async def test_it_reads_ahead_by_a_few_messages_only() -> None:
 async def test_acknowledgements_keep_the_order_of_the_messages() -> None:
     """Whatever is done first."""
     work = Work(4)
-    answers = acknowledged(work.requests(), work.begin)
+    answers = ordered_acks(work.requests(), work.begin)
     reading = asyncio.ensure_future(anext(answers))
     await work.settle()
     for number in (4, 3, 2, 1):
@@ -79,7 +79,7 @@ async def test_acknowledgements_keep_the_order_of_the_messages() -> None:
 async def test_a_broken_message_ends_the_stream_after_those_before_it() -> None:
     """Nobody's result is lost."""
     work = Work(9, breaks_after=2)
-    answers = acknowledged(work.requests(), work.begin)
+    answers = ordered_acks(work.requests(), work.begin)
     reading = asyncio.ensure_future(anext(answers))
     await work.settle()
     for number in (1, 2):
@@ -93,7 +93,7 @@ async def test_a_broken_message_ends_the_stream_after_those_before_it() -> None:
 async def test_closing_it_cancels_what_is_under_way() -> None:
     """The client left."""
     work = Work(9)
-    answers = acknowledged(work.requests(), work.begin)
+    answers = ordered_acks(work.requests(), work.begin)
     reading = asyncio.ensure_future(anext(answers))
     await work.settle()
     reading.cancel()
@@ -103,8 +103,8 @@ async def test_closing_it_cancels_what_is_under_way() -> None:
 
 async def test_at_a_stop_what_was_begun_is_acknowledged_and_nothing_more_is_read() -> None:
     """Then the client is told; what it had written besides was never begun."""
-    work, intake = Work(100), Intake()
-    answers = acknowledged(work.requests(), work.begin, intake)
+    work, intake = Work(100), StreamGate()
+    answers = ordered_acks(work.requests(), work.begin, intake)
     first = asyncio.ensure_future(anext(answers))
     await work.settle()
     intake.drain()
@@ -118,13 +118,13 @@ async def test_at_a_stop_what_was_begun_is_acknowledged_and_nothing_more_is_read
 
 async def test_a_stop_ends_a_stream_that_waits_for_its_client() -> None:
     """Nothing will come that could wake it."""
-    intake, silent = Intake(), asyncio.Event()
+    intake, silent = StreamGate(), asyncio.Event()
 
     async def requests() -> AsyncIterator[int]:
         await silent.wait()
         yield 1
 
-    reading = asyncio.ensure_future(anext(acknowledged(requests(), Work(1).begin, intake)))
+    reading = asyncio.ensure_future(anext(ordered_acks(requests(), Work(1).begin, intake)))
     await Work(0).settle()
     intake.drain()
     with pytest.raises(Stopping):
@@ -133,13 +133,13 @@ async def test_a_stop_ends_a_stream_that_waits_for_its_client() -> None:
 
 async def test_a_message_that_is_being_begun_at_a_stop_is_finished() -> None:
     """It was read, and may have left already."""
-    work, intake, room = Work(5), Intake(), asyncio.Event()
+    work, intake, room = Work(5), StreamGate(), asyncio.Event()
 
     async def begin(number: int) -> Acknowledgement:
         await room.wait()
         return await work.begin(number)
 
-    answers = acknowledged(work.requests(), begin, intake)
+    answers = ordered_acks(work.requests(), begin, intake)
     first = asyncio.ensure_future(anext(answers))
     await work.settle()
     intake.drain()

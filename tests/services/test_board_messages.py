@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.actions.read_values import ReadAnswer, Source
+from gateway.actions.boards.read_values import ReadAnswer, Source
 from gateway.core.wire import Entry, Neighbors, Page, RankAnswer, ScoreAnswer
 from gateway.errors import PhoenixNotFound
 from gateway.services.board_messages import BoardMessages, batch_of, with_freshness

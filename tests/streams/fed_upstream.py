@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.hub import Hub, HubSettings
-from gateway.streams.link import ChannelClosed, LinkSettings, Surroundings
+from gateway.streams.link import ChannelClosed, HubDependencies, LinkSettings
 from gateway.streams.subscriber import Resync, Subscriber
 
 TOPIC = Topic(TenantId("t"), "xp")
@@ -75,7 +75,7 @@ class Upstream:
         retry = RetrySettings(first_wait_s=0.001, longest_wait_s=0.002)
         link = LinkSettings(**{"retry": retry, "first_board_within_s": 2.0, **settings})
         return Hub(
-            Surroundings(
+            HubDependencies(
                 open_topic=self.open,
                 encode=self.encode,
                 clock=self.clock,

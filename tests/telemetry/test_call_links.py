@@ -16,7 +16,7 @@ import structlog
 from google.protobuf.struct_pb2 import Struct
 from prometheus_client import CollectorRegistry
 
-from gateway.actions.call import Call
+from gateway.actions.shared.call import Call
 from gateway.core.rights import open_to_local
 from gateway.errors import NotAllowed, PhoenixRejectedCredentials, StoreUnavailable
 from gateway.front.grpc_aio import Endpoint, Front, Handler

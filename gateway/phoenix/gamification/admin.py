@@ -8,7 +8,7 @@ from gateway.core.wire import Definition, decode_definition, decode_definitions,
 from gateway.errors import OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixNotFound
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
-from gateway.phoenix.tries import Courier, Effect
+from gateway.phoenix.retry import Effect, RetryingSender
 from gateway.resilience.deadline import Deadline
 
 _HEALTH_PATH = "/health"
@@ -18,7 +18,7 @@ _TAKEN_BUT_NOT_LISTED = "Phoenix took the leaderboard but does not list it. Look
 class AdminClient:
     """One tenant on the admin gateway."""
 
-    def __init__(self, *, courier: Courier, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+    def __init__(self, *, courier: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
         """Send to `ADMIN_BASE_URL`, authorised as `ADMIN_AUTH` says."""
         self._client = GamificationClient(
             courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.ADMIN, authorize=authorize
@@ -90,7 +90,7 @@ class AdminClient:
         lost: OutcomeUnknown | None = None
         try:
             delivered = await self._client.post(
-                self._boards(), body, deadline, effect=Effect.EVERY_TIME, welcome=frozenset({409})
+                self._boards(), body, deadline, effect=Effect.EVERY_TIME, accepted_statuses=frozenset({409})
             )
             created = delivered.answer.status != 409
             if created:

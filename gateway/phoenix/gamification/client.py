@@ -11,8 +11,8 @@ from gateway import errors
 from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.exchange import Answer, Request
-from gateway.phoenix.tries import Courier, Delivered, Effect
+from gateway.phoenix.http_types import Answer, Request
+from gateway.phoenix.retry import Delivered, Effect, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 
@@ -33,7 +33,7 @@ _TROUBLES = (errors.PhoenixUnavailable, errors.PhoenixTimeout, errors.PhoenixAns
 class GamificationClient:
     """One tenant's way to one gateway."""
 
-    courier: Courier
+    courier: RetryingSender
     base_url: str
     """`https://host[:port]`, nothing behind it."""
     tenant_id: TenantId
@@ -48,9 +48,9 @@ class GamificationClient:
         deadline: Deadline,
         *,
         query: tuple[tuple[str, str], ...] = (),
-        welcome: frozenset[int] = frozenset(),
+        accepted_statuses: frozenset[int] = frozenset(),
     ) -> Answer:
-        """GET and return the 2xx, or an answer with a status that is `welcome`; tried again as reads may be."""
+        """GET and return the 2xx, or an answer with a status that is `accepted_statuses`; tried again as reads may be."""
 
         def prepare() -> Request:
             return Request(
@@ -61,7 +61,7 @@ class GamificationClient:
                 headers={"accept": "application/json", **self.authorize("GET", raw_path, b"")},
             )
 
-        return (await self._deliver(prepare, Effect.NONE, deadline, welcome)).answer
+        return (await self._deliver(prepare, Effect.NONE, deadline, accepted_statuses)).answer
 
     async def post(
         self,
@@ -70,7 +70,7 @@ class GamificationClient:
         deadline: Deadline,
         *,
         effect: Effect,
-        welcome: frozenset[int] = frozenset(),
+        accepted_statuses: frozenset[int] = frozenset(),
     ) -> Delivered:
         """POST a JSON body; the bytes signed are the bytes sent. In every try the same, or what `body` then returns."""
         make = body if callable(body) else None
@@ -90,22 +90,22 @@ class GamificationClient:
                 body=sent,
             )
 
-        return await self._deliver(prepare, effect, deadline, welcome)
+        return await self._deliver(prepare, effect, deadline, accepted_statuses)
 
     async def _deliver(
-        self, prepare: Callable[[], Request], effect: Effect, deadline: Deadline, welcome: frozenset[int]
+        self, prepare: Callable[[], Request], effect: Effect, deadline: Deadline, accepted_statuses: frozenset[int]
     ) -> Delivered:
         """Deliver with the breaker's leave, and tell it how that went. Raises: CircuitOpen, with nothing sent."""
         breaker = self.breaker
         if breaker is None:
             return await self.courier.deliver(
-                prepare, effect=effect, surface=self.surface, deadline=deadline, welcome=welcome
+                prepare, effect=effect, surface=self.surface, deadline=deadline, accepted_statuses=accepted_statuses
             )
         began_at = deadline.clock.monotonic()
         permit = breaker.enter()
         try:
             delivered = await self.courier.deliver(
-                prepare, effect=effect, surface=self.surface, deadline=deadline, welcome=welcome
+                prepare, effect=effect, surface=self.surface, deadline=deadline, accepted_statuses=accepted_statuses
             )
         except _TROUBLES as trouble:
             timed_out = any(isinstance(one, errors.PhoenixTimeout) for one in (trouble, trouble.__cause__))
@@ -113,8 +113,10 @@ class GamificationClient:
                 breaker.abandoned(permit)
             else:
                 # The default wait is nothing that Phoenix asked for.
-                asked_s = trouble.retry_after_s if trouble.retry_after_s != trouble.default_retry_after_s else None
-                breaker.failed(permit, wait_s=asked_s or 0.0)
+                requested_wait_s = (
+                    trouble.retry_after_s if trouble.retry_after_s != trouble.default_retry_after_s else None
+                )
+                breaker.failed(permit, wait_s=requested_wait_s or 0.0)
             raise
         except errors.UpstreamFault:
             breaker.succeeded(permit)

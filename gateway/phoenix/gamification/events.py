@@ -15,10 +15,10 @@ from gateway import errors
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
 from gateway.phoenix.answers import Surface, error_of
-from gateway.phoenix.exchange import Answer
 from gateway.phoenix.gamification.bulk import TAKEN, Said, Word, read_bulk_answer, says_nothing_taken
 from gateway.phoenix.gamification.client import Authorize, GamificationClient
-from gateway.phoenix.tries import Courier, Effect
+from gateway.phoenix.http_types import Answer
+from gateway.phoenix.retry import Effect, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.logs import log
@@ -84,7 +84,7 @@ class EventsClient:
     def __init__(
         self,
         *,
-        courier: Courier,
+        courier: RetryingSender,
         base_url: str,
         tenant_id: TenantId,
         authorize: Authorize,
@@ -129,9 +129,11 @@ class EventsClient:
         """Send one event as serialised and return how Phoenix took it; the body of its 2xx means nothing.
 
         Raises: OutcomeUnknown if Phoenix may have counted it and it is not safe to send again; CircuitOpen; else as
-        `Courier.deliver`, with the certainty that it was not counted, except for a 5xx other than 503.
+        `RetryingSender.deliver`, with the certainty that it was not counted, except for a 5xx other than 503.
         """
-        delivered = await self._client.post(_EVENTS_PATH, event, deadline, effect=self._effect, welcome=self._welcome)
+        delivered = await self._client.post(
+            _EVENTS_PATH, event, deadline, effect=self._effect, accepted_statuses=self._welcome
+        )
         duplicate = delivered.answer.status == 409
         return Submitted(acceptance=Acceptance.DUPLICATE if duplicate else Acceptance.ACCEPTED, tries=delivered.tries)
 
@@ -166,8 +168,12 @@ class EventsClient:
             carried = [at for at in carried if is_wanted(ids[at])] or carried or list(range(len(events)))
             return encode_bulk([events[at] for at in carried], envelope)
 
-        welcome = _NOT_SERVED | _REFUSED_AS_A_WHOLE
-        answer = (await self._client.post(_BULK_PATH, body, deadline, effect=self._effect, welcome=welcome)).answer
+        accepted_statuses = _NOT_SERVED | _REFUSED_AS_A_WHOLE
+        answer = (
+            await self._client.post(
+                _BULK_PATH, body, deadline, effect=self._effect, accepted_statuses=accepted_statuses
+            )
+        ).answer
         if answer.status in _NOT_SERVED:
             self._note_not_served(answer, deadline)
             raise BulkNotServed

@@ -19,9 +19,9 @@ from gateway.core.wire import (
 )
 from gateway.errors import PhoenixNotFound
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.exchange import Answer
 from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.http_types import Answer
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 
 _NO_ENTRY_CODES = frozenset(
@@ -45,7 +45,7 @@ _NO_ENTRY_CODES = frozenset(
 class LeaderboardsClient:
     """One tenant's boards."""
 
-    def __init__(self, *, courier: Courier, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+    def __init__(self, *, courier: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
         """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
         self._client = GamificationClient(
             courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
@@ -57,7 +57,7 @@ class LeaderboardsClient:
         """Read entries from a zero-based offset.
 
         Without a window key Phoenix shows the active window, or the last completed one while that is empty: which of
-        them it was, only the page's own window key tells. Raises: as `Courier.deliver`; PhoenixAnswerUnreadable.
+        them it was, only the page's own window key tells. Raises: as `RetryingSender.deliver`; PhoenixAnswerUnreadable.
         """
         window = (("window_key", window_key),) if window_key else ()
         query = (("limit", str(limit)), ("offset", str(offset)), *window)
@@ -115,7 +115,7 @@ async def read_of_user(
 
     Raises: PhoenixNotFound for any other 404; otherwise as `GamificationClient.read`.
     """
-    answer = await client.read(raw_path, deadline, query=query, welcome=frozenset({404}))
+    answer = await client.read(raw_path, deadline, query=query, accepted_statuses=frozenset({404}))
     if answer.status != 404:
         return answer
     code = refused_code(answer.body)

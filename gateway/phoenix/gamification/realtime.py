@@ -18,7 +18,7 @@ from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.errors import PhoenixUnavailable
 from gateway.phoenix.answers import Surface, error_of
-from gateway.phoenix.exchange import Answer
+from gateway.phoenix.http_types import Answer
 from gateway.resilience.clock import Clock
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024

@@ -17,14 +17,14 @@ from gateway.core.wire import (
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
 from gateway.phoenix.gamification.leaderboards import read_of_user
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 
 
 class SnapshotsClient:
     """One tenant's snapshots. Times are Unix microseconds."""
 
-    def __init__(self, *, courier: Courier, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+    def __init__(self, *, courier: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
         """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
         self._client = GamificationClient(
             courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
@@ -35,7 +35,7 @@ class SnapshotsClient:
     ) -> tuple[SnapshotInfo, ...]:
         """List snapshots taken in a span, both ends included where Phoenix includes them; in Phoenix's order.
 
-        Raises: as `Courier.deliver`; PhoenixAnswerUnreadable.
+        Raises: as `RetryingSender.deliver`; PhoenixAnswerUnreadable.
         """
         ends = (("from", since_us), ("to", until_us))
         span = tuple((name, snapshot_time_text(end)) for name, end in ends if end is not None)

@@ -19,7 +19,7 @@ from gateway.core.operator_api import (
 from gateway.errors import GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixUnavailable
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import Authorize, PathClient
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 
 BASE_PATH = "/operator/api"
@@ -33,7 +33,7 @@ class OperatorApiClient:
     """One operator environment on the prediction host."""
 
     def __init__(
-        self, *, courier: Courier, base_url: str, authorize: Authorize, stats_path: str = DEFAULT_STATS_PATH
+        self, *, courier: RetryingSender, base_url: str, authorize: Authorize, stats_path: str = DEFAULT_STATS_PATH
     ) -> None:
         """Send to `PREDICTION_BASE_URL`, signed as `PREDICTION_OPERATOR_SIGNATURE` says."""
         self._client = PathClient(courier=courier, base_url=base_url, surface=Surface.PREDICTION, authorize=authorize)

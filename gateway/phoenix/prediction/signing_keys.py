@@ -5,8 +5,8 @@ chapter 1.3, 1.4.
 """
 
 from gateway.phoenix.answers import Surface, raise_for
-from gateway.phoenix.exchange import ExchangeFailed, Request, Sender
-from gateway.phoenix.tries import harmless_fault
+from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
+from gateway.phoenix.retry import harmless_fault
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 

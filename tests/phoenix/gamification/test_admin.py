@@ -4,9 +4,9 @@ import pytest
 
 from gateway import errors
 from gateway.core.types import TenantId
-from gateway.phoenix.exchange import Answer, AnswerLost
 from gateway.phoenix.gamification.admin import AdminClient
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.http_types import Answer, AnswerLost
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 from tests.phoenix.scripted_sender import ScriptedSender
 from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
@@ -29,7 +29,7 @@ def of(phoenix: SmallPhoenix) -> AdminClient:
 def over(*steps: Answer | AnswerLost) -> tuple[AdminClient, ScriptedSender]:
     sender = ScriptedSender(*steps)
     client = AdminClient(
-        courier=Courier(sender=sender, clock=CLOCK),
+        courier=RetryingSender(sender=sender, clock=CLOCK),
         base_url="https://admin.example",
         tenant_id=TenantId("t"),
         authorize=lambda method, raw_path, body: {},

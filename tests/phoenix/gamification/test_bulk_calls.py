@@ -7,9 +7,9 @@ import pytest
 
 from gateway import errors
 from gateway.core.types import TenantId
-from gateway.phoenix.exchange import Answer, AnswerLost, ExchangeFailed, NotSent, Request
 from gateway.phoenix.gamification.events import ASK_AGAIN_S, Acceptance, BulkNotServed, EventsClient, EventsSettings
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.http_types import Answer, AnswerLost, ExchangeFailed, NotSent, Request
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.breaker import Breaker, Circuit
 from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
@@ -49,7 +49,7 @@ class Case:
         self.heard: list[str] = []
         self.breaker = Breaker(self.clock)
         self.client = EventsClient(
-            courier=Courier(sender=self.phoenix, clock=self.clock, pause=no_pause),
+            courier=RetryingSender(sender=self.phoenix, clock=self.clock, pause=no_pause),
             base_url="http://localhost",
             tenant_id=TenantId("t"),
             authorize=lambda method, path, body: {},
@@ -189,7 +189,7 @@ async def test_without_the_setting_there_is_no_bulk_call() -> None:
     """Off is the default."""
     case = Case(lambda request, ids: 202, deduplicates=False)
     plain = EventsClient(
-        courier=Courier(sender=case.phoenix, clock=case.clock),
+        courier=RetryingSender(sender=case.phoenix, clock=case.clock),
         base_url="http://localhost",
         tenant_id=TenantId("t"),
         authorize=lambda method, path, body: {},

@@ -10,7 +10,7 @@ from gateway import errors
 from gateway.core.canonical import gamification_request
 from gateway.core.types import TenantId, UnixSeconds
 from gateway.phoenix.gamification.events import Acceptance, EventsClient, EventsSettings, Submitted
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
@@ -25,7 +25,7 @@ def sign(method: str, raw_path: str, body: bytes) -> Mapping[str, str]:
     return {"x-tenant-id": "t", "x-timestamp": "1704067200", "x-signature": f"hmac-sha256={tag}"}
 
 
-def client(url: str, courier: Courier, settings: EventsSettings | None = None) -> EventsClient:
+def client(url: str, courier: RetryingSender, settings: EventsSettings | None = None) -> EventsClient:
     return EventsClient(courier=courier, base_url=url, tenant_id=TenantId("t"), authorize=sign, settings=settings)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.core.operator_api import FeeSchedule
 from gateway.errors import GatewayError
-from gateway.phoenix.exchange import Answer, AnswerLost, NotSent
+from gateway.phoenix.http_types import Answer, AnswerLost, NotSent
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
-from gateway.phoenix.tries import Courier
+from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender, Step
@@ -36,7 +36,7 @@ def client(*steps: Step) -> tuple[OperatorApiClient, ScriptedSender, Deadline]:
     async def pause(seconds: float) -> None:
         clock.advance(seconds)
 
-    courier = Courier(sender=sender, clock=clock, pause=pause, chance=lambda: 0.0)
+    courier = RetryingSender(sender=sender, clock=clock, pause=pause, chance=lambda: 0.0)
     made = OperatorApiClient(courier=courier, base_url="https://p.example", authorize=lambda method, path, body: {})
     return made, sender, Deadline.after(60, clock)
 

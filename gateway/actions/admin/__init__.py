@@ -1,0 +1,1 @@
+"""Actions of administration: boards, operator settings, keys, other paths of Phoenix."""

@@ -1,0 +1,124 @@
+"""Administration of leaderboards: create, list, look at definitions, prove the key.
+
+Phoenix lists all of a tenant's boards at once; pages of them are cut here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.contexts import TenantContext
+from gateway.actions.shared.directory import TenantDirectory
+from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token
+from gateway.core.wire import Definition
+from gateway.resilience.clock import Clock
+
+EXAMPLE_CONFIG = (
+    b'{"timeframe":{"type":"weekly","timezone":"UTC","reset_day":"monday","reset_time":"00:00"},'
+    b'"scoring":{"aggregation":"sum"},"ranking":{"method":"score_desc","size":1000,"min_score":0}}'
+)
+"""The vendor's own weekly example, for a board that is created without a configuration. Source: gamification.md 2.3."""
+
+
+DEFAULT_PAGE_SIZE = 100
+_LIST = "definitions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A page of boards by id, and the token of the one that follows; empty when this was the last."""
+
+    definitions: tuple[Definition, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensured:
+    """A board as Phoenix has it, and whether this call made it."""
+
+    definition: Definition
+    created: bool
+
+
+class AdministerLeaderboards:
+    """The actions behind LeaderboardAdminService."""
+
+    def __init__(self, tenants: TenantDirectory[TenantContext], clock: Clock) -> None:
+        self._tenants = tenants
+        self._clock = clock
+
+    async def ensure(
+        self,
+        *,
+        tenant_id: str,
+        leaderboard_id: str,
+        name: str,
+        description: str,
+        config_json: bytes | None,
+        call: Call,
+    ) -> Ensured:
+        """Create the board if the tenant has none of that id. Repeating it is safe.
+
+        Raises: UpstreamFault; OutcomeUnknown when it cannot be found out whether the board was made.
+        """
+        room = self._room(tenant_id, call)
+        definition, created = await room.admin.ensure(
+            leaderboard_id,
+            call.deadline,
+            name=name or leaderboard_id,
+            description=description,
+            config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
+        )
+        return Ensured(definition=definition, created=created)
+
+    async def create(
+        self,
+        *,
+        tenant_id: str,
+        leaderboard_id: str,
+        name: str,
+        description: str,
+        config_json: bytes | None,
+        call: Call,
+    ) -> Definition:
+        """Create a board. Raises: PhoenixConflict if there is one of that id; OutcomeUnknown; UpstreamFault."""
+        return await self._room(tenant_id, call).admin.create(
+            leaderboard_id,
+            call.deadline,
+            name=name or leaderboard_id,
+            description=description,
+            config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
+        )
+
+    async def listed(self, *, tenant_id: str, page_size: int | None, page_token: str, call: Call) -> Listed:
+        """Return the tenant's boards that follow the token's, by id.
+
+        Raises: InvalidField for a token that is not ours or is another tenant's; UpstreamFault.
+        """
+        room = self._room(tenant_id, call)
+        after = ""
+        if page_token:
+            after = decode_page_token(page_token, of=_LIST, tenant_id=room.tenant_id).after
+        size = page_size or DEFAULT_PAGE_SIZE
+        found = sorted(await room.admin.definitions(call.deadline), key=lambda definition: definition.leaderboard_id)
+        rest = [definition for definition in found if definition.leaderboard_id > after]
+        shown = tuple(rest[:size])
+        if len(rest) <= size:
+            return Listed(definitions=shown, next_page_token="")
+        token = PageToken(of=_LIST, tenant_id=room.tenant_id, after=shown[-1].leaderboard_id)
+        return Listed(definitions=shown, next_page_token=encode_page_token(token))
+
+    async def definition(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Definition:
+        """Return one board's definition. Raises: PhoenixNotFound; UpstreamFault."""
+        return await self._room(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
+
+    async def check_health(self, *, tenant_id: str, call: Call) -> float:
+        """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""
+        await self._room(tenant_id, call).admin.check_health(call.deadline)
+        return self._clock.now()
+
+    def _room(self, tenant_id: str, call: Call) -> TenantContext:
+        room = self._tenants.resolve(tenant_id, call)
+        call.facts["tenant"] = room.tenant_id
+        return room

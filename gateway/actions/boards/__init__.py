@@ -1,0 +1,1 @@
+"""Actions of LeaderboardService: read, cache and watch boards."""

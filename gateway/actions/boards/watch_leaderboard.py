@@ -1,0 +1,109 @@
+"""Watching a board live: the steps from a request to a stream of serialised boards.
+
+Many watchers of one board share one upstream socket and every message; streams/hub.py sees to that. Source: API.md,
+WatchLeaderboard; gamification.md 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from gateway.actions.boards.cached_read import not_found
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.contexts import TenantContext
+from gateway.actions.shared.directory import TenantDirectory
+from gateway.core.board import DEFAULT_PAGE_SIZE, Topic
+from gateway.errors import PhoenixNotFound, PhoenixRefusedInput, PhoenixRefusedState
+from gateway.phoenix.gamification.realtime import BoardSocket, RealtimeClient, SocketClosed
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.streams.hub import Hub
+from gateway.streams.link import ChannelClosed
+from gateway.streams.subscriber import Delivery
+
+_WHY_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What a watcher wants to see. `page_size`, `top_n`: None for the default and for no filter."""
+
+    tenant_id: str
+    leaderboard_id: str
+    window_key: str
+    page_size: int | None
+    top_n: int | None
+
+
+class WatchLeaderboard:
+    """The action behind WatchLeaderboard."""
+
+    def __init__(self, tenants: TenantDirectory[TenantContext], hub: Hub) -> None:
+        self._tenants = tenants
+        self._hub = hub
+
+    async def watch(self, watch: Watch, call: Call) -> AsyncGenerator[Delivery, None]:
+        """Yield the board, then its updates, until the caller leaves or this gateway stops.
+
+        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault when there is no board to be had.
+        """
+        room = self._tenants.resolve(watch.tenant_id, call)
+        call.facts["tenant"] = room.tenant_id
+        topic = Topic(room.tenant_id, watch.leaderboard_id, watch.window_key)
+        size = watch.page_size or DEFAULT_PAGE_SIZE
+        count = size if watch.top_n is None else min(size, watch.top_n)
+        async with self._hub.subscribe(topic, count) as watcher:
+            while (delivery := await watcher.take()) is not None:
+                yield delivery
+
+
+class OpenBoard:
+    """The streams' `open_topic`: a signed socket of the topic's tenant."""
+
+    def __init__(self, tenants: TenantDirectory[TenantContext], realtime: RealtimeClient, clock: Clock) -> None:
+        self._tenants = tenants
+        self._realtime = realtime
+        self._clock = clock
+
+    async def __call__(self, topic: Topic) -> _Channel:
+        """Open it. Raises: UpstreamFault, KeyUnknown."""
+        room = self._tenants.configured(topic.tenant_id)
+        try:
+            socket = await self._realtime.open(room.socket_base_url, room.authorize_socket(topic.leaderboard_id))
+        except (PhoenixNotFound, PhoenixRefusedState, PhoenixRefusedInput):
+            # A refused handshake has no body that could say why; a read of the same board does: not there, not active.
+            try:
+                await room.boards.page(
+                    topic.leaderboard_id,
+                    Deadline.after(_WHY_WITHIN_S, self._clock),
+                    limit=1,
+                    offset=0,
+                    window_key=topic.window_key,
+                )
+            except PhoenixNotFound as absent:
+                raise not_found(("leaderboard_id", "window_key"), absent) from None
+            raise
+        return _Channel(socket)
+
+
+class _Channel:
+    """The socket in the streams' words."""
+
+    def __init__(self, socket: BoardSocket) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._socket.receive()
+        except SocketClosed as closed:
+            raise ChannelClosed(silent=closed.silent) from None
+
+    async def send(self, message: str) -> None:
+        try:
+            await self._socket.send(message)
+        except SocketClosed as closed:
+            raise ChannelClosed(silent=closed.silent) from None
+
+    async def close(self) -> None:
+        await self._socket.close()

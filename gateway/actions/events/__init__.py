@@ -1,0 +1,1 @@
+"""Actions of EventService: submit, queue, and handle dead letters."""

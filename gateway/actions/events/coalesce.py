@@ -1,0 +1,182 @@
+"""Lets single events of many callers leave together: while a call to Phoenix is under way, what arrives gathers.
+
+An event that meets an idle gateway leaves at once, alone; no timer delays it. What gathers leaves when a call returns,
+when it fills a bulk call, or when a call keeps it waiting for too long. Each caller keeps his own result, deadline and
+cancellation. Order across callers is nobody's promise. Source: issue 5, point 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.outbox.event_sender import MAX_BULK_BYTES, EventSender
+from gateway.outbox.pending_event import PendingEvent
+from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.resilience.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoalesceSettings:
+    """How many calls, and how patient."""
+
+    max_calls: int = 4
+    """Calls under way at once: one hides the way there while the next gathers, the rest are for calls that hang."""
+    patience_s: float = 0.02
+    """How long events wait for a call to return before another one is begun for them."""
+    gather_s: float = 0.005
+    """How long the events that gathered may wait for more after a call returned, while more keep arriving."""
+    quiet_s: float = 0.001
+    """Time without a new event after which those that gathered do not wait for more."""
+
+
+class _Waiting:
+    """One gathered event, its caller's deadline, and what wakes the caller."""
+
+    __slots__ = ("deadline", "done", "is_gone", "item")
+
+    def __init__(self, item: PendingEvent, deadline: Deadline, done: asyncio.Future[None]) -> None:
+        self.item = item
+        self.deadline = deadline
+        self.done = done
+        self.is_gone = False
+
+    def wake(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Coalescer:
+    """The single events of one tenant."""
+
+    def __init__(self, sender: EventSender, settings: CoalesceSettings | None = None) -> None:
+        self._sender = sender
+        self._settings = settings or CoalesceSettings()
+        self._calls = 0
+        self._gathered: deque[_Waiting] = deque()
+        self._gathered_bytes = 0
+        self._impatience: asyncio.TimerHandle | None = None
+        self._lingers = False
+        self._departed_at = self._shared_at = float("-inf")
+        self._flights: set[asyncio.Task[None]] = set()
+
+    async def send(self, item: PendingEvent, deadline: Deadline) -> None:
+        """Send the event, alone or with others; it has its result when this returns.
+
+        Cancelled, or its deadline passed, before it left: it does not leave. After: the call goes on for the others.
+        """
+        if not self._sender.mixes_callers:
+            return await self._sender.one(item, deadline)
+        if self._calls == 0 and not self._lingers:
+            self._calls += 1
+            self._departed_at = asyncio.get_running_loop().time()
+            try:
+                return await self._sender.one(item, deadline)
+            finally:
+                self._calls -= 1
+                self._returned(count=1)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(item, deadline, loop.create_future())
+        self._gather(waiting, loop)
+        late = loop.call_later(max(deadline.remaining(), 0.0), waiting.wake)
+        try:
+            await waiting.done
+        finally:
+            late.cancel()
+            waiting.is_gone = True
+            # Without a result the deadline passed: unsent, or sent and not answered.
+            item.give_up()
+        return None
+
+    def _gather(self, waiting: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        self._gathered.append(waiting)
+        self._gathered_bytes += len(waiting.item.body) + 1
+        is_full = len(self._gathered) >= MAX_EVENTS or self._gathered_bytes >= MAX_BULK_BYTES
+        if is_full and self._calls < self._settings.max_calls:
+            self._begin()
+        if self._gathered and self._impatience is None:
+            self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
+
+    def _wait_no_longer(self) -> None:
+        self._impatience = None
+        if self._gathered and self._calls < self._settings.max_calls:
+            self._begin()
+        if self._gathered:
+            loop = asyncio.get_running_loop()
+            self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
+
+    def _returned(self, *, count: int) -> None:
+        """A call of so many events returned: what has gathered leaves.
+
+        Where Phoenix is near and this process is busy, a call returns before the callers who are there already have
+        been read. So the gathered wait for as long as others keep arriving, within bounds, and right after calls that
+        several shared the first to come does so too. Where another call has only just left, they wait for that one: two
+        half full calls cost more than one.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if count > 1:
+            self._shared_at = now
+        is_shared = now - self._shared_at < self._settings.patience_s
+        is_another_young = self._calls > 0 and now - self._departed_at < self._settings.patience_s
+        if (self._gathered or is_shared) and not self._lingers and not is_another_young:
+            self._lingers = True
+            self._look_again(loop, -1 if is_shared else 0, now + self._settings.gather_s)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        count = len(self._gathered)
+        if seen < count < MAX_EVENTS and loop.time() < until:
+            # Passes of the loop after the timer: what arrived while this process did not run is read in them.
+            again = functools.partial(self._look_again, loop, count, until)
+            loop.call_later(self._settings.quiet_s, loop.call_soon, loop.call_soon, again)
+            return
+        self._lingers = False
+        while self._gathered and self._calls < self._settings.max_calls:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin one call with what fits into it, those whose callers left taken out."""
+        together = list(self._next_together())
+        if not together:
+            return
+        self._calls += 1
+        flight = asyncio.get_running_loop().create_task(self._fly(together))
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+
+    def _next_together(self) -> Iterator[_Waiting]:
+        count = size_bytes = 0
+        while self._gathered and count < MAX_EVENTS:
+            waiting = self._gathered[0]
+            size_bytes += len(waiting.item.body) + 1
+            if size_bytes > MAX_BULK_BYTES and count:
+                return
+            self._gathered.popleft()
+            self._gathered_bytes -= len(waiting.item.body) + 1
+            if waiting.is_gone or waiting.done.done():
+                size_bytes -= len(waiting.item.body) + 1
+                continue
+            count += 1
+            yield waiting
+
+    async def _fly(self, together: list[_Waiting]) -> None:
+        # The most patient caller's: those with less time stop waiting by themselves, and further tries leave them out.
+        deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
+        self._departed_at = asyncio.get_running_loop().time()
+        try:
+            items = [waiting.item for waiting in together]
+            if self._sender.mixes_callers:
+                waiting_for = {waiting.item.event_id: waiting for waiting in together}
+                await self._sender.together(items, deadline, lambda event_id: not waiting_for[event_id].is_gone)
+            else:  # since they gathered, one caller's event has cost others their answer
+                await self._sender.gather_bounded(items, deadline)
+        finally:
+            self._calls -= 1
+            for waiting in together:
+                waiting.wake()
+                if waiting.is_gone and waiting.item.on_late is not None:
+                    waiting.item.on_late()
+            self._returned(count=len(together))

@@ -1,0 +1,1 @@
+"""What actions share: the call, contexts of tenants and operators, page tokens."""

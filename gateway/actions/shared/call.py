@@ -1,0 +1,50 @@
+"""One call as actions, servicers and middlewares see it: who, until when, and what to say about it.
+
+Knows nothing of grpc, so that another front can be put before the same handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.rights import DENY_ALL, Grant
+from gateway.resilience.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The other end of the connection.
+
+    `names` are the identities of a verified client certificate (its SPIFFE id first, then its DNS names in their
+    order); empty without one. `address` is the transport's text, such as `ipv4:127.0.0.1:4711`. `caller` is whose
+    socket it came by; empty where the listener tells nothing.
+    """
+
+    address: str
+    names: tuple[str, ...] = ()
+    caller: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call on its way through the chain.
+
+    `deadline` starts as the caller's own and is narrowed by the deadline middleware. `caller` is
+    empty until identity is known, and until then `grant`, what that caller may do, is nothing.
+    `trailing` goes back as trailing metadata. `facts` is what the log line and the audit record say of
+    this call: names and verdicts, never payloads or secrets.
+    """
+
+    method: str
+    peer: Peer
+    request_id: str
+    deadline: Deadline
+    arrived_at: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    caller: str = ""
+    grant: Grant = DENY_ALL
+    trailing: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    audited: bool = False
+    """Whether its audit record is kept already."""

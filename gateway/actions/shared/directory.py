@@ -1,0 +1,141 @@
+"""Finds the tenant or operator that a request means, among those that its caller may see.
+
+Every way to a tenant's or operator's keys and clients leads through here, so that none goes round the caller's grant:
+items of a batch, each message of a stream, what a request leaves empty. To a caller that does not see all, one that is
+not there and one that is not his are the same refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from gateway.actions.shared.call import Call
+from gateway.core.rights import Grant
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.errors import FieldFault, InvalidField, NotAllowed, OperatorUnknown, TenantUnknown
+
+T = TypeVar("T")
+
+Admit = Callable[[Call, str], None]
+"""Has the last word about a tenant, or an operator environment as `code/environment`, that a call may mean: raises
+Disabled when it is switched off, RateLimited when too much is asked of it."""
+
+_NOT_THE_TENANT = "This caller may not do this for that tenant. Ask whoever keeps the gateway's policy."
+_NOT_THE_OPERATOR = (
+    "This caller may not do this for that operator and environment. Ask whoever keeps the gateway's policy."
+)
+
+
+class TenantDirectory(Generic[T]):
+    """Tenants by id."""
+
+    def __init__(self, entries: Mapping[TenantId, T], admit: Admit = lambda call, tenant_id: None) -> None:
+        self._entries = dict(entries)
+        self._admit = admit
+
+    def resolve(self, tenant_id: str, call: Call) -> T:
+        """Return the tenant; an empty id means the caller's only one. The call's facts name it, also when refused.
+
+        Raises: NotAllowed; TenantUnknown; InvalidField when the id is empty and the caller has several; Disabled;
+        RateLimited.
+        """
+        grant = call.grant
+        if not tenant_id:
+            tenant_id = self._only(grant)
+        call.facts["tenant"] = tenant_id
+        if grant.tenants is not None and tenant_id not in grant.tenants:
+            raise NotAllowed(_NOT_THE_TENANT)
+        found = self._entries.get(TenantId(tenant_id))
+        if found is None:
+            raise TenantUnknown()
+        self._admit(call, tenant_id)
+        return found
+
+    def configured(self, tenant_id: TenantId) -> T:
+        """Return a tenant that was resolved for a call before. Raises: TenantUnknown."""
+        found = self._entries.get(tenant_id)
+        if found is None:
+            raise TenantUnknown()
+        return found
+
+    def seen_by(self, grant: Grant) -> Iterator[T]:
+        """Yield those of the caller's, in the order of the configuration."""
+        return (entry for tenant_id, entry in self._entries.items() if grant.sees_tenant(tenant_id))
+
+    def all(self) -> Iterable[T]:
+        """Return every tenant, in the order of the configuration."""
+        return self._entries.values()
+
+    def _only(self, grant: Grant) -> TenantId:
+        own = tuple(self._entries) if grant.tenants is None else tuple(grant.tenants)
+        if len(own) == 1:
+            return own[0]
+        if own:
+            raise InvalidField([FieldFault(field="tenant_id", description="name one: several are configured")])
+        if grant.tenants is not None:
+            raise NotAllowed(_NOT_THE_TENANT)
+        raise TenantUnknown("No tenant is configured here. Set TENANT_ID or [[tenants]].")
+
+
+class OperatorDirectory(Generic[T]):
+    """Operator environments by code and environment."""
+
+    def __init__(
+        self, entries: Mapping[tuple[OperatorCode, Environment], T], admit: Admit = lambda call, scope: None
+    ) -> None:
+        self._entries = dict(entries)
+        self._admit = admit
+
+    def resolve(self, operator_code: str, environment: Environment | None, call: Call) -> T:
+        """Return the operator environment; what is left empty means the caller's only one.
+
+        The call's facts name it, also when it is refused.
+        Raises: NotAllowed; OperatorUnknown; InvalidField naming the member that is needed to choose among several;
+        Disabled; RateLimited.
+        """
+        grant = call.grant
+        if not operator_code or environment is None:
+            code, environment = self._only(operator_code, environment, call)
+        else:
+            code = OperatorCode(operator_code)
+        call.facts["operator"] = code
+        call.facts["environment"] = environment.value
+        if grant.operators is not None and (code, environment) not in grant.operators:
+            raise NotAllowed(_NOT_THE_OPERATOR)
+        found = self._entries.get((code, environment))
+        if found is None:
+            raise OperatorUnknown()
+        self._admit(call, f"{code}/{environment.value}")
+        return found
+
+    def seen_by(self, grant: Grant) -> Iterator[T]:
+        """Yield those of the caller's, in the order of the configuration."""
+        return (entry for key, entry in self._entries.items() if grant.sees_operator(*key))
+
+    def all(self) -> Iterable[T]:
+        """Return every operator environment, in the order of the configuration."""
+        return self._entries.values()
+
+    def _only(
+        self, operator_code: str, environment: Environment | None, call: Call
+    ) -> tuple[OperatorCode, Environment]:
+        own = tuple(self._entries) if call.grant.operators is None else tuple(call.grant.operators)
+        fitting = [
+            key
+            for key in own
+            if (not operator_code or key[0] == operator_code) and (environment is None or key[1] is environment)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        if operator_code:
+            call.facts["operator"] = operator_code
+        if environment is not None:
+            call.facts["environment"] = environment.value
+        if fitting:
+            several_codes = len({code for code, _ in fitting}) > 1
+            field = "operator_code" if several_codes else "environment"
+            raise InvalidField([FieldFault(field=field, description="name one: several are configured")])
+        if call.grant.operators is not None:
+            raise NotAllowed(_NOT_THE_OPERATOR)
+        raise OperatorUnknown()

@@ -1,0 +1,1 @@
+"""Actions of TokenService: mint tokens."""

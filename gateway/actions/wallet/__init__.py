@@ -1,0 +1,1 @@
+"""Actions of WalletService: verify, record, list and export."""

@@ -1,0 +1,106 @@
+"""Records what a wallet did, and shows the evidence of a money move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.contexts import OperatorContext
+from gateway.actions.shared.directory import OperatorDirectory
+from gateway.core.encoding import sha256_hex
+from gateway.core.types import Environment, HexStr, OperatorCode
+from gateway.errors import PhoenixNotFound
+from gateway.evidence.record import Balance, Evidence, Outcome
+from gateway.evidence.store import WalletStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOutcome:
+    """What a wallet did and answered. Exactly one of `body` and `body_sha256` is set. Time in microseconds.
+
+    `operator_code` "", `environment` None: the operation's own.
+    """
+
+    operator_code: str = ""
+    environment: Environment | None = None
+    operation_id: str
+    attempt: int
+    status: int
+    body: bytes | None = field(repr=False)
+    body_sha256: str | None
+    operator_transaction_id: str
+    operator_reservation_id: str
+    available: Balance | None
+    reserved: Balance | None
+    processed_at_us: int | None
+
+
+class RecordWalletOutcomes:
+    """The actions behind RecordWalletOutcome and GetWalletEvidence."""
+
+    def __init__(self, operators: OperatorDirectory[OperatorContext], store: WalletStore) -> None:
+        self._operators = operators
+        self._store = store
+
+    async def record(self, outcome: NewOutcome, call: Call) -> Evidence:
+        """Store an outcome and return the evidence as it stands now.
+
+        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the one named;
+        StaleAttempt, OutcomeDiffers, StoreUnavailable.
+        """
+        call.facts["operation_id"] = outcome.operation_id
+        call.facts["attempt"] = str(outcome.attempt)
+        body_sha256 = sha256_hex(outcome.body) if outcome.body is not None else HexStr(outcome.body_sha256 or "")
+        evidence = await self._store.record_outcome(
+            Outcome(
+                operation_id=outcome.operation_id,
+                attempt=outcome.attempt,
+                status=outcome.status,
+                body=outcome.body,
+                body_sha256=body_sha256,
+                operator_transaction_id=outcome.operator_transaction_id,
+                operator_reservation_id=outcome.operator_reservation_id,
+                available=outcome.available,
+                reserved=outcome.reserved,
+                processed_at_us=outcome.processed_at_us,
+                operators=self._operators_of(outcome, call),
+            ),
+            call.deadline,
+        )
+        call.facts["operator"] = evidence.operator_code
+        call.facts["environment"] = evidence.environment.value
+        return evidence
+
+    def _operators_of(self, outcome: NewOutcome, call: Call) -> frozenset[tuple[OperatorCode, Environment]] | None:
+        """Return whose operation it may be: the operator's that is named, else any that the caller may act for."""
+        if not outcome.operator_code and outcome.environment is None:
+            return call.grant.operators
+        room = self._operators.resolve(outcome.operator_code, outcome.environment, call)
+        return frozenset({(room.operator_code, room.environment)})
+
+    async def get(
+        self,
+        *,
+        operator_code: str,
+        environment: Environment | None,
+        operation_id: str,
+        operation: str,
+        idempotency_key: str,
+        call: Call,
+    ) -> Evidence:
+        """Return one operation's evidence, by id where one is given, else by operation and key.
+
+        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator; StoreUnavailable.
+        """
+        room = self._operators.resolve(operator_code, environment, call)
+        call.facts["operator"] = room.operator_code
+        call.facts["environment"] = room.environment.value
+        if not operation_id:
+            return await self._store.evidence_by_key(
+                room.operator_code, room.environment, operation, idempotency_key, call.deadline
+            )
+        call.facts["operation_id"] = operation_id
+        evidence = await self._store.evidence_by_id(operation_id, call.deadline)
+        if (evidence.operator_code, evidence.environment) != (room.operator_code, room.environment):
+            raise PhoenixNotFound("This operator and environment has no such operation.")
+        return evidence

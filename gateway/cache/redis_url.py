@@ -1,0 +1,205 @@
+"""Reads `REDIS_URL` and builds the client that it means: one server, Sentinel or Cluster.
+
+Forms: redis://, rediss:// (TLS), unix:///path, and for several hosts redis+sentinel://h:p,h:p/service/db and
+redis+cluster://h:p,h:p, each with rediss+... for TLS. The redis package is imported only when a client is built: it
+costs memory and start time that a gateway without Redis does not owe. Source: API.md, `REDIS_URL`; issue 4, point 2.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from gateway.keys.own.secret_files import Secret
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
+
+
+_URL = re.compile(
+    r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^@]*)@)?(?P<hosts>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
+)
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?")
+_SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_QUERY_NAMES = frozenset({"db", "ca_file", "sentinel_username", "sentinel_password"})
+
+
+class RedisUrlRefused(ValueError):
+    """The URL cannot be used; the text names the fault and repeats nothing of the URL (it may hold a password)."""
+
+
+class RedisKind(enum.Enum):
+    """What stands behind the URL."""
+
+    SINGLE = "single"
+    SOCKET = "socket"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+_SCHEMES = {
+    "redis": (RedisKind.SINGLE, False),
+    "rediss": (RedisKind.SINGLE, True),
+    "unix": (RedisKind.SOCKET, False),
+    "redis+sentinel": (RedisKind.SENTINEL, False),
+    "rediss+sentinel": (RedisKind.SENTINEL, True),
+    "redis+cluster": (RedisKind.CLUSTER, False),
+    "rediss+cluster": (RedisKind.CLUSTER, True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Who to be at a server; either may be absent."""
+
+    username: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisTarget:
+    """A checked `REDIS_URL`. `ca_file` adds trust for TLS; certificates are always verified."""
+
+    kind: RedisKind
+    hosts: tuple[tuple[str, int], ...] = ()
+    tls: bool = False
+    path: str | None = None
+    service: str | None = None
+    db: int = 0
+    credentials: Credentials = Credentials()
+    sentinel_credentials: Credentials = Credentials()
+    ca_file: str | None = None
+
+
+def parse_redis_url(url: str) -> RedisTarget:
+    """Return what the URL means.
+
+    Raises: RedisUrlRefused.
+    """
+    match = _URL.fullmatch(url)
+    if match is None or match["scheme"] not in _SCHEMES:
+        raise RedisUrlRefused(f"is not a Redis URL; begin it with one of {', '.join(_SCHEMES)} and ://")
+    kind, tls = _SCHEMES[match["scheme"]]
+    query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
+    if unknown := sorted(query.keys() - _QUERY_NAMES):
+        raise RedisUrlRefused(f"holds {len(unknown)} unknown option(s); known are {', '.join(sorted(_QUERY_NAMES))}")
+    path = unquote(match["path"] or "")
+    service, db_text = _service_and_db(kind, path)
+    db = _db(query.get("db", db_text))
+    if kind is RedisKind.CLUSTER and db:
+        raise RedisUrlRefused("names a database; a cluster has only number 0")
+    if kind is RedisKind.SOCKET and (match["hosts"] or len(path) < 2):
+        raise RedisUrlRefused("must name the socket's absolute path: unix:///path/to/socket")
+    default_port = 26379 if kind is RedisKind.SENTINEL else 6379
+    hosts = () if kind is RedisKind.SOCKET else _hosts(match["hosts"], default_port)
+    if kind is RedisKind.SINGLE and len(hosts) != 1:
+        raise RedisUrlRefused("names several hosts; use redis+sentinel:// or redis+cluster:// for them")
+    username, _, password = (match["user"] or "").partition(":")
+    return RedisTarget(
+        kind=kind,
+        hosts=hosts,
+        tls=tls,
+        path=path if kind is RedisKind.SOCKET else None,
+        service=service,
+        db=db,
+        credentials=_credentials(unquote(username), unquote(password)),
+        sentinel_credentials=_credentials(query.get("sentinel_username"), query.get("sentinel_password")),
+        ca_file=query.get("ca_file"),
+    )
+
+
+def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_s: float) -> Redis | RedisCluster:
+    """Return a client that has not connected yet and retries nothing by itself."""
+    from redis.asyncio import Redis, RedisCluster, SSLConnection, UnixDomainSocketConnection
+    from redis.asyncio.cluster import ClusterNode
+    from redis.asyncio.connection import ConnectionPool
+    from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import Sentinel
+    from redis.backoff import NoBackoff
+
+    # RESP2 and no library name: two round trips less on each new connection.
+    timeouts: dict[str, Any] = {
+        "socket_timeout": read_timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "protocol": 2,
+        "driver_info": None,
+    }
+    tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": target.ca_file}
+    retry = Retry(NoBackoff(), 0)
+    login = _login(target.credentials)
+    if target.kind is RedisKind.CLUSTER:
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
+            retry=Retry(NoBackoff(), 1),
+            ssl=target.tls,
+            **(tls if target.tls else {}),
+            **login,
+            **timeouts,
+        )
+    if target.kind is RedisKind.SENTINEL:
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+            target.hosts,
+            sentinel_kwargs={
+                **_login(target.sentinel_credentials),
+                **timeouts,
+                "retry": retry,
+                **({"ssl": True, **tls} if target.tls else {}),
+            },
+            db=target.db,
+            retry=retry,
+            **({"ssl": True, **tls} if target.tls else {}),
+            **login,
+            **timeouts,
+        )
+        assert target.service is not None
+        master: Redis = sentinel.master_for(target.service, redis_class=Redis)
+        return master
+    place: dict[str, Any]
+    if target.kind is RedisKind.SOCKET:
+        place = {"connection_class": UnixDomainSocketConnection, "path": target.path}
+    else:
+        host, port = target.hosts[0]
+        place = {"host": host, "port": port, **({"connection_class": SSLConnection, **tls} if target.tls else {})}
+    return Redis.from_pool(ConnectionPool(db=target.db, retry=retry, **place, **login, **timeouts))
+
+
+def _login(credentials: Credentials) -> dict[str, Any]:
+    login: dict[str, Any] = {} if credentials.username is None else {"username": credentials.username}
+    return login if credentials.password is None else {**login, "password": credentials.password.reveal_text()}
+
+
+def _credentials(username: str | None, password: str | None) -> Credentials:
+    return Credentials(username=username or None, password=Secret.from_text(password) if password else None)
+
+
+def _service_and_db(kind: RedisKind, path: str) -> tuple[str | None, str]:
+    if kind is RedisKind.SOCKET:
+        return None, ""
+    parts = path.strip("/").split("/")
+    if kind is not RedisKind.SENTINEL:
+        return None, "/".join(parts)
+    if _SERVICE.fullmatch(parts[0]) is None or len(parts) > 2:
+        raise RedisUrlRefused("must name the service that Sentinel watches: redis+sentinel://host:port/service/0")
+    return parts[0], "".join(parts[1:])
+
+
+def _db(text: str) -> int:
+    if not text:
+        return 0
+    if re.fullmatch(r"[0-9]{1,4}", text) is None:
+        raise RedisUrlRefused("names a database that is not a number")
+    return int(text)
+
+
+def _hosts(text: str, default_port: int) -> tuple[tuple[str, int], ...]:
+    hosts: list[tuple[str, int]] = []
+    for part in text.split(","):
+        match = _HOST.fullmatch(part)
+        port = int(match["port"] or default_port) if match is not None else 0
+        if match is None or not 0 < port < 65536:
+            raise RedisUrlRefused("holds a host that is not of the form name:port")
+        hosts.append((match["six"] or match["name"], port))
+    return tuple(hosts)

@@ -1,0 +1,1 @@
+"""What may stop a call: limits and kill switches, shared by replicas."""

@@ -1,0 +1,126 @@
+"""The shared cache: there, quick enough, writable, and sealed by keys of ours. Source: API.md, `REDIS_URL`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
+from gateway.cache.sealing import SealedFor, SealRefused
+from gateway.config import Config, RedisConfig
+from gateway.core.types import Environment, UnixSeconds
+from gateway.doctor.report import Verdict, fault, ok, warning
+from gateway.keys.platform.redis_key_cache import RedisKeyCache
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+
+PATIENCE_S = 2.0
+"""Longer than the gateway waits, so that a slow Redis is told from one that is gone."""
+_ROUND_TRIPS = 5
+_KIND = re.compile(r"\((\w+)\)$")
+_ACCESS = frozenset({"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"})
+
+
+async def redis(config: Config, clock: Clock, deadline: Deadline) -> Verdict:
+    """Ping, measure, write and read a sealed value, and look whether what lies there opens."""
+    if config.redis is None:
+        return ok("in-process: REDIS_URL is not set, each replica has a cache of its own")
+    patience = RedisCacheSettings(timeout_s=PATIENCE_S, connect_timeout_s=PATIENCE_S)
+    cache = RedisCache(config.redis.target, clock, patience)
+    try:
+        await cache.run(_ping)
+        latency_s = min([await _timed(cache) for _ in range(_ROUND_TRIPS)])
+        if not await _comes_back(cache, config.redis, clock):
+            return fault(
+                "a sealed value did not come back as it was written",
+                "look whether this Redis evicts at once (maxmemory), or whether another program changes its keys",
+            )
+        foreign = await _foreign(cache, config.redis, config, clock)
+    except CacheUnavailable as unavailable:
+        return _unavailable(unavailable)
+    finally:
+        await cache.close()
+    if foreign:
+        return fault(
+            f"the platform key that lies there ({', '.join(foreign)}) was sealed by a key that is not among ours, "
+            "or was changed",
+            "give all replicas the same GATEWAY_CACHE_KEYS; if they have them, somebody else writes to this Redis",
+        )
+    limit_s = RedisCacheSettings().timeout_s
+    told = f"round trip {latency_s * 1000:.1f} ms; a sealed value came back"
+    if latency_s > limit_s / 2:
+        return warning(
+            f"{told}; the gateway waits {limit_s * 1000:.0f} ms at most, then goes on without it",
+            "put Redis nearer, or look at its load",
+        )
+    return ok(told)
+
+
+async def _ping(client: Any) -> None:
+    await client.ping()
+
+
+async def _timed(cache: RedisCache) -> float:
+    began = time.perf_counter()
+    await cache.run(_ping)
+    return time.perf_counter() - began
+
+
+async def _comes_back(cache: RedisCache, config: RedisConfig, clock: Clock) -> bool:
+    """Write a sealed value under a name of our own, read it, take it away."""
+    name = f"pgw:doctor:{secrets.token_hex(8)}"
+    place = SealedFor(purpose="doctor", name=name)
+    payload = secrets.token_bytes(32)
+    now = UnixSeconds(int(clock.now()))
+    sealed = config.seal_keys.seal(place, payload, stored_at=now, expires_at=UnixSeconds(now + 30))
+    await cache.put(name, sealed, ttl_s=30)
+    found = await cache.get(name, max_bytes=1024)
+
+    async def remove(client: Any) -> None:
+        await client.unlink(name)
+
+    await cache.run(remove)
+    try:
+        return found is not None and config.seal_keys.open(place, found, now=now).payload == payload
+    except SealRefused:
+        return False
+
+
+async def _foreign(cache: RedisCache, redis_config: RedisConfig, config: Config, clock: Clock) -> Sequence[str]:
+    """The environments whose published platform key does not open."""
+    refused: list[str] = []
+    places: dict[tuple[str, Environment], None] = {
+        (operator.base_url, operator.keys.environment): None for operator in config.operators
+    }
+    for base_url, environment in places:
+        events: list[str] = []
+        shared = RedisKeyCache(
+            cache=cache,
+            seal_keys=redis_config.seal_keys,
+            clock=clock,
+            host=base_url,
+            environment=environment,
+            on_event=events.append,
+        )
+        await shared.stored()
+        if "platform_key_entry_refused" in events:
+            refused.append(environment.value)
+    return refused
+
+
+def _unavailable(unavailable: CacheUnavailable) -> Verdict:
+    match = _KIND.search(str(unavailable))
+    kind = match[1] if match is not None else "down"
+    if kind in _ACCESS:
+        return fault(f"refuses us ({kind})", "check user and password in REDIS_URL")
+    if kind == "ReadOnlyError":
+        return fault("cannot be written to: it is a replica", "name the primary, or use redis+sentinel:// in REDIS_URL")
+    if kind in ("OutOfMemoryError", "ResponseError"):
+        return fault(f"refuses to write ({kind})", "look at its memory (maxmemory) and at the rights of our user")
+    return fault(
+        f"no usable answer within {PATIENCE_S:g} s ({kind})",
+        "check host and port in REDIS_URL, and that Redis is up; the gateway serves on without it, each replica alone",
+    )

@@ -1,0 +1,288 @@
+"""Appends to the journal what a transaction changed, inside that transaction: a row for each operator and environment.
+
+So a change and its line are committed together or not at all, and a line costs the claim about as much as a short
+column. A transaction that is run again because its commit's answer was lost may leave the same line twice, which says
+no more than once. Moves claimed by a gateway older than the chain have no line: `journal_missed` adds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from gateway.core.types import HexStr, KeyId
+from gateway.core.wallet_verdict import Disposition
+from gateway.errors import GatewayError
+from gateway.evidence.chain.entries import (
+    claim_line,
+    conflict_line,
+    incident_line,
+    outcome_line,
+    reclaim_line,
+    replays_line,
+)
+from gateway.evidence.chain.tables import journal
+from gateway.evidence.claims import PendingClaim
+from gateway.evidence.reading import evidence_of
+from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome
+from gateway.store.schema import conflicts, incidents, operations, padded, repeats
+
+JOURNALED = 1
+"""What a move's row says once it has lines; a gateway older than the chain leaves it empty."""
+_t = operations.c
+
+
+class Journal:
+    """The lines of one transaction."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._lines: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, operator_code: str, environment: str, received_at_us: int, line: str) -> None:
+        """Take a line about a move that was received then."""
+        scope = (operator_code, environment)
+        lines = self._lines.get(scope)
+        if lines is None:
+            self._lines[scope] = [line]
+            self._rows[scope] = {
+                "operator_code": operator_code,
+                "environment": environment,
+                "oldest_received_us": received_at_us,
+                "newest_received_us": received_at_us,
+            }
+            return
+        lines.append(line)
+        row = self._rows[scope]
+        if received_at_us < row["oldest_received_us"]:
+            row["oldest_received_us"] = received_at_us
+        elif received_at_us > row["newest_received_us"]:
+            row["newest_received_us"] = received_at_us
+
+    def write(self, connection: sa.Connection) -> None:
+        """Append them, if there are any."""
+        for scope, row in self._rows.items():
+            lines = self._lines[scope]
+            row["entry_count"], row["entries"] = len(lines), "\n".join(lines)
+            text, names = _insert_of(connection.dialect)
+            connection.exec_driver_sql(text, tuple([row[name] for name in names]))
+
+
+@cache
+def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
+    """Return the INSERT as the driver takes it, and its parameters' names in order.
+
+    Every transaction pays for it, and most of an INSERT of SQLAlchemy's is not in the database.
+    """
+    columns = [column.name for column in journal.columns if column.name != "id"]
+    compiled = sa.insert(journal).inline().compile(dialect=dialect, column_keys=columns)
+    assert isinstance(compiled, SQLCompiler)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+def journal_decided(
+    connection: sa.Connection,
+    now_us: int,
+    claims: Iterable[tuple[PendingClaim, ClaimResult]],
+    outcomes: Iterable[tuple[Outcome, Evidence | GatewayError]],
+    replayed: Collection[str],
+) -> None:
+    """Append what became of claims and outcomes in this transaction, and the moves whose replays it counted."""
+    lines = Journal()
+    differing: set[tuple[str, str]] = set()
+    for pending, result in claims:
+        claim = pending.claim
+        if result.disposition is Disposition.NEW:
+            # Another lease: the row is from before, when the answer of its commit was lost.
+            if result.lease_expires_at_us == now_us + claim.lease_us:
+                _add_claim(lines, pending, result)
+        elif result.disposition is None:  # held; its id is another's where it was held before
+            if result.operation_id == pending.operation_id:
+                _add_claim(lines, pending, result)
+        elif result.disposition is Disposition.RECLAIMED:
+            _add_reclaim(connection, lines, result)
+        elif result.disposition is Disposition.CONFLICT:
+            differing.add((result.operation_id, claim.content.body_sha256))
+    refused: list[str] = []
+    recorded: set[str] = set()
+    for outcome, answer in outcomes:
+        if not isinstance(answer, Evidence):
+            refused.append(outcome.operation_id)
+        elif (
+            answer.response is not None
+            and answer.response.recorded_at_us == now_us
+            and answer.operation_id not in recorded
+        ):
+            recorded.add(answer.operation_id)
+            _add_outcome(lines, answer)
+    if refused:
+        _add_incidents(connection, lines, refused, now_us)
+    if differing:
+        _add_conflicts(connection, lines, differing)
+    if replayed:
+        _add_replays(connection, lines, replayed)
+    lines.write(connection)
+
+
+def _add_claim(lines: Journal, pending: PendingClaim, result: ClaimResult) -> None:
+    claim = pending.claim
+    line = claim_line(
+        operation_id=result.operation_id,
+        operator_code=claim.operator_code,
+        environment=claim.environment,
+        idempotency_key=claim.idempotency_key,
+        content=claim.content,
+        reason=claim.reason,
+        signature=claim.signature,
+        key_id=claim.key_id,
+        request_id=claim.request_id,
+        received_at_us=claim.received_at_us,
+        suspect_replay=result.suspect_replay,
+        probed_before=result.probed_before,
+        attempt=result.attempt,
+        lease_expires_at_us=result.lease_expires_at_us,
+    )
+    lines.add(claim.operator_code, claim.environment.value, claim.received_at_us, line)
+
+
+def _add_first(lines: Journal, evidence: Evidence) -> None:
+    """Add the claim of a move that has no line yet, as it stands in the store."""
+    line = claim_line(
+        operation_id=evidence.operation_id,
+        operator_code=evidence.operator_code,
+        environment=evidence.environment,
+        idempotency_key=evidence.idempotency_key,
+        content=evidence.content,
+        reason=evidence.reason,
+        signature=evidence.signature,
+        key_id=evidence.key_id,
+        request_id=evidence.request_id,
+        received_at_us=evidence.received_at_us,
+        suspect_replay=evidence.suspect_replay,
+        probed_before=evidence.probed_before,
+        attempt=evidence.attempt,
+        lease_expires_at_us=evidence.lease_expires_at_us,
+    )
+    lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+
+
+def _add_reclaim(connection: sa.Connection, lines: Journal, result: ClaimResult) -> None:
+    for row in _moves(connection, [result.operation_id]):
+        line = reclaim_line(row.operation_id, row.received_at_us, result.attempt, result.lease_expires_at_us)
+        lines.add(row.operator_code, row.environment, row.received_at_us, line)
+
+
+def _moves(connection: sa.Connection, operation_ids: Iterable[str]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    """Return whose moves these are and when they were received."""
+    return connection.execute(
+        sa.select(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us).where(
+            _t.operation_id.in_(padded(operation_ids))
+        )
+    ).all()
+
+
+def _add_outcome(lines: Journal, evidence: Evidence) -> None:
+    assert evidence.response is not None
+    line = outcome_line(
+        evidence.operation_id,
+        evidence.received_at_us,
+        response=evidence.response,
+        operator_transaction_id=evidence.operator_transaction_id,
+        operator_reservation_id=evidence.operator_reservation_id,
+        available=evidence.available,
+        reserved=evidence.reserved,
+        processed_at_us=evidence.processed_at_us,
+    )
+    lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+
+
+def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: list[str], now_us: int) -> None:
+    """Add the refusals that this transaction kept; a repeated one was kept before."""
+    moves = {row.operation_id: row for row in _moves(connection, operation_ids)}
+    if not moves:
+        return
+    kept = sa.select(incidents).where(incidents.c.operation_id.in_(padded(moves)), incidents.c.received_at_us == now_us)
+    for row in connection.execute(kept.order_by(incidents.c.sequence)):
+        incident = Incident(
+            reason=IncidentReason(row.reason),
+            received_at_us=row.received_at_us,
+            attempt=row.attempt,
+            status=row.response_status,
+            body_sha256=HexStr(row.response_body_sha256),
+            operator_transaction_id=row.operator_transaction_id,
+        )
+        move = moves[row.operation_id]
+        line = incident_line(row.operation_id, move.received_at_us, incident)
+        lines.add(move.operator_code, move.environment, move.received_at_us, line)
+
+
+def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple[str, str]]) -> None:
+    """Add how often conflicting calls have come. Args: `brought`: move and body's hash of those that came now."""
+    moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _ in brought})}
+    kept = sa.select(*(column for column in conflicts.columns if column.name != "body")).where(
+        conflicts.c.operation_id.in_(padded(moves))
+    )
+    for row in connection.execute(kept.order_by(conflicts.c.sequence)):
+        if (row.operation_id, row.body_sha256) not in brought:
+            continue
+        conflict = Conflict(
+            received_at_us=row.first_received_at_us,
+            count=row.conflict_count,
+            body_sha256=HexStr(row.body_sha256),
+            body=None,
+            signature=row.signature,
+            key_id=KeyId(row.key_id),
+            request_id=row.request_id,
+        )
+        move = moves[row.operation_id]
+        line = conflict_line(row.operation_id, move.received_at_us, conflict)
+        lines.add(move.operator_code, move.environment, move.received_at_us, line)
+
+
+def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Collection[str]) -> None:
+    """Add how often these have been replayed, counted a moment ago in this transaction."""
+    counted = sa.select(
+        *(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us, repeats.c.replay_count)
+    ).join(repeats, repeats.c.operation_id == _t.operation_id)
+    for row in connection.execute(counted.where(_t.operation_id.in_(padded(operation_ids)))):
+        line = replays_line(row.operation_id, row.received_at_us, row.replay_count)
+        lines.add(row.operator_code, row.environment, row.received_at_us, line)
+
+
+def journal_missed(connection: sa.Connection, limit: int) -> int:
+    """Append the lines of moves that have none, as they stand now; return how many moves there were."""
+    missed = (
+        connection.execute(sa.select(_t.operation_id).where(_t.journaled.is_(None)).order_by(_t.sequence).limit(limit))
+        .scalars()
+        .all()
+    )
+    if not missed:
+        return 0
+    # Locked first: a change that another gateway is about to commit has its own line, or is in what is read here.
+    connection.execute(
+        sa.select(_t.operation_id)
+        .where(_t.operation_id.in_(padded(missed)))
+        .order_by(_t.operation_id)
+        .with_for_update()
+    ).all()
+    lines = Journal()
+    for evidence in evidence_of(connection, missed).values():
+        _add_first(lines, evidence)
+        if evidence.response is not None:
+            _add_outcome(lines, evidence)
+        for incident in evidence.incidents:
+            line = incident_line(evidence.operation_id, evidence.received_at_us, incident)
+            lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+        for conflict in evidence.conflicts:
+            line = conflict_line(evidence.operation_id, evidence.received_at_us, conflict)
+            lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+        if evidence.replay_count:
+            line = replays_line(evidence.operation_id, evidence.received_at_us, evidence.replay_count)
+            lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
+    lines.write(connection)
+    connection.execute(sa.update(operations).where(_t.operation_id.in_(padded(missed))).values(journaled=JOURNALED))
+    return len(missed)

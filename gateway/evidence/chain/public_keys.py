@@ -1,0 +1,54 @@
+"""Keeps the public halves of the keys that evidence stands on: in the transaction that first uses one, for ever.
+
+Phoenix publishes its current key alone; years later, a stored signature can be verified only with the key kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import sqlalchemy as sa
+
+from gateway.core.types import KeyId
+from gateway.evidence.chain.tables import public_keys
+from gateway.store.schema import insert_into, padded
+
+PublicKeyOf = Callable[[KeyId], bytes | None]
+"""Gives the 32 bytes of a platform key in use, by its id; None where it is not known (any more)."""
+
+
+class KeptKeys:
+    """Knows which keys this process has kept already, so that a claim asks the database about new ones alone."""
+
+    def __init__(self, public_key_of: PublicKeyOf) -> None:
+        self._public_key_of = public_key_of
+        self._kept: set[KeyId] = set()
+
+    def missing(self, key_ids: Iterable[KeyId]) -> dict[KeyId, bytes]:
+        """Return the keys of these that are to be kept."""
+        found = {key_id: self._public_key_of(key_id) for key_id in set(key_ids) - self._kept}
+        return {key_id: key for key_id, key in found.items() if key is not None}
+
+    def committed(self, key_ids: Iterable[KeyId]) -> None:
+        """Note that these are in the database."""
+        self._kept.update(key_ids)
+
+
+def keep_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes]) -> None:
+    """Put keys where they stay, unless they are there."""
+    if keys:
+        connection.execute(
+            insert_into(connection, public_keys).on_conflict_do_nothing(index_elements=("key_id",)),
+            [{"key_id": key_id, "public_key": key, "first_used_at_us": now_us} for key_id, key in sorted(keys.items())],
+        )
+
+
+def keys_of(connection: sa.Connection, key_ids: Iterable[str]) -> dict[str, bytes]:
+    """Return the 32 bytes of those keys that are kept, by id."""
+    wanted = padded(key_ids)
+    if not wanted:
+        return {}
+    rows = connection.execute(
+        sa.select(public_keys.c.key_id, public_keys.c.public_key).where(public_keys.c.key_id.in_(wanted))
+    )
+    return {row.key_id: bytes(row.public_key) for row in rows}

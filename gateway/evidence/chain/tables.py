@@ -1,0 +1,69 @@
+"""The tables of the chain: what waits to be chained, the blocks, who chains, and the public keys that belong to both.
+
+Beside those of schema.py, in the same database and the same metadata. Long texts stand last.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gateway.store.schema import metadata
+
+_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+journal = sa.Table(
+    "wallet_journal",
+    metadata,
+    sa.Column("id", _Number, sa.Identity(), primary_key=True),
+    sa.Column("operator_code", _Text, nullable=False),
+    sa.Column("environment", _Text, nullable=False),
+    sa.Column("entry_count", sa.Integer, nullable=False),
+    sa.Column("oldest_received_us", sa.BigInteger, nullable=False),
+    sa.Column("newest_received_us", sa.BigInteger, nullable=False),
+    sa.Column("entries", _Text, nullable=False),
+)
+"""Lines that are committed and not chained yet, one row a transaction. What is there waits, whatever its number:
+PostgreSQL commits numbers out of order."""
+
+blocks = sa.Table(
+    "wallet_chain",
+    metadata,
+    sa.Column("operator_code", _Text, primary_key=True),
+    sa.Column("environment", _Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("hash", _Text, nullable=False),
+    sa.Column("previous_hash", _Text, nullable=False),
+    sa.Column("chained_at_us", sa.BigInteger, nullable=False),
+    sa.Column("first_sequence", sa.BigInteger, nullable=False),
+    sa.Column("entry_count", sa.Integer, nullable=False),
+    sa.Column("oldest_received_us", sa.BigInteger, nullable=False),
+    sa.Column("newest_received_us", sa.BigInteger, nullable=False),
+    sa.Column("entries_sha256", _Text, nullable=False),
+    sa.Column("key_id", _Text, nullable=False),
+    sa.Column("signature", _Text, nullable=False),
+    sa.Column("entries", _Text, nullable=False),
+    # No two blocks follow the same one: with the primary key this makes a fork impossible, whoever writes.
+    sa.UniqueConstraint("operator_code", "environment", "previous_hash", name="uq_wallet_chain_previous"),
+)
+
+sequencer = sa.Table(
+    "wallet_sequencer",
+    metadata,
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("holder", _Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The lease of the one that chains. `fence` counts holders."""
+
+public_keys = sa.Table(
+    "wallet_keys",
+    metadata,
+    sa.Column("key_id", _Text, primary_key=True),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("first_used_at_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The 32 bytes of each Ed25519 key that verified a webhook or signed a block, for years after it is gone elsewhere."""

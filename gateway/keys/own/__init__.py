@@ -1,0 +1,1 @@
+"""The gateway's own secrets: files, versions, the key ring and trials."""

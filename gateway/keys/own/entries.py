@@ -1,0 +1,81 @@
+"""Tenants and operators as configured, what each signs with right now, and what is wrong with a key.
+
+Source: API.md, settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.core.ed25519 import SigningKey
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import Secret
+
+DEFAULT_LEAD_S = 300.0
+"""How long an operator key is published before it signs: verifiers that follow fetch more often than this."""
+LONGEST_TOKEN_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantEntry:
+    """A gamification tenant as configured."""
+
+    tenant_id: TenantId
+    hmac: SecretSource | None = None
+    api_key: SecretSource | None = None
+    api_key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEntry:
+    """A prediction operator environment as configured.
+
+    `lead_s`: how long a new signing key is published before it signs. `retire_s`: how long a replaced one stays
+    published: longer than the longest token that it signed lives.
+    """
+
+    operator_code: OperatorCode
+    environment: Environment
+    signing_key: SecretSource | None = None
+    operator_id: str | None = None
+    lead_s: float = DEFAULT_LEAD_S
+    retire_s: float = LONGEST_TOKEN_S + DEFAULT_LEAD_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantKeys:
+    """What a tenant signs and authenticates with, as of now."""
+
+    tenant_id: TenantId
+    hmac: Secret | None
+    api_key: Secret | None
+    api_key_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorKeys:
+    """What an operator environment signs with, as of now."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    signing_key: SigningKey | None
+    operator_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFault:
+    """A secret that cannot be used: the setting's name, and why (never the value)."""
+
+    setting: str
+    description: str
+
+
+class KeyringRefused(ValueError):
+    """The configured keys cannot be used; `faults` holds all of them."""
+
+    def __init__(self, faults: Sequence[KeyFault]) -> None:
+        """Name every fault in the text."""
+        self.faults = tuple(faults)
+        super().__init__("; ".join(f"{fault.setting}: {fault.description}" for fault in self.faults))

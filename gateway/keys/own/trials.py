@@ -1,0 +1,50 @@
+"""Whether a new secret is tried at Phoenix before it takes over, and what came of it.
+
+How Phoenix is asked is the server's business. Source: issue 8, point 3: "tried where that can be done".
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.core.types import Environment, OperatorCode, TenantId
+
+if TYPE_CHECKING:
+    from gateway.keys.descriptions import KeyKind
+    from gateway.keys.own.keyring import Keyring
+
+TRY_AGAIN_S = 3.0
+"""Between two tries of a key whose time has come: Phoenix may be about to learn of it."""
+TRY_EARLY_S = 30.0
+"""Between two tries of a key whose time has not come: only for the note in ListKeys."""
+PATIENCE_S = 60.0
+"""So long after its time a key that could not be tried, because Phoenix gave no answer, is used untried. It goes on
+being tried, and gives way to the one before it when Phoenix refuses it."""
+EARLY_S = 60.0
+"""A key that needs no lead may take over so long before its time, when Phoenix rejects the one in use."""
+DOUBT_EVERY_S = 1.0
+"""At most one round of trials in so many seconds because of rejected requests."""
+
+
+class TrialResult(enum.Enum):
+    """What came of trying a key; the value is a note for people."""
+
+    ACCEPTED = "accepted by Phoenix"
+    REFUSED = "Phoenix refuses it and takes the one before it, which stays in use; is it registered there?"
+    UNPROVEN = "cannot be tried: what Phoenix answers there says nothing of it"
+    UNANSWERED = "not tried yet: Phoenix gave no answer"
+
+
+class Trial(Protocol):
+    """Tries a key at Phoenix with a request that changes nothing."""
+
+    async def tenant(self, tenant_id: TenantId, kind: KeyKind, candidate: Keyring, current: Keyring) -> TrialResult:
+        """Try a tenant's secret. Each keyring signs as if that version were in use. Never raises."""
+        ...
+
+    async def operator(
+        self, operator_code: OperatorCode, environment: Environment, candidate: Keyring, current: Keyring
+    ) -> TrialResult:
+        """Try an operator's signing key. Never raises."""
+        ...

@@ -1,0 +1,1 @@
+"""Phoenix's platform key: fetched, shared among replicas, revoked."""

@@ -1,0 +1,57 @@
+"""The platform keys that must never count again, as this machine remembers them: one small file of fingerprints.
+
+Every process that shares the data directory reads it, at once when it changed. What a revoked key means is
+state.py's rule; replicas elsewhere are told through Redis (redis_key_cache.py). Source: API.md,
+`KEY_RETIRED` and `phoenix-gateway keys revoke`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from gateway.core.types import KeyId
+from gateway.keys.own.secret_files import FileStamp, stamp_of
+
+FILE_NAME = "revoked-platform-keys"
+MAX_KEYS = 1000
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class RevokedKeys:
+    """The file below a data directory; it need not be there."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / FILE_NAME
+        self._stamp: FileStamp | None = None
+        self._known: frozenset[KeyId] = frozenset()
+
+    def known(self) -> frozenset[KeyId]:
+        """The keys in the file. What was read stays when the file goes away or cannot be read."""
+        try:
+            stamp = stamp_of(self._path)
+            if stamp != self._stamp:
+                text = self._path.read_text("ascii", errors="replace")
+                found = (line for line in text.splitlines() if _KEY_ID.fullmatch(line))
+                self._known |= frozenset(KeyId(line) for line in found)
+                self._stamp = stamp
+        except OSError:
+            pass  # not there: nothing was revoked on this machine so far
+        return self._known
+
+    def add(self, key_ids: frozenset[KeyId]) -> None:
+        """Add to the file, replacing it whole and on disk before this returns. Raises: OSError."""
+        keys = sorted(self.known() | key_ids)[-MAX_KEYS:]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{FILE_NAME}-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+                stream.write("".join(f"{key}\n" for key in keys))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, self._path)
+        except OSError:
+            os.unlink(name)
+            raise

@@ -1,0 +1,341 @@
+"""Delivers one tenant's durable events in the background, for as long as it takes.
+
+Any number of gateways do so at once: each leases the first events of some lanes, sends them, and writes down how that
+ended (`delivery_result.py`). While Phoenix is in trouble one event at a time goes out to see whether that is over, with
+growing pauses. Source: issue 5, point 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.core.types import TenantId
+from gateway.errors import GatewayError, StoreUnavailable
+from gateway.outbox.delivery_result import (
+    RESEND_WITHIN_US,
+    Window,
+    delivery_result_of,
+    given_up,
+    requested_wait_s,
+    speaks_against_phoenix,
+)
+from gateway.outbox.event_sender import EventSender, in_bulks, place_within
+from gateway.outbox.pending_event import Failed, PendingEvent, Submitted
+from gateway.outbox.queue_level import QueueLevel
+from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
+from gateway.outbox.store import EventQueue
+from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.phoenix.gamification.events import EventsClient
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.resilience.retry import RetrySettings, wait_s
+from gateway.telemetry.logs import log, where_raised
+
+HELD_S = 0.5
+"""How often to ask again whether events may be sent."""
+_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """How much at once, and how patient."""
+
+    leases: int = 4
+    """Leases out at once: some are being sent while others are being committed."""
+    calls: int = 4
+    """Bulk calls at once: hides the way to Phoenix."""
+    lanes: int = 4 * MAX_EVENTS
+    """Most lanes in a lease where events go together: a commit costs as much as hundreds of rows."""
+    single_lanes: int = 64
+    """And where they go one by one."""
+    lease_bytes: int = 4 << 20
+    """Most bytes in a lease; its first event may be larger."""
+    send_s: float = 8.0
+    """How long one sending may take. Also how long a clean stop may."""
+    lease_s: float = 15.0
+    """Until another gateway takes over; longer than a sending and the commit behind it."""
+    store_s: float = 5.0
+    """How long one transaction may take."""
+    poll_s: float = 2.0
+    """How often to look for what other gateways left behind; each delivers first what it took in itself."""
+    retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
+    """Waits between the tries of an event, and between the probes of a Phoenix in trouble."""
+
+
+class OutboxDelivery:
+    """One tenant's background delivery in this process."""
+
+    def __init__(
+        self,
+        tenant_id: TenantId,
+        client: EventsClient,
+        queue: EventQueue,
+        level: QueueLevel,
+        clock: Clock,
+        *,
+        chance: Callable[[], float],
+        settings: DeliverySettings | None = None,
+        on_event: Callable[[str, int], None] = lambda name, count: None,
+        on_dead: Callable[[str], None] = lambda reason: None,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Args: `client` must try each request once: tries are counted and kept here. `on_event` is told of delivered
+        events and of those to be tried again; `on_dead` of the reason of each dead letter. `may_send` is asked before
+        each lease: what is switched off waits in the queue.
+        """
+        self._tenant_id = tenant_id
+        self._client = client
+        self._sender = EventSender(client, clock)
+        self._queue = queue
+        self._level = level
+        self._clock = clock
+        self._chance = chance
+        self._settings = settings or DeliverySettings()
+        self._on_event = on_event
+        self._on_dead = on_dead
+        self._may_send = may_send
+        self._news = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._places = asyncio.Semaphore(self._settings.calls)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._pause_until = 0.0
+        self._lost_leases: list[int] = []
+        self._takes = 0
+
+    def wake(self) -> None:
+        """Something new may be there."""
+        self._news.set()
+
+    def drain(self) -> None:
+        """Take nothing more; what is under way goes on."""
+        self._stopping.set()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Deliver until `drain` is called and what was under way is written down.
+
+        Cancelled, it drops what is under way: its marks stay, and its leases end by themselves.
+        """
+        try:
+            await self._run()
+        finally:
+            for task in self._under_way:
+                task.cancel()
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._turn()
+            except GatewayError:
+                await self._wait(self._stopping, self._poll_s())  # the store is in trouble, and has said so
+            except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+                log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
+                await self._wait(self._stopping, self._poll_s())
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        with contextlib.suppress(GatewayError):  # then they end by themselves
+            await self._release_lost()
+
+    async def _turn(self) -> None:
+        """Take what is due and begin to deliver it; where nothing is, wait for something. Raises: StoreUnavailable."""
+        await self._room()
+        if not self._may_send():
+            await self._wait(self._stopping, HELD_S)
+            return
+        pause_s = self._pause_until - self._clock.monotonic()
+        if pause_s > 0:
+            await self._wait(self._stopping, pause_s)
+            return
+        self._news.clear()
+        lease_id = secrets.randbits(62) + 1
+        began_at = self._clock.monotonic()  # the lease cannot have begun before
+        taken = await self._take(lease_id)
+        if taken.events and self._stopping.is_set():
+            self._lost_leases.append(lease_id)
+        elif taken.events:
+            self._begin(self._deliver(lease_id, taken, began_at))
+        else:
+            await self._idle(taken)
+
+    async def _idle(self, found: Taken) -> None:
+        """Wait until something is due or new."""
+        while not (self._news.is_set() or self._stopping.is_set()):
+            poll_s = self._poll_s()
+            left_s = poll_s if found.next_due_us is None else (found.next_due_us - found.now_us) / _US
+            if left_s <= 0:
+                return
+            await self._wait(self._news, min(poll_s, max(left_s, 0.005)))
+            if not self._news.is_set():
+                found = await self._queue.look(self._tenant_id, self._store_deadline())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    @property
+    def _is_troubled(self) -> bool:
+        return self._failures > 0
+
+    async def _room(self) -> None:
+        """Wait until another lease may be out: one only while Phoenix is in trouble."""
+        while len(self._under_way) >= (1 if self._is_troubled else self._settings.leases):
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _take(self, lease_id: int) -> Taken:
+        """Lease what is due. Raises: GatewayError; the lease is given back then, should it be there."""
+        settings = self._settings
+        lanes = settings.lanes if self._sender.sends_bulk else settings.single_lanes
+        asked = Take(
+            tenant_id=self._tenant_id,
+            max_lanes=1 if self._is_troubled else lanes,
+            lease_id=lease_id,
+            lease_us=round(settings.lease_s * _US),
+            max_bytes=settings.lease_bytes,
+        )
+        await self._release_lost()
+        self._takes += 1
+        try:
+            return await self._queue.take(asked, self._store_deadline())
+        except StoreUnavailable:
+            self._lost_leases.append(lease_id)  # it may be there, and nothing was sent under it
+            raise
+
+    async def _release_lost(self) -> None:
+        """Give back leases of which nothing was sent. Raises: StoreUnavailable; they are tried again then."""
+        while self._lost_leases:
+            asked = Release(lease_id=self._lost_leases[0], lease_us=round(self._settings.lease_s * _US))
+            await self._queue.release(asked, self._store_deadline())
+            self._lost_leases.pop(0)
+
+    async def _deliver(self, lease_id: int, taken: Taken, began_at: float) -> None:
+        """Send what was taken and write down how that ended. Args: `began_at`: when it was asked for, monotonic."""
+        try:
+            outcomes = await self._send(taken, began_at)
+        except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+            log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
+            return  # the lease ends by itself, and the marks say that Phoenix may have them
+        await self._settle(Settle(lease_id=lease_id, outcomes=tuple(outcomes)))
+
+    async def _send(self, taken: Taken, began_at: float) -> list[Settled]:
+        outcomes: list[Settled] = []
+        groups: dict[bool, list[TakenEvent]] = {False: [], True: []}
+        window = Window(deduplicates=self._client.deduplicates, now_us=taken.now_us)
+        for event in taken.events:
+            first = event.first_sent_at_us
+            if first is None:
+                groups[False].append(event)
+            elif window.is_open_for(first, _US):
+                groups[True].append(event)
+            else:
+                outcomes.append(given_up(event, None, first))
+        results: list[tuple[TakenEvent, Submitted | Failed]] = []
+        for in_doubt, events in groups.items():
+            if not events:
+                continue
+            send_s = self._settings.send_s
+            if in_doubt:
+                first_us = min(event.first_sent_at_us or 0 for event in events)
+                send_s = min(send_s, (RESEND_WITHIN_US - (taken.now_us - first_us)) / _US)
+            results += await self._send_group(events, Deadline(at=began_at + send_s, clock=self._clock))
+        now = Window(
+            deduplicates=window.deduplicates,
+            now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
+        )
+        wait_at_least_s = self._judge_phoenix([result for _, result in results])
+        for event, result in results:
+            wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._chance)
+            outcomes.append(
+                delivery_result_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US))
+            )
+        return outcomes
+
+    async def _send_group(
+        self, events: Sequence[TakenEvent], deadline: Deadline
+    ) -> list[tuple[TakenEvent, Submitted | Failed]]:
+        items = [PendingEvent(event.event_id, event.body, (event.leaderboard_id, event.user_id)) for event in events]
+        if self._sender.sends_bulk:
+            # Each holds another lane, so they may go side by side.
+            async with asyncio.TaskGroup() as group:
+                for bulk in in_bulks(items):
+                    group.create_task(self._send_bulk(bulk, deadline))
+        else:
+            await self._sender.gather_bounded(items, deadline)
+        results: list[tuple[TakenEvent, Submitted | Failed]] = []
+        for event, item in zip(events, items, strict=True):
+            item.give_up()
+            assert item.result is not None
+            results.append((event, item.result))
+        return results
+
+    async def _send_bulk(self, bulk: Sequence[PendingEvent], deadline: Deadline) -> None:
+        async with place_within(self._places, deadline):
+            await self._sender.together(bulk, deadline)
+
+    def _judge_phoenix(self, results: Sequence[Submitted | Failed]) -> float:
+        """Note whether Phoenix is in trouble; return the seconds that it asked to be left alone for."""
+        errors_seen = [result.error for result in results if isinstance(result, Failed)]
+        asked = max((requested_wait_s(error) for error in errors_seen), default=0.0)
+        troubles = [error for error in errors_seen if speaks_against_phoenix(error)]
+        if len(troubles) < len(results):
+            self._failures = 0
+            return asked
+        if not results:
+            return 0.0
+        self._failures += 1
+        pause_s = max(asked, wait_s(self._failures, self._settings.retry, self._chance))
+        self._pause_until = self._clock.monotonic() + pause_s
+        return asked
+
+    async def _settle(self, settle: Settle) -> None:
+        """Write it down, however long the store is away; others cannot take over while it is."""
+        held: int | None = None
+        failures = takes = 0
+        while held is None:
+            # A lease that is asked for behind this is in the same commit, and finds the next events of these lanes.
+            takes = self._takes
+            self._news.set()
+            try:
+                held = await self._queue.settle(settle, self._store_deadline())
+            except GatewayError:
+                failures += 1
+                if self._stopping.is_set() and failures > 1:
+                    return  # the marks stay: whoever takes over knows that Phoenix may have these events
+                await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._chance))
+        if held < len(settle.outcomes) and not failures:  # else it is the commit before, whose answer was lost
+            log().warning(
+                "a lease of durable events was lost", tenant=self._tenant_id, count=len(settle.outcomes) - held
+            )
+            return
+        self._report(settle.outcomes)
+        if takes == self._takes:
+            self._news.set()
+
+    def _report(self, outcomes: Sequence[Settled]) -> None:
+        out = [one.event for one in outcomes if one.fate is not DeliveryResult.AGAIN]
+        dead = [one for one in outcomes if one.fate is DeliveryResult.DEAD]
+        self._level.left(len(out), sum(len(event.body) for event in out))
+        for name, count in (("delivered", len(out) - len(dead)), ("retried", len(outcomes) - len(out))):
+            if count:
+                self._on_event(name, count)
+        for one in dead:
+            self._on_dead(one.reason)
+
+    def _poll_s(self) -> float:
+        return self._settings.poll_s * (0.75 + 0.5 * self._chance())
+
+    def _store_deadline(self) -> Deadline:
+        return Deadline.after(self._settings.store_s, self._clock)
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass

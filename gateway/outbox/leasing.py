@@ -1,0 +1,197 @@
+"""Leases the first event of each lane, and writes down how its sending ended. Runs inside one transaction.
+
+An event is marked as sent before it is: whoever finds the mark after a crash knows that Phoenix may have it. One event
+of a lane is out at a time, so none overtakes another. Source: issue 5, point 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from gateway.core.types import TenantId
+from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
+from gateway.outbox.statements import Statement
+
+_DUE = Statement(
+    "SELECT {told} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= :now_us"
+    " ORDER BY due_at_us LIMIT :max_lanes {skip}) AS due",
+    told="lane",
+)
+_HEADS = Statement(
+    "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = (SELECT min(waiting.sequence)"
+    " FROM durable_events AS waiting WHERE waiting.lane = given.lane AND waiting.state = 0)",
+    given="lane bigint",
+    told="head.sequence, head.lane, head.size_bytes",
+)
+_READ = Statement(
+    "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = given.sequence",
+    given="sequence bigint",
+    told="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
+    " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
+)
+_MARK = Statement(
+    "UPDATE durable_events SET attempts = attempts + 1, first_sent_at_us = COALESCE(first_sent_at_us, :now_us)"
+    " WHERE sequence IN (SELECT sequence FROM {given})",
+    given="sequence bigint",
+)
+_LEASE = Statement(
+    "UPDATE durable_lanes SET due_at_us = :until_us, lease_id = :lease_id WHERE lane IN (SELECT lane FROM {given})",
+    given="lane bigint",
+)
+_NEXT_DUE = sa.text("SELECT min(due_at_us) FROM durable_lanes WHERE tenant_id = :tenant_id")
+
+LOCK_LANES = Statement(
+    "SELECT {told} FROM (SELECT lane, lease_id FROM durable_lanes WHERE lane IN (SELECT lane FROM {given})"
+    " ORDER BY lane {lock}) AS held",
+    given="lane bigint",
+    told="held.lane, held.lease_id",
+)
+# "state < 1" is "state = 0" without leading PostgreSQL to the index of all that is queued.
+_DELIVERED = Statement(
+    "UPDATE durable_events SET state = 1, done_at_us = :now_us, first_sent_at_us = NULL, body = NULL"
+    " WHERE state < 1 AND sequence IN (SELECT sequence FROM {given})",
+    given="sequence bigint",
+)
+_FORGOTTEN = Statement(
+    "DELETE FROM durable_events WHERE state < 1 AND sequence IN (SELECT sequence FROM {given})",
+    given="sequence bigint",
+)
+_DEAD = Statement(
+    "UPDATE durable_events SET state = 2, done_at_us = :now_us, reason = given.reason, detail = given.detail,"
+    " first_sent_at_us = given.first_sent_at_us"
+    " FROM {given} WHERE durable_events.sequence = given.sequence AND durable_events.state < 1",
+    given="sequence bigint, reason text, detail text, first_sent_at_us bigint",
+)
+_AGAIN = Statement(
+    "UPDATE durable_events SET first_sent_at_us = given.first_sent_at_us"
+    " FROM {given} WHERE durable_events.sequence = given.sequence AND durable_events.state < 1",
+    given="sequence bigint, first_sent_at_us bigint",
+)
+_LAST_OUT = Statement(
+    "DELETE FROM durable_lanes WHERE pending = 1 AND lane IN (SELECT lane FROM {given})", given="lane bigint"
+)
+_ONE_OUT = Statement(
+    "UPDATE durable_lanes SET pending = durable_lanes.pending - 1,"
+    " pending_bytes = durable_lanes.pending_bytes - given.size_bytes, due_at_us = :now_us, lease_id = NULL"
+    " FROM {given} WHERE durable_lanes.lane = given.lane",
+    given="lane bigint, size_bytes bigint",
+)
+_WAIT = Statement(
+    "UPDATE durable_lanes SET due_at_us = given.due_at_us, lease_id = NULL"
+    " FROM {given} WHERE durable_lanes.lane = given.lane",
+    given="lane bigint, due_at_us bigint",
+)
+# Marked by this very lease: its time is that of the lease's beginning. Not by its place: a dead letter that was
+# redriven meanwhile stands before it.
+_UNMARK = sa.text(
+    "UPDATE durable_events SET first_sent_at_us = NULL, attempts = attempts - 1 WHERE state = 0 AND lane IN"
+    " (SELECT held.lane FROM durable_lanes AS held WHERE held.lease_id = :lease_id)"
+    " AND first_sent_at_us = (SELECT held.due_at_us - :lease_us FROM durable_lanes AS held"
+    " WHERE held.lane = durable_events.lane AND held.lease_id = :lease_id)"
+)
+_FREE = sa.text("UPDATE durable_lanes SET lease_id = NULL, due_at_us = :now_us WHERE lease_id = :lease_id")
+
+
+def take(connection: sa.Connection, now_us: int, asked: Take) -> Taken:
+    """Lease what is due, the longest waiting lanes first."""
+    lanes = _DUE.told(connection, tenant_id=asked.tenant_id, now_us=now_us, max_lanes=asked.max_lanes)
+    if not lanes:
+        return look(connection, now_us, asked.tenant_id)
+    heads = _within(sorted(_HEADS.told(connection, lanes)), asked.max_bytes)
+    sequences = [(sequence,) for sequence, _, _ in heads]
+    events = sorted((_taken(*head) for head in _READ.told(connection, sequences)), key=lambda event: event.sequence)
+    _MARK.run(connection, sequences, now_us=now_us)
+    _LEASE.run(connection, [(lane,) for _, lane, _ in heads], until_us=now_us + asked.lease_us, lease_id=asked.lease_id)
+    return Taken(events=tuple(events), now_us=now_us, next_due_us=None)
+
+
+def look(connection: sa.Connection, now_us: int, tenant_id: TenantId) -> Taken:
+    """Tell when something is due, and take nothing."""
+    next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": tenant_id}).scalar_one()
+    return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
+
+
+def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]) -> list[int]:
+    """Write down how events ended, of lanes whose lease still holds; return how many that was, for each.
+
+    A lease that another took over says nothing any more: that one knows the event's mark and decides.
+    """
+    lanes = [(settled.event.lane,) for settle in settles for settled in settle.outcomes]
+    if not lanes:
+        return [0] * len(settles)
+    held: dict[int, int | None] = dict(LOCK_LANES.told(connection, lanes))
+    kept: list[Settled] = []
+    counts = []
+    for settle in settles:
+        own = [settled for settled in settle.outcomes if held.get(settled.event.lane) == settle.lease_id]
+        kept += own
+        counts.append(len(own))
+    _write_down(connection, now_us, kept)
+    return counts
+
+
+def release(connection: sa.Connection, now_us: int, asked: Release) -> int:
+    """Give a lease back of which certainly nothing was sent; return how many lanes it held."""
+    connection.execute(_UNMARK, {"lease_id": asked.lease_id, "lease_us": asked.lease_us})
+    return int(connection.execute(_FREE, {"lease_id": asked.lease_id, "now_us": now_us}).rowcount)
+
+
+def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settled]) -> None:
+    delivered = [settled.event for settled in outcomes if settled.fate is DeliveryResult.DELIVERED]
+    dead = [settled for settled in outcomes if settled.fate is DeliveryResult.DEAD]
+    again = [settled for settled in outcomes if settled.fate is DeliveryResult.AGAIN]
+    if remembered := [(event.sequence,) for event in delivered if event.is_id_given]:
+        _DELIVERED.run(connection, remembered, now_us=now_us)
+    # Nobody can bring an id again that nobody gave.
+    if forgotten := [(event.sequence,) for event in delivered if not event.is_id_given]:
+        _FORGOTTEN.run(connection, forgotten)
+    if dead:
+        rows = [(one.event.sequence, one.reason, one.detail, one.first_sent_at_us) for one in dead]
+        _DEAD.run(connection, rows, now_us=now_us)
+    if again:
+        _AGAIN.run(connection, [(one.event.sequence, one.first_sent_at_us) for one in again])
+        _WAIT.run(connection, [(one.event.lane, now_us + one.wait_us) for one in again])
+    if out := [*delivered, *(one.event for one in dead)]:
+        ended = _LAST_OUT.run(connection, [(event.lane,) for event in out])
+        if ended < len(out):
+            _ONE_OUT.run(connection, [(event.lane, len(event.body)) for event in out], now_us=now_us)
+
+
+def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int]]:
+    """Return the first events that together have no more bytes, and at least one."""
+    kept: list[Sequence[int]] = []
+    total = 0
+    for head in heads:
+        total += head[2]
+        if kept and total > max_bytes:
+            break
+        kept.append(head)
+    return kept
+
+
+def _taken(
+    sequence: int,
+    lane: int,
+    event_id: str,
+    is_id_given: int,
+    leaderboard_id: str,
+    user_id: str,
+    accepted_at_us: int,
+    attempts: int,
+    first_sent_at_us: int | None,
+    body: str,
+) -> TakenEvent:
+    return TakenEvent(
+        sequence=sequence,
+        lane=lane,
+        event_id=event_id,
+        is_id_given=bool(is_id_given),
+        leaderboard_id=leaderboard_id,
+        user_id=user_id,
+        accepted_at_us=accepted_at_us,
+        attempts=attempts + 1,
+        first_sent_at_us=first_sent_at_us,
+        body=body.encode(),
+    )

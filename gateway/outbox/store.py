@@ -1,0 +1,209 @@
+"""The queue of durable events over a database: what comes at the same time is committed together.
+
+Taking events in, leasing them and settling them share the gather-and-commit path of the evidence. The bound of the
+queue, and what is sent when, are the action's. Source: issue 5, points 4 and 6.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import sqlalchemy as sa
+
+from gateway.core.types import TenantId
+from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
+from gateway.outbox import dead_letters, upkeep
+from gateway.outbox.admission import ConcurrentInsert, admit_all
+from gateway.outbox.leasing import LOCK_LANES, look, release, settle_all, take
+from gateway.outbox.record import (
+    Admit,
+    Admitted,
+    DeadLetter,
+    DeadLetterQuery,
+    Depth,
+    Release,
+    Settle,
+    Take,
+    Taken,
+    lane_of,
+)
+from gateway.resilience.clock import Clock, SystemClock
+from gateway.resilience.deadline import Deadline
+from gateway.store.database import Database, T, Work
+from gateway.store.group_commit import CommitSettings, GroupCommitter
+
+_Op = Admit | Take | Settle | Release
+_Result = tuple[Admitted, ...] | Taken | int
+
+_OVERHEAD_BYTES = 512
+"""Of one event's row, index entries included."""
+_RUNS = 5
+_SETTINGS = CommitSettings(max_batch=200, max_batch_bytes=1 << 20)
+"""A thousand events or so in one transaction: others wait ten to twenty milliseconds for it, wallets among them."""
+_DAY_US = 24 * 3600 * 1_000_000
+REMEMBERED_US = _DAY_US
+"""How long the id of a delivered event is remembered."""
+DEAD_LETTERS_US = 30 * _DAY_US
+"""How long dead letters wait for somebody to look."""
+_PURGE_STEP = 500
+
+
+class QueueObserver(Protocol):
+    """Hears of failed transactions; `telemetry.metrics.Metrics` is one."""
+
+    def store_failed(self, kind: str) -> None:
+        """One failed: `unavailable` or `timeout`."""
+        ...
+
+
+class EventQueue:
+    """Durable events of all tenants. Every method raises StoreUnavailable where the database is in trouble.
+
+    What raised so may be committed all the same. The database is opened and closed by whoever gives it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        settings: CommitSettings | None = None,
+        clock: Clock | None = None,
+        observer: QueueObserver | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+        self._observer = observer
+        self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
+            self._commit, size_of=_size_of, settings=settings or _SETTINGS
+        )
+
+    def start(self) -> None:
+        """Begin to work; needs a running loop and touches no database."""
+        self._committer.start()
+
+    async def stop(self, within_s: float = 5.0) -> None:
+        """Commit what waits, at most this long."""
+        await self._committer.stop(within_s)
+
+    async def admit(self, admit: Admit, deadline: Deadline) -> tuple[Admitted, ...]:
+        """Take events in; return one answer per event once they are committed. Raises: DeadlineTooShort, Overloaded."""
+        return cast("tuple[Admitted, ...]", await self._committer.submit(admit, deadline))
+
+    async def take(self, asked: Take, deadline: Deadline) -> Taken:
+        """Lease events that are due. After StoreUnavailable the lease may be there: give it back."""
+        return cast(Taken, await self._committer.submit(asked, deadline))
+
+    async def look(self, tenant_id: TenantId, deadline: Deadline) -> Taken:
+        """Tell when something is due, without a transaction that writes."""
+        return await self._database.read(
+            lambda connection, now_us: look(connection, now_us, tenant_id), _left(deadline)
+        )
+
+    async def settle(self, settle: Settle, deadline: Deadline) -> int:
+        """Write down how leased events ended; return of how many the lease still held."""
+        return cast(int, await self._committer.submit(settle, deadline))
+
+    async def release(self, asked: Release, deadline: Deadline) -> int:
+        """Give a lease back of which nothing was sent; return how many lanes it held."""
+        return cast(int, await self._committer.submit(asked, deadline))
+
+    async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> tuple[list[DeadLetter], bool]:
+        """Return the next dead letters, and whether more follow."""
+        return await self._database.read(
+            lambda connection, _now_us: dead_letters.page_of(connection, query), _left(deadline)
+        )
+
+    async def redrive(
+        self, query: DeadLetterQuery, deadline: Deadline, *, may_count_twice: bool
+    ) -> tuple[list[str], list[str]]:
+        """Queue dead letters again; return the ids of those queued, and of those held back. See `dead_letters`."""
+        return await self._write(
+            lambda connection, now_us: dead_letters.redrive(connection, now_us, query, may_count_twice=may_count_twice),
+            _left(deadline),
+        )
+
+    async def depth(self, deadline: Deadline) -> Depth:
+        """Return what waits now."""
+        return await self._database.read(upkeep.depth, _left(deadline))
+
+    async def purge(self, deadline: Deadline) -> tuple[int, int]:
+        """Delete a step of what is old; return how many delivered events and dead letters went."""
+        return await self._write(
+            lambda connection, now_us: upkeep.purge(
+                connection,
+                now_us,
+                delivered_after_us=REMEMBERED_US,
+                dead_after_us=DEAD_LETTERS_US,
+                most=_PURGE_STEP,
+            ),
+            _left(deadline),
+        )
+
+    async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
+        until = self._clock.monotonic() + limit_s
+        look_at_all = False
+        for _ in range(_RUNS):
+            work = functools.partial(_run, ops=ops, look_at_all=look_at_all)
+            try:
+                return await self._write(work, max(until - self._clock.monotonic(), 0.001))
+            except ConcurrentInsert:
+                look_at_all = True
+        raise StoreUnavailable("Other gateways commit the same event ids again and again. Try again.")
+
+    async def _write(self, work: Work[T], limit_s: float) -> T:
+        began_at = self._clock.monotonic()
+        try:
+            return await self._database.write(work, limit_s)
+        except StoreUnavailable:
+            if self._observer is not None:
+                late = self._clock.monotonic() - began_at >= limit_s
+                self._observer.store_failed("timeout" if late else "unavailable")
+            raise
+
+
+def _run(
+    connection: sa.Connection, now_us: int, ops: Sequence[_Op], *, look_at_all: bool
+) -> list[_Result | GatewayError]:
+    """Do them all: what ended first, so that what waits behind it can be taken in the same transaction."""
+    results: dict[int, _Result | GatewayError] = {}
+    settles = [(at, op) for at, op in enumerate(ops) if isinstance(op, Settle)]
+    admits = [(at, op) for at, op in enumerate(ops) if isinstance(op, Admit)]
+    if connection.dialect.name != "sqlite":
+        _lock_in_order(connection, [op for _, op in settles], [op for _, op in admits])
+    results.update(
+        zip((at for at, _ in settles), settle_all(connection, now_us, [op for _, op in settles]), strict=True)
+    )
+    admitted = admit_all(connection, now_us, [op for _, op in admits], look_at_all=look_at_all)
+    results.update((at, tuple(answers)) for (at, _), answers in zip(admits, admitted, strict=True))
+    for at, op in enumerate(ops):
+        if isinstance(op, Release):
+            results[at] = release(connection, now_us, op)
+        elif isinstance(op, Take):
+            results[at] = take(connection, now_us, op)
+    return [results[at] for at in range(len(ops))]
+
+
+def _lock_in_order(connection: sa.Connection, settles: Sequence[Settle], admits: Sequence[Admit]) -> None:
+    """Lock every lane that is there in one order, so that two gateways never wait for each other in a circle."""
+    lanes = {settled.event.lane for settle in settles for settled in settle.outcomes}
+    for admit in admits:
+        lanes.update(lane_of(admit.tenant_id, event.leaderboard_id, event.user_id) for event in admit.events)
+    if lanes:
+        LOCK_LANES.told(connection, [(lane,) for lane in sorted(lanes)])
+
+
+def _size_of(op: _Op) -> int:
+    if isinstance(op, Admit):
+        return sum(len(event.body) + _OVERHEAD_BYTES for event in op.events)
+    if isinstance(op, Settle):
+        return len(op.outcomes) * _OVERHEAD_BYTES
+    return op.max_lanes * _OVERHEAD_BYTES if isinstance(op, Take) else _OVERHEAD_BYTES
+
+
+def _left(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    if remaining <= 0:
+        raise DeadlineTooShort
+    return remaining

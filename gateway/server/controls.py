@@ -1,0 +1,260 @@
+"""What stands between a caller and the secrets beside policy: audit log, limits, switches; started and stopped here.
+
+Each is a link of the chain; what is known of tenants and operators only later comes back through `admit`. Source:
+issue 8, points 6 to 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.watch_health import Check, HealthWatch
+from gateway.cache.client import RedisCache
+from gateway.config import Config
+from gateway.controls.kill_switches import KillSwitches
+from gateway.controls.limit_sharing import LimitSharing
+from gateway.controls.redis_switches import RedisSwitches
+from gateway.controls.sealed_switches import SealedSwitches
+from gateway.controls.shared_limits import RedisLimits
+from gateway.controls.stored_switches import StoredSwitches
+from gateway.controls.switch_file import SwitchFile
+from gateway.core.rights import CallLimits
+from gateway.core.switches import Switch, Switches, SwitchesUnreadable, decode_switches, encode_switches
+from gateway.errors import AuditUnavailable
+from gateway.front.grpc_aio import Endpoint
+from gateway.interceptors.audit import Audit
+from gateway.interceptors.chain import Link
+from gateway.interceptors.kill_switch import KillSwitch
+from gateway.interceptors.limits import Limits
+from gateway.interceptors.policy import METHODS, PolicyInForce
+from gateway.keys.descriptions import KeyKind
+from gateway.keys.own.keyring import Keyring
+from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import Deadline
+from gateway.resilience.limiter import Limiter
+from gateway.server.keys_used import KeysUsed
+from gateway.store.database import Database
+from gateway.telemetry.audit import AuditTrail
+from gateway.telemetry.audit_file import AuditFile
+from gateway.telemetry.audit_record import AuditRecord, Kind
+from gateway.telemetry.metrics import Metrics
+
+RELOAD_S = 0.25
+"""How soon changed limits of a reloaded policy hold."""
+UNNAMED = CallLimits(requests_per_s=50, concurrent=50)
+"""For certificates that the policy names nobody by: they may ask for health, and not without end."""
+OUTCOMES = "/phoenix.gateway.v1.WalletService/RecordWalletOutcome"
+"""Open while its operator is switched off: money that has moved must be told of, and telling moves none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallControls:
+    """The links and what runs beside them."""
+
+    trail: AuditTrail | None
+    audit: Audit | None
+    limits: Limits
+    switched: KillSwitch
+    watch: KillSwitches
+    sharing: LimitSharing | None
+    limiters: tuple[Limiter, ...]
+    policy: PolicyInForce
+    keyring: Keyring
+    audit_required: bool
+
+    def behind_identity(self) -> list[Link]:
+        """Return the links that see refusals of all that follows."""
+        return [] if self.audit is None else [self.audit]
+
+    def admit(self, call: Call, scope: str) -> None:
+        """Have the last word about a tenant or operator environment. Raises: Disabled, RateLimited."""
+        if call.method != OUTCOMES:
+            self.switched.admit(scope)
+        self.limits.admit(call, scope)
+
+    def may_deliver(self, tenant_id: str) -> bool:
+        """Whether a tenant's durable events may be sent now: nobody calls, so nobody can be told no."""
+        if self.switched.is_tenant_off(tenant_id):
+            return False
+        return not self.audit_required or self.trail is None or not self.trail.is_failing
+
+    def delivered(self, tenant_id: str, events: int) -> None:
+        """Note in the audit log that durable events were sent, with which key; who sent them in was noted then."""
+        if self.trail is not None:
+            facts = {"tenant": tenant_id, "events": events, "key_id": self.keyring.in_use(_HMAC, tenant_id)}
+            self.trail.note(_told(Kind.DELIVERED, "", facts))
+
+    def with_audit(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Return the endpoints with what the audit log must hold before they begin or answer."""
+        audit = self.audit
+        if audit is None:
+            return list(endpoints)
+        return [
+            replace(one, handler=audit.with_audit(one.path, one.handler, is_stream=one.server_streaming))
+            for one in endpoints
+        ]
+
+    def checks(self, needed: dict[str, list[Check]]) -> dict[str, list[Check]]:
+        """Return what services stand on, with the audit log where it is required."""
+        if not self.audit_required or self.trail is None:
+            return needed
+        return {service: [*found, self._audit_is_kept] for service, found in needed.items()}
+
+    def told(self) -> list[Mapping[str, str]]:
+        """Return what is switched off, for the admin port."""
+        return [
+            {
+                "target": str(one.target),
+                "since": datetime.fromtimestamp(one.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+                "reason": one.reason,
+                "by": one.by,
+            }
+            for one in self.watch.switches.off
+        ]
+
+    async def start(self) -> None:
+        """Open the audit log and learn what is switched off: before the first call."""
+        if self.trail is not None:
+            self.trail.start()
+        await self.watch.load()
+
+    async def stop(self) -> None:
+        """Write what is still to be kept."""
+        if self.trail is not None:
+            await self.trail.stop()
+
+    async def follow_policy(self) -> None:
+        """Put the limits of a reloaded policy in force, until cancelled."""
+        seen = self.policy.callers
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            if self.policy.callers is not seen:
+                seen = self.policy.callers
+                for limiter in self.limiters:
+                    limiter.reload()
+
+    async def _audit_is_kept(self, deadline: Deadline) -> None:
+        if self.trail is not None and self.trail.is_failing:
+            raise AuditUnavailable
+
+
+def open_controls(
+    config: Config,
+    policy: PolicyInForce,
+    keyring: Keyring,
+    redis: RedisCache | None,
+    database: Database,
+    clock: Clock,
+    metrics: Metrics,
+) -> CallControls:
+    """Return the guards of a gateway that is not started yet."""
+    callers = Limiter("caller", lambda name: _caller_limits(policy, name))
+    tenants = Limiter("tenant", lambda name: policy.callers.tenant_limits(name))
+    limiters = (callers, tenants)
+    trail = audit = None
+    if config.audit is not None:
+        file = AuditFile(config.audit.file, durable=config.audit.required)
+        trail = AuditTrail(file, on_event=metrics.audited)
+        audit = Audit(trail, required=config.audit.required, key_of=KeysUsed(config, keyring).of)
+    switched = KillSwitch(METHODS)
+
+    def on_change(switches: Switches, fresh: Sequence[Switch]) -> None:
+        switched.take_over(switches)
+        metrics.switched_off(Counter(one.target.kind.value for one in switches.off))
+        for one in fresh:
+            if trail is not None:
+                trail.note(_record(one))
+
+    shared = sharing = None
+    if redis is not None and config.redis is not None:
+        keys, refused = config.redis.seal_keys, metrics.cache_looked_up
+        shared = RedisSwitches(
+            cache=redis, seal_keys=keys, clock=clock, on_event=lambda name: refused("switch", "refused")
+        )
+        replica = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        meeting = RedisLimits(
+            cache=redis, seal_keys=keys, clock=clock, replica=replica, on_event=lambda name: refused("limit", "refused")
+        )
+        sharing = LimitSharing(limiters, meeting)
+    return CallControls(
+        trail=trail,
+        audit=audit,
+        limits=Limits(callers, tenants, clock),
+        switched=switched,
+        watch=KillSwitches(
+            SwitchFile(config.data_dir, clock),
+            shared,
+            on_change,
+            lambda name: metrics.cache_looked_up("switch", "refused"),
+            stored=stored_switches(config, database, clock, lambda: metrics.cache_looked_up("switch", "refused")),
+        ),
+        sharing=sharing,
+        limiters=limiters,
+        policy=policy,
+        keyring=keyring,
+        audit_required=config.audit is not None and config.audit.required,
+    )
+
+
+def stored_switches(
+    config: Config, database: Database, clock: Clock, on_refused: Callable[[], None]
+) -> StoredSwitches | None:
+    """Return the list in the database that a fleet shares; None with SQLite, beside which the file lies anyway."""
+    if config.database_url is None:
+        return None
+    if config.redis is not None:
+        sealed = SealedSwitches(config.redis.seal_keys, clock, lambda name: on_refused())
+        return StoredSwitches(database, encode=sealed.close, decode=sealed.open)
+
+    def decode(content: bytes) -> Switches:
+        try:
+            return decode_switches(content, now_ms=round(clock.now() * 1000))
+        except SwitchesUnreadable:
+            on_refused()
+            return Switches()
+
+    return StoredSwitches(database, encode=encode_switches, decode=decode)
+
+
+def hold_services(guards: CallControls, health: HealthWatch) -> None:
+    """Have health say that a service does not serve while all of it is switched off."""
+    guards.watch.also(lambda: health.hold(guards.switched.services_off()))
+
+
+def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:
+    grant = policy.callers.by_name.get(name)
+    return UNNAMED if grant is None else grant.limits
+
+
+def _record(switch: Switch) -> AuditRecord:
+    facts = {"target": str(switch.target), "state": "off" if switch.is_off else "on", "why": switch.reason}
+    return _told(Kind.SWITCHED, switch.by, facts)
+
+
+def _told(kind: Kind, caller: str, facts: Mapping[str, Any]) -> AuditRecord:
+    """Return a record of what is no call."""
+    return AuditRecord(
+        kind=kind,
+        at_ns=time.time_ns(),
+        caller=caller,
+        peer="",
+        method="",
+        request_id="",
+        status="",
+        reason="",
+        verdict="",
+        facts=facts,
+    )
+
+
+_HMAC = KeyKind.TENANT_HMAC

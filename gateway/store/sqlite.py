@@ -1,0 +1,219 @@
+"""Evidence in one SQLite file: for one machine, and several processes on it.
+
+WAL with synchronous=FULL: a commit is on the disk before it is acknowledged. All writing of a process goes
+through one thread and one connection, all reading through another of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from gateway.errors import StoreUnavailable
+from gateway.resilience.clock import Clock
+from gateway.resilience.worker_thread import WorkerThread
+from gateway.store.database import T, Work
+from gateway.store.migrate import is_current, migrate
+
+_STOP_WITHIN_S = 2.0
+_REPEAT_AFTER_S = 0.01
+# fullfsync: on macOS only this asks the disk itself; it means nothing elsewhere.
+_DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
+_Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Open:
+    """A connection and the write-ahead log that it writes to; SQLite removes that when the last one closes."""
+
+    connection: sa.Connection
+    log: _Identity
+
+
+class SqliteDatabase:
+    """The file and its `-wal` beside it. Should either vanish or be replaced while this is open, nothing is
+    acknowledged any more until a restart: what SQLite writes into a removed file is lost.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._log = path.with_name(path.name + "-wal")
+        self._clock = clock
+        self._writer = WorkerThread("evidence-writer")
+        self._reader = WorkerThread("evidence-reader")
+        self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool, hide_parameters=True)
+        sa.event.listen(self._engine, "begin", _begin)
+        self._writing: _Open | None = None
+        self._reading: _Open | None = None
+        self._file: _Identity | None = None
+        self._migrated = False
+
+    async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
+        """Run `work` in BEGIN IMMEDIATE; SQLite has one writer at a time, so every write is exclusive."""
+        until = time.monotonic() + limit_s
+        return await self._writer.run(lambda: self._write(work, until))
+
+    async def read(self, work: Work[T], limit_s: float) -> T:
+        """Run `work` on the newest commit, beside whoever writes."""
+        if not self._migrated:
+            await self.write(lambda _connection, _now: None, limit_s)
+        until = time.monotonic() + limit_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._reader.run(lambda: self._read(work, until))
+        except TimeoutError:
+            raise StoreUnavailable("The gateway's store did not answer within the deadline.") from None
+
+    async def stop(self) -> None:
+        """Close both connections; a thread that hangs in the disk is left behind."""
+
+        def close_writer() -> None:
+            _close(self._writing)
+            self._writing = None
+
+        def close_reader() -> None:
+            _close(self._reading)
+            self._reading = None
+
+        for thread, close in ((self._reader, close_reader), (self._writer, close_writer)):
+            try:
+                async with asyncio.timeout(_STOP_WITHIN_S):
+                    await thread.run(close)
+            except TimeoutError:
+                pass
+            await thread.stop(_STOP_WITHIN_S)
+
+    def _write(self, work: Work[T], until: float) -> T:
+        try:
+            if self._writing is None:
+                self._make_file()
+                self._writing = self._opened(until, reads=False)
+            connection = self._writing.connection
+            self._check_files(self._writing)
+            _wait_for_lock(connection, until)
+            with connection.begin():
+                if not self._migrated and not is_current(connection):
+                    migrate(connection)
+                result = work(connection, self._now_us())
+            self._migrated = True
+            self._check_files(self._writing)
+        except BaseException as error:
+            _close(self._writing)
+            self._writing = None
+            if isinstance(error, sa.exc.DBAPIError | sqlite3.Error | OSError) and not _is_fault_of_the_work(error):
+                raise StoreUnavailable from error
+            raise
+        return result
+
+    def _read(self, work: Work[T], until: float) -> T:
+        try:
+            if self._reading is None:
+                self._reading = self._opened(until, reads=True)
+            self._check_files(self._reading)
+            _wait_for_lock(self._reading.connection, until)
+            with self._reading.connection.begin():
+                return work(self._reading.connection, self._now_us())
+        except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
+            _close(self._reading)
+            self._reading = None
+            raise StoreUnavailable from error
+
+    def _now_us(self) -> int:
+        return round(self._clock.now() * 1_000_000)
+
+    def _make_file(self) -> None:
+        """Make the file readable by its owner only: it holds what players did."""
+        if self._file is not None:
+            return  # it was there: one that vanished is never made anew, for it knew which moves were done
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        else:
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def _check_files(self, opened: _Open) -> None:
+        """Raise OSError unless the file and its log are those that were opened."""
+        if _identity(self._path) != self._file or _identity(self._log) != opened.log:
+            raise FileNotFoundError("the evidence's file was replaced while it was open; restart the gateway")
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level None: BEGIN and COMMIT are ours, at the moments that we mean.
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)
+
+    def _opened(self, until: float, *, reads: bool) -> _Open:
+        if self._file is not None and _identity(self._path) != self._file:
+            raise FileNotFoundError("the evidence's file was replaced while it was open; restart the gateway")
+        connection = self._engine.connect().execution_options(evidence_reads=reads)
+        try:
+            driver = _driver(connection)
+            while True:
+                # The change to WAL asks for the file alone and does not always wait when it is refused.
+                _wait_for_lock(connection, until)
+                try:
+                    if driver.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
+                        raise OSError("the file system does not support SQLite's WAL")
+                    for pragma in _DURABLE:
+                        driver.execute(f"PRAGMA {pragma}")
+                    driver.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes the log's file
+                    break
+                except sqlite3.OperationalError as error:
+                    if not _is_busy(error) or time.monotonic() + _REPEAT_AFTER_S > until:
+                        raise
+                time.sleep(_REPEAT_AFTER_S)
+            if reads:
+                driver.execute("PRAGMA query_only=ON")
+            self._file = self._file or _identity(self._path)
+            return _Open(connection=connection, log=_identity(self._log))
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _begin(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options()["evidence_reads"]
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _wait_for_lock(connection: sa.Connection, until: float) -> None:
+    remaining_ms = max(1, int((until - time.monotonic()) * 1000))
+    _driver(connection).execute(f"PRAGMA busy_timeout={remaining_ms}")
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _close(opened: _Open | None) -> None:
+    if opened is not None:
+        try:
+            opened.connection.close()
+        except (sa.exc.SQLAlchemyError, sqlite3.Error):
+            pass  # it is being thrown away because it is broken
+
+
+def _identity(path: Path) -> _Identity:
+    found = path.stat()
+    return (found.st_dev, found.st_ino)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _is_fault_of_the_work(error: BaseException) -> bool:
+    """Tell whether one operation of the work cannot be kept, while the database is well."""
+    return isinstance(error, sa.exc.DataError | sa.exc.IntegrityError | sa.exc.InterfaceError | sa.exc.ProgrammingError)

@@ -1,0 +1,92 @@
+"""Which services serve, and what a failing check does to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from gateway.actions.shared.watch_health import HealthWatch
+from gateway.errors import StoreUnavailable
+from gateway.resilience.deadline import Deadline
+from tests.manual_clock import ManualClock
+
+
+class Switch:
+    """A check that passes while it is on."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+        self.asked = 0
+
+    async def __call__(self, deadline: Deadline) -> None:
+        self.asked += 1
+        if not self.on:
+            raise StoreUnavailable
+
+
+async def test_a_service_without_checks_serves_from_the_start() -> None:
+    """Minting stands on nothing outside."""
+    assert HealthWatch({"Tokens": []}, ManualClock()).is_serving("Tokens") is True
+
+
+async def test_a_service_with_checks_serves_only_once_they_passed() -> None:
+    """Nothing is claimed before it was looked at."""
+    watch = HealthWatch({"Wallet": [Switch(True)]}, ManualClock())
+    before = watch.is_serving("Wallet")
+    await watch.check_now()
+    assert (False, True) == (before, watch.is_serving("Wallet"))
+
+
+async def test_trouble_reaches_only_the_services_that_stand_on_it() -> None:
+    """The store being down stops wallets, and nothing else."""
+    store = Switch(False)
+    watch = HealthWatch({"Wallet": [store], "Events": [Switch(True)], "Tokens": []}, ManualClock())
+    await watch.check_now()
+    assert (False, True, True) == tuple(watch.is_serving(name) for name in ("Wallet", "Events", "Tokens"))
+
+
+async def test_a_check_that_two_services_share_is_asked_once() -> None:
+    """One look a round."""
+    shared = Switch(True)
+    watch = HealthWatch({"A": [shared], "B": [shared]}, ManualClock())
+    await watch.check_now()
+    assert 1 == shared.asked
+
+
+async def test_who_waits_for_a_change_hears_of_it() -> None:
+    """Recovery and drain both wake watchers."""
+    switch = Switch(False)
+    watch = HealthWatch({"A": [switch]}, ManualClock())
+    await watch.check_now()
+    waiting = asyncio.ensure_future(watch.changed())
+    await asyncio.sleep(0)
+    switch.on = True
+    await watch.check_now()
+    await asyncio.wait_for(waiting, 1)
+    assert watch.is_serving("A") is True
+
+
+async def test_draining_says_no_for_everything_and_for_good() -> None:
+    """A load balancer must look elsewhere, whatever the checks find."""
+    watch = HealthWatch({"A": [Switch(True)], "B": []}, ManualClock())
+    await watch.check_now()
+    watch.drain()
+    await watch.check_now()
+    assert [False, False, False] == [watch.is_serving(name) for name in ("", "A", "B")]
+
+
+async def test_an_unknown_service_is_none() -> None:
+    """Neither serving nor not: there is none of that name."""
+    assert HealthWatch({}, ManualClock()).is_serving("Nothing") is None
+
+
+async def test_the_observer_hears_the_first_round_and_changes_only() -> None:
+    """A gauge is set at once, and not at each look."""
+    heard: list[Mapping[str, bool]] = []
+    switch = Switch(True)
+    watch = HealthWatch({"A": [switch]}, ManualClock(), on_change=heard.append)
+    await watch.check_now()
+    await watch.check_now()
+    switch.on = False
+    await watch.check_now()
+    assert [{"A": True}, {"A": False}] == heard

@@ -1,0 +1,74 @@
+"""The listener's own certificate and key, right and wrong."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from gateway.config import TlsFiles
+from gateway.doctor.own_tls import own_tls
+from gateway.doctor.report import State, Verdict
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.deadline import Deadline
+from tests.doctor.test_tls import NOW, Authority
+
+CLOCK = SystemClock()
+
+
+async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Verdict:
+    """What the doctor says of these files."""
+    files = TlsFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
+    return await own_tls(files, CLOCK, Deadline.after(5, CLOCK))
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "words"),
+    [(100, State.OK, "holds for 99 more days"), (5, State.WARNING, "expires in"), (-1, State.FAULT, "has expired")],
+)
+async def test_how_long_it_holds(tmp_path: Path, days: int, state: State, words: str) -> None:
+    """The days that are left decide, and are told."""
+    authority = Authority(tmp_path, "ca")
+    cert, key = authority.issue("gateway.internal", NOW + timedelta(days=days))
+    verdict = await look(cert, key, authority.file)
+    assert (verdict.state, words in verdict.what) == (state, True)
+
+
+async def test_key_of_another_certificate(tmp_path: Path) -> None:
+    """A pair that does not belong together is called that."""
+    cert, _ = Authority(tmp_path, "one").issue("gateway.internal", NOW + timedelta(days=100))
+    _, key = Authority(tmp_path, "two").issue("gateway.internal", NOW + timedelta(days=100))
+    verdict = await look(cert, key)
+    assert (verdict.state, verdict.what) == (State.FAULT, "the certificate is not that of the key")
+
+
+async def test_key_with_a_password(tmp_path: Path) -> None:
+    """An encrypted key is a fault, and nobody is asked for a password."""
+    cert, key = Authority(tmp_path, "ca").issue("gateway.internal", NOW + timedelta(days=100))
+    encrypt(key)
+    verdict = await look(cert, key)
+    assert (verdict.state, verdict.what) == (State.FAULT, "the key is encrypted")
+
+
+async def test_files_that_hold_something_else(tmp_path: Path) -> None:
+    """Files without PEM are named by their settings."""
+    cert, key = Authority(tmp_path, "ca").issue("gateway.internal", NOW + timedelta(days=100))
+    swapped = await look(key, cert)
+    no_ca = await look(cert, key, key)
+    assert (swapped.state, "GATEWAY_TLS_CERT_FILE" in swapped.fix) == (State.FAULT, True)
+    assert (no_ca.state, "GATEWAY_TLS_CLIENT_CA_FILE" in no_ca.fix) == (State.FAULT, True)
+
+
+def encrypt(file: Path) -> None:
+    """Put a password on a key file."""
+    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(os.urandom(8)),
+        )
+    )

@@ -1,0 +1,157 @@
+"""The data directory and the addresses, each with one fault planted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway.config import Listen
+from gateway.doctor.place_checks import data_dir, listener
+from gateway.doctor.report import State, Verdict
+from gateway.front.admin import AdminServer
+from gateway.phoenix.transport import Transport
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.deadline import Deadline
+from gateway.telemetry.metrics import BuildInfo, Metrics
+from tests.config.given_settings import WHOLE
+from tests.doctor.given import config_of, free_port
+
+CLOCK = SystemClock()
+NOBODY = 65534
+
+
+async def look_at_dir(path: Path) -> Verdict:
+    """What the doctor says of this data directory."""
+    return await data_dir(config_of({**WHOLE, "GATEWAY_DATA_DIR": str(path)}), Deadline.after(5, CLOCK))
+
+
+async def look_at_listener(listen: Listen, admin_port: int) -> Verdict:
+    """What the doctor says of this address, where a gateway's admin port would be `admin_port`."""
+    config = config_of({**WHOLE, "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{admin_port}"})
+    transport = Transport()
+    try:
+        return await listener(listen, "GATEWAY_LISTEN", config, transport, Deadline.after(5, CLOCK))
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[int]:
+    """A port on which somebody listens who is no gateway."""
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "words"),
+    [
+        (0o700, State.OK, "its owner's alone"),
+        (0o750, State.WARNING, "look into"),
+        (0o755, State.WARNING, "look into"),
+        (0o770, State.FAULT, "replace evidence"),
+        (0o777, State.FAULT, "replace evidence"),
+    ],
+)
+async def test_who_can_reach_the_data(tmp_path: Path, mode: int, state: State, words: str) -> None:
+    """A directory that others can look into is a warning, one that others can write to a fault; both say chmod 700."""
+    os.chmod(tmp_path, mode)
+    verdict = await look_at_dir(tmp_path)
+    assert (verdict.state, words in verdict.what) == (state, True)
+    assert (f"chmod 700 {tmp_path}" in verdict.fix) is (state is not State.OK)
+
+
+async def test_directory_that_is_not_there(tmp_path: Path) -> None:
+    """One that can be made is fine, and is not made now."""
+    verdict = await look_at_dir(tmp_path / "a" / "b")
+    assert (verdict.state, (tmp_path / "a").exists()) == (State.OK, False)
+
+
+async def test_directory_that_cannot_be_used() -> None:
+    """One that this user can neither write to nor make is a fault."""
+    with tempfile.TemporaryDirectory(prefix="pgw-doctor-") as name:
+        folder = Path(name)
+        os.chmod(folder, 0o555)
+        config = config_of({**WHOLE, "GATEWAY_DATA_DIR": str(folder)})
+        missing = config_of({**WHOLE, "GATEWAY_DATA_DIR": str(folder / "var")})
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.setresuid(NOBODY, NOBODY, 0)  # access() goes by the real user
+        try:
+            there, gone = [await data_dir(each, Deadline.after(5, CLOCK)) for each in (config, missing)]
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+            os.chmod(folder, 0o700)
+    assert (there.state, "cannot be written to" in there.what) == (State.FAULT, True)
+    assert (gone.state, "cannot be made" in gone.what) == (State.FAULT, True)
+
+
+async def test_not_used_with_postgresql() -> None:
+    """With DATABASE_URL the directory is skipped."""
+    config = config_of({**WHOLE, "DATABASE_URL": "postgresql://u@127.0.0.1/d"})
+    assert (await data_dir(config, Deadline.after(5, CLOCK))).state is State.SKIPPED
+
+
+async def test_address_that_is_free() -> None:
+    """A free address is ok, and is free afterwards."""
+    port = free_port()
+    verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
+    assert (verdict.state, verdict.what) == (State.OK, f"127.0.0.1:{port} is free")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+async def test_address_that_another_program_has() -> None:
+    """A taken address without a gateway behind it is a fault that names the setting."""
+    async with listening() as port:
+        verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
+    assert (verdict.state, "GATEWAY_LISTEN" in verdict.fix) == (State.FAULT, True)
+
+
+async def test_address_while_the_gateway_runs() -> None:
+    """Where a gateway answers on the admin address, a taken address is its own."""
+    metrics = Metrics(CollectorRegistry(), methods={}, build=BuildInfo(version="0", revision="", python="3"))
+    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}))
+    await admin.start()
+    try:
+        async with listening() as port:
+            verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), int(admin.address.rpartition(":")[2]))
+    finally:
+        await admin.stop()
+    assert (verdict.state, "a gateway runs here" in verdict.what) == (State.SKIPPED, True)
+
+
+async def test_address_of_another_machine() -> None:
+    """An address that this machine does not have is a fault of its own kind."""
+    verdict = await look_at_listener(Listen(host="192.0.2.1", port=50051), free_port())
+    assert (verdict.state, "cannot be listened on" in verdict.what) == (State.FAULT, True)
+
+
+async def test_socket_paths(tmp_path: Path) -> None:
+    """A path that is free, one that is left over, one in use, one that cannot be."""
+    with tempfile.TemporaryDirectory(prefix="pgw-") as short:
+        path = Path(short) / "g.sock"
+        free = await look_at_listener(Listen(socket_path=path), free_port())
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen()
+            used = await look_at_listener(Listen(socket_path=path), free_port())
+        left = await look_at_listener(Listen(socket_path=path), free_port())
+        nowhere = await look_at_listener(Listen(socket_path=Path(short) / "no" / "g.sock"), free_port())
+    assert [each.state for each in (free, used, left, nowhere)] == [
+        State.OK,
+        State.SKIPPED,
+        State.OK,
+        State.FAULT,
+    ]

@@ -1,0 +1,321 @@
+"""Redis and the database, each with one fault planted."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from gateway.cache.client import RedisCache
+from gateway.cache.redis_url import parse_redis_url
+from gateway.cache.sealing import SealKeys
+from gateway.core.ed25519 import generate_signing_key
+from gateway.core.types import Environment
+from gateway.doctor.database_checks import database
+from gateway.doctor.redis_checks import redis
+from gateway.doctor.report import State, Verdict
+from gateway.keys.platform.redis_key_cache import RedisKeyCache
+from gateway.keys.platform.shared_key import KeyEntry
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.deadline import Deadline
+from gateway.store.database import FILE_NAME
+from gateway.store.postgres import PostgresDatabase
+from gateway.store.sqlite import SqliteDatabase
+from tests.config.given_settings import WHOLE
+from tests.doctor.given import config_of, free_port
+from tests.redis_process import RedisProcess
+
+CLOCK = SystemClock()
+NOBODY = 65534
+
+
+def seal_key() -> str:
+    """A fresh key as GATEWAY_CACHE_KEYS holds it."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+async def look_at_redis(url: str, keys: str | None = None) -> Verdict:
+    """What the doctor says of this Redis."""
+    settings = {
+        **WHOLE,
+        "REDIS_URL": url,
+        "GATEWAY_CACHE_KEYS": keys or seal_key(),
+        "DATABASE_URL": "postgresql://u@127.0.0.1/d",
+    }
+    return await redis(config_of(settings), CLOCK, Deadline.after(5, CLOCK))
+
+
+async def look_at_database(**settings: str) -> Verdict:
+    """What the doctor says of the configured database."""
+    return await database(config_of({**WHOLE, **settings}), Deadline.after(5, CLOCK))
+
+
+async def test_no_redis() -> None:
+    """Without REDIS_URL the cache is in-process, which is fine."""
+    verdict = await redis(config_of(WHOLE), CLOCK, Deadline.after(5, CLOCK))
+    assert (verdict.state, verdict.what.split(":")[0]) == (State.OK, "in-process")
+
+
+async def test_redis_that_works(redis_server: RedisProcess) -> None:
+    """A sealed value comes back, and nothing is left behind."""
+    verdict = await look_at_redis(redis_server.url)
+    assert (verdict.state, "a sealed value came back" in verdict.what) == (State.OK, True)
+    assert redis_server.command("DBSIZE") == b":0\r\n"
+
+
+async def test_redis_that_is_down() -> None:
+    """Nobody listens: a fault that names REDIS_URL, and says that the gateway goes on."""
+    verdict = await look_at_redis(f"redis://127.0.0.1:{free_port()}/0")
+    assert (verdict.state, "REDIS_URL" in verdict.fix, "no usable answer" in verdict.what) == (State.FAULT, True, True)
+
+
+async def test_redis_that_is_frozen(redis_server: RedisProcess) -> None:
+    """A Redis that takes connections and says nothing is a fault within its time."""
+    redis_server.pause()
+    verdict = await look_at_redis(redis_server.url)
+    assert (verdict.state, "no usable answer within 2 s" in verdict.what) == (State.FAULT, True)
+
+
+async def test_redis_with_another_password(redis_server: RedisProcess) -> None:
+    """A wrong password is told from a Redis that is gone, and not repeated."""
+    redis_server.command("CONFIG", "SET", "requirepass", "right")
+    verdict = await look_at_redis(redis_server.url.replace("redis://", "redis://:wrong-one@"))
+    assert (verdict.state, verdict.fix) == (State.FAULT, "check user and password in REDIS_URL")
+    assert "wrong-one" not in f"{verdict}"
+
+
+async def test_redis_that_is_full(redis_server: RedisProcess) -> None:
+    """A Redis that takes no more is a fault that names its memory."""
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    verdict = await look_at_redis(redis_server.url)
+    assert (verdict.state, "maxmemory" in verdict.fix) == (State.FAULT, True)
+
+
+async def test_redis_with_the_entry_of_another_key(redis_server: RedisProcess) -> None:
+    """A platform key that another replica sealed by another key is a fault that names GATEWAY_CACHE_KEYS."""
+    cache = RedisCache(parse_redis_url(redis_server.url), CLOCK)
+    config = config_of(WHOLE)
+    shared = RedisKeyCache(
+        cache=cache,
+        seal_keys=SealKeys.from_text(seal_key()),
+        clock=CLOCK,
+        host=config.operators[0].base_url,
+        environment=Environment.SANDBOX,
+    )
+    await cache.start()
+    key = generate_signing_key()[0].public
+    await shared.publish(KeyEntry(key=key, began_at=CLOCK.now(), answered=frozenset()))
+    await cache.close()
+    verdict = await look_at_redis(redis_server.url)
+    assert (verdict.state, "GATEWAY_CACHE_KEYS" in verdict.fix) == (State.FAULT, True)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the SQLite file of the test is, or will be."""
+    return tmp_path / FILE_NAME
+
+
+async def make(file: Path) -> None:
+    """Make the file as a start does."""
+    store = SqliteDatabase(file, CLOCK)
+    await store.write(lambda connection, now_us: None, 10)
+    await store.stop()
+
+
+def damage(file: Path) -> None:
+    """Write what is no database."""
+    file.write_bytes(b"no database at all, for as many bytes as a header has" * 10)
+
+
+async def test_sqlite_before_the_first_start(file: Path) -> None:
+    """No file yet is fine, and the doctor makes none."""
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (verdict.state, os.listdir(file.parent)) == (State.OK, [])
+
+
+async def test_sqlite_that_works(file: Path) -> None:
+    """Writable, WAL, the newest revision."""
+    await make(file)
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert verdict.state is State.OK
+    assert all(word in verdict.what for word in ("writable", "WAL", "revision", "synchronous=FULL"))
+
+
+async def test_sqlite_is_left_as_it_is(file: Path) -> None:
+    """The write that is tried leaves no table."""
+    await make(file)
+    await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    with sqlite3.connect(file) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert "doctor_was_here" not in tables
+
+
+async def test_sqlite_of_an_older_version(file: Path) -> None:
+    """An older schema is a warning: the next start migrates."""
+    await make(file)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (verdict.state, "revision 0000" in verdict.what, "migrates" in verdict.fix) == (State.WARNING, True, True)
+
+
+async def test_sqlite_of_another_program(file: Path) -> None:
+    """A revision that is none of ours means that the file is not ours."""
+    await make(file)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'a1b2c3'")
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (verdict.state, "another program" in verdict.what) == (State.FAULT, True)
+
+
+async def test_sqlite_that_is_no_database(file: Path) -> None:
+    """A damaged file is a fault, and the advice is not to delete it."""
+    damage(file)
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (verdict.state, "damaged" in verdict.what, "do not delete" in verdict.fix) == (State.FAULT, True, True)
+
+
+async def test_sqlite_that_another_program_holds(file: Path) -> None:
+    """A lock that is not let go is a warning that says so, within its time."""
+    await make(file)
+    holder = sqlite3.connect(file, isolation_level=None)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    finally:
+        holder.close()
+    assert (verdict.state, "locked" in verdict.what) == (State.WARNING, True)
+
+
+async def test_sqlite_that_others_can_read(file: Path) -> None:
+    """Evidence that others can read is a warning with the command."""
+    await make(file)
+    os.chmod(file, 0o644)
+    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (verdict.state, f"chmod 600 {file}" in verdict.fix) == (State.WARNING, True)
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Callable[[], None]]:
+    """Goes on as a user without rights, where the tests run as root; file modes mean nothing to root."""
+
+    def change() -> None:
+        if os.geteuid() == 0:
+            os.seteuid(NOBODY)
+
+    yield change
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("has_log", [False, True])
+async def test_sqlite_that_cannot_be_written_to(as_nobody: Callable[[], None], has_log: bool) -> None:
+    """A file that this user may only read is a fault, whether or not its log is there."""
+    with tempfile.TemporaryDirectory(prefix="pgw-doctor-") as name:
+        folder = Path(name)
+        file = folder / FILE_NAME
+        await make(file)
+        holder = sqlite3.connect(file)
+        if has_log:
+            holder.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        else:
+            holder.close()
+        for each in os.listdir(folder):
+            os.chmod(folder / each, 0o444)
+        os.chmod(folder, 0o555)
+        as_nobody()
+        try:
+            verdict = await look_at_database(GATEWAY_DATA_DIR=str(folder))
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+            os.chmod(folder, 0o700)
+            holder.close()
+    assert verdict.state is State.FAULT
+    assert "cannot be written to" in verdict.what or "cannot be opened" in verdict.what
+    assert str(folder) in verdict.fix
+
+
+async def migrated(url: str) -> None:
+    """Make the tables as a start does."""
+    store = PostgresDatabase(url)
+    await store.write(lambda connection, now_us: None, 20)
+    await store.stop()
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements as the cluster's owner."""
+    connection = await asyncpg.connect(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def test_postgresql_before_the_first_start(postgres_url: str) -> None:
+    """An empty database is fine, and stays empty."""
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert (verdict.state, "empty" in verdict.what) == (State.OK, True)
+
+
+async def test_postgresql_that_works(postgres_url: str) -> None:
+    """Version and revision are told."""
+    await migrated(postgres_url)
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert verdict.state is State.OK
+    assert verdict.what.startswith("PostgreSQL ")
+
+
+async def test_postgresql_of_an_older_version(postgres_url: str) -> None:
+    """An older schema is a warning: the next start migrates."""
+    await migrated(postgres_url)
+    await execute(postgres_url, "UPDATE alembic_version SET version_num = '0000'")
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert (verdict.state, "revision 0000" in verdict.what) == (State.WARNING, True)
+
+
+async def test_postgresql_that_is_read_only(postgres_url: str) -> None:
+    """A database that refuses writes is a fault."""
+    await migrated(postgres_url)
+    name = postgres_url.rpartition("/")[2]
+    await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert (verdict.state, "read-only" in verdict.what) == (State.FAULT, True)
+
+
+async def test_postgresql_with_a_user_without_rights(postgres_url: str) -> None:
+    """A user who may not write to the tables is a fault, with the GRANT that is missing."""
+    await migrated(postgres_url)
+    user = f"doctor_{secrets.token_hex(4)}"
+    await execute(postgres_url, f"CREATE USER {user}", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
+    verdict = await look_at_database(DATABASE_URL=postgres_url.replace("postgres@", f"{user}@"))
+    assert (verdict.state, "GRANT SELECT, INSERT, UPDATE" in verdict.fix) == (State.FAULT, True)
+
+
+async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> None:
+    """synchronous_commit=off is a warning."""
+    await migrated(postgres_url)
+    name = postgres_url.rpartition("/")[2]
+    await execute(postgres_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    verdict = await look_at_database(DATABASE_URL=postgres_url)
+    assert (verdict.state, "synchronous_commit is off" in verdict.what) == (State.WARNING, True)
+
+
+async def test_postgresql_without_the_database(postgres_url: str) -> None:
+    """A name that is not there is told from a server that is not."""
+    verdict = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
+    assert (verdict.state, verdict.what) == (State.FAULT, "there is no database of that name")
+
+
+async def test_postgresql_that_is_down() -> None:
+    """Nobody listens: a fault that names DATABASE_URL and repeats nothing of it."""
+    verdict = await look_at_database(DATABASE_URL=f"postgresql://user:hidden-one@127.0.0.1:{free_port()}/d")
+    assert (verdict.state, "cannot be reached" in verdict.what) == (State.FAULT, True)
+    assert "hidden-one" not in f"{verdict}"
