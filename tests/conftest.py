@@ -12,4 +12,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-pytest_plugins = ["tests.fixtures_sandbox", "tests.fixtures_gateway", "tests.fixtures_postgres"]
+pytest_plugins = [
+    "tests.fixtures_sandbox",
+    "tests.fixtures_gateway",
+    "tests.fixtures_postgres",
+    "tests.fixtures_redis",
+    "tests.fixtures_database",
+]

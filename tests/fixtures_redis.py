@@ -1,4 +1,4 @@
-"""Fixture: a real redis-server for one test. Import `redis_server` into a conftest.py to use it."""
+"""Fixture: a real redis-server for one test."""
 
 from __future__ import annotations
 

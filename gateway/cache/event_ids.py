@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.event_ids import NotPacked, RememberedEvent, pack, unpack
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import TenantId, UnixSeconds
 from gateway.resilience.clock import Clock
 

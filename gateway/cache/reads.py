@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import RedisCache
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
 from gateway.cache.shared_reads import Look, ReadPlace, SharedRead
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock
 

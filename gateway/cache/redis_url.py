@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from gateway.keys.own.secret_files import Secret
+from gateway.core.secret import Secret
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster

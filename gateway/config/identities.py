@@ -14,7 +14,7 @@ from gateway.config.faults import Faults, did_you_mean
 from gateway.config.model import CallerSocket, Listen, TlsFiles
 from gateway.config.values import Reader
 from gateway.core.rights import LOCAL_CALLER, Access, Callers, Scope
-from gateway.keys.own.secret_files import Secret
+from gateway.core.secret import Secret
 
 MAX_SOCKET_PATH_BYTES = 100
 """What kernels take (104 and 108), and some room."""

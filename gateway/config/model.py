@@ -10,16 +10,17 @@ from typing import Literal
 
 from gateway.actions.boards.read_values import ReadCacheSettings
 from gateway.cache.redis_url import RedisTarget
-from gateway.cache.sealing import SealKeys
 from gateway.config.faults import Fault
 from gateway.core.ed25519 import VerifyingKey
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.raw_path import PathPattern
 from gateway.core.rights import DENY_ALL, Callers
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.own.keyring import OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import FileStamp, Secret
+from gateway.keys.own.secret_files import FileStamp
 from gateway.keys.platform.platform_keys import PlatformKeySettings
 from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.gamification.events import EventsSettings

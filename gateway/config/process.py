@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gateway.actions.boards.read_values import ReadCacheSettings
 from gateway.cache.redis_url import RedisTarget, RedisUrlRefused, parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.config.auditing import read_audit
 from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
 from gateway.config.model import (
@@ -27,10 +26,12 @@ from gateway.config.model import (
 )
 from gateway.config.values import Reader
 from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret, SecretRefused
 from gateway.keys.own.evidence_key import SETTING, check_evidence_key
 from gateway.keys.own.loaded_secret import SecretSource
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
-from gateway.keys.own.secret_files import Secret, SecretRefused, read_secret_file
+from gateway.keys.own.secret_files import read_secret_file
 from gateway.outbox.queue_level import QueueBound
 from gateway.resilience.clock import SystemClock
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache
-from gateway.cache.sealing import SealKeys
 from gateway.controls.sealed_switches import SealedSwitches
+from gateway.core.sealing import SealKeys
 from gateway.core.switches import MAX_BYTES, Switches
 from gateway.resilience.clock import Clock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.switches import Switches, SwitchesUnreadable, decode_switches, encode_switches
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
 from gateway.controls.limit_sharing import Spent, Standing
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock
 

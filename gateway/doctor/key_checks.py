@@ -12,11 +12,11 @@ from gateway.config import OperatorConfig
 from gateway.core import canonical
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_verifying_key
 from gateway.core.encoding import b64url_encode
+from gateway.core.secret import Secret
 from gateway.core.types import UnixSeconds
 from gateway.doctor.probe import get, is_fine, named
 from gateway.doctor.report import Verdict, fault, ok, warning
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Sender
 from gateway.phoenix.prediction.signing_keys import SIGNING_KEY_PATH
 from gateway.resilience.clock import Clock

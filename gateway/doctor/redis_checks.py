@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
-from gateway.cache.sealing import SealedFor, SealRefused
 from gateway.config import Config, RedisConfig
+from gateway.core.sealing import SealedFor, SealRefused
 from gateway.core.types import Environment, UnixSeconds
 from gateway.doctor.report import Verdict, fault, ok, warning
 from gateway.keys.platform.redis_key_cache import RedisKeyCache

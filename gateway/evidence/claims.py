@@ -18,7 +18,8 @@ from gateway.core.wallet_body import MoveContent
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import HELD_ATTEMPT, Claim, ClaimResult, RecordedResponse, Scope
 from gateway.evidence.store import SameMove
-from gateway.store.schema import bodies, insert_into, operations, padded, probes
+from gateway.evidence.tables import bodies, operations, probes
+from gateway.store.schema import insert_into, pad_in_list
 
 _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
 _BODY = ("body_sha256", "operator_code", "environment")
@@ -125,7 +126,7 @@ def _reclaim(
         return {}
     rows = connection.execute(
         sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *_RESPONSE)
-        .where(_t.operation_id.in_(padded(found[claim.scope].operation_id for claim in claims.values())))
+        .where(_t.operation_id.in_(pad_in_list(found[claim.scope].operation_id for claim in claims.values())))
         .order_by(_t.operation_id)
         .with_for_update()
     )
@@ -175,7 +176,7 @@ def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:
 
 def _won(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
     """Return the claims whose row is there under their own id, with the lease that it got."""
-    rows = connection.execute(_WON, {"ids": padded(one.operation_id for one in pending)})
+    rows = connection.execute(_WON, {"ids": pad_in_list(one.operation_id for one in pending)})
     return {row.operation_id: row.lease_expires_at_us for row in rows}
 
 
@@ -196,12 +197,12 @@ def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dic
             for one in by_body
         ],
     )
-    digests = padded(one.claim.content.body_sha256 for one in new)
+    digests = pad_in_list(one.claim.content.body_sha256 for one in new)
     first = {
         (body_sha256, operator_code, environment): operation_id
         for body_sha256, operator_code, environment, operation_id in connection.execute(_FIRST, {"digests": digests})
     }
-    keys = padded(one.claim.idempotency_key for one in new)
+    keys = pad_in_list(one.claim.idempotency_key for one in new)
     probed = {tuple(row) for row in connection.execute(_PROBED, {"keys": keys})}
     flags: dict[str, tuple[bool, bool]] = {}
     for one in new:
@@ -259,7 +260,7 @@ def content_of(row: sa.Row[*tuple[Any, ...]]) -> MoveContent:
 
 def _found(connection: sa.Connection, claims: Iterable[Claim]) -> dict[Scope, _Stored]:
     """Return what is stored under the scopes of claims that were not the first."""
-    keys = padded(claim.idempotency_key for claim in claims)
+    keys = pad_in_list(claim.idempotency_key for claim in claims)
     if not keys:
         return {}
     columns = [column for column in operations.columns if column.name not in ("sequence", "body", "signature")]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import Evidence, EvidencePage, EvidenceQuery, Position, state_of
-from gateway.store.schema import operations
+from gateway.evidence.tables import operations
 
 SETTLES_AFTER_US = 10_000_000
 """A claim is committed within its call's 5 s or never; the rest is for clocks that differ."""

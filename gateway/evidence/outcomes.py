@@ -15,7 +15,8 @@ from gateway.core.types import Environment, OperatorCode
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import Balance, Evidence, IncidentReason, Outcome
-from gateway.store.schema import incidents, insert_into, operations, padded
+from gateway.evidence.tables import incidents, operations
+from gateway.store.schema import insert_into, pad_in_list
 
 _INCIDENT = (
     "operation_id",
@@ -50,7 +51,7 @@ def record_all(
             *(_t.operation_id, _t.operator_code, _t.environment, _t.attempt, _t.response_status),
             *(_t.response_body_sha256, _t.operator_transaction_id, _t.operator_reservation_id),
         )
-        .where(_t.operation_id.in_(padded(outcome.operation_id for outcome in outcomes)))
+        .where(_t.operation_id.in_(pad_in_list(outcome.operation_id for outcome in outcomes)))
         .order_by(_t.operation_id)
         .with_for_update()
     )

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from gateway.core.wallet_verdict import OriginalState
 from gateway.evidence.claims import recorded_of
 from gateway.evidence.record import Probe, ProbeResult
-from gateway.store.schema import insert_into, operations, padded, probes
+from gateway.evidence.tables import operations, probes
+from gateway.store.schema import insert_into, pad_in_list
 
 _PROBE = ("idempotency_key", "operator_code", "environment", "original_operation")
 _t = operations.c
@@ -54,7 +55,7 @@ def probe_all(connection: sa.Connection, asked: Sequence[Probe]) -> list[ProbeRe
         sa.select(
             *(_t.operation_id, _t.operator_code, _t.environment, _t.operation, _t.idempotency_key),
             *(_t.response_status, _t.response_body_sha256, _t.response_body, _t.recorded_at_us),
-        ).where(_t.idempotency_key.in_(padded(probe.idempotency_key for probe in asked)))
+        ).where(_t.idempotency_key.in_(pad_in_list(probe.idempotency_key for probe in asked)))
     ):
         moves[row.operator_code, row.environment, row.idempotency_key].append(row)
     return [

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
 from gateway.evidence.claims import content_of, recorded_of
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, Scope
-from gateway.store.schema import conflicts, incidents, operations, padded, repeats
+from gateway.evidence.tables import conflicts, incidents, operations, repeats
+from gateway.store.schema import pad_in_list
 
 MAX_INCIDENTS = 100
 MAX_CONFLICTS = 100
@@ -60,7 +61,7 @@ _INCIDENTS, _CONFLICTS = _incidents_statement(), _conflicts_statement()
 
 def evidence_of(connection: sa.Connection, operation_ids: Iterable[str]) -> dict[str, Evidence]:
     """Return the evidence of those that exist, by id."""
-    ids = padded(operation_ids)
+    ids = pad_in_list(operation_ids)
     return _evidence(connection, connection.execute(_BY_ID, {"ids": ids}).all()) if ids else {}
 
 
@@ -81,7 +82,7 @@ def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
 def _evidence(connection: sa.Connection, rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> dict[str, Evidence]:
     if not rows:
         return {}
-    ids = {"ids": padded(row.operation_id for row in rows)}
+    ids = {"ids": pad_in_list(row.operation_id for row in rows)}
     refused: dict[str, list[Incident]] = defaultdict(list)
     for row in connection.execute(_INCIDENTS, ids):
         refused[row.operation_id].append(_incident(row))

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import Claim, ClaimResult
-from gateway.store.schema import conflicts, insert_into, repeats
+from gateway.evidence.tables import conflicts, repeats
+from gateway.store.schema import insert_into
 
 _CONFLICT = ("operation_id", "body_sha256")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from gateway.actions.shared.call import Call
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
+from gateway.core.secret import Secret
 from gateway.errors import NotAllowed
 from gateway.interceptors.chain import Link
 from gateway.interceptors.policy import PolicyInForce
-from gateway.keys.own.secret_files import Secret
 
 FORWARDED = "x-forwarded-client-cert"
 UNLISTED = "unlisted:"

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.store.schema import metadata
-
-_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+from gateway.store.schema import RowNumber, Text, metadata
 
 QUEUED, DELIVERED, DEAD = 0, 1, 2
 """Values of `state`. They stand in the conditions of the indexes below, so queries write them out as well."""
@@ -20,9 +17,9 @@ events = sa.Table(
     "durable_events",
     metadata,
     # The order of delivery within a lane.
-    sa.Column("sequence", _Number, sa.Identity(), primary_key=True),
-    sa.Column("tenant_id", _Text, nullable=False),
-    sa.Column("event_id", _Text, nullable=False),
+    sa.Column("sequence", RowNumber, sa.Identity(), primary_key=True),
+    sa.Column("tenant_id", Text, nullable=False),
+    sa.Column("event_id", Text, nullable=False),
     sa.Column("state", sa.Integer, nullable=False),
     # Board and user as one number; two lanes that meet in it wait for each other, and that is all.
     sa.Column("lane", sa.BigInteger, nullable=False),
@@ -33,13 +30,13 @@ events = sa.Table(
     # Set before the first sending that may have reached Phoenix; null: Phoenix certainly does not have it.
     sa.Column("first_sent_at_us", sa.BigInteger),
     sa.Column("done_at_us", sa.BigInteger),
-    sa.Column("reason", _Text),
-    sa.Column("detail", _Text),
-    sa.Column("digest", _Text, nullable=False),
-    sa.Column("leaderboard_id", _Text, nullable=False),
-    sa.Column("user_id", _Text, nullable=False),
+    sa.Column("reason", Text),
+    sa.Column("detail", Text),
+    sa.Column("digest", Text, nullable=False),
+    sa.Column("leaderboard_id", Text, nullable=False),
+    sa.Column("user_id", Text, nullable=False),
     # As it is sent; null once it is delivered.
-    sa.Column("body", _Text),
+    sa.Column("body", Text),
     # The one constraint that decides which of two gateways takes an event in.
     sa.UniqueConstraint("event_id", "tenant_id", name="uq_durable_events_id"),
     sa.Index(
@@ -68,8 +65,8 @@ events = sa.Table(
 lanes = sa.Table(
     "durable_lanes",
     metadata,
-    sa.Column("lane", _Number, primary_key=True, autoincrement=False),
-    sa.Column("tenant_id", _Text, nullable=False),
+    sa.Column("lane", RowNumber, primary_key=True, autoincrement=False),
+    sa.Column("tenant_id", Text, nullable=False),
     # Queued events of the lane, and their bytes; at zero the row goes.
     sa.Column("pending", sa.Integer, nullable=False),
     sa.Column("pending_bytes", sa.BigInteger, nullable=False),

@@ -124,7 +124,7 @@ class RetryingSender:
         accepted_statuses: frozenset[int] = frozenset(),
         max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
     ) -> Delivered:
-        """Send until an answer settles it: a 2xx, or a status that is `accepted_statuses`.
+        """Send until an answer settles it: a 2xx, or one of `accepted_statuses`.
 
         `prepare` is called for each try. Raises: DeadlineTooShort with nothing sent; OutcomeUnknown if Phoenix may have
         acted and it cannot be found out by sending again; other UpstreamFaults as API.md lists them.

@@ -92,7 +92,8 @@ from gateway.services.ordered_acks import StreamGate
 from gateway.services.phoenix import PhoenixService
 from gateway.services.tokens import TokenService
 from gateway.services.wallet import WalletService
-from gateway.store.database import DatabaseSettings, open_database
+from gateway.store.database import DatabaseSettings
+from gateway.store.open_database import open_database
 from gateway.streams.hub import Hub
 from gateway.streams.link import HubDependencies
 from gateway.telemetry.metrics import BuildInfo, Metrics

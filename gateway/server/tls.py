@@ -16,7 +16,8 @@ import grpc
 
 from gateway.config.model import TlsFiles
 from gateway.core.certificate import CertificateRefused, validity_of
-from gateway.keys.own.secret_files import FileStamp, SecretRefused, read_secret_file, stamp_of
+from gateway.core.secret import SecretRefused
+from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
 from gateway.resilience.clock import Clock
 from gateway.server.listen import ListenFailed
 from gateway.telemetry.logs import log

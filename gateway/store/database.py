@@ -1,4 +1,4 @@
-"""What a database must do for the evidence, and the choice between the two that exist.
+"""What a database must do: run one function in one transaction, durable when it returns.
 
 The work is one plain function over a SQLAlchemy connection; the drivers (sqlite.py, postgres.py) run it
 in a transaction and turn every trouble of theirs into StoreUnavailable.
@@ -6,15 +6,12 @@ in a transaction and turn every trouble of theirs into StoreUnavailable.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
-
-from gateway.resilience.clock import Clock
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection, int], T]
@@ -55,30 +52,3 @@ class DatabaseSettings:
     """Directory of the SQLite file; made (0700) when it is not there."""
     connections: int = 4
     """Most connections to PostgreSQL of this process: one writes, the others read."""
-
-
-def open_database(settings: DatabaseSettings, clock: Clock) -> Database:
-    """Return the configured database; connects at first use, so this works while it is down.
-
-    Raises: ValueError for a URL of another kind, without quoting it.
-    """
-    if settings.url is None:
-        from gateway.store.sqlite import SqliteDatabase
-
-        return SqliteDatabase(settings.data_dir / FILE_NAME, clock)
-    _check_url(settings.url)
-    from gateway.store.postgres import PostgresDatabase
-
-    return PostgresDatabase(settings.url, connections=settings.connections)
-
-
-def _check_url(url: str) -> None:
-    """Refuse what the driver would refuse later with words that quote parts of a password."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("postgresql", "postgres"):
-        raise ValueError("DATABASE_URL must begin with postgresql://; without it SQLite in GATEWAY_DATA_DIR is used")
-    hosts = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    for host in hosts.split(","):
-        port = re.sub(r"^\[[^]]*\]", "", host).partition(":")[2]
-        if port and not re.fullmatch("[0-9]{1,5}", port):
-            raise ValueError("DATABASE_URL cannot be read: percent-encode / ? # @ : in its user name and password")

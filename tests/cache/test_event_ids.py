@@ -12,8 +12,8 @@ import pytest_asyncio
 from gateway.cache.client import RedisCache
 from gateway.cache.event_ids import RedisEventIds
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.core.event_ids import EventState, RememberedEvent
+from gateway.core.sealing import SealKeys
 from gateway.core.types import TenantId
 from gateway.resilience.clock import SystemClock
 from tests.redis_process import RedisProcess

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.reads import RedisReadCache, _names
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.cache.shared_reads import ReadPlace
-from gateway.keys.own.secret_files import Secret
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
 from gateway.resilience.clock import SystemClock
 from tests.redis_process import RedisProcess
 

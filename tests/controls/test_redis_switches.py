@@ -13,10 +13,10 @@ import pytest_asyncio
 
 from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.controls.kill_switches import KillSwitches
 from gateway.controls.redis_switches import RedisSwitches
 from gateway.controls.switch_file import SwitchFile
+from gateway.core.sealing import SealKeys
 from gateway.core.switches import Switches, SwitchesUnreadable, Target, TargetKind
 from gateway.resilience.clock import SystemClock
 from tests.redis_process import RedisProcess

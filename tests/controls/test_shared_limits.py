@@ -12,10 +12,10 @@ import pytest_asyncio
 
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.controls.limit_sharing import LimitSharing
 from gateway.controls.shared_limits import RedisLimits, _place
 from gateway.core.rights import CallLimits
+from gateway.core.sealing import SealKeys
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import Limiter, Usage

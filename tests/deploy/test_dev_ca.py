@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.cache.sealing import SealKeys
 from gateway.core.ed25519 import load_signing_key
+from gateway.core.sealing import SealKeys
 from gateway.keys.own.secret_files import read_secret_file
 from tools import dev_ca, dev_secrets
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures_postgres import postgres_server, postgres_url
-from tests.fixtures_redis import redis_server
 from tests.sandbox_process import SandboxProcess
 
-__all__ = ["postgres_server", "postgres_url", "redis_server"]
+__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture(scope="session")

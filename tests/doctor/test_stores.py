@@ -15,8 +15,8 @@ import pytest
 
 from gateway.cache.client import RedisCache
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.core.ed25519 import generate_signing_key
+from gateway.core.sealing import SealKeys
 from gateway.core.types import Environment
 from gateway.doctor.database_checks import database
 from gateway.doctor.redis_checks import redis

@@ -14,8 +14,8 @@ from collections import Counter
 from gateway.core.wallet_body import same_move
 from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
-from tests.evidence.conftest import open_place
 from tests.evidence.making import claim_of, outcome_of, soon
+from tests.fixtures_database import open_place
 
 
 async def same(store: DurableWalletStore, count: int) -> None:

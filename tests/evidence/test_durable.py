@@ -13,7 +13,8 @@ from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.resilience.clock import SystemClock
-from gateway.store.database import DatabaseSettings, open_database
+from gateway.store.database import DatabaseSettings
+from gateway.store.open_database import open_database
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.conftest import MakeStore

@@ -20,12 +20,11 @@ from tests.faults.crashing_gateway import DIRECT_POINTS
 from tests.faults.event_load import Load, Manner, Told
 from tests.faults.mortal_gateway import RANDOM, MortalGateway
 from tests.fixtures_postgres import postgres_server, postgres_url
-from tests.fixtures_redis import redis_server
 from tests.gateway_process import of_sandbox
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 
-__all__ = ["postgres_server", "postgres_url", "redis_server"]
+__all__ = ["postgres_server", "postgres_url"]
 
 CUTS = ("lose_answer", "half", "cut")
 CUT_SHARE = 0.02

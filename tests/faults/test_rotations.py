@@ -17,12 +17,11 @@ from gateway.v1 import keys_pb2
 from tests.faults.rotation_bench import KEPT_S, KINDS, RotationBench
 from tests.faults.rotation_load import BOARD, Load
 from tests.fixtures_postgres import postgres_server
-from tests.fixtures_redis import redis_server
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 
-__all__ = ["postgres_server", "redis_server"]
+__all__ = ["postgres_server"]
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core import operator_api, wire_answers, wire_snapshots
 from gateway.core.ed25519 import KeyRefused, generate_signing_key, load_signing_key, load_verifying_key
 from gateway.core.encoding import MalformedSignature, b64url_encode, decode_signature
@@ -19,13 +18,14 @@ from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.jose import MalformedToken, take_apart, write_eddsa
 from gateway.core.json_text import DoubtfulJson, NotJsonObject, canonical_text, read_object
 from gateway.core.raw_path import PathRefused, split_path
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
+from gateway.core.secret import Secret
 from gateway.core.types import Environment, UnixSeconds
 from gateway.core.wallet import Refusal, Verdict, parse_operation, signed_parts
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wire import check_metadata_json
 from gateway.core.wire_socket import decode_frame
 from gateway.errors import InvalidField, PhoenixAnswerUnreadable, UpstreamFault
-from gateway.keys.own.secret_files import Secret
 from gateway.keys.platform.shared_key import (
     EntryUnreadable,
     KeyEntry,

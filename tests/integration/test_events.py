@@ -20,12 +20,11 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
-from tests.fixtures_redis import redis_server
 from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 
-__all__ = ["postgres_server", "postgres_url", "redis_server"]
+__all__ = ["postgres_server", "postgres_url"]
 
 Stub = events_pb2_grpc.EventServiceStub
 ACCEPTED, DUPLICATE = events_pb2.EVENT_STATUS_ACCEPTED, events_pb2.EVENT_STATUS_DUPLICATE

@@ -30,12 +30,9 @@ from gateway.v1 import (
     wallet_pb2,
 )
 from tests.canaries import Canaries, forms
-from tests.fixtures_redis import redis_server
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
-
-__all__ = ["redis_server"]
 
 V1 = "/phoenix.gateway.v1."
 EVENT = events_pb2.Event(leaderboard_id="leaks", user_id="u", score_delta=1, metadata_json=b'{"a":1}')

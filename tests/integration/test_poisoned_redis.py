@@ -24,11 +24,11 @@ import grpc
 import pytest
 import redis
 
-from gateway.cache.sealing import SealedFor, SealKeys
 from gateway.core.ed25519 import SigningKey, generate_signing_key
 from gateway.core.encoding import b64url_encode
+from gateway.core.sealing import SealedFor, SealKeys
+from gateway.core.secret import Secret
 from gateway.core.types import UnixSeconds
-from gateway.keys.own.secret_files import Secret
 from gateway.v1 import leaderboards_pb2, leaderboards_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_wallet import reserve

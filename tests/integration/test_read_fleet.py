@@ -16,14 +16,11 @@ from gateway.actions.boards.read_values import Fetched, ReadAnswer, ReadCacheSet
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.reads import RedisReadCache
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
-from gateway.keys.own.secret_files import Secret
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
-from tests.fixtures_redis import redis_server
 from tests.redis_process import RedisProcess
-
-__all__ = ["redis_server"]
 
 CLOCK = SystemClock()
 UNHURRIED = ReadCacheSettings(fresh_s=30.0, fleet_wait_s=5.0, lease_s=10.0)

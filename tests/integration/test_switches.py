@@ -24,9 +24,9 @@ import pytest
 
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.controls.redis_switches import RedisSwitches
 from gateway.controls.switch_file import SwitchFile
+from gateway.core.sealing import SealKeys
 from gateway.core.switches import Switches, Target, TargetKind
 from gateway.resilience.clock import SystemClock
 from gateway.v1 import (

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.cache.sealing import SealedFor, SealKeys
 from gateway.core import hmac_sha256
 from gateway.core.ed25519 import generate_signing_key, load_signing_key
 from gateway.core.hidden import HiddenBytes, HiddenText
+from gateway.core.sealing import SealedFor, SealKeys
+from gateway.core.secret import Secret
 from gateway.core.tokens import sign_hs256
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import GatewayError
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 from gateway.resilience.clock import SystemClock
 from tests.config.given_settings import rsa_pem
 

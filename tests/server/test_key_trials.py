@@ -6,11 +6,11 @@ import pytest
 
 from gateway.config import load
 from gateway.core.ed25519 import generate_signing_key
+from gateway.core.secret import Secret
 from gateway.core.types import Environment
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 from gateway.keys.own.trials import TrialResult
 from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock

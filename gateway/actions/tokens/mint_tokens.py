@@ -19,11 +19,11 @@ from gateway.core.ed25519 import SigningKey
 from gateway.core.encoding import sha256_hex
 from gateway.core.launch_token import Player, check_token, is_currency, launch_claims, sign_token
 from gateway.core.rights import ClaimLimits
+from gateway.core.secret import Secret
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
 from gateway.core.types import Environment, KeyId, OperatorCode, UnixSeconds
 from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown, NotAllowed
 from gateway.keys.own.keyring import Keyring
-from gateway.keys.own.secret_files import Secret
 from gateway.resilience.clock import Clock
 
 PLAYER_TTL_S = 300

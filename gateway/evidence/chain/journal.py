@@ -29,7 +29,8 @@ from gateway.evidence.chain.tables import journal
 from gateway.evidence.claims import PendingClaim
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome
-from gateway.store.schema import conflicts, incidents, operations, padded, repeats
+from gateway.evidence.tables import conflicts, incidents, operations, repeats
+from gateway.store.schema import pad_in_list
 
 JOURNALED = 1
 """What a move's row says once it has lines; a gateway older than the chain leaves it empty."""
@@ -180,7 +181,7 @@ def _moves(connection: sa.Connection, operation_ids: Iterable[str]) -> Sequence[
     """Return whose moves these are and when they were received."""
     return connection.execute(
         sa.select(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us).where(
-            _t.operation_id.in_(padded(operation_ids))
+            _t.operation_id.in_(pad_in_list(operation_ids))
         )
     ).all()
 
@@ -205,7 +206,9 @@ def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: lis
     moves = {row.operation_id: row for row in _moves(connection, operation_ids)}
     if not moves:
         return
-    kept = sa.select(incidents).where(incidents.c.operation_id.in_(padded(moves)), incidents.c.received_at_us == now_us)
+    kept = sa.select(incidents).where(
+        incidents.c.operation_id.in_(pad_in_list(moves)), incidents.c.received_at_us == now_us
+    )
     for row in connection.execute(kept.order_by(incidents.c.sequence)):
         incident = Incident(
             reason=IncidentReason(row.reason),
@@ -224,7 +227,7 @@ def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple
     """Add how often conflicting calls have come. Args: `brought`: move and body's hash of those that came now."""
     moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _ in brought})}
     kept = sa.select(*(column for column in conflicts.columns if column.name != "body")).where(
-        conflicts.c.operation_id.in_(padded(moves))
+        conflicts.c.operation_id.in_(pad_in_list(moves))
     )
     for row in connection.execute(kept.order_by(conflicts.c.sequence)):
         if (row.operation_id, row.body_sha256) not in brought:
@@ -248,7 +251,7 @@ def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Colle
     counted = sa.select(
         *(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us, repeats.c.replay_count)
     ).join(repeats, repeats.c.operation_id == _t.operation_id)
-    for row in connection.execute(counted.where(_t.operation_id.in_(padded(operation_ids)))):
+    for row in connection.execute(counted.where(_t.operation_id.in_(pad_in_list(operation_ids)))):
         line = replays_line(row.operation_id, row.received_at_us, row.replay_count)
         lines.add(row.operator_code, row.environment, row.received_at_us, line)
 
@@ -265,7 +268,7 @@ def journal_missed(connection: sa.Connection, limit: int) -> int:
     # Locked first: a change that another gateway is about to commit has its own line, or is in what is read here.
     connection.execute(
         sa.select(_t.operation_id)
-        .where(_t.operation_id.in_(padded(missed)))
+        .where(_t.operation_id.in_(pad_in_list(missed)))
         .order_by(_t.operation_id)
         .with_for_update()
     ).all()
@@ -284,5 +287,7 @@ def journal_missed(connection: sa.Connection, limit: int) -> int:
             line = replays_line(evidence.operation_id, evidence.received_at_us, evidence.replay_count)
             lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
     lines.write(connection)
-    connection.execute(sa.update(operations).where(_t.operation_id.in_(padded(missed))).values(journaled=JOURNALED))
+    connection.execute(
+        sa.update(operations).where(_t.operation_id.in_(pad_in_list(missed))).values(journaled=JOURNALED)
+    )
     return len(missed)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from gateway.core.types import KeyId
 from gateway.evidence.chain.tables import public_keys
-from gateway.store.schema import insert_into, padded
+from gateway.store.schema import insert_into, pad_in_list
 
 PublicKeyOf = Callable[[KeyId], bytes | None]
 """Gives the 32 bytes of a platform key in use, by its id; None where it is not known (any more)."""
@@ -45,7 +45,7 @@ def keep_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes
 
 def keys_of(connection: sa.Connection, key_ids: Iterable[str]) -> dict[str, bytes]:
     """Return the 32 bytes of those keys that are kept, by id."""
-    wanted = padded(key_ids)
+    wanted = pad_in_list(key_ids)
     if not wanted:
         return {}
     rows = connection.execute(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from gateway.evidence.chain.blocks import Block
 from gateway.evidence.chain.steps import HEADER, block_of, head_of
 from gateway.evidence.chain.tables import blocks, journal
-from gateway.store.schema import operations
+from gateway.evidence.tables import operations
 
 MARGIN_US = 600_000_000
 """A move is chained after it was received; clocks of gateways and database differ by less than this."""

@@ -19,7 +19,8 @@ from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Header, 
 from gateway.evidence.chain.journal import journal_missed
 from gateway.evidence.chain.public_keys import keep_keys
 from gateway.evidence.chain.tables import blocks, journal, sequencer
-from gateway.store.schema import insert_into, operations, padded
+from gateway.evidence.tables import operations
+from gateway.store.schema import insert_into, pad_in_list
 
 _NAME = "chain"
 _ROWS = 512
@@ -117,7 +118,7 @@ def chain_once(
         if head is not None:
             heads.append(head)
     connection.execute(sa.insert(blocks), [_row(block) for block in made])
-    connection.execute(sa.delete(journal).where(journal.c.id.in_(padded(row.id for row in rows))))
+    connection.execute(sa.delete(journal).where(journal.c.id.in_(pad_in_list(row.id for row in rows))))
     return Chained(
         is_holder=True,
         entries=sum(row.entry_count for row in rows),

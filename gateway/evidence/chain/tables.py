@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.store.schema import metadata
-
-_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+from gateway.store.schema import RowNumber, Text, metadata
 
 journal = sa.Table(
     "wallet_journal",
     metadata,
-    sa.Column("id", _Number, sa.Identity(), primary_key=True),
-    sa.Column("operator_code", _Text, nullable=False),
-    sa.Column("environment", _Text, nullable=False),
+    sa.Column("id", RowNumber, sa.Identity(), primary_key=True),
+    sa.Column("operator_code", Text, nullable=False),
+    sa.Column("environment", Text, nullable=False),
     sa.Column("entry_count", sa.Integer, nullable=False),
     sa.Column("oldest_received_us", sa.BigInteger, nullable=False),
     sa.Column("newest_received_us", sa.BigInteger, nullable=False),
-    sa.Column("entries", _Text, nullable=False),
+    sa.Column("entries", Text, nullable=False),
 )
 """Lines that are committed and not chained yet, one row a transaction. What is there waits, whatever its number:
 PostgreSQL commits numbers out of order."""
@@ -29,20 +26,20 @@ PostgreSQL commits numbers out of order."""
 blocks = sa.Table(
     "wallet_chain",
     metadata,
-    sa.Column("operator_code", _Text, primary_key=True),
-    sa.Column("environment", _Text, primary_key=True),
+    sa.Column("operator_code", Text, primary_key=True),
+    sa.Column("environment", Text, primary_key=True),
     sa.Column("number", sa.BigInteger, primary_key=True),
-    sa.Column("hash", _Text, nullable=False),
-    sa.Column("previous_hash", _Text, nullable=False),
+    sa.Column("hash", Text, nullable=False),
+    sa.Column("previous_hash", Text, nullable=False),
     sa.Column("chained_at_us", sa.BigInteger, nullable=False),
     sa.Column("first_sequence", sa.BigInteger, nullable=False),
     sa.Column("entry_count", sa.Integer, nullable=False),
     sa.Column("oldest_received_us", sa.BigInteger, nullable=False),
     sa.Column("newest_received_us", sa.BigInteger, nullable=False),
-    sa.Column("entries_sha256", _Text, nullable=False),
-    sa.Column("key_id", _Text, nullable=False),
-    sa.Column("signature", _Text, nullable=False),
-    sa.Column("entries", _Text, nullable=False),
+    sa.Column("entries_sha256", Text, nullable=False),
+    sa.Column("key_id", Text, nullable=False),
+    sa.Column("signature", Text, nullable=False),
+    sa.Column("entries", Text, nullable=False),
     # No two blocks follow the same one: with the primary key this makes a fork impossible, whoever writes.
     sa.UniqueConstraint("operator_code", "environment", "previous_hash", name="uq_wallet_chain_previous"),
 )
@@ -50,8 +47,8 @@ blocks = sa.Table(
 sequencer = sa.Table(
     "wallet_sequencer",
     metadata,
-    sa.Column("name", _Text, primary_key=True),
-    sa.Column("holder", _Text, nullable=False),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("holder", Text, nullable=False),
     sa.Column("fence", sa.BigInteger, nullable=False),
     sa.Column("expires_at_us", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
@@ -61,7 +58,7 @@ sequencer = sa.Table(
 public_keys = sa.Table(
     "wallet_keys",
     metadata,
-    sa.Column("key_id", _Text, primary_key=True),
+    sa.Column("key_id", Text, primary_key=True),
     sa.Column("public_key", sa.LargeBinary, nullable=False),
     sa.Column("first_used_at_us", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.core.ed25519 import SigningKey
+from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 
 DEFAULT_LEAD_S = 300.0
 """How long an operator key is published before it signs: verifiers that follow fetch more often than this."""

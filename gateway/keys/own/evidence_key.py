@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.core.ed25519 import KeyRefused, SigningKey, generate_signing_key
+from gateway.core.secret import SecretRefused
 from gateway.keys.own.loaded_secret import LoadedSecret, SecretSource
 from gateway.keys.own.managed_key import load_operator_key
-from gateway.keys.own.secret_files import SecretRefused
 from gateway.keys.own.versions import Life
 from gateway.resilience.clock import Clock
 

@@ -12,11 +12,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from gateway.cache.sealing import SealKeys
 from gateway.core import canonical, hmac_sha256
 from gateway.core.ed25519 import SigningKey
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
@@ -24,8 +25,7 @@ from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
 from gateway.keys.own.loaded_secret import SecretSource
 from gateway.keys.own.managed_key import ManagedKey
-from gateway.keys.own.secret_files import Secret
-from gateway.keys.own.trials import DOUBT_EVERY_S, Trial, TrialResult
+from gateway.keys.own.trials import DOUBT_EVERY_S, TrialResult
 from gateway.keys.own.versions import Life, Version
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
@@ -36,6 +36,18 @@ T = TypeVar("T")
 WATCH_EVERY_S = 0.5
 """A new file is believed at the second look: a replica shows a new key about a second after it was laid down."""
 _TOLD_AS_WARNING = frozenset({"secret_file_refused", "secret_file_rejected"})
+
+
+class Trial(Protocol):
+    """Tries a key at Phoenix with a request that changes nothing."""
+
+    async def tenant(self, tenant_id: TenantId, kind: KeyKind, candidate: Keyring, current: Keyring) -> TrialResult:
+        """Try a tenant's secret. Each keyring signs as if that version were in use. Never raises."""
+
+    async def operator(
+        self, operator_code: OperatorCode, environment: Environment, candidate: Keyring, current: Keyring
+    ) -> TrialResult:
+        """Try an operator's signing key. Never raises."""
 
 
 class Keyring:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gateway.cache.sealing import SealKeys
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
 from gateway.keys.own.loaded_secret import LoadedSecret, SecretSource
-from gateway.keys.own.secret_files import Secret, SecretRefused
 from gateway.keys.own.versions import Life
 
 T = TypeVar("T")

@@ -1,84 +1,18 @@
-"""A secret that does not show itself, and the files that secrets come from.
+"""Reads secrets from their files, under rules that keep others from reading or swapping them.
 
-What a secret is good for (HMAC, PEM, header) is the keyring's business. Source: issue 3, point 5; API.md, settings.
+Source: API.md, settings.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Self
 
-from gateway.core.hidden import HiddenBytes, HiddenText
+from gateway.core.secret import Secret, SecretRefused, without_line_end
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
-
-
-class SecretRefused(ValueError):
-    """A secret cannot be used; the text says why and what to do, and holds nothing of the secret."""
-
-
-class Secret:
-    """Bytes that no repr, format, pickle or copy gives away."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: bytes) -> None:
-        """Hold these bytes.
-
-        Raises: SecretRefused when there are none.
-        """
-        if not value:
-            raise SecretRefused("is empty; give it a value or leave the setting out")
-        self._value = HiddenBytes(value)
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Hold the UTF-8 bytes of a text, without the one line end that editors add.
-
-        Raises: SecretRefused when nothing is left, or when the text is no valid Unicode.
-        """
-        try:
-            return cls(_without_line_end(text.encode("utf-8")))
-        except UnicodeEncodeError:
-            raise SecretRefused("is not valid UTF-8 text; write it again") from None
-
-    def reveal(self) -> bytes:
-        """The bytes, as HiddenBytes; call it where they are used and keep no copy."""
-        return self._value
-
-    def reveal_text(self) -> str:
-        """The bytes as text, for headers.
-
-        Raises: SecretRefused when they are not UTF-8.
-        """
-        try:
-            return HiddenText(self._value.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise SecretRefused("is not valid UTF-8 text; write it again") from None
-
-    def __eq__(self, other: object) -> bool:
-        """Compare in constant time."""
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(self._value, other._value)
-
-    # A hash would tell equal secrets apart from unequal ones in any table that is dumped.
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return "Secret(hidden)"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return "Secret(hidden)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret is not pickled or copied; pass the object itself")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +61,7 @@ def read_secret_file(path: Path, *, in_folder: bool = False) -> tuple[Secret, Fi
         raise SecretRefused(f"its file cannot be read ({error.strerror})") from None
     finally:
         os.close(descriptor)
-    return Secret(_without_line_end(content)), _stamp(status)
+    return Secret(without_line_end(content)), _stamp(status)
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -147,7 +81,3 @@ def _stamp(status: os.stat_result) -> FileStamp:
         modified_ns=status.st_mtime_ns,
         changed_ns=status.st_ctime_ns,
     )
-
-
-def _without_line_end(content: bytes) -> bytes:
-    return content.removesuffix(b"\n").removesuffix(b"\r")

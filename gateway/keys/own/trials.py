@@ -6,13 +6,6 @@ How Phoenix is asked is the server's business. Source: issue 8, point 3: "tried 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol
-
-from gateway.core.types import Environment, OperatorCode, TenantId
-
-if TYPE_CHECKING:
-    from gateway.keys.descriptions import KeyKind
-    from gateway.keys.own.keyring import Keyring
 
 TRY_AGAIN_S = 3.0
 """Between two tries of a key whose time has come: Phoenix may be about to learn of it."""
@@ -34,17 +27,3 @@ class TrialResult(enum.Enum):
     REFUSED = "Phoenix refuses it and takes the one before it, which stays in use; is it registered there?"
     UNPROVEN = "cannot be tried: what Phoenix answers there says nothing of it"
     UNANSWERED = "not tried yet: Phoenix gave no answer"
-
-
-class Trial(Protocol):
-    """Tries a key at Phoenix with a request that changes nothing."""
-
-    async def tenant(self, tenant_id: TenantId, kind: KeyKind, candidate: Keyring, current: Keyring) -> TrialResult:
-        """Try a tenant's secret. Each keyring signs as if that version were in use. Never raises."""
-        ...
-
-    async def operator(
-        self, operator_code: OperatorCode, environment: Environment, candidate: Keyring, current: Keyring
-    ) -> TrialResult:
-        """Try an operator's signing key. Never raises."""
-        ...

@@ -4,9 +4,9 @@
 call; only such a key justifies calling a signature bad. At most one fetch begins per cooldown, in the process always,
 in the fleet while Redis is there, after failures too; forged calls cannot force more.
 
-One task (`_serve`) does all fetching, one step after the other, and lives while somebody waits. Who is answered by what
-is decided by tickets (fetch_waiters.py) and, between replicas, by nonces (shared_key.py, shared_key_client.py); which key counts by
-state.py. How bytes are fetched is the caller's business. Source: issue 3, point 5; API.md, WalletService.
+One task (`_serve`) does all fetching, one step after the other, and runs while a call waits. Tickets (fetch_waiters.py)
+decide which fetch answers which call; between replicas nonces decide it (shared_key.py, shared_key_client.py). state.py
+decides which key counts. The caller says how bytes are fetched. Source: API.md, WalletService.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import RedisCache
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import Environment, KeyId, UnixSeconds
 from gateway.keys.platform.shared_key import (
     MAX_ANSWERED,

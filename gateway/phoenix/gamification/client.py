@@ -50,7 +50,7 @@ class GamificationClient:
         query: tuple[tuple[str, str], ...] = (),
         accepted_statuses: frozenset[int] = frozenset(),
     ) -> Answer:
-        """GET and return the 2xx, or an answer with a status that is `accepted_statuses`; tried again as reads may be."""
+        """GET and return the 2xx, or an answer with one of `accepted_statuses`. Reads are tried again."""
 
         def prepare() -> Request:
             return Request(

@@ -13,11 +13,11 @@ from gateway.actions.tokens.mint_tokens import LaunchToken, MintTokens, WantedLa
 from gateway.core.ed25519 import SigningKey, generate_signing_key
 from gateway.core.jose import take_apart
 from gateway.core.launch_token import LaunchSettings, Player
+from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode
 from gateway.errors import FieldFault, GatewayError, InvalidField
 from gateway.keys.own.keyring import Keyring, OperatorEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender

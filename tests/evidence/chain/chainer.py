@@ -1,8 +1,8 @@
 """Chains and is killed: children of this program send themselves SIGKILL at the next point, until one gets through.
 
-`python -m tests.evidence.chain.chainer PLACE`: each child makes two moves with their outcomes, then lets a sequencer chain,
-and dies right before or after the statement, or before the commit or answer, that its number names. The last line says
-how many died, and the last child's exit code.
+`python -m tests.evidence.chain.chainer PLACE`: each child makes two moves with their outcomes, lets a sequencer chain
+them, and dies right before or after the statement, or before the commit or answer, that its number names. The last
+line says how many died, and the last child's exit code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gateway.core.wallet_body import same_move
 from gateway.evidence.chain.sequencer import SequencerSettings
 from gateway.evidence.durable import DurableWalletStore
 from tests.evidence.chain.chaining import public_key_of, sequencer, signed_claim
-from tests.evidence.conftest import open_place
 from tests.evidence.making import outcome_of, soon
+from tests.fixtures_database import open_place
 
 
 class Countdown:

@@ -20,8 +20,8 @@ from gateway.evidence.chain.steps import chain_once
 from gateway.evidence.chain.tables import blocks, journal
 from gateway.evidence.chain.tables import sequencer as leases
 from gateway.evidence.durable import DurableWalletStore
+from gateway.evidence.tables import operations
 from gateway.store.database import Database
-from gateway.store.schema import operations
 from tests.evidence.chain.chaining import (
     ALL,
     GATEWAY_KEY,

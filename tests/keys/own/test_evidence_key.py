@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ed25519 import KeyRefused, generate_signing_key
+from gateway.core.secret import Secret, SecretRefused
 from gateway.keys.own.evidence_key import FILE_NAME, EvidenceKey
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret, SecretRefused
 from tests.manual_clock import ManualClock
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
+from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import Secret
 from tests.manual_clock import ManualClock
 
 TENANT, BARE = TenantId("tenant"), TenantId("bare")

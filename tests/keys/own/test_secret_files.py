@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, Secret, SecretRefused, read_secret_file
+from gateway.core.secret import Secret, SecretRefused
+from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, read_secret_file
 
 TEXT = "hunter2-hunter2"
 

@@ -13,10 +13,10 @@ import pytest_asyncio
 
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.sealing import SealKeys
 from gateway.core.ed25519 import VerifyingKey
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
 from gateway.core.types import Environment
-from gateway.keys.own.secret_files import Secret
 from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.resilience.clock import SystemClock

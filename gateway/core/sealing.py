@@ -1,7 +1,8 @@
-"""Seals what is kept in a shared cache, so that what someone else wrote or changed there is not believed.
+"""Seals entries of a shared cache: encrypted, and believed only where nobody else wrote or changed them.
 
-The sealed values are public (a platform key), so they are authenticated and not encrypted. Where they are kept is
-client.py's business. Source: issue 3, point 5; API.md, `GATEWAY_CACHE_KEYS`.
+XChaCha20-Poly1305 (libsodium): its 24-byte nonces can be random for as many entries as a fleet writes. The place
+and the times of an entry are authenticated with it, so an entry opens nowhere else and not past its time.
+`cache/client.py` keeps the bytes. Source: API.md, `GATEWAY_CACHE_KEYS`.
 """
 
 from __future__ import annotations
@@ -9,21 +10,30 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_ABYTES,
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+    crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
+)
+from nacl.exceptions import CryptoError
+from nacl.utils import random as random_bytes
+
+from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import UnixSeconds
-from gateway.keys.own.secret_files import Secret, SecretRefused
 
 KEY_BYTES = 32
 MAX_CLOCK_SKEW_S = 60
-_MAGIC = b"PGS1"
-_TAG_BYTES = 32
+_MAGIC = b"PGS2"
 _HEADER = struct.Struct(">4sBqq")
-_OVERHEAD = _HEADER.size + _TAG_BYTES
+_NONCE_BYTES = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+_PREFIX = _HEADER.size + _NONCE_BYTES
+_OVERHEAD = _PREFIX + crypto_aead_xchacha20poly1305_ietf_ABYTES
 
 
 class SealRefused(ValueError):
@@ -99,10 +109,11 @@ class SealKeys:
         return len(self._keys)
 
     def seal(self, place: SealedFor, payload: bytes, *, stored_at: UnixSeconds, expires_at: UnixSeconds) -> bytes:
-        """Return the payload with a tag over it, its place and its times, made with the first key."""
+        """Return the payload encrypted with the first key, bound to its place and its times."""
         key = self._keys[0].reveal()
         header = _HEADER.pack(_MAGIC, _hint(key), stored_at, expires_at)
-        return header + _tag(key, place, header, payload) + payload
+        nonce = random_bytes(_NONCE_BYTES)
+        return header + nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(payload, _bound(header, place), nonce, key)
 
     def open(self, place: SealedFor, sealed: bytes, *, now: UnixSeconds) -> Opened:
         """Return the payload if one of our keys sealed it for this place and its time is not over.
@@ -111,18 +122,25 @@ class SealKeys:
         """
         if len(sealed) < _OVERHEAD:
             raise SealRefused("too short to be a sealed entry")
-        header, tag, payload = sealed[: _HEADER.size], sealed[_HEADER.size : _OVERHEAD], sealed[_OVERHEAD:]
+        header, nonce, encrypted = sealed[: _HEADER.size], sealed[_HEADER.size : _PREFIX], sealed[_PREFIX:]
         magic, hint, stored_at, expires_at = _HEADER.unpack(header)
         if magic != _MAGIC:
             raise SealRefused("not a sealed entry")
-        candidates = [key.reveal() for key in self._keys if _hint(key.reveal()) == hint]
-        if not any(hmac.compare_digest(_tag(key, place, header, payload), tag) for key in candidates):
-            raise SealRefused("sealed by someone else, for another place, or changed since")
+        payload = self._decrypt(hint, encrypted, _bound(header, place), nonce)
         if now >= expires_at:
             raise SealRefused("expired")
         if stored_at > now + MAX_CLOCK_SKEW_S:
             raise SealRefused("stored in the future")
         return Opened(payload=payload, stored_at=UnixSeconds(stored_at), expires_at=UnixSeconds(expires_at))
+
+    def _decrypt(self, hint: int, encrypted: bytes, bound: bytes, nonce: bytes) -> bytes:
+        for key in (key.reveal() for key in self._keys):
+            if _hint(key) == hint:
+                try:
+                    return crypto_aead_xchacha20poly1305_ietf_decrypt(encrypted, bound, nonce, key)
+                except CryptoError:
+                    continue
+        raise SealRefused("sealed by another key, for another place, or changed since")
 
 
 def _hint(key: bytes) -> int:
@@ -130,11 +148,8 @@ def _hint(key: bytes) -> int:
     return hashlib.sha256(b"phoenix-gateway/seal-hint\x00" + key).digest()[0]
 
 
-def _tag(key: bytes, place: SealedFor, header: bytes, payload: bytes) -> bytes:
-    """HMAC-SHA256 over all parts, each behind its length, so that no two lists of parts read the same."""
-    mac = hmac.new(key, b"phoenix-gateway/seal/1", hashlib.sha256)
+def _bound(header: bytes, place: SealedFor) -> bytes:
+    """Return header and place, each behind its length, so that no two lists of parts read the same."""
     texts = (place.purpose, place.name, place.environment, place.tenant)
-    for part in (header, *(text.encode("utf-8") for text in texts), payload):
-        mac.update(struct.pack(">Q", len(part)))
-        mac.update(part)
-    return mac.digest()
+    parts = (header, *(text.encode("utf-8") for text in texts))
+    return b"".join(struct.pack(">Q", len(part)) + part for part in parts)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.sealing import SealedFor, SealKeys, SealRefused
+from gateway.core.sealing import SealedFor, SealKeys, SealRefused
+from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import UnixSeconds
-from gateway.keys.own.secret_files import Secret, SecretRefused
 
 KEYS = SealKeys([Secret(b"1" * 32)])
 PLACE = SealedFor(purpose="platform-key", name="host", environment="prod", tenant="t")
@@ -30,6 +30,13 @@ def test_it_opens_where_it_was_sealed() -> None:
     """Payload and times come back."""
     opened = KEYS.open(PLACE, SEALED, now=UnixSeconds(1050))
     assert (opened.payload, opened.stored_at, opened.expires_at) == (b"payload", STORED, EXPIRES)
+
+
+def test_it_shows_nothing_and_no_two_are_alike() -> None:
+    """The payload is encrypted under a nonce of its own."""
+    again = KEYS.seal(PLACE, b"payload", stored_at=STORED, expires_at=EXPIRES)
+    assert b"payload" not in SEALED
+    assert again != SEALED
 
 
 @given(bit=st.integers(0, len(SEALED) * 8 - 1))
