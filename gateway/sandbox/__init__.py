@@ -1,7 +1,9 @@
 """A local Phoenix for development, demonstrations and tests.
 
-Answers as Phoenix's ingestion, admin, query and prediction hosts do, checks every signature with code of its
-own, and can be told over a control listener to fail. Shares nothing with the rest of `gateway`: an emulator that
-shared code with what it checks would check nothing. Facts come from the vendor's documentation; what that leaves
-open is marked "Assumption" in the docstring of the module that had to choose.
+The sandbox emulates Phoenix's ingestion, admin, query and prediction hosts. It checks every signature with its own
+code. Tests make it fail through a control listener. It imports nothing from the rest of `gateway`: an emulator that
+shares code with the gateway would repeat the gateway's errors and not find them.
+
+The behaviour follows the vendor's documentation. Where the documentation is silent, the module's docstring says
+"Assumption".
 """

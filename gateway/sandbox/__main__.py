@@ -1,4 +1,4 @@
-"""`python -m gateway.sandbox`: the sandbox with plain argparse, for use without the command line of the gateway."""
+"""`python -m gateway.sandbox` starts the sandbox without the gateway's command line."""
 
 import argparse
 import os
@@ -10,14 +10,14 @@ from gateway.sandbox.options import OptionsInvalid, read_options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read flags and environment, serve until SIGTERM or SIGINT; return the exit code (2 for bad options)."""
+    """Read flags and environment and serve until SIGTERM or SIGINT. Return the exit code: 2 for invalid options."""
     parser = argparse.ArgumentParser(prog="python -m gateway.sandbox", description="A local Phoenix.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; off loopback only with TLS")
-    parser.add_argument("--port-base", type=int, default=0, help="first of five ports; 0 takes free ones")
-    parser.add_argument("--tls-cert", type=Path, help="certificate chain, PEM")
-    parser.add_argument("--tls-key", type=Path, help="private key of the certificate, PEM")
-    parser.add_argument("--ready-file", type=Path, help="written (JSON) when serving")
-    parser.add_argument("--config", type=Path, help="TOML with [[tenants]] and [[operators]]")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; any address but loopback needs TLS")
+    parser.add_argument("--port-base", type=int, default=0, help="first of five consecutive ports; 0 uses free ports")
+    parser.add_argument("--tls-cert", type=Path, help="file with the certificate chain, PEM")
+    parser.add_argument("--tls-key", type=Path, help="file with the certificate's private key, PEM")
+    parser.add_argument("--ready-file", type=Path, help="file that the sandbox writes (JSON) when it is ready")
+    parser.add_argument("--config", type=Path, help="TOML file with [[tenants]] and [[operators]]")
     flags = parser.parse_args(arguments)
     try:
         options = read_options(

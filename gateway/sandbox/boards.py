@@ -1,8 +1,8 @@
-"""Leaderboards of one tenant: windows, scores, ranks, snapshots. Pure: the time is an argument.
+"""Leaderboards of one tenant: windows, scores, ranks and snapshots. Pure: the time is an argument.
 
-Assumptions, as the vendor says nothing: equal scores rank by user id and no two users share a rank; a window ends
-only when control rolls it; its key is the hour it opened in, `2025-11-18T12`; the snapshot of a window is taken at
-the moment it closes.
+Assumptions: users with equal scores are ordered by user id, and no two users share a rank. A window ends only when
+the control listener closes it. Its key is the hour in which it opened, such as `2025-11-18T12`. The snapshot of a
+window is taken when the window closes.
 """
 
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ STATUSES = ("active", "inactive", "archived")
 
 @dataclass(slots=True)
 class Window:
-    """Scores of one time window; `closed_at` None while it is the active one; `changes` counts what moved it."""
+    """Scores of one time window. `closed_at` is None while it is active. `changes` counts the score changes."""
 
     key: str
     closed_at: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
     changes: int = 0
     _order: list[str] | None = None
-    _places: dict[str, int] = field(default_factory=dict)
+    _indexes: dict[str, int] = field(default_factory=dict)
 
     def add(self, user_id: str, delta: float) -> None:
         """Add to a user's score (aggregation `sum`)."""
@@ -29,33 +29,33 @@ class Window:
         self.changes += 1
         self._order = None
 
-    def ordered(self) -> list[str]:
-        """Return the user ids, best score first; the list belongs to the window."""
+    def ranked_users(self) -> list[str]:
+        """Return the user ids, best score first. Do not change the list: the window keeps it."""
         if self._order is None:
             scores = self.scores
             self._order = sorted(scores, key=lambda user: (-scores[user], user))
-            self._places = {user: place for place, user in enumerate(self._order)}
+            self._indexes = {user: index for index, user in enumerate(self._order)}
         return self._order
 
-    def place(self, user_id: str) -> int | None:
-        """Return the zero-based place of a user, None without an entry."""
-        self.ordered()
-        return self._places.get(user_id)
+    def index_of(self, user_id: str) -> int | None:
+        """Return the zero-based index of a user, or None if the user has no entry."""
+        self.ranked_users()
+        return self._indexes.get(user_id)
 
     def entries(self, offset: int, limit: int) -> list[tuple[int, str, float]]:
         """Return (rank, user id, score) of a page."""
-        page = self.ordered()[offset : offset + limit]
+        page = self.ranked_users()[offset : offset + limit]
         return [(offset + index + 1, user, self.scores[user]) for index, user in enumerate(page)]
 
     def entry(self, user_id: str) -> tuple[int, str, float] | None:
-        """Return (rank, user id, score) of a user, None without an entry."""
-        place = self.place(user_id)
-        return None if place is None else (place + 1, user_id, self.scores[user_id])
+        """Return (rank, user id, score) of a user, or None if the user has no entry."""
+        index = self.index_of(user_id)
+        return None if index is None else (index + 1, user_id, self.scores[user_id])
 
 
 @dataclass(slots=True, kw_only=True)
 class Board:
-    """One leaderboard: its definition, its active window and the completed ones, oldest first."""
+    """One leaderboard: its definition, its active window and its closed windows, oldest first."""
 
     tenant_id: str
     leaderboard_id: str
@@ -70,7 +70,7 @@ class Board:
     closed: list[Window] = field(default_factory=list)
 
     def definition(self) -> dict[str, Any]:
-        """Return the board as the admin host tells it."""
+        """Return the board in the form of the admin host."""
         return {
             "leaderboard_id": self.leaderboard_id,
             "tenant_id": self.tenant_id,
@@ -84,28 +84,32 @@ class Board:
         }
 
     def set_status(self, status: str, now_s: float) -> None:
-        """Change the status; scores stay, and back to active only later events count."""
+        """Change the status. Scores stay. Events that arrived while the board was not active are not counted later."""
         self.status = status
         self.version += 1
-        self.updated_at = instant(now_s)
+        self.updated_at = rfc3339(now_s)
 
     def roll(self, now_s: float, key: str | None = None) -> Window:
-        """Close the active window with a snapshot, open the next; return the closed one.
+        """Close the active window with a snapshot and open the next. Return the closed window.
 
-        A given `key` names the new window. Keys and snapshot times stay unique: an occupied hour or second moves on.
+        `key` is the key of the new window; without it, the current hour. Keys and snapshot times stay unique: if an
+        hour or second is in use, the next free one is taken.
         """
         at = now_s
         taken = {window.closed_at for window in self.closed}
-        while instant(at) in taken:
+        while rfc3339(at) in taken:
             at += 1
         ended = self.window
-        ended.closed_at = instant(at)
+        ended.closed_at = rfc3339(at)
         self.closed.append(ended)
         self.window = Window(key or self._free_key(now_s))
         return ended
 
     def find_window(self, key: str | None) -> Window | None:
-        """Return the window a read means: "current" and keys exactly; None falls back past an empty active one."""
+        """Return the window with this key; "current" is the active one.
+
+        Without a key: the active window, or the last closed one if the active one is empty.
+        """
         if key == "current":
             return self.window
         if key is None:
@@ -113,7 +117,7 @@ class Board:
         return next((window for window in [*self.closed, self.window] if window.key == key), None)
 
     def snapshot(self, time: str) -> Window | None:
-        """Return the completed window whose snapshot was taken then."""
+        """Return the closed window with this snapshot time."""
         return next((window for window in self.closed if window.closed_at == time), None)
 
     def _free_key(self, now_s: float) -> str:
@@ -127,8 +131,8 @@ class Board:
 def new_board(
     tenant_id: str, leaderboard_id: str, now_s: float, *, name: str = "", description: str = "", config: Any = None
 ) -> Board:
-    """Return an active, empty board whose first window opens now."""
-    at = instant(now_s)
+    """Return an active, empty board. Its first window opens at `now_s`."""
+    at = rfc3339(now_s)
     return Board(
         tenant_id=tenant_id,
         leaderboard_id=leaderboard_id,
@@ -141,7 +145,7 @@ def new_board(
     )
 
 
-def instant(now_s: float) -> str:
+def rfc3339(now_s: float) -> str:
     """Return an RFC 3339 time in UTC, whole seconds."""
     return datetime.fromtimestamp(int(now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -1,10 +1,10 @@
-"""The event log of one tenant: what is a valid event, what is a repeat, what it does to boards.
+"""The event log of one tenant: validation and deduplication of events, and their effect on leaderboards.
 
-`effects` counts per event_id how often the log took an event (past deduplication): the truth that tests compare
-with. `received` counts arrivals, `scored` how often a board's standing moved: an event for an unknown or inactive
-board is taken (202) and scores nothing, silently [seed].
-Assumptions: one endpoint takes both shapes; an event without event_id gets one and is never a repeat; ids of one
-tenant do not meet another's.
+Tests compare with three counts per event_id. `received` counts arrivals. `effects` counts the events that were
+accepted and are not repeats. `scored` counts the events that changed a score: an event for an unknown or inactive
+board is accepted (202) and scores nothing.
+Assumptions: one endpoint takes both forms of event. An event without event_id gets one and is never a repeat. Event
+ids are separate for each tenant.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any
 
 from gateway.sandbox.boards import Board
-from gateway.sandbox.rules import points_for
+from gateway.sandbox.scoring import points_for
 from gateway.sandbox.settings import Settings
 
 _TEXTS = ("event_id", "leaderboard_id", "event_type", "timestamp")
@@ -22,7 +22,7 @@ _OBJECTS = ("metadata", "attributes", "attrs", "actor")
 class EventLog:
     """Events, boards and counts of one tenant."""
 
-    __slots__ = ("_made", "_order", "_seen", "boards", "effects", "received", "scored", "tenant_id")
+    __slots__ = ("_generated_ids", "_order", "_seen", "boards", "effects", "received", "scored", "tenant_id")
 
     def __init__(self, tenant_id: str) -> None:
         self.tenant_id = tenant_id
@@ -32,14 +32,14 @@ class EventLog:
         self.scored: dict[str, int] = {}
         self._seen: dict[str, float] = {}
         self._order: deque[tuple[float, str]] = deque()
-        self._made = 0
+        self._generated_ids = 0
 
-    def take(self, event: dict[str, Any], now_s: float, settings: Settings) -> tuple[str, bool]:
-        """Take one valid event; return its id and whether it was a repeat, which has no effect."""
+    def accept(self, event: dict[str, Any], now_s: float, settings: Settings) -> tuple[str, bool]:
+        """Accept one valid event. Return its id, and True if it is a repeat: a repeat has no effect."""
         event_id = event.get("event_id")
         if event_id is None:
-            self._made += 1
-            event_id = f"sandbox-{self._made}"
+            self._generated_ids += 1
+            event_id = f"sandbox-{self._generated_ids}"
         if settings.count_effects:
             self.received[event_id] = self.received.get(event_id, 0) + 1
         if settings.dedupe:
@@ -54,7 +54,7 @@ class EventLog:
         return event_id, False
 
     def counts(self, event_id: str) -> dict[str, int]:
-        """Return how often an id arrived, was taken, and moved a board."""
+        """Return the three counts of an event id."""
         return {
             "received": self.received.get(event_id, 0),
             "effects": self.effects.get(event_id, 0),
@@ -87,11 +87,11 @@ class EventLog:
         return moved
 
 
-def fault_in(event: object) -> str | None:
-    """Return what is wrong with an event by the schema, None when it will do.
+def event_error(event: object) -> str | None:
+    """Return what is wrong with an event, or None if it is valid.
 
-    Required [seed]: tenant_id, leaderboard_id, user_id, score_delta (a JSON number). An event with `event_type`
-    (page: Rate Limits and Quotas) may do without score_delta and board.
+    Required: tenant_id, leaderboard_id, user_id, score_delta (a JSON number). An event with `event_type` (source: Rate
+    Limits and Quotas) needs neither score_delta nor leaderboard_id.
     """
     if not isinstance(event, dict):
         return "event must be an object"

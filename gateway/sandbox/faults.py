@@ -1,15 +1,25 @@
-"""Faults that control sets: which call they hit and what they do to it; carried out by `front`.
+"""Injected faults: which calls they match and what happens to these calls. `http_server` carries them out.
 
-Kinds: `status` answers so instead of acting; `delay` waits, then goes on; `hang` never answers; `cut` closes the
-connection before acting; `garbage` answers 200 with bytes that are no JSON; `lose_answer` acts, then cuts; `half`
-acts, then sends half the answer and cuts; `redirect` answers 302; `huge` sends megabytes without end of sense.
-`delay_ms` may stand beside every kind; `act` overrides whether the call takes effect before the fault shows.
+Kinds:
+- `status`: answer with this status and do not execute the call
+- `delay`: wait, then execute the call and answer normally
+- `hang`: never answer
+- `cut`: close the connection and do not execute the call
+- `garbage`: execute the call, then answer 200 with a body that is not JSON
+- `lose_answer`: execute the call, then close the connection without an answer
+- `half`: execute the call, send half of the answer, then close the connection
+- `redirect`: answer 302
+- `huge`: send many megabytes
+Every kind may have a `delay_ms`. `act` overrides whether the call is executed.
 """
 
-import base64
 import random
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
+
+from gateway.sandbox.control_input import InvalidControlRequest, read_base64, read_number, reject_unknown
 
 KINDS = ("status", "delay", "hang", "cut", "garbage", "lose_answer", "half", "redirect", "huge")
 ACTS_FIRST = ("garbage", "lose_answer", "half")
@@ -20,13 +30,9 @@ _MEMBERS = {
 }  # fmt: skip
 
 
-class BadFault(ValueError):
-    """A fault that cannot be understood; the text names the member."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One fault; `times` None hits for ever, `hits` counts."""
+    """One fault. `times` is how many more calls it affects, None for no limit. `hits` counts the affected calls."""
 
     id: int
     surface: str
@@ -45,30 +51,30 @@ class Fault:
     hits: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a list of faults shows."""
+        """Return the JSON form for the list of faults."""
         names = ("id", "surface", "kind", "method", "path_prefix", "status", "delay_s", "times", "probability")
         return {name: getattr(self, name) for name in (*names, "act", "hits")}
 
 
 class FaultTable:
-    """The faults in force, in the order they were set; the first that fits a call hits it."""
+    """The active faults in the order of their creation. The first one that matches a call affects it."""
 
     def __init__(self, seed: int = 0) -> None:
         self._faults: dict[int, Fault] = {}
         self._next = 1
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
 
     def __len__(self) -> int:
         return len(self._faults)
 
     def pick(self, surface: str, method: str, path: str) -> Fault | None:
-        """Return the fault that hits this call and count it; one that is used up goes."""
+        """Return the fault for this call and count it. Remove the fault after its last use."""
         for fault in self._faults.values():
             if fault.surface not in ("*", surface) or fault.method not in (None, method):
                 continue
             if not path.startswith(fault.path_prefix):
                 continue
-            if fault.probability < 1 and self._chance.random() >= fault.probability:
+            if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue
             fault.hits += 1
             if fault.times is not None:
@@ -78,48 +84,46 @@ class FaultTable:
             return fault
         return None
 
-    def add(self, wish: dict[str, Any], surfaces: tuple[str, ...]) -> Fault:
-        """Set a fault; raises BadFault for one that would not do what was meant."""
-        fault = _read(wish, self._next, surfaces)
+    def add(self, request: dict[str, Any], surfaces: tuple[str, ...]) -> Fault:
+        """Add a fault. Raise InvalidControlRequest if a member is unknown or has an invalid value."""
+        fault = _read_fault(request, self._next, surfaces)
         self._next += 1
         self._faults[fault.id] = fault
         return fault
 
     def remove(self, fault_id: int | None = None) -> int:
-        """Lift one fault, or all; return how many were lifted."""
+        """Remove one fault, or all. Return how many were removed."""
         if fault_id is None:
             count = len(self._faults)
             self._faults.clear()
             return count
         return 0 if self._faults.pop(fault_id, None) is None else 1
 
-    def listed(self) -> list[dict[str, Any]]:
-        """Return the faults in force."""
+    def as_list(self) -> list[dict[str, Any]]:
+        """Return the active faults."""
         return [fault.as_dict() for fault in self._faults.values()]
 
 
-def _read(wish: dict[str, Any], fault_id: int, surfaces: tuple[str, ...]) -> Fault:
-    unknown = set(wish) - _MEMBERS
-    if unknown:
-        raise BadFault(f"no such member: {', '.join(sorted(unknown))}")
-    kind = wish.get("kind")
+def _read_fault(request: dict[str, Any], fault_id: int, surfaces: tuple[str, ...]) -> Fault:
+    reject_unknown(request, _MEMBERS)
+    kind = request.get("kind")
     if kind not in KINDS:
-        raise BadFault(f"kind: one of {', '.join(KINDS)}")
-    surface = wish.get("surface")
+        raise InvalidControlRequest(f"kind: must be one of {', '.join(KINDS)}")
+    surface = request.get("surface")
     if surface not in (*surfaces, "*"):
-        raise BadFault(f"surface: one of {', '.join(surfaces)}, *")
-    status = _number(wish, "status", _STATUS.get(kind, 200), 200, 599)
-    times = None if wish.get("times") is None else int(_number(wish, "times", 1, 1, 10**9))
-    method = wish.get("method")
-    headers = wish.get("headers") or {}
+        raise InvalidControlRequest(f"surface: must be one of {', '.join(surfaces)}, *")
+    status = read_number(request, "status", _STATUS.get(kind, 200), 200, 599)
+    times = None if request.get("times") is None else int(read_number(request, "times", 1, 1, 10**9))
+    method = request.get("method")
+    headers = request.get("headers") or {}
     if not isinstance(headers, dict):
-        raise BadFault("headers: an object of texts")
-    prefix = wish.get("path_prefix") or ""
+        raise InvalidControlRequest("headers: must be an object")
+    prefix = request.get("path_prefix") or ""
     if not isinstance(prefix, str) or not (method is None or isinstance(method, str)):
-        raise BadFault("method and path_prefix: texts")
-    delay_ms = _number(wish, "delay_ms", 0, 0, 3_600_000)
+        raise InvalidControlRequest("method and path_prefix: must be strings")
+    delay_ms = read_number(request, "delay_ms", 0, 0, 3_600_000)
     if kind == "delay" and not delay_ms:
-        raise BadFault("delay_ms: needed for delay")
+        raise InvalidControlRequest("delay_ms: required for the kind delay")
     return Fault(
         id=fault_id,
         surface=surface,
@@ -128,36 +132,22 @@ def _read(wish: dict[str, Any], fault_id: int, surfaces: tuple[str, ...]) -> Fau
         path_prefix=prefix,
         status=int(status),
         headers=tuple((str(name), str(value)) for name, value in headers.items()),
-        body=_body(wish, kind),
+        body=_body(request, kind),
         delay_s=delay_ms / 1000,
         times=times,
-        probability=_number(wish, "probability", 1, 0, 1),
-        act=bool(wish.get("act", kind in ACTS_FIRST)),
-        megabytes=int(_number(wish, "megabytes", 100, 1, 1000)),
-        reset=bool(wish.get("reset", False)),
+        probability=read_number(request, "probability", 1, 0, 1),
+        act=bool(request.get("act", kind in ACTS_FIRST)),
+        megabytes=int(read_number(request, "megabytes", 100, 1, 1000)),
+        reset=bool(request.get("reset", False)),
     )
 
 
-def _body(wish: dict[str, Any], kind: str) -> bytes:
-    if "body_base64" in wish:
-        try:
-            return base64.b64decode(wish["body_base64"], validate=True)
-        except (ValueError, TypeError):
-            raise BadFault("body_base64: not base64") from None
-    body = wish.get("body")
+def _body(request: dict[str, Any], kind: str) -> bytes:
+    if "body_base64" in request:
+        return read_base64(request, "body_base64")
+    body = request.get("body")
     if body is None:
         return b"\x00\xff<not json>{" if kind == "garbage" else b""
     if isinstance(body, str):
         return body.encode()
-    import orjson
-
     return orjson.dumps(body)
-
-
-def _number(wish: dict[str, Any], name: str, default: float, least: float, most: float) -> float:
-    value = wish.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadFault(f"{name}: a number from {least} to {most}")
-    return value

@@ -1,6 +1,6 @@
-"""What the sandbox is started with: listeners, tenants, operators; read from flags, environment and TOML.
+"""The sandbox's start options: listeners, tenants and operators, read from flags, environment and a TOML file.
 
-Every fault is found before the start and told by the setting's name, never by its value. Serving is left to `main`.
+Every fault is found before the start and reported by the setting's name, never by its value.
 """
 
 import ipaddress
@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.sandbox.signatures import load_private_key, load_public_key, public_pem
+
 DEFAULT_CURRENCIES = ("EUR", "USD", "ETB")
 ENVIRONMENTS = ("sandbox", "prod")
 
 
 class OptionsInvalid(Exception):
-    """The sandbox cannot start; `faults` lists everything that is wrong, by name."""
+    """The sandbox cannot start. `faults` lists everything that is wrong, by name."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -24,7 +26,7 @@ class OptionsInvalid(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantIdentity:
-    """One Gamification tenant and the secrets Phoenix shares with it."""
+    """One Gamification tenant and the secrets that Phoenix shares with it."""
 
     tenant_id: str
     admin_api_key: str = field(repr=False)
@@ -34,10 +36,10 @@ class TenantIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorIdentity:
-    """One Prediction operator in one environment, with the public key that Phoenix registered.
+    """One Prediction operator in one environment, with the public key that it registered at Phoenix.
 
-    `private_key_pem` is only there when the key came from PREDICTION_LAUNCH_KEY; it serves nothing but wallet calls
-    forged with the operator's key.
+    `private_key_pem` is present only if the key came from PREDICTION_LAUNCH_KEY. Its only use is to forge wallet calls
+    that are signed with the operator's key.
     """
 
     operator_code: str
@@ -50,7 +52,7 @@ class OperatorIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxOptions:
-    """All that `run` needs; made by `read_options`, which has checked it."""
+    """The checked options for `run`. Made by `read_options`."""
 
     tenants: tuple[TenantIdentity, ...]
     operators: tuple[OperatorIdentity, ...]
@@ -63,7 +65,7 @@ class SandboxOptions:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` can only be reached from this machine; names other than localhost count as public."""
+    """Tell whether `host` is loopback. A name other than localhost counts as public."""
     if host == "localhost":
         return True
     try:
@@ -82,9 +84,9 @@ def read_options(
     ready_file: Path | None = None,
     config: Path | None = None,
 ) -> SandboxOptions:
-    """Return checked options; raises OptionsInvalid with all faults at once.
+    """Return checked options. Raises OptionsInvalid with all faults at once.
 
-    Each secret may also come as NAME_FILE (trailing newlines are dropped). `environ` is read, never changed.
+    Each secret may also come as NAME_FILE, the path of a file; trailing newlines of the file are dropped.
     """
     faults: list[str] = []
     if (tls_cert is None) != (tls_key is None):
@@ -93,7 +95,7 @@ def read_options(
         if path is not None and not path.is_file():
             faults.append(f"{flag}: no such file")
     if not is_loopback(host) and tls_cert is None:
-        faults.append("--host: an address other than loopback needs --tls-cert and --tls-key")
+        faults.append("--host: an address that is not loopback needs --tls-cert and --tls-key")
     if not 0 <= port_base <= 65531:
         faults.append("--port-base: 0 or a port from 1 to 65531")
     environment = _Environment(environ, faults)
@@ -109,7 +111,7 @@ def read_options(
         faults.append("operators: an operator_code and environment is given twice")
     platform_key = environment.secret("SANDBOX_PLATFORM_KEY")
     if platform_key is not None:
-        _public_half(platform_key, "SANDBOX_PLATFORM_KEY", faults)
+        _derive_public_key(platform_key, "SANDBOX_PLATFORM_KEY", faults)
     if faults:
         raise OptionsInvalid(faults)
     return SandboxOptions(
@@ -172,7 +174,7 @@ def _operator_from_environment(environment: _Environment, faults: list[str]) -> 
     if private_pem is None:
         faults.append("PREDICTION_LAUNCH_KEY: missing")
         return []
-    public_pem = _public_half(private_pem, "PREDICTION_LAUNCH_KEY", faults)
+    public_pem = _derive_public_key(private_pem, "PREDICTION_LAUNCH_KEY", faults)
     return [
         OperatorIdentity(
             operator_code=code,
@@ -184,10 +186,8 @@ def _operator_from_environment(environment: _Environment, faults: list[str]) -> 
     ]
 
 
-def _public_half(private_pem: str, name: str, faults: list[str]) -> str:
-    """Return the SPKI PEM that belongs to a private PEM; "" and a fault when it is no Ed25519 key."""
-    from gateway.sandbox.checks import load_private_key, public_pem  # cryptography only where keys are configured
-
+def _derive_public_key(private_pem: str, name: str, faults: list[str]) -> str:
+    """Return the SPKI PEM of a private key. Return "" and add a fault if it is not an Ed25519 key."""
     try:
         return public_pem(load_private_key(private_pem))
     except ValueError:
@@ -204,11 +204,11 @@ def _read_config(
         faults.append("--config: cannot be read")
         return
     except tomllib.TOMLDecodeError:
-        faults.append("--config: not TOML")  # the parser's own text may quote a secret
+        faults.append("--config: not TOML")  # the parser's message may quote a secret
         return
     for index, table in enumerate(document.get("tenants", [])):
         where = f"tenants[{index}]"
-        values = _texts(table, where, ("tenant_id", "admin_api_key", "hmac_secret"), ("admin_api_key_id",), faults)
+        values = _read_texts(table, where, ("tenant_id", "admin_api_key", "hmac_secret"), ("admin_api_key_id",), faults)
         if values is not None:
             tenants.append(
                 TenantIdentity(
@@ -223,9 +223,7 @@ def _read_config(
 
 
 def _read_operator(table: Any, where: str, operators: list[OperatorIdentity], faults: list[str]) -> None:
-    from gateway.sandbox.checks import load_public_key
-
-    values = _texts(table, where, ("operator_code", "environment", "public_key_pem"), ("operator_id",), faults)
+    values = _read_texts(table, where, ("operator_code", "environment", "public_key_pem"), ("operator_id",), faults)
     if values is None:
         return
     if values["environment"] not in ENVIRONMENTS:
@@ -249,10 +247,10 @@ def _read_operator(table: Any, where: str, operators: list[OperatorIdentity], fa
     )
 
 
-def _texts(
+def _read_texts(
     table: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...], faults: list[str]
 ) -> dict[str, str] | None:
-    """Return the named text members of a TOML table; None and a fault each where one is missing or no text."""
+    """Return the named strings of a TOML table. If any is missing or not a string, add faults and return None."""
     if not isinstance(table, dict):
         faults.append(f"{where}: not a table")
         return None

@@ -1,12 +1,9 @@
-"""What the control listener can change about the sandbox's manners, where the vendor's facts leave the choice open."""
+"""Settings that the control listener can change: behaviour that the vendor's documentation leaves open."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-
-class BadSetting(ValueError):
-    """A setting or value that does not exist; the text names it."""
-
+from gateway.sandbox.control_input import InvalidControlRequest
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "duplicate_status": (202, 200, 409),
@@ -23,16 +20,16 @@ CHOICES: dict[str, tuple[object, ...]] = {
 
 @dataclass(slots=True, kw_only=True)
 class Settings:
-    """Current manners; the defaults are what issue and API.md say the sandbox runs with.
+    """The current settings.
 
-    dedupe, dedupe_window_s: whether and how long a repeated event_id is ignored (page: Events and Integration).
-    duplicate_status: reply to a repeat: 202 looks like the first one, 200 and 409 say "duplicate".
-    bulk, bulk_envelope, bulk_failure, bulk_partial_status: the unknown parts of POST /v1/events/bulk.
-    max_body_bytes: "1 MB", read strictly as 10^6.
-    read_shape, extra_members, unranked, max_limit: the unknown parts of reads.
-    operator_signature: six parts, the older five, or either.
-    wallet_*: the unknown parts of wallet bodies: which members are there, how an amount looks.
-    record, count_effects: what is kept for tests; off saves memory under long loads.
+    dedupe, dedupe_window_s: whether and how long a repeated event_id is ignored (source: Events and Integration).
+    duplicate_status: the status of a repeat: 202 as for the first event; 200 and 409 say "duplicate".
+    bulk, bulk_envelope, bulk_failure, bulk_partial_status: undocumented details of POST /v1/events/bulk.
+    max_body_bytes: the documented "1 MB", taken as 10^6.
+    read_shape, extra_members, unranked, max_limit: undocumented details of reads.
+    operator_signature: accept the form with six parts, the older form with five parts, or both.
+    wallet_*: undocumented details of wallet bodies: which members they have, and the form of an amount.
+    record, count_effects: what tests can inspect. Turn both off to save memory under long load.
     """
 
     dedupe: bool = True
@@ -56,19 +53,19 @@ class Settings:
     count_effects: bool = True
 
     def apply(self, changes: dict[str, Any]) -> None:
-        """Change all named settings, or none: raises BadSetting at the first unknown name or value."""
+        """Change all named settings. Raise InvalidControlRequest and change nothing if a name or value is invalid."""
         known = {each.name: each.type for each in fields(self)}
         for name, value in changes.items():
             if name not in known:
-                raise BadSetting(f"{name}: no such setting")
+                raise InvalidControlRequest(f"{name}: unknown setting")
             if name in CHOICES:
                 if value not in CHOICES[name] or isinstance(value, bool):
-                    raise BadSetting(f"{name}: one of {', '.join(map(str, CHOICES[name]))}")
+                    raise InvalidControlRequest(f"{name}: must be one of {', '.join(map(str, CHOICES[name]))}")
             elif isinstance(getattr(self, name), bool):
                 if not isinstance(value, bool):
-                    raise BadSetting(f"{name}: true or false")
+                    raise InvalidControlRequest(f"{name}: must be true or false")
             elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadSetting(f"{name}: a positive integer")
+                raise InvalidControlRequest(f"{name}: must be a positive integer")
         for name, value in changes.items():
             setattr(self, name, value)
 

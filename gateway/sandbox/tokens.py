@@ -1,30 +1,30 @@
-"""Launch tokens as Phoenix checks them at connect.
+"""Checks of launch tokens, as Phoenix does them when a player connects.
 
-Source: Launch Tokens, Integration Checklist. `sub` alone makes a player; `typ` and `aud` are not checked.
-Assumptions: no leeway on `exp`; `iat` may lie 300 s ahead; unknown claims are ignored.
+Source: Launch Tokens, Integration Checklist. `sub` identifies the player. `typ` and `aud` are not checked.
+Assumptions: `exp` has no leeway. `iat` may be up to 300 s in the future. Unknown claims are ignored.
 """
 
 from typing import Any
 
-from gateway.sandbox.access import check_token
-from gateway.sandbox.checks import eddsa_holds, take_apart
-from gateway.sandbox.world import World
+from gateway.sandbox.authentication import check_token, time_claims_error
+from gateway.sandbox.signatures import parse_token, verify_eddsa
+from gateway.sandbox.state import SandboxState
 
 KINDS = ("launch", "tenant", "admin")
 
 
-def verify(token: str, kind: str, world: World) -> dict[str, Any]:
-    """Return {ok, reason, claims} for a token of one of KINDS; claims None where it cannot be read."""
+def verify(token: str, kind: str, state: SandboxState) -> dict[str, Any]:
+    """Return {ok, reason, claims} for a token of one of KINDS. `claims` is None if the token cannot be parsed."""
     if kind == "launch":
-        claims, reason = check_launch(token, world)
+        claims, reason = check_launch(token, state)
     else:
-        _, claims, reason = check_token(token, kind, world)
+        _, claims, reason = check_token(token, kind, state)
     return {"ok": reason is None, "reason": reason, "claims": claims}
 
 
-def check_launch(token: str, world: World) -> tuple[dict[str, Any] | None, str | None]:
-    """Return (claims, reason Phoenix would refuse or None)."""
-    parts = take_apart(token)
+def check_launch(token: str, state: SandboxState) -> tuple[dict[str, Any] | None, str | None]:
+    """Return (claims, reason for a refusal), each None if there is none."""
+    parts = parse_token(token)
     if parts is None:
         return None, "malformed"
     claims = parts.claims
@@ -33,22 +33,18 @@ def check_launch(token: str, world: World) -> tuple[dict[str, Any] | None, str |
         return claims, "env_production"
     if environment not in ("sandbox", "prod"):
         return claims, "unknown_env"
-    operator = world.operators.get((code, environment)) if isinstance(code, str) else None
+    operator = state.operators.get((code, environment)) if isinstance(code, str) else None
     if operator is None:
         return claims, "unknown_operator"
-    if not any(eddsa_holds(parts, key) for key in operator.public_keys):
+    if not any(verify_eddsa(parts, key) for key in operator.public_keys):
         return claims, "bad_signature"
-    return claims, _fault_in_claims(claims, operator.currencies, world.now())
+    return claims, _claims_error(claims, operator.currencies, state.now())
 
 
-def _fault_in_claims(claims: dict[str, Any], currencies: list[str], now_s: float) -> str | None:
-    expires, issued = claims.get("exp"), claims.get("iat")
-    if isinstance(expires, bool) or not isinstance(expires, int):
-        return "missing_exp"
-    if expires <= now_s:
-        return "expired"
-    if issued is not None and (isinstance(issued, bool) or not isinstance(issued, int) or issued > now_s + 300):
-        return "bad_iat"
+def _claims_error(claims: dict[str, Any], currencies: list[str], now_s: float) -> str | None:
+    error = time_claims_error(claims, now_s)
+    if error is not None:
+        return error
     for name in ("avatar", "cfg"):
         if name in claims and not isinstance(claims[name], dict):
             return f"bad_{name}"

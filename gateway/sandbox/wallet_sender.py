@@ -1,9 +1,9 @@
-"""Sends wallet webhooks to an operator's server and treats the answers as Phoenix would.
+"""Sends wallet webhooks to an operator's server and handles the answers as Phoenix does.
 
-Source: Wallet Operations; Idempotency; Errors. 2xx is success; 422 a business refusal; 400, 401, 403 final; 409, 503
-and no answer lead to another attempt with the same key and a new x-request-id; an attempt that timed out is probed
-by transaction_status first. Assumptions: other statuses are tried again; counts and pauses; a probe ends the matter
-only when its answer's `status`, `state` or `type` says completed or rejected.
+Source: Wallet Operations; Idempotency; Errors. 2xx is success, 422 a business refusal. 400, 401 and 403 are final.
+After 409, 503 or no answer, the sandbox tries again with the same key and a new x-request-id. After a timeout it first
+sends a transaction_status probe. Assumptions: other statuses are retried; the number of attempts and the pauses. A
+probe is conclusive only if `status`, `state` or `type` of its answer says completed or rejected.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from gateway.sandbox.control_input import InvalidControlRequest, read_number, reject_unknown
 from gateway.sandbox.options import is_loopback
-from gateway.sandbox.wallet_calls import MEMBERS, BadWish, WalletCall, again, make_call, make_probe
-from gateway.sandbox.world import World
+from gateway.sandbox.state import SandboxState
+from gateway.sandbox.wallet_webhooks import MEMBERS, WalletWebhook, make_probe, make_webhook, next_attempt
 
 MAX_ANSWER_BYTES = 1_000_000
 _OPTIONS = {"target", "timeout_s", "retries", "pause_ms", "ca_file", "probe"}
@@ -27,8 +28,8 @@ _DONE = {"completed", "finished", "success", "done", "applied"}
 _REFUSED = {"rejected", "refused", "failed"}
 
 
-def treatment(status: int | None) -> str:
-    """Return what Phoenix makes of an answer: success, rejected, terminal or retry; None is no answer."""
+def classify(status: int | None) -> str:
+    """Return how Phoenix treats an answer: success, rejected, terminal or retry. `status` None means no answer."""
     if status is None:
         return "retry"
     if 200 <= status < 300:
@@ -38,41 +39,41 @@ def treatment(status: int | None) -> str:
     return "terminal" if status in (400, 401, 403) else "retry"
 
 
-async def send(wish: dict[str, Any], world: World) -> dict[str, Any]:
-    """Send the call that `wish` asks for (as `make_call`, plus target, timeout_s, retries, pause_ms, ca_file, probe).
+async def send_webhook(request: dict[str, Any], state: SandboxState) -> dict[str, Any]:
+    """Send the webhook that a control request describes.
 
-    Returns all attempts and probes, and the last answer with its treatment; `gave_up` when attempts ran out.
-    Raises BadWish.
+    Members: those of `make_webhook`, and target, timeout_s, retries, pause_ms, ca_file, probe.
+    Returns all attempts and probes, and the last answer with its treatment. `gave_up` means that no attempt is left.
+    Raises InvalidControlRequest.
     """
-    unknown = set(wish) - MEMBERS - _OPTIONS
-    if unknown:
-        raise BadWish(f"no such member: {', '.join(sorted(unknown))}")
-    target = _target(wish)
-    retries, pause_s = _number(wish, "retries", 0), _number(wish, "pause_ms", 50) / 1000
-    timeout_s = _number(wish, "timeout_s", 5)
-    call = make_call({name: value for name, value in wish.items() if name in MEMBERS}, world)
+    reject_unknown(request, MEMBERS | _OPTIONS)
+    target = _target(request)
+    retries = int(read_number(request, "retries", 0, 0, 3600))
+    pause_s = read_number(request, "pause_ms", 50, 0, 3600) / 1000
+    timeout_s = read_number(request, "timeout_s", 5, 0, 3600)
+    call = make_webhook({name: value for name, value in request.items() if name in MEMBERS}, state)
     attempts: list[dict[str, Any]] = []
     probes: list[dict[str, Any]] = []
     outcome = "retry"
     timeout = aiohttp.ClientTimeout(total=timeout_s)
-    connector = aiohttp.TCPConnector(ssl=_trust(wish)) if target.startswith("https:") else aiohttp.TCPConnector()
+    connector = aiohttp.TCPConnector(ssl=_trust(request)) if target.startswith("https:") else aiohttp.TCPConnector()
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False) as session:
-        for attempt in range(int(retries) + 1):
+        for attempt in range(retries + 1):
             if attempt:
                 await asyncio.sleep(pause_s)
-                call = again(call)
+                call = next_attempt(call)
             answer = await _post(session, target, call)
             attempts.append(answer)
             outcome = answer["treatment"]
             if outcome != "retry":
                 break
-            probe = make_probe(call, world) if answer["status"] is None and wish.get("probe", True) else None
+            probe = make_probe(call, state) if answer["status"] is None and request.get("probe", True) else None
             if probe is not None:
                 found = await _post(session, target, probe)
                 probes.append(found)
-                settled = _settled(found)
-                if settled is not None:
-                    outcome = settled
+                final = _final_outcome(found)
+                if final is not None:
+                    outcome = final
                     break
     last = attempts[-1]
     return {
@@ -86,7 +87,7 @@ async def send(wish: dict[str, Any], world: World) -> dict[str, Any]:
     }
 
 
-async def _post(session: aiohttp.ClientSession, target: str, call: WalletCall) -> dict[str, Any]:
+async def _post(session: aiohttp.ClientSession, target: str, call: WalletWebhook) -> dict[str, Any]:
     began = time.monotonic()
     status: int | None = None
     body, content_type, error = b"", None, None
@@ -106,13 +107,13 @@ async def _post(session: aiohttp.ClientSession, target: str, call: WalletCall) -
         "content_type": content_type,
         "body_base64": base64.b64encode(body).decode(),
         "error": error,
-        "treatment": treatment(status),
+        "treatment": classify(status),
         "elapsed_ms": round((time.monotonic() - began) * 1000, 3),
     }
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body, or its first MAX_ANSWER_BYTES where there is more."""
+    """Return the body, at most MAX_ANSWER_BYTES of it."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -121,7 +122,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body[:MAX_ANSWER_BYTES])
 
 
-def _settled(probe: dict[str, Any]) -> str | None:
+def _final_outcome(probe: dict[str, Any]) -> str | None:
     if probe["treatment"] != "success":
         return None
     try:
@@ -136,30 +137,23 @@ def _settled(probe: dict[str, Any]) -> str | None:
     return "success" if words & _DONE else None
 
 
-def _target(wish: dict[str, Any]) -> str:
-    target = wish.get("target")
+def _target(request: dict[str, Any]) -> str:
+    target = request.get("target")
     if not isinstance(target, str):
-        raise BadWish("target: the wallet's base URL")
+        raise InvalidControlRequest("target: must be the wallet's base URL")
     parts = urlsplit(target)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadWish("target: an http or https URL")
+        raise InvalidControlRequest("target: must be an http or https URL")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise BadWish("target: http only to loopback")
+        raise InvalidControlRequest("target: http is allowed only to loopback")
     return target.rstrip("/")
 
 
-def _trust(wish: dict[str, Any]) -> ssl.SSLContext:
-    file = wish.get("ca_file")
+def _trust(request: dict[str, Any]) -> ssl.SSLContext:
+    file = request.get("ca_file")
     if file is not None and (not isinstance(file, str) or not Path(file).is_file()):
-        raise BadWish("ca_file: no such file")
+        raise InvalidControlRequest("ca_file: no such file")
     try:
         return ssl.create_default_context(cafile=file)
     except ssl.SSLError:
-        raise BadWish("ca_file: not certificates in PEM") from None
-
-
-def _number(wish: dict[str, Any], name: str, default: float) -> float:
-    value = wish.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-        raise BadWish(f"{name}: a number from 0 to 3600")
-    return value
+        raise InvalidControlRequest("ca_file: must hold certificates in PEM") from None

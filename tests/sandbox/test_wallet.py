@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.sandbox.checks import ed25519_holds, load_public_key
-from gateway.sandbox.wallet_calls import request_id
+from gateway.sandbox.signatures import load_public_key, verify_ed25519
+from gateway.sandbox.wallet_webhooks import request_id
 from tests.sandbox_process import SandboxProcess
 
 Answering = Callable[[web.Request, int], web.Response]
@@ -60,7 +60,7 @@ def sign(sandbox: SandboxProcess, **wish: Any) -> dict[str, Any]:
 def holds(sandbox: SandboxProcess, made: dict[str, Any]) -> bool:
     """Tell whether the current platform key verifies a webhook."""
     key = load_public_key(sandbox.control("GET", "/keys")["current"])
-    return ed25519_holds(key, made["by_name"].get("signature", ""), made["raw"])
+    return verify_ed25519(key, made["by_name"].get("signature", ""), made["raw"])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_repeated_signature_stands_twice(sandbox: SandboxProcess) -> None:
 def test_old_key_needs_a_rotation(sandbox: SandboxProcess) -> None:
     """Before one there is none to forge with."""
     sandbox.control("POST", "/reset", {"keys": True})
-    with pytest.raises(AssertionError, match="no old key"):
+    with pytest.raises(AssertionError, match="needs a rotation"):
         sign(sandbox, forge="old_key")
 
 

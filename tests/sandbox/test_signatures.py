@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.sandbox import checks
+from gateway.sandbox import signatures
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 SIGNING: dict[str, Any] = json.loads((VECTORS / "signing.json").read_text())
@@ -17,7 +17,7 @@ SECRET = SIGNING["tenant"]["hmac_secret"]
 @pytest.mark.parametrize("vector", SIGNING["requests"], ids=lambda v: f"{v['method']} {v['path']}")
 def test_tenant_signature_is_the_vectors(vector: dict[str, str]) -> None:
     """Each request of the vectors gets exactly its X-Signature."""
-    made = checks.tenant_signature(
+    made = signatures.tenant_signature(
         SECRET, vector["method"], vector["path"], vector["timestamp"], vector["body"].encode()
     )
     assert vector["x_signature"] == made
@@ -26,32 +26,34 @@ def test_tenant_signature_is_the_vectors(vector: dict[str, str]) -> None:
 def test_changed_body_has_another_signature() -> None:
     """One byte more in the body does not verify."""
     vector = SIGNING["requests"][0]
-    made = checks.tenant_signature(SECRET, "POST", vector["path"], vector["timestamp"], vector["body"].encode() + b" ")
-    assert not checks.same_text(vector["x_signature"], made)
+    made = signatures.tenant_signature(
+        SECRET, "POST", vector["path"], vector["timestamp"], vector["body"].encode() + b" "
+    )
+    assert not signatures.constant_time_equal(vector["x_signature"], made)
 
 
 @pytest.mark.parametrize("vector", SIGNING["websocket"], ids=lambda v: v["path"])
 def test_socket_signature_is_the_vectors(vector: dict[str, str]) -> None:
     """The live socket's string has three parts."""
-    assert vector["signature"] == checks.socket_signature(SECRET, vector["path"], vector["timestamp"])
+    assert vector["signature"] == signatures.socket_signature(SECRET, vector["path"], vector["timestamp"])
 
 
 @pytest.mark.parametrize(("name", "key"), [("tenant_jwt", "hmac_secret"), ("admin_jwt", "admin_api_key")])
 def test_hs256_tokens_hold_with_their_key_alone(name: str, key: str) -> None:
     """Tenant and admin tokens verify with their key, show their claims, and fail with another key."""
-    parts = checks.take_apart(SIGNING[name]["token"])
+    parts = signatures.parse_token(SIGNING[name]["token"])
     assert parts is not None
     assert SIGNING[name]["claims"] == parts.claims
-    assert [True, False] == [checks.hs256_holds(parts, each) for each in (SIGNING["tenant"][key], "another")]
+    assert [True, False] == [signatures.verify_hs256(parts, each) for each in (SIGNING["tenant"][key], "another")]
 
 
 @pytest.mark.parametrize("vector", SIGNING["launch"], ids=lambda v: v["kind"])
 def test_launch_tokens_hold_with_the_operator_key_alone(vector: dict[str, Any]) -> None:
     """Launch tokens verify with the operator's key and not with the platform's."""
-    parts = checks.take_apart(vector["token"])
+    parts = signatures.parse_token(vector["token"])
     assert parts is not None
     assert vector["claims"] == parts.claims
-    held = [checks.eddsa_holds(parts, public_key(name)) for name in ("operator", "platform")]
+    held = [signatures.verify_eddsa(parts, public_key(name)) for name in ("operator", "platform")]
     assert [True, False] == held
 
 
@@ -59,22 +61,22 @@ def test_launch_tokens_hold_with_the_operator_key_alone(vector: dict[str, Any]) 
 def test_operator_signatures_hold_in_their_form_alone(vector: dict[str, Any]) -> None:
     """Six-part and five-part signatures verify over their own string and not over the other's."""
     arguments = (vector["timestamp"], vector["method"], vector["path"], vector["body"].encode())
-    six = checks.operator_payload(vector["operator_code"], vector["environment"], *arguments)
-    five = checks.operator_payload(vector["operator_code"], None, *arguments)
+    six = signatures.operator_payload(vector["operator_code"], vector["environment"], *arguments)
+    five = signatures.operator_payload(vector["operator_code"], None, *arguments)
     assert vector["canonical"].encode() == six
     assert vector["older_generation"]["canonical"].encode() == five
     key, older = public_key("operator"), vector["older_generation"]["signature"]
-    signatures = (vector["signature"], older)
-    assert [True, False] == [checks.ed25519_holds(key, each, six) for each in signatures]
-    assert [False, True] == [checks.ed25519_holds(key, each, five) for each in signatures]
+    signed = (vector["signature"], older)
+    assert [True, False] == [signatures.verify_ed25519(key, each, six) for each in signed]
+    assert [False, True] == [signatures.verify_ed25519(key, each, five) for each in signed]
 
 
 @pytest.mark.parametrize("vector", SIGNING["wallet"], ids=lambda v: v.get("why", "valid"))
 def test_wallet_signatures_are_judged_as_the_vectors_say(vector: dict[str, Any]) -> None:
     """Good webhooks hold; padded, truncated, foreign and changed ones do not."""
-    held = checks.ed25519_holds(public_key("platform"), vector["signature"], vector["body"].encode())
+    held = signatures.verify_ed25519(public_key("platform"), vector["signature"], vector["body"].encode())
     assert vector["valid"] == held
-    after = checks.ed25519_holds(public_key("platform_rotated"), vector["signature"], vector["body"].encode())
+    after = signatures.verify_ed25519(public_key("platform_rotated"), vector["signature"], vector["body"].encode())
     assert vector.get("valid_after_rotation", False) == after
 
 
@@ -85,8 +87,8 @@ def test_ed25519_agrees_with_wycheproof() -> None:
     for group in groups:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(group["publicKey"]["pk"]))
         for case in group["tests"]:
-            text = checks.encode_base64url(bytes.fromhex(case["sig"]))
-            held = checks.ed25519_holds(key, text, bytes.fromhex(case["msg"]))
+            text = signatures.encode_base64url(bytes.fromhex(case["sig"]))
+            held = signatures.verify_ed25519(key, text, bytes.fromhex(case["msg"]))
             if held != (case["result"] == "valid"):
                 differing.append(case["tcId"])
     assert [] == differing
@@ -94,32 +96,32 @@ def test_ed25519_agrees_with_wycheproof() -> None:
 
 def test_a_token_that_says_none_is_refused() -> None:
     """`alg` none, and HS256 where EdDSA belongs, hold nowhere."""
-    header = checks.encode_base64url(b'{"alg":"none"}')
-    claims = checks.encode_base64url(b'{"iss":"acme"}')
-    parts = checks.take_apart(f"{header}.{claims}.")
+    header = signatures.encode_base64url(b'{"alg":"none"}')
+    claims = signatures.encode_base64url(b'{"iss":"acme"}')
+    parts = signatures.parse_token(f"{header}.{claims}.")
     assert parts is not None
-    assert not checks.hs256_holds(parts, SECRET)
-    assert not checks.eddsa_holds(parts, public_key("operator"))
+    assert not signatures.verify_hs256(parts, SECRET)
+    assert not signatures.verify_eddsa(parts, public_key("operator"))
 
 
 @pytest.mark.parametrize(("offset", "timely"), [(-301, False), (-300, True), (300, True), (301, False)])
 def test_timestamps_hold_for_300_seconds(offset: int, timely: bool) -> None:
     """Both ends of the tolerance belong to it."""
-    assert timely == checks.is_timely(str(1_704_067_200 + offset), 1_704_067_200.9)
+    assert timely == signatures.is_within_tolerance(str(1_704_067_200 + offset), 1_704_067_200.9)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1704067200", "1704067200.0", " 1704067200", "١٧٠٤٠٦٧٢٠٠"])
 def test_timestamps_are_plain_decimals(text: str) -> None:
     """Signs, points, spaces and foreign digits are no timestamp."""
-    assert not checks.is_timely(text, 1_704_067_200)
+    assert not signatures.is_within_tolerance(text, 1_704_067_200)
 
 
 @pytest.mark.parametrize("text", ["AB", "AA=", "A", "A+", "A/", " AA", "", "AAAA\n"])
 def test_base64url_has_one_spelling(text: str) -> None:
     """Padding, the other alphabet, blanks, and stray low bits are refused."""
-    assert checks.decode_base64url(text) is None
+    assert signatures.decode_base64url(text) is None
 
 
 def public_key(name: str) -> Ed25519PublicKey:
     """Return a public key of the vectors."""
-    return checks.load_public_key(SIGNING["keys"][name]["public_pem"])
+    return signatures.load_public_key(SIGNING["keys"][name]["public_pem"])

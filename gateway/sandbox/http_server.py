@@ -1,7 +1,7 @@
-"""From sockets to surfaces: reads a request whole, applies faults, records, marks every answer as the sandbox's.
+"""The HTTP server of one listener: it reads requests, applies faults, records calls and marks every answer.
 
-Beside `live` the only file that names aiohttp's server. A live socket branches off in `Front.handle`: an upgrade needs
-the request itself.
+Only this file and `websocket` use aiohttp's server. `HttpServer.handle` passes a WebSocket handshake on early, because
+an upgrade needs aiohttp's own request.
 """
 
 import asyncio
@@ -17,42 +17,42 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.sandbox.faults import Fault
-from gateway.sandbox.wire import MARK, Call, Reply, Surface, refusal
-from gateway.sandbox.world import World
+from gateway.sandbox.http_types import SANDBOX_HEADER, Call, Reply, Surface, error_reply
+from gateway.sandbox.state import SandboxState
 
 MAX_READ_BYTES = 8 * 1024 * 1024
 _CHUNK = b"\x00" * 65_536
-_JSON_HEADERS = {"Content-Type": "application/json", MARK[0]: MARK[1]}
+_JSON_HEADERS = {"Content-Type": "application/json", SANDBOX_HEADER[0]: SANDBOX_HEADER[1]}
 _log = logging.getLogger("gateway.sandbox")
 
 
-class Front:
-    """Serves one surface on one listener; pass `protocol` to `loop.create_server`."""
+class HttpServer:
+    """Serves one surface on one listener. Pass `protocol` to `loop.create_server`."""
 
-    def __init__(self, world: World, surface: Surface) -> None:
-        self._world = world
+    def __init__(self, state: SandboxState, surface: Surface) -> None:
+        self._state = state
         self._surface = surface
-        self._server = _MarkingServer(
+        self._server = _Server(
             self.handle,
             request_factory=_make_request,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=75.0,
             lingering_time=0.5,
-            auto_decompress=False,  # signatures cover the bytes as sent
+            auto_decompress=False,  # signatures cover the bytes as they were sent
         )
 
     def protocol(self) -> RequestHandler:
-        """Return the protocol of a new connection."""
+        """Return the protocol object for a new connection."""
         return self._server()
 
     async def close(self) -> None:
-        """Drop all connections at once; calls in progress are cancelled."""
-        await self._server.shutdown(timeout=0.001)  # 0 would mean: wait for ever
+        """Close all connections at once and cancel the calls in progress."""
+        await self._server.shutdown(timeout=0.001)  # 0 means no limit
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        world, surface = self._world, self._surface
+        state, surface = self._state, self._surface
         path, _, query = request.raw_path.partition("?")
         method = request.method
         if surface.on_arrival is not None:
@@ -60,75 +60,75 @@ class Front:
         try:
             body = await request.read() if request.body_exists else b""
         except web.HTTPRequestEntityTooLarge:
-            response = _respond(refusal(413, "body too large", "TOO_LARGE", "(size)"))
+            response = _to_response(error_reply(413, "body too large", "TOO_LARGE", "(size)"))
             response.force_close()
             return response
         if not request.raw_path.isascii():
-            return _respond(refusal(400, "a path is percent-encoded ASCII", "BAD_PATH", "(path)"))
+            return _to_response(error_reply(400, "the path must be percent-encoded ASCII", "BAD_PATH", "(path)"))
         call = Call(method, path, query, request.headers, body)
         live = surface.live if request.headers.get("Upgrade", "").lower() == "websocket" else None
-        fault = world.faults.pick(surface.name, method, path) if surface.recorded and len(world.faults) else None
+        fault = state.faults.pick(surface.name, method, path) if surface.recorded and len(state.faults) else None
         if fault is None and live is not None:
-            refused = live.refuse(call)
-            self._note(call, request, "leaderboard_socket", refused.status if refused is not None else 101)
-            return _respond(refused) if refused is not None else await live.serve(call, request)
+            refused = live.check_handshake(call)
+            self._record(call, request, "leaderboard_socket", refused.status if refused is not None else 101)
+            return _to_response(refused) if refused is not None else await live.serve(call, request)
         if fault is None:
-            reply = await self._act(call)
-            self._note(call, request, reply.route, reply.status)
-            return _respond(reply)
-        return await self._faulty(call, request, fault)
+            reply = await self._handle_call(call)
+            self._record(call, request, reply.route, reply.status)
+            return _to_response(reply)
+        return await self._apply_fault(call, request, fault)
 
-    async def _act(self, call: Call) -> Reply:
+    async def _handle_call(self, call: Call) -> Reply:
         try:
-            reply = self._surface.act(call)
+            reply = self._surface.handle(call)
             return reply if isinstance(reply, Reply) else await reply
-        except Exception:  # noqa: BLE001 - the sandbox's own fault must look like a server's, and be seen in its log
-            _log.exception("sandbox fault on %s", self._surface.name)
-            return refusal(500, "the sandbox itself failed", "SANDBOX_FAULT", "(sandbox)")
+        except Exception:  # noqa: BLE001 - a defect of the sandbox becomes a 500 and a log entry
+            _log.exception("the sandbox failed on surface %s", self._surface.name)
+            return error_reply(500, "the sandbox itself failed", "SANDBOX_FAULT", "(sandbox)")
 
-    def _note(self, call: Call, request: web.BaseRequest, route: str, status: int) -> None:
+    def _record(self, call: Call, request: web.BaseRequest, route: str, status: int) -> None:
         if not self._surface.recorded:
             return
-        record, name = self._world.record, self._surface.name
-        record.counts[(name, route, status)] += 1
-        if self._world.settings.record:
-            record.add((time.time(), name, call.method, call.path, call.query, request.raw_headers, call.body, status))
+        log, name = self._state.request_log, self._surface.name
+        log.counts[(name, route, status)] += 1
+        if self._state.settings.record:
+            log.add((time.time(), name, call.method, call.path, call.query, request.raw_headers, call.body, status))
 
-    async def _faulty(self, call: Call, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
-        """Carry out a fault: act if it acts first, wait, then fail in its way."""
-        released = self._world.released
-        reply: Reply | None = await self._act(call) if fault.act else None
+    async def _apply_fault(self, call: Call, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
+        """Apply a fault: execute the call if the fault asks for it, wait, then fail."""
+        hang_released = self._state.hang_released
+        reply: Reply | None = await self._handle_call(call) if fault.act else None
         if fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if fault.kind == "delay":
-            reply = reply or await self._act(call)
-            self._note(call, request, reply.route, reply.status)
-            return _respond(reply)
+            reply = reply or await self._handle_call(call)
+            self._record(call, request, reply.route, reply.status)
+            return _to_response(reply)
         route = f"fault:{fault.kind}"
         if fault.kind in ("hang", "cut", "lose_answer", "half"):
-            self._note(call, request, route, 0)
+            self._record(call, request, route, 0)
             if fault.kind == "hang":
-                await released.wait()
+                await hang_released.wait()
             if fault.kind == "half":
                 _send_half(request, reply or Reply(200, b"{}", route))
-            return _cut(request, reset=fault.reset)
-        self._note(call, request, route, fault.status)
+            return _close_connection(request, reset=fault.reset)
+        self._record(call, request, route, fault.status)
         if fault.kind == "huge":
             return await _send_huge(request, fault)
         headers = dict(fault.headers)
         if fault.kind == "redirect":
             headers.setdefault("Location", "https://redirected.invalid" + call.path)
-        return _respond(_of_fault(fault, route, headers))
+        return _to_response(_fault_reply(fault, route, headers))
 
 
-class _MarkingServer(web.Server):
-    """aiohttp's server, whose own error answers (a request that is no HTTP) carry the mark too."""
+class _Server(web.Server):
+    """aiohttp's server with `_Protocol`."""
 
     def __call__(self) -> RequestHandler:
-        return _MarkingProtocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
-class _MarkingProtocol(RequestHandler):
+class _Protocol(RequestHandler):
     __slots__ = ()
 
     def handle_error(
@@ -138,10 +138,10 @@ class _MarkingProtocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what never became a call; nothing of it is quoted."""
+        """Answer a request that is not valid HTTP, with the sandbox header and no text of the request."""
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        response = _respond(refusal(status, HTTPStatus(status).phrase, "BAD_HTTP", "(http)"))
+            raise ConnectionError("cannot send an error: the response has already started")
+        response = _to_response(error_reply(status, HTTPStatus(status).phrase, "BAD_HTTP", "(http)"))
         response.force_close()
         return response
 
@@ -157,16 +157,16 @@ def _make_request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_READ_BYTES)
 
 
-def _respond(reply: Reply) -> web.Response:
+def _to_response(reply: Reply) -> web.Response:
     if not reply.headers and reply.content_type == "application/json":
         return web.Response(status=reply.status, body=reply.body, headers=_JSON_HEADERS)
     headers: dict[str, str] = dict(reply.headers)
     headers.setdefault("Content-Type", reply.content_type)
-    headers[MARK[0]] = MARK[1]
+    headers[SANDBOX_HEADER[0]] = SANDBOX_HEADER[1]
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
-def _of_fault(fault: Fault, route: str, headers: dict[str, str]) -> Reply:
+def _fault_reply(fault: Fault, route: str, headers: dict[str, str]) -> Reply:
     named = {name.lower() for name in headers}
     content_type = "application/json" if fault.kind == "garbage" else "text/plain"
     if fault.body[:1] in (b"{", b"["):
@@ -179,8 +179,8 @@ def _of_fault(fault: Fault, route: str, headers: dict[str, str]) -> Reply:
     return Reply(fault.status, fault.body, route, content_type, rest)
 
 
-def _cut(request: web.BaseRequest, *, reset: bool) -> web.Response:
-    """Close the connection; the response returned is never written, as its transport is gone."""
+def _close_connection(request: web.BaseRequest, *, reset: bool) -> web.Response:
+    """Close the connection. aiohttp needs a response object, but never writes it."""
     transport: Any = request.transport
     if transport is not None:
         transport.abort() if reset else transport.close()
@@ -190,20 +190,22 @@ def _cut(request: web.BaseRequest, *, reset: bool) -> web.Response:
 
 
 def _send_half(request: web.BaseRequest, reply: Reply) -> None:
-    """Write the head of an answer and half of its body."""
+    """Write the headers of an answer and half of its body."""
     transport: Any = request.transport
     if transport is None:
         return
     declared = max(len(reply.body), 2)
     head = (
         f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\nContent-Type: {reply.content_type}\r\n"
-        f"{MARK[0]}: {MARK[1]}\r\nContent-Length: {declared}\r\n\r\n"
+        f"{SANDBOX_HEADER[0]}: {SANDBOX_HEADER[1]}\r\nContent-Length: {declared}\r\n\r\n"
     )
     transport.write(head.encode() + reply.body[: declared // 2])
 
 
 async def _send_huge(request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
-    response = web.StreamResponse(status=fault.status, headers={**dict(fault.headers), MARK[0]: MARK[1]})
+    response = web.StreamResponse(
+        status=fault.status, headers={**dict(fault.headers), SANDBOX_HEADER[0]: SANDBOX_HEADER[1]}
+    )
     response.enable_chunked_encoding()
     response.force_close()
     try:
@@ -211,5 +213,5 @@ async def _send_huge(request: web.BaseRequest, fault: Fault) -> web.StreamRespon
         for _ in range(fault.megabytes * 1024 * 1024 // len(_CHUNK)):
             await response.write(_CHUNK)
     except ConnectionError:
-        pass  # the reader had enough, which is what it should do
+        pass  # the client stops reading, as it should
     return response

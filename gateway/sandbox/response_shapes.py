@@ -1,7 +1,7 @@
-"""How reads look. The vendor's answers are not published: all four shapes are assumptions, chosen by `read_shape`.
+"""The form of read answers. The vendor does not publish it, so all four forms are assumptions.
 
-`default` is snake_case and flat; `camel` the same in camelCase; `wrapped` under one member named for what it is;
-`data` under `data`, lists apart from their paging.
+The setting `read_shape` selects one. `default`: flat, snake_case. `camel`: flat, camelCase. `wrapped`: inside one
+member named after the read. `data`: inside `data`, with the paging beside it.
 """
 
 import re
@@ -11,16 +11,16 @@ Entry = tuple[int, str, float]
 
 
 def entry_json(entry: Entry, *, extra: bool) -> dict[str, Any]:
-    """Return one entry, with members that the contract does not name when `extra`."""
+    """Return one entry. `extra` adds members that the documentation does not name."""
     rank, user_id, score = entry
-    told: dict[str, Any] = {"rank": rank, "user_id": user_id, "score": score}
+    value: dict[str, Any] = {"rank": rank, "user_id": user_id, "score": score}
     if extra:
-        told |= {"name": f"Player {user_id}", "avatar_url": None, "badges": ["early"]}
-    return told
+        value |= {"name": f"Player {user_id}", "avatar_url": None, "badges": ["early"]}
+    return value
 
 
-def shaped(kind: str, value: dict[str, Any], shape: str) -> dict[str, Any]:
-    """Return `value` (flat, snake_case) in the given shape; `kind` is what it is: leaderboard, rank, snapshots..."""
+def apply_shape(kind: str, value: dict[str, Any], shape: str) -> dict[str, Any]:
+    """Return `value` (flat, snake_case) in the given shape. `kind` names the read: leaderboard, rank, snapshots, ..."""
     if shape == "camel":
         return {_camel(name): _camel_all(member) for name, member in value.items()}
     if shape == "wrapped":

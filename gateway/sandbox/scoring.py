@@ -1,8 +1,8 @@
-"""Event-driven scoring: what an event with an `event_type` is worth on a board. Pure.
+"""Scoring rules: the points that an event with an `event_type` gives on a leaderboard. Pure.
 
 Source: Creating Leaderboards, Leaderboard Overview (`scoring.rules[]`, `scope.filters`, operators `eq` and `in`).
-Assumptions: `points_expression` is a number or a field path; `attrs.x` means `attributes.x`; a condition is
-{operator: value} or a plain value, which means `eq`; an unknown operator matches nothing.
+Assumptions: `points_expression` is a number or a field path. `attrs.x` means `attributes.x`. A condition is
+{operator: value}, or a plain value, which means `eq`. An unknown operator matches nothing.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def points_for(config: dict[str, Any], event: dict[str, Any]) -> float | None:
-    """Return the sum of all matching rules, None when none matches."""
+    """Return the sum of all matching rules, or None if none matches."""
     if not _all_hold(_table(config.get("scope")).get("filters"), event):
         return None
     total: float | None = None
@@ -24,8 +24,8 @@ def points_for(config: dict[str, Any], event: dict[str, Any]) -> float | None:
     return total
 
 
-def fault_in(config: Any) -> str | None:
-    """Return what is wrong with a board's config, None when it will do."""
+def config_error(config: Any) -> str | None:
+    """Return what is wrong with a board's config, or None if it is valid."""
     if not isinstance(config, dict):
         return "config must be an object"
     for name in ("scope", "timeframe", "scoring", "ranking"):

@@ -1,13 +1,13 @@
-"""What the sandbox remembers of calls: the last requests, bounded in number and bytes, and counts of all of them.
+"""The last requests, limited in number and bytes, and the counts of all requests.
 
-Cheap while serving (one tuple a call); encoded only when somebody reads.
+A call costs one tuple. The log is encoded only when the control listener reads it.
 """
 
 import base64
 from collections import Counter, deque
 from typing import Any
 
-from gateway.sandbox.wire import shown_headers
+from gateway.sandbox.http_types import redact_headers
 
 MAX_REQUESTS = 2_000
 MAX_BYTES = 64 * 1024 * 1024
@@ -16,8 +16,8 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 Entry = tuple[float, str, str, str, str, RawHeaders, bytes, int]
 
 
-class Record:
-    """The last requests and the counts per surface, route and status (0: the connection was cut)."""
+class RequestLog:
+    """The last requests, and the counts by surface, route and status (0: the connection was closed)."""
 
     __slots__ = ("_bytes", "_entries", "counts")
 
@@ -27,19 +27,19 @@ class Record:
         self.counts: Counter[tuple[str, str, int]] = Counter()
 
     def add(self, entry: Entry) -> None:
-        """Keep one request: (time, surface, method, path, query, headers, body, status)."""
+        """Add one request: (time, surface, method, path, query, headers, body, status)."""
         self._entries.append(entry)
         self._bytes += len(entry[6])
         while len(self._entries) > MAX_REQUESTS or self._bytes > MAX_BYTES:
             self._bytes -= len(self._entries.popleft()[6])
 
     def clear_requests(self) -> None:
-        """Forget the requests; counts stay."""
+        """Remove the requests. The counts stay."""
         self._entries.clear()
         self._bytes = 0
 
     def requests(self, surface: str | None = None) -> list[dict[str, Any]]:
-        """Return what is kept, oldest first, credentials as fingerprints."""
+        """Return the stored requests, oldest first, with fingerprints in place of credentials."""
         return [
             {
                 "time": at,
@@ -47,7 +47,7 @@ class Record:
                 "method": method,
                 "path": path,
                 "query": query,
-                "headers": shown_headers(headers),
+                "headers": redact_headers(headers),
                 "body_base64": base64.b64encode(body).decode(),
                 "status": status,
             }
@@ -55,7 +55,7 @@ class Record:
             if surface in (None, where)
         ]
 
-    def counted(self) -> list[dict[str, Any]]:
+    def counts_as_list(self) -> list[dict[str, Any]]:
         """Return the counts as a list, most frequent first."""
         return [
             {"surface": surface, "route": route, "status": status, "count": count}
