@@ -37,7 +37,7 @@ def free_port() -> int:
 class GatewayProcess:
     """One gateway process; a context manager, or `start` and `stop`.
 
-    Args: `environ`: settings as in the README; the listeners get free ports and the data a folder of its own.
+    Args: `environ`: settings of docs/configuration.md; listeners get free ports and the data a folder of its own.
     `credentials`: of whoever asks for its health, where it speaks TLS.
     """
 

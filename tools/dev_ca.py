@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if state.st_uid == 0:
         print("These files belong to root, which no container runs as: make them as the user who starts compose.")
     elif state.st_uid != CONTAINER_UID:
-        print(f"Start compose with RUN_AS_UID={state.st_uid} RUN_AS_GID={state.st_gid} (docs/running.md).")
+        print(f"Start compose with RUN_AS_UID={state.st_uid} RUN_AS_GID={state.st_gid} (docs/compose.md).")
     return 0
 
 

@@ -130,7 +130,8 @@ def _for_buf(arguments: Sequence[str]) -> list[str]:
         if name == "-plaintext":
             plaintext = True
         elif name in _WITH_VALUE and left:
-            flags += [_WITH_VALUE[name], left.pop(0)]
+            value = left.pop(0)
+            flags += [_WITH_VALUE[name], "@-" if (name, value) == ("-d", "@") else value]  # standard input
         elif word.startswith("-"):
             raise NotTranslatable(f"buf curl has no {word}")
         else:

@@ -1,13 +1,14 @@
 """`make smoke` and `make run`: a sandbox and a gateway on this machine, with secrets made for it.
 
 `smoke` uses free ports and a folder that goes away; `run` keeps its secrets and its store under var/ and stays up
-until Ctrl-C. Secrets lie in files that only their owner reads; none is printed.
+until Ctrl-C. Secrets are in files that only their owner can read; none is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from urllib.request import ProxyHandler, Request, build_opener
 
 from gateway.cli.children import Child, ChildFailed, free_port, is_free, start_gateway, start_sandbox
 from gateway.cli.smoke import Choice
@@ -28,6 +30,7 @@ from gateway.cli.smoke_command import run_against
 ROOT = Path(__file__).resolve().parent.parent
 GRPC_PORT, ADMIN_PORT = 50051, 9464
 BOARD = "gateway-smoke"
+PACKAGE = "phoenix.gateway.v1"
 SETTINGS = ("GATEWAY_", "PREDICTION_", "PHOENIX_", "TENANT_", "ADMIN_", "INGESTION_", "QUERY_", "WEBSOCKET_")
 
 
@@ -140,6 +143,7 @@ def run(folder: Path) -> int:
             code = run_against(choice_with(urls["control"]), listen, None, None, None, as_json=False)
             if code != 0:
                 return code
+            write_webhook(folder / "webhook.json", urls["control"])
             _print_welcome(listen, f"127.0.0.1:{admin_port}", urls, folder)
             while all(child.running for child in children):
                 time.sleep(0.2)
@@ -155,6 +159,20 @@ def run(folder: Path) -> int:
         return 0
 
 
+def write_webhook(path: Path, control_url: str) -> None:
+    """Write a wallet webhook that this sandbox signed, as a VerifyWallet request for grpcurl."""
+    asked = Request(f"{control_url}/wallet/sign", data=b"{}", method="POST")
+    with build_opener(ProxyHandler({})).open(asked, timeout=10) as answer:
+        signed = json.loads(answer.read())
+    request = {
+        "method": signed["method"],
+        "path": signed["path"],
+        "headers": [{"name": name, "value": value} for name, value in signed["headers"]],
+        "raw_body": signed["body_base64"],
+    }
+    path.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
+
+
 def _print_welcome(listen: str, admin: str, urls: dict[str, str], folder: Path) -> None:
     shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     port = "" if listen.endswith(f":{GRPC_PORT}") else f"  (port {GRPC_PORT} is taken)"
@@ -166,10 +184,11 @@ sandbox   control {urls["control"]}
 secrets   {shown}/secrets    logs {shown}/log    evidence {shown}/data
 
 Try:
-  grpcurl -plaintext -d '{{"leaderboard_id": "{BOARD}"}}' {listen} phoenix.gateway.v1.LeaderboardService/GetLeaderboard
-  grpcurl -plaintext -d '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ann", "score_delta": 3}}}}' {listen} \
-phoenix.gateway.v1.EventService/SubmitEvent
-  grpcurl -plaintext -d '{{"visitor": {{}}}}' {listen} phoenix.gateway.v1.TokenService/MintLaunchJWT
+  grpcurl -plaintext -d '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ada", "score_delta": 50}}}}' {listen} \
+{PACKAGE}.EventService/SubmitEvent
+  grpcurl -plaintext -d '{{"leaderboard_id": "{BOARD}"}}' {listen} {PACKAGE}.LeaderboardService/GetLeaderboard
+  grpcurl -plaintext -d '{{"visitor": {{}}}}' {listen} {PACKAGE}.TokenService/MintLaunchJWT
+  grpcurl -plaintext -d @ {listen} {PACKAGE}.WalletService/VerifyWallet < {shown}/webhook.json
 
 Ctrl-C stops both.""",
         flush=True,

@@ -18,7 +18,7 @@ from gateway.cli.policy import policy_app
 
 app = typer.Typer(
     name="phoenix-gateway",
-    help="One internal gRPC service in front of Phoenix. Settings are environment variables; see README.md.",
+    help="One internal gRPC service in front of Phoenix. Settings are environment variables: docs/configuration.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would show secrets

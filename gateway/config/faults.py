@@ -59,4 +59,4 @@ class Faults:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that looks most like `name`, or where the names are listed."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"did you mean {near[0]}?" if near else "take it away, or see the settings in README.md"
+    return f"did you mean {near[0]}?" if near else "take it away, or see docs/configuration.md"

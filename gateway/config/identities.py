@@ -83,7 +83,7 @@ def check_callers(
     """
     has_certificates = tls is not None and tls.client_ca_file is not None
     if has_certificates and not callers.is_configured:
-        remedy = "write [[callers]] into the file that GATEWAY_CONFIG names; see README.md"
+        remedy = "write [[callers]] into the file that GATEWAY_CONFIG names; see docs/policy.md"
         faults.add("callers", "are missing while GATEWAY_TLS_CLIENT_CA_FILE is set: nobody may do anything", remedy)
     elif not has_certificates and not sockets and LOCAL_CALLER not in callers.by_name:
         remedy = f'set GATEWAY_TLS_CLIENT_CA_FILE or GATEWAY_SOCKETS, or write a caller with the name "{LOCAL_CALLER}"'

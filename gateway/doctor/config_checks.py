@@ -8,7 +8,7 @@ from gateway.config import Config, ConfigInvalid, Fault
 from gateway.doctor.report import Finding, Verdict, fault, found, ok, warning
 
 NAME = "configuration"
-_SEE = "see the settings in README.md"
+_SEE = "see docs/configuration.md"
 
 
 def of_invalid(invalid: ConfigInvalid) -> list[Finding]:

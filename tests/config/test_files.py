@@ -175,7 +175,7 @@ def test_the_environment_goes_before_the_toml_file(tmp_path: Path) -> None:
         ("gateway_listn = 'x'", "gateway_listn", "did you mean gateway_listen?"),
         ("[[tenants]]\ntenantid = 'x'", "tenants[0].tenantid", "did you mean tenant_id?"),
         ("[[operators]]\nlaunchkey = 'x'", "operators[0].launchkey", "did you mean launch_key?"),
-        ("[[operators]]\ntenant_id = 'x'", "operators[0].tenant_id", "take it away, or see the settings in README.md"),
+        ("[[operators]]\ntenant_id = 'x'", "operators[0].tenant_id", "take it away, or see docs/configuration.md"),
     ],
 )
 def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, remedy: str, tmp_path: Path) -> None:

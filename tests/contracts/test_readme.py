@@ -1,62 +1,153 @@
-"""The README names every setting and command, and its example does what it says."""
+"""The README, followed word for word: what `make run` prints, the calls with their answers, the Python caller."""
 
+from __future__ import annotations
+
+import json
 import re
-import tomllib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from typer.main import get_command
+import pytest
 
-from gateway.cli.main import app
-from gateway.config import names
-from gateway.config.policy_file import read_policy
-from gateway.core.types import Environment
-from tests.config.given_settings import LAUNCH_KEY, NO_ENV_FILE, TENANT, loaded
+from tests.deploy.document_lines import ROOT, blocks, grpcurl_lines
+from tools import grpcurl
+from tools.grpcurl import NotTranslatable
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-SETTINGS = README.split("## Settings")[1].split("\n## ")[0]
-
-
-def test_every_setting_is_in_the_table() -> None:
-    """And nothing is in the table that is no setting."""
-    rows = [line.split("|")[1] for line in SETTINGS.splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
-    assert named == set(names.PROCESS + names.TENANT_OWN + names.TENANT_SHARED) | set(
-        names.OPERATOR_OWN + names.OPERATOR_SHARED
-    ) | {names.CONFIG_FILE}
+README = ROOT / "README.md"
+STARTS_WITHIN_S = 60.0
+pytestmark = pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 120)  # may build grpcurl
 
 
-def test_every_command_is_in_the_table() -> None:
-    """A command that nobody reads of is not there."""
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert [name for name in commands if f"`{name}" not in README.split("## Commands")[1].split("\n## ")[0]] == []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What `make run` started."""
+
+    text: str
+    address: str
+    folder: Path
 
 
-def test_the_toml_example_is_a_configuration(tmp_path: Path) -> None:
-    """It is read with its files in place."""
-    example = SETTINGS.split("```toml\n")[1].split("```")[0].replace('["..."]', f'["{"ab" * 32}"]')
-    assert tomllib.loads(example)["tenants"][0]["tenant_id"] == "one"
-    texts = {"one/api_key": "key", "one/hmac_secret": "secret", "acme/sandbox.pem": LAUNCH_KEY, "gateway.toml": example}
-    for name, text in texts.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o600)
-    config = loaded({**TENANT, "GATEWAY_CONFIG": str(tmp_path / "gateway.toml")})
-    assert [one.keys.tenant_id for one in config.tenants] == ["acme", "one"]
-    assert [one.keys.operator_code for one in config.operators] == ["acme"]
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """`make run` with a folder of its own, ended as Ctrl-C ends it."""
+    folder = tmp_path_factory.mktemp("run")
+    log = folder / "printed"
+    with log.open("wb") as stream:
+        command = [sys.executable, "-m", "tools.local", "run", "--folder", str(folder)]
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+    try:
+        until = time.monotonic() + STARTS_WITHIN_S
+        while "Ctrl-C" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        address = re.search(r"^gateway +(\S+)", log.read_text(), re.MULTILINE)
+        assert address is not None
+        yield Running(text=log.read_text(), address=address[1], folder=folder)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
-def test_the_policy_example_is_a_policy(tmp_path: Path) -> None:
-    """It is read without a fault or doubt, and opens what the comments say."""
-    example = README.split("## Who may do what")[1].split("```toml\n")[1].split("```")[0]
-    path = tmp_path / "policy.toml"
-    path.write_text(example)
-    names_there = {"TENANT_ID": "one", "PREDICTION_OPERATOR_CODE": "acme", "PREDICTION_ENVIRONMENT": "sandbox"}
-    found = read_policy(path, names_there, env_file=NO_ENV_FILE)
-    assert found.warnings == ()
-    game = found.callers.by_name["game"]
-    assert {"EventService/StreamEvents", "KeyService/GetPublicKey", "LeaderboardService/GetUserRank"} <= {
-        method.rsplit(".", 1)[-1] for method in game.methods
-    }
-    assert game.operators == frozenset({("acme", Environment.SANDBOX)})
+def test_the_steps_are_as_quoted(running: Running) -> None:
+    """Each row of the quoted table is printed; what varies is cut off by an ellipsis."""
+    quoted = next(text for _, text in blocks(README) if text.startswith("gateway "))
+    printed = {row[0]: row[2:4] for row in map(_cells, running.text.splitlines()) if len(row) == 5}
+    for line in quoted.splitlines():
+        step, result, detail = re.split(r"  +", line, maxsplit=2)
+        found_result, found_detail = printed[step]
+        assert found_result == result
+        assert _varied(found_detail).startswith(_varied(detail).removesuffix("…"))
+
+
+def test_the_calls_are_those_that_are_printed(running: Running) -> None:
+    """README and `make run` show the same lines."""
+    printed = [line.strip() for line in running.text.splitlines() if line.strip().startswith("grpcurl ")]
+    assert [_placed(line, running) for line in grpcurl_lines(README)] == printed
+
+
+def test_each_call_answers_as_quoted(running: Running) -> None:
+    """Every quoted member is there with its value, and no other, but where the README says so by an ellipsis."""
+    tool, reasons = grpcurl.find()
+    if tool is None:
+        pytest.skip("; ".join(reasons))
+    for line, quoted in _calls():
+        call, _, file = _placed(line, running).partition(" < ")
+        try:
+            command = tool.command(call)
+        except NotTranslatable as reason:
+            pytest.skip(str(reason))
+        until = time.monotonic() + 10.0
+        while True:  # the sandbox counts an event a little later
+            data = Path(file).read_text() if file else None
+            done = subprocess.run(command, input=data, capture_output=True, text=True, timeout=30, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), line
+            if _matches(quoted, json.loads(done.stdout)) or time.monotonic() > until:
+                break
+            time.sleep(0.2)
+        assert _matches(quoted, json.loads(done.stdout)), done.stdout
+
+
+def test_the_python_caller_works(running: Running) -> None:
+    """It runs as it is printed, and prints an event id."""
+    code = next(text for kind, text in blocks(README) if kind == "python")
+    assert len(code.strip().splitlines()) == 10
+    code = code.replace("127.0.0.1:50051", running.address)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert re.fullmatch(r"[0-9a-f-]{36}\n", done.stdout)
+
+
+def test_it_is_one_screen_and_a_half() -> None:
+    """The rest belongs into docs/."""
+    assert len(README.read_text().splitlines()) <= 110
+
+
+def _calls() -> list[tuple[str, Any]]:
+    """Return each grpcurl line with the answer that is quoted below it."""
+    block = next(text for kind, text in blocks(README) if kind == "sh" and text.startswith("grpcurl "))
+    parts = [part.partition("\n") for part in block.strip().split("\n\n")]
+    return [(line, json.loads(answer)) for line, _, answer in parts]
+
+
+def _placed(line: str, running: Running) -> str:
+    return line.replace("127.0.0.1:50051", running.address).replace("var/run/", f"{running.folder}/")
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│ ").split("│")] if line.startswith("│") else []
+
+
+def _varied(text: str) -> str:
+    """Blank out ids and keys."""
+    return re.sub(r"[0-9a-f]{8,}(-…)?", "#", text)
+
+
+_VARIES = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|[0-9.]+s|http://127\.0\.0\.1:\d+")
+
+
+def _matches(quoted: Any, found: Any) -> bool:
+    """Compare; an ellipsis ends a text that goes on, or stands for further members; times and ports vary."""
+    if isinstance(quoted, dict) and isinstance(found, dict):
+        named = quoted.keys() - {"…"}
+        if not named <= found.keys() or ("…" not in quoted and found.keys() != named):
+            return False
+        return all(_matches(quoted[name], found[name]) for name in named)
+    if isinstance(quoted, list) and isinstance(found, list):
+        return len(quoted) == len(found) and all(map(_matches, quoted, found))
+    if isinstance(quoted, str) and isinstance(found, str):
+        ours, theirs = _VARIES.sub("#", quoted), _VARIES.sub("#", found)
+        return ours == theirs or (ours.endswith("…") and _begins(theirs, ours.removesuffix("…")))
+    return bool(quoted == found)
+
+
+def _begins(found: str, quoted: str) -> bool:
+    """Ids, keys and years vary; only their form is compared."""
+    is_id = re.fullmatch(r"[0-9a-f-]+", quoted) is not None
+    return (re.match(r"[0-9a-f-]{8}", found) is not None) if is_id else found.startswith(quoted)

@@ -1,19 +1,35 @@
-"""The `grpcurl` lines of a document: those of its shell blocks, continued lines joined."""
+"""The code blocks of a document, and the `grpcurl` lines in its shell blocks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_SHELL = ("```", "```sh")
+ROOT = Path(__file__).resolve().parents[2]
+_SHELL = ("", "sh")
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """Return each fenced block as its language and its text, in the order of the document."""
+    found: list[tuple[str, str]] = []
+    kind: str | None = None
+    lines: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("```"):
+            lines.append(line)
+        elif kind is None:
+            kind, lines = line.removeprefix("```").strip(), []
+        else:
+            found.append((kind, "\n".join(lines)))
+            kind = None
+    return found
+
+
+def shell_lines(path: Path) -> list[str]:
+    """Return the lines of the shell blocks, continued lines joined."""
+    texts = [text.replace("\\\n", " ") for kind, text in blocks(path) if kind in _SHELL]
+    return [line.strip() for text in texts for line in text.splitlines()]
 
 
 def grpcurl_lines(path: Path) -> list[str]:
-    """Return the lines in the order of the document."""
-    found: list[str] = []
-    fence: str | None = None
-    for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        if line.startswith("```"):
-            fence = line.strip() if fence is None else None
-        elif fence in _SHELL and line.startswith("grpcurl "):
-            found.append(line.strip())
-    return found
+    """Return the `grpcurl` lines of the shell blocks."""
+    return [line for line in shell_lines(path) if line.startswith("grpcurl ")]

@@ -132,9 +132,9 @@ def test_both_gateways_keep_one_evidence(stack: Stack, ca_folder: Path) -> None:
 
 
 @pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 120)  # the first run builds the tool
-@pytest.mark.parametrize("line", grpcurl_lines(compose_file.ROOT / "docs" / "running.md"))
+@pytest.mark.parametrize("line", grpcurl_lines(compose_file.ROOT / "docs" / "compose.md"))
 def test_a_grpcurl_line_of_the_document_runs(stack: Stack, ca_folder: Path, line: str) -> None:
-    """What docs/running.md shows works with the certificates that `make dev-ca` makes."""
+    """What docs/compose.md shows works with the certificates that `make dev-ca` makes."""
     tool, reasons = grpcurl.find()
     if tool is None:
         pytest.skip("; ".join(reasons))

@@ -1,20 +1,17 @@
-"""The README's grpcurl lines, run against a gateway by whatever tool is there; a warning in the summary says which."""
+"""grpcurl, or what stands in for it, against a gateway; a warning in the summary says which tool ran."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import warnings
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.document_lines import grpcurl_lines
 from tests.gateway_process import GatewayProcess
 from tools import grpcurl
 from tools.grpcurl import NotTranslatable, Tool
 
-README = Path(__file__).resolve().parents[2] / "README.md"
 BUF = Tool(path=Path("buf"), told="buf", is_buf=True)
 
 
@@ -23,7 +20,7 @@ def tool() -> Tool:
     found, reasons = grpcurl.find()
     if found is None:
         pytest.skip("; ".join(reasons))
-    warnings.warn(f"the README's grpcurl lines ran with: {found.told}", stacklevel=1)
+    warnings.warn(f"grpcurl lines ran with: {found.told}", stacklevel=1)
     return found
 
 
@@ -33,20 +30,6 @@ def translated(tool: Tool, line: str) -> list[str]:
         return tool.command(line)
     except NotTranslatable as reason:
         pytest.skip(str(reason))
-
-
-def test_the_readme_shows_grpcurl() -> None:
-    """The documentation shows the gateway from outside, by lines that the tests below run."""
-    assert grpcurl_lines(README)
-
-
-@pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 60)  # the first run builds the tool
-@pytest.mark.parametrize("line", grpcurl_lines(README))
-def test_a_line_of_the_readme_runs(line: str, tool: Tool, gateway: GatewayProcess) -> None:
-    """Exit code 0 against a gateway with no files but reflection."""
-    command = translated(tool, re.sub(r"(?:localhost|127\.0\.0\.1):50051", gateway.address, line))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.timeout(grpcurl.BUILD_WITHIN_S + grpcurl.INSTALL_WITHIN_S + 60)
@@ -64,6 +47,13 @@ def test_reflection_suffices(line: str, expected: str, tool: Tool, gateway: Gate
     command = translated(tool, line.format(gateway.address))
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, expected in done.stdout) == (0, True), done.stderr
+
+
+def test_data_from_standard_input_is_translated_for_buf() -> None:
+    """grpcurl writes @, buf @-."""
+    assert BUF.command("grpcurl -plaintext -d @ host:50051 p.S/M")[4:] == [
+        *("--data", "@-", "--http2-prior-knowledge", "http://host:50051/p.S/M")
+    ]
 
 
 def test_a_call_is_translated_for_buf() -> None:

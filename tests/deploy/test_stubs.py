@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from tests.gateway_process import GatewayProcess
-from tools import docs, stubs
+from tools import stubs
+from tools.docs import api
 
 CALL = """
 import sys, grpc
@@ -72,5 +73,5 @@ def test_the_descriptors_name_every_service(tmp_path: Path) -> None:
 
 def test_every_method_has_a_chapter() -> None:
     """The page names each RPC with its right."""
-    text = docs.page()
+    text = api.page()
     assert ("### WalletService.VerifyWallet" in text, "Right `wallet.verify`; at most 5 s." in text) == (True, True)

@@ -1,12 +1,7 @@
-"""Make docs/api.md from the protos: every RPC with its right, its longest time and its messages, as commented there.
-
-`make docs` writes it; with `--check` (part of `make lint`) it compares and changes nothing.
-"""
+"""docs/api.md, from the protos: every RPC with its right, its longest time, its messages and their comments."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,24 +18,22 @@ from google.protobuf.descriptor_pb2 import (
 
 from gateway.interceptors.access import method_access
 from gateway.interceptors.policy import METHODS
-from tools.generate_protos import ROOT
 from tools.stubs import write_descriptors
 
-PAGE = ROOT / "docs" / "api.md"
 _PACKAGE = "phoenix.gateway.v1"
 _HEAD = """# The API, RPC by RPC
 
-Made from `protos/gateway/v1` by `make docs`; do not edit. Reasons: [errors.md](errors.md). Who may call what is said by
-the policy ([running.md](running.md)). *Right*: what the caller's policy must hold. *At most*: the longest a call may
-take, whatever deadline the caller sets; a stream stays.
+Generated from `protos/gateway/v1` by `make docs`; do not edit. Reasons of errors: [errors.md](errors.md). *Right*: what
+the caller's [policy](policy.md) must grant. *At most*: the longest time a call may take, whatever deadline the caller
+sets; a stream has no limit.
 
 """
 _SERVICE, _MESSAGE, _ENUM = 6, 4, 5
-"""Numbers of a file's members, as its comments name them."""
+"""Field numbers of FileDescriptorProto, as the paths of comments use them."""
 
 
 class Page:
-    """Writes one file's services, messages and enums."""
+    """One proto file's services, messages and enums."""
 
     def __init__(self, file: FileDescriptorProto) -> None:
         self._file = file
@@ -68,7 +61,7 @@ class Page:
         asked = f"{'stream of ' if method.client_streaming else ''}{_linked(method.input_type)}"
         answered = f"{'stream of ' if method.server_streaming else ''}{_linked(method.output_type)}"
         yield from (f"### {service.name}.{method.name}", "", f"{asked} → {answered}", "")
-        longest = "stays" if timeout_s is None else f"at most {timeout_s:g} s"
+        longest = "no time limit" if timeout_s is None else f"at most {timeout_s:g} s"
         yield from (f"Right `{method_access()[full].right}`; {longest}.", "", self._comment(path), "")
 
     def _message(self, message: DescriptorProto, path: tuple[int, ...]) -> Iterator[str]:
@@ -117,22 +110,3 @@ def page() -> str:
         files = FileDescriptorSet.FromString(target.read_bytes()).file
     ours = sorted((file for file in files if file.package == _PACKAGE), key=lambda file: (not file.service, file.name))
     return _HEAD + "\n".join(line for file in ours for line in Page(file).lines()).rstrip() + "\n"
-
-
-def main() -> int:
-    """Write, or compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only, change nothing")
-    check_only: bool = parser.parse_args().check
-    fresh = page()
-    if check_only:
-        is_fresh = PAGE.exists() and PAGE.read_text(encoding="utf-8") == fresh
-        print("docs/api.md is fresh." if is_fresh else "docs/api.md is not what the protos say: run `make docs`.")
-        return 0 if is_fresh else 1
-    PAGE.write_text(fresh, encoding="utf-8")
-    print(f"Wrote {PAGE.relative_to(ROOT)}.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
