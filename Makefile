@@ -64,7 +64,7 @@ bench: setup ## measure speed (ONLY=name for one)
 stubs: setup ## what other teams call the gateway with, below build/stubs/: a Python wheel, protos, descriptors
 	@$(BIN)/python -m tools.stubs
 
-docs: setup ## generate docs/api.md, docs/cli.md and the tables of docs/configuration.md
+docs: setup ## generate what docs/ repeats from the code: API, commands, settings, index of ADRs
 	@$(BIN)/python -m tools.docs
 
 .PHONY: dev-ca

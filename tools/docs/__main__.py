@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.docs import api, commands, settings
+from tools.docs import api, commands, decisions, settings
 from tools.docs.region import replaced
 from tools.generate_protos import ROOT
 
@@ -18,6 +18,7 @@ def pages() -> dict[Path, str]:
     parts = {
         DOCS / "configuration.md": settings.tables(),
         DOCS / "cli.md": commands.overview_and_commands(),
+        DOCS / "adr" / "README.md": decisions.index(DOCS / "adr"),
     }
     whole = {path: replaced(path.read_text(encoding="utf-8"), part) for path, part in parts.items()}
     return {DOCS / "api.md": api.page(), **whole}
