@@ -1,1 +1,1 @@
-"""Proves an export of evidence, offline: shares no code with the gateway that wrote it, and imports nothing of it."""
+"""Verifies an evidence export offline. It shares no code with the gateway, which wrote the export."""

@@ -1,6 +1,6 @@
-"""`phoenix-gateway evidence verify`, also `python -m gateway.evidence_verify`: files in, words or JSON out.
+"""`phoenix-gateway evidence verify`, also `python -m gateway.evidence_verify`: reads files, prints text or JSON.
 
-Exit code 0: proven, as far as the words say; 1: tampered with; 2: the input cannot be used.
+Exit code 0: everything under "Proven" holds; 1: the export was tampered with; 2: the input cannot be used.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.evidence_verify.findings import Findings, Proof, Unusable
-from gateway.evidence_verify.proof import Progress, prove
+from gateway.evidence_verify.findings import Findings, UnusableInput, Verification
+from gateway.evidence_verify.verification import Progress, verify_export
 
 PROVEN, TAMPERED, UNUSABLE = 0, 1, 2
 _SHOWN = 20
@@ -27,11 +27,11 @@ def run(
     processes: int | None = None,
     as_json: bool = False,
 ) -> int:
-    """Verify an export and tell the result on standard output; return the exit code."""
+    """Verify an export, print the result to standard output and return the exit code."""
     try:
-        read = [[_content(path) for path in paths] for paths in (heads, keys, platform_keys)]
+        read = [[path.read_bytes() for path in paths] for paths in (heads, keys, platform_keys)]
         with _progress() as progress:
-            proof = prove(
+            result = verify_export(
                 export,
                 heads=read[0],
                 key_pems=read[1],
@@ -39,78 +39,74 @@ def run(
                 processes=processes,
                 progress=progress,
             )
-    except (Unusable, OSError) as error:
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    except (UnusableInput, OSError) as error:
+        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         if as_json:
-            print(json.dumps({"verdict": "unusable", "reason": told}))
+            print(json.dumps({"verdict": "unusable", "reason": message}))
         else:
-            print(told, file=sys.stderr)
+            print(message, file=sys.stderr)
         return UNUSABLE
-    print(json.dumps(to_json(proof), indent=2, ensure_ascii=False) if as_json else to_words(proof))
-    return TAMPERED if proof.findings.count else PROVEN
+    print(json.dumps(to_json(result), indent=2, ensure_ascii=False) if as_json else to_text(result))
+    return TAMPERED if result.findings.count else PROVEN
 
 
-def to_json(proof: Proof) -> dict[str, object]:
-    """Return the result as it is told to programs."""
-    tampered = bool(proof.findings.count)
+def to_json(result: Verification) -> dict[str, object]:
+    """Return the result for programs."""
+    tampered = bool(result.findings.count)
     return {
         "verdict": "tampered" if tampered else "proven",
-        "operator_code": proof.operator_code,
-        "environment": proof.environment,
-        "records": proof.records,
-        "signatures": proof.signatures,
-        "blocks": proof.blocks,
-        "changes": proof.changes,
-        "proven": [] if tampered else list(proof.proven),
-        "not_proven": list(proof.not_proven),
-        "gateway_keys": list(proof.gateway_keys),
-        "platform_keys": list(proof.platform_keys),
-        "finding_count": proof.findings.count,
+        "operator_code": result.operator_code,
+        "environment": result.environment,
+        "records": result.records,
+        "signatures": result.signatures,
+        "blocks": result.blocks,
+        "changes": result.changes,
+        "proven": [] if tampered else list(result.proven),
+        "not_proven": list(result.not_proven),
+        "gateway_keys": list(result.gateway_keys),
+        "platform_keys": list(result.platform_keys),
+        "finding_count": result.findings.count,
         "findings": [
             {"code": one.code.value, "operation_id": one.operation_id, "line": one.line, "detail": one.detail}
-            for one in proof.findings.kept
+            for one in result.findings.kept
         ],
     }
 
 
-def to_words(proof: Proof) -> str:
-    """Return the result as it is told to people."""
+def to_text(result: Verification) -> str:
+    """Return the result for people."""
     lines = [
-        f"{_plain(proof.operator_code)} {proof.environment}: {proof.records:,} records, "
-        f"{proof.signatures:,} signatures, {proof.changes:,} changes in {proof.blocks:,} blocks"
+        f"{_printable(result.operator_code)} {result.environment}: {result.records:,} records, "
+        f"{result.signatures:,} signatures, {result.changes:,} changes in {result.blocks:,} blocks"
     ]
-    if proof.findings.count:
-        lines += ["", f"TAMPERED WITH: {proof.findings.count:,} findings", *_told(proof.findings)]
+    if result.findings.count:
+        lines += ["", f"TAMPERED WITH: {result.findings.count:,} findings", *_finding_lines(result.findings)]
     else:
-        lines += ["", "Proven:", *(f"  {one}" for one in proof.proven or ("nothing: there is nothing in it",))]
-    if proof.not_proven:
-        lines += ["", "Not proven:", *(f"  {one}" for one in proof.not_proven)]
-    lines += ["", f"Signed by the gateway's keys {', '.join(proof.gateway_keys) or '(none)'}"]
-    lines += [f"and by Phoenix's keys {', '.join(proof.platform_keys) or '(none)'}"]
+        lines += ["", "Proven:", *(f"  {one}" for one in result.proven or ("nothing: the chain is empty",))]
+    if result.not_proven:
+        lines += ["", "Not proven:", *(f"  {one}" for one in result.not_proven)]
+    lines += ["", f"Signed by the gateway's keys {', '.join(result.gateway_keys) or '(none)'}"]
+    lines += [f"Signed by Phoenix's keys {', '.join(result.platform_keys) or '(none)'}"]
     return "\n".join(lines)
 
 
-def _told(findings: Findings) -> Iterator[str]:
+def _finding_lines(findings: Findings) -> Iterator[str]:
     for one in findings.kept[:_SHOWN]:
         place = f"line {one.line}: " if one.line else ""
-        record = f"{_plain(one.operation_id)}: " if one.operation_id else ""
-        yield f"  {one.code.value}: {place}{record}{_plain(one.detail)}"
+        record = f"{_printable(one.operation_id)}: " if one.operation_id else ""
+        yield f"  {one.code.value}: {place}{record}{_printable(one.detail)}"
     if findings.count > _SHOWN:
-        yield f"  and {findings.count - _SHOWN:,} more; --json lists more of them"
+        yield f"  and {findings.count - _SHOWN:,} more; use --json to list more of them"
 
 
-def _plain(text: str) -> str:
-    """Return text out of an export without what a terminal would obey."""
+def _printable(text: str) -> str:
+    """Return text of an export without control characters, which a terminal would execute."""
     return "".join(one if one.isprintable() else "?" for one in text[:400])
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes()
 
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Show a bar on standard error where that is a terminal."""
+    """Show a progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda what, share: None
         return

@@ -1,6 +1,7 @@
-"""The file of an export: finds the lines of the chain among those of records, and cuts the rest into parts.
+"""The file of an export: finds the lines of the chain, and divides the file into parts for parallel reading.
 
-Lines of the chain are found by their first bytes, so that a file of gigabytes is parsed once, by the parts' readers.
+The first bytes of a line tell its kind, so the records of a large file are parsed only once, by the readers of the
+parts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 import orjson
 
 from gateway.evidence_verify.blocks import Extent
-from gateway.evidence_verify.findings import Code, Findings, Unusable
-from gateway.evidence_verify.record_form import EXTENT, KEY, first_fault, micros
+from gateway.evidence_verify.export_format import EXTENT, KEY, first_invalid_member, to_microseconds
+from gateway.evidence_verify.findings import Code, Findings, UnusableInput
 from gateway.evidence_verify.records import CHAIN_LINE, ENVIRONMENTS
 from gateway.evidence_verify.signatures import fingerprint
 
@@ -26,23 +27,23 @@ PART_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainLine:
-    """A line of the chain: its kind, its members, and its place in the file."""
+    """A line of the chain: its kind and its members."""
 
     kind: str
     members: dict[str, Any]
 
 
 class ExportFile:
-    """One export, open for reading. Raises: Unusable, OSError."""
+    """One export, open for reading. Raises: UnusableInput, OSError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream = path.open("rb")
         self.size = self._stream.seek(0, 2)
         if not self.size:
-            raise Unusable("the export is empty")
+            raise UnusableInput("the export is empty")
         self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
-        self._places = list(self._find())
+        self._chain_lines = list(self._find_chain_lines())
 
     def close(self) -> None:
         """Close the file."""
@@ -50,62 +51,62 @@ class ExportFile:
         self._stream.close()
 
     def parts(self) -> list[tuple[int, int]]:
-        """Return where to cut the file: at ends of lines, about PART_BYTES apart."""
+        """Return (begin, end) of each part. A part ends at the end of a line and has about PART_BYTES."""
         cuts = [0]
         while cuts[-1] < self.size:
             end = self._map.find(b"\n", min(cuts[-1] + PART_BYTES, self.size) - 1) + 1
             cuts.append(end or self.size)
         return list(itertools.pairwise(cuts))
 
-    def head_lines(self, findings: Findings) -> tuple[Extent, dict[str, bytes]]:
-        """Return what the export is about, and its public keys by id."""
+    def read_scope_and_keys(self, findings: Findings) -> tuple[Extent, dict[str, bytes]]:
+        """Return the scope of the export, and its public keys by id."""
         extents: list[Extent] = []
         keys: dict[str, bytes] = {}
-        for line in self._lines(("chain_extent", "chain_key"), findings):
+        for line in self._parse_lines(("chain_extent", "chain_key"), findings):
             if line.kind == "chain_extent":
                 extents.append(_extent(line.members))
                 continue
             try:
-                if first_fault(line.members, KEY) is not None:
+                if first_invalid_member(line.members, KEY) is not None:
                     raise ValueError
                 key_id, key = _key(line.members)
             except (ValueError, KeyError, TypeError):
-                findings.add(Code.UNREADABLE, "a public key is not as an export writes it")
+                findings.add(Code.UNREADABLE, "a public key does not have the format of an export")
                 continue
             if fingerprint(key) != key_id:
-                findings.add(Code.KEY_CHANGED, f"public key {key_id}: its fingerprint is another")
+                findings.add(Code.KEY_CHANGED, f"public key {key_id}: its fingerprint does not match")
             else:
                 keys[key_id] = key
         if not extents:
-            raise Unusable(
-                "the export holds no chain: write it with `evidence export --format jsonl` of a gateway that has one"
+            raise UnusableInput(
+                "the export has no chain: create it with `evidence export --format jsonl` at a gateway that has one"
             )
         if len(extents) > 1:
-            findings.add(Code.ADDED, "the export says twice what it is about")
+            findings.add(Code.ADDED, "the export states its scope twice")
         return extents[0], keys
 
-    def block_lines(self, findings: Findings) -> Iterator[dict[str, Any]]:
+    def read_blocks(self, findings: Findings) -> Iterator[dict[str, Any]]:
         """Yield the members of each block in the order of the file."""
-        for line in self._lines(("chain_block",), findings):
+        for line in self._parse_lines(("chain_block",), findings):
             yield line.members
 
-    def _find(self) -> Iterator[tuple[int, int]]:
-        begin = 0 if self._map[: len(CHAIN_LINE)] == CHAIN_LINE else self._next(0)
+    def _find_chain_lines(self) -> Iterator[tuple[int, int]]:
+        begin = 0 if self._map[: len(CHAIN_LINE)] == CHAIN_LINE else self._next_chain_line(0)
         while begin >= 0:
             end = self._map.find(b"\n", begin) + 1 or self.size
             yield begin, end
-            begin = end if self._map[end : end + len(CHAIN_LINE)] == CHAIN_LINE else self._next(end - 1)
+            begin = end if self._map[end : end + len(CHAIN_LINE)] == CHAIN_LINE else self._next_chain_line(end - 1)
 
-    def _next(self, after: int) -> int:
+    def _next_chain_line(self, after: int) -> int:
         found = self._map.find(b"\n" + CHAIN_LINE, after)
         return -1 if found < 0 else found + 1
 
-    def _lines(self, kinds: tuple[str, ...], findings: Findings) -> Iterator[ChainLine]:
-        for begin, end in self._places:
+    def _parse_lines(self, kinds: tuple[str, ...], findings: Findings) -> Iterator[ChainLine]:
+        for begin, end in self._chain_lines:
             head = self._map[begin : begin + 24]
             if not head.startswith(tuple(f'{{"{kind}"'.encode() for kind in kinds)):
                 if kinds[0] == "chain_extent" and not head.startswith(b'{"chain_block"'):
-                    findings.add(Code.UNREADABLE, "an unknown line of the chain")
+                    findings.add(Code.UNREADABLE, "a chain line has an unknown kind")
                 continue
             text = self._map[begin:end]
             try:
@@ -116,25 +117,27 @@ class ExportFile:
                 if orjson.dumps(document) + b"\n" != text:
                     raise ValueError
             except (ValueError, AttributeError):
-                findings.add(Code.UNREADABLE, f"a line of kind {kinds[-1]} is not as an export writes it, or cut off")
+                findings.add(
+                    Code.UNREADABLE, f"a line of kind {kinds[-1]} is truncated or does not have the format of an export"
+                )
                 continue
             yield ChainLine(kind=kind, members=members)
 
 
 def _extent(members: dict[str, Any]) -> Extent:
     try:
-        if first_fault(members, EXTENT) is not None:
+        if first_invalid_member(members, EXTENT) is not None:
             raise ValueError
         start, end = members.get("start_time"), members.get("end_time")
         return Extent(
             operator_code=members["operator_code"],
             environment=ENVIRONMENTS[members["environment"]],
-            start_us=None if start is None else micros(start),
-            end_us=None if end is None else micros(end),
+            start_us=None if start is None else to_microseconds(start),
+            end_us=None if end is None else to_microseconds(end),
             as_of=int(members.get("as_of", "0")),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise Unusable("what the export says that it is about cannot be read") from error
+        raise UnusableInput("the scope of the export cannot be read") from error
 
 
 def _key(members: dict[str, Any]) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""What can be wrong with an export, and what a check of it says in the end. Pure."""
+"""Findings of a verification, and its result. Pure."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import enum
 from dataclasses import dataclass, field
 
 MOST_FINDINGS = 1000
-"""So many are listed; all are counted."""
+"""Findings beyond this number are counted but not listed."""
 
 
-class Unusable(Exception):
-    """The input is not what it should be, so that nothing can be said of it; the text says why."""
+class UnusableInput(Exception):
+    """The input cannot be verified. The text says why."""
 
 
 class Code(enum.Enum):
-    """What is wrong."""
+    """The kind of a finding."""
 
     UNREADABLE = "unreadable"
-    """A line is not as an export writes it: changed, or cut off."""
+    """A line does not have the format of an export: it was changed or truncated."""
     CHANGED = "changed"
-    """A record says something else than the chain."""
+    """A record differs from the chain."""
     DELETED = "deleted"
-    """The chain has a record, or a part of one, that is not in the export."""
+    """The chain has a record, or a part of one, that the export does not have."""
     ADDED = "added"
-    """A record, or a part of one, that the chain has not."""
+    """The export has a record, or a part of one, that the chain does not have."""
     REORDERED = "reordered"
     REPEATED = "repeated"
     BODY_CHANGED = "body_changed"
-    """A body has not the hash that stands beside it."""
+    """A body does not match its hash."""
     SIGNATURE_INVALID = "signature_invalid"
     """A stored webhook signature does not verify over the stored body with the stored key."""
     KEY_CHANGED = "key_changed"
-    """A public key has not the fingerprint that stands beside it."""
+    """A public key does not match its fingerprint."""
     BLOCK_CHANGED = "block_changed"
     BLOCK_MISSING = "block_missing"
     BLOCK_NOT_SIGNED = "block_not_signed"
-    """Not signed by a key that is trusted."""
+    """No trusted key signed the block."""
     HEAD_DIFFERS = "head_differs"
-    """The chain has another block than the head that was kept: it was made anew."""
+    """A block differs from a stored head: the chain was rebuilt."""
     CUT_OFF = "cut_off"
-    """The chain went on; the export does not have that."""
+    """The end of the chain is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong. `line`: of the export, from 1; 0: none in particular. `operation_id` "": no record's."""
+    """One fault. `line` counts from 1; 0 means no line. `operation_id` is "" if the fault concerns no record."""
 
     code: Code
     detail: str
@@ -54,25 +54,25 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
-    """Collects findings; counts all, keeps the first ones."""
+    """Collects findings: counts all and keeps the first ones."""
 
     kept: list[Finding] = field(default_factory=list)
     count: int = 0
 
     def add(self, code: Code, detail: str, *, operation_id: str = "", line: int = 0) -> None:
-        """Take one in."""
-        self.take(Finding(code=code, detail=detail, operation_id=operation_id, line=line))
+        """Add a finding."""
+        self.append(Finding(code=code, detail=detail, operation_id=operation_id, line=line))
 
-    def take(self, finding: Finding) -> None:
-        """Take one in."""
+    def append(self, finding: Finding) -> None:
+        """Add a finding."""
         self.count += 1
         if len(self.kept) < MOST_FINDINGS:
             self.kept.append(finding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """The result. `proven` and `not_proven` are sentences; nothing was tampered with if there are no findings."""
+class Verification:
+    """The result. `proven` and `not_proven` are sentences. No findings means that nothing was tampered with."""
 
     operator_code: str
     environment: str

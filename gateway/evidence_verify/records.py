@@ -1,7 +1,7 @@
-"""Reads records of an export, part by part in several processes: form, hashes, stored signatures, digests.
+"""Reads and checks the records of one part of an export: format, hashes and stored signatures.
 
-A digest is over what the chain says of a record's claim, outcome, incidents and conflicts; whether the chain says it
-is the ledger's business.
+It also computes the digests of each record's claim, outcome, incidents and conflicts. `chain_comparison` compares them
+with the chain.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 import orjson
 
+from gateway.evidence_verify.export_format import RECORD, first_invalid_member, to_microseconds
 from gateway.evidence_verify.findings import Code, Findings
-from gateway.evidence_verify.record_form import RECORD, first_fault, micros
-from gateway.evidence_verify.signatures import verifies
+from gateway.evidence_verify.signatures import verify_ed25519
 
 CHAIN_LINE = b'{"chain_'
 ENVIRONMENTS = {"PHOENIX_ENVIRONMENT_SANDBOX": "sandbox", "PHOENIX_ENVIRONMENT_PROD": "prod"}
@@ -28,11 +28,11 @@ _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, AttributeError)
 
 
 @dataclass(slots=True, kw_only=True)
-class Records:
-    """What a part of an export holds, in columns: a million records are to fit into memory.
+class RecordColumns:
+    """The records of a part in columns, so that a million records fit into memory.
 
-    `claims` and `outcomes` hold 32 bytes for each record; an outcome of zeros is none. `incidents` and `conflicts` name
-    the record by its place; a conflict has its count.
+    `claims` and `outcomes` hold 32 bytes for each record; 32 zeros mean no outcome. `incidents` and `conflicts` hold
+    the record's position and a digest; a conflict also has its count.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Records:
     line_count: int = 0
     signatures: int = 0
     unchecked: Counter[str] = field(default_factory=Counter)
-    """Signatures that no key in the export could verify, by key id."""
+    """Signatures that could not be checked because the key is missing, by key id."""
     key_ids: set[str] = field(default_factory=set)
     omitted_bodies: int = 0
     findings: Findings = field(default_factory=Findings)
@@ -56,7 +56,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the file: whole lines, from `begin` to before `end`. `keys`: public keys by id."""
+    """A part of the file: whole lines from `begin` up to, not including, `end`. `keys` are public keys by id."""
 
     path: Path
     begin: int
@@ -66,53 +66,57 @@ class Part:
     keys: Mapping[str, bytes]
 
 
-def read_part(part: Part) -> Records:
-    """Read and check every record of a part; lines of the chain are passed over. Raises: OSError."""
-    records = Records()
+def read_part(part: Part) -> RecordColumns:
+    """Read and check every record of a part. Skips the lines of the chain. Raises: OSError."""
+    records = RecordColumns()
     with part.path.open("rb") as stream:
         stream.seek(part.begin)
-        place = part.begin
-        while place < part.end:
+        position = part.begin
+        while position < part.end:
             line = stream.readline()
             if not line:
                 break
-            place += len(line)
+            position += len(line)
             records.line_count += 1
             if not line.startswith(CHAIN_LINE):
                 _read_line(line, records, part)
     return records
 
 
-def _read_line(line: bytes, records: Records, part: Part) -> None:
+def _read_line(line: bytes, records: RecordColumns, part: Part) -> None:
     number = records.line_count
     try:
         record = orjson.loads(line)
     except ValueError:
-        records.findings.add(Code.UNREADABLE, "no whole JSON object: changed or cut off", line=number)
+        records.findings.add(Code.UNREADABLE, "the line is not a JSON object: it was changed or truncated", line=number)
         return
     operation_id = record.get("operation_id", "") if isinstance(record, dict) else ""
     operation_id = operation_id if isinstance(operation_id, str) else ""
     try:
-        fault = first_fault(record, RECORD)
+        fault = first_invalid_member(record, RECORD)
         if fault is not None:
-            detail = f"member {fault[:40]!r} is not as an export writes it"
+            detail = f"member {fault[:40]!r} does not have the format of an export"
             records.findings.add(Code.UNREADABLE, detail, operation_id=operation_id, line=number)
         elif orjson.dumps(record) + b"\n" != line:
-            detail = "not as an export writes it: a member twice, blanks, or cut off"
+            detail = "the line does not have the format of an export: repeated member, blanks, or truncated"
             records.findings.add(Code.UNREADABLE, detail, operation_id=operation_id, line=number)
-        _take(record, number, records, part)
+        _add_record(record, number, records, part)
     except _MALFORMED:
-        detail = "members are missing or are not what they should be"
+        detail = "a member is missing or invalid"
         records.findings.add(Code.UNREADABLE, detail, operation_id=operation_id, line=number)
 
 
-def _take(record: dict[str, Any], number: int, records: Records, part: Part) -> None:
-    """Add the record to the columns; raises one of _MALFORMED before it has added anything."""
+def _add_record(record: dict[str, Any], number: int, records: RecordColumns, part: Part) -> None:
+    """Add the record to the columns. Raises one of _MALFORMED before it adds anything."""
     get = record.get
     move = record["operation"]
     operation_id = record["operation_id"]
     environment = ENVIRONMENTS[record["environment"]]
-    received, lease, attempt = micros(record["receive_time"]), micros(record["lease_expire_time"]), get("attempt", 0)
+    received, lease, attempt = (
+        to_microseconds(record["receive_time"]),
+        to_microseconds(record["lease_expire_time"]),
+        get("attempt", 0),
+    )
     response = get("response")
     claim = _claim_digest(record, move, environment, received)
     outcome = _NO_DIGEST if response is None else _outcome_digest(record, response)
@@ -121,7 +125,9 @@ def _take(record: dict[str, Any], number: int, records: Records, part: Part) -> 
         (_conflict_digest(operation_id, conflict), int(conflict["count"])) for conflict in get("conflicts", ())
     ]
     replays = int(get("replay_count", "0"))
-    row = array("q", (received, lease, attempt, replays))  # raises here what does not fit, before anything is added
+    row = array(
+        "q", (received, lease, attempt, replays)
+    )  # raises for a value that does not fit, before anything is added
     if not isinstance(operation_id, str):
         raise TypeError
     index = len(records.ids)
@@ -140,36 +146,36 @@ def _take(record: dict[str, Any], number: int, records: Records, part: Part) -> 
         records.findings.add(code, detail, operation_id=operation_id, line=number)
 
     if (record["operator_code"], environment) != (part.operator_code, part.environment):
-        wrong(Code.CHANGED, "is of another operator or environment than the export")
+        wrong(Code.CHANGED, "the record has another operator or environment than the export")
     state = "FINISHED" if response is not None else "IN_PROGRESS" if attempt else "HELD"
     if (money := move.get("amount")) is not None and money.get("currency_code", "") != move.get("currency_code", ""):
-        wrong(Code.CHANGED, "amount: its currency is not that of the move")
+        wrong(Code.CHANGED, "the currency of the amount differs from the operation's")
     if record["state"] != f"WALLET_OPERATION_STATE_{state}":
-        wrong(Code.CHANGED, f"state: the record is {state}")
+        wrong(Code.CHANGED, f"state does not match the record, which is {state}")
     answer = (response or {}).get("body")
     if answer is not None and sha256(b64decode(answer)).hexdigest() != (response or {}).get("body_sha256"):
-        wrong(Code.BODY_CHANGED, "response body: its hash is another")
-    _check_signed(record, "webhook", records, part, wrong)
+        wrong(Code.BODY_CHANGED, "the response body does not match its hash")
+    _check_signature(record, "webhook", records, part, wrong)
     for conflict in get("conflicts", ()):
-        _check_signed(conflict, "conflicting webhook", records, part, wrong)
+        _check_signature(conflict, "conflicting webhook", records, part, wrong)
 
 
-def _check_signed(signed: dict[str, Any], what: str, records: Records, part: Part, wrong: Any) -> None:
+def _check_signature(signed: dict[str, Any], what: str, records: RecordColumns, part: Part, wrong: Any) -> None:
     if "request_body" not in signed and what != "webhook":
-        records.omitted_bodies += 1  # the store has it: too large together with the others
+        records.omitted_bodies += 1  # too large for the export; the store has it
         return
     body = b64decode(signed.get("request_body", ""))
     if sha256(body).hexdigest() != signed.get("request_body_sha256"):
-        wrong(Code.BODY_CHANGED, f"body of the {what}: its hash is another")
+        wrong(Code.BODY_CHANGED, f"the body of the {what} does not match its hash")
     key_id = signed.get("key_id", "")
     records.key_ids.add(key_id)
     key = part.keys.get(key_id)
     if key is None:
         records.unchecked[key_id] += 1
-    elif verifies(key, body, signed.get("signature", "")):
+    elif verify_ed25519(key, body, signed.get("signature", "")):
         records.signatures += 1
     else:
-        wrong(Code.SIGNATURE_INVALID, f"signature of the {what} does not verify")
+        wrong(Code.SIGNATURE_INVALID, f"the signature of the {what} does not verify")
 
 
 def _claim_digest(record: dict[str, Any], move: dict[str, Any], environment: str, received: int) -> bytes:
@@ -208,12 +214,12 @@ def _outcome_digest(record: dict[str, Any], response: dict[str, Any]) -> bytes:
             response.get("status", 0),
             response.get("body_sha256", ""),
             "body" in response,
-            micros(response["record_time"]),
+            to_microseconds(response["record_time"]),
             get("operator_transaction_id", ""),
             get("operator_reservation_id", ""),
             _balance(get("available_balance")),
             _balance(get("reserved_balance")),
-            None if processed is None else micros(processed),
+            None if processed is None else to_microseconds(processed),
         ]
     )
 
@@ -228,7 +234,7 @@ def _incident_digest(operation_id: str, incident: dict[str, Any]) -> bytes:
         [
             operation_id,
             get("reason", ""),
-            micros(incident["receive_time"]),
+            to_microseconds(incident["receive_time"]),
             get("attempt", 0),
             get("response_status", 0),
             get("response_body_sha256", ""),
@@ -242,7 +248,7 @@ def _conflict_digest(operation_id: str, conflict: dict[str, Any]) -> bytes:
     return _digest(
         [
             operation_id,
-            micros(conflict["receive_time"]),
+            to_microseconds(conflict["receive_time"]),
             get("request_body_sha256", ""),
             get("signature", ""),
             get("key_id", ""),

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.core.ed25519 import SigningKey
 from gateway.core.encoding import b64url_encode
 from gateway.evidence_verify.blocks import Extent, read_block
-from gateway.evidence_verify.record_form import micros
+from gateway.evidence_verify.export_format import to_microseconds
 from gateway.evidence_verify.records import _claim_digest, _outcome_digest
 
 Lines = list[bytes]
@@ -177,7 +177,7 @@ def make_anew(lines: Lines, chance: random.Random, key: SigningKey | None = None
                 if record is None:
                     continue
                 if entry[0] == "claim":
-                    received = micros(record["receive_time"])
+                    received = to_microseconds(record["receive_time"])
                     entry[5] = _claim_digest(record, record["operation"], "prod", received).hex()
                 elif entry[0] == "outcome":
                     entry[3] = _outcome_digest(record, record["response"]).hex()

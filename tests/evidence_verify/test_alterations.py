@@ -10,8 +10,8 @@ import pytest
 
 from gateway.core.ed25519 import generate_signing_key
 from gateway.evidence_verify import export_file
-from gateway.evidence_verify.findings import Unusable
-from gateway.evidence_verify.proof import prove
+from gateway.evidence_verify.findings import UnusableInput
+from gateway.evidence_verify.verification import verify_export
 from tests.evidence.chain.chaining import GATEWAY_KEY, codes, verdict
 from tests.evidence_verify import altering
 from tests.evidence_verify.altering import ALTERATIONS, Lines, read_lines
@@ -29,7 +29,7 @@ def test_without_a_head_the_end_is_not_proven(small: Exported) -> None:
     """And that is said, as is the key that nobody vouches for; with the key given, only the end is open."""
     told = " ".join(verdict(small.path)["not_proven"])  # type: ignore[arg-type]
     assert "the end:" in told
-    assert "is the gateway's" in told
+    assert "belongs to the gateway" in told
     told = " ".join(verdict(small.path, key_pems=[GATEWAY_KEY.public.spki_pem])["not_proven"])  # type: ignore[arg-type]
     assert "the end:" in told
     assert "is the gateway's" not in told
@@ -69,7 +69,7 @@ def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
     path.write_bytes(b"".join(lines))
     try:
         return codes(path, head)
-    except Unusable:
+    except UnusableInput:
         return {"unusable"}
 
 
@@ -81,7 +81,7 @@ def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported
     path = tmp_path / "altered.jsonl"
     path.write_bytes(b"".join(lines))
     assert set() == codes(path)
-    assert "is the gateway's" in " ".join(verdict(path)["not_proven"])  # type: ignore[arg-type]
+    assert "belongs to the gateway" in " ".join(verdict(path)["not_proven"])  # type: ignore[arg-type]
     assert "head_differs" in codes(path, small.head)
     assert {"block_not_signed"} == codes(path, key_pems=[GATEWAY_KEY.public.spki_pem])
 
@@ -108,7 +108,7 @@ def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> N
     }
     told = verdict(small.path, json.dumps(line).encode() + b"\n")
     assert "proven" == told["verdict"]
-    assert ["the end after block 5: the head that was kept is older than the export"] == told["not_proven"]
+    assert ["that nothing is missing after block 5: the stored head is older than the export"] == told["not_proven"]
     line["block_hash"] = "f" * 64
     assert {"head_differs"} == codes(small.path, json.dumps(line).encode())
 
@@ -119,36 +119,36 @@ def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> N
 )
 def test_a_head_that_is_none_is_refused(small: Exported, head: bytes) -> None:
     """As an input that cannot be used, not as a proof."""
-    with pytest.raises(Unusable):
-        prove(small.path, heads=[head], processes=1)
+    with pytest.raises(UnusableInput):
+        verify_export(small.path, heads=[head], processes=1)
 
 
 def test_a_published_head_that_was_altered_is_refused(small: Exported) -> None:
     """Its own signature tells."""
     for before, after in ((b'"number": "12"', b'"number": "13"'), (b'"entry_count": ', b'"entry_count": 1')):
         assert before in small.head
-        with pytest.raises(Unusable, match="--head"):
-            prove(small.path, heads=[small.head.replace(before, after)], processes=1)
+        with pytest.raises(UnusableInput, match="--head"):
+            verify_export(small.path, heads=[small.head.replace(before, after)], processes=1)
 
 
 def test_the_head_of_another_chain_is_refused(small: Exported) -> None:
     """It says nothing of this one."""
     line = b'{"event":"evidence head","operator":"acme","environment":"sandbox","block":1,"block_hash":"","key_id":""}'
-    with pytest.raises(Unusable, match="holds no head of acme in prod"):
-        prove(small.path, heads=[line], processes=1)
+    with pytest.raises(UnusableInput, match="has no head of acme in prod"):
+        verify_export(small.path, heads=[line], processes=1)
 
 
 def test_several_processes_tell_the_same(small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In parts of a few records each, whatever the cuts fall on; lines are counted over all of them."""
     monkeypatch.setattr(export_file, "PART_BYTES", 20_000)
-    assert [] == prove(small.path, heads=[small.head], processes=2).findings.kept
+    assert [] == verify_export(small.path, heads=[small.head], processes=2).findings.kept
     lines = read_lines(small.text)
     place = altering.record_places(lines)[200]
     lines[place] = lines[place].replace(b"player-1", b"player-2")
     (tmp_path / "altered").write_bytes(b"".join(lines))
-    findings = prove(tmp_path / "altered", processes=2).findings.kept
+    findings = verify_export(tmp_path / "altered", processes=2).findings.kept
     assert {place + 1} == {finding.line for finding in findings}
-    assert findings == prove(tmp_path / "altered", processes=1).findings.kept
+    assert findings == verify_export(tmp_path / "altered", processes=1).findings.kept
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_what_is_no_export_is_unusable(tmp_path: Path, text: bytes) -> None:
     """Never a proof of nothing."""
     path = tmp_path / "export"
     path.write_bytes(text)
-    with pytest.raises(Unusable):
-        prove(path, processes=1)
+    with pytest.raises(UnusableInput):
+        verify_export(path, processes=1)

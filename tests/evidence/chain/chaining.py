@@ -22,7 +22,7 @@ from gateway.evidence.chain.sequencer import Sequencer, SequencerSettings
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import Claim, EvidenceQuery
 from gateway.evidence_verify.command import to_json
-from gateway.evidence_verify.proof import prove
+from gateway.evidence_verify.verification import verify_export
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.services.wallet_chain import exported_message, published_heads
 from gateway.store.database import Database
@@ -137,10 +137,10 @@ class Exporter:
 
 def verdict(path: Path, head: bytes | None = None, **more: object) -> dict[str, object]:
     """Verify an export; return the result as JSON members."""
-    return to_json(prove(path, heads=[] if head is None else [head], processes=1, **more))  # type: ignore[arg-type]
+    return to_json(verify_export(path, heads=[] if head is None else [head], processes=1, **more))  # type: ignore[arg-type]
 
 
 def codes(path: Path, head: bytes | None = None, **more: object) -> set[str]:
     """Return the kinds of what was found."""
-    findings = prove(path, heads=[] if head is None else [head], processes=1, **more).findings  # type: ignore[arg-type]
+    findings = verify_export(path, heads=[] if head is None else [head], processes=1, **more).findings  # type: ignore[arg-type]
     return {finding.code.value for finding in findings.kept}

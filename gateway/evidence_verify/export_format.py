@@ -1,6 +1,6 @@
-"""How an export writes a record, strictly: each member once, in its order, in its one spelling, none that is empty.
+"""The exact format of an export: each member once, in a fixed order and in canonical form, and never empty.
 
-A record that says the same in another way was not written by an export. Pure; the digests are beside it.
+A record in any other form was not written by an export. Pure.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
 
 
-def micros(text: str) -> int:
-    """Return a time of an export in microseconds. Raises: ValueError for any other spelling than an export's."""
-    if _TIME.fullmatch(text) is None:  # fromisoformat takes many spellings
+def to_microseconds(text: str) -> int:
+    """Return a time of an export in microseconds. Raises: ValueError if it is not in canonical form."""
+    if _TIME.fullmatch(text) is None:  # fromisoformat accepts other forms too
         raise ValueError("no time")
     at = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
     digits = 27 if at % 1000 else 24 if at % 1_000_000 else 20
@@ -30,8 +30,8 @@ def micros(text: str) -> int:
     return at
 
 
-def first_fault(members: dict[str, Any], form: Form) -> str | None:
-    """Return the name of the first member that is not as it should be; None: all are."""
+def first_invalid_member(members: dict[str, Any], form: Form) -> str | None:
+    """Return the name of the first invalid member, or None if all are valid."""
     last = -1
     for name, value in members.items():
         rule = form.get(name)
@@ -58,7 +58,7 @@ def _yes(value: Any) -> bool:
 
 
 def _time(value: Any) -> bool:
-    return type(value) is str and micros(value) is not None
+    return type(value) is str and to_microseconds(value) is not None
 
 
 def _bytes(value: Any) -> bool:
@@ -70,11 +70,11 @@ def _any_bytes(value: Any) -> bool:
 
 
 def _form(**checks: Check) -> Form:
-    return {name: (place, check) for place, (name, check) in enumerate(checks.items())}
+    return {name: (position, check) for position, (name, check) in enumerate(checks.items())}
 
 
 def _message(form: Form) -> Check:
-    return lambda value: type(value) is dict and first_fault(value, form) is None
+    return lambda value: type(value) is dict and first_invalid_member(value, form) is None
 
 
 def _list(form: Form) -> Check:

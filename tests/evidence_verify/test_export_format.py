@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.evidence_verify.record_form import RECORD, first_fault, micros
+from gateway.evidence_verify.export_format import RECORD, first_invalid_member, to_microseconds
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from gateway.evidence_verify.record_form import RECORD, first_fault, micros
 )
 def test_times_are_read_to_the_microsecond(text: str, at: int) -> None:
     """As protobuf writes them: no digits behind the second, three or six."""
-    assert at == micros(text)
+    assert at == to_microseconds(text)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_times_are_read_to_the_microsecond(text: str, at: int) -> None:
 def test_other_spellings_of_times_are_refused(text: str) -> None:
     """Though they would be the same times to others."""
     with pytest.raises(ValueError):
-        micros(text)
+        to_microseconds(text)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_other_spellings_of_times_are_refused(text: str) -> None:
 )
 def test_members_have_one_form(members: dict[str, object], fault: str | None) -> None:
     """Known, in their order, never empty, of one type and spelling."""
-    assert fault == first_fault(members, RECORD)
+    assert fault == first_invalid_member(members, RECORD)
