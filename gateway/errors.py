@@ -12,8 +12,8 @@ GatewayError
 ├── UpstreamFault         Phoenix, or the way there
 │   ├── PhoenixRefusedInput, PhoenixRejectedCredentials, PhoenixForbidden, PhoenixNotFound,
 │   │   PhoenixConflict, PhoenixRefusedState, BoardNotActive, PhoenixRateLimited    it said no
-│   ├── PhoenixUnavailable, PhoenixAnswerUnreadable, PhoenixTimeout, CircuitOpen    nothing certain was done
-│   └── OutcomeUnknown        sent, no answer, not safe to send again
+│   ├── PhoenixUnavailable, PhoenixAnswerUnreadable, PhoenixTimeout, CircuitOpen    certainly nothing was done
+│   └── OutcomeUnknown        UNKNOWN              Phoenix may have acted, or acted and gave no readable answer
 ├── StoreFault
 │   └── StoreUnavailable, AuditUnavailable   UNAVAILABLE
 └── OwnFault
@@ -23,12 +23,16 @@ GatewayError
 
 A class holds what never changes of its kind: `reason` (status detail, metric label, test) and
 `code` (the google.rpc code's name). An instance holds a message for the caller: what was wrong and
-what to do; never a secret, a signature, a token or an upstream body. Turning an error into a status
-happens at one place, `gateway/services/status.py`. Source: API.md, "Reasons".
+what to do; never a secret, a signature, a token or an upstream body. It also holds `effect`: did
+Phoenix act? Whatever asks that (memory of event ids, durable delivery, retries, RetryInfo, the
+command line) reads this value and infers it from nothing else. UNAVAILABLE is what clients, meshes
+and proxies send again by themselves, so no error of that code can have another effect than NONE.
+Turning an error into a status happens at one place, `gateway/services/status.py`. Source: API.md, "Reasons".
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,29 +46,53 @@ class FieldFault:
     description: str
 
 
+class Effect(enum.Enum):
+    """Did Phoenix act on the request that failed? The values are what callers read in `ErrorInfo.metadata`."""
+
+    NONE = "none"
+    """Certainly not."""
+    MAYBE = "maybe"
+    """The request left, and no answer says whether Phoenix acted."""
+    DONE = "done"
+    """It acted, and its answer cannot be passed on."""
+
+
 class GatewayError(Exception):
     """Base of all refusals.
 
-    `retry_after_s` is set only where trying again can help; `metadata` holds further facts for
-    machines (never secrets).
+    `requested_wait_s` is the wait that Phoenix, the breaker or a limit asked for; `metadata` holds
+    further facts for machines (never secrets).
     """
 
     reason: ClassVar[str] = "INTERNAL"
     code: ClassVar[str] = "INTERNAL"
     default_message: ClassVar[str] = "Internal error. Report it with the request id."
     default_retry_after_s: ClassVar[float | None] = None
+    default_effect: ClassVar[Effect] = Effect.NONE
 
     def __init__(
         self,
         message: str | None = None,
         *,
+        effect: Effect | None = None,
         retry_after_s: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        """Raises: ValueError for an effect that the code denies: a caller would send the request a second time."""
         self.message = message or self.default_message
-        self.retry_after_s = self.default_retry_after_s if retry_after_s is None else retry_after_s
+        self.effect = effect or self.default_effect
+        self.requested_wait_s = retry_after_s
         self.metadata: Mapping[str, str] = metadata or {}
+        if self.code == "UNAVAILABLE" and self.effect is not Effect.NONE:
+            raise ValueError("UNAVAILABLE means that nothing was done; raise OutcomeUnknown")
         super().__init__(self.message)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The wait after which trying again can help; None where it cannot, or could act twice."""
+        if self.effect is not Effect.NONE:
+            return None
+        return self.default_retry_after_s if self.requested_wait_s is None else self.requested_wait_s
 
 
 class CallerFault(GatewayError):
@@ -249,7 +277,7 @@ class PhoenixRateLimited(UpstreamFault):
 
 
 class PhoenixUnavailable(UpstreamFault):
-    """Phoenix answered 5xx, or no connection was made."""
+    """Phoenix answered 503, or 5xx to a read, or no connection was made."""
 
     reason = "PHOENIX_UNAVAILABLE"
     code = "UNAVAILABLE"
@@ -283,10 +311,11 @@ class CircuitOpen(UpstreamFault):
 
 
 class OutcomeUnknown(UpstreamFault):
-    """Sent, no answer, and not safe to send again."""
+    """Phoenix may have acted and it is not safe to send again; or it acted, and its answer cannot be passed on."""
 
     reason = "OUTCOME_UNKNOWN"
-    code = "UNAVAILABLE"
+    code = "UNKNOWN"
+    default_effect = Effect.MAYBE
     default_message = "The request was sent but no answer came; Phoenix may have acted. Look before sending it again."
 
 
@@ -336,3 +365,5 @@ class Stopping(OwnFault):
 
 class InternalFault(OwnFault):
     """Anything else. Its text is fixed: the cause goes to the log only."""
+
+    default_effect = Effect.MAYBE

@@ -107,6 +107,12 @@ def reason_of(error: Exception) -> str:
     return str(info.reason) if _unpacked(error, info) else ""
 
 
+def effect_of(error: Exception) -> str:
+    """Return whether Phoenix acted (`none`, `maybe`, `done`); "" when the failure did not come from a gateway."""
+    info = error_details_pb2.ErrorInfo()
+    return str(info.metadata["effect"]) if _unpacked(error, info) else ""
+
+
 def retry_after_s(error: Exception) -> float:
     """Return the seconds that a failed call asks to wait (RetryInfo); 0 where it asks for none."""
     retry = error_details_pb2.RetryInfo()

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from gateway.cli.connect import in_words, reason_of, retry_after_s
+from gateway.cli.connect import effect_of, in_words, retry_after_s
 from gateway.cli.events_lines import BadLine, Line
 from gateway.cli.events_pace import Pace
 from gateway.cli.events_progress import Begun, Counts, Journal
@@ -37,13 +37,6 @@ REMEMBERED_S = 23 * 3600.0
 GATEWAY_KEY = "x-gateway-process"
 """Initial metadata of a stream: tells one gateway process, and its memory, from another."""
 
-_LATER = frozenset(
-    {
-        *("OVERLOADED", "RATE_LIMITED", "PHOENIX_RATE_LIMITED", "CIRCUIT_OPEN", "STORE_UNAVAILABLE"),
-        *("DEADLINE_TOO_SHORT", "PHOENIX_TIMEOUT", "DISABLED", "AUDIT_UNAVAILABLE"),
-    }
-)
-"""Certainly not taken, and another time it may be."""
 _NOBODYS = frozenset(
     {"TENANT_UNKNOWN", "NOT_ALLOWED", "KEY_UNKNOWN", "PHOENIX_REJECTED_CREDENTIALS", "PHOENIX_FORBIDDEN"}
 )
@@ -54,8 +47,8 @@ _LOST = frozenset(
         *(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN),
     }
 )
-_UNREAD = _LATER | {"STOPPING"}
-"""Ends of a stream before which everything that was begun is acknowledged: the rest was not."""
+_NONE = "none"
+"""The gateway's word for: Phoenix certainly did not act."""
 _PLACE = re.compile(r"events\[\d+\]\.?")
 
 
@@ -165,7 +158,7 @@ class EventSending:
                 else:
                     self._wait()
         except grpc.RpcError as error:
-            if reason_of(error) in _UNREAD:
+            if effect_of(error) == _NONE:  # everything that was begun is acknowledged: the rest was not begun
                 self._journal.unsent(line.number for lines in under_way for line in lines)
             raise
         finally:
@@ -259,8 +252,9 @@ class EventSending:
                 _count(counts, result.status)
                 ended.append(line.number)
                 continue
-            reason, retry_s = _details(result.error)
-            if reason in _LATER or reason in _NOBODYS or (reason == "PHOENIX_UNAVAILABLE" and retry_s is not None):
+            reason, effect, retry_s = _details(result.error)
+            may_pass = retry_s is not None or result.error.code == code_pb2.DEADLINE_EXCEEDED
+            if effect == _NONE and (may_pass or reason in _NOBODYS):
                 again.append(line)
                 wait_s = max(wait_s, retry_s or 0.0)
                 self._last_trouble = f"{reason}: {result.error.message}"
@@ -345,13 +339,13 @@ def _count(counts: Counts, status: events_pb2.EventStatus.ValueType) -> None:
         counts.accepted += 1
 
 
-def _details(status: status_pb2.Status) -> tuple[str, float | None]:
-    """Return the reason, and the seconds to wait where trying again helps."""
-    reason, retry_s = "", None
+def _details(status: status_pb2.Status) -> tuple[str, str, float | None]:
+    """Return the reason, the effect, and the seconds to wait where trying again helps."""
+    reason, effect, retry_s = "", "", None
     for detail in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info):
-            reason = info.reason
+            reason, effect = info.reason, info.metadata["effect"]
         elif detail.Unpack(retry):
             retry_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return reason, retry_s
+    return reason, effect, retry_s

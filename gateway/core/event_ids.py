@@ -19,6 +19,13 @@ import orjson
 
 from gateway.core.wire import Event
 
+RESEND_WITHIN_S = 290.0
+"""How long after its first sending an event may be sent again under its id: Phoenix remembers ids for 300 s, and the
+rest is for the way there. Every window of resending is this one."""
+CALL_AND_CLOCKS_S = 70.0
+"""The longest deadline of a call, and what the clocks of replicas differ by: an event that a caller brings again is
+taken for resending only while so much of the window is left."""
+
 DIGEST_BYTES = 32
 _PACKED = struct.Struct(">Bd32s")
 # Numbers that two writers may put differently (1.0, 1e0), or that the fast reader may not hold exactly.

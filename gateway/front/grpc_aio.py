@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.actions.shared.call import Call, Peer
-from gateway.errors import FieldFault, GatewayError, InternalFault, InvalidField
+from gateway.errors import Effect, FieldFault, GatewayError, InternalFault, InvalidField
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -151,7 +151,9 @@ class Front(grpc.GenericRpcHandler):
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._process)
                 async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
-                    self._chain.again(call)
+                    # An acknowledgement tells what Phoenix did with a message that was let in: it must arrive.
+                    if not endpoint.client_streaming:
+                        self._chain.again(call)
                     yield _serialised(answer)
             except GeneratorExit as left:
                 error = left  # the caller went away between two messages
@@ -211,6 +213,8 @@ class Front(grpc.GenericRpcHandler):
             error = InternalFault()
         status = status_of(error)
         trailing = (*_trailing(call), ("grpc-status-details-bin", status.SerializeToString()))
+        if error.effect is not Effect.NONE:
+            trailing = (*trailing, _NEVER_RETRY)
         await context.abort(_CODES[status.code], status.message, trailing)
 
 
@@ -225,6 +229,8 @@ async def _refuse_unknown(_incoming: Any, context: Any) -> None:
 
 _NOT_SERVED: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
 
+_NEVER_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Tells clients' own retry policies, whatever codes they name, that the request must not be sent again."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 

@@ -259,7 +259,16 @@ class OutboxDelivery:
     async def _send_group(
         self, events: Sequence[TakenEvent], deadline: Deadline
     ) -> list[tuple[TakenEvent, Submitted | Failed]]:
-        items = [PendingEvent(event.event_id, event.body, (event.leaderboard_id, event.user_id)) for event in events]
+        items = [
+            PendingEvent(
+                event.event_id,
+                event.body,
+                (event.leaderboard_id, event.user_id),
+                is_id_given=event.is_id_given,
+                in_doubt=event.first_sent_at_us is not None,
+            )
+            for event in events
+        ]
         if self._sender.sends_bulk:
             # Each holds another lane, so they may go side by side.
             async with asyncio.TaskGroup() as group:

@@ -1,7 +1,7 @@
 """What becomes of a durable event after a try to deliver it: there, given up, or tried again. Pure.
 
-Each try is one request, so an error says all there is to know of it. Nothing is sent a second time in silence: what
-Phoenix may have is sent again only where it deduplicates and still remembers, and is else a dead letter of unknown
+Each try is one request, and its error says whether Phoenix may have acted. Nothing is sent a second time in silence:
+what Phoenix may have is sent again only where it deduplicates and still remembers, else it is a dead letter of unknown
 outcome. A trouble of our own or of Phoenix's is never final. Source: issue 5, points 5 and 6.
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway import errors
-from gateway.errors import GatewayError
+from gateway.core.event_ids import RESEND_WITHIN_S
+from gateway.errors import Effect, GatewayError
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.record import DeliveryResult, Settled, TakenEvent
-from gateway.phoenix.http_types import NotSent
 
-RESEND_WITHIN_US = 290_000_000
-"""After its first sending an event may be sent again for so long: Phoenix remembers for 300 s, the rest is the way."""
+RESEND_WITHIN_US = round(RESEND_WITHIN_S * 1_000_000)
 
 _REFUSED = (
     errors.InvalidField,
@@ -28,17 +27,6 @@ _REFUSED = (
     errors.BoardNotActive,
 )
 """For good, as far as this event goes. A redrive sends it again once the cause is mended."""
-_NEVER_READ = (
-    errors.CircuitOpen,
-    errors.DeadlineTooShort,
-    errors.KeyUnknown,
-    errors.Overloaded,
-    errors.PhoenixRateLimited,
-    errors.PhoenixRejectedCredentials,
-)
-"""Phoenix certainly took nothing."""
-_UNTAKEN_STATUSES = frozenset({"408", "425", "503"})
-"""Answers of Phoenix that say so, too; other 5xx say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +39,6 @@ class Window:
     def is_open_for(self, first_sent_at_us: int, spare_us: int = 0) -> bool:
         """Whether an event that Phoenix may have since then can be sent without counting twice."""
         return self.deduplicates and self.now_us + spare_us - first_sent_at_us < RESEND_WITHIN_US
-
-
-def certainly_untaken(error: GatewayError) -> bool:
-    """Whether the try that failed so left nothing at Phoenix."""
-    if isinstance(error, _NEVER_READ):
-        return True
-    status = error.metadata.get("phoenix_status", "")
-    if isinstance(error, errors.PhoenixUnavailable):
-        return isinstance(error.__cause__, NotSent) or status in _UNTAKEN_STATUSES
-    return isinstance(error, errors.PhoenixAnswerUnreadable) and status.startswith("3")
 
 
 def delivery_result_of(
@@ -79,7 +57,7 @@ def delivery_result_of(
         if before is None or isinstance(error, errors.PhoenixRefusedInput):
             return Settled(event=event, fate=DeliveryResult.DEAD, reason=error.reason, detail=detail_of(error))
         return given_up(event, error, before)
-    if certainly_untaken(error):
+    if error.effect is Effect.NONE:
         return Settled(event=event, fate=DeliveryResult.AGAIN, wait_us=wait_us, first_sent_at_us=before)
     first = marked_at_us if before is None else before
     if window.is_open_for(first):
@@ -109,13 +87,11 @@ def detail_of(error: GatewayError) -> str:
 
 def speaks_against_phoenix(error: GatewayError) -> bool:
     """Whether a failure speaks against sending more for now, rather than against its event."""
-    return certainly_untaken(error) or isinstance(
-        error, errors.OutcomeUnknown | errors.PhoenixUnavailable | errors.PhoenixAnswerUnreadable | errors.InternalFault
-    )
+    return not isinstance(error, _REFUSED)
 
 
 def requested_wait_s(error: GatewayError) -> float:
-    """Seconds that Phoenix or the breaker asked for; the default of other errors is nothing that anybody asked."""
-    told = error.retry_after_s or 0.0
-    is_asked = isinstance(error, errors.PhoenixRateLimited | errors.CircuitOpen)
-    return told if is_asked or told != error.default_retry_after_s else 0.0
+    """Seconds that Phoenix or the breaker asked for; an answer of 429 asks even where it does not say how long."""
+    if error.requested_wait_s is None and isinstance(error, errors.PhoenixRateLimited):
+        return error.retry_after_s or 0.0
+    return error.requested_wait_s or 0.0

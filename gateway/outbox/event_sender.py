@@ -46,7 +46,7 @@ class EventSender:
         """Send one event by itself."""
         item.began = True
         try:
-            taken = await self._client.submit(item.body, deadline)
+            taken = await self._client.submit(item.body, deadline, is_id_given=item.is_id_given, in_doubt=item.in_doubt)
         except GatewayError as error:
             item.fail(error)
         except Exception as error:  # noqa: BLE001 - one event's trouble must not cost the others their results
@@ -72,11 +72,17 @@ class EventSender:
             item.began = True
         try:
             results = await self._client.submit_bulk(
-                [item.body for item in items], [item.event_id for item in items], deadline, is_wanted
+                [item.body for item in items],
+                [item.event_id for item in items],
+                deadline,
+                is_wanted,
+                given={item.event_id for item in items if item.is_id_given},
+                in_doubt={item.event_id for item in items if item.in_doubt},
             )
-        except BulkNotServed:
+        except BulkNotServed as missing:
             for item in items:
                 item.began = False
+                item.in_doubt = item.in_doubt or missing.in_doubt
             await self.gather_bounded(items, deadline)
         except GatewayError as error:
             for item in items:

@@ -36,15 +36,20 @@ class Failed:
 class PendingEvent:
     """An event's bytes, and its result once it has one. `began`: a call that carries it has been started.
 
+    `is_id_given`: the id is the caller's; `in_doubt`: an earlier sending may have brought it to Phoenix.
     `on_late` is called when the call returns after its caller was told that nobody knows: `result` is the call's then.
     """
 
-    __slots__ = ("began", "body", "event_id", "lane", "on_late", "result")
+    __slots__ = ("began", "body", "event_id", "in_doubt", "is_id_given", "lane", "on_late", "result")
 
-    def __init__(self, event_id: str, body: bytes, lane: Lane) -> None:
+    def __init__(
+        self, event_id: str, body: bytes, lane: Lane, *, is_id_given: bool = False, in_doubt: bool = False
+    ) -> None:
         self.event_id = event_id
         self.body = body
         self.lane = lane
+        self.is_id_given = is_id_given
+        self.in_doubt = in_doubt
         self.began = False
         self.result: Submitted | Failed | None = None
         self.on_late: Callable[[], None] | None = None
@@ -56,13 +61,7 @@ class PendingEvent:
     def give_up(self) -> None:
         """Set the result of an event that nobody waits for any longer, unless it has one."""
         if self.result is None:
+            may_be_there = self.began or self.in_doubt
             self.fail(
-                errors.OutcomeUnknown(metadata={"surface": "ingestion"}) if self.began else errors.DeadlineTooShort()
+                errors.OutcomeUnknown(metadata={"surface": "ingestion"}) if may_be_there else errors.DeadlineTooShort()
             )
-
-
-def may_be_there(error: GatewayError) -> bool:
-    """Whether Phoenix may have an event that failed so: then the same id must not simply be sent again."""
-    if isinstance(error, errors.PhoenixUnavailable):
-        return error.retry_after_s is None  # a 5xx other than 503: see phoenix/tries.py
-    return isinstance(error, errors.OutcomeUnknown | errors.InternalFault)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.http_types import Answer, Request
-from gateway.phoenix.retry import Effect, RetryingSender
+from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
 
 Authorize = Callable[[str, str, bytes], Mapping[str, str]]
@@ -18,12 +18,12 @@ Authorize = Callable[[str, str, bytes], Mapping[str, str]]
 MAX_ANSWER_BYTES = 1024 * 1024
 """A larger answer is not read on: as a message it would pass what a gRPC client takes by default."""
 
-EFFECTS: Mapping[str, Effect] = {
-    "GET": Effect.NONE,
-    "PUT": Effect.DEDUPLICATED,
-    "DELETE": Effect.DEDUPLICATED,
-    "POST": Effect.EVERY_TIME,
-    "PATCH": Effect.EVERY_TIME,
+IDEMPOTENCY: Mapping[str, Idempotency] = {
+    "GET": Idempotency.NO_SIDE_EFFECTS,
+    "PUT": Idempotency.IDEMPOTENT,
+    "DELETE": Idempotency.IDEMPOTENT,
+    "POST": Idempotency.NOT_IDEMPOTENT,
+    "PATCH": Idempotency.NOT_IDEMPOTENT,
 }
 
 
@@ -60,5 +60,7 @@ class PathClient:
                 method=method, url_base=self.base_url, raw_path=raw_path, query=query, headers=headers, body=content
             )
 
-        delivered = await self.courier.deliver(prepare, effect=EFFECTS[method], surface=self.surface, deadline=deadline)
+        delivered = await self.courier.deliver(
+            prepare, idempotency=IDEMPOTENCY[method], surface=self.surface, deadline=deadline
+        )
         return delivered.answer

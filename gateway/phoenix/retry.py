@@ -1,7 +1,7 @@
 """When a request is sent again, and what a failure then amounts to: the one layer that retries.
 
-The rule is the effect of the request. A read may always be repeated. What changes something is repeated only when
-certainly nothing happened, or where Phoenix deduplicates it. Every try is prepared anew, so that it carries a fresh
+A read may always be repeated. What changes something is repeated only when certainly nothing happened, or where Phoenix
+deduplicates it. Every try is prepared anew, so that it carries a fresh
 timestamp and signature over the same body. Waits come from `resilience.retry`. Source: API.md, "Reasons"; vendor
 chapter 4.
 """
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway import errors
-from gateway.phoenix.answers import Surface, error_of
+from gateway.core.event_ids import RESEND_WITHIN_S
+from gateway.phoenix.answers import Surface, after_doubt, error_of, error_of_failure
 from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
     AnswerGarbled,
-    AnswerLost,
     ExchangeFailed,
     NotSent,
     Request,
@@ -31,18 +31,15 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
 
-_SAME_WHENEVER_SENT = frozenset({400, 413})
-"""Refusals of the bytes themselves: had an earlier try with the same bytes been read, it was refused too."""
 
+class Idempotency(enum.Enum):
+    """What sending the same request twice does; the words are those of gRPC's method option."""
 
-class Effect(enum.Enum):
-    """What sending the same request twice does."""
-
-    NONE = "none"
+    NO_SIDE_EFFECTS = "no_side_effects"
     """A read."""
-    DEDUPLICATED = "deduplicated"
+    IDEMPOTENT = "idempotent"
     """Phoenix acts on it once, for as long as it remembers it."""
-    EVERY_TIME = "every_time"
+    NOT_IDEMPOTENT = "not_idempotent"
     """Phoenix may act each time."""
 
 
@@ -51,17 +48,20 @@ class RetryPolicy:
     """How a request is tried again."""
 
     retry: RetrySettings = field(default_factory=RetrySettings)
-    resend_within_s: float = 290.0
-    """How long after its first sending a deduplicated request may be sent again. Phoenix remembers for 300 s; the rest
-    is for the way there."""
+    resend_within_s: float = RESEND_WITHIN_S
+    """How long after its first sending an idempotent request may be sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """The answer that settled it, and how many times the request was tried."""
+    """The answer that settled it, and how many times the request was tried.
+
+    `in_doubt`: an earlier sending may have acted.
+    """
 
     answer: Answer
     tries: int
+    in_doubt: bool = False
 
 
 class UpstreamObserver(Protocol):
@@ -118,59 +118,57 @@ class RetryingSender:
         self,
         prepare: Callable[[], Request],
         *,
-        effect: Effect,
+        idempotency: Idempotency,
         surface: Surface,
         deadline: Deadline,
         accepted_statuses: frozenset[int] = frozenset(),
         max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
+        in_doubt: bool = False,
     ) -> Delivered:
         """Send until an answer settles it: a 2xx, or one of `accepted_statuses`.
 
-        `prepare` is called for each try. Raises: DeadlineTooShort with nothing sent; OutcomeUnknown if Phoenix may have
-        acted and it cannot be found out by sending again; other UpstreamFaults as API.md lists them.
+        `prepare` is called for each try. Args: `in_doubt`: the same bytes were sent before, and Phoenix may have acted.
+        Raises: OutcomeUnknown if it may have acted, then or now, and that cannot be found out by sending again;
+        DeadlineTooShort and other UpstreamFaults, as API.md lists them, of effect NONE.
         """
         if deadline.expired:
-            raise errors.DeadlineTooShort
+            too_short = errors.DeadlineTooShort()
+            raise after_doubt(too_short, surface) if in_doubt else too_short
         began_at = self._clock.monotonic()
-        in_doubt = False  # an earlier try may have acted
+        changes = idempotency is not Idempotency.NO_SIDE_EFFECTS
         rejected_before = False
         for tries in itertools.count(1):
             answer: Answer | None = None
             fault: errors.GatewayError
             wait_at_least_s = 0.0
             try:
-                answer = await self._send(prepare(), surface, deadline, max_answer_bytes)
-            except TimedOut as failure:
-                if failure.sent and effect is not Effect.NONE:
-                    in_doubt = True
-                fault, again = harmless_fault(failure, surface), False
-            except NotSent as failure:
-                fault, again = harmless_fault(failure, surface), True
-            except AnswerLost as failure:
-                in_doubt = effect is not Effect.NONE
-                fault = harmless_fault(failure, surface)
-                again = effect is Effect.DEDUPLICATED or not (in_doubt or isinstance(failure, AnswerGarbled))
+                request = prepare()
+            except errors.GatewayError as error:
+                raise (after_doubt(error, surface) if in_doubt else error) from error.__cause__
+            try:
+                answer = await self._send(request, surface, deadline, max_answer_bytes)
+            except ExchangeFailed as failure:
+                fault = error_of_failure(failure, surface, changes=changes)
+                again = _worth_repeating_unanswered(failure, idempotency)
             else:
                 if 200 <= answer.status < 300 or answer.status in accepted_statuses:
                     self._observer.upstream_settled(surface.value, "", tries)
-                    return Delivered(answer=answer, tries=tries)
-                fault = error_of(answer, surface, self._clock.now())
+                    return Delivered(answer=answer, tries=tries, in_doubt=in_doubt)
+                fault = error_of(answer, surface, self._clock.now(), changes=changes)
                 if answer.status == 401 and not rejected_before:
                     rejected_before = True  # a clock or a secret may just have been corrected: once, at once
                     continue
-                again = _worth_repeating(answer, fault, effect)
-                if isinstance(fault, errors.PhoenixUnavailable) and effect is Effect.EVERY_TIME:
-                    _warn_of_effect(fault, answer)
-                if "retry-after" in answer.headers:
-                    wait_at_least_s = fault.retry_after_s or 0.0
-            if in_doubt and not (answer is not None and answer.status in _SAME_WHENEVER_SENT):
-                fault = _outcome_unknown(fault, surface)
+                again = _worth_repeating(answer, fault, idempotency)
+                wait_at_least_s = fault.requested_wait_s or 0.0
+            if in_doubt:
+                fault = after_doubt(fault, surface, None if answer is None else answer.status)
+            in_doubt = in_doubt or fault.effect is not errors.Effect.NONE
             wait = wait_at_least_s + wait_s(tries, self._settings.retry, self._chance)
             if (
                 not again
                 or tries >= self._settings.retry.max_tries
                 or wait >= deadline.remaining()
-                or (effect is Effect.DEDUPLICATED and self._too_late(began_at, wait))
+                or (idempotency is Idempotency.IDEMPOTENT and self._too_late(began_at, wait))
             ):
                 self._observer.upstream_settled(surface.value, fault.reason, tries)
                 raise fault
@@ -193,23 +191,29 @@ class RetryingSender:
         return self._clock.monotonic() + wait - began_at > self._settings.resend_within_s
 
 
-def _worth_repeating(answer: Answer, fault: errors.GatewayError, effect: Effect) -> bool:
+def _worth_repeating(answer: Answer, fault: errors.GatewayError, idempotency: Idempotency) -> bool:
     """Whether a refusal may turn into an answer if the same is sent again, without harm."""
-    match effect:
-        case Effect.NONE:
+    match idempotency:
+        case Idempotency.NO_SIDE_EFFECTS:
             limited = answer.status == 429 and "retry-after" in answer.headers
             return limited or isinstance(fault, errors.PhoenixUnavailable)
-        case Effect.DEDUPLICATED:
-            return isinstance(fault, errors.PhoenixUnavailable)
-        case Effect.EVERY_TIME:
+        case Idempotency.IDEMPOTENT:
+            return isinstance(fault, errors.PhoenixUnavailable) or fault.effect is errors.Effect.MAYBE
+        case Idempotency.NOT_IDEMPOTENT:
             return False
 
 
-def _warn_of_effect(fault: errors.PhoenixUnavailable, answer: Answer) -> None:
-    """Keep a 5xx from inviting a second effect: only 503 says that nothing was done."""
-    if answer.status != 503:
-        fault.retry_after_s = None
-        fault.message = "Phoenix is in trouble and may have acted. Look before sending it again."
+def _worth_repeating_unanswered(failure: ExchangeFailed, idempotency: Idempotency) -> bool:
+    """Whether sending the same again may bring an answer, without harm."""
+    match failure:
+        case NotSent():
+            return True
+        case TimedOut():
+            return False
+        case AnswerGarbled() if idempotency is Idempotency.NO_SIDE_EFFECTS:
+            return False  # the same would come back
+        case _:
+            return idempotency is not Idempotency.NOT_IDEMPOTENT
 
 
 def _how(failure: ExchangeFailed) -> str:
@@ -222,29 +226,3 @@ def _how(failure: ExchangeFailed) -> str:
             return "garbled"
         case _:
             return "lost"
-
-
-def harmless_fault(failure: ExchangeFailed, surface: Surface) -> errors.UpstreamFault:
-    """The error that a failed exchange stands for where asking changed nothing."""
-    metadata = {"surface": surface.value}
-    fault: errors.UpstreamFault
-    match failure:
-        case TimedOut():
-            fault = errors.PhoenixTimeout(metadata=metadata)
-        case NotSent():
-            fault = errors.PhoenixUnavailable(
-                "No connection to Phoenix; nothing was sent. Try again later.", metadata=metadata
-            )
-        case AnswerGarbled():
-            fault = errors.PhoenixAnswerUnreadable(metadata=metadata)
-        case _:
-            fault = errors.PhoenixUnavailable(metadata=metadata)
-    fault.__cause__ = failure
-    return fault
-
-
-def _outcome_unknown(last: errors.GatewayError, surface: Surface) -> errors.OutcomeUnknown:
-    """What is left to say when Phoenix may have acted, whatever the last try came to."""
-    fault = errors.OutcomeUnknown(metadata={"surface": surface.value})
-    fault.__cause__ = last
-    return fault

@@ -5,9 +5,8 @@ from __future__ import annotations
 from gateway.actions.shared.watch_health import Check
 from gateway.errors import PhoenixUnavailable
 from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys
-from gateway.phoenix.answers import Surface
+from gateway.phoenix.answers import Surface, error_of_failure
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
-from gateway.phoenix.retry import harmless_fault
 from gateway.resilience.deadline import Deadline
 
 HEALTH_PATH = "/health"
@@ -21,7 +20,7 @@ def reachable(sender: Sender, base_url: str, surface: Surface) -> Check:
         try:
             answer = await sender.send(request, deadline, max_answer_bytes=64 * 1024)
         except ExchangeFailed as failure:
-            raise harmless_fault(failure, surface) from failure
+            raise error_of_failure(failure, surface, changes=False) from failure
         if answer.status >= 500:
             raise PhoenixUnavailable
 

@@ -24,7 +24,9 @@ def status_of(error: GatewayError) -> status_pb2.Status:
         code=code_pb2.Code.Value(error.code), message=_shortened(error.message, MAX_MESSAGE_BYTES)
     )
     status.details.add().Pack(
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+        error_details_pb2.ErrorInfo(
+            reason=error.reason, domain=DOMAIN, metadata={**error.metadata, "effect": error.effect.value}
+        )
     )
     if isinstance(error, InvalidField):
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=_violations(error.faults)))

@@ -133,18 +133,21 @@ async def test_refusal_carries_reason_and_retry_info(serve: Open) -> None:
         info.reason,
         info.domain,
         dict(info.metadata),
-    ) == ("PHOENIX_RATE_LIMITED", "gateway.phoenix", {"surface": "query"})
+    ) == ("PHOENIX_RATE_LIMITED", "gateway.phoenix", {"surface": "query", "effect": "none"})
     assert retry.retry_delay.ToNanoseconds() == 2_500_000_000
 
 
 async def test_outcome_unknown_invites_no_retry(serve: Open) -> None:
-    """Where sending again may double something, there is no RetryInfo."""
+    """Where sending again may double something: no RetryInfo, and a trailer that stops the client's own retries."""
 
     async def lost(request: Struct, call: Call) -> Struct:
         raise OutcomeUnknown
 
     served = await serve([endpoint("/t.T/Lost", lost)])
-    details = details_of(await failure(served.unary("/t.T/Lost"))).details
+    error = await failure(served.unary("/t.T/Lost"))
+    assert error.code() == grpc.StatusCode.UNKNOWN
+    assert ("grpc-retry-pushback-ms", "-1") in [tuple(pair) for pair in error.trailing_metadata()]
+    details = details_of(error).details
     assert [error_details_pb2.ErrorInfo.DESCRIPTOR.full_name] == [detail.TypeName() for detail in details]
 
 

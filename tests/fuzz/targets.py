@@ -102,7 +102,7 @@ def _status(data: bytes) -> object:
     head, _, body = data.partition(b"\n")
     status = 100 + int.from_bytes(head[:2], "big") % 500
     answer = Answer(status=status, headers={"retry-after": head[2:].decode("latin-1")}, body=body)
-    return error_of(answer, Surface.INGESTION, NOW)
+    return error_of(answer, Surface.INGESTION, NOW, changes=True)
 
 
 def _sealed(data: bytes) -> object:

@@ -9,9 +9,8 @@ from gateway.errors import GatewayError
 from gateway.outbox.delivery_result import RESEND_WITHIN_US, Window, delivery_result_of
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.record import DeliveryResult, Settled, TakenEvent
-from gateway.phoenix.answers import Surface, error_of
+from gateway.phoenix.answers import Surface, error_of, error_of_failure
 from gateway.phoenix.http_types import Answer, AnswerLost, NotSent, TimedOut
-from gateway.phoenix.retry import harmless_fault
 
 NOW_US = 1_700_000_000_000_000
 WAIT_US = 500_000
@@ -41,11 +40,11 @@ def told(error: GatewayError, window: Window, before: int | None = None) -> Sett
 
 
 def answered(status: int, body: bytes = b"{}") -> GatewayError:
-    return error_of(Answer(status=status, body=body), Surface.INGESTION, 0.0)
+    return error_of(Answer(status=status, body=body), Surface.INGESTION, 0.0, changes=True)
 
 
 def unanswered(how: NotSent | AnswerLost) -> GatewayError:
-    return harmless_fault(how, Surface.INGESTION)
+    return error_of_failure(how, Surface.INGESTION, changes=True)
 
 
 @pytest.mark.parametrize("window", [WITH, WITHOUT])
@@ -108,7 +107,7 @@ DOUBTS = [
     answered(504),
     answered(599),
     unanswered(AnswerLost("cut")),
-    harmless_fault(TimedOut("late", sent=True), Surface.INGESTION),
+    error_of_failure(TimedOut("late", sent=True), Surface.INGESTION, changes=True),
     errors.OutcomeUnknown(),
     errors.InternalFault(),
 ]

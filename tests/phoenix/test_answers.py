@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.phoenix.answers import Surface, error_of, raise_for, retry_after_of
-from gateway.phoenix.http_types import Answer
+from gateway.errors import Effect
+from gateway.phoenix.answers import Surface, error_of, error_of_failure, raise_for, retry_after_of
+from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerLost, ExchangeFailed, NotSent, TimedOut
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -30,8 +31,43 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 )
 def test_each_status_has_its_reason(status: int, reason: str, code: str) -> None:
     """Row by row."""
-    fault = error_of(Answer(status=status), Surface.QUERY, NOW)
+    fault = error_of(Answer(status=status), Surface.QUERY, NOW, changes=False)
     assert (fault.reason, fault.code, fault.metadata["phoenix_status"]) == (reason, code, str(status))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "effect"),
+    [
+        *((status, b"", Effect.NONE) for status in (302, 400, 401, 403, 404, 408, 409, 413, 422, 425, 429, 503)),
+        *((status, b"", Effect.MAYBE) for status in (500, 501, 502, 504, 599, 799)),
+        (503, b"upstream connect error or disconnect/reset before headers. reset reason: overflow", Effect.NONE),
+        (503, b"... reset before headers. reset reason: remote connection failure", Effect.NONE),
+        (503, b"... reset before headers. reset reason: connection termination", Effect.MAYBE),
+        (503, b"... reset before headers. retried and the latest reset reason: remote reset", Effect.MAYBE),
+    ],
+)
+def test_each_status_says_whether_a_change_was_made(status: int, body: bytes, effect: Effect) -> None:
+    """What is in doubt is OUTCOME_UNKNOWN; the same answer to a read has no effect."""
+    answer = Answer(status=status, body=body)
+    fault = error_of(answer, Surface.INGESTION, NOW, changes=True)
+    assert (effect, effect is Effect.MAYBE) == (fault.effect, fault.reason == "OUTCOME_UNKNOWN")
+    assert Effect.NONE is error_of(answer, Surface.QUERY, NOW, changes=False).effect
+
+
+@pytest.mark.parametrize(
+    ("failure", "effect"),
+    [
+        (NotSent("x"), Effect.NONE),
+        (TimedOut("x", sent=False), Effect.NONE),
+        (TimedOut("x", sent=True), Effect.MAYBE),
+        (AnswerLost("x"), Effect.MAYBE),
+        (AnswerGarbled("x"), Effect.MAYBE),
+    ],
+)
+def test_a_loss_says_whether_a_change_may_have_been_made(failure: ExchangeFailed, effect: Effect) -> None:
+    """Nothing left, or something may have; for a read it makes no difference."""
+    assert effect is error_of_failure(failure, Surface.ADMIN, changes=True).effect
+    assert Effect.NONE is error_of_failure(failure, Surface.ADMIN, changes=False).effect
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 299])
@@ -43,14 +79,14 @@ def test_a_2xx_passes(status: int) -> None:
 @pytest.mark.parametrize("code", ["leaderboard_inactive", "BOARD_NOT_ACTIVE", "inactive", "leaderboard-archived"])
 def test_an_inactive_board_is_told_where_the_code_says_so(code: str) -> None:
     """In any spelling of the same words."""
-    fault = error_of(Answer(status=422, body=b'{"code":"%s"}' % code.encode()), Surface.QUERY, NOW)
+    fault = error_of(Answer(status=422, body=b'{"code":"%s"}' % code.encode()), Surface.QUERY, NOW, changes=False)
     assert fault.reason == "BOARD_NOT_ACTIVE"
 
 
 def test_the_code_is_kept_and_the_text_is_not() -> None:
     """An upstream body never travels on."""
     body = b'{"error":"signature s3cret of tenant-7 is wrong","code":"AUTH_001"}'
-    fault = error_of(Answer(status=401, body=body), Surface.INGESTION, NOW)
+    fault = error_of(Answer(status=401, body=body), Surface.INGESTION, NOW, changes=True)
     assert fault.metadata == {"surface": "ingestion", "phoenix_status": "401", "phoenix_code": "AUTH_001"}
     assert "s3cret" not in f"{fault} {fault!r} {fault.message}"
 
@@ -58,7 +94,7 @@ def test_the_code_is_kept_and_the_text_is_not() -> None:
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"code":5}', b'{"code":"a b\\nc"}', b"\xff\xfe"])
 def test_a_body_without_a_clean_code_is_no_obstacle(body: bytes) -> None:
     """The status says enough."""
-    fault = error_of(Answer(status=400, body=body), Surface.INGESTION, NOW)
+    fault = error_of(Answer(status=400, body=body), Surface.INGESTION, NOW, changes=True)
     assert "phoenix_code" not in fault.metadata
 
 
@@ -91,6 +127,6 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(text: str, seconds: float |
 
 def test_a_limit_says_when_to_come_back() -> None:
     """From the header, else a default."""
-    said = error_of(Answer(status=429, headers={"retry-after": "7"}), Surface.QUERY, NOW)
-    unsaid = error_of(Answer(status=503), Surface.QUERY, NOW)
+    said = error_of(Answer(status=429, headers={"retry-after": "7"}), Surface.QUERY, NOW, changes=False)
+    unsaid = error_of(Answer(status=503), Surface.QUERY, NOW, changes=False)
     assert (said.retry_after_s, unsaid.retry_after_s) == (7.0, 1.0)

@@ -5,15 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from gateway import errors
+from gateway.errors import Effect
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
-from gateway.phoenix.retry import Delivered, Effect, RetryingSender, RetryPolicy
+from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender, RetryPolicy
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender, Step
 
-READ, ONCE_KEPT, EVERY_TIME = Effect.NONE, Effect.DEDUPLICATED, Effect.EVERY_TIME
+READ, ONCE_KEPT, EVERY_TIME = tuple(Idempotency)
 LIMITED = Answer(status=429, headers={"retry-after": "2"})
 BUSY = Answer(status=503, headers={"retry-after": "2"})
 
@@ -21,16 +22,16 @@ BUSY = Answer(status=503, headers={"retry-after": "2"})
 class Delivery:
     """One delivery over a script, on a clock that pauses turn."""
 
-    def __init__(self, *steps: Step, effect: Effect, seconds: float = 10.0, send_takes: float = 0.0) -> None:
+    def __init__(self, *steps: Step, idempotency: Idempotency, seconds: float = 10.0, send_takes: float = 0.0) -> None:
         self.clock = ManualClock()
         self.sender = ScriptedSender(*steps)
-        self.effect = effect
+        self.idempotency = idempotency
         self.deadline = Deadline.after(seconds, self.clock)
         self.pauses: list[float] = []
         self.prepared = 0
         self.send_takes = send_takes
 
-    async def run(self, accepted_statuses: frozenset[int] = frozenset()) -> Delivered:
+    async def run(self, accepted_statuses: frozenset[int] = frozenset(), *, in_doubt: bool = False) -> Delivered:
         async def pause(seconds: float) -> None:
             self.pauses.append(seconds)
             self.clock.advance(seconds)
@@ -44,10 +45,11 @@ class Delivery:
         )
         return await courier.deliver(
             self._prepare,
-            effect=self.effect,
+            idempotency=self.idempotency,
             surface=Surface.INGESTION,
             deadline=self.deadline,
             accepted_statuses=accepted_statuses,
+            in_doubt=in_doubt,
         )
 
     def _prepare(self) -> Request:
@@ -72,7 +74,7 @@ lost: Callable[[], AnswerLost] = lambda: AnswerLost("x")  # noqa: E731  # a fres
 
 
 @pytest.mark.parametrize(
-    ("effect", "steps"),
+    ("idempotency", "steps"),
     [
         (READ, [NotSent("x"), 200]),
         (READ, [lost(), 200]),
@@ -92,15 +94,15 @@ lost: Callable[[], AnswerLost] = lambda: AnswerLost("x")  # noqa: E731  # a fres
         (EVERY_TIME, [401, NotSent("x"), 202]),
     ],
 )
-async def test_it_is_sent_again_until_it_succeeds(effect: Effect, steps: list[Step]) -> None:
+async def test_it_is_sent_again_until_it_succeeds(idempotency: Idempotency, steps: list[Step]) -> None:
     """Where trying again is safe, a passing trouble is not the caller's."""
-    delivery = Delivery(*steps, effect=effect)
+    delivery = Delivery(*steps, idempotency=idempotency)
     delivered = await delivery.run()
     assert (delivered.tries, len(delivery.sender.sent)) == (len(steps), len(steps))
 
 
 @pytest.mark.parametrize(
-    ("effect", "steps", "reason"),
+    ("idempotency", "steps", "reason"),
     [
         (READ, [400], "PHOENIX_REFUSED_INPUT"),
         (READ, [404], "PHOENIX_NOT_FOUND"),
@@ -116,8 +118,8 @@ async def test_it_is_sent_again_until_it_succeeds(effect: Effect, steps: list[St
         (EVERY_TIME, [AnswerGarbled("x")], "OUTCOME_UNKNOWN"),
         (EVERY_TIME, [TimedOut("x", sent=True)], "OUTCOME_UNKNOWN"),
         (EVERY_TIME, [TimedOut("x", sent=False)], "PHOENIX_TIMEOUT"),
-        (EVERY_TIME, [500], "PHOENIX_UNAVAILABLE"),
-        (EVERY_TIME, [502], "PHOENIX_UNAVAILABLE"),
+        (EVERY_TIME, [500], "OUTCOME_UNKNOWN"),
+        (EVERY_TIME, [502], "OUTCOME_UNKNOWN"),
         (EVERY_TIME, [BUSY], "PHOENIX_UNAVAILABLE"),
         (EVERY_TIME, [LIMITED], "PHOENIX_RATE_LIMITED"),
         (EVERY_TIME, [409], "PHOENIX_CONFLICT"),
@@ -131,19 +133,28 @@ async def test_it_is_sent_again_until_it_succeeds(effect: Effect, steps: list[St
         (ONCE_KEPT, [lost(), 401, 401], "OUTCOME_UNKNOWN"),
         (ONCE_KEPT, [lost(), 422], "OUTCOME_UNKNOWN"),
         (ONCE_KEPT, [lost(), 400], "PHOENIX_REFUSED_INPUT"),
-        (ONCE_KEPT, [500, 500, 500], "PHOENIX_UNAVAILABLE"),
+        (ONCE_KEPT, [500, 500, 500], "OUTCOME_UNKNOWN"),
+        (ONCE_KEPT, [500, 503, 503], "OUTCOME_UNKNOWN"),
+        (ONCE_KEPT, [500, NotSent("x"), NotSent("x")], "OUTCOME_UNKNOWN"),
+        (ONCE_KEPT, [503, 503, 503], "PHOENIX_UNAVAILABLE"),
+        (ONCE_KEPT, [500, 413], "PHOENIX_REFUSED_INPUT"),
+        (EVERY_TIME, [504], "OUTCOME_UNKNOWN"),
+        (EVERY_TIME, [799], "OUTCOME_UNKNOWN"),
+        (EVERY_TIME, [302], "PHOENIX_ANSWER_UNREADABLE"),
     ],
 )
-async def test_it_is_not_sent_again_and_says_what_is_known(effect: Effect, steps: list[Step], reason: str) -> None:
+async def test_it_is_not_sent_again_and_says_what_is_known(
+    idempotency: Idempotency, steps: list[Step], reason: str
+) -> None:
     """No more sends than steps; a doubt, once there, is never talked away by a later failure."""
-    delivery = Delivery(*steps, effect=effect)
+    delivery = Delivery(*steps, idempotency=idempotency)
     assert await delivery.reason() == reason
     assert len(delivery.sender.sent) == len(steps)
 
 
 async def test_each_try_is_signed_anew_over_the_same_body() -> None:
     """A fresh timestamp, the same bytes."""
-    delivery = Delivery(NotSent("x"), 401, 202, effect=EVERY_TIME)
+    delivery = Delivery(NotSent("x"), 401, 202, idempotency=EVERY_TIME)
     await delivery.run()
     assert [request.headers["x-timestamp"] for request in delivery.sender.sent] == ["1", "2", "3"]
     assert {request.body for request in delivery.sender.sent} == {b"{}"}
@@ -151,58 +162,91 @@ async def test_each_try_is_signed_anew_over_the_same_body() -> None:
 
 async def test_waits_grow_and_a_rejection_waits_not_at_all() -> None:
     """Half of each bound, as the chance of this test says."""
-    delivery = Delivery(401, NotSent("x"), NotSent("x"), effect=READ)
+    delivery = Delivery(401, NotSent("x"), NotSent("x"), idempotency=READ)
     await delivery.reason()
     assert delivery.pauses == [pytest.approx(0.1)]
 
 
 async def test_retry_after_is_waited_for() -> None:
     """At least as long as Phoenix asks."""
-    delivery = Delivery(BUSY, 200, effect=READ)
+    delivery = Delivery(BUSY, 200, idempotency=READ)
     await delivery.run()
     assert delivery.pauses == [pytest.approx(2.05)]
 
 
 async def test_a_wait_that_outlasts_the_deadline_is_not_begun() -> None:
     """The caller hears at once what it could only hear later."""
-    delivery = Delivery(LIMITED, effect=READ, seconds=2.0)
+    delivery = Delivery(LIMITED, idempotency=READ, seconds=2.0)
     assert await delivery.reason() == "PHOENIX_RATE_LIMITED"
     assert delivery.pauses == []
 
 
 async def test_an_expired_deadline_sends_nothing() -> None:
     """Nothing is prepared or signed either."""
-    delivery = Delivery(effect=READ, seconds=0.0)
+    delivery = Delivery(idempotency=READ, seconds=0.0)
     assert await delivery.reason() == "DEADLINE_TOO_SHORT"
     assert delivery.prepared == 0
 
 
 async def test_a_deduplicated_request_is_not_sent_again_after_phoenix_may_have_forgotten_it() -> None:
     """The window runs from the first sending."""
-    delivery = Delivery(lost(), lost(), effect=ONCE_KEPT, seconds=1000.0, send_takes=200.0)
+    delivery = Delivery(lost(), lost(), idempotency=ONCE_KEPT, seconds=1000.0, send_takes=200.0)
     assert await delivery.reason() == "OUTCOME_UNKNOWN"
     assert len(delivery.sender.sent) == 2
 
 
-async def test_a_5xx_on_what_acts_every_time_does_not_invite_a_repetition() -> None:
-    """Only a 503 says that nothing was done; the others carry no RetryInfo."""
-    found = {}
-    for status in (500, 502, 503, 504):
-        with pytest.raises(errors.PhoenixUnavailable) as caught:
-            await Delivery(status, effect=EVERY_TIME).run()
-        found[status] = caught.value.retry_after_s
-    assert found == {500: None, 502: None, 503: 1.0, 504: None}
+@pytest.mark.parametrize(
+    ("steps", "in_doubt", "effect"),
+    [
+        ([BUSY], False, Effect.NONE),
+        ([NotSent("x"), NotSent("x"), NotSent("x")], False, Effect.NONE),
+        ([422], False, Effect.NONE),
+        ([500], False, Effect.MAYBE),
+        ([lost()], False, Effect.MAYBE),
+        ([BUSY], True, Effect.MAYBE),
+        ([422], True, Effect.MAYBE),
+        ([400], True, Effect.NONE),
+        ([401, 401], True, Effect.MAYBE),
+        ([NotSent("x"), NotSent("x"), NotSent("x")], True, Effect.MAYBE),
+    ],
+)
+async def test_the_error_says_whether_phoenix_acted(steps: list[Step], in_doubt: bool, effect: Effect) -> None:
+    """This try, or an earlier sending of the same bytes that was in doubt; a retry is recommended only after NONE."""
+    with pytest.raises(errors.GatewayError) as caught:
+        await Delivery(*steps, idempotency=EVERY_TIME).run(in_doubt=in_doubt)
+    assert effect is caught.value.effect
+    assert caught.value.retry_after_s is None or effect is Effect.NONE
+
+
+async def test_a_key_that_is_gone_at_the_second_try_does_not_hide_the_first() -> None:
+    """The first try may have acted."""
+    delivery = Delivery(lost(), idempotency=ONCE_KEPT)
+    prepare = delivery._prepare
+
+    def once() -> Request:
+        if delivery.prepared:
+            raise errors.KeyUnknown
+        return prepare()
+
+    delivery._prepare = once  # type: ignore[method-assign]
+    assert await delivery.reason() == "OUTCOME_UNKNOWN"
+
+
+async def test_an_answer_to_a_resend_says_so() -> None:
+    """Whoever reads a 409 has to know that the first sending may have arrived."""
+    assert (await Delivery(lost(), 202, idempotency=ONCE_KEPT).run()).in_doubt
+    assert not (await Delivery(NotSent("x"), 202, idempotency=ONCE_KEPT).run()).in_doubt
 
 
 async def test_a_welcome_status_is_an_answer() -> None:
     """The caller of the courier knows what it means."""
-    delivered = await Delivery(409, effect=EVERY_TIME).run(accepted_statuses=frozenset({409}))
+    delivered = await Delivery(409, idempotency=EVERY_TIME).run(accepted_statuses=frozenset({409}))
     assert delivered.answer.status == 409
 
 
 async def test_a_failure_of_signing_is_not_retried() -> None:
     """Our own trouble is not Phoenix's."""
-    delivery = Delivery(effect=READ)
+    delivery = Delivery(idempotency=READ)
 
     def no_key() -> Request:
         raise errors.KeyUnknown

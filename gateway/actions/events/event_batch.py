@@ -11,17 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence, Set
 
 from gateway import errors
 from gateway.actions.events.remember_events import Awaited, Claim, EventMemory, Recalled
-from gateway.core.event_ids import content_digest
+from gateway.core.event_ids import CALL_AND_CLOCKS_S, RESEND_WITHIN_S, content_digest
 from gateway.core.types import TenantId
 from gateway.core.wire import Event, encode_event
-from gateway.errors import FieldFault, GatewayError, InvalidField
+from gateway.errors import Effect, FieldFault, GatewayError, InvalidField
 from gateway.outbox.pending_event import Failed, PendingEvent, Submitted
 from gateway.phoenix.gamification.bulk import MAX_BODY_BYTES
 from gateway.resilience.deadline import Deadline
-
-RESEND_WITHIN_S = 220.0
-"""How long after its first sending an event of unknown outcome may come again under its id and be sent: with the
-longest deadline of a call on top, and clocks of replicas some seconds apart, still within Phoenix's 300 s."""
 
 Send = Callable[[], Awaitable[None]]
 
@@ -45,7 +41,7 @@ class EventBatch:
         """
         self._tenant_id = tenant_id
         self._memory = memory
-        self._resend_within_s = RESEND_WITHIN_S if deduplicates else None
+        self._resend_within_s = RESEND_WITHIN_S - CALL_AND_CLOCKS_S if deduplicates else None
         self._results: list[PendingEvent | Failed] = []
         self._given: list[tuple[PendingEvent, bytes]] = []
         self._claims: list[tuple[Claim, PendingEvent]] = []
@@ -64,7 +60,7 @@ class EventBatch:
             if len(body) > MAX_BODY_BYTES:
                 self._results.append(Failed(event_id=event.event_id, error=too_large(place, len(events))))
                 continue
-            item = PendingEvent(event.event_id, body, (event.leaderboard_id, event.user_id))
+            item = PendingEvent(event.event_id, body, (event.leaderboard_id, event.user_id), is_id_given=place in given)
             self.size_bytes += len(body)
             self.items.append(item)
             self._results.append(item)
@@ -99,6 +95,7 @@ class EventBatch:
         held_back: set[int] = set()
         for (item, _), answer in zip(self._given, answers, strict=True):
             if isinstance(answer, Claim):
+                item.in_doubt = answer.in_doubt
                 self._claims.append((answer, item))
                 continue
             held_back.add(id(item))
@@ -151,7 +148,7 @@ class EventBatch:
 
 
 def _is_unknown(result: Submitted | Failed) -> bool:
-    return isinstance(result, Failed) and isinstance(result.error, errors.OutcomeUnknown)
+    return isinstance(result, Failed) and result.error.effect is not Effect.NONE
 
 
 def _recalled(recalled: Recalled, event_id: str, now: float) -> Submitted | Failed:

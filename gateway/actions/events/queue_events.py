@@ -150,13 +150,11 @@ def result_of(event_id: str, answer: Admitted) -> Result:
 def _dead(reason: str) -> GatewayError:
     """Return what a dead letter died of, said to someone who sends its event again."""
     kind = _KINDS.get(reason, errors.PhoenixRefusedState)
-    error = kind(
+    return kind(
         "This event was taken in before and is a dead letter now. Look at it with ListDeadLetters, and send it again "
         "with RedriveDeadLetters.",
         metadata={"surface": "ingestion", "dead_letter": "true"},
     )
-    error.retry_after_s = None
-    return error
 
 
 _KINDS: dict[str, type[errors.UpstreamFault]] = {kind.reason: kind for kind in errors.UpstreamFault.__subclasses__()}

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from gateway.core.event_ids import EventState, RememberedEvent
 from gateway.core.types import TenantId
-from gateway.outbox.pending_event import Failed, Submitted, may_be_there
+from gateway.errors import Effect
+from gateway.outbox.pending_event import Failed, Submitted
 from gateway.resilience.clock import Clock
 
 REMEMBER_S = 24 * 3600.0
@@ -231,6 +232,6 @@ def _recalled(held: RememberedEvent, digest: bytes, now: float, resend_within_s:
 def _entry_of(claim: Claim, result: Submitted | Failed) -> RememberedEvent | None:
     if isinstance(result, Submitted):
         return RememberedEvent(state=EventState.ACCEPTED, at=claim.at, digest=claim.digest)
-    if claim.in_doubt or may_be_there(result.error):
+    if claim.in_doubt or result.error.effect is not Effect.NONE:
         return RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
     return None

@@ -5,14 +5,15 @@ Source: vendor chapter 2.3, the paths of the older generation. Update and retire
 
 from gateway.core.types import TenantId
 from gateway.core.wire import Definition, decode_definition, decode_definitions, encode_definition
-from gateway.errors import OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixNotFound
+from gateway.errors import Effect, GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixNotFound
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
-from gateway.phoenix.retry import Effect, RetryingSender
+from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
 
 _HEALTH_PATH = "/health"
-_TAKEN_BUT_NOT_LISTED = "Phoenix took the leaderboard but does not list it. Look at it there."
+_MADE_BUT_UNREAD = "Phoenix made the leaderboard, but it cannot be read yet. Read its definition later."
+_THERE_BUT_UNREAD = "Phoenix reports that the leaderboard is there but does not list it. Try again later."
 
 
 class AdminClient:
@@ -46,7 +47,7 @@ class AdminClient:
         """Make a board and return it.
 
         Raises: PhoenixConflict if there is one of that id; OutcomeUnknown if the answer was lost, also where the board
-        is there afterwards: another may have made it.
+        is there afterwards (another may have made it), or if the board was made and cannot be read.
         """
         body = encode_definition(
             tenant_id=self._client.tenant_id,
@@ -55,10 +56,13 @@ class AdminClient:
             description=description,
             config_json=config_json,
         )
-        delivered = await self._client.post(self._boards(), body, deadline, effect=Effect.EVERY_TIME)
-        made = _definition_of(delivered.answer.body, leaderboard_id) or await self._find(leaderboard_id, deadline)
+        delivered = await self._client.post(self._boards(), body, deadline, idempotency=Idempotency.NOT_IDEMPOTENT)
+        try:
+            made = _definition_of(delivered.answer.body, leaderboard_id) or await self._find(leaderboard_id, deadline)
+        except GatewayError as unread:
+            raise OutcomeUnknown(_MADE_BUT_UNREAD, effect=Effect.DONE) from unread
         if made is None:
-            raise PhoenixAnswerUnreadable(_TAKEN_BUT_NOT_LISTED)
+            raise OutcomeUnknown(_MADE_BUT_UNREAD, effect=Effect.DONE)
         return made
 
     async def ensure(
@@ -74,7 +78,7 @@ class AdminClient:
 
         A board that is there is left as it is. A 409 means that another made it meanwhile. After a lost answer the list
         is read again: a board that has appeared is returned, and not called ours. Raises: OutcomeUnknown where it has
-        not appeared; repeating `ensure` is safe, as the id is taken once.
+        not appeared or cannot be read; repeating `ensure` is safe, as the id is taken once.
         """
         there = await self._find(leaderboard_id, deadline)
         if there is not None:
@@ -90,7 +94,11 @@ class AdminClient:
         lost: OutcomeUnknown | None = None
         try:
             delivered = await self._client.post(
-                self._boards(), body, deadline, effect=Effect.EVERY_TIME, accepted_statuses=frozenset({409})
+                self._boards(),
+                body,
+                deadline,
+                idempotency=Idempotency.NOT_IDEMPOTENT,
+                accepted_statuses=frozenset({409}),
             )
             created = delivered.answer.status != 409
             if created:
@@ -98,15 +106,18 @@ class AdminClient:
                 if made is not None:
                     return made, True
         except OutcomeUnknown as failure:
-            if deadline.expired:
-                raise
             lost = failure
-        there = await self._find(leaderboard_id, deadline)
+        if created:
+            lost = OutcomeUnknown(_MADE_BUT_UNREAD, effect=Effect.DONE)
+        try:
+            there = await self._find(leaderboard_id, deadline)
+        except GatewayError as unread:
+            if lost is None:
+                raise
+            raise lost from unread
         if there is not None:
             return there, created
-        if lost is not None:
-            raise lost
-        raise PhoenixAnswerUnreadable(_TAKEN_BUT_NOT_LISTED)
+        raise lost or PhoenixAnswerUnreadable(_THERE_BUT_UNREAD)
 
     async def _find(self, leaderboard_id: str, deadline: Deadline) -> Definition | None:
         for definition in await self.definitions(deadline):

@@ -4,15 +4,16 @@ One client is one tenant on one gateway, and what its breaker stands before. Cre
 gives the headers for one request. Source: vendor chapter 1.3, 1.4; issue 5, point 6.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway import errors
 from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
-from gateway.phoenix.answers import Surface
+from gateway.phoenix.answers import Surface, after_doubt
 from gateway.phoenix.http_types import Answer, Request
-from gateway.phoenix.retry import Delivered, Effect, RetryingSender
+from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 
@@ -61,7 +62,7 @@ class GamificationClient:
                 headers={"accept": "application/json", **self.authorize("GET", raw_path, b"")},
             )
 
-        return (await self._deliver(prepare, Effect.NONE, deadline, accepted_statuses)).answer
+        return (await self._deliver(prepare, Idempotency.NO_SIDE_EFFECTS, deadline, accepted_statuses)).answer
 
     async def post(
         self,
@@ -69,10 +70,14 @@ class GamificationClient:
         body: bytes | Callable[[], bytes],
         deadline: Deadline,
         *,
-        effect: Effect,
+        idempotency: Idempotency,
         accepted_statuses: frozenset[int] = frozenset(),
+        in_doubt: bool = False,
     ) -> Delivered:
-        """POST a JSON body; the bytes signed are the bytes sent. In every try the same, or what `body` then returns."""
+        """POST a JSON body; the bytes signed are the bytes sent. In every try the same, or what `body` then returns.
+
+        Args: `in_doubt`: as `RetryingSender.deliver`.
+        """
         make = body if callable(body) else None
         given = b"" if callable(body) else body
 
@@ -90,33 +95,43 @@ class GamificationClient:
                 body=sent,
             )
 
-        return await self._deliver(prepare, effect, deadline, accepted_statuses)
+        return await self._deliver(prepare, idempotency, deadline, accepted_statuses, in_doubt=in_doubt)
 
     async def _deliver(
-        self, prepare: Callable[[], Request], effect: Effect, deadline: Deadline, accepted_statuses: frozenset[int]
+        self,
+        prepare: Callable[[], Request],
+        idempotency: Idempotency,
+        deadline: Deadline,
+        accepted_statuses: frozenset[int],
+        *,
+        in_doubt: bool = False,
     ) -> Delivered:
         """Deliver with the breaker's leave, and tell it how that went. Raises: CircuitOpen, with nothing sent."""
+        deliver = functools.partial(
+            self.courier.deliver,
+            prepare,
+            idempotency=idempotency,
+            surface=self.surface,
+            deadline=deadline,
+            accepted_statuses=accepted_statuses,
+            in_doubt=in_doubt,
+        )
         breaker = self.breaker
         if breaker is None:
-            return await self.courier.deliver(
-                prepare, effect=effect, surface=self.surface, deadline=deadline, accepted_statuses=accepted_statuses
-            )
+            return await deliver()
         began_at = deadline.clock.monotonic()
-        permit = breaker.enter()
         try:
-            delivered = await self.courier.deliver(
-                prepare, effect=effect, surface=self.surface, deadline=deadline, accepted_statuses=accepted_statuses
-            )
+            permit = breaker.enter()
+        except errors.CircuitOpen as error:
+            raise after_doubt(error, self.surface) if in_doubt else error from None
+        try:
+            delivered = await deliver()
         except _TROUBLES as trouble:
-            timed_out = any(isinstance(one, errors.PhoenixTimeout) for one in (trouble, trouble.__cause__))
+            timed_out = deadline.expired or isinstance(trouble, errors.PhoenixTimeout)
             if timed_out and deadline.clock.monotonic() - began_at < PATIENCE_S:
                 breaker.abandoned(permit)
             else:
-                # The default wait is nothing that Phoenix asked for.
-                requested_wait_s = (
-                    trouble.retry_after_s if trouble.retry_after_s != trouble.default_retry_after_s else None
-                )
-                breaker.failed(permit, wait_s=requested_wait_s or 0.0)
+                breaker.failed(permit, wait_s=trouble.requested_wait_s or 0.0)
             raise
         except errors.UpstreamFault:
             breaker.succeeded(permit)

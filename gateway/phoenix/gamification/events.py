@@ -6,19 +6,21 @@ Source: vendor chapter 2.1; API.md, "EventService"; issue 5, points 3 and 5.
 """
 
 import enum
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Self
 
 import orjson
 
 from gateway import errors
+from gateway.core.event_ids import RESEND_WITHIN_S
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
-from gateway.phoenix.answers import Surface, error_of
+from gateway.phoenix.answers import Surface, after_doubt, error_of
 from gateway.phoenix.gamification.bulk import TAKEN, Said, Word, read_bulk_answer, says_nothing_taken
 from gateway.phoenix.gamification.client import Authorize, GamificationClient
 from gateway.phoenix.http_types import Answer
-from gateway.phoenix.retry import Effect, RetryingSender
+from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.logs import log
@@ -30,15 +32,13 @@ _REFUSED_AS_A_WHOLE = frozenset({400, 409, 413, 422})
 _NOTHING_TAKEN = frozenset({413})
 """Refused before it was read, hence certainly without any effect."""
 
-_CERTAIN = (errors.PhoenixRefusedInput, errors.PhoenixRefusedState, errors.BoardNotActive, errors.PhoenixForbidden)
-"""Refusals of one event that hold whatever became of an earlier call with the same event in it."""
+_GUILTY = (errors.PhoenixRefusedInput, errors.PhoenixRefusedState, errors.BoardNotActive, errors.PhoenixForbidden)
+"""Refusals of one event that explain why the call that it was part of was refused as a whole: it was not taken."""
 
 ASK_AGAIN_S = 600.0
 """How long bulk calls are left out after Phoenix said that it has none: a deployment there may change that."""
 REFUSALS_IN_ROW = 2
 """Bulk calls in a row, refused as a whole with unknown effect, after which bulk calls are left out likewise."""
-RESEND_WITHIN_S = 290.0
-"""How long after its first sending an event may be sent again. Phoenix remembers for 300 s; the rest is for the way."""
 
 
 class Acceptance(enum.Enum):
@@ -71,11 +71,46 @@ class Submitted:
 
 
 class BulkNotServed(Exception):
-    """Phoenix has no bulk call, and nothing was taken: send the events one by one."""
+    """Phoenix has no bulk call: send the events one by one. `in_doubt`: an earlier try may have brought them."""
+
+    def __init__(self, *, in_doubt: bool) -> None:
+        super().__init__("no bulk call")
+        self.in_doubt = in_doubt
 
 
 def _always(_event_id: str) -> bool:
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is known of the events of one bulk call beside their bytes; see `EventsClient.submit_bulk`.
+
+    `refused`: ids of events that were part of a call that Phoenix refused as a whole, and may have taken in part.
+    """
+
+    is_wanted: Callable[[str], bool]
+    given: Set[str]
+    in_doubt: Set[str]
+    refused: Set[str] = frozenset()
+
+    def all_in_doubt(self, ids: Sequence[str]) -> Self:
+        """Return the same with these events in doubt: Phoenix may have taken them."""
+        return replace(self, in_doubt=self.in_doubt | frozenset(ids))
+
+    def all_refused(self, ids: Sequence[str]) -> Self:
+        """Return the same with these events refused as a whole."""
+        return replace(self, refused=self.refused | frozenset(ids))
+
+    def may_be_there(self, event_id: str) -> bool:
+        """Whether Phoenix may have had the event before this call."""
+        return event_id in self.given or event_id in self.in_doubt or event_id in self.refused
+
+    def failure(self, event_id: str, error: errors.GatewayError, status: int | None = None) -> errors.GatewayError:
+        """Return what a failure amounts to for this event. Args: `status`: that Phoenix gave for it."""
+        if event_id in self.in_doubt or (event_id in self.refused and not isinstance(error, _GUILTY)):
+            return after_doubt(error, Surface.INGESTION, status)
+        return error
 
 
 class EventsClient:
@@ -109,7 +144,7 @@ class EventsClient:
         # Without an id in the body there is nothing to deduplicate by, whatever the setting says.
         self.deduplicates = settings.sends_event_id and settings.deduplicates
         """Whether an event may be sent again with its id, within RESEND_WITHIN_S."""
-        self._effect = Effect.DEDUPLICATED if self.deduplicates else Effect.EVERY_TIME
+        self._idempotency = Idempotency.IDEMPOTENT if self.deduplicates else Idempotency.NOT_IDEMPOTENT
         self._welcome = frozenset({409}) if settings.sends_event_id else frozenset[int]()
         self._bulk = settings.bulk
         self._bulk_again_at: float | None = None
@@ -125,17 +160,29 @@ class EventsClient:
         """Whether events of different callers may share a bulk call: not after one's has cost others their answer."""
         return self.sends_bulk(now) and now >= self._apart_until
 
-    async def submit(self, event: bytes, deadline: Deadline) -> Submitted:
+    async def submit(
+        self, event: bytes, deadline: Deadline, *, is_id_given: bool = False, in_doubt: bool = False
+    ) -> Submitted:
         """Send one event as serialised and return how Phoenix took it; the body of its 2xx means nothing.
 
-        Raises: OutcomeUnknown if Phoenix may have counted it and it is not safe to send again; CircuitOpen; else as
-        `RetryingSender.deliver`, with the certainty that it was not counted, except for a 5xx other than 503.
+        Args: `is_id_given`: the id is the caller's, who may have sent it before; `in_doubt`: it was sent before, and
+        Phoenix may have it. In both cases a 409 says that it is there; an id that was just made cannot be.
+        Raises: OutcomeUnknown if Phoenix may have counted it and it is not safe to send again; CircuitOpen,
+        PhoenixConflict; else as `RetryingSender.deliver`, with the certainty that it was not counted.
         """
         delivered = await self._client.post(
-            _EVENTS_PATH, event, deadline, effect=self._effect, accepted_statuses=self._welcome
+            _EVENTS_PATH,
+            event,
+            deadline,
+            idempotency=self._idempotency,
+            accepted_statuses=self._welcome,
+            in_doubt=in_doubt,
         )
-        duplicate = delivered.answer.status == 409
-        return Submitted(acceptance=Acceptance.DUPLICATE if duplicate else Acceptance.ACCEPTED, tries=delivered.tries)
+        if delivered.answer.status != 409:
+            return Submitted(acceptance=Acceptance.ACCEPTED, tries=delivered.tries)
+        if is_id_given or delivered.in_doubt:
+            return Submitted(acceptance=Acceptance.DUPLICATE, tries=delivered.tries)
+        raise error_of(delivered.answer, Surface.INGESTION, 0.0, changes=True)
 
     async def submit_bulk(
         self,
@@ -143,21 +190,30 @@ class EventsClient:
         ids: Sequence[str],
         deadline: Deadline,
         is_wanted: Callable[[str], bool] = _always,
+        *,
+        given: Set[str] = frozenset(),
+        in_doubt: Set[str] = frozenset(),
     ) -> list[Acceptance | errors.GatewayError]:
         """Send 2 to 100 serialised events, of 1 MB at most, in one call; return what became of each, in their order.
 
         What Phoenix refuses as a whole is divided until the guilty events stand alone, and what its answer leaves open
         is asked again one by one: only where that cannot double anything, else those events end as OutcomeUnknown.
         Args: `ids`: the events' ids, each once; `is_wanted`: asked before an event is sent again, since nobody may wait
-        for it any longer: it is OutcomeUnknown then. Raises: BulkNotServed with nothing taken; else as `submit`, of all
-        events alike.
+        for it any longer: it is OutcomeUnknown then; `given`, `in_doubt`: the ids of which `submit` would be told so.
+        Raises: BulkNotServed; else as `submit`, of all events alike.
         """
         # Dividing sends events again, so all of it must be over before Phoenix forgets the first sending.
         within = deadline.earlier(Deadline.after(RESEND_WITHIN_S, deadline.clock)) if self.deduplicates else deadline
-        return await self._bulk_call(events, ids, within, is_wanted)
+        asked = _Asked(is_wanted=is_wanted, given=given, in_doubt=in_doubt)
+        try:
+            return await self._bulk_call(events, ids, within, asked)
+        except errors.GatewayError as error:
+            if not in_doubt:
+                raise
+            return [asked.failure(one, error) for one in ids]
 
     async def _bulk_call(
-        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, is_wanted: Callable[[str], bool]
+        self, events: Sequence[bytes], ids: Sequence[str], deadline: Deadline, asked: _Asked
     ) -> list[Acceptance | errors.GatewayError]:
         assert self._bulk is not None, "ask sends_bulk first"
         envelope = self._bulk
@@ -165,23 +221,24 @@ class EventsClient:
 
         def body() -> bytes:
             nonlocal carried
-            carried = [at for at in carried if is_wanted(ids[at])] or carried or list(range(len(events)))
+            carried = [at for at in carried if asked.is_wanted(ids[at])] or carried or list(range(len(events)))
             return encode_bulk([events[at] for at in carried], envelope)
 
         accepted_statuses = _NOT_SERVED | _REFUSED_AS_A_WHOLE
-        answer = (
-            await self._client.post(
-                _BULK_PATH, body, deadline, effect=self._effect, accepted_statuses=accepted_statuses
-            )
-        ).answer
+        delivered = await self._client.post(
+            _BULK_PATH, body, deadline, idempotency=self._idempotency, accepted_statuses=accepted_statuses
+        )
+        answer = delivered.answer
         if answer.status in _NOT_SERVED:
             self._note_not_served(answer, deadline)
-            raise BulkNotServed
+            raise BulkNotServed(in_doubt=delivered.in_doubt)
+        if delivered.in_doubt:
+            asked = asked.all_in_doubt(ids)
         sent, sent_ids = [events[at] for at in carried], [ids[at] for at in carried]
         if answer.status in _REFUSED_AS_A_WHOLE:
-            found = await self._divide(answer, sent, sent_ids, deadline, is_wanted)
+            found = await self._divide(answer, sent, sent_ids, deadline, asked)
         else:
-            found = await self._read(answer, sent, sent_ids, deadline, is_wanted)
+            found = await self._read(answer, sent, sent_ids, deadline, asked)
         if len(found) == len(events):
             return found
         results: list[Acceptance | errors.GatewayError] = [_unknown() for _ in events]
@@ -195,7 +252,7 @@ class EventsClient:
         events: Sequence[bytes],
         ids: Sequence[str],
         deadline: Deadline,
-        is_wanted: Callable[[str], bool],
+        asked: _Asked,
     ) -> list[Acceptance | errors.GatewayError]:
         """Return what a 2xx says of each event; ask again of what it leaves open, where that is harmless."""
         self._bulk_again_at = None
@@ -206,7 +263,7 @@ class EventsClient:
         if any(word.said is Said.DOUBTFUL for word in words):
             self._on_event("bulk_unclear")
         return [
-            await self._settle(word, event, event_id, deadline, is_wanted)
+            await self._settle(word, event, event_id, deadline, asked)
             for word, event, event_id in zip(words, events, ids, strict=True)
         ]
 
@@ -228,7 +285,7 @@ class EventsClient:
         events: Sequence[bytes],
         ids: Sequence[str],
         deadline: Deadline,
-        is_wanted: Callable[[str], bool],
+        asked: _Asked,
     ) -> list[Acceptance | errors.GatewayError]:
         """Find the guilty events of a call that was refused as a whole and deliver the others, in their order."""
         harmless = answer.status in _NOTHING_TAKEN or says_nothing_taken(answer.body, ids)
@@ -241,10 +298,12 @@ class EventsClient:
             )
             return [fault] * len(events)
         self._on_event("bulk_divided")
+        if not harmless:
+            asked = asked.all_refused(ids)
         middle = len(events) // 2
         results: list[Acceptance | errors.GatewayError] = []
         for part in (slice(0, middle), slice(middle, None)):
-            results += await self._part(events[part], ids[part], deadline, is_wanted, in_doubt=not harmless)
+            results += await self._part(events[part], ids[part], deadline, asked)
         return results
 
     def _note_refused(self, answer: Answer, deadline: Deadline) -> None:
@@ -273,36 +332,37 @@ class EventsClient:
         events: Sequence[bytes],
         ids: Sequence[str],
         deadline: Deadline,
-        is_wanted: Callable[[str], bool],
-        *,
-        in_doubt: bool,
+        asked: _Asked,
     ) -> list[Acceptance | errors.GatewayError]:
         if len(events) == 1:
-            return [await self._again(events[0], ids[0], deadline, is_wanted, in_doubt=in_doubt)]
+            return [await self._again(events[0], ids[0], deadline, asked)]
         try:
-            return await self._bulk_call(events, ids, deadline, is_wanted)
-        except BulkNotServed:
+            return await self._bulk_call(events, ids, deadline, asked)
+        except BulkNotServed as missing:
+            if missing.in_doubt:
+                asked = asked.all_in_doubt(ids)
             return [
-                await self._again(event, event_id, deadline, is_wanted, in_doubt=in_doubt)
-                for event, event_id in zip(events, ids, strict=True)
+                await self._again(event, event_id, deadline, asked) for event, event_id in zip(events, ids, strict=True)
             ]
         except errors.GatewayError as error:
-            return [_in_doubt(error) if in_doubt else error] * len(events)
+            return [asked.failure(one, error) for one in ids]
 
     async def _settle(
-        self, word: Word, event: bytes, event_id: str, deadline: Deadline, is_wanted: Callable[[str], bool]
+        self, word: Word, event: bytes, event_id: str, deadline: Deadline, asked: _Asked
     ) -> Acceptance | errors.GatewayError:
         """Turn a word about an event into its result; ask again where the word leaves it open and that is harmless."""
         match word.said:
             case Said.TAKEN:
                 return Acceptance.ACCEPTED
-            case Said.DUPLICATE:
+            case Said.DUPLICATE if asked.may_be_there(event_id):
                 return Acceptance.DUPLICATE
-            case Said.REFUSED:
-                answer = Answer(status=word.status or 400, body=orjson.dumps({"code": word.code}))
-                return error_of(answer, Surface.INGESTION, 0.0)
+            case Said.DUPLICATE | Said.REFUSED:
+                status = 409 if word.said is Said.DUPLICATE else word.status or 400
+                answer = Answer(status=status, body=orjson.dumps({"code": word.code}))
+                error = error_of(answer, Surface.INGESTION, 0.0, changes=True)
+                return asked.failure(event_id, error, status)
             case Said.DOUBTFUL if self.deduplicates:
-                return await self._again(event, event_id, deadline, is_wanted, in_doubt=True)
+                return await self._again(event, event_id, deadline, asked.all_in_doubt([event_id]))
             case Said.DOUBTFUL:
                 return errors.OutcomeUnknown(
                     "Phoenix's answer to the bulk call does not say what became of this event. "
@@ -311,24 +371,19 @@ class EventsClient:
                 )
 
     async def _again(
-        self, event: bytes, event_id: str, deadline: Deadline, is_wanted: Callable[[str], bool], *, in_doubt: bool
+        self, event: bytes, event_id: str, deadline: Deadline, asked: _Asked
     ) -> Acceptance | errors.GatewayError:
-        """Send one event by itself that was part of a call before, and may have been taken then (`in_doubt`)."""
-        if not is_wanted(event_id):
+        """Send one event by itself that was part of a call before."""
+        if not asked.is_wanted(event_id):
             return _unknown()
         try:
-            return (await self.submit(event, deadline)).acceptance
+            taken = await self.submit(
+                event, deadline, is_id_given=asked.may_be_there(event_id), in_doubt=event_id in asked.in_doubt
+            )
         except errors.GatewayError as error:
-            return _in_doubt(error) if in_doubt else error
-
-
-def _in_doubt(error: errors.GatewayError) -> errors.GatewayError:
-    """What a failure amounts to for an event that an earlier call may have brought."""
-    if isinstance(error, (*_CERTAIN, errors.OutcomeUnknown)):
-        return error
-    unknown = _unknown()
-    unknown.__cause__ = error
-    return unknown
+            # Of events in doubt `submit` has said so already.
+            return asked.failure(event_id, error) if event_id not in asked.in_doubt else error
+        return taken.acceptance
 
 
 def _unknown() -> errors.OutcomeUnknown:

@@ -153,7 +153,7 @@ class RealtimeClient:
         except aiohttp.WSServerHandshakeError as refused:
             if refused.status < 300:
                 raise PhoenixUnavailable("Phoenix did not open the live socket.") from None
-            raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now()) from None
+            raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now(), changes=False) from None
         except (TimeoutError, aiohttp.ClientError, OSError):
             raise PhoenixUnavailable("No connection to Phoenix's live socket.") from None
         return BoardSocket(socket, self._settings)

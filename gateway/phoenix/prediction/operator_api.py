@@ -16,7 +16,7 @@ from gateway.core.operator_api import (
     encode_fee_schedule,
     same_schedule,
 )
-from gateway.errors import GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixUnavailable
+from gateway.errors import Effect, GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import Authorize, PathClient
 from gateway.phoenix.retry import RetryingSender
@@ -54,34 +54,38 @@ class OperatorApiClient:
     async def set_fee_schedule(self, schedule: FeeSchedule | None, deadline: Deadline) -> OperatorSettings:
         """Set the fee schedule, or clear it (None), which disables trading; return the settings as they are then.
 
-        Raises: OutcomeUnknown when the answer was lost and the settings do not show the change, or cannot be read;
-        PhoenixAnswerUnreadable when Phoenix said yes and holds another schedule; other UpstreamFaults.
+        Raises: OutcomeUnknown when the answer was lost and the settings do not show the change, or cannot be read; and
+        when Phoenix said yes and the settings cannot be read, or show another schedule. Other UpstreamFaults.
         """
         try:
             # A third of the time is kept for looking, should the answer not come.
             sending = deadline.shaved(deadline.remaining() / 3)
             answer = await self._client.call("PATCH", SETTINGS_PATH, sending, body=encode_fee_schedule(schedule))
-        except (OutcomeUnknown, PhoenixUnavailable) as fault:
-            # A 503 says that nothing was done and keeps its retry hint; any other 5xx may have acted.
-            if isinstance(fault, PhoenixUnavailable) and fault.retry_after_s is not None:
-                raise
+        except OutcomeUnknown:
             now = await self._look(deadline)
             if now is not None and _shows(now, schedule):
                 return now
-            raise OutcomeUnknown(metadata=fault.metadata) from fault
-        try:
-            now = decode_settings(answer.body)
-        except PhoenixAnswerUnreadable:
-            now = await self.settings(deadline)
-        if not _shows(now, schedule):
-            raise PhoenixAnswerUnreadable("Phoenix took the change but tells another fee schedule. Read the settings.")
-        return now
+            raise
+        now = _settings_in(answer.body) or await self._look(deadline)
+        if now is not None and _shows(now, schedule):
+            return now
+        raise OutcomeUnknown(
+            "Phoenix accepted the change but does not show it yet. Read the settings.", effect=Effect.DONE
+        )
 
     async def _look(self, deadline: Deadline) -> OperatorSettings | None:
         try:
             return await self.settings(deadline)
         except GatewayError:
             return None
+
+
+def _settings_in(body: bytes) -> OperatorSettings | None:
+    """Return the settings that the answer to a change holds; its body is not documented."""
+    try:
+        return decode_settings(body)
+    except PhoenixAnswerUnreadable:
+        return None
 
 
 def _shows(settings: OperatorSettings, schedule: FeeSchedule | None) -> bool:

@@ -4,9 +4,8 @@ Whether the bytes are a key, which one is current, and how often to ask is `keys
 chapter 1.3, 1.4.
 """
 
-from gateway.phoenix.answers import Surface, raise_for
+from gateway.phoenix.answers import Surface, error_of_failure, raise_for
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
-from gateway.phoenix.retry import harmless_fault
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
@@ -41,6 +40,6 @@ class SigningKeysClient:
         try:
             answer = await self._sender.send(request, Deadline.after(timeout_s, self._clock), MAX_KEY_BYTES)
         except ExchangeFailed as failure:
-            raise harmless_fault(failure, Surface.PREDICTION) from failure
+            raise error_of_failure(failure, Surface.PREDICTION, changes=False) from failure
         raise_for(answer, Surface.PREDICTION, self._clock.now())
         return answer.body

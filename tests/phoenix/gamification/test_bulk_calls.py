@@ -1,7 +1,7 @@
 """Bulk calls: what is sent again where Phoenix deduplicates, what never is, and the way back to single calls."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import pytest
 
@@ -58,9 +58,12 @@ class Case:
             on_event=self.heard.append,
         )
 
-    async def submit(self, *ids: str) -> list[Acceptance | type[errors.GatewayError]]:
+    async def submit(
+        self, *ids: str, given: Set[str] = frozenset(), in_doubt: Set[str] = frozenset()
+    ) -> list[Acceptance | type[errors.GatewayError]]:
         events = [b'{"event_id":"%s"}' % event_id.encode() for event_id in ids]
-        results = await self.client.submit_bulk(events, ids, Deadline.after(5.0, self.clock))
+        deadline = Deadline.after(5.0, self.clock)
+        results = await self.client.submit_bulk(events, ids, deadline, given=given, in_doubt=in_doubt)
         return [type(one) if isinstance(one, errors.GatewayError) else one for one in results]
 
 
@@ -138,7 +141,36 @@ async def test_part_failure_is_each_events_own() -> None:
     """A list of results decides, event by event."""
     body = b'{"results":[{"status":"accepted"},{"status":422,"code":"board_inactive"},{"status":"duplicate"}]}'
     case = Case(lambda request, ids: Answer(status=207, body=body), deduplicates=False)
-    assert await case.submit("a", "b", "c") == [A, errors.BoardNotActive, D]
+    assert await case.submit("a", "b", "c", given={"c"}) == [A, errors.BoardNotActive, D]
+
+
+async def test_a_repeat_of_an_id_that_was_just_made_is_a_conflict() -> None:
+    """Phoenix cannot know it; after a lost answer it is the first sending that arrived."""
+    body = b'{"results":[{"status":"accepted"},{"status":"duplicate"}]}'
+    case = Case(lambda request, ids: Answer(status=207, body=body), deduplicates=False)
+    assert await case.submit("a", "b") == [A, errors.PhoenixConflict]
+    lost_first = Case(
+        lambda request, ids: Answer(status=207, body=body) if lost_first.phoenix.seen[1:] else AnswerLost("cut"),
+        deduplicates=True,
+    )
+    assert await lost_first.submit("a", "b") == [A, D]
+
+
+async def test_a_refusal_after_a_lost_answer_settles_only_what_it_said_of_the_bytes() -> None:
+    """A board that is closed now may have been open; bytes that are refused were refused."""
+    body = b'{"results":[{"status":422},{"status":400},{"status":429},{"status":202}]}'
+    case = Case(
+        lambda request, ids: Answer(status=207, body=body) if case.phoenix.seen[1:] else AnswerLost("cut"),
+        deduplicates=True,
+    )
+    unknown = errors.OutcomeUnknown
+    assert await case.submit("a", "b", "c", "d") == [unknown, errors.PhoenixRefusedInput, unknown, A]
+
+
+async def test_events_in_doubt_stay_so_when_their_call_fails() -> None:
+    """The others of the same call were certainly not taken."""
+    case = Case(lambda request, ids: 503, deduplicates=True)
+    assert await case.submit("a", "b", in_doubt={"b"}) == [errors.PhoenixUnavailable, errors.OutcomeUnknown]
 
 
 async def test_what_the_answer_leaves_open_is_asked_again_where_that_is_harmless() -> None:

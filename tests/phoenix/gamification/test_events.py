@@ -55,11 +55,28 @@ async def test_the_signature_covers_the_bytes_that_arrive() -> None:
         assert (seen.body, arrived["content-type"], arrived["x-tenant-id"]) == (EVENT, "application/json", "t")
 
 
-async def test_a_conflict_is_a_duplicate_where_ids_are_sent() -> None:
-    """The same id came before: success."""
+@pytest.mark.parametrize(("is_id_given", "in_doubt"), [(True, False), (False, True)])
+async def test_a_conflict_is_a_duplicate_where_the_id_may_have_come_before(is_id_given: bool, in_doubt: bool) -> None:
+    """The caller's own, or one whose first sending was in doubt: success."""
     async with small_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
-        submitted = await of(phoenix).submit(EVENT, soon())
+        submitted = await of(phoenix).submit(EVENT, soon(), is_id_given=is_id_given, in_doubt=in_doubt)
         assert submitted.acceptance is Acceptance.DUPLICATE
+
+
+@pytest.mark.parametrize("deduplicates", [False, True])
+async def test_a_conflict_of_an_id_that_was_just_made_is_a_conflict(deduplicates: bool) -> None:
+    """It cannot have come before."""
+    async with small_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
+        with pytest.raises(errors.PhoenixConflict) as caught:
+            await of(phoenix, EventsSettings(deduplicates=deduplicates)).submit(EVENT, soon())
+        assert caught.value.effect is errors.Effect.NONE
+
+
+async def test_a_conflict_after_a_doubt_is_the_first_sending_that_arrived() -> None:
+    """Also for an id that was just made."""
+    async with small_phoenix(**{ROUTE: [(500, b""), (409, b"")]}) as phoenix:
+        submitted = await of(phoenix, EventsSettings(deduplicates=True)).submit(EVENT, soon())
+        assert (submitted.acceptance, submitted.tries) == (Acceptance.DUPLICATE, 2)
 
 
 async def test_a_conflict_is_a_conflict_where_no_ids_are_sent() -> None:
@@ -79,7 +96,7 @@ async def test_a_rejected_signature_is_tried_once_more() -> None:
 async def test_a_server_error_is_not_sent_again() -> None:
     """Phoenix may have counted it."""
     async with small_phoenix(**{ROUTE: [(500, b""), (202, b"")]}) as phoenix:
-        with pytest.raises(errors.PhoenixUnavailable):
+        with pytest.raises(errors.OutcomeUnknown):
             await of(phoenix).submit(EVENT, soon())
         assert len(phoenix.seen) == 1
 

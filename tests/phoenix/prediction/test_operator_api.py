@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.core.operator_api import FeeSchedule
-from gateway.errors import GatewayError
+from gateway.errors import Effect, GatewayError
 from gateway.phoenix.http_types import Answer, AnswerLost, NotSent
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender
@@ -108,7 +108,7 @@ async def test_a_change_that_phoenix_took_and_does_not_show_is_told() -> None:
     made, _, deadline = client(telling(_OTHER))
     with pytest.raises(GatewayError) as error:
         await made.set_fee_schedule(_WANTED, deadline)
-    assert "PHOENIX_ANSWER_UNREADABLE" == error.value.reason
+    assert ("OUTCOME_UNKNOWN", Effect.DONE) == (error.value.reason, error.value.effect)
 
 
 async def test_rejected_credentials_are_not_the_callers_fault() -> None:
