@@ -70,6 +70,15 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize(
+    "path", [one for one in PAGES if one.parent.name != "adr"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_files_that_a_page_names_exist(path: Path) -> None:
+    """A module that moved takes its mentions along. Decision records speak of their own time."""
+    named = set(re.findall(r"`((?:gateway|tests|tools|protos|deploy|examples|docs)/[\w./-]+)`", path.read_text()))
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
 def test_the_index_names_every_page() -> None:
     """A page that is not listed is not found."""
     index = (DOCS / "README.md").read_text(encoding="utf-8")
