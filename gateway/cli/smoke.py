@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import base64
 import enum
-import json
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
 import grpc
+import httpx
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -102,7 +100,6 @@ class Smoke:
         self._choice = choice
         self._user = f"smoke-{uuid.uuid4().hex[:12]}"
         self._event_id = str(uuid.uuid4())
-        self._opener = build_opener(ProxyHandler({}))  # a sandbox is on loopback: no proxy
         self._steps: list[tuple[str, str, Callable[[], str]]] = [
             ("gateway", "is there and serving", self._gateway),
             ("leaderboard", f"create or confirm {choice.board}", self._ensure_board),
@@ -266,10 +263,10 @@ class Smoke:
 
     def _control(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
         url = f"{self._choice.control_url}{path}"
-        request = Request(url, data=json.dumps(wish).encode(), method="POST")  # noqa: S310 - checked to be http
         try:
-            with self._opener.open(request, timeout=CALL_TIMEOUT_S) as response:
-                answer: dict[str, Any] = json.loads(response.read())
-                return answer
-        except (URLError, ValueError) as error:
+            # trust_env=False: a sandbox is on loopback and never behind the environment's proxy.
+            response = httpx.post(url, json=wish, timeout=CALL_TIMEOUT_S, trust_env=False).raise_for_status()
+            answer: dict[str, Any] = response.json()
+            return answer
+        except (httpx.HTTPError, ValueError) as error:
             raise StepFailed(f"the sandbox's control route {path} does not answer: {error}") from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.config import names, quick_toml
+from gateway.config import names
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
 from gateway.keys.own.secret_files import FileStamp, stamp_of
@@ -151,7 +151,7 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     """Return what the file holds; nothing, with a fault noted, where it cannot be read or others may change it."""
     try:
         content = path.read_bytes()
-        document = quick_toml.loads(content.decode("utf-8"))
+        document = tomllib.loads(content.decode("utf-8"))
         mode = path.stat().st_mode
     except OSError as error:
         faults.add(names.CONFIG_FILE, f"the file cannot be opened ({error.strerror})", "check the path and its owner")

@@ -1,11 +1,8 @@
-"""The way to Phoenix and back: the only file that names the HTTP client.
+"""Send one request to Phoenix and return its answer: the file that sends with the HTTP client.
 
-aiohttp's connections, taken as they are: httpcore's pool collapses at 50 concurrent calls, and httpx's requests and
-answers built around aiohttp's took as long again as sending (ADR 0010). What must never happen is ruled out here: a
-lost answer told as a request that never left, which would send an event twice; a second try that nobody asked for; a
-path that differs from the one that was signed; a cookie, a proxy, a redirect. httpx reads base URLs and says which
-authorities are trusted. One `send` is one request on the wire; trying again is `retry.py`'s matter.
-Source: issue "The four calls", point 7.
+aiohttp carries the hot path (ADR 0010). This file rules out what must never happen: a lost answer reported as a request
+that never left, which would send an event twice; a second try that nobody asked for; a path that differs from the one
+that was signed; a cookie, a proxy, a redirect. One `send` is one request on the wire; `retry.py` tries again.
 """
 
 import asyncio
@@ -17,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
-import httpx
 import yarl
 
 from gateway.phoenix.http_types import (
@@ -72,11 +68,13 @@ class TransportSettings:
 
 
 def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
-    """Return whom an upstream's certificate may come from: the usual authorities, and those of `ca_file`.
+    """Return the authorities that may issue an upstream's certificate: the system's, and those of `ca_file`.
+
+    OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR in place of the system's.
 
     Raises: OSError, ssl.SSLError if the file cannot be read.
     """
-    context = httpx.create_ssl_context()
+    context = ssl.create_default_context()
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     return context
@@ -88,7 +86,8 @@ class Transport:
     def __init__(self, *, ca_file: Path | None = None, settings: TransportSettings | None = None) -> None:
         """Prepare TLS; connections are made when they are needed.
 
-        Args: `ca_file` is trusted besides the usual authorities. Raises: OSError, ssl.SSLError if it cannot be read.
+        Args: `ca_file` is trusted in addition to the system's authorities.
+        Raises: OSError, ssl.SSLError if it cannot be read.
         """
         self._settings = settings or TransportSettings()
         self._tls = upstream_trust(ca_file)
@@ -194,11 +193,11 @@ def _check(request: Request) -> None:
 
 @lru_cache(maxsize=256)
 def _origin(url_base: str) -> str:
-    """Return scheme, host and port as aiohttp is to see them; parsing them costs as much as preparing a request."""
-    url = httpx.URL(url_base)
-    if url.scheme not in ("http", "https") or not url.host or url.raw_path != b"/" or url.userinfo or url.fragment:
+    """Return scheme, host and port. Cached: parsing them costs as much as preparing a request."""
+    url = yarl.URL(url_base)
+    if url.scheme not in ("http", "https") or not url.host or url != url.origin():
         raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
-    return str(url).rstrip("/")
+    return str(url.origin())
 
 
 @lru_cache(maxsize=1024)

@@ -36,12 +36,16 @@ MAY = {
         "gateway.outbox",
         "gateway.controls",
     },
-    "Only phoenix names the HTTP client; the admin port and the sandbox serve with the same library": {
+    "Only phoenix names the HTTP client (aiohttp); front and sandbox serve with its server": {
         "gateway.phoenix",
         "gateway.front",
         "gateway.sandbox",
     },
-    "Only phoenix names httpx": {"gateway.phoenix"},
+    "httpx makes one-off calls, never a call that the gateway serves": {
+        "gateway.cli",
+        "gateway.doctor",
+        "gateway.sandbox",
+    },
     "Streams are given their connections": ROOMS - {"gateway.streams"},
     "The sandbox shares nothing with what it checks": ROOMS - {"gateway.sandbox"},
     "The proof of evidence shares nothing with what it proves": ROOMS - {"gateway.evidence_verify"},

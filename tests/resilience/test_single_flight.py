@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from gateway.resilience.single_flight import SingleFlight
+from gateway.resilience.single_flight import Flight
 
 
 class Work:
-    """Counts how often it was begun and ended, and ends when told."""
+    """Counts how often it was begun and cancelled, and ends when told."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -17,84 +17,85 @@ class Work:
 
     async def __call__(self) -> int:
         self.begun += 1
-        number = self.begun
         try:
             await self.go.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return number
+        return 42
 
 
-async def asking(flights: SingleFlight[str, int], work: Work, count: int) -> list[asyncio.Task[int]]:
+def flight(work: Work) -> tuple[Flight[int], list[Flight[int]]]:
+    """A flight of the work, and the list that it is added to each time `on_end` is called."""
+    ended: list[Flight[int]] = []
+    return Flight(work, ended.append), ended
+
+
+async def joined(shared: Flight[int], count: int) -> list[asyncio.Task[int]]:
     """So many callers, all of them waiting."""
-    tasks = [asyncio.create_task(flights.run("k", work)) for _ in range(count)]
+    tasks = [asyncio.create_task(shared.join()) for _ in range(count)]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks
 
 
-async def test_all_who_ask_meanwhile_share_one_run() -> None:
-    """Fifty callers cost one piece of work."""
-    flights, work = SingleFlight[str, int](), Work()
-    tasks = await asking(flights, work, 50)
+async def test_all_who_join_share_one_run() -> None:
+    """Fifty callers cost one piece of work, and `on_end` says that it is over."""
+    work = Work()
+    shared, ended = flight(work)
+    tasks = await joined(shared, 50)
+    assert ended == []
     work.go.set()
-    assert await asyncio.gather(*tasks) == [1] * 50
-    assert (work.begun, len(flights)) == (1, 0)
-
-
-async def test_who_asks_afterwards_begins_anew() -> None:
-    """Nothing is kept."""
-    flights, work = SingleFlight[str, int](), Work()
-    work.go.set()
-    assert [await flights.run("k", work), await flights.run("k", work)] == [1, 2]
-
-
-async def test_other_keys_do_not_wait() -> None:
-    """Work for one key does not hold another back."""
-    flights, work, other = SingleFlight[str, int](), Work(), Work()
-    tasks = await asking(flights, work, 1)
-    other.go.set()
-    assert await flights.run("other", other) == 1
-    work.go.set()
-    await asyncio.gather(*tasks)
+    assert await asyncio.gather(*tasks) == [42] * 50
+    assert (work.begun, set(ended)) == (1, {shared})
 
 
 async def test_one_who_leaves_leaves_the_others_waiting() -> None:
-    """Also when it is the one who began the work."""
-    flights, work = SingleFlight[str, int](), Work()
-    tasks = await asking(flights, work, 3)
+    """Also when it is the first."""
+    work = Work()
+    shared, ended = flight(work)
+    tasks = await joined(shared, 3)
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
+    assert ended == []
     work.go.set()
-    assert await asyncio.gather(*tasks[1:]) == [1, 1]
+    assert await asyncio.gather(*tasks[1:]) == [42, 42]
 
 
-async def test_the_last_one_to_leave_stops_the_work_and_the_next_begins_anew() -> None:
-    """Nobody joins work that is being cancelled."""
-    flights, work = SingleFlight[str, int](), Work()
-    tasks = await asking(flights, work, 2)
+async def test_the_last_one_to_leave_stops_the_work() -> None:
+    """`on_end` is called before the work is cancelled: nobody joins work that is being cancelled."""
+    work = Work()
+    cancelled_at_end: list[int] = []
+    shared = Flight(work, lambda _: cancelled_at_end.append(work.cancelled))
+    tasks = await joined(shared, 2)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    work.go.set()
-    assert await flights.run("k", work) == 2
+    await shared.wait(5)
+    assert (cancelled_at_end[0], work.cancelled) == (0, 1)
+
+
+async def test_waiting_without_joining_keeps_nothing_alive() -> None:
+    """`wait` returns after its time, and the work ends with the last who joined."""
+    work = Work()
+    shared, _ = flight(work)
+    (task,) = await joined(shared, 1)
+    await shared.wait(0.001)
+    waiting = asyncio.create_task(shared.wait(10))
+    task.cancel()
+    await asyncio.wait_for(waiting, 5)
     assert work.cancelled == 1
 
 
-async def test_a_failure_is_shared_and_forgotten() -> None:
-    """Each caller gets it; the next call tries again."""
-    flights = SingleFlight[str, int]()
-    tries = 0
+async def test_a_failure_is_shared() -> None:
+    """Each caller gets it."""
 
     async def failing() -> int:
-        nonlocal tries
-        tries += 1
         await asyncio.sleep(0)
         raise LookupError("gone")
 
-    results = await asyncio.gather(*(flights.run("k", failing) for _ in range(3)), return_exceptions=True)
+    shared = Flight(failing, lambda _: None)
+    results = await asyncio.gather(*(shared.join() for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [LookupError] * 3
     with pytest.raises(LookupError):
-        await flights.run("k", failing)
-    assert tries == 2
+        await shared.join()
