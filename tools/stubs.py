@@ -28,12 +28,12 @@ _README = """# Calling the Phoenix Gateway
 
 - `{wheel}`: Python. `pip install {wheel}`, then
   `from gateway.v1 import events_pb2, events_pb2_grpc`.
-- `protos/`: the contract with everything that it imports beyond protoc's own files, for any other language:
+- `protos/`: the contract and what it imports (except protoc's own files), for any other language:
   `buf generate protos`, or `protoc -I protos ...`.
-- `descriptors.binpb`: the same as one descriptor set, comments included:
+- `descriptors.binpb`: the same as one descriptor set, with comments.
   `grpcurl -protoset descriptors.binpb ...` works where reflection is not allowed.
 
-The Python package holds modules `gateway.v1`: install it beside the gateway itself in no environment.
+The Python package contains modules `gateway.v1`. Do not install it into the environment of the gateway itself.
 """
 
 

@@ -146,8 +146,8 @@ STORES = Subject(
         Setting(
             name="GATEWAY_CACHE_KEYS",
             meaning=(
-                "Keys that protect cache entries: base64 of 32 bytes each, separated by commas. The first protects new"
-                " entries, all open existing ones."
+                "Keys that encrypt and authenticate cache entries: base64 of 32 bytes each, separated by commas. The"
+                " first encrypts new entries, all decrypt existing ones."
             ),
             unset="required with `REDIS_URL`",
             form=Form.SECRET,

@@ -56,63 +56,63 @@ CALL_SECONDS = Metric(
 CALLS_IN_FLIGHT = Metric(
     name=PREFIX + "calls_in_flight",
     kind=Kind.GAUGE,
-    help="Calls that came and have not ended.",
+    help="Calls that arrived and have not ended.",
     labels=("method",),
 )
 UPSTREAM_REQUESTS = Metric(
     name=PREFIX + "upstream_requests_total",
     kind=Kind.COUNTER,
-    help="Requests sent to Phoenix, each try counted, by HTTP status or by how no answer came.",
+    help="Requests sent to Phoenix, counting each try, by HTTP status or by the way the answer failed.",
     labels=("surface", "status"),
 )
 UPSTREAM_SECONDS = Metric(
     name=PREFIX + "upstream_seconds",
     kind=Kind.HISTOGRAM,
-    help="Time of one request to Phoenix, waits between tries left out.",
+    help="Time of one request to Phoenix, without the waits between tries.",
     labels=("surface",),
     buckets=UPSTREAM_BUCKETS,
 )
 UPSTREAM_TRIES = Metric(
     name=PREFIX + "upstream_tries",
     kind=Kind.HISTOGRAM,
-    help="Tries that it took until a request to Phoenix was settled, well or not.",
+    help="Tries until a request to Phoenix succeeded or failed finally.",
     labels=("surface",),
     buckets=TRIES_BUCKETS,
 )
 CREDENTIALS_REJECTED = Metric(
     name=PREFIX + "credentials_rejected_total",
     kind=Kind.COUNTER,
-    help="Requests whose credentials Phoenix rejected for good. Alert on any.",
+    help="Requests whose credentials Phoenix rejected, after the second try too. Alert on any.",
     labels=("surface",),
 )
 CIRCUIT_CHANGES = Metric(
     name=PREFIX + "circuit_changes_total",
     kind=Kind.COUNTER,
-    help="Changes of a tenant's circuit breaker before a surface, by the state it changed to. Alert on open.",
+    help="State changes of a tenant's circuit breaker for a surface, by new state. Alert on open.",
     labels=("surface", "state"),
 )
 EVENT_SENDING_EVENTS = Metric(
     name=PREFIX + "event_sending_events_total",
     kind=Kind.COUNTER,
-    help="What went otherwise than planned with bulk calls and remembered event ids.",
+    help="Deviations in bulk calls and in remembered event ids.",
     labels=("event",),
 )
 DURABLE_EVENTS = Metric(
     name=PREFIX + "durable_events_total",
     kind=Kind.COUNTER,
-    help="Durable events that came in, were delivered, tried again, redriven or purged.",
+    help="Durable events accepted, delivered, retried, redriven or purged.",
     labels=("event",),
 )
 DEAD_LETTERS = Metric(
     name=PREFIX + "dead_letters_total",
     kind=Kind.COUNTER,
-    help="Durable events that were given up, by reason. Alert on any.",
+    help="Durable events that became dead letters, by reason. Alert on any.",
     labels=("reason",),
 )
 QUEUE_EVENTS = Metric(
     name=PREFIX + "queue_events",
     kind=Kind.GAUGE,
-    help="Durable events of all gateways that wait to be delivered.",
+    help="Durable events of all gateways that wait for delivery.",
 )
 QUEUE_BYTES = Metric(
     name=PREFIX + "queue_bytes",
@@ -122,23 +122,23 @@ QUEUE_BYTES = Metric(
 QUEUE_OLDEST_SECONDS = Metric(
     name=PREFIX + "queue_oldest_seconds",
     kind=Kind.GAUGE,
-    help="Age of the first of the durable events that wait, 0 without any. Alert when it grows.",
+    help="Age of the oldest waiting durable event; 0 without any. Alert when it grows.",
 )
 DEAD_LETTERS_KEPT = Metric(
     name=PREFIX + "dead_letters_kept",
     kind=Kind.GAUGE,
-    help="Dead letters of all gateways that nobody has redriven.",
+    help="Dead letters of all gateways that are not redriven.",
 )
 PLATFORM_KEY_EVENTS = Metric(
     name=PREFIX + "platform_key_events_total",
     kind=Kind.COUNTER,
-    help="What happened to the platform key that wallet webhooks are verified with.",
+    help="Events of the platform key that verifies wallet webhooks.",
     labels=("event",),
 )
 SECRET_FILE_EVENTS = Metric(
     name=PREFIX + "secret_file_events_total",
     kind=Kind.COUNTER,
-    help="Secrets announced, taken over (reloaded), unusable (refused), not taken by Phoenix (rejected), retired.",
+    help="Secret versions announced, taken into use (reloaded), unusable (refused), rejected by Phoenix, retired.",
     labels=("event",),
 )
 POLICY_READS = Metric(
@@ -150,12 +150,12 @@ POLICY_READS = Metric(
 POLICY_REFUSED = Metric(
     name=PREFIX + "policy_refused",
     kind=Kind.GAUGE,
-    help="1 while the policy file is one that was refused, so that another policy is in force than it says.",
+    help="1 while the policy file is unusable, so that an older policy is in force.",
 )
 AUDIT_RECORDS = Metric(
     name=PREFIX + "audit_records_total",
     kind=Kind.COUNTER,
-    help="Audit records kept, lost because too many waited, and writes of them that failed. Alert on lost and failed.",
+    help="Audit records kept, lost because too many waited, and failed writes. Alert on lost and failed.",
     labels=("event",),
 )
 SWITCHED_OFF = Metric(
@@ -167,31 +167,31 @@ SWITCHED_OFF = Metric(
 CACHE_LOOKUPS = Metric(
     name=PREFIX + "cache_lookups_total",
     kind=Kind.COUNTER,
-    help="Looks into the cache, by what for and what was found.",
+    help="Cache look-ups, by purpose and result.",
     labels=("purpose", "result"),
 )
 LIVE_BOARD_EVENTS = Metric(
     name=PREFIX + "live_board_events_total",
     kind=Kind.COUNTER,
-    help="What happened to the upstream sockets of watched boards, and updates that slow watchers missed.",
+    help="Events of the upstream sockets of watched boards, and updates that slow watchers missed.",
     labels=("event",),
 )
 WALLET_DECISIONS = Metric(
     name=PREFIX + "wallet_decisions_total",
     kind=Kind.COUNTER,
-    help="Wallet webhooks decided on, by verdict and disposition (empty where there is none).",
+    help="Wallet webhooks answered, by verdict and disposition (empty where there is none).",
     labels=("environment", "verdict", "disposition"),
 )
 SUSPECT_REPLAYS = Metric(
     name=PREFIX + "suspect_replays_total",
     kind=Kind.COUNTER,
-    help="Wallet webhooks whose signed body had come before under another idempotency key.",
+    help="Wallet webhooks whose signed body was already seen under another idempotency key.",
     labels=("environment",),
 )
 ODD_HEADERS = Metric(
     name=PREFIX + "odd_headers_total",
     kind=Kind.COUNTER,
-    help="Unsigned headers of wallet webhooks that were odd and no ground to refuse.",
+    help="Unsigned headers of wallet webhooks that were unexpected but no reason to refuse.",
     labels=("kind",),
 )
 EVIDENCE_WRITES = Metric(
@@ -214,17 +214,17 @@ EVIDENCE_BATCH_SIZE = Metric(
 EVIDENCE_CHAINED = Metric(
     name=PREFIX + "evidence_chained_total",
     kind=Kind.COUNTER,
-    help="Changes of evidence that this process chained; one process of all on a database does.",
+    help="Evidence changes that this process chained; one process per database does it.",
 )
 EVIDENCE_CHAIN_WAITS = Metric(
     name=PREFIX + "evidence_chain_waiting_seconds",
     kind=Kind.GAUGE,
-    help="For how long this process has seen the oldest change of evidence wait to be chained; 0 while none does.",
+    help="How long the oldest evidence change has waited to be chained, as this process sees it; 0 without any.",
 )
 EVIDENCE_CHAIN_FAILURES = Metric(
     name=PREFIX + "evidence_chain_failures_total",
     kind=Kind.COUNTER,
-    help="Steps of the evidence chain that failed and are made again.",
+    help="Steps of the evidence chain that failed and are repeated.",
     labels=("kind",),
 )
 STORE_ERRORS = Metric(
@@ -236,13 +236,13 @@ STORE_ERRORS = Metric(
 SERVICE_SERVING = Metric(
     name=PREFIX + "service_serving",
     kind=Kind.GAUGE,
-    help="1 while the service can do its work, 0 while it cannot or drains.",
+    help="1 while the service can do its work, 0 while it cannot or is draining.",
     labels=("service",),
 )
 BUILD_INFO = Metric(
     name=PREFIX + "build_info",
     kind=Kind.GAUGE,
-    help="Always 1; what runs here stands in the labels.",
+    help="Always 1; the labels name the running build.",
     labels=("version", "revision", "python"),
 )
 
