@@ -29,7 +29,7 @@ from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.encoding import b64url_encode, sha256_hex
 from gateway.core.types import Environment, KeyId, OperatorCode
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Waiting, next_block
 from gateway.evidence.chain.entries import claim_line, outcome_line
 from gateway.evidence.chain.reading import ChainRange

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.config import Config
-    from gateway.core.switch_targets import Known
+    from gateway.core.switch_targets import SwitchTargets
     from gateway.core.switches import Switches, Target
     from gateway.resilience.clock import Clock
 
@@ -184,11 +184,11 @@ def _reach(config: Config) -> str:
     return f"gateways that use {config.data_dir} take it over within a second"
 
 
-def _known(config: Config) -> Known:
-    from gateway.core.switch_targets import Known
+def _known(config: Config) -> SwitchTargets:
+    from gateway.core.switch_targets import SwitchTargets
     from gateway.interceptors.policy import METHODS
 
-    return Known(
+    return SwitchTargets(
         methods=METHODS,
         tenants=[one.keys.tenant_id for one in config.tenants],
         operators=[f"{one.keys.operator_code}/{one.keys.environment.value}" for one in config.operators],

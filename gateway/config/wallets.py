@@ -15,7 +15,7 @@ from gateway.config.values import Reader
 from gateway.core.launch_token import is_currency
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_amount import MAX_SCALE, AmountNames
-from gateway.core.wallet_body import HOLDABLE
+from gateway.core.wallet_operation import HOLDABLE
 
 _FINAL = (400, 401, 403)
 """What Phoenix never tries again: a doubt answered so would lose a move for good."""

@@ -1,6 +1,6 @@
-"""Values in answers whose shapes are not published: what may stand for a number, an id, a text.
+"""Read single values from answers whose shapes Phoenix does not publish: numbers, ids and texts.
 
-Leaves the names of members and what is essential to wire_answers.py and wire_snapshots.py.
+wire_answers.py and wire_snapshots.py know the member names and which members are essential.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ def load_answer(body: bytes) -> dict[str, Any] | list[Any]:
 
 
 def names_any(holder: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    """Tell whether one of the names is a member, whatever it holds."""
+    """Tell whether one of the names is a member, even with the value null."""
     return any(name in holder for name in names)
 
 
 def present(holder: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return the first of the names that is a member, else an empty text."""
+    """Return the first of the names that is a member, or "" if there is none."""
     return next((name for name in names if name in holder), "")
 
 
 def first_text(holders: list[Any], names: tuple[str, ...]) -> str:
-    """Return the first text that is not empty, else an empty one."""
+    """Return the first text that is not empty, or "" if there is none."""
     return next((held for h in holders for name in names if isinstance(held := h.get(name), str) and held), "")
 
 
 def first_whole(holders: list[Any], names: tuple[str, ...]) -> int | None:
-    """Return the first whole number, else None."""
+    """Return the first whole number, or None."""
     return next((found for h in holders for name in names if (found := whole(h.get(name))) is not None), None)
 
 
 def identity(held: object) -> str | None:
-    """Return an id given as text, as a number or as an object that holds one; else None."""
+    """Return an id that is a text, a number or an object that contains one of these; otherwise None."""
     if isinstance(held, dict):
         held = held.get(present(held, USER_IDS))
     if isinstance(held, str) and held:
@@ -62,7 +62,7 @@ def identity(held: object) -> str | None:
 
 
 def number(held: object) -> float | None:
-    """Return a finite number, also one written as text; else None."""
+    """Return a finite number; a decimal number in a text is accepted. Otherwise None."""
     if isinstance(held, str) and _DECIMAL.fullmatch(held) is not None:
         held = float(held)
     if isinstance(held, bool) or not isinstance(held, int | float):
@@ -71,7 +71,7 @@ def number(held: object) -> float | None:
 
 
 def whole(held: object) -> int | None:
-    """Return a whole number of 64 bits, also one written as text or as 3.0; else None."""
+    """Return a whole number of 64 bits; "3" and 3.0 are accepted. Otherwise None."""
     if isinstance(held, bool):
         return None
     if isinstance(held, float):

@@ -1,8 +1,8 @@
-"""A live board's state: what a full page or a change makes of it, and when only a new page can tell.
+"""Hold the state of a live board: apply full pages and changes, and request a new page where a change is unclear.
 
-Pure rules. A board is never guessed: a change that cannot be applied for certain leaves it as it is and asks for a
-page. Leaves the vendor's member names to wire_socket.py, connections to the streams room. Source: gamification.md 3.2
-to 3.4.
+Pure rules. The gateway never guesses a board: a change that cannot be applied with certainty leaves the board unchanged
+and requests a page. wire_socket.py knows Phoenix's member names; gateway/streams owns the connections.
+Source: gamification.md 3.2 to 3.4.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNNAMED = ("", CURRENT_WINDOW)
 
 
 class Topic(NamedTuple):
-    """One board in one window: what one connection follows. `window_key`: "" or "current" for the active one."""
+    """One board in one window: what one connection follows. `window_key`: "" or "current" means the active window."""
 
     tenant_id: TenantId
     leaderboard_id: str
@@ -34,7 +34,7 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullPage:
-    """A page as Phoenix sent it. `certain` False: its kind does not say whether it is a page or the changed entries."""
+    """A page as Phoenix sent it. `certain` False: the message type allows a full page or only changed entries."""
 
     page: Page
     sequence: int | None = None
@@ -43,7 +43,7 @@ class FullPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Entries that are new or stand elsewhere, and users that left. `ranked` False: it names no places."""
+    """Entries that are new or changed, and users that left the board. `ranked` False: the change carries no ranks."""
 
     window_key: str
     entries: tuple[Entry, ...]
@@ -55,12 +55,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """Nothing happened; the connection lives."""
+    """The board did not change; the connection works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """A message of a type that is not known here."""
+    """A message of an unknown type."""
 
 
 Frame = FullPage | Change | Heartbeat | Ignored
@@ -68,10 +68,10 @@ Frame = FullPage | Change | Heartbeat | Ignored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """What is known within one connection.
+    """The state of a board within one connection.
 
-    `size`: how many entries Phoenix was asked to show. `page` None: nothing yet. `sequence`: Phoenix's own, where it
-    sends one.
+    `size`: how many entries the gateway requested. `page` None: no page received yet. `sequence`: the last sequence
+    number that Phoenix sent, if it sends any.
     """
 
     topic: Topic
@@ -82,8 +82,8 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What a frame made of a board. `needs_page`: only a new page can tell how it stands now; `is_page`: one came."""
+class ApplyResult:
+    """The result of one frame. `needs_page`: the board is unclear, request a page. `is_page`: the frame was a page."""
 
     board: Board
     changed: bool = False
@@ -91,8 +91,8 @@ class Applied:
     is_page: bool = False
 
 
-def apply(board: Board, frame: Frame) -> Applied:
-    """Return the board after one frame; the same frame again changes nothing."""
+def apply(board: Board, frame: Frame) -> ApplyResult:
+    """Return the board after one frame. Applying the same frame again changes nothing."""
     match frame:
         case FullPage():
             if not frame.certain and not _is_whole(board, frame.page):
@@ -101,51 +101,51 @@ def apply(board: Board, frame: Frame) -> Applied:
         case Change():
             return _change(board, frame)
         case Heartbeat() | Ignored():
-            return Applied(board=board)
+            return ApplyResult(board=board)
 
 
-def _full(board: Board, frame: FullPage) -> Applied:
+def _full(board: Board, frame: FullPage) -> ApplyResult:
     topic = board.topic
     seen = replace(board, pages_seen=board.pages_seen + 1)
     if _is_older(board, frame.sequence):
-        return Applied(board=seen)
+        return ApplyResult(board=seen)
     if topic.is_named and frame.page.window_key not in ("", topic.window_key):
-        return Applied(board=seen, needs_page=board.page is None)
+        return ApplyResult(board=seen, needs_page=board.page is None)
     if board.pages_seen == 0 and topic.window_key and frame.page.window_key != topic.window_key:
-        # Phoenix shows a window of its own choice at once, before it has read what was configured; that follows.
-        return Applied(board=seen)
+        # Phoenix sends a window of its own choice first, before it reads our configuration. The right one follows.
+        return ApplyResult(board=seen)
     page = first(frame.page, board.size)
     sequence = board.sequence if frame.sequence is None else frame.sequence
-    return Applied(board=replace(seen, page=page, sequence=sequence), changed=page != board.page, is_page=True)
+    return ApplyResult(board=replace(seen, page=page, sequence=sequence), changed=page != board.page, is_page=True)
 
 
-def _change(board: Board, change: Change) -> Applied:
+def _change(board: Board, change: Change) -> ApplyResult:
     if board.page is None:
-        return Applied(board=board, needs_page=True)
+        return ApplyResult(board=board, needs_page=True)
     if change.sequence is not None and board.sequence is not None:
         if change.sequence <= board.sequence:
-            return Applied(board=board)
+            return ApplyResult(board=board)
         if change.sequence > board.sequence + 1:
-            return Applied(board=board, needs_page=True)
+            return ApplyResult(board=board, needs_page=True)
     other_window = change.window_key not in ("", board.page.window_key)
     if other_window or not change.ranked:
-        return Applied(board=board, needs_page=True)
+        return ApplyResult(board=board, needs_page=True)
     by_user = {entry.user_id: entry for entry in board.page.entries if entry.user_id not in change.removed}
     by_user.update({entry.user_id: entry for entry in change.entries})
     total = board.page.total if change.total is None else change.total
     entries = sorted(by_user.values(), key=lambda entry: entry.rank)[: board.size]
     is_short = len(entries) < min(board.size, total if total is not None else len(board.page.entries))
     if is_short or not is_plausible(entries):
-        return Applied(board=board, needs_page=True)
+        return ApplyResult(board=board, needs_page=True)
     page = Page(window_key=board.page.window_key, entries=tuple(entries), total=total)
     sequence = board.sequence if change.sequence is None else change.sequence
-    return Applied(board=replace(board, page=page, sequence=sequence), changed=page != board.page)
+    return ApplyResult(board=replace(board, page=page, sequence=sequence), changed=page != board.page)
 
 
 def is_plausible(entries: Sequence[Entry]) -> bool:
-    """Tell whether entries in rank order can be the top of one board: no gap, and one rank has one score.
+    """Tell whether entries in rank order can be the top of a board: ranks have no gap, and a rank has one score.
 
-    Equal scores may share a rank or not; Phoenix's rule for ties is not published.
+    Equal scores may or may not share a rank: Phoenix does not publish its rule for ties.
     """
     for place, entry in enumerate(entries, start=1):
         if place > 1 and entry.rank == entries[place - 2].rank:
@@ -157,7 +157,7 @@ def is_plausible(entries: Sequence[Entry]) -> bool:
 
 
 def _is_whole(board: Board, page: Page) -> bool:
-    """Whether entries of an unclear kind are a page: it begins at the top, has no gap, is no shorter than before."""
+    """Tell whether entries of an unclear type are a full page: from rank 1, without a gap, not shorter than before."""
     if board.page is None:
         return True
     least = min(len(board.page.entries), board.size)
@@ -182,17 +182,17 @@ def _is_older(board: Board, sequence: int | None) -> bool:
 
 
 def first(page: Page, count: int) -> Page:
-    """Return the first entries of a page; the page itself where it has no more."""
+    """Return a page with the first `count` entries; the same page if it has no more."""
     if len(page.entries) <= count:
         return page
     return Page(window_key=page.window_key, entries=page.entries[:count], total=page.total)
 
 
 def holds_all(page: Page, count: int, asked_for: int) -> bool:
-    """Tell whether a page from the top certainly has the board's first `count` entries, or all if those are fewer.
+    """Tell whether a page from rank 1 certainly has the board's first `count` entries, or all entries of the board.
 
-    `asked_for`: the page's size as Phoenix was asked for it. Phoenix's own limit is not published and may be lower, but
-    not than its default: a page below that is the whole board.
+    `asked_for`: the page size that the gateway requested. Phoenix does not publish its limit. The limit may be lower
+    than the request but not lower than Phoenix's default size, so a page below the default size is the whole board.
     """
     entries = len(page.entries)
     if entries >= count:

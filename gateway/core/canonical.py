@@ -1,7 +1,7 @@
-"""The strings that get signed: gamification request, gamification socket, operator request.
+"""Build the strings to sign: gamification request, gamification socket, operator request.
 
-Leaves the signature to hmac_sha256.py and ed25519.py, and the sending of exactly these parts to the
-transport. Source: gamification.md 1.4 and 3.1; prediction.md 3.1 and 6.5.
+hmac_sha256.py and ed25519.py sign them; the transport sends exactly these parts.
+Source: gamification.md 1.4 and 3.1; prediction.md 3.1 and 6.5.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, OperatorCode, UnixSeconds
 
 _METHOD = re.compile(r"[A-Z]{1,16}")
-# Printable ASCII but for space, "?" and "#": what is left is a path as it goes over the wire.
+# Printable ASCII without space, "?" and "#": a path as it is sent.
 _PATH = re.compile(r"/[!\"$->@-~]*")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _ENCODED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
@@ -20,21 +20,21 @@ _BREAKS_A_PART = re.compile(r"[\x00\r\n]")
 
 
 class InvalidCanonicalPart(ValueError):
-    """A part would forge another part, or would be signed otherwise than it is sent."""
+    """A part could be read as another part, or would be signed in another form than it is sent."""
 
 
 def gamification_request(method: str, path: str, at: UnixSeconds, body: bytes) -> bytes:
     """Return the bytes that a tenant signs for one gamification request.
 
-    Args: `path` starts with "/", percent-encoded as sent, no host, no query; `body` exactly as sent,
-    b"" for none (the line feed before it stays).
+    Args: `path` starts with "/", percent-encoded as sent, without host and query; `body` exactly as sent, b"" for no
+    body (the line feed before it is still signed).
     Raises: InvalidCanonicalPart.
     """
     return f"{_method(method)}\n{_path(path)}\n{_seconds(at)}\n".encode("ascii") + body
 
 
 def gamification_socket(path: str, at: UnixSeconds) -> bytes:
-    """Return the bytes that a tenant signs to open a board's live socket: three parts, no body.
+    """Return the bytes that a tenant signs to open the live socket of a board: three parts, no body.
 
     Raises: InvalidCanonicalPart.
     """
@@ -46,7 +46,7 @@ def operator_request(
 ) -> bytes:
     """Return the bytes that an operator signs for one Operator API request: six parts.
 
-    Args: `path` with the prefix /operator/api, without the query, which stays unsigned.
+    Args: `path` with the prefix /operator/api and without the query, which is not signed.
     Raises: InvalidCanonicalPart.
     """
     parts = (_code(operator_code), environment.value, _seconds(at), _method(method), _path(path), sha256_hex(body))
@@ -56,7 +56,7 @@ def operator_request(
 def operator_request_five(
     *, operator_code: OperatorCode, at: UnixSeconds, method: str, path: str, body: bytes
 ) -> bytes:
-    """Return the older generation's bytes of `operator_request`: five parts, no environment.
+    """Return the bytes of the older signature version: five parts, without the environment.
 
     Raises: InvalidCanonicalPart.
     """
@@ -65,17 +65,17 @@ def operator_request_five(
 
 
 def encode_segment(raw: str) -> str:
-    """Return one path segment that says `raw` and nothing else: all but unreserved characters encoded.
+    """Return `raw` as one path segment: all characters except the unreserved ones are percent-encoded.
 
-    A segment of dots has its dots encoded too, because "." and ".." are steps for whoever normalises.
-    Raises: InvalidCanonicalPart for an empty segment (it would vanish) or text that has no UTF-8.
+    A segment of dots has its dots encoded too: a server that normalises paths treats "." and ".." as steps.
+    Raises: InvalidCanonicalPart for an empty segment, or for text that UTF-8 cannot encode.
     """
     if not raw:
         raise InvalidCanonicalPart("a path segment must not be empty")
     try:
         octets = raw.encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidCanonicalPart("a path segment must be text that UTF-8 can hold") from None
+        raise InvalidCanonicalPart("a path segment must be text that UTF-8 can encode") from None
     encoded = "".join([_ENCODED[octet] for octet in octets])
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
 
@@ -93,7 +93,7 @@ def _path(path: str) -> str:
 
 
 def _seconds(at: UnixSeconds) -> str:
-    # bool and float would print, and sign, as something else than whole seconds.
+    # A bool or float would be printed, and signed, in another form than whole seconds.
     if type(at) is not int or at < 0:
         raise InvalidCanonicalPart("the timestamp must be whole seconds since 1970")
     return str(at)

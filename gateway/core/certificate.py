@@ -1,4 +1,4 @@
-"""From when until when a certificate holds. Whose it is and who signed it are TLS's own matter."""
+"""Read the validity period of a certificate. TLS itself checks the subject and the issuer."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from cryptography import x509
 
 
 class CertificateRefused(ValueError):
-    """The bytes hold no certificate. The text says so and repeats none of them."""
+    """The bytes are not a certificate. The message does not repeat them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """A span of Unix seconds, both ends in it."""
+    """A period in Unix seconds, both ends included."""
 
     begins_at: float
     ends_at: float
 
     def holds_at(self, now: float) -> bool:
-        """Tell whether it holds then."""
+        """Tell whether the certificate is valid at `now`."""
         return self.begins_at <= now <= self.ends_at
 
 
 def validity_of(pem: bytes) -> Validity:
-    """Return the validity of the first certificate, which is the server's own. Raises: CertificateRefused."""
+    """Return the validity of the first certificate in the file, the server's own. Raises: CertificateRefused."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Arithmetic of edwards25519, only to judge a public key's encoding when it is loaded.
+"""Arithmetic of edwards25519, used only to check the encoding of a public key when it is loaded.
 
-Leaves signing and verifying to the library: this is slow and not constant time, and sees public
-points only. Source: RFC 8032, 5.1 and 5.1.3.
+The library signs and verifies: this code is slow and not constant-time, and works on public points only.
+Source: RFC 8032, 5.1 and 5.1.3.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _SQRT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
 
 
 class PointFault(enum.Enum):
-    """Why 32 bytes are no acceptable public key. The value is a text for operators."""
+    """Why 32 bytes are not an acceptable public key. The value is a text for operators."""
 
     NOT_CANONICAL = "its encoding of a curve point is not canonical"
-    OFF_CURVE = "it is no point of the curve"
-    SMALL_ORDER = "it is a point of small order, for which signatures can be forged"
+    OFF_CURVE = "it is not a point of the curve"
+    SMALL_ORDER = "it is a point of small order, so signatures can be forged"
 
 
 def judge_point(raw: bytes) -> PointFault | None:
@@ -32,7 +32,7 @@ def judge_point(raw: bytes) -> PointFault | None:
         return PointFault.OFF_CURVE
     if x == 0 and sign == 1:
         return PointFault.NOT_CANONICAL
-    # The curve's cofactor is 8: three doublings take exactly the points of small order to (0, 1).
+    # The cofactor of the curve is 8: three doublings map exactly the points of small order to (0, 1).
     for _ in range(3):
         x, y = _double(x, y)
     return PointFault.SMALL_ORDER if (x, y) == (0, 1) else None

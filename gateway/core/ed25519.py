@@ -1,8 +1,8 @@
 """Ed25519 keys: load them strictly, sign, verify.
 
-Keys are read with the cryptography package and used with libsodium, which takes half of OpenSSL's
-time. Leaves where keys come from and which one counts to the keys room. A key that is refused here says
-what to do and never shows its material. Source: prediction.md 1.4 and 5.1.
+The cryptography package reads keys; libsodium uses them, because it takes half of OpenSSL's time. gateway/keys decides
+where keys come from and which one is in use. A refusal says what to do and never shows key material.
+Source: prediction.md 1.4 and 5.1.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from gateway.core.types import KeyId
 
 MAX_PEM_BYTES = 4096
 
-# RFC 8410 leaves exactly one DER encoding of an Ed25519 SPKI: this, then the 32 bytes of the point.
+# RFC 8410 allows exactly one DER encoding of an Ed25519 SPKI: this prefix and then the 32 bytes of the point.
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _SPKI_BYTES = len(_SPKI_PREFIX) + 32
 _PEM_BLOCK = re.compile(
     rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n([A-Za-z0-9+/=\r\n]+)-----END ([A-Z0-9 ]{1,40})-----\s*"
 )
-# Chooses libsodium's fastest code for this processor; without it the portable one is used.
+# Selects libsodium's fastest code for this processor. Without this call, libsodium uses the portable code.
 sodium_init()
 
-_PROOF = b"phoenix-gateway: this key pair belongs together"
+_TEST_MESSAGE = b"phoenix-gateway: this key pair belongs together"
 
 
 class KeyRefused(ValueError):
-    """A key cannot be used. The text says why and what to do, and holds nothing of the key."""
+    """A key cannot be used. The message says why and what to do, and contains no key material."""
 
 
 class VerifyingKey:
-    """An Ed25519 public key whose point was judged. Immutable; equal when the points are."""
+    """An Ed25519 public key whose point was checked. Immutable; two keys are equal when their points are equal."""
 
     __slots__ = ("key_id", "raw", "spki_pem")
 
@@ -68,7 +68,7 @@ class VerifyingKey:
         self.spki_pem = b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(spki) + b"\n-----END PUBLIC KEY-----\n"
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Tell whether `signature` (64 bytes) is this key's over exactly `message`."""
+        """Tell whether `signature` (64 bytes) is a signature of this key over exactly `message`."""
         if len(signature) != SIGNATURE_BYTES:
             return False
         try:
@@ -99,22 +99,22 @@ class VerifyingKey:
 
 
 class SigningKey:
-    """An Ed25519 private key, proved against its public half. Its repr hides it; it cannot be pickled."""
+    """An Ed25519 private key that was tested against its public key. Its repr hides it; it cannot be pickled."""
 
     __slots__ = ("_secret", "public")
 
     public: VerifyingKey
 
     def __init__(self, seed: bytes, public: VerifyingKey) -> None:
-        """Take the 32-byte private half and prove that it signs what `public` verifies. Raises: KeyRefused."""
+        """Take the 32-byte private key and test that `public` verifies what it signs. Raises: KeyRefused."""
         self._secret = HiddenBytes(crypto_sign_seed_keypair(seed)[1])
         self.public = public
-        if not public.verify(_PROOF, self.sign(_PROOF)):
-            raise KeyRefused("The private key is refused: its public half does not verify what it signs.")
+        if not public.verify(_TEST_MESSAGE, self.sign(_TEST_MESSAGE)):
+            raise KeyRefused("The private key is refused: its public key does not verify what it signs.")
 
     @property
     def key_id(self) -> KeyId:
-        """The id of the public half."""
+        """The id of the public key."""
         return self.public.key_id
 
     def sign(self, message: bytes) -> bytes:
@@ -125,56 +125,56 @@ class SigningKey:
         return f"SigningKey(key_id={self.key_id!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a signing key is not to be copied or stored")
+        raise TypeError("a signing key cannot be copied or pickled; pass the object itself")
 
 
 def load_verifying_key(spki_pem: bytes) -> VerifyingKey:
     """Return the key of one Ed25519 SPKI PEM block of at most 4 KiB.
 
-    Raises: KeyRefused for anything else: several blocks, text around them, another kind of key, a
-    point of small order or of a non-canonical encoding.
+    Raises: KeyRefused for anything else: several blocks, text around the block, another type of key, a point of small
+    order, or a non-canonical encoding.
     """
     label, der = _pem_block(spki_pem, "public key")
     if label.endswith(b"PRIVATE KEY"):
-        raise KeyRefused("The public key is refused: this is a private key. Give its public half (SPKI PEM).")
+        raise KeyRefused("The public key is refused: this is a private key. Use its public key (SPKI PEM).")
     if label != b"PUBLIC KEY":
-        raise KeyRefused("The public key is refused: the PEM block must be 'PUBLIC KEY' (SPKI), no certificate.")
+        raise KeyRefused("The public key is refused: the PEM block must be 'PUBLIC KEY' (SPKI), not a certificate.")
     if len(der) != _SPKI_BYTES or not der.startswith(_SPKI_PREFIX):
-        raise KeyRefused("The public key is refused: it is no Ed25519 key (RSA and EC keys cannot be used).")
+        raise KeyRefused("The public key is refused: it is not an Ed25519 key (RSA and EC keys cannot be used).")
     return VerifyingKey(der[len(_SPKI_PREFIX) :])
 
 
 def load_signing_key(pkcs8_pem: bytes, *, expected: VerifyingKey | None = None) -> SigningKey:
-    """Return the key of one unencrypted Ed25519 PKCS#8 PEM block of at most 4 KiB, its pair proved.
+    """Return the key of one unencrypted Ed25519 PKCS#8 PEM block of at most 4 KiB, after a test of the key pair.
 
-    Args: `expected`: the public half registered elsewhere, where it is known; another one is refused.
+    Args: `expected`: the public key that is registered elsewhere, if known; any other key is refused.
     Raises: KeyRefused.
     """
     label, der = _pem_block(pkcs8_pem, "private key")
     if label == b"ENCRYPTED PRIVATE KEY":
         raise KeyRefused(
-            "The private key is refused: it is encrypted. Store it unencrypted in a file only the gateway can read."
+            "The private key is refused: it is encrypted. Store it unencrypted; only the gateway may read the file."
         )
     if label.endswith(b"PUBLIC KEY"):
-        raise KeyRefused("The private key is refused: this is a public key. Give the private half (PKCS#8 PEM).")
+        raise KeyRefused("The private key is refused: this is a public key. Use the private key (PKCS#8 PEM).")
     if label != b"PRIVATE KEY":
         raise KeyRefused(
             "The private key is refused: the PEM block must be 'PRIVATE KEY' (PKCS#8) of an Ed25519 key. "
             "Make one with: openssl genpkey -algorithm ed25519"
         )
-    # `from None`: a library's exception might quote what it was given.
+    # `from None`: the library's exception might quote the key.
     try:
         private = load_der_private_key(der, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyRefused("The private key is refused: it is no readable PKCS#8 key.") from None
+        raise KeyRefused("The private key is refused: it cannot be read as a PKCS#8 key.") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyRefused(
-            "The private key is refused: it is no Ed25519 key (RSA and EC keys cannot be used). "
+            "The private key is refused: it is not an Ed25519 key (RSA and EC keys cannot be used). "
             "Make one with: openssl genpkey -algorithm ed25519"
         )
     key = _signing_key(private)
     if expected is not None and expected != key.public:
-        raise KeyRefused("The private key is refused: its public half is not the expected one.")
+        raise KeyRefused("The private key is refused: its public key is not the expected one.")
     return key
 
 
@@ -194,8 +194,8 @@ def _pem_block(pem: bytes, what: str) -> tuple[bytes, bytes]:
         raise KeyRefused(f"The {what} is refused: it has more than {MAX_PEM_BYTES} bytes.")
     match = _PEM_BLOCK.fullmatch(pem)
     if match is None or match[1] != match[3]:
-        raise KeyRefused(f"The {what} is refused: it must be exactly one PEM block and nothing around it.")
+        raise KeyRefused(f"The {what} is refused: it must be exactly one PEM block with nothing around it.")
     try:
         return match[1], HiddenBytes(base64.b64decode(b"".join(match[2].split()), validate=True))
     except binascii.Error:
-        raise KeyRefused(f"The {what} is refused: its PEM block holds no base64.") from None
+        raise KeyRefused(f"The {what} is refused: its PEM block is not base64.") from None

@@ -1,6 +1,6 @@
 """Text forms of bytes: unpadded base64url, the strict form of a signature, hexadecimal digests.
 
-Leaves what the bytes mean to others. Source: prediction.md 4.2 and 5.1 step 4.
+Source: prediction.md 4.2 and 5.1 step 4.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gateway.core.types import B64Url, HexStr
 
 SIGNATURE_BYTES = 64
 
-# 86 characters hold 516 bits: the last one carries two bits of the signature and four that must be
-# zero, or one signature would have sixteen spellings.
+# 86 characters hold 516 bits. The last character carries two bits of the signature and four bits that must be zero;
+# otherwise one signature would have sixteen spellings.
 _SIGNATURE_TEXT = re.compile(r"[A-Za-z0-9_-]{85}[AQgw]")
 
 

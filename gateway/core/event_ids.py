@@ -1,6 +1,6 @@
-"""What is remembered of an event id: what its event held, and what became of it. Pure.
+"""The record of an event id: a digest of the event and its result. Pure.
 
-Where it is kept is `actions/remember_events.py`'s and `keys/redis_event_ids.py`'s matter. Source: API.md, EventService,
+`actions/events/remember_events.py` and `cache/event_ids.py` store the records. Source: API.md, EventService,
 "Deduplication".
 """
 
@@ -20,33 +20,33 @@ import orjson
 from gateway.core.wire import Event
 
 RESEND_WITHIN_S = 290.0
-"""How long after its first sending an event may be sent again under its id: Phoenix remembers ids for 300 s, and the
-rest is for the way there. Every window of resending is this one."""
+"""How long after the first send an event may be sent again under its id. Phoenix remembers ids for 300 s; the rest is
+for the network. Every resend uses this limit."""
 CALL_AND_CLOCKS_S = 70.0
-"""The longest deadline of a call, and what the clocks of replicas differ by: an event that a caller brings again is
-taken for resending only while so much of the window is left."""
+"""The longest deadline of a call plus the clock difference between replicas. The gateway resends an event for a caller
+only while this much of the resend time is left."""
 
 DIGEST_BYTES = 32
 _PACKED = struct.Struct(">Bd32s")
-# Numbers that two writers may put differently (1.0, 1e0), or that the fast reader may not hold exactly.
+# Numbers that have several spellings (1.0, 1e0), or that the fast parser may not represent exactly.
 _TRICKY_NUMBER = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")
 _EXACT_DIGITS = 15
 
 
 class EventState(enum.Enum):
-    """What became of an event. The values are stored."""
+    """The state of an event. The values are stored."""
 
     BEGUN = 1
-    """Somebody is sending it, or ended while sending it."""
+    """A replica is sending it, or ended while it was sending."""
     ACCEPTED = 2
     """Phoenix has it."""
     UNKNOWN = 3
-    """It was sent, and no answer tells whether Phoenix has it."""
+    """It was sent, and no answer says whether Phoenix has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberedEvent:
-    """One event id. `at`: when its event was first about to be sent, Unix seconds; `digest`: of its content."""
+    """The record of one event id. `at`: when the first send began, Unix seconds; `digest`: of the event's content."""
 
     state: EventState
     at: float
@@ -54,7 +54,7 @@ class RememberedEvent:
 
 
 class NotPacked(ValueError):
-    """The bytes are none that `pack` made."""
+    """The bytes were not made by `pack`."""
 
 
 def pack(remembered: RememberedEvent) -> bytes:
@@ -63,23 +63,23 @@ def pack(remembered: RememberedEvent) -> bytes:
 
 
 def unpack(packed: bytes) -> RememberedEvent:
-    """Return what was packed. Raises: NotPacked."""
+    """Return the record from its bytes. Raises: NotPacked."""
     try:
         state, at, digest = _PACKED.unpack(packed)
         return RememberedEvent(state=EventState(state), at=at, digest=digest)
     except (struct.error, ValueError):
-        raise NotPacked("not an event that was remembered") from None
+        raise NotPacked("not the record of an event id") from None
 
 
 def content_digest(event: Event) -> bytes:
-    """Return the SHA-256 of everything the event says but its id, the same for all spellings of the same JSON.
+    """Return the SHA-256 of the whole event except its id. All spellings of the same JSON have the same digest.
 
-    Order of members, white space, escapes, and 5 or 5.0 make no difference; any other value does.
+    The order of members, white space, escapes, and 5 or 5.0 make no difference; any other value does.
     """
     content = (
         event.leaderboard_id,
         event.user_id,
-        # Both zeros are one number.
+        # 0.0 and -0.0 are the same number.
         None if event.score_delta is None else event.score_delta + 0.0,
         event.event_type,
         event.occur_time,
@@ -90,7 +90,7 @@ def content_digest(event: Event) -> bytes:
 
 
 def _decoded(raw: bytes | None) -> Any:
-    """Return checked JSON decoded, each number in one form only."""
+    """Return checked JSON, decoded, with each number in one form only."""
     if raw is None or _TRICKY_NUMBER.search(raw) is None:
         return None if raw is None else orjson.loads(raw)
     return json.loads(raw, parse_int=_number, parse_float=_number)
@@ -103,7 +103,7 @@ def _number(text: str) -> Any:
     if 0 <= number.adjusted() < _EXACT_DIGITS and number == number.to_integral_value():
         return int(number)
     sign, digits, exponent = number.as_tuple()
-    told = "".join(map(str, digits))
-    significant = told.rstrip("0")
-    # Digits and exponent, exact whatever their size; a context would round. No JSON member has this name by chance.
-    return {"\x00number": f"{sign}:{significant}:{int(exponent) + len(told) - len(significant)}"}
+    all_digits = "".join(map(str, digits))
+    significant = all_digits.rstrip("0")
+    # Digits and exponent are exact at any size; decimal arithmetic would round. No real member has this name.
+    return {"\x00number": f"{sign}:{significant}:{int(exponent) + len(all_digits) - len(significant)}"}

@@ -1,6 +1,6 @@
-"""The names of a client's certificate as a proxy passes them on in the header `x-forwarded-client-cert`.
+"""Read the names of a client certificate from the header `x-forwarded-client-cert` that a proxy sets.
 
-Whether the proxy is to be believed is not decided here. Source: Envoy's documentation of the header.
+The caller of this module decides whether to trust the proxy. Source: Envoy's documentation of the header.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ MAX_CHARACTERS = 8192
 
 
 def forwarded_names(header: str) -> tuple[str, ...]:
-    """Return the SPIFFE id, then the DNS names in their order, of the last client in the header.
+    """Return the SPIFFE id and then the DNS names, in their order, of the last client in the header.
 
-    The last one is the proxy's own client; what stands before it was said by others. Empty where nothing is named, or
-    where the header cannot be read to its end: a name must not come out of the middle of something else.
+    The last entry is the client of our proxy; the entries before it come from others. Returns () if the header names
+    nothing, or if it cannot be parsed to its end: a name must not come from the middle of another value.
     """
     if len(header) > MAX_CHARACTERS:
         return ()

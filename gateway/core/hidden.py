@@ -1,6 +1,6 @@
-"""Bytes and texts that work as such and show nothing of themselves: in no repr, so in no traceback's locals.
+"""Bytes and texts that hide their value in `repr`, so that no traceback with local variables shows a secret.
 
-Where secrets come from and who holds them is the keys room's business. Source: issue 8, point 4.
+gateway/keys loads and owns the secrets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _SHOWN = "(hidden)"
 
 
 class HiddenBytes(bytes):
-    """Bytes for libraries that want bytes. Whatever is made of them (a slice, a sum) is plain again."""
+    """Bytes for libraries that need bytes. A slice or a concatenation is a plain `bytes` object again."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class HiddenBytes(bytes):
 
 
 class HiddenText(str):
-    """A text for headers: it goes into an f-string as it is, since headers are made so, and hides in a repr."""
+    """A text for headers: an f-string contains its value, because headers are built that way; its repr hides it."""
 
     __slots__ = ()
 

@@ -1,7 +1,6 @@
-"""HMAC-SHA256 over bytes: the tag, the header value that carries it, the comparison.
+"""HMAC-SHA256 over bytes: the tag, the header value, the comparison.
 
-Leaves the bytes to be signed to canonical.py and the secret to the keys room. Source:
-gamification.md 1.4.
+canonical.py builds the bytes to sign; gateway/keys owns the secret. Source: gamification.md 1.4.
 """
 
 from __future__ import annotations
@@ -29,8 +28,5 @@ def header_value(secret: bytes, message: bytes) -> str:
 
 
 def verify(secret: bytes, message: bytes, tag: bytes) -> bool:
-    """Tell whether `tag` is the whole 32-byte tag of `message`, in constant time.
-
-    A truncated tag is refused, however many of its bytes are right.
-    """
+    """Tell in constant time whether `tag` is the whole 32-byte tag of `message`. A truncated tag is refused."""
     return len(tag) == TAG_BYTES and hmac.compare_digest(hmac.digest(secret, message, "sha256"), tag)

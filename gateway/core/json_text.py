@@ -1,8 +1,8 @@
-"""JSON that others wrote, read so that it can mean one thing only, and written back the same each time.
+"""Read foreign JSON strictly, so that it has one meaning only, and write it in one canonical form.
 
-Splits what cannot be a JSON object at all from what is legal but doubtful: callers refuse the first
-for good and never the second. Numbers are ints and Decimals, never floats. Leaves what the members
-mean to wallet_body.py and wire.py.
+Two refusals: NotJsonObject (certainly not a JSON object; callers may refuse finally) and DoubtfulJson (legal, but
+ambiguous; callers must not refuse finally). Numbers are ints and Decimals, never floats. wallet_body.py and wire.py
+know the members.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | Decimal | None"
 MAX_DEPTH = 32
 MAX_NUMBER_CHARACTERS = 40
 MAX_EXPONENT = 40
-# The default context would round to 28 digits and call two large amounts equal.
+# The default context rounds to 28 digits, so that two different large amounts would be equal.
 _EXACT = Context(prec=100)
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 
 class NotJsonObject(ValueError):
-    """The bytes are certainly no JSON object: no UTF-8, broken syntax, NaN, nothing, or another value."""
+    """The bytes are certainly not a JSON object: not UTF-8, invalid syntax, NaN, empty, or another JSON value."""
 
 
 class DoubtfulJson(ValueError):
-    """JSON, or perhaps JSON, that two readers could understand differently or that a store could not hold."""
+    """JSON that two parsers could understand differently, or that the store cannot hold."""
 
 
 def read_object(raw: bytes) -> dict[str, Json]:
-    """Return the one JSON object that `raw` is.
+    """Parse `raw` as one JSON object.
 
-    Raises: NotJsonObject when it certainly is none; DoubtfulJson for a byte order mark, a member
-    given twice at any level, more than 32 levels, a number of more than 40 characters or beyond
-    10^40, a lone surrogate or NUL in a string or name. Neither message quotes the text.
+    Raises: NotJsonObject if it certainly is not one; DoubtfulJson for a byte order mark, a duplicate member at any
+    level, more than 32 levels, a number of more than 40 characters or beyond 10^40, a lone surrogate or NUL in a
+    string or name. Neither message quotes the text.
     """
     if raw.startswith(_UTF8_BOM):
         raise DoubtfulJson("a byte order mark")
@@ -52,17 +52,17 @@ def read_object(raw: bytes) -> dict[str, Json]:
         raise DoubtfulJson("too many levels") from None
     if not isinstance(value, dict):
         raise NotJsonObject("not an object")
-    # NUL and surrogates can only come from an escape, and deep values only from many brackets: the
-    # walk is left out for the bodies that Phoenix sends.
+    # NUL and surrogates can only come from an escape, and deep values only from many brackets: the bodies that
+    # Phoenix sends do not need this check.
     if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
         _inspect(value, texts=True)
     return value
 
 
 def check_one_meaning(raw: bytes) -> None:
-    """Check JSON that is known to parse and is passed on as it is.
+    """Check JSON that is known to parse and is forwarded unchanged.
 
-    Raises: DoubtfulJson for a member given twice at any level or more than 32 levels.
+    Raises: DoubtfulJson for a duplicate member at any level or more than 32 levels.
     """
     try:
         value: Json = _PASSING_DECODER.decode(raw.decode("utf-8"))
@@ -77,7 +77,7 @@ def canonical_text(value: Json) -> str:
 
 
 def same_value(one: str, other: str) -> bool:
-    """Tell whether two JSON texts mean the same, where 1.0 and 1 or 12.50 and 12.5 are the same number.
+    """Tell whether two JSON texts have the same value; 1.0 equals 1, and 12.50 equals 12.5.
 
     Args: both made by `canonical_text`.
     """
@@ -102,14 +102,14 @@ def _write(value: Json, *, exact: bool) -> str:
         return "true" if value else "false"
     if exact:
         return str(value)
-    # Both zeros are one number, whatever their sign and exponent.
+    # All zeros are the same number, whatever their sign and exponent.
     return str(_EXACT.normalize(Decimal(value))) if value else "0"
 
 
 def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise DoubtfulJson("a member given twice")
+        raise DoubtfulJson("a duplicate member")
     return members
 
 

@@ -1,7 +1,7 @@
-"""Launch tokens of Prediction: each claim checked, signed with the operator's key, checked once more.
+"""Launch tokens of Prediction: check each claim, sign with the operator's key, verify the finished token.
 
-Presence of `sub` alone makes a player, so a visitor's token never has one. Leaves the key and the
-operator's currencies to others. Source: prediction.md 2.1 to 2.3.
+Phoenix treats every token with `sub` as a player's, so a visitor's token never has it.
+Source: prediction.md 2.1 to 2.3.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _CURRENCY = re.compile(r"[A-Z0-9]{2,16}")
 
 
 class Player(NamedTuple):
-    """Who plays. `name` "" and `avatar` None: no such claim. `avatar` is a JSON object with `kind`.
+    """The player. `name` "" and `avatar` None: no such claim. `avatar` is a JSON object with `kind`.
 
-    A tuple: a frozen dataclass takes three times as long to make, and every launch makes one.
+    A named tuple, because a frozen dataclass takes three times as long to create, and every launch creates one.
     """
 
     player_id: str
@@ -39,7 +39,7 @@ class Player(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
-    """What a launch token is to say. `player` None: a visitor. `audience` None, `send_typ` False: no such claim."""
+    """The content of a launch token. `player` None: a visitor. `audience` None, `send_typ` False: no such claim."""
 
     operator_code: OperatorCode
     environment: Environment
@@ -65,7 +65,7 @@ def is_currency(text: str) -> bool:
 
 
 def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
-    """Return the claims of `request`, valid from `now` on. Raises: as `launch_claims`."""
+    """Return the claims of `request`, valid from `now`. Raises: as `launch_claims`."""
     rules = LaunchSettings(audience=request.audience, sends_typ=request.send_typ)
     return launch_claims(
         request.operator_code, request.environment, request.player, request.cfg, request.ttl_s, rules, now
@@ -81,9 +81,9 @@ def launch_claims(
     rules: LaunchSettings,
     now: UnixSeconds,
 ) -> dict[str, Any]:
-    """Return the claims of a launch token under an operator's rules, valid from `now` on.
+    """Return the claims of a launch token under an operator's rules, valid from `now`.
 
-    Raises: InvalidField naming every faulty field as in the proto (`player.currency`, `ttl`, ...).
+    Raises: InvalidField with every faulty field, named as in the proto (`player.currency`, `ttl`, ...).
     """
     faults: list[FieldFault] = []
     _check_text(faults, "operator_code", operator_code, _MAX_OPERATOR_CHARACTERS)
@@ -160,6 +160,6 @@ def _check_object(faults: list[FieldFault], field: str, value: dict[str, Any]) -
         return
     if len(written) > _MAX_OBJECT_BYTES:
         faults.append(FieldFault(field=field, description=f"must have at most {_MAX_OBJECT_BYTES} bytes as JSON"))
-    # The encoder writes NaN and Infinity as null: reading back shows it.
+    # The encoder writes NaN and Infinity as null. Decoding the result shows the difference.
     elif orjson.loads(written) != value:
-        faults.append(FieldFault(field=field, description="must hold finite numbers only"))
+        faults.append(FieldFault(field=field, description="must contain finite numbers only"))

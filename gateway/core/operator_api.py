@@ -1,7 +1,7 @@
-"""The Operator API's JSON, out and in: settings, fee schedule, categories, statistics.
+"""Encode and decode the JSON of the Operator API: settings, fee schedule, categories, statistics.
 
-Reads leniently and keeps what it does not know; decimals are never floats on the way. That a fee schedule is missing
-and that it is null are two things: only null disables trading. Source: prediction.md 3.2.
+The decoder is lenient and keeps unknown members. Decimals never become floats. A missing fee schedule differs from a
+null one: only null disables trading. Source: prediction.md 3.2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INT64_LIMIT = 2**63
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeSchedule:
-    """What a fill costs; coefficients as decimal text."""
+    """The fees of a fill; coefficients as decimal text."""
 
     shape: str
     taker_coefficient: str
@@ -32,7 +32,7 @@ class FeeSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupportedCurrency:
-    """A currency of the operator's; sizes as decimal text, "" where none is told."""
+    """A currency of the operator; sizes as decimal text, "" where Phoenix gives none."""
 
     code: str
     min_order_size: str
@@ -41,7 +41,7 @@ class SupportedCurrency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
-    """What Phoenix holds of the operator. `fee_schedule` None: none is told, or, `trading_disabled`, there is none."""
+    """The operator's settings at Phoenix. `fee_schedule` None: Phoenix gives none, or `trading_disabled` is set."""
 
     code: str
     name: str
@@ -77,11 +77,11 @@ def encode_fee_schedule(schedule: FeeSchedule | None) -> bytes:
 
 
 def decode_settings(body: bytes) -> OperatorSettings:
-    """Return the settings. Raises: PhoenixAnswerUnreadable when they name no operator or are no JSON object."""
+    """Return the settings. Raises: PhoenixAnswerUnreadable if they name no operator or are not a JSON object."""
     members = _object(body)
     code = members.get("code")
     if not isinstance(code, str) or not code:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no operator settings.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no operator settings.")
     schedule = members.get("fee_schedule")
     return OperatorSettings(
         code=code,
@@ -94,20 +94,20 @@ def decode_settings(body: bytes) -> OperatorSettings:
 
 
 def decode_categories(body: bytes) -> tuple[Category, ...]:
-    """Return the categories in Phoenix's order. Raises: PhoenixAnswerUnreadable when there is no list of them."""
+    """Return the categories in Phoenix's order. Raises: PhoenixAnswerUnreadable if the answer has no list of them."""
     listed = _object(body).get("categories")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of categories.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no list of categories.")
     return tuple(_category(one) for one in listed if isinstance(one, dict))
 
 
 def decode_stats(body: bytes) -> dict[str, Any]:
-    """Return whatever members the statistics have. Raises: PhoenixAnswerUnreadable when they are no JSON object."""
+    """Return all members of the statistics. Raises: PhoenixAnswerUnreadable if the answer is not a JSON object."""
     return _rest(_object(body), frozenset())
 
 
 def same_schedule(one: FeeSchedule | None, other: FeeSchedule | None) -> bool:
-    """Tell whether both mean the same fees: 0.070 is 0.07. A coefficient that is no number equals none."""
+    """Tell whether both mean the same fees; 0.070 equals 0.07. A coefficient that is not a number equals no other."""
     if one is None or other is None:
         return one is other
     try:
@@ -121,7 +121,7 @@ def _numbers(schedule: FeeSchedule) -> tuple[Decimal, Decimal]:
 
 
 def exact_plain(value: Json) -> Any:
-    """Return parsed JSON as plain data for a Struct: a number that a double cannot hold exactly becomes text."""
+    """Return parsed JSON as plain data for a Struct. A number that a double cannot represent exactly becomes text."""
     if isinstance(value, Decimal):
         near = float(value)
         return near if Decimal(repr(near)) == value else format(value, "f")
@@ -177,7 +177,7 @@ def _category(members: Mapping[str, Json]) -> Category:
 
 
 def _text(value: Json) -> str:
-    """Return a text, or a number as the digits that came; "" for anything else."""
+    """Return a text, or a number with the digits that Phoenix sent; "" for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | Decimal):

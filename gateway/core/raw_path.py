@@ -1,8 +1,7 @@
-"""Paths that a caller made, let through only if every reader on the way takes them for the same path; and which of them
-are open.
+"""Check the paths that callers send to Phoenix: accept only paths that every proxy and server reads the same way.
 
-Proxies and servers differ in what they do with "..", "//", encoded slashes or ";", so a path that holds one could be
-judged as one thing here and answered as another there. Leaves who may call to the actions. Source: issue 7, point 8.
+Proxies and servers differ in how they treat "..", "//", encoded slashes and ";". With such a path, the gateway could
+allow one resource and Phoenix could serve another. Patterns say which paths are open; the actions decide who may call.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ MAX_PATH_CHARACTERS = 2048
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ANY_SEGMENT = "*"
 SURFACES = frozenset({"INGESTION", "QUERY", "ADMIN", "OPERATOR"})
-"""Words that may stand before a pattern."""
+"""Words that may come before a pattern."""
 
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})+")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _ENCODED_OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NEVER_ENCODED = _UNRESERVED | frozenset(b"/\\%?#;") | frozenset(range(0x20)) | {0x7F}
-"""An unreserved character has one spelling, its own; the others are structure to somebody."""
+"""Octets that must not be percent-encoded: unreserved characters, and characters that may be path structure."""
 _STRUCTURE = frozenset("/\\%?#;")
 
 
 class PathRefused(ValueError):
-    """The path could mean another one to somebody. The text says what is wrong and repeats nothing of it."""
+    """A server could read the path in another way. The message says what is wrong and does not repeat the path."""
 
 
 def split_path(path: str) -> tuple[str, ...]:
     """Return the segments of `path`, still encoded.
 
-    Raises: PathRefused unless it begins with "/", has one spelling, and no segment is empty or made of dots.
+    Raises: PathRefused unless the path begins with "/", has one spelling, and has no empty segment or segment of dots.
     """
     if not path.startswith("/") or len(path) > MAX_PATH_CHARACTERS:
         raise PathRefused(f"must begin with / and have at most {MAX_PATH_CHARACTERS} characters")
@@ -50,7 +49,7 @@ def split_path(path: str) -> tuple[str, ...]:
 
 
 def _check_text(segment: str) -> None:
-    """Refuse a segment of dots, also of those that normalisation would make of other characters."""
+    """Refuse a segment of dots, also of characters that Unicode normalisation turns into dots."""
     try:
         text = _ENCODED_OCTET.sub(lambda found: bytes([int(found[1], 16)]), segment.encode("ascii")).decode("utf-8")
     except UnicodeDecodeError:
@@ -62,7 +61,7 @@ def _check_text(segment: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathPattern:
-    """What is open: a method and segments, of which "*" stands for exactly one. `surface` None: on every surface."""
+    """An open path: a method and segments; "*" matches exactly one segment. `surface` None: on every surface."""
 
     surface: str | None
     method: str
@@ -73,7 +72,7 @@ class PathPattern:
         return f"{self.method} /{'/'.join(self.segments)}"
 
     def fits(self, surface: str, method: str, segments: tuple[str, ...]) -> bool:
-        """Tell whether a request, its path split by `split_path`, is one of those that are meant."""
+        """Tell whether the pattern matches a request whose path was split by `split_path`."""
         return (
             self.surface in (None, surface)
             and self.method == method
@@ -83,15 +82,15 @@ class PathPattern:
 
 
 def parse_pattern(text: str, surfaces: frozenset[str]) -> PathPattern:
-    """Return the pattern of a text such as "GET /v1/wallet/*/balances" or "QUERY GET /v1/wallet/*/balances".
+    """Parse a text such as "GET /v1/wallet/*/balances" or "QUERY GET /v1/wallet/*/balances".
 
-    Raises: PathRefused; its text repeats nothing of the pattern.
+    Raises: PathRefused; the message does not repeat the pattern.
     """
     words = text.split()
     surface = words.pop(0) if len(words) == 3 else None
     if len(words) != 2 or (surface is not None and surface not in surfaces):
         known = ", ".join(sorted(surfaces))
-        raise PathRefused(f"must be a method and a path, with one of {known} before them where only it is meant")
+        raise PathRefused(f"must be a method and a path, optionally with one of {known} before them")
     method, path = words
     if method not in METHODS:
         raise PathRefused(f"must name one of {', '.join(METHODS)}")

@@ -1,8 +1,7 @@
-"""Who may do what, worked out: one `Grant` a caller, asked on every call, and the callers by name and by identity.
+"""The rights of callers: one `Grant` for each caller, and the callers by name and by identity.
 
-Pure data and look-ups. What the policy file says is read in config/callers.py, who is calling is found out by
-interceptors/identity.py, methods are judged by interceptors/policy.py, tenants and operators where an action looks
-them up (actions/directory.py). Source: issue 8, points 1 and 2.
+Pure data and look-ups. config/callers.py reads the policy file, interceptors/identity.py identifies the caller,
+interceptors/policy.py checks the method, and actions/shared/directory.py checks the tenant or operator.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from gateway.core.raw_path import PathPattern
 from gateway.core.types import Environment, OperatorCode, TenantId
 
 LOCAL_CALLER = "local"
-"""Name of every caller on a loopback or Unix listener that tells callers apart by nothing."""
+"""Name of every caller on a loopback or Unix listener that does not identify callers."""
 
 OperatorScope = tuple[OperatorCode, Environment]
 
 
 class Scope(enum.Enum):
-    """Whose data a method's calls are about. The values are those of the contract's AccessScope."""
+    """Whose data a method works on. The values are those of AccessScope in the proto."""
 
     CALLER = 1
     TENANT = 2
@@ -30,18 +29,18 @@ class Scope(enum.Enum):
 
     @property
     def names_tenant(self) -> bool:
-        """Whether a request may mean a tenant."""
+        """Whether a request may name a tenant."""
         return self in (Scope.TENANT, Scope.TENANT_OR_OPERATOR)
 
     @property
     def names_operator(self) -> bool:
-        """Whether a request may mean an operator environment."""
+        """Whether a request may name an operator environment."""
         return self in (Scope.OPERATOR, Scope.TENANT_OR_OPERATOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a caller needs to call one method. `always`: nothing but to be known."""
+    """What a caller needs to call one method. `always`: every identified caller may call it."""
 
     right: str
     scope: Scope
@@ -50,7 +49,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """How much a caller, or a tenant, may ask for. None: no bound of its own."""
+    """The limits of a caller or a tenant. None: no limit."""
 
     requests_per_s: float | None = None
     events_per_s: float | None = None
@@ -59,9 +58,9 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimLimits:
-    """What may stand in the tokens that a caller has minted. None: no bound beyond the gateway's own.
+    """The limits for tokens that a caller mints. None: no limit beyond the gateway's own.
 
-    `max_ttl_s`: longest lifetime in seconds. Environments need no bound here: they are part of the grant's operators.
+    `max_ttl_s`: longest lifetime in seconds. The grant's `operators` already limit the environments.
     """
 
     max_ttl_s: int | None = None
@@ -72,8 +71,8 @@ class ClaimLimits:
 class Grant:
     """What one caller may do.
 
-    `methods`: full paths such as /package.Service/Method. `tenants`, `operators`: None means every one that is
-    configured. `paths`: what PhoenixService opens to the caller.
+    `methods`: full paths such as /package.Service/Method. `tenants`, `operators`: None means all that are configured.
+    `paths`: the paths that the caller may use through PhoenixService.
     """
 
     caller: str
@@ -85,20 +84,20 @@ class Grant:
     limits: CallLimits = field(default_factory=CallLimits)
 
     def sees_tenant(self, tenant_id: str) -> bool:
-        """Tell whether the tenant's data are the caller's to see."""
+        """Tell whether the caller may access the tenant."""
         return self.tenants is None or tenant_id in self.tenants
 
     def sees_operator(self, operator_code: str, environment: Environment) -> bool:
-        """Tell whether the operator environment's data are the caller's to see."""
+        """Tell whether the caller may access the operator environment."""
         return self.operators is None or (operator_code, environment) in self.operators
 
 
 DENY_ALL = Grant(caller="", methods=frozenset())
-"""What somebody may do of whom nothing is known."""
+"""The grant of an unknown caller."""
 
 
 class Callers:
-    """All callers of one policy. Never changed: a policy that is read again makes another one."""
+    """All callers of one policy. Immutable: a reload of the policy creates a new object."""
 
     def __init__(
         self,
@@ -109,11 +108,11 @@ class Callers:
         tenant_limits: Mapping[str, CallLimits] | None = None,
         is_configured: bool = True,
     ) -> None:
-        """Take the grants as they are.
+        """Take the grants.
 
-        Args: `ids`: caller by SPIFFE id or DNS name; `open_methods`: what whoever has a verified certificate may call,
-        though no caller has its name; `tenant_limits`: by tenant, "*" for those that are not named; `is_configured`:
-        False for the one open caller of a development gateway.
+        Args: `ids`: caller by SPIFFE id or DNS name; `open_methods`: methods that every client with a verified
+        certificate may call, even if the policy does not name it; `tenant_limits`: by tenant, "*" for all others;
+        `is_configured`: False for the one open caller of a development gateway.
         """
         self.by_name: Mapping[str, Grant] = {grant.caller: grant for grant in grants}
         self.ids: Mapping[str, str] = dict(ids or {})
@@ -123,7 +122,7 @@ class Callers:
         self._by_id = {name: self.by_name[caller] for name, caller in self.ids.items()}
 
     def named_by(self, names: Iterable[str]) -> Grant | None:
-        """Return the one caller that a certificate's names mean; None where they mean none, or several."""
+        """Return the one caller that has one of a certificate's names; None if there is no caller, or several."""
         found: Grant | None = None
         for name in names:
             grant = self._by_id.get(name)
@@ -134,7 +133,7 @@ class Callers:
         return found
 
     def tenant_limits(self, tenant_id: str) -> CallLimits:
-        """Return the bounds of one tenant over all its callers."""
+        """Return the limits of one tenant, shared by all its callers."""
         limits = self._tenant_limits.get(tenant_id)
         return limits or self._tenant_limits.get("*") or _UNLIMITED
 
@@ -143,6 +142,6 @@ _UNLIMITED = CallLimits()
 
 
 def open_to_local(methods: Collection[str], paths: Iterable[PathPattern] = ()) -> Callers:
-    """Return the callers of a gateway without a policy: one, who may do everything; for this machine alone."""
+    """Return the callers of a gateway without a policy: one caller that may do everything, on this machine only."""
     grant = Grant(caller=LOCAL_CALLER, methods=frozenset(methods), tenants=None, operators=None, paths=tuple(paths))
     return Callers([grant], is_configured=False)

@@ -1,6 +1,6 @@
-"""A policy written out: every cell of method, caller and tenant or operator, and what two policies differ in.
+"""Write a policy out as a matrix (caller, method, tenant or operator) and compare two policies.
 
-What is asked on a call is `Grant` itself; this is for people and tests, and says the same by the same methods.
+For people and tests. A call asks `Grant` directly; the matrix uses the same methods of `Grant`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from gateway.core.rights import Access, Callers, Grant, OperatorScope, Scope
 from gateway.core.types import TenantId
 
 EVERY = "*"
-"""As tenant or operator: one that is not configured now. Open only to callers who may see every one."""
+"""As tenant or operator: any that is not configured now. Open only to callers with access to all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Cell:
-    """One question that a policy answers. Tenant, operator and environment are empty where they have no part in it."""
+    """One cell of the matrix. Tenant, operator and environment are "" where the method does not use them."""
 
     caller: str
     method: str
@@ -28,20 +28,20 @@ class Cell:
 
     @property
     def subject(self) -> str:
-        """What the call would be about, in a word."""
+        """The tenant, or the operator and environment, as one text."""
         return self.tenant or (f"{self.operator}/{self.environment}" if self.operator else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subjects:
-    """The tenants and operator environments that there are."""
+    """The configured tenants and operator environments."""
 
     tenants: Sequence[TenantId]
     operators: Sequence[OperatorScope]
 
 
 def cells(callers: Callers, access: Mapping[str, Access], subjects: Subjects) -> Iterator[tuple[Cell, bool]]:
-    """Yield every cell and whether it is open, callers in the policy's order, then methods."""
+    """Yield every cell and whether it is open, in the policy's order of callers, then by method."""
     for grant in callers.by_name.values():
         for method, needs in access.items():
             yield from _cells_of(grant, method, needs, subjects)
@@ -67,7 +67,7 @@ def _cells_of(grant: Grant, method: str, needs: Access, subjects: Subjects) -> I
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What a new policy gives and takes. `bounds`: of callers in both, what stands beside the cells, as texts."""
+    """What a new policy adds and removes. `bounds`: changed limits and identities of callers, as texts."""
 
     gained: tuple[Cell, ...]
     lost: tuple[Cell, ...]
@@ -75,14 +75,14 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether the two say the same."""
+        """Whether the two policies are equal."""
         return not (self.gained or self.lost or self.bounds)
 
 
 def difference(
     old: tuple[Callers, Subjects], new: tuple[Callers, Subjects], access: Mapping[str, Access]
 ) -> Difference:
-    """Compare two policies cell by cell, and what bounds their callers."""
+    """Compare two policies cell by cell, and the limits of their callers."""
     before = {cell for cell, is_open in cells(old[0], access, old[1]) if is_open}
     after = {cell for cell, is_open in cells(new[0], access, new[1]) if is_open}
     return Difference(
@@ -94,20 +94,20 @@ def difference(
 
 def _bounds(old: Callers, new: Callers) -> Iterator[str]:
     for name in sorted({*old.by_name, *new.by_name}):
-        before, after = _said_of(old, name), _said_of(new, name)
+        before, after = bounds_of(old, name), bounds_of(new, name)
         for what in sorted({*before, *after}):
             had, has = before.get(what, ""), after.get(what, "")
             if had != has:
                 yield f"{name}: {what}: {had or 'none'} -> {has or 'none'}"
 
 
-def _said_of(callers: Callers, name: str) -> dict[str, str]:
-    """Return what bounds a caller, as texts that are compared and shown."""
+def bounds_of(callers: Callers, name: str) -> Mapping[str, str]:
+    """Return what limits a caller beside the cells: identities, paths, tokens, rates. Texts to compare and show."""
     grant = callers.by_name.get(name)
     if grant is None:
         return {}
     claims, limits = grant.claims, grant.limits
-    said = {
+    texts = {
         "identities": _listed(identity for identity, caller in callers.ids.items() if caller == name),
         "paths": _listed(f"{one.surface or 'any'} {one}" for one in grant.paths),
         "longest token": "" if claims.max_ttl_s is None else f"{claims.max_ttl_s} s",
@@ -116,13 +116,8 @@ def _said_of(callers: Callers, name: str) -> dict[str, str]:
         "events a second": "" if limits.events_per_s is None else f"{limits.events_per_s:g}",
         "calls at once": "" if limits.concurrent is None else str(limits.concurrent),
     }
-    return {what: text for what, text in said.items() if text}
+    return {what: text for what, text in texts.items() if text}
 
 
 def _listed(texts: Iterable[str]) -> str:
     return ", ".join(sorted(texts))
-
-
-def bounds_of(callers: Callers, name: str) -> Mapping[str, str]:
-    """Return what bounds one caller beside the cells: identities, paths, tokens, limits."""
-    return _said_of(callers, name)

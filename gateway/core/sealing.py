@@ -1,8 +1,8 @@
-"""Seals entries of a shared cache: encrypted, and believed only where nobody else wrote or changed them.
+"""Seal entries of a shared cache: encrypt and authenticate them, so that changed or foreign entries are detected.
 
-XChaCha20-Poly1305 (libsodium): its 24-byte nonces can be random for as many entries as a fleet writes. The place
-and the times of an entry are authenticated with it, so an entry opens nowhere else and not past its time.
-`cache/client.py` keeps the bytes. Source: API.md, `GATEWAY_CACHE_KEYS`.
+XChaCha20-Poly1305 (libsodium): its 24-byte nonces can be random for any number of entries that a fleet writes. The
+place and the times of an entry are authenticated too, so an entry opens only in its place and before it expires.
+`cache/client.py` stores the bytes. Source: API.md, `GATEWAY_CACHE_KEYS`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _OVERHEAD = _PREFIX + crypto_aead_xchacha20poly1305_ietf_ABYTES
 
 
 class SealRefused(ValueError):
-    """A sealed entry is not ours, was changed, belongs elsewhere or is too old; it counts as absent."""
+    """A sealed entry is not ours, was changed, belongs to another place or has expired. Treat it as absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedFor:
-    """The one place where a sealed entry is valid: it opens nowhere else."""
+    """The one place where a sealed entry is valid."""
 
     purpose: str
     name: str
@@ -52,7 +52,7 @@ class SealedFor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A payload whose seal held, with the times that the seal covers."""
+    """A decrypted and authenticated payload, with its authenticated times."""
 
     payload: bytes
     stored_at: UnixSeconds
@@ -60,9 +60,9 @@ class Opened:
 
 
 class SealKeys:
-    """One or more 32-byte keys: the first seals, all open, so that keys can be changed while a fleet runs.
+    """One or more 32-byte keys: the first key seals, all keys open, so that keys can be rotated while a fleet runs.
 
-    Caches hold one such object and ask it each time, so `adopt` changes the keys of all of them at once.
+    Caches share one object and use it for each entry, so `adopt` changes the keys of all caches at once.
     """
 
     __slots__ = ("_keys",)
@@ -70,12 +70,12 @@ class SealKeys:
     def __init__(self, keys: Sequence[Secret]) -> None:
         """Take the keys in their order.
 
-        Raises: SecretRefused when there are none, or one has another length.
+        Raises: SecretRefused if there is no key, or if a key has another length.
         """
         if not keys:
-            raise SecretRefused("holds no key; give at least one base64 text of 32 random bytes")
+            raise SecretRefused("contains no key; add at least one base64 text of 32 random bytes")
         if any(len(key.reveal()) != KEY_BYTES for key in keys):
-            raise SecretRefused(f"holds a key that is not {KEY_BYTES} bytes; make one with: openssl rand -base64 32")
+            raise SecretRefused(f"contains a key that is not {KEY_BYTES} bytes; make one with: openssl rand -base64 32")
         self._keys = tuple(keys)
 
     @classmethod
@@ -90,35 +90,37 @@ class SealKeys:
             try:
                 keys.append(Secret(base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)))
             except (binascii.Error, ValueError):
-                raise SecretRefused("holds a key that is not base64; make one with: openssl rand -base64 32") from None
+                raise SecretRefused(
+                    "contains a key that is not base64; make one with: openssl rand -base64 32"
+                ) from None
         return cls(keys)
 
     @classmethod
     def joined(cls, several: Sequence[SealKeys]) -> Self:
-        """Return the keys of several, in their order, each once."""
+        """Return the keys of several objects, in their order, each key once."""
         keys: list[Secret] = []
         for one in several:
             keys += [key for key in one._keys if key not in keys]
         return cls(keys)
 
     def adopt(self, other: SealKeys) -> None:
-        """Take over another's keys in place of one's own."""
+        """Replace the keys by those of `other`."""
         self._keys = other._keys
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def seal(self, place: SealedFor, payload: bytes, *, stored_at: UnixSeconds, expires_at: UnixSeconds) -> bytes:
-        """Return the payload encrypted with the first key, bound to its place and its times."""
+        """Return the payload, encrypted with the first key and bound to its place and its times."""
         key = self._keys[0].reveal()
         header = _HEADER.pack(_MAGIC, _hint(key), stored_at, expires_at)
         nonce = random_bytes(_NONCE_BYTES)
         return header + nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(payload, _bound(header, place), nonce, key)
 
     def open(self, place: SealedFor, sealed: bytes, *, now: UnixSeconds) -> Opened:
-        """Return the payload if one of our keys sealed it for this place and its time is not over.
+        """Return the payload if one of our keys sealed it for this place and it has not expired.
 
-        Raises: SealRefused. An entry from more than a minute in the future is refused too: a clock is wrong somewhere.
+        Raises: SealRefused; also for an entry from more than a minute in the future, because a clock must be wrong.
         """
         if len(sealed) < _OVERHEAD:
             raise SealRefused("too short to be a sealed entry")
@@ -144,12 +146,12 @@ class SealKeys:
 
 
 def _hint(key: bytes) -> int:
-    """One byte that spares trying every key; it tells nothing usable of 32 random bytes."""
+    """Return one byte that selects the key, so that `open` need not try each one. It reveals nothing useful."""
     return hashlib.sha256(b"phoenix-gateway/seal-hint\x00" + key).digest()[0]
 
 
 def _bound(header: bytes, place: SealedFor) -> bytes:
-    """Return header and place, each behind its length, so that no two lists of parts read the same."""
+    """Return header and place, each after its length, so that two different lists never give the same bytes."""
     texts = (place.purpose, place.name, place.environment, place.tenant)
     parts = (header, *(text.encode("utf-8") for text in texts))
     return b"".join(struct.pack(">Q", len(part)) + part for part in parts)

@@ -1,4 +1,4 @@
-"""A secret that does not show itself.
+"""A secret value that is hidden from logs, tracebacks and copies.
 
 The key ring decides what a secret is used for; `keys/own/secret_files.py` reads it from its file.
 """
@@ -12,28 +12,25 @@ from gateway.core.hidden import HiddenBytes, HiddenText
 
 
 class SecretRefused(ValueError):
-    """A secret cannot be used; the text says why and what to do, and holds nothing of the secret."""
+    """A secret cannot be used. The message says why and what to do, and contains nothing of the secret."""
 
 
 class Secret:
-    """Bytes that no repr, format, pickle or copy gives away."""
+    """Bytes that repr, format, pickle and copy do not reveal."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: bytes) -> None:
-        """Hold these bytes.
-
-        Raises: SecretRefused when there are none.
-        """
+        """Keep these bytes. Raises: SecretRefused if there are none."""
         if not value:
-            raise SecretRefused("is empty; give it a value or leave the setting out")
+            raise SecretRefused("is empty; give it a value or remove the setting")
         self._value = HiddenBytes(value)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Hold the UTF-8 bytes of a text, without the one line end that editors add.
+        """Keep the UTF-8 bytes of a text, without the one line end that editors add.
 
-        Raises: SecretRefused when nothing is left, or when the text is no valid Unicode.
+        Raises: SecretRefused if nothing is left, or if the text is not valid Unicode.
         """
         try:
             return cls(without_line_end(text.encode("utf-8")))
@@ -41,14 +38,11 @@ class Secret:
             raise SecretRefused("is not valid UTF-8 text; write it again") from None
 
     def reveal(self) -> bytes:
-        """The bytes, as HiddenBytes; call it where they are used and keep no copy."""
+        """Return the bytes as HiddenBytes. Call this where the bytes are used, and keep no copy."""
         return self._value
 
     def reveal_text(self) -> str:
-        """The bytes as text, for headers.
-
-        Raises: SecretRefused when they are not UTF-8.
-        """
+        """Return the bytes as text, for headers. Raises: SecretRefused if they are not UTF-8."""
         try:
             return HiddenText(self._value.decode("utf-8"))
         except UnicodeDecodeError:
@@ -60,7 +54,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self._value, other._value)
 
-    # A hash would tell equal secrets apart from unequal ones in any table that is dumped.
+    # A hash in a dumped table would show which secrets are equal.
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
-"""What an operator means by METHOD, TENANT or CALLER: found among what there is, refused where it may mean several.
+"""Find the target of a kill switch from the text on the command line; refuse a text that can mean several targets.
 
-Source: issue 8, point 8; API.md, "Running it".
+Source: API.md, "Running it".
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _STANDARD = "/grpc."
 
 
 class TargetUnclear(ValueError):
-    """The text means nothing, or several things; the message says what to write instead."""
+    """The text matches no target, or several. The message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What can be switched off. `methods`: full paths; `operators`: as code/environment; `ids`: callers' identities."""
+class SwitchTargets:
+    """All targets that exist. `methods`: full paths; `operators`: as code/environment; `ids`: identities of callers."""
 
     methods: Iterable[str]
     tenants: Iterable[str] = ()
@@ -28,46 +28,46 @@ class Known:
     ids: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_target(text: str, known: Known) -> tuple[Target, bool]:
-    """Return what a text means, and whether it is among what there is.
+def find_target(text: str, targets: SwitchTargets) -> tuple[Target, bool]:
+    """Return the target of a text, and whether this gateway knows the target.
 
-    Args: `text`: a name, or `kind:name`. Only with its kind is something believed to be meant that is not known here:
-    another machine may know it.
+    Args: `text`: a name, or `kind:name`. A target that is unknown here is accepted only with its kind, because another
+    replica may know it.
     Raises: TargetUnclear.
     """
     if not text or len(text) > MAX_NAME_CHARS or not text.isprintable():
         raise TargetUnclear("name a method, service, tenant, operator environment or caller")
     before, colon, name = text.partition(":")
     kind = next((one for one in TargetKind if colon and one.value == before), None)
-    found = list(dict.fromkeys(_meant(text if kind is None else name, known, kind)))
+    found = list(dict.fromkeys(_meant(text if kind is None else name, targets, kind)))
     if len(found) == 1:
         return found[0], True
     if found:
-        raise TargetUnclear("may mean " + ", ".join(f"{one}" for one in found[:8]) + "; write one of these")
+        raise TargetUnclear("can mean " + ", ".join(f"{one}" for one in found[:8]) + "; write one of these")
     if kind in (None, TargetKind.METHOD) or not name:
-        raise TargetUnclear("names nothing that can be switched off here; see `phoenix-gateway policy matrix`")
+        raise TargetUnclear("matches nothing that can be switched off here; see `phoenix-gateway policy matrix`")
     return Target(kind=kind, name=name), False
 
 
-def _meant(name: str, known: Known, kind: TargetKind | None) -> Iterator[Target]:
+def _meant(name: str, targets: SwitchTargets, kind: TargetKind | None) -> Iterator[Target]:
     if kind in (None, TargetKind.METHOD):
-        for path in known.methods:
+        for path in targets.methods:
             if not path.startswith(_STANDARD):
                 yield from _methods(name.removesuffix("/*").lstrip("/"), path)
-    if kind in (None, TargetKind.TENANT) and name in set(known.tenants):
+    if kind in (None, TargetKind.TENANT) and name in set(targets.tenants):
         yield Target(kind=TargetKind.TENANT, name=name)
     if kind in (None, TargetKind.OPERATOR):
-        for scope in known.operators:
+        for scope in targets.operators:
             if name in (scope, scope.rpartition("/")[0]):
                 yield Target(kind=TargetKind.OPERATOR, name=scope)
     if kind in (None, TargetKind.CALLER):
-        caller = known.ids.get(name, name)
-        if caller in set(known.callers):
+        caller = targets.ids.get(name, name)
+        if caller in set(targets.callers):
             yield Target(kind=TargetKind.CALLER, name=caller)
 
 
 def _methods(name: str, path: str) -> Iterator[Target]:
-    """A method by its full path, `Service/Method` or `Method`; a service by either of its names."""
+    """Yield the method for its full path, `Service/Method` or `Method`; the service for its full or short name."""
     service, _, method = path.lstrip("/").partition("/")
     short = service.rpartition(".")[2]
     if name in (f"{service}/{method}", f"{short}/{method}", method):

@@ -1,8 +1,8 @@
-"""What operators have switched off: methods, callers, tenants and operator environments; and how two such lists merge.
+"""Kill switches: which methods, callers, tenants and operator environments are off, and how to merge two lists.
 
-A newer decision about a target replaces an older one, and a decision to switch on again is kept like any other: so
-the order in which lists are merged does not matter, an old list changes nothing, and nothing that is left out is
-switched on. Where lists lie is for others. Source: issue 8, point 8.
+A newer decision about a target replaces an older one. A decision to switch on again is kept like any other. So lists
+can be merged in any order, an old list changes nothing, and a missing entry switches nothing on. gateway/controls
+stores the lists.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ MAX_BYTES = 512 * 1024
 MAX_NAME_CHARS = 300
 MAX_REASON_CHARS = 200
 MAX_AHEAD_MS = 60_000
-"""A decision from further in the future was made by a clock that is wrong."""
+"""A decision from further in the future comes from a wrong clock."""
 _FORM = 1
 
 
 class SwitchesUnreadable(ValueError):
-    """Not a list of switches."""
+    """The bytes are not a list of switches."""
 
 
 class TargetKind(enum.Enum):
     """What is switched off."""
 
     METHOD = "method"
-    """By its full path, or all of a service by `/package.Service/*`."""
+    """By its full path, or a whole service as `/package.Service/*`."""
     CALLER = "caller"
     TENANT = "tenant"
     OPERATOR = "operator"
@@ -45,13 +45,13 @@ class Target:
     name: str
 
     def __str__(self) -> str:
-        """Return it as the command line takes it."""
+        """Return the target in the form of the command line."""
         return f"{self.kind.value}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """The last decision about a target. `at_ms`: Unix time in milliseconds; `by`: who made it, as the host knows."""
+    """The last decision about a target. `at_ms`: Unix milliseconds; `by`: the user of the host who made it."""
 
     target: Target
     is_off: bool
@@ -61,7 +61,7 @@ class Switch:
 
     @property
     def rank(self) -> tuple[int, bool, str, str]:
-        """Which of two decisions holds: the later one; of two in the same millisecond, the one that switches off."""
+        """The order of decisions: the later one wins; in the same millisecond, the one that switches off wins."""
         return (self.at_ms, self.is_off, self.reason, self.by)
 
 
@@ -86,7 +86,7 @@ class Switches:
         return frozenset(one for one in methods if one in names or one.rpartition("/")[0] + "/*" in names)
 
     def merged(self, other: Switches) -> Switches:
-        """Return the newer decision about each target; this very object where nothing is newer."""
+        """Return the newer decision about each target; this same object if nothing is newer."""
         newer = {
             target: one
             for target, one in other.by_target.items()
@@ -96,13 +96,13 @@ class Switches:
             return self
         together = {**self.by_target, **newer}
         if len(together) > MAX_SWITCHES:
-            # What was switched on again longest ago is forgotten first; what is off never is.
+            # Drop the oldest decisions that switched on again. Never drop a target that is off.
             kept = sorted(together.values(), key=lambda one: (not one.is_off, -one.at_ms))[:MAX_SWITCHES]
             together = {one.target: one for one in kept}
         return Switches(together)
 
     def decided(self, target: Target, *, is_off: bool, reason: str, by: str, now_ms: int) -> Switches:
-        """Return the list with one more decision, newer than what it holds about the target."""
+        """Return the list with one more decision, newer than the present one about the target."""
         known = self.by_target.get(target)
         at_ms = now_ms if known is None else max(now_ms, known.at_ms + 1)
         made = Switch(
@@ -128,7 +128,7 @@ def encode_switches(switches: Switches) -> bytes:
 
 
 def decode_switches(data: bytes, *, now_ms: int) -> Switches:
-    """Return the list of these bytes. Raises: SwitchesUnreadable, also for a decision from the future."""
+    """Parse a list. Raises: SwitchesUnreadable, also for a decision from the future."""
     if len(data) > MAX_BYTES:
         raise SwitchesUnreadable("too long")
     try:
@@ -147,7 +147,7 @@ def _switch(row: Any) -> Switch:
     name, is_off, at_ms, reason, by = (row[key] for key in ("name", "off", "at_ms", "reason", "by"))
     texts = ((name, MAX_NAME_CHARS), (reason, MAX_REASON_CHARS), (by, MAX_NAME_CHARS))
     if not all(type(text) is str and len(text) <= most for text, most in texts):
-        raise SwitchesUnreadable("a member is no short text")
+        raise SwitchesUnreadable("a member is not text, or is too long")
     if type(is_off) is not bool or type(at_ms) is not int or not 0 <= at_ms < 1 << 53 or not name:
         raise SwitchesUnreadable("a member has another type")
     return Switch(

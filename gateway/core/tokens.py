@@ -1,7 +1,7 @@
-"""Gamification tokens: the tenant's for one user and the administrator's, both HS256.
+"""Gamification tokens: a tenant's token for one user, and an administrator's token. Both use HS256.
 
-Leaves the secrets to the keys room and who may mint what to the actions. The algorithm is not named
-by Phoenix; HS256 fits a shared secret. Source: gamification.md 1.5.
+gateway/keys owns the secrets; the actions decide who may mint. Phoenix does not name the algorithm; HS256 fits a shared
+secret. Source: gamification.md 1.5.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_SUBJECT_CHARACTERS = 256
 
 
 def tenant_claims(user_id: str, tenant_id: TenantId, now: UnixSeconds, ttl_s: int) -> dict[str, Any]:
-    """Return the claims of a token that lets `user_id` speak to Phoenix as the tenant's user.
+    """Return the claims of a token that lets `user_id` call Phoenix as a user of the tenant.
 
     Args: `ttl_s` 1 to 86,400 seconds. Raises: InvalidField naming `user_id` or `ttl`.
     """
@@ -38,7 +38,7 @@ def admin_claims(subject: str, api_key_id: str, now: UnixSeconds, ttl_s: int) ->
 
 
 def sign_hs256(claims: Mapping[str, Any], secret: bytes) -> str:
-    """Return the token of `claims`: signed with the tenant's HMAC secret, or the API key's text for admins."""
+    """Return the signed token. `secret`: the tenant's HMAC secret, or the text of the API key for administrators."""
     return write_hs256(claims, secret)
 
 

@@ -1,7 +1,4 @@
-"""The domain's words: ids, encodings, enums and the dataclasses that travel between rooms.
-
-Leaves JSON to wire.py and strings to be signed to canonical.py.
-"""
+"""Basic types of the domain: ids, encodings and environments."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ B64Url = NewType("B64Url", str)
 
 
 class Environment(enum.Enum):
-    """The two prediction environments. `production` is no value of Phoenix's."""
+    """The two prediction environments. Phoenix does not know the value `production`."""
 
     SANDBOX = "sandbox"
     PROD = "prod"
 
 
-# Line breaks, NUL and the rest of C0, DEL and C1, and surrogates, which no UTF-8 holds. Format
-# characters such as the joiners of emoji are fine in a name.
+# C0 with line breaks and NUL, DEL, C1, and surrogates, which UTF-8 cannot encode. Format characters, such as the
+# joiners of emoji, are allowed in a name.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def is_plain_text(text: str, max_characters: int) -> bool:
-    """Tell whether `text` has 1 to `max_characters` characters, no control character among them."""
+    """Tell whether `text` has 1 to `max_characters` characters and no control character."""
     return 1 <= len(text) <= max_characters and _CONTROL.search(text) is None

@@ -1,9 +1,8 @@
-"""Reads the `amount` object of a wallet body, whose members Phoenix has not published.
+"""Read the `amount` object of a wallet body, whose members Phoenix does not publish.
 
-Understands the forms that can mean one thing only and leaves every other one alone: an amount read
-wrongly by its scale would be a hundred times too much. The caller keeps the JSON text in any case.
-Source: prediction.md 4.4 and chapter 7, point 1 [unknown]; decimal text for money is how Phoenix
-writes it elsewhere (3.2, 6.5).
+Only forms with exactly one meaning are accepted: an amount with a wrong scale would be a hundred times too large. The
+caller keeps the JSON text in any case. Source: prediction.md 4.4 and chapter 7, point 1 [unknown]; elsewhere Phoenix
+writes money as decimal text (3.2, 6.5).
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _WHOLE_TEXT = re.compile(r"-?[0-9]{1,30}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmountNames:
-    """Members of the amount that are understood."""
+    """The known members of the amount."""
 
     value: tuple[str, ...] = ("value", "amount")
-    """Decimal text or a fraction; beside a scale, a whole number."""
+    """Decimal text or a fraction; with a scale, a whole number."""
     minor_units: tuple[str, ...] = ("minor_units", "minor", "units")
-    """A whole number beside a scale."""
+    """A whole number, with a scale."""
     scale: tuple[str, ...] = ("scale", "decimals", "exponent")
-    """How many decimal places; `exponent` is that number below zero."""
+    """The number of decimal places; `exponent` is that number, negative."""
 
 
 _NAMES = AmountNames()
@@ -45,13 +44,13 @@ def _known(names: AmountNames) -> frozenset[str]:
 def read_amount(
     form: dict[str, Json], names: AmountNames = _NAMES, currency_scale: int | None = None
 ) -> Decimal | None:
-    """Return the amount in the currency's main unit, or None where the form is not understood.
+    """Return the amount in the currency's main unit, or None if the form is ambiguous or unknown.
 
-    Args: `currency_scale`: the scale of a whole number that comes without one; None: such a number is not understood.
+    Args: `currency_scale`: the scale of a whole number without one; None: such a number is ambiguous.
 
-    Understood: {"value": "12.50"} or {"amount": "12.50"} (text, or a number with a fraction);
-    {"value": 1250, "scale": 2}; {"minor_units": 1250, "scale": 2}. A whole number without a scale may
-    be cents or not, and a member that is not known might change the meaning: None.
+    Accepted: {"value": "12.50"} or {"amount": "12.50"} (text, or a number with a fraction);
+    {"value": 1250, "scale": 2}; {"minor_units": 1250, "scale": 2}. Not accepted: a whole number without a scale (it
+    may or may not be cents), and an unknown member (it may change the meaning).
     """
     if not _known(names).issuperset(form):
         return None
@@ -69,11 +68,11 @@ def read_amount(
         return _decimal(held) if is_plain else None
     whole = _whole(held, text_counts=not is_plain)
     if scale is None or whole is None:
-        # "12.50" beside a scale of 2 or more is the decimal text all the same.
+        # "12.50" with a scale of 2 or more is still decimal text.
         text = _decimal(held) if is_plain and isinstance(held, str) and "." in held else None
         return text if scale is not None and text is not None and -_exponent(text) <= scale else None
     sign, digits, _ = Decimal(whole).as_tuple()
-    # Built from its digits: arithmetic would round to the context's precision.
+    # Built from the digits, because arithmetic rounds to the context's precision.
     return Decimal((sign, digits, -scale))
 
 
@@ -85,13 +84,13 @@ def money_text(amount: Decimal) -> str:
 def _decimal(held: Json) -> Decimal | None:
     if isinstance(held, str):
         return Decimal(held) if _DECIMAL_TEXT.fullmatch(held) is not None else None
-    # A number of JSON: exponents that would print beyond 40 characters are no amounts of money.
+    # A JSON number. A number that would print with more than 40 characters is not an amount of money.
     is_money = isinstance(held, Decimal) and -MAX_SCALE <= _exponent(held) < 0 and held.adjusted() < 20
     return held if is_money and isinstance(held, Decimal) else None
 
 
 def _whole(held: Json, *, text_counts: bool) -> int | None:
-    # Text beside a scale may be decimal text without its fraction, unless its name says minor units.
+    # With a scale, text may be decimal text without its fraction, unless the member's name says minor units.
     if text_counts and isinstance(held, str) and _WHOLE_TEXT.fullmatch(held) is not None:
         held = int(held)
     is_whole = isinstance(held, int) and not isinstance(held, bool) and abs(held) < _WHOLE_LIMIT
@@ -101,7 +100,7 @@ def _whole(held: Json, *, text_counts: bool) -> int | None:
 def _scale(name: str, held: Json) -> int | None:
     if not isinstance(held, int) or isinstance(held, bool):
         return None
-    # An exponent of 2 is ISO 4217's "two decimals" or "times a hundred"; of -2 it is two decimals for both.
+    # An exponent of 2 can mean "two decimals" (ISO 4217) or "times a hundred"; -2 means two decimals in both readings.
     scale = -held if name == "exponent" else held
     return scale if 0 <= scale <= MAX_SCALE else None
 

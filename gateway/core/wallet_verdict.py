@@ -1,7 +1,7 @@
-"""What verification of a wallet webhook can find, and what the wallet then answers Phoenix.
+"""The verdicts on a wallet webhook, and what the wallet answers Phoenix for each.
 
-Phoenix takes 400, 401 and 403 as final, so each verdict with such a reply is one of certainty; every
-doubt is a 503. Source: API.md, WalletService; prediction.md 4.6 and 5.2.
+Phoenix treats 400, 401 and 403 as final, so only a verdict that is certain has such a reply. Every doubt is a 503.
+Source: API.md, WalletService; prediction.md 4.6 and 5.2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gateway.core.wallet_adapter import WalletAdapter
 
 
 class Verdict(enum.Enum):
-    """What verification found. The values are the names of the contract, metric label and test."""
+    """The result of verification. The values are the names in the proto, in metric labels and in tests."""
 
     VERIFIED = "VERIFIED"
     MISSING_SIGNATURE = "MISSING_SIGNATURE"
@@ -43,10 +43,10 @@ class Disposition(enum.Enum):
 
 
 class OriginalState(enum.Enum):
-    """What is known of the move that a status probe asks about.
+    """The state of the move that a status probe asks about.
 
-    AMBIGUOUS: several moves have the key and the probe names none of them. It is never told: the
-    verdict is UNREADABLE_OPERATION then.
+    AMBIGUOUS: several moves have the key and the probe does not name one. Callers never see it: the verdict is
+    UNREADABLE_OPERATION.
     """
 
     NOT_SEEN = "NOT_SEEN"
@@ -57,7 +57,7 @@ class OriginalState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A verdict other than VERIFIED. `why` is a fixed text for logs that quotes nothing of the call."""
+    """A verdict other than VERIFIED. `why` is a fixed text for logs; it quotes nothing from the call."""
 
     verdict: Verdict
     why: str
@@ -65,7 +65,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An HTTP answer for Phoenix. `retry_after_s` 0: no such header."""
+    """An HTTP answer for Phoenix. `retry_after_s` 0: without the header."""
 
     status: int
     content_type: str
@@ -93,9 +93,9 @@ _CONFLICT = Reply(
 
 
 def reply_for(verdict: Verdict, adapter: WalletAdapter) -> Reply | None:
-    """Return what the wallet answers; None when the signature held, for then the disposition decides.
+    """Return what the wallet answers; None for VERIFIED, because then the disposition decides.
 
-    A verdict that is not known to be final is answered with 503.
+    A verdict that is not certain gets 503.
     """
     if verdict is Verdict.VERIFIED:
         return None
@@ -113,7 +113,7 @@ def reply_for(verdict: Verdict, adapter: WalletAdapter) -> Reply | None:
 
 
 def reply_for_disposition(disposition: Disposition) -> Reply | None:
-    """Return what the wallet answers without acting; None where it acts, or replays a recorded response."""
+    """Return what the wallet answers without acting; None if it acts, or replays a recorded response."""
     if disposition is Disposition.IN_PROGRESS:
         return _IN_PROGRESS
     return _CONFLICT if disposition is Disposition.CONFLICT else None

@@ -1,8 +1,7 @@
-"""Gamification JSON: our events and definitions to bytes, Phoenix's answers to dataclasses.
+"""Encode events and board definitions as gamification JSON, and re-export the decoders of Phoenix's answers.
 
-The one place where gamification's member names appear; answers are read in wire_answers.py and
-wire_snapshots.py, whose names are given out here. Leaves protobuf to the services and sending to
-the phoenix room. Source: gamification.md 2.1 to 2.3.
+The decoders are in wire_answers.py and wire_snapshots.py. Only these modules know gamification's member names.
+Source: gamification.md 2.1 to 2.3.
 """
 
 from __future__ import annotations
@@ -66,14 +65,14 @@ __all__ = [
 
 BulkEnvelope = Literal["array", "events"]
 
-# From here on a double no longer holds every integer, so it is said as the double it is.
+# Above this limit a double cannot represent every integer, so the score is written as a double.
 _EXACT_INTEGERS = 2.0**53
 
 
 class Event(NamedTuple):
-    """One event for a board. `metadata_json` and `attributes_json` are JSON objects, checked already.
+    """One event for a board. `metadata_json` and `attributes_json` are JSON objects that were checked before.
 
-    A tuple: a thousand are made in one call, and a frozen dataclass takes four times as long.
+    A named tuple, because one call creates up to a thousand, and a frozen dataclass takes four times as long.
     """
 
     event_id: str
@@ -88,9 +87,9 @@ class Event(NamedTuple):
 
 
 def encode_event(event: Event, tenant_id: TenantId, *, send_event_id: bool) -> bytes:
-    """Return the body of POST /v1/events: to be made once, then signed and sent as these bytes.
+    """Return the body of POST /v1/events. Call it once; sign and send exactly these bytes.
 
-    An integral score is a JSON integer where a double holds it exactly.
+    A whole score is written as a JSON integer where a double represents it exactly.
     Raises: InvalidField for a score that is not finite (path relative to the event).
     """
     members: dict[str, object] = {
@@ -101,7 +100,7 @@ def encode_event(event: Event, tenant_id: TenantId, *, send_event_id: bool) -> b
     score = event.score_delta
     if score is not None:
         if not math.isfinite(score):
-            # The encoder would send null, which Phoenix might count as something.
+            # The encoder would write null, and Phoenix might count it.
             raise InvalidField([FieldFault(field="score_delta", description="must be a finite number")])
         members["score_delta"] = int(score) if -_EXACT_INTEGERS < score < _EXACT_INTEGERS and score % 1 == 0 else score
     if event.metadata_json is not None:
@@ -118,7 +117,7 @@ def encode_event(event: Event, tenant_id: TenantId, *, send_event_id: bool) -> b
 
 
 def encode_bulk(events: Sequence[bytes], envelope: BulkEnvelope) -> bytes:
-    """Return the body of POST /v1/events/bulk from events that `encode_event` made, unchanged."""
+    """Return the body of POST /v1/events/bulk from the bytes that `encode_event` made."""
     array = b"[" + b",".join(events) + b"]"
     return array if envelope == "array" else b'{"events":' + array + b"}"
 
@@ -126,7 +125,7 @@ def encode_bulk(events: Sequence[bytes], envelope: BulkEnvelope) -> bytes:
 def encode_definition(
     *, tenant_id: TenantId, leaderboard_id: str, name: str, description: str, config_json: bytes | None
 ) -> bytes:
-    """Return the body that creates a board. `config_json` is a JSON object, checked already."""
+    """Return the body that creates a board. `config_json` is a JSON object that was checked before."""
     members: dict[str, object] = {"leaderboard_id": leaderboard_id, "tenant_id": tenant_id, "name": name}
     if description:
         members["description"] = description
@@ -136,9 +135,9 @@ def encode_definition(
 
 
 def check_metadata_json(raw: bytes) -> FieldFault | None:
-    """Return what keeps `raw` from being passed on as it is: it must be one JSON object of one meaning.
+    """Return why `raw` cannot be forwarded unchanged, or None. It must be one JSON object with one meaning.
 
-    UTF-8, no member given twice at any level, at most 32 levels, no NaN, no lone surrogate.
+    That is: UTF-8, no duplicate member at any level, at most 32 levels, no NaN, no lone surrogate.
     """
     try:
         value = orjson.loads(raw)
@@ -146,14 +145,14 @@ def check_metadata_json(raw: bytes) -> FieldFault | None:
         return _metadata_fault("must be one JSON object in UTF-8")
     if not isinstance(value, dict):
         return _metadata_fault("must be one JSON object, not another JSON value")
-    # A parsed object has each member once. Where writing it gives the same bytes, nothing was given
-    # twice: true of what our own callers' encoders make, and much cheaper than the careful reader.
+    # A parsed object has each member once. If encoding it again gives the same bytes, there was no duplicate. This
+    # holds for most callers' JSON and is much cheaper than the strict parser.
     if orjson.dumps(value) == raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return None
     try:
         check_one_meaning(raw)
     except DoubtfulJson as fault:
-        return _metadata_fault(f"must be one JSON object of one meaning; found: {fault}")
+        return _metadata_fault(f"must be one JSON object with one meaning; found: {fault}")
     return None
 
 

@@ -1,8 +1,8 @@
-"""Reads what Phoenix's gamification gateways answer, whose shapes are not published.
+"""Decode the answers of Phoenix's gamification gateways, whose shapes Phoenix does not publish.
 
-One lenient adapter: common member names, one level of nesting, unknown members kept. Where the
-essence is missing it says so instead of guessing: an entry without rank or user, a rank answer
-without a rank. Its names are given out by wire.py. Source: gamification.md 2.2, 2.3 and 4.
+A lenient decoder: it accepts common member names and one level of nesting, and keeps unknown members. It never guesses
+an essential value: an entry without rank or user, or a rank answer without a rank, is an error. wire.py re-exports its
+names. Source: gamification.md 2.2, 2.3 and 4.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MAX_ERROR_BYTES = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One place on a board. `extra` holds the members that have no field here."""
+    """One entry of a board. `extra` holds the members that have no field here."""
 
     rank: int
     user_id: str
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a board, in the order Phoenix gave. `window_key` is "" where the answer names none."""
+    """One page of a board, in Phoenix's order. `window_key` is "" if the answer names none."""
 
     window_key: str
     entries: tuple[Entry, ...]
@@ -64,7 +64,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankAnswer:
-    """A user's rank, at least 1. Not ranked: `rank` is None."""
+    """A user's rank, at least 1. If the user is not ranked, `rank` is None."""
 
     ranked: bool
     rank: int | None
@@ -73,7 +73,7 @@ class RankAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreAnswer:
-    """A user's score. Not ranked: `rank` is None and `score` may be."""
+    """A user's score. If the user is not ranked, `rank` is None and `score` may be None."""
 
     ranked: bool
     rank: int | None
@@ -82,7 +82,7 @@ class ScoreAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A board as the admin gateway defines it; what the answer leaves out is empty. Times as sent."""
+    """A board as the admin gateway defines it. Missing members are empty. Times are texts as sent."""
 
     leaderboard_id: str
     tenant_id: str
@@ -99,12 +99,12 @@ def decode_leaderboard(body: bytes) -> Page:
     """Return a page of a board or of a snapshot. Raises: PhoenixAnswerUnreadable."""
     page = page_in(load_answer(body))
     if page is None:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of entries that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable list of entries.")
     return page
 
 
 def page_in(root: dict[str, Any] | list[Any]) -> Page | None:
-    """Return the page that an answer holds, None where it holds no list. Raises: as `decode_leaderboard`."""
+    """Return the page in an answer, or None if it contains no list. Raises: as `decode_leaderboard`."""
     if isinstance(root, list):
         return Page(window_key="", entries=_entries(root), total=None)
     holders = [root, *_nested(root, _NESTS)]
@@ -121,25 +121,25 @@ def page_in(root: dict[str, Any] | list[Any]) -> Page | None:
 
 
 def decode_rank(body: bytes) -> RankAnswer:
-    """Return a user's rank; null, 0, or an entry that is null means not ranked.
+    """Return a user's rank. A rank of null or 0, or an entry of null, means not ranked.
 
-    Raises: PhoenixAnswerUnreadable when neither a rank nor its absence is said.
+    Raises: PhoenixAnswerUnreadable if the answer contains neither a rank nor its absence.
     """
     found = _single(load_answer(body), _RANKS)
     if found is None:
         return RankAnswer(ranked=False, rank=None, score=None)
     rank, score = _optional_rank(found), _optional_score(found)
     if rank is None and found.get("ranked") is not False and not names_any(found, _RANKS):
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no rank that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable rank.")
     if found.get("ranked") is False:
         rank = None
     return RankAnswer(ranked=rank is not None, rank=rank, score=score)
 
 
 def decode_score(body: bytes) -> ScoreAnswer:
-    """Return a user's score; null, an entry that is null, or a rank of null or 0 means not ranked.
+    """Return a user's score. A score of null, an entry of null, or a rank of null or 0 means not ranked.
 
-    Raises: PhoenixAnswerUnreadable when neither a score nor its absence is said.
+    Raises: PhoenixAnswerUnreadable if the answer contains neither a score nor its absence.
     """
     found = _single(load_answer(body), _SCORES)
     if found is None:
@@ -147,7 +147,7 @@ def decode_score(body: bytes) -> ScoreAnswer:
     rank, score = _optional_rank(found), _optional_score(found)
     said_unranked = found.get("ranked") is False or (rank is None and names_any(found, _RANKS))
     if score is None and not said_unranked and not names_any(found, _SCORES):
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no score that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable score.")
     ranked = score is not None and not said_unranked
     return ScoreAnswer(ranked=ranked, rank=rank if ranked else None, score=score)
 
@@ -159,7 +159,7 @@ def decode_definition(body: bytes) -> Definition:
         for holder in [root, *_nested(root, _NESTS)]:
             if first_text([holder], _BOARD_IDS):
                 return _definition(holder)
-    raise PhoenixAnswerUnreadable("Phoenix's answer holds no leaderboard definition that can be read.")
+    raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable leaderboard definition.")
 
 
 def decode_definitions(body: bytes) -> tuple[Definition, ...]:
@@ -173,16 +173,16 @@ def decode_definitions(body: bytes) -> tuple[Definition, ...]:
             (held for holder in holders for name in names if isinstance(held := holder.get(name), list)), None
         )
     if not isinstance(listed, list):
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of leaderboards that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable list of leaderboards.")
     if not all(isinstance(item, dict) and first_text([item], _BOARD_IDS) for item in listed):
         raise PhoenixAnswerUnreadable("Phoenix's answer lists a leaderboard that cannot be read.")
     return tuple(_definition(item) for item in listed)
 
 
 def refused_code(body: bytes) -> str | None:
-    """Return the error code of Phoenix's error body, or None: 1 to 64 of letters, digits, "_", "." and "-".
+    """Return the error code of Phoenix's error body, or None. A code is 1 to 64 letters, digits, "_", "." or "-".
 
-    Anything else of an error body is upstream text and goes nowhere.
+    The gateway uses nothing else from an error body.
     """
     if len(body) > _MAX_ERROR_BYTES:
         return None
@@ -207,8 +207,8 @@ def _entries(listed: list[Any]) -> tuple[Entry, ...]:
 
 def _entry(item: object) -> Entry:
     if not isinstance(item, dict):
-        raise PhoenixAnswerUnreadable("Phoenix's answer lists an entry that is no object.")
-    # The names of the vendor's own vocabulary with values of the plain types: most boards, so first.
+        raise PhoenixAnswerUnreadable("Phoenix's answer lists an entry that is not an object.")
+    # Fast path for most boards: the vendor's own member names, with values of the plain types.
     rank, user_id, score = item.get("rank"), item.get("user_id"), item.get("score")
     has_plain_score = type(score) is float or type(score) is int
     if type(rank) is int and 1 <= rank < INT64_LIMIT and type(user_id) is str and user_id and has_plain_score:
@@ -238,9 +238,9 @@ def _nested(root: Mapping[str, Any], names: tuple[str, ...]) -> list[dict[str, A
 
 
 def _single(root: dict[str, Any] | list[Any], names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the object that holds one of `names`; None where the place of the entry holds null."""
+    """Return the object that holds one of `names`; None if the entry is null."""
     if isinstance(root, list):
-        raise PhoenixAnswerUnreadable("Phoenix's answer is a list where one entry was asked for.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer is a list, but the gateway requested one entry.")
     if any(name in root and not isinstance(root[name], dict) for name in names) or root.get("ranked") is False:
         return root
     for nest in _SINGLE_NESTS:
@@ -257,9 +257,9 @@ def _optional_rank(holder: Mapping[str, Any]) -> int | None:
     held = holder.get(present(holder, _RANKS))
     rank = whole(held)
     if held is not None and rank is None:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds a rank that is no whole number.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains a rank that is not a whole number.")
     if rank is not None and rank < 0:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds a rank below zero.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains a rank below zero.")
     return rank or None
 
 
@@ -267,7 +267,7 @@ def _optional_score(holder: Mapping[str, Any]) -> float | None:
     held = holder.get(present(holder, _SCORES))
     score = number(held)
     if held is not None and score is None:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds a score that is no number.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains a score that is not a number.")
     return score
 
 

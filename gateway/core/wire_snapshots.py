@@ -1,7 +1,7 @@
-"""Reads the answers about snapshots and about a user's neighbours, as leniently as wire_answers.py reads boards.
+"""Decode answers about snapshots and about a user's neighbours, as leniently as wire_answers.py decodes boards.
 
-Two forms of neighbours are taken: a page around the user, or lists above and below with his own entry between.
-Source: gamification.md 2.2, whose bodies are not published.
+Two forms of neighbours are accepted: a page around the user, or lists above and below with the user's entry between.
+Source: gamification.md 2.2; Phoenix does not publish the bodies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbors:
-    """The entries around a user; none when not ranked. `page.total` is never set."""
+    """The entries around a user; empty if the user is not ranked. `page.total` is never set."""
 
     ranked: bool
     page: Page
@@ -41,7 +41,7 @@ class Neighbors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotInfo:
-    """That a snapshot exists. `taken_at_us`: Unix microseconds, its identity; `extra`: members with no field here."""
+    """An existing snapshot. `taken_at_us`: Unix microseconds, identifies it; `extra`: members with no field here."""
 
     taken_at_us: int
     window_key: str
@@ -52,7 +52,7 @@ class SnapshotInfo:
 def decode_neighbors(body: bytes) -> Neighbors:
     """Return the entries around a user, by rank.
 
-    Only a user with an entry has neighbours, so entries mean that he is ranked, unless the answer says otherwise.
+    Only a ranked user has neighbours, so entries mean that the user is ranked, unless the answer says otherwise.
     Raises: PhoenixAnswerUnreadable.
     """
     root = load_answer(body)
@@ -63,7 +63,7 @@ def decode_neighbors(body: bytes) -> Neighbors:
     if page is None:
         page = _between(holders)
     if page is None:
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no entries around the user that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable entries around the user.")
     if not page.entries or any(_says_unranked(holder) for holder in holders):
         return Neighbors(ranked=False, page=Page(window_key=page.window_key, entries=(), total=None))
     return Neighbors(ranked=True, page=Page(window_key=page.window_key, entries=page.entries, total=None))
@@ -79,14 +79,14 @@ def decode_snapshots(body: bytes) -> tuple[SnapshotInfo, ...]:
             (held for holder in holders for name in _SNAPSHOT_LISTS if isinstance(held := holder.get(name), list)), None
         )
     if not isinstance(listed, list):
-        raise PhoenixAnswerUnreadable("Phoenix's answer holds no list of snapshots that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer contains no readable list of snapshots.")
     return tuple([_snapshot(item) for item in listed])
 
 
 def decode_user_snapshot(body: bytes) -> RankAnswer:
-    """Return a user's place in a snapshot, by rank or by score, whichever is there.
+    """Return a user's place in a snapshot, from the rank or the score in the answer.
 
-    Raises: PhoenixAnswerUnreadable when neither is, nor their absence said.
+    Raises: PhoenixAnswerUnreadable if the answer contains neither, nor their absence.
     """
     try:
         return decode_rank(body)
@@ -128,11 +128,11 @@ def _snapshot(item: object) -> SnapshotInfo:
     if isinstance(item, str):
         item = {"snapshot_time": item}
     if not isinstance(item, dict):
-        raise PhoenixAnswerUnreadable("Phoenix's answer lists a snapshot that is no object.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer lists a snapshot that is not an object.")
     time_name = next((name for name in _TIMES if isinstance(item.get(name), str)), "")
     taken_at_us = _microseconds(item[time_name]) if time_name else None
     if taken_at_us is None:
-        raise PhoenixAnswerUnreadable("Phoenix's answer lists a snapshot without a time that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's answer lists a snapshot without a readable time.")
     count_name = next((name for name in _COUNTS if first_whole([item], (name,)) is not None), "")
     used = {time_name, count_name, *(name for name in _WINDOWS if isinstance(item.get(name), str))}
     return SnapshotInfo(

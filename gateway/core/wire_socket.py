@@ -1,8 +1,8 @@
-"""Messages of the live socket: ours to JSON, Phoenix's to frames.
+"""Encode our messages on the live socket, and decode Phoenix's messages into frames.
 
-The form of Phoenix's messages is not published: one lenient adapter takes full pages and changes alike, sorted by their
-`type` where it is known, by their members where there is none; an unknown type is told as Ignored. What a frame does to
-a board is board.py's business. Source: gamification.md 3.3, 3.4.
+Phoenix does not publish the form of its messages. A lenient decoder accepts full pages and changes: it uses the `type`
+if that is known, and the members if there is no type. A message of an unknown type becomes Ignored. board.py applies
+frames to a board. Source: gamification.md 3.3, 3.4.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def encode_configure(topic: Topic, page_size: int) -> str:
-    """Return the message that makes a connection show the topic.
+    """Return the message that configures a connection for the topic.
 
-    No filter is ever sent: the top of a board is cut from its first page, so that one connection serves them all.
+    It never sends a filter: the gateway takes the top of a board from its first page, so one connection serves all
+    subscribers.
     """
     message: dict[str, Any] = {"type": "configure", "page": 1, "page_size": page_size}
     if topic.window_key:
@@ -49,12 +50,12 @@ def encode_configure(topic: Topic, page_size: int) -> str:
 
 
 def encode_request_page(page_size: int) -> str:
-    """Return the message that asks for the first page now."""
+    """Return the message that requests the first page now."""
     return orjson.dumps({"type": "request_page", "page": 1, "page_size": page_size}).decode()
 
 
 def decode_frame(message: bytes) -> Frame:
-    """Return what one message says. Raises: PhoenixAnswerUnreadable when it is no JSON, or its essence is missing."""
+    """Decode one message. Raises: PhoenixAnswerUnreadable if it is not JSON, or if an essential member is missing."""
     root = load_answer(message)
     if isinstance(root, list):
         raise PhoenixAnswerUnreadable("Phoenix's live message is a list.")
@@ -72,7 +73,7 @@ def decode_frame(message: bytes) -> Frame:
     if page is None:
         if not kind:
             return Ignored()
-        raise PhoenixAnswerUnreadable("Phoenix's live message holds no list of entries that can be read.")
+        raise PhoenixAnswerUnreadable("Phoenix's live message contains no readable list of entries.")
     return FullPage(page=page, sequence=sequence, certain=kind in _PAGE_TYPES)
 
 
@@ -104,7 +105,7 @@ def _change(holders: list[dict[str, Any]], sequence: int | None) -> Change:
         try:
             page = page_in(listed)
         except PhoenixAnswerUnreadable:
-            page, ranked = None, False  # no rank, or only a difference: a page will tell
+            page, ranked = None, False  # no rank, or only a difference: a full page is needed
         entries = page.entries if page is not None else ()
     gone = [identity(each) for each in removed or ()]
     return Change(

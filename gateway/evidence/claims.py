@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.types import HexStr
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import HELD_ATTEMPT, Claim, ClaimResult, RecordedResponse, Scope
 from gateway.evidence.store import SameMove

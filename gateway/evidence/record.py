@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition, OriginalState
 
 Scope = tuple[str, str, str, str]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.core import board as boards
-from gateway.core.board import DEFAULT_PAGE_SIZE, Applied, Board, Frame, FullPage, Topic
+from gateway.core.board import DEFAULT_PAGE_SIZE, ApplyResult, Board, Frame, FullPage, Topic
 from gateway.core.wire import Page
 from gateway.core.wire_socket import decode_frame, encode_configure, encode_request_page
 from gateway.errors import (
@@ -272,7 +272,7 @@ class Link:
             if applied.needs_page or (applied.is_page and self._ask_again) or self._is_overdue():
                 await self._ask(channel)
 
-    def _note(self, frame: Frame, applied: Applied) -> None:
+    def _note(self, frame: Frame, applied: ApplyResult) -> None:
         """Keep what a frame says about asking and about what is known for certain."""
         if applied.needs_page:
             self.proof.doubted()

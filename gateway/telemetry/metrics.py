@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from gateway import errors
 from gateway.core.switches import TargetKind
 from gateway.core.types import Environment
-from gateway.core.wallet import Disposition, Oddity, Verdict
+from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.metric_names import OTHER, Metric
@@ -63,7 +63,7 @@ STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 _DISPOSITIONS = frozenset(disposition.value for disposition in Disposition)
-_ODDITIES = frozenset(oddity.value for oddity in Oddity)
+_HEADER_ANOMALIES = frozenset(anomaly.value for anomaly in HeaderAnomaly)
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -120,7 +120,7 @@ class Metrics:
             for disposition in _DISPOSITIONS:
                 self._decisions.of((environment, Verdict.VERIFIED.value, disposition))
         self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
-        self._oddities = _Children(_counter(names.ODD_HEADERS, registry), (_ODDITIES,)).primed()
+        self._header_anomalies = _Children(_counter(names.ODD_HEADERS, registry), (_HEADER_ANOMALIES,)).primed()
 
         self._writes = _counter(names.EVIDENCE_WRITES, registry)
         self._commit_seconds = _histogram(names.EVIDENCE_COMMIT_SECONDS, registry)
@@ -154,7 +154,7 @@ class Metrics:
 
     def odd_header(self, kind: str) -> None:
         """A webhook's unsigned header was odd."""
-        self._oddities.of((kind,)).inc()
+        self._header_anomalies.of((kind,)).inc()
 
     def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
         """One request to Phoenix was answered."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.board import Applied, Board, Change, FullPage, Topic, apply
+from gateway.core.board import ApplyResult, Board, Change, FullPage, Topic, apply
 from gateway.core.types import TenantId
 from gateway.core.wire import Entry, Page
 from gateway.core.wire_socket import decode_frame
@@ -63,7 +63,7 @@ def test_a_missing_change_asks_for_a_page() -> None:
     """A gap in the sequence leaves the board alone."""
     board = shown(TOPIC, {"a": 3, "b": 1})
     applied = apply(board, change(page({"a": 3, "b": 1}), page({"a": 3, "b": 2}), 3))
-    assert Applied(board=board, needs_page=True) == applied
+    assert ApplyResult(board=board, needs_page=True) == applied
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_missing_change_asks_for_a_page() -> None:
 def test_what_is_not_certain_is_not_guessed(moved: Change) -> None:
     """Incomplete changes ask for a page."""
     board = shown(TOPIC, {"a": 3, "b": 1})
-    assert Applied(board=board, needs_page=True) == apply(board, moved)
+    assert ApplyResult(board=board, needs_page=True) == apply(board, moved)
 
 
 def test_only_what_was_asked_for_is_shown() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.switch_targets import Known, TargetUnclear, find_target
+from gateway.core.switch_targets import SwitchTargets, TargetUnclear, find_target
 from gateway.core.switches import (
     MAX_AHEAD_MS,
     MAX_SWITCHES,
@@ -146,7 +146,7 @@ def test_a_member_that_will_not_do_refuses_the_list(member: str, value: object) 
         decode_switches(json.dumps({"form": 1, "switches": [good, row]}).encode(), now_ms=10)
 
 
-KNOWN = Known(
+KNOWN = SwitchTargets(
     methods=[MINT, ADMIN, VERIFY, "/grpc.health.v1.Health/Check"],
     tenants=["t1", "both"],
     operators=["acme/sandbox", "acme/prod", "solo/prod"],

@@ -14,7 +14,7 @@ from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment
 from gateway.core.wallet import (
     Disposition,
-    Oddity,
+    HeaderAnomaly,
     Operation,
     Refusal,
     Reply,
@@ -95,7 +95,7 @@ def test_names_are_compared_without_case() -> None:
         request_id=_REQUEST_ID,
         idempotency_key="k-1",
         provider="phoenix-prediction-market",
-        oddities=frozenset(),
+        anomalies=frozenset(),
     )
 
 
@@ -141,24 +141,28 @@ def test_keys_are_opaque_but_for_the_white_space_around(value: str, key: str | N
 
 
 @pytest.mark.parametrize(
-    ("headers", "oddities", "request_id"),
+    ("headers", "anomalies", "request_id"),
     [
-        ([], {Oddity.PROVIDER, Oddity.REQUEST_ID}, ""),
-        ([("x-provider", "else")], {Oddity.PROVIDER, Oddity.REQUEST_ID}, ""),
-        ([("x-request-id", "odd-1")], {Oddity.PROVIDER, Oddity.REQUEST_ID}, "odd-1"),
-        ([("x-request-id", "a\x00b")], {Oddity.PROVIDER, Oddity.REQUEST_ID}, ""),
-        ([("x-request-id", "a" * 129)], {Oddity.PROVIDER, Oddity.REQUEST_ID}, ""),
-        ([("x-request-id", _REQUEST_ID), ("x-request-id", "b")], {Oddity.PROVIDER, Oddity.REQUEST_ID}, _REQUEST_ID),
-        ([("x-request-id", _REQUEST_ID)], {Oddity.PROVIDER}, _REQUEST_ID),
+        ([], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, ""),
+        ([("x-provider", "else")], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, ""),
+        ([("x-request-id", "odd-1")], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, "odd-1"),
+        ([("x-request-id", "a\x00b")], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, ""),
+        ([("x-request-id", "a" * 129)], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, ""),
+        (
+            [("x-request-id", _REQUEST_ID), ("x-request-id", "b")],
+            {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID},
+            _REQUEST_ID,
+        ),
+        ([("x-request-id", _REQUEST_ID)], {HeaderAnomaly.PROVIDER}, _REQUEST_ID),
     ],
 )
 def test_odd_headers_are_noted_and_not_refused(
-    headers: list[tuple[str, str]], oddities: set[Oddity], request_id: str
+    headers: list[tuple[str, str]], anomalies: set[HeaderAnomaly], request_id: str
 ) -> None:
     """Provider and request id are not signed: another value is counted only, and kept only if storable."""
     found = signed_parts([("signature", _GOOD), *headers])
     assert isinstance(found, SignedParts)
-    assert (set(found.oddities), found.request_id) == (oddities, request_id)
+    assert (set(found.anomalies), found.request_id) == (anomalies, request_id)
 
 
 def _json_reply(status: int, error: str, retry_after_s: int = 0) -> Reply:

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections import Counter
 
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
 from tests.evidence.making import claim_of, outcome_of, soon

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.store import SameMove

@@ -6,7 +6,7 @@ import hashlib
 from decimal import Decimal
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.evidence.record import Balance, Claim, Outcome
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline

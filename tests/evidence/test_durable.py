@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.types import Environment
-from gateway.core.wallet_body import MoveContent, same_move
+from gateway.core.wallet_operation import MoveContent, same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.types import Environment, OperatorCode
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
 from gateway.evidence.durable import DurableWalletStore

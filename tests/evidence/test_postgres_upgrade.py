@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from gateway.core.types import Environment
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.errors import OutcomeDiffers, StaleAttempt
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import Outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
 from gateway.resilience.clock import SystemClock

@@ -18,7 +18,7 @@ from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment, HexStr, OperatorCode
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.evidence.chain.blocks import NO_BLOCK, Waiting, next_block
 from gateway.evidence.chain.entries import claim_line, conflict_line, incident_line, outcome_line, replays_line
 from gateway.evidence.chain.reading import ChainRange

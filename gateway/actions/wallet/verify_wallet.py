@@ -17,7 +17,7 @@ from gateway.core.types import Environment, KeyId
 from gateway.core.wallet import (
     HOLDABLE,
     Disposition,
-    Oddity,
+    HeaderAnomaly,
     Operation,
     OperationKind,
     OriginalState,
@@ -113,7 +113,7 @@ class VerifyWallet:
             return self._refused(room, parts.verdict, body_sha256)
         if parts.request_id:
             call.facts["webhook_request_id"] = parts.request_id
-        if parts.oddities:
+        if parts.anomalies:
             _note_odd(call, parts)
         # 2. The signature over the raw bytes; nothing is parsed so far.
         verdict, key_id = await self._check_signature(room, parts, webhook.raw_body, call)
@@ -142,7 +142,7 @@ class VerifyWallet:
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
             if parts.idempotency_key is not None:
-                _note_odd(call, parts, Oddity.BALANCE_KEY)
+                _note_odd(call, parts, HeaderAnomaly.BALANCE_KEY)
             return Decision(
                 verdict=Verdict.VERIFIED,
                 body_sha256=body_sha256,
@@ -261,10 +261,10 @@ class VerifyWallet:
         return Decision(verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, room.wallet), key_id=key_id)
 
 
-def _note_odd(call: Call, parts: SignedParts, *more: Oddity) -> None:
+def _note_odd(call: Call, parts: SignedParts, *more: HeaderAnomaly) -> None:
     """Have odd headers counted and logged: they are not signed, so they are no ground to refuse."""
-    call.facts["odd_headers"] = " ".join(sorted(oddity.value for oddity in (*parts.oddities, *more)))
-    if Oddity.PROVIDER in parts.oddities and parts.provider is not None:
+    call.facts["odd_headers"] = " ".join(sorted(anomaly.value for anomaly in (*parts.anomalies, *more)))
+    if HeaderAnomaly.PROVIDER in parts.anomalies and parts.provider is not None:
         call.facts["provider"] = parts.provider
 
 

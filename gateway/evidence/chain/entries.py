@@ -14,7 +14,7 @@ import orjson
 
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.core.wallet_amount import money_text
-from gateway.core.wallet_body import MoveContent
+from gateway.core.wallet_operation import MoveContent
 from gateway.evidence.record import Balance, Conflict, Incident, RecordedResponse
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.ed25519 import load_signing_key
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.evidence.chain.sequencer import SequencerSettings
 from gateway.evidence.durable import DurableWalletStore
 from tests.evidence.chain.chaining import public_key_of, sequencer, signed_claim

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.database import Database
 from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer, verdict
