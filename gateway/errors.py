@@ -324,12 +324,21 @@ class StoreFault(GatewayError):
 
 
 class StoreUnavailable(StoreFault):
-    """The durable store cannot be reached or did not commit in time."""
+    """The durable store cannot be reached or did not commit in time.
+
+    It is UNAVAILABLE although the work may be committed (`may_be_committed`), because it is told only where a repeat is
+    safe: the store finds what is there by the wallet operation's key and attempt, or by the caller's event id, and
+    returns its result. An event whose repeat would get another id is OutcomeUnknown instead (`queue_events.py`).
+    """
 
     reason = "STORE_UNAVAILABLE"
     code = "UNAVAILABLE"
     default_message = "The gateway's store is not available. Try again later."
     default_retry_after_s = 1.0
+
+    def __init__(self, message: str | None = None, *, may_be_committed: bool = True) -> None:
+        self.may_be_committed = may_be_committed
+        super().__init__(message)
 
 
 class AuditUnavailable(StoreFault):

@@ -16,11 +16,9 @@ from gateway.actions.shared.call import Call
 from gateway.errors import AuditUnavailable, CallerFault, Disabled, GatewayError
 from gateway.interceptors.call_log import ended
 from gateway.interceptors.chain import Link
-from gateway.resilience.deadline import Deadline
+from gateway.resilience.deadline import RETURN_MARGIN_S, Deadline
 from gateway.telemetry.audit_record import AuditRecord, Kind
 
-RETURN_MARGIN_S = 0.02
-"""Kept back of a call's deadline, so that the refusal for want of an audit record arrives."""
 LONGEST_S = 1.0
 _V1 = "/phoenix.gateway.v1."
 

@@ -9,10 +9,7 @@ from gateway.errors import DeadlineTooShort
 from gateway.interceptors.chain import Link
 from gateway.interceptors.policy import METHODS, MethodPolicy
 from gateway.resilience.clock import Clock
-from gateway.resilience.deadline import Deadline
-
-RETURN_MARGIN_S = 0.02
-"""Kept back so that an answer, a refusal above all, reaches the caller before he gives up."""
+from gateway.resilience.deadline import RETURN_MARGIN_S, Deadline
 
 
 class DeadlineLink(Link):

@@ -18,11 +18,11 @@ from gateway.actions.shared.call import Call
 from gateway.errors import Overloaded, RateLimited
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock
+from gateway.resilience.deadline import RETURN_MARGIN_S
 from gateway.resilience.limiter import Limiter, Refused, Usage
 
 MAX_IN_FLIGHT = 10_000
 """Calls and streams of all callers together: beyond it the process would hold more than it can end in time."""
-RETURN_MARGIN_S = 0.02
 _EVENT_SERVICE = "/phoenix.gateway.v1.EventService/"
 EVENTS_OF: Mapping[str, Callable[[Any], int]] = {
     _EVENT_SERVICE + "SubmitEvent": lambda request: 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.errors import OutcomeUnknown
 from gateway.outbox.admission import ADD_TO_LANES
 from gateway.outbox.record import DeadLetter, DeadLetterQuery
 from gateway.outbox.statements import Statement
@@ -28,18 +27,20 @@ _READ = Statement(
 _BY_FILTER = Statement(
     "SELECT {told} FROM (SELECT * FROM durable_events WHERE tenant_id = :tenant_id AND state = 2"
     " AND (:leaderboard_id = '' OR leaderboard_id = :leaderboard_id) AND (:reason = '' OR reason = :reason)"
-    " AND (:may_count_twice = 1 OR reason <> :unknown) ORDER BY sequence LIMIT :most {lock}) AS found",
-    told="sequence, event_id, reason, lane, size_bytes",
+    " AND (:may_count_twice = 1 OR first_sent_at_us IS NULL) ORDER BY sequence LIMIT :most {lock}) AS found",
+    told="sequence, event_id, first_sent_at_us, lane, size_bytes",
 )
 _BY_ID = Statement(
     # "state > 1" is "state = 2" without leading PostgreSQL to the index of all dead letters.
     "SELECT {told} FROM (SELECT * FROM durable_events WHERE tenant_id = :tenant_id AND state > 1"
     " AND event_id IN (SELECT event_id FROM {given}) ORDER BY sequence {lock}) AS found",
     given="event_id text",
-    told="sequence, event_id, reason, lane, size_bytes",
+    told="sequence, event_id, first_sent_at_us, lane, size_bytes",
 )
 _REVIVE = Statement(
-    "UPDATE durable_events SET state = 0, attempts = 0, accepted_at_us = :now_us, first_sent_at_us = NULL,"
+    # What Phoenix may have is sent under an id that it may know, as if the caller had given it.
+    "UPDATE durable_events SET is_id_given = CASE WHEN first_sent_at_us IS NULL THEN is_id_given ELSE 1 END,"
+    " state = 0, attempts = 0, accepted_at_us = :now_us, first_sent_at_us = NULL,"
     " done_at_us = NULL, reason = NULL, detail = NULL WHERE sequence IN (SELECT sequence FROM {given})",
     given="sequence bigint",
 )
@@ -113,15 +114,14 @@ def redrive(
             leaderboard_id=query.leaderboard_id,
             reason=query.reason,
             may_count_twice=int(may_count_twice),
-            unknown=OutcomeUnknown.reason,
             most=query.limit,
         )
     revived: list[str] = []
     held_back: list[str] = []
     sequences: list[tuple[int]] = []
     lanes: dict[int, tuple[int, int]] = {}
-    for sequence, event_id, reason, lane, size_bytes in sorted(found):
-        if reason == OutcomeUnknown.reason and not may_count_twice:
+    for sequence, event_id, first_sent_at_us, lane, size_bytes in sorted(found):
+        if first_sent_at_us is not None and not may_count_twice:  # Phoenix may have it
             held_back.append(event_id)
             continue
         revived.append(event_id)

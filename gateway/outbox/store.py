@@ -150,7 +150,7 @@ class EventQueue:
                 return await self._write(work, max(until - self._clock.monotonic(), 0.001))
             except ConcurrentInsert:
                 look_at_all = True
-        raise StoreUnavailable("Other gateways commit the same event ids again and again. Try again.")
+        raise StoreUnavailable("Other gateways keep committing the same event ids. Try again.", may_be_committed=False)
 
     async def _write(self, work: Work[T], limit_s: float) -> T:
         began_at = self._clock.monotonic()

@@ -8,6 +8,9 @@ from typing import Self
 
 from gateway.resilience.clock import Clock
 
+RETURN_MARGIN_S = 0.02
+"""What is left of a caller's deadline for the way back: an answer that takes all of it comes too late to be read."""
+
 
 class Deadline:
     """A moment on the monotonic clock that it carries with it. Never changed; two of one moment are equal.

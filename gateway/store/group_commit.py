@@ -51,6 +51,8 @@ class _Waiting(Generic[Op, Result]):
     size: int
     deadline: Deadline
     answer: asyncio.Future[Result]
+    is_begun: bool = False
+    """Whether a commit that holds it was begun."""
 
 
 class GroupCommitter(Generic[Op, Result]):
@@ -87,7 +89,7 @@ class GroupCommitter(Generic[Op, Result]):
             task.cancel()
             await asyncio.wait({task}, timeout=1)
         for waiting in (*self._batch, *self._queue):
-            _fail(waiting, None)
+            _fail(waiting, None, may_be_committed=waiting.is_begun)
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -101,7 +103,7 @@ class GroupCommitter(Generic[Op, Result]):
         if remaining <= 0:
             raise DeadlineTooShort
         if self._stopping:
-            raise StoreUnavailable("The gateway's store is closed.")
+            raise StoreUnavailable("The gateway's store is closed.", may_be_committed=False)
         size = self._size_of(op)
         if len(self._queue) >= self._settings.max_queued or (
             self._queue and self._queued_bytes + size > self._settings.max_queued_bytes
@@ -109,10 +111,11 @@ class GroupCommitter(Generic[Op, Result]):
             raise Overloaded("Too much waits for the gateway's store. Wait as RetryInfo says and try again.")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._queue.append(_Waiting(op=op, size=size, deadline=deadline, answer=answer))
+        waiting = _Waiting(op=op, size=size, deadline=deadline, answer=answer)
+        self._queue.append(waiting)
         self._queued_bytes += size
         self._arrived.set()
-        late = loop.call_later(remaining, _give_up, answer)  # a quarter of what asyncio.timeout costs
+        late = loop.call_later(remaining, _give_up, waiting)  # a quarter of what asyncio.timeout costs
         try:
             return await answer
         finally:
@@ -152,6 +155,8 @@ class GroupCommitter(Generic[Op, Result]):
         batch = [waiting for waiting in batch if not waiting.answer.done()]
         if not batch:
             return
+        for waiting in batch:
+            waiting.is_begun = True
         longest_s = max(waiting.deadline.remaining() for waiting in batch)
         try:
             results = await self._commit(
@@ -166,7 +171,7 @@ class GroupCommitter(Generic[Op, Result]):
                     waiting.answer.set_result(result)
         except StoreUnavailable as trouble:
             for waiting in batch:
-                _fail(waiting, trouble.__cause__ or trouble)
+                _fail(waiting, trouble.__cause__ or trouble, may_be_committed=trouble.may_be_committed)
         except Exception as fault:  # noqa: BLE001 - whatever one operation broke must not reach the others
             if len(batch) == 1:
                 _fail(batch[0], fault)
@@ -175,14 +180,15 @@ class GroupCommitter(Generic[Op, Result]):
                     await self._commit_all([waiting])
 
 
-def _give_up(answer: asyncio.Future[Any]) -> None:
-    if not answer.done():
-        answer.set_exception(StoreUnavailable("The gateway's store did not commit within the deadline."))
-
-
-def _fail(waiting: _Waiting[Op, Result], cause: BaseException | None) -> None:
-    """Answer with a doubt: the store may or may not hold the operation."""
+def _give_up(waiting: _Waiting[Any, Any]) -> None:
     if not waiting.answer.done():
-        trouble = StoreUnavailable()
+        late = "The gateway's store did not commit within the deadline."
+        waiting.answer.set_exception(StoreUnavailable(late, may_be_committed=waiting.is_begun))
+
+
+def _fail(waiting: _Waiting[Op, Result], cause: BaseException | None, *, may_be_committed: bool = True) -> None:
+    """Answer that the store is in trouble; unless it says otherwise, it may hold the operation."""
+    if not waiting.answer.done():
+        trouble = StoreUnavailable(may_be_committed=may_be_committed)
         trouble.__cause__ = cause
         waiting.answer.set_exception(trouble)

@@ -103,10 +103,15 @@ class PostgresDatabase:
                 pass
 
     async def _run(self, work: Work[T], first: sa.TextClause, until: float) -> T:
+        is_done = False  # the commit follows
+
         def bounded(connection: sa.Connection) -> T:
+            nonlocal is_done
             connection.execute(_BOUND, {"limit_ms": str(_remaining_ms(until))})
             now_us = connection.execute(first).one().now_us
-            return work(connection, now_us if self._clock is None else round(self._clock.now() * 1_000_000))
+            result = work(connection, now_us if self._clock is None else round(self._clock.now() * 1_000_000))
+            is_done = True
+            return result
 
         for attempt in range(1, _TRIES + 1):
             try:
@@ -117,7 +122,7 @@ class PostgresDatabase:
                     raise
                 # A lost connection is most often one that the pool kept over a restart of the server.
                 if attempt == _TRIES or not _is_worth_repeating(error) or time.monotonic() >= until:
-                    raise StoreUnavailable from error
+                    raise StoreUnavailable(may_be_committed=is_done) from error
             # Lets the winner of a deadlock take what this one gave up; at once again, it might be snatched from it.
             await asyncio.sleep(_REPEAT_AFTER_S * attempt)
         raise AssertionError("unreachable")
@@ -131,7 +136,7 @@ class PostgresDatabase:
             async with asyncio.timeout(until - time.monotonic()):
                 await asyncio.shield(self._upgrading)
         except Exception as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable(may_be_committed=False) from error
 
     async def _upgrade(self) -> None:
         """Bring the schema up to date, however long it takes; then have the indexes completed."""

@@ -90,6 +90,7 @@ class SqliteDatabase:
             await thread.stop(_STOP_WITHIN_S)
 
     def _write(self, work: Work[T], until: float) -> T:
+        is_done = False  # the commit follows
         try:
             if self._writing is None:
                 self._make_file()
@@ -101,13 +102,14 @@ class SqliteDatabase:
                 if not self._migrated and not is_current(connection):
                     migrate(connection)
                 result = work(connection, self._now_us())
+                is_done = True
             self._migrated = True
             self._check_files(self._writing)
         except BaseException as error:
             _close(self._writing)
             self._writing = None
             if isinstance(error, sa.exc.DBAPIError | sqlite3.Error | OSError) and not _is_fault_of_the_work(error):
-                raise StoreUnavailable from error
+                raise StoreUnavailable(may_be_committed=is_done) from error
             raise
         return result
 

@@ -103,7 +103,7 @@ async def test_above_the_rate_a_call_is_told_which_limit_and_when_to_come_again(
         await served.unary(METHOD)(b"\xff no message", metadata=(("caller", "a"),))
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     reason, wait_s, metadata = details_of(refused.value)
-    assert (reason, metadata) == ("RATE_LIMITED", {"limit": "requests_per_s", "whose": "caller"})
+    assert (reason, metadata) == ("RATE_LIMITED", {"limit": "requests_per_s", "whose": "caller", "effect": "none"})
     assert 50 < wait_s <= 100
     assert await code_of(served, "b") is grpc.StatusCode.OK
 
@@ -181,7 +181,7 @@ async def test_a_tenants_limit_holds_over_its_callers(serve: Open) -> None:
     await held.reach(2)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await served.unary(METHOD)(b"", metadata=(("caller", "c t"),))
-    assert details_of(refused.value)[2] == {"limit": "concurrent", "whose": "tenant"}
+    assert details_of(refused.value)[2] == {"limit": "concurrent", "whose": "tenant", "effect": "none"}
     other = asyncio.ensure_future(code_of(served, "c u"))
     await held.reach(3)
     held.go_on.set()

@@ -42,6 +42,18 @@ async def test_a_dead_letter_tells_what_was_refused_and_why(queue: EventQueue) -
     assert letter.accepted_at_us <= letter.died_at_us
 
 
+async def test_a_redriven_event_that_phoenix_may_have_goes_out_as_one_with_a_known_id(queue: EventQueue) -> None:
+    """A 409 to it says that its first sending arrived, also where the gateway made the id."""
+    made = [dataclasses.replace(new_event(f"made-{user}", user), is_id_given=False) for user in ("ada", "bob")]
+    await admit(queue, *made)
+    lease, taken = await take(queue)
+    ada, bob = taken.events
+    await settle(queue, lease, dead(ada, "OUTCOME_UNKNOWN", first_sent_at_us=taken.now_us), dead(bob))
+    await queue.redrive(query(), soon(), may_count_twice=True)
+    _, again = await take(queue)
+    assert {ada.event_id: True, bob.event_id: False} == {one.event_id: one.is_id_given for one in again.events}
+
+
 async def test_pages_go_on_where_the_one_before_ended(queue: EventQueue) -> None:
     """By sequence, each letter once."""
     await bury(queue, *(f"u{n}" for n in range(7)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import StoreUnavailable
+from gateway.errors import Effect, StoreUnavailable
 from gateway.outbox.pending_event import Failed
 from gateway.store.database import T, Work
 from gateway.store.sqlite import SqliteDatabase
@@ -84,4 +84,35 @@ async def test_a_store_that_is_away_for_a_while_costs_nothing(tmp_path: Path) ->
     await eventually(lambda: phoenix.ids == ["a1", "a2"])
     await eventually(lambda: gateway.counts["delivered"] == 2)
     assert [] == await gateway.dead_letters()
+    await gateway.stop()
+
+
+@pytest.mark.parametrize(("is_id_given", "reason"), [(True, "STORE_UNAVAILABLE"), (False, "OUTCOME_UNKNOWN")])
+async def test_a_lost_commit_is_unavailable_only_where_a_repeat_is_safe(
+    tmp_path: Path, is_id_given: bool, reason: str
+) -> None:
+    """The store knows the caller's id; a client that repeats an event without one would have it counted twice."""
+    lost = iter([False, True])
+    path = tmp_path / "data" / "evidence.sqlite3"
+    phoenix = GatedPhoenix()
+    database = ForgetfulDatabase(path, forgets=lambda: next(lost, False))
+    gateway = DurableGateway(path, phoenix, bulk=None, database=database)
+    gateway.start(delivers=False)
+    await gateway.submit.many("", [event("before")], {0}, call(30.0), durable=True)
+    given = {0} if is_id_given else frozenset[int]()
+    (result,) = await gateway.submit.many("", [event("e")], given, call(30.0), durable=True)
+    assert isinstance(result, Failed)
+    assert reason == result.error.reason
+    await gateway.stop()
+
+
+async def test_a_store_that_cannot_be_reached_is_unavailable_for_every_event(tmp_path: Path) -> None:
+    """Certainly nothing is committed."""
+    path = tmp_path / "a-file"
+    path.write_text("no folder")
+    gateway = DurableGateway(path / "evidence.sqlite3", GatedPhoenix(), bulk=None)
+    gateway.start(delivers=False)
+    (result,) = await gateway.submit.many("", [event("e")], frozenset(), call(5.0), durable=True)
+    assert isinstance(result, Failed)
+    assert ("STORE_UNAVAILABLE", Effect.NONE) == (result.error.reason, result.error.effect)
     await gateway.stop()

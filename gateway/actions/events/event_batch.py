@@ -40,6 +40,8 @@ class EventBatch:
         Args: `given`: places of the events whose id is the caller's.
         """
         self._tenant_id = tenant_id
+        self._events = events
+        self._begun_at = memory.now()
         self._memory = memory
         self._resend_within_s = RESEND_WITHIN_S - CALL_AND_CLOCKS_S if deduplicates else None
         self._results: list[PendingEvent | Failed] = []
@@ -85,6 +87,7 @@ class EventBatch:
             await self.finish(send, deadline)
         elif self.items:
             await send()
+            self._note_doubts()
 
     async def claim(self) -> None:
         """Claim the ids that the caller gave; what is known of them already is a result now."""
@@ -120,8 +123,21 @@ class EventBatch:
                     item.on_late = functools.partial(self._settle_late, claim, item)
             if ended:
                 await self._memory.settle(self._tenant_id, ended)
+        self._note_doubts()
         for claim, item in self._awaited:
             await self._wait_for(claim, item, deadline)
+
+    def _note_doubts(self) -> None:
+        """Remember ids that the gateway made for events that Phoenix may have: callers may bring them again."""
+        doubts: list[Claim] = []
+        for event, item in zip(self._events, self._results, strict=True):
+            if isinstance(item, PendingEvent) and not item.is_id_given and _is_unknown(item.result):
+                assert not isinstance(event, Failed)
+                claim = Claim(item.event_id, content_digest(event), self._begun_at, in_doubt=True)
+                item.on_late = functools.partial(self._settle_late, claim, item)
+                doubts.append(claim)
+        if doubts:
+            self._memory.note_doubts(self._tenant_id, doubts)
 
     def _settle_late(self, claim: Claim, item: PendingEvent) -> None:
         if item.result is not None and not _is_unknown(item.result):
@@ -147,7 +163,7 @@ class EventBatch:
             )
 
 
-def _is_unknown(result: Submitted | Failed) -> bool:
+def _is_unknown(result: Submitted | Failed | None) -> bool:
     return isinstance(result, Failed) and result.error.effect is not Effect.NONE
 
 

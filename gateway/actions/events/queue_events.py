@@ -15,7 +15,7 @@ from gateway.actions.events.event_batch import too_large
 from gateway.core.event_ids import content_digest
 from gateway.core.types import TenantId
 from gateway.core.wire import Event, encode_event
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreUnavailable
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.record import Admit, Admitted, NewEvent, Standing
@@ -104,8 +104,8 @@ class QueueEvents:
     async def put(self, parcel: QueueBatch, deadline: Deadline) -> list[Result]:
         """Have the events committed; return one result per event of the call, in order.
 
-        A failure of the store is the result of each event that was to be taken in: it may be there, and coming again
-        under its id finds that out. Raises: Overloaded where too much waits already; then nothing was taken in.
+        A failure of the store is the result of each event that was to be taken in. Raises: Overloaded where too much
+        waits already; then nothing was taken in.
         """
         events = parcel.admit.events
         if events:
@@ -118,7 +118,7 @@ class QueueEvents:
             except GatewayError as error:
                 answers = None
                 for place, event in zip(parcel.places, events, strict=True):
-                    parcel.results[place] = Failed(event_id=event.event_id, error=error)
+                    parcel.results[place] = Failed(event_id=event.event_id, error=_not_taken(event, error))
             finally:
                 self._level.arrived(parcel.count, parcel.size_bytes, new_count, new_bytes)
             if answers is not None:
@@ -130,6 +130,17 @@ class QueueEvents:
             if answers is not None and new_count < parcel.count:
                 self._on_event("known", parcel.count - new_count)
         return [_there(result) for result in parcel.results]
+
+
+def _not_taken(event: NewEvent, error: GatewayError) -> GatewayError:
+    """Return what a failure of the store amounts to: a repeat of what may be committed is safe only under its id."""
+    if isinstance(error, StoreUnavailable) and error.may_be_committed and not event.is_id_given:
+        return errors.OutcomeUnknown(
+            "The store did not say whether it holds the event; if it does, the event is delivered. Look before sending "
+            "it again. With an event_id of your own a repeat is safe.",
+            metadata={"surface": "ingestion"},
+        )
+    return error
 
 
 def result_of(event_id: str, answer: Admitted) -> Result:

@@ -2,8 +2,8 @@
 
 An id is claimed before its event is sent and settled when it is known how that went. The same content again gets the
 first one's result; other content is refused. What Phoenix certainly does not have is forgotten, so that it may be tried
-again. Ids that the gateway made never come here. Durable events have their store. Source: API.md, EventService,
-"Deduplication"; issue 5, point 4.
+again. Ids that the gateway made come here only where Phoenix may have their events. Durable events have their store.
+Source: API.md, EventService, "Deduplication".
 """
 
 from __future__ import annotations
@@ -148,8 +148,20 @@ class EventMemory:
             return  # somebody has it again, or it is forgotten
         entry = _entry_of(claim, result)
         self._put(key, entry)
+        self._tell_soon(tenant_id, [(claim.event_id, entry)])
+
+    def note_doubts(self, tenant_id: TenantId, claims: Sequence[Claim]) -> None:
+        """Remember ids that the gateway made, of events that Phoenix may have: the caller knows them by now."""
+        changes: list[tuple[str, RememberedEvent | None]] = []
+        for claim in claims:
+            entry = RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
+            self._put((tenant_id, claim.event_id), entry)
+            changes.append((claim.event_id, entry))
+        self._tell_soon(tenant_id, changes)
+
+    def _tell_soon(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
         if self._shared is not None:
-            telling = asyncio.get_running_loop().create_task(self._shared.settle(tenant_id, [(claim.event_id, entry)]))
+            telling = asyncio.get_running_loop().create_task(self._shared.settle(tenant_id, changes))
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
 

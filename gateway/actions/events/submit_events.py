@@ -24,7 +24,7 @@ from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.core.types import TenantId
 from gateway.core.wire import Event
-from gateway.errors import GatewayError, StoreUnavailable
+from gateway.errors import GatewayError, OutcomeUnknown, StoreUnavailable
 from gateway.outbox.event_sender import EventSender
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.resilience.clock import Clock
@@ -90,9 +90,7 @@ class SubmitEvents:
         """
         if durable:
             (result,) = await self.many(tenant_id, [event], {0} if is_id_given else frozenset(), call, durable=True)
-            if isinstance(result, Failed):
-                raise result.error
-            return result
+            return _accepted(result)
         desk = self.desk(tenant_id, call)
         call.facts["tenant"] = desk.room.tenant_id
         batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
@@ -103,10 +101,7 @@ class SubmitEvents:
                 await batch.run(lambda: desk.coalescer.send(item, call.deadline), call.deadline)
             finally:
                 desk.backlog.give_back(1, batch.size_bytes)
-        result = batch.results()[0]
-        if isinstance(result, Failed):
-            raise result.error
-        return result
+        return _accepted(batch.results()[0])
 
     async def many(
         self,
@@ -154,7 +149,7 @@ class SubmitEvents:
     def queue(self) -> QueueEvents:
         """Return where durable events go. Raises: StoreUnavailable where there is no such place."""
         if self._queue is None:
-            raise StoreUnavailable("This gateway keeps no durable events.")
+            raise StoreUnavailable("This gateway keeps no durable events.", may_be_committed=False)
         return self._queue
 
     def stream(self, call: Call) -> EventStream:
@@ -259,6 +254,17 @@ class EventStream:
 
         # Begun in their order, messages are committed in their order.
         return await _begun(finish())
+
+
+def _accepted(result: Result) -> Submitted:
+    """Return the result of a single event. Raises: the error that it failed with; one in doubt names the event's id."""
+    if isinstance(result, Submitted):
+        return result
+    error = result.error
+    if isinstance(error, OutcomeUnknown):
+        named = {**error.metadata, "event_id": result.event_id}
+        raise OutcomeUnknown(error.message, effect=error.effect, metadata=named) from error
+    raise error
 
 
 async def _begun(work: Coroutine[Any, Any, list[Result]]) -> asyncio.Task[list[Result]]:

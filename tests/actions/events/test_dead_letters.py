@@ -26,8 +26,9 @@ async def queue(tmp_path: Path) -> AsyncIterator[EventQueue]:
     queue.start()
     await admit(queue, *(new_event(f"e{n}", f"u{n}") for n in range(5)), tenant=TENANT)
     lease, taken = await take(queue, tenant=TENANT)
-    reasons = ["PHOENIX_REFUSED_INPUT"] * 4 + ["OUTCOME_UNKNOWN"]
-    await settle(queue, lease, *(dead(event, reason) for event, reason in zip(taken.events, reasons, strict=True)))
+    *refused, in_doubt = taken.events
+    unknown = dead(in_doubt, "OUTCOME_UNKNOWN", first_sent_at_us=taken.now_us)
+    await settle(queue, lease, *map(dead, refused), unknown)
     yield queue
     await queue.stop()
     await database.stop()

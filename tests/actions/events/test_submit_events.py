@@ -188,6 +188,42 @@ async def test_a_lost_answer_is_unknown_and_stays_so_for_its_id() -> None:
     assert phoenix.ids == ["x"]
 
 
+async def test_an_id_that_the_gateway_made_is_remembered_after_a_doubt() -> None:
+    """The caller learns it from the error and may bring it again: the event is not sent a second time."""
+    phoenix = GatedPhoenix(lambda request, ids: AnswerLost("cut"))
+    submit = submit_to(phoenix)
+    with pytest.raises(errors.OutcomeUnknown) as caught:
+        await submit.one("", event("made"), call(), is_id_given=False)
+    assert "made" == caught.value.metadata["event_id"]
+    with pytest.raises(errors.OutcomeUnknown):
+        await submit.one("", event("made"), call(), is_id_given=True)
+    (result,) = await submit.many("", [event("made")], {0}, call())
+    assert said([result]) == ["OUTCOME_UNKNOWN"]
+    assert phoenix.ids == ["made"]
+
+
+async def test_a_made_id_in_doubt_is_sent_again_where_phoenix_deduplicates() -> None:
+    """And a 409 is then the first sending that arrived."""
+    answers: list[int | AnswerLost] = [AnswerLost("cut"), 500, 500, 409]
+    phoenix = GatedPhoenix(lambda request, ids: answers.pop(0))
+    submit = submit_to(phoenix, bulk=None, deduplicates=True)
+    (result,) = await submit.many("", [event("made")], frozenset(), call(30.0))
+    assert said([result]) == ["OUTCOME_UNKNOWN"]
+    again = await submit.one("", event("made"), call(), is_id_given=True)
+    assert again.duplicate
+
+
+@pytest.mark.parametrize("bulk", BULK)
+async def test_an_event_that_came_in_doubt_stays_so_however_its_repeat_fails(bulk: BulkEnvelope | None) -> None:
+    """The first sending may have been counted, so UNAVAILABLE would be a lie; the id is not forgotten either."""
+    answers: list[int | AnswerLost] = [500, 500, 500, 503, 503, 503, 422, 503, 503, 503]
+    phoenix = GatedPhoenix(lambda request, ids: answers.pop(0))
+    submit = submit_to(phoenix, bulk=bulk, deduplicates=True)
+    for _ in range(3):
+        (result,) = await submit.many("", [event("x")], {0}, call(30.0))
+        assert said([result]) == ["OUTCOME_UNKNOWN"]
+
+
 async def test_an_answer_that_comes_after_its_caller_left_is_kept_for_his_next_call() -> None:
     """His event was on its way with others: the call went on, and asking again finds what it brought."""
     phoenix = GatedPhoenix()
