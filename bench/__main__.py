@@ -1,5 +1,8 @@
-"""`python -m bench`: measures all cases, or the ones named. Exit code 0: all bars reached with right answers; 1: not;
-2: it could not be measured here (h2load missing, a process that does not start)."""
+"""`python -m bench` measures all cases, or the named ones.
+
+Exit code 0: all bars are reached and all answers are correct. 1: a bar is missed or an answer is wrong. 2: a case could
+not be measured, because h2load is missing or a process does not start.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ from bench import (
     stream_figures,
 )
 from bench.cases import CASES
-from bench.contenders import SUBJECTS, Stage
+from bench.credentials import Credentials
 from bench.figures import FIGURES as CALL_FIGURES
 from bench.figures import NEED_GATEWAY, Figure
 from bench.h2load import H2loadUnreadable, path_of_h2load
-from bench.processes import ROOT, Bench, Pinned, StartFailed, cores
+from bench.processes import ROOT, Pinned, StartFailed, Workspace, cores
 from bench.rounds import Plan, Result, run_case
-from bench.world import World
+from bench.servers import SUBJECTS, Setup
 
-CANNOT = 2
+NOT_MEASURED = 2
 SERVING_FIGURES = {
     **stream_figures.FIGURES,
     **policy_figures.FIGURES,
@@ -36,16 +39,16 @@ SERVING_FIGURES = {
     **durable.FIGURES,
     **mint_figures.FIGURES,
 }
-"""Those that only a gateway has."""
+"""Figures that only the gateway has."""
 FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **proof_figures.FIGURES}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and report."""
+    """Measure and print the results."""
     options = _parser().parse_args(arguments)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)  # a log has no edge at 80
+        console = Console(width=140)  # the width of a log
     if options.list:
         for case in CASES:
             console.print(f"{case.name}: {case.about}; bar {case.bar:g} {case.against.value}", highlight=False)
@@ -55,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     names = [case.name for case in CASES] + list(FIGURES)
     unknown = [name for name in options.only if name not in names]
     if unknown:
-        console.print(f"no such case: {', '.join(unknown)}; known: {', '.join(names)}", highlight=False)
-        return CANNOT
+        console.print(f"unknown case: {', '.join(unknown)}; known: {', '.join(names)}", highlight=False)
+        return NOT_MEASURED
     if path_of_h2load() is None:
-        console.print("h2load is missing: apt-get install nghttp2-client", highlight=False)
-        return CANNOT
+        console.print("h2load is missing. Install it: apt-get install nghttp2-client", highlight=False)
+        return NOT_MEASURED
     plan = Plan(
         rounds=options.rounds,
         seconds=1.0 if options.quick else options.seconds,
@@ -71,14 +74,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is_quick: bool) -> int:
     pinned = cores()
     if pinned is None:
-        console.print("[yellow]nothing is pinned: two cores and Linux are needed for that[/yellow]")
+        console.print("[yellow]no process is pinned to a core: this needs Linux and two cores[/yellow]")
     server_core, load_core = pinned or (None, None)
     results: list[Result] = []
     figures: list[Figure] = []
-    cannot = False
+    has_failed = False
     for name in names:
-        with Pinned(load_core), Bench() as bench, console.status(name) as status:
-            stage = Stage(bench=bench, world=World(), server_core=server_core, load_core=load_core)
+        with Pinned(load_core), Workspace() as workspace, console.status(name) as status:
+            setup = Setup(workspace=workspace, credentials=Credentials(), server_core=server_core, load_core=load_core)
 
             def note(text: str, name: str = name) -> None:
                 status.update(f"{name}: {text}")
@@ -88,30 +91,36 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
             try:
                 case = next((each for each in CASES if each.name == name), None)
                 if case is not None:
-                    results.append(run_case(case, plan, stage, note))
+                    results.append(run_case(case, plan, setup, note))
                 elif plan.subject == "gateway" or name not in NEED_GATEWAY | SERVING_FIGURES.keys():
-                    figures += FIGURES[name](stage, plan.seconds)
+                    figures += FIGURES[name](setup, plan.seconds)
             except (StartFailed, H2loadUnreadable) as fault:
                 console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)
-                cannot = True
-    report.tell(console, results, figures)
-    if results or figures:  # else the file of an earlier run says more
+                has_failed = True
+    report.print_tables(console, results, figures)
+    if results or figures:  # otherwise keep the file of an earlier run
         report.write(output, results, figures, is_quick=is_quick)
         console.print(f"written: {output}", highlight=False)
-    if cannot:
-        return CANNOT
-    is_right = all(result.ok for result in results) and not any(figure.faults for figure in figures)
-    return 0 if is_right else 1
+    if has_failed:
+        return NOT_MEASURED
+    is_ok = all(result.ok for result in results) and not any(figure.faults for figure in figures)
+    return 0 if is_ok else 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure this one; repeatable")
-    parser.add_argument("--list", action="store_true", help="say what can be measured")
-    parser.add_argument("--quick", action="store_true", help="rounds of one second: to try the harness, not to judge")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="measure this case; may be repeated"
+    )
+    parser.add_argument("--list", action="store_true", help="list the cases")
+    parser.add_argument(
+        "--quick", action="store_true", help="rounds of one second, to test the harness; do not use the results"
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
-    parser.add_argument("--subject", choices=SUBJECTS, default="gateway", help="obvious: a stand-in for the gateway")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round in seconds")
+    parser.add_argument(
+        "--subject", choices=SUBJECTS, default="gateway", help="baseline: measure comparator N in place of the gateway"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
     return parser
 

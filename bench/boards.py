@@ -1,6 +1,6 @@
-"""The board that reads are measured with: as Phoenix answers it, as it comes over the live socket, and what is right.
+"""The leaderboard of the read cases: its data as Phoenix sends it, the requests, and the checks of the answers.
 
-100 entries that make about 9 kB of protobuf.
+It has 100 entries, about 9 kB of protobuf.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from bench.world import World
+from bench.credentials import Credentials
 from gateway.v1 import common_pb2, leaderboards_pb2
 
 BOARD = "xp-weekly"
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 
 def entries(top_score: float = 1e9) -> list[dict[str, Any]]:
-    """Return the entries as Phoenix lists them; only the first one's score differs."""
+    """Return the entries as Phoenix sends them, with `top_score` for the first one."""
     scores = [top_score, *(float(10_000 - number) for number in range(1, ENTRIES))]
     return [
         {"rank": place, "user_id": user, "score": score}
@@ -36,26 +36,26 @@ def page_body() -> bytes:
 
 
 def rank_body(user_id: str) -> bytes:
-    """Return the body of a user's rank, which is the number in his name."""
+    """Return the body of a user's rank, which is the number in the user id."""
     rank = int(user_id.rpartition("-")[2])
     return json.dumps({"window_key": WINDOW, "user_id": user_id, "rank": rank, "score": 10.5}).encode()
 
 
-def read_board(world: World, number: int) -> list[bytes]:
-    """Return one read of the board; all may be the same."""
+def read_board(credentials: Credentials, number: int) -> list[bytes]:
+    """Return one read of the board. All calls may be the same."""
     return [leaderboards_pb2.GetLeaderboardRequest(leaderboard_id=BOARD).SerializeToString()]
 
 
-def read_ranks(world: World, number: int) -> list[bytes]:
-    """Return reads of as many users' ranks, none of whom was asked for before."""
+def read_ranks(credentials: Credentials, number: int) -> list[bytes]:
+    """Return `number` reads of ranks, each of a user that no read asked for before."""
     return [
         leaderboards_pb2.GetUserRankRequest(leaderboard_id=BOARD, user_id=f"user-{next(_numbers)}").SerializeToString()
         for _ in range(number)
     ]
 
 
-def whole_boards(world: World, answers: Sequence[bytes]) -> Counter[str]:
-    """Each answer is the whole board, and from a gateway that caches no older than it may be."""
+def whole_boards(credentials: Credentials, answers: Sequence[bytes]) -> Counter[str]:
+    """Check that each answer is the whole board and not older than the cache allows."""
     faults: Counter[str] = Counter()
     for answer in answers:
         response = leaderboards_pb2.GetLeaderboardResponse.FromString(answer)
@@ -71,8 +71,8 @@ def whole_boards(world: World, answers: Sequence[bytes]) -> Counter[str]:
     return faults
 
 
-def different_ranks(world: World, answers: Sequence[bytes]) -> Counter[str]:
-    """Each answer is a rank that no other has, read from Phoenix."""
+def different_ranks(credentials: Credentials, answers: Sequence[bytes]) -> Counter[str]:
+    """Check that each answer is a different rank and comes from Phoenix."""
     faults: Counter[str] = Counter()
     ranks: set[int] = set()
     for answer in answers:

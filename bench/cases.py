@@ -1,4 +1,4 @@
-"""What is measured: one row per bar. A later bar is another row here, its requests and its check."""
+"""The cases: one row for each bar, with its requests and its check."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench import boards, checks, prepared
-from bench.world import World
+from bench import boards, checks, payloads
+from bench.credentials import Credentials
 
 BOARD_SERVICE = "phoenix.gateway.v1.LeaderboardService"
 EVENT_SERVICE = "phoenix.gateway.v1.EventService"
@@ -16,21 +16,24 @@ WALLET_SERVICE = "phoenix.gateway.v1.WalletService"
 
 
 class Against(enum.Enum):
-    """The comparator that a bar is about."""
+    """The comparator of a bar."""
 
     EMPTY = "E"
-    OBVIOUS = "N"
+    BASELINE = "N"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One bar. `all_alike`: every request may be the same, so h2load sends them; else the project's generator.
+    """One bar.
 
-    `bar` is the least ratio of the subject's calls a second to the comparator's. `counts_events`: the upstream must
-    have accepted as many events as calls were answered. `events_per_call`: how many events one call carries.
-    `settings`: of the subject, beside the embedded defaults. `streams`: calls at once on each of five connections.
-    `comparator`: what N does in place of this case; its rate counts by events. For batches that is single events, its
-    best: given thousands at once, its client does a third of that and times out.
+    bar: the lowest accepted ratio of the subject's calls per second to the comparator's.
+    all_alike: all requests may be the same, so h2load sends them. Otherwise the project's load generator does.
+    counts_events: the upstream must accept as many events as calls are answered.
+    events_per_call: the number of events in one call.
+    settings: settings of the subject beside the defaults.
+    streams: concurrent calls on each of the five connections.
+    comparator: the case that N runs in place of this one; rates then count events. For batches, N sends single events,
+        which is its fastest way: with thousands of events at once, its client is three times slower and times out.
     """
 
     name: str
@@ -39,8 +42,8 @@ class Case:
     against: Against
     bar: float
     all_alike: bool
-    requests: Callable[[World, int], list[bytes]]
-    check: Callable[[World, Sequence[bytes]], checks.Faults]
+    requests: Callable[[Credentials, int], list[bytes]]
+    check: Callable[[Credentials, Sequence[bytes]], checks.Faults]
     about: str
     counts_events: bool = False
     events_per_call: int = 1
@@ -60,12 +63,12 @@ SINGLE_EVENTS = Case(
     name="single_events",
     service=EVENT_SERVICE,
     method="SubmitEvent",
-    against=Against.OBVIOUS,
+    against=Against.BASELINE,
     bar=0,
     all_alike=True,
-    requests=prepared.submit_event,
+    requests=payloads.submit_event,
     check=checks.accepted_events,
-    about="what N does in place of a batch",
+    about="one event for each call: N runs this in place of a batch",
     counts_events=True,
 )
 
@@ -77,7 +80,7 @@ CASES: tuple[Case, ...] = (
         against=Against.EMPTY,
         bar=0.6,
         all_alike=True,
-        requests=prepared.mint_launch_jwt,
+        requests=payloads.mint_launch_jwt,
         check=checks.launch_tokens,
         about="a player's launch token",
     ),
@@ -85,10 +88,10 @@ CASES: tuple[Case, ...] = (
         name="submit_event",
         service=EVENT_SERVICE,
         method="SubmitEvent",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=2.5,
         all_alike=True,
-        requests=prepared.submit_event,
+        requests=payloads.submit_event,
         check=checks.accepted_events,
         about="one event with Struct metadata, delivered before the answer",
         counts_events=True,
@@ -97,12 +100,12 @@ CASES: tuple[Case, ...] = (
         name="submit_event_coalesced",
         service=EVENT_SERVICE,
         method="SubmitEvent",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=5,
         all_alike=True,
-        requests=prepared.submit_event,
+        requests=payloads.submit_event,
         check=checks.accepted_events,
-        about="one event with Struct metadata; events of concurrent callers leave in bulk calls",
+        about="one event with Struct metadata; concurrent events share bulk calls",
         counts_events=True,
         settings=BULK,
     ),
@@ -113,9 +116,9 @@ CASES: tuple[Case, ...] = (
         against=Against.EMPTY,
         bar=0.7,
         all_alike=True,
-        requests=prepared.submit_event,
+        requests=payloads.submit_event,
         check=checks.accepted_events,
-        about="the same against the empty handler",
+        about="submit_event_coalesced against the empty handler",
         counts_events=True,
         settings=BULK,
     ),
@@ -123,14 +126,14 @@ CASES: tuple[Case, ...] = (
         name="submit_events_json",
         service=EVENT_SERVICE,
         method="SubmitEvents",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=150,
         all_alike=True,
-        requests=prepared.submit_events_json,
+        requests=payloads.submit_events_json,
         check=checks.accepted_batches,
         about="100 events with metadata_json, in bulk calls",
         counts_events=True,
-        events_per_call=prepared.BATCH,
+        events_per_call=payloads.BATCH,
         streams=1,
         comparator=SINGLE_EVENTS,
         settings=BULK,
@@ -139,14 +142,14 @@ CASES: tuple[Case, ...] = (
         name="submit_events_struct",
         service=EVENT_SERVICE,
         method="SubmitEvents",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=90,
         all_alike=True,
-        requests=prepared.submit_events_struct,
+        requests=payloads.submit_events_struct,
         check=checks.accepted_batches,
         about="100 events with Struct metadata, in bulk calls",
         counts_events=True,
-        events_per_call=prepared.BATCH,
+        events_per_call=payloads.BATCH,
         streams=1,
         comparator=SINGLE_EVENTS,
         settings=BULK,
@@ -158,9 +161,9 @@ CASES: tuple[Case, ...] = (
         against=Against.EMPTY,
         bar=0.5,
         all_alike=False,
-        requests=prepared.new_moves,
+        requests=payloads.new_moves,
         check=checks.claimed_moves,
-        about="a move that nobody has seen, durable on SQLite; issue 4's bar was 0.4",
+        about="a new wallet operation, durable on SQLite",
     ),
     Case(
         name="verify_wallet_balance",
@@ -169,9 +172,9 @@ CASES: tuple[Case, ...] = (
         against=Against.EMPTY,
         bar=0.6,
         all_alike=True,
-        requests=prepared.balance,
+        requests=payloads.balance,
         check=checks.balances,
-        about="a call for a balance: verified and read, no database",
+        about="a balance request: verified and parsed, no database",
     ),
     Case(
         name="verify_wallet_forged",
@@ -180,9 +183,9 @@ CASES: tuple[Case, ...] = (
         against=Against.EMPTY,
         bar=0.5,
         all_alike=True,
-        requests=prepared.forged,
+        requests=payloads.forged,
         check=checks.refused_forgeries,
-        about="a forged move, with a current platform key",
+        about="a forged wallet operation, with a current platform key",
     ),
     Case(
         name="get_leaderboard_cached_e",
@@ -193,28 +196,28 @@ CASES: tuple[Case, ...] = (
         all_alike=True,
         requests=boards.read_board,
         check=boards.whole_boards,
-        about="a board of 100 entries, from the cache; read again behind every second",
+        about="a board of 100 entries from the cache, refreshed every second in the background",
     ),
     Case(
         name="get_leaderboard_cached",
         service=BOARD_SERVICE,
         method="GetLeaderboard",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=10,
         all_alike=True,
         requests=boards.read_board,
         check=boards.whole_boards,
-        about="the same against N, which asks Phoenix each time",
+        about="the same against N, which calls Phoenix each time",
     ),
     Case(
         name="get_user_rank_uncached",
         service=BOARD_SERVICE,
         method="GetUserRank",
-        against=Against.OBVIOUS,
+        against=Against.BASELINE,
         bar=3,
         all_alike=False,
         requests=boards.read_ranks,
         check=boards.different_ranks,
-        about="ranks of users none of whom was asked for before",
+        about="the rank of a different user in each call",
     ),
 )

@@ -1,7 +1,7 @@
-"""The gateway's front with an empty handler behind it and the links of the chain that are named: what each one costs.
+"""The gateway's server with an empty handler and the selected middlewares, to measure what each of them costs.
 
-Prints its port when it serves. Links are the gateway's own, in its order; limits are so high that nothing is refused,
-and the audit log is a file in the working directory.
+It prints its port when it serves. The middlewares are the gateway's own, in the same order. The limits are so high that
+no call is refused. The audit log is a file in the working directory.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from gateway.v1 import tokens_pb2
 METHOD = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
 PARTS = ("metrics", "policy", "limits", "audit")
 AUDIT_FILE = "audit.jsonl"
-_NEVER_REACHED = CallLimits(requests_per_s=10_000_000, events_per_s=10_000_000, concurrent=1_000_000)
+_UNREACHED_LIMITS = CallLimits(requests_per_s=10_000_000, events_per_s=10_000_000, concurrent=1_000_000)
 
 
-class Behind:
-    """What stands behind the front: the links that are switched on, and an empty handler."""
+class Backend:
+    """The selected middlewares and an empty handler."""
 
     def __init__(self, parts: set[str], *, audit_required: bool) -> None:
         clock = SystemClock()
@@ -66,7 +66,9 @@ class Behind:
             links += [Policy(), switched]
         if "limits" in parts:
             self._limits = Limits(
-                Limiter("caller", lambda name: _NEVER_REACHED), Limiter("tenant", lambda name: _NEVER_REACHED), clock
+                Limiter("caller", lambda name: _UNREACHED_LIMITS),
+                Limiter("tenant", lambda name: _UNREACHED_LIMITS),
+                clock,
             )
             links.append(self._limits)
         handler: Callable[[Any, Call], Any] = self._empty
@@ -83,20 +85,20 @@ class Behind:
 
     async def _empty(self, request: Any, call: Call) -> bytes:
         if self._limits is not None:
-            self._limits.admit(call, "tenant")  # as the look-up of a tenant does
+            self._limits.admit(call, "tenant")  # the gateway does this when it looks up a tenant
         return b""
 
 
 async def serve(parts: set[str], port: int, *, audit_required: bool) -> None:
-    """Serve until the process is ended."""
-    behind = Behind(parts, audit_required=audit_required)
-    if behind.trail is not None:
-        behind.trail.start()
+    """Serve until the process ends."""
+    backend = Backend(parts, audit_required=audit_required)
+    if backend.trail is not None:
+        backend.trail.start()
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((behind.front,))
+    server.add_generic_rpc_handlers((backend.front,))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    # As the gateway does once it has started (server/run.py).
+    # The gateway does the same after its start.
     gc.collect()
     gc.freeze()
     sys.stdout.write(f"{bound}\n")
@@ -105,10 +107,14 @@ async def serve(parts: set[str], port: int, *, audit_required: bool) -> None:
 
 
 def main() -> None:
-    """Serve as the flags say."""
+    """Read the flags and serve."""
     parser = argparse.ArgumentParser(prog="python -m bench.chain_server", description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, default=[], help="a link to switch on; repeatable")
-    parser.add_argument("--audit-required", action="store_true", help="sync each record before its answer leaves")
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, default=[], help="a middleware to enable; may be repeated"
+    )
+    parser.add_argument(
+        "--audit-required", action="store_true", help="sync each audit record to disk before the answer"
+    )
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     runner("uvloop")(serve(set(options.part), options.port, audit_required=options.audit_required))

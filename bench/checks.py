@@ -1,6 +1,6 @@
-"""Whether answers are right, by code of the measurement's own: nothing of the gateway but its messages.
+"""Checks of the answers. They use nothing of the gateway but its messages.
 
-Each check takes all answers of a load and returns what is wrong with them, counted.
+Each check takes all answers of a load and returns the faults with their counts.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Sequence
 import jwt
 from google.protobuf.message import DecodeError
 
-from bench.prepared import BATCH, CURRENCY, PLAYER
-from bench.world import EMBED_URL, OPERATOR_CODE, World
+from bench.credentials import EMBED_URL, OPERATOR_CODE, Credentials
+from bench.payloads import BATCH, CURRENCY, PLAYER
 from gateway.v1 import events_pb2, tokens_pb2, wallet_pb2
 
 Faults = Counter[str]
 
 
-def launch_tokens(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each token verifies with the operator's public key and says what was asked for; the address holds it."""
+def launch_tokens(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each token verifies with the operator's public key, has the requested claims and is in embed_url."""
     faults: Faults = Counter()
     for answer in answers:
         try:
             response = tokens_pb2.MintLaunchJWTResponse.FromString(answer)
-            claims = jwt.decode(response.token, world.launch_public, algorithms=["EdDSA"], audience="pmm_default")
+            claims = jwt.decode(response.token, credentials.launch_public, algorithms=["EdDSA"], audience="pmm_default")
         except (DecodeError, jwt.InvalidTokenError) as fault:
             faults[f"token: {type(fault).__name__}"] += 1
             continue
@@ -36,8 +36,8 @@ def launch_tokens(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def accepted_events(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each event is accepted, with an id that no other has."""
+def accepted_events(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each event is accepted and has a unique id."""
     faults: Faults = Counter()
     ids: set[str] = set()
     for answer in answers:
@@ -50,8 +50,8 @@ def accepted_events(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def accepted_batches(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each event of each batch is accepted, with an id that no other has."""
+def accepted_batches(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each event of each batch is accepted and has a unique id."""
     faults: Faults = Counter()
     ids: set[str] = set()
     for answer in answers:
@@ -66,8 +66,8 @@ def accepted_batches(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def claimed_moves(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each move is verified, NEW, the first attempt, of an operation and a body that no other has."""
+def claimed_moves(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each operation is verified, NEW and the first attempt, with a unique id and body."""
     faults: Faults = Counter()
     operations: set[str] = set()
     bodies: set[str] = set()
@@ -86,8 +86,8 @@ def claimed_moves(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def balances(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each is verified and no move, read as the player's, and claims nothing."""
+def balances(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each balance request is verified, names the player and claims no operation."""
     faults: Faults = Counter()
     for answer in answers:
         response = wallet_pb2.VerifyWalletResponse.FromString(answer)
@@ -100,8 +100,8 @@ def balances(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def refused_forgeries(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each forgery is BAD_SIGNATURE with the 401 that Phoenix expects, and no operation."""
+def refused_forgeries(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each forgery is BAD_SIGNATURE with the 401 that Phoenix expects, and has no operation."""
     faults: Faults = Counter()
     for answer in answers:
         response = wallet_pb2.VerifyWalletResponse.FromString(answer)

@@ -1,7 +1,7 @@
-"""Comparator E: an empty grpc.aio handler, the most that a Python gRPC server on this core can answer.
+"""Comparator E: an empty grpc.aio handler, the upper limit of a Python gRPC server on this core.
 
-Takes any method, parses nothing, answers with zero bytes of a given number. On asyncio's own loop (E), or with
-`--loop uvloop` (E_uvloop). Prints its port when it serves.
+It accepts any method, parses nothing and answers with a given number of zero bytes. It runs on asyncio's event loop (E)
+or on uvloop (`--loop uvloop`, E_uvloop). It prints its port when it serves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 
 
 class Empty(grpc.GenericRpcHandler):
-    """Answers every method alike."""
+    """Gives every method the same answer."""
 
     def __init__(self, answer: bytes) -> None:
         async def behaviour(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -30,7 +30,7 @@ class Empty(grpc.GenericRpcHandler):
 
 
 async def serve(answer_bytes: int, port: int) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Empty(bytes(answer_bytes)),))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -41,7 +41,7 @@ async def serve(answer_bytes: int, port: int) -> None:
 
 
 def runner(loop: str) -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Return what runs a coroutine on the named loop."""
+    """Return the function that runs a coroutine on this event loop."""
     if loop == "uvloop":
         import uvloop
 
@@ -50,7 +50,7 @@ def runner(loop: str) -> Callable[[Coroutine[Any, Any, None]], None]:
 
 
 def main() -> None:
-    """Serve as the flags say."""
+    """Read the flags and serve."""
     parser = argparse.ArgumentParser(prog="python -m bench.empty_server", description=__doc__)
     parser.add_argument("--answer-bytes", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)

@@ -1,7 +1,7 @@
-"""Streams of events: `python -m bench.event_streams`, a process of its own.
+"""Client of event streams: `python -m bench.event_streams`, in its own process.
 
-Some streams, each with a few messages of 100 events in flight; prints one JSON line of what was acknowledged. A message
-of 100 costs a server so much that grpc's own client keeps up.
+It opens some streams, each with a few messages of 100 events in flight, and prints the acknowledged events as one JSON
+line. grpc's own client is fast enough here, because a message of 100 events costs the server much more.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 
 import grpc
 
-from bench.prepared import BATCH, METADATA_JSON
+from bench.payloads import BATCH, METADATA_JSON
 from gateway.v1 import events_pb2
 
 PATH = "/phoenix.gateway.v1.EventService/StreamEvents"
 IN_FLIGHT = 4
-"""Messages of one stream that are not acknowledged yet."""
+"""Unacknowledged messages of one stream."""
 DRAIN_S = 30.0
-"""How long what is on its way may take when the time is up."""
+"""The time for outstanding acknowledgements after the end of the load."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Streamed:
-    """What came back. `failures` counts what was wrong with acknowledgements; `busy`: CPU time over elapsed time."""
+class StreamResult:
+    """The result. `failures` counts wrong acknowledgements. `busy` is CPU time divided by elapsed time."""
 
     events: int = 0
     per_s: float = 0.0
@@ -50,7 +50,7 @@ def _message() -> events_pb2.StreamEventsRequest:
 
 
 class _Stream:
-    """One stream, until the time is up and all that was sent is acknowledged."""
+    """One stream. It ends when the time is over and every message is acknowledged."""
 
     def __init__(self, channel: grpc.aio.Channel, body: bytes, until: float) -> None:
         self._call: Any = channel.stream_stream(PATH)
@@ -62,7 +62,7 @@ class _Stream:
         self.failures: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Send and check."""
+        """Send messages and check the acknowledgements."""
         expected = 0
         async for data in self._call(self._requests(), timeout=self._timeout_s):
             answer = events_pb2.StreamEventsResponse.FromString(data)
@@ -82,11 +82,11 @@ class _Stream:
         while time.monotonic() < self._until:
             await self._free.acquire()
             sequence += 1
-            # Serialised messages that are joined are merged: the events are serialised once for all.
+            # Joined serialised messages are merged on parsing, so the events are serialised only once.
             yield self._body + events_pb2.StreamEventsRequest(sequence=sequence).SerializeToString()
 
 
-async def _run(port: int, streams: int, seconds: float) -> Streamed:
+async def _run(port: int, streams: int, seconds: float) -> StreamResult:
     body = _message().SerializeToString()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         await channel.channel_ready()
@@ -100,11 +100,11 @@ async def _run(port: int, streams: int, seconds: float) -> Streamed:
         if isinstance(result, BaseException):
             failures[type(result).__name__] += 1
     events = sum(stream.acknowledged for stream in running)
-    return Streamed(events=events, per_s=events / seconds, busy=busy, failures=dict(failures))
+    return StreamResult(events=events, per_s=events / seconds, busy=busy, failures=dict(failures))
 
 
 def main() -> None:
-    """Stream and report."""
+    """Run the streams and print the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.event_streams", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--streams", type=int, default=10)

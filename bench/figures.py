@@ -1,4 +1,4 @@
-"""Figures without a bar of this table: start and memory, forgeries that wait for a key, what the generators can do."""
+"""Figures that are not call rates: start time and memory, forgeries that wait for a key, the generators' capacity."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import prepared
+from bench import payloads
 from bench.cases import CASES, TOKEN_SERVICE, WALLET_SERVICE
 from bench.checks import Faults
-from bench.contenders import (
-    Stage,
+from bench.loads import with_frames, with_h2load
+from bench.servers import (
+    Setup,
     start_empty,
+    start_fixed_response,
     start_gateway,
-    start_mirror,
     start_upstream,
     upstream_counts,
 )
-from bench.loads import with_frames, with_h2load
 from gateway.v1 import wallet_pb2
 
 IDLE_S = 2.0
@@ -30,29 +30,29 @@ AGREEMENT = (0.9, 1.1)
 
 @dataclass(slots=True, kw_only=True)
 class Figure:
-    """One figure; `told` are the numbers that belong to it. `limit` is another issue's bar, shown and not judged."""
+    """One figure. `details` are further numbers. `limit` is shown; a measure adds a fault if its limit is a bar."""
 
     name: str
     value: float
     unit: str
     about: str
     limit: float | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     faults: Faults = field(default_factory=Counter)
 
 
-Measure = Callable[[Stage, float], list[Figure]]
+Measure = Callable[[Setup, float], list[Figure]]
 
 
-def start_and_idle(stage: Stage, seconds: float) -> list[Figure]:
-    """Start to serving and idle memory of `phoenix-gateway serve`; the median of three starts."""
-    upstream = start_upstream(stage)
+def start_and_idle(setup: Setup, seconds: float) -> list[Figure]:
+    """Start time and idle memory of `phoenix-gateway serve`, median of three starts."""
+    upstream = start_upstream(setup)
     starts: list[float] = []
     sizes: list[float] = []
     for _ in range(3):
-        gateway = start_gateway(stage, upstream, TOKEN_SERVICE)
+        gateway = start_gateway(setup, upstream, TOKEN_SERVICE)
         starts.append(gateway.started_in_s)
-        time.sleep(IDLE_S)  # idle is what it is about
+        time.sleep(IDLE_S)  # measure the idle state
         sizes.append(gateway.process.rss_mib())
         gateway.process.stop()
     return [
@@ -60,9 +60,9 @@ def start_and_idle(stage: Stage, seconds: float) -> list[Figure]:
             name="start_to_serving",
             value=statistics.median(starts),
             unit="s",
-            about="from the process's start to SERVING, files in the page cache",
+            about="from the start of the process to SERVING, with files in the page cache",
             limit=3.0,
-            told={"starts_s": starts},
+            details={"starts_s": starts},
         ),
         Figure(
             name="idle_rss",
@@ -70,23 +70,23 @@ def start_and_idle(stage: Stage, seconds: float) -> list[Figure]:
             unit="MiB",
             about=f"resident memory {IDLE_S:.0f} s after the start",
             limit=120.0,
-            told={"rss_mib": sizes},
+            details={"rss_mib": sizes},
         ),
     ]
 
 
-def forged_waiting(stage: Stage, seconds: float) -> list[Figure]:
-    """CPU per forged call when each has to wait for a fetched key: 2,000 calls in flight, cooldown 2 s."""
-    upstream = start_upstream(stage)
+def forged_waiting(setup: Setup, seconds: float) -> list[Figure]:
+    """CPU time per forged call that waits for a key fetch: 2,000 calls in flight, cooldown 2 s."""
+    upstream = start_upstream(setup)
     changes = {"PREDICTION_PLATFORM_KEY": None, "PREDICTION_KEY_COOLDOWN": "2"}
-    gateway = start_gateway(stage, upstream, WALLET_SERVICE, changes)
+    gateway = start_gateway(setup, upstream, WALLET_SERVICE, changes)
     path = f"/{WALLET_SERVICE}/VerifyWallet"
     fetches_before = upstream_counts(upstream).get("key_fetches", 0)
     measured, answers = with_frames(
-        stage,
+        setup,
         gateway,
         path,
-        prepared.forged(stage.world, 1),
+        payloads.forged(setup.credentials, 1),
         max(seconds, 6.0),
         cycle=True,
         keep=True,
@@ -108,43 +108,50 @@ def forged_waiting(stage: Stage, seconds: float) -> list[Figure]:
             name="forged_waiting_cpu",
             value=measured.cpu_us,
             unit="µs/call",
-            about="server CPU per forged call that waits for a fresh key, 2,000 in flight, cooldown 2 s",
-            told={"calls": measured.calls, "verdicts": dict(verdicts), "fetches": fetches, "p99_ms": measured.p99_ms},
+            about="server CPU per forged call that waits for a key fetch, 2,000 in flight, cooldown 2 s",
+            details={
+                "calls": measured.calls,
+                "verdicts": dict(verdicts),
+                "fetches": fetches,
+                "p99_ms": measured.p99_ms,
+            },
             faults=faults,
         )
     ]
 
 
-def generators(stage: Stage, seconds: float) -> list[Figure]:
-    """What both generators send to the fastest target, and whether they agree on comparator E."""
-    request = CASES[0].requests(stage.world, 1)
+def generators(setup: Setup, seconds: float) -> list[Figure]:
+    """The rate of both generators against a fixed response, and whether they agree on comparator E."""
+    request = CASES[0].requests(setup.credentials, 1)
     path, size = CASES[0].path, 600
-    mirror = start_mirror(stage, size)
-    own, _ = with_frames(stage, mirror, path, request, seconds, cycle=True, keep=False)
-    theirs = with_h2load(stage, mirror, path, request[0], seconds, (size, size))
-    mirror.process.stop()
-    empty = start_empty(stage, size, "asyncio")
+    fixed = start_fixed_response(setup, size)
+    own, _ = with_frames(setup, fixed, path, request, seconds, cycle=True, keep=False)
+    theirs = with_h2load(setup, fixed, path, request[0], seconds, (size, size))
+    fixed.process.stop()
+    empty = start_empty(setup, size, "asyncio")
     pairs = []
     faults = own.faults + theirs.faults
     for _ in range(3):
-        ours, _ = with_frames(stage, empty, path, request, seconds, cycle=True, keep=False)
-        judge = with_h2load(stage, empty, path, request[0], seconds, (size, size))
+        ours, _ = with_frames(setup, empty, path, request, seconds, cycle=True, keep=False)
+        judge = with_h2load(setup, empty, path, request[0], seconds, (size, size))
         faults += ours.faults + judge.faults
         pairs.append((ours, judge))
     ours_per_s = statistics.median(ours.per_s for ours, _ in pairs)
-    # Pair by pair, as the two of a pair ran one after the other: medians of each alone hide what moves between pairs.
+    # Compare within a pair, because its two runs follow each other. Separate medians hide changes between pairs.
     agreements = [ours.per_s / judge.per_s if judge.per_s else 0.0 for ours, judge in pairs]
     agreement = statistics.median(agreements)
     disagreement: Faults = Counter()
     if not AGREEMENT[0] <= agreement <= AGREEMENT[1]:
-        disagreement["the generators disagree by more than 10 %: figures of bench.frames are uncertain by as much"] += 1
+        disagreement[
+            "the generators differ by more than 10 %, so results of bench.load_generator are as uncertain"
+        ] += 1
     return [
         Figure(
             name="generator_capacity",
             value=own.per_s,
             unit="calls/s",
-            about="bench.frames against the fastest target",
-            told={
+            about="bench.load_generator against a fixed response",
+            details={
                 "h2load_per_s": theirs.per_s,
                 "load_busy": own.load_busy,
                 "target_busy": own.server_busy,
@@ -156,8 +163,8 @@ def generators(stage: Stage, seconds: float) -> list[Figure]:
             name="generator_agreement",
             value=agreement,
             unit="of h2load",
-            about="bench.frames over h2load, both against E, median of three pairs: 0.9 to 1.1",
-            told={
+            about="bench.load_generator divided by h2load, both against E, median of three pairs: 0.9 to 1.1",
+            details={
                 "pairs": agreements,
                 "frames_per_s": [ours.per_s for ours, _ in pairs],
                 "h2load_per_s": [judge.per_s for _, judge in pairs],

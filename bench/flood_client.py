@@ -1,6 +1,6 @@
-"""A caller that floods: so many calls at once over its own socket, each begun anew as soon as it is answered.
+"""A caller that sends too many calls: it keeps a fixed number of calls in flight over its own socket.
 
-Prints how many calls ended with which status and reason, as JSON, once it is told to end or its time is over.
+At its end, it prints the number of calls by status and reason as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.v1 import tokens_pb2
 
 
 async def flood(target: str, at_once: int, connections: int, seconds: float) -> Counter[str]:
-    """Call as often as the other end lets us."""
+    """Keep `at_once` calls in flight and count their results."""
     request = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession()).SerializeToString()
     counts: Counter[str] = Counter()
     until = time.monotonic() + seconds
@@ -55,7 +55,7 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 
 
 def main() -> None:
-    """Flood as the flags say."""
+    """Read the flags and run."""
     parser = argparse.ArgumentParser(prog="python -m bench.flood_client", description=__doc__)
     parser.add_argument("--target", required=True)
     parser.add_argument("--at-once", type=int, default=200)

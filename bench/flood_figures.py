@@ -1,7 +1,7 @@
-"""What a flooding caller does to another one: its p99 with the flood over its p99 without, in alternating rounds.
+"""The effect of one caller's flood on another caller: p99 with the flood divided by p99 without.
 
-The flood has a limit of 50 calls a second and 200 calls in flight, each begun anew as soon as it is refused; the other
-caller makes a call every few milliseconds. Source: issue 8, point 7: at most a fifth more.
+The flooding caller has a limit of 50 calls per second and keeps 200 calls in flight. The other caller makes a call
+every few milliseconds. Its p99 may grow by a fifth. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 import grpc
 
-from bench import prepared
+from bench import payloads
 from bench.chain_server import METHOD
-from bench.contenders import Stage, start_gateway, start_upstream
+from bench.credentials import OPERATOR_CODE
 from bench.figures import Figure, Measure
 from bench.processes import ROOT
-from bench.world import OPERATOR_CODE
+from bench.servers import Setup, start_gateway, start_upstream
 
 BAR = 1.2
 ROUNDS = 5
@@ -44,17 +44,17 @@ limits = {{requests_per_s = {LIMIT_PER_S}, concurrent = 20}}
 """
 
 
-def flood(stage: Stage, seconds: float) -> list[Figure]:
-    """p99 of a caller beside one that floods, over its p99 alone; at most 1.2."""
-    upstream = start_upstream(stage)
-    file = stage.bench.new_path("policy.toml")
+def flood(setup: Setup, seconds: float) -> list[Figure]:
+    """p99 of a caller during another caller's flood, divided by its p99 alone; at most 1.2."""
+    upstream = start_upstream(setup)
+    file = setup.workspace.new_path("policy.toml")
     file.touch(mode=0o600)
     file.write_text(POLICY, encoding="utf-8")
-    # A short path: a socket's name holds about 100 bytes. Others may not reach into the folder.
+    # A short path, because a socket name has about 100 bytes. Other users cannot access the folder.
     socket = f"{tempfile.mkdtemp(prefix='pgw-flood-')}/flood.sock"
     settings = {"GATEWAY_CONFIG": str(file), "GATEWAY_SOCKETS": f"flood={socket}"}
-    gateway = start_gateway(stage, upstream, "phoenix.gateway.v1.TokenService", settings)
-    request = prepared.mint_launch_jwt(stage.world, 1)[0]
+    gateway = start_gateway(setup, upstream, "phoenix.gateway.v1.TokenService", settings)
+    request = payloads.mint_launch_jwt(setup.credentials, 1)[0]
     alone: list[float] = []
     beside: list[float] = []
     counts: Counter[str] = Counter()
@@ -65,27 +65,27 @@ def flood(stage: Stage, seconds: float) -> list[Figure]:
         for _ in range(ROUNDS):
             alone.append(_p99(mint, request, seconds))
             flooding = _start(f"unix:{socket}", seconds + 2)
-            time.sleep(1)  # its first refusals leave at once
+            time.sleep(1)  # the first refusals come at once
             beside.append(_p99(mint, request, seconds))
-            told, _ = flooding.communicate(timeout=60)
-            counts.update(json.loads(told))
+            output, _ = flooding.communicate(timeout=60)
+            counts.update(json.loads(output))
             took += seconds + 2
     ratio = statistics.median(beside) / statistics.median(alone)
     faults: Counter[str] = Counter()
     if ratio > BAR:
         faults[f"above {BAR:g}"] += 1
     if set(counts) - {"OK", "RESOURCE_EXHAUSTED RATE_LIMITED"}:
-        faults["the flood was answered otherwise"] += 1
+        faults["the flood got an unexpected answer"] += 1
     if counts["OK"] > LIMIT_PER_S * (took + ROUNDS) * 1.1:
-        faults["the flood was let through"] += 1
-    told_of = {
+        faults["more calls of the flood were accepted than its limit allows"] += 1
+    details = {
         "alone_ms": [round(one, 2) for one in alone],
         "beside_ms": [round(one, 2) for one in beside],
         "flood": dict(counts),
         "flood_s": took,
     }
-    about = f"p99 of a caller beside another with {AT_ONCE} calls in flight, over its p99 alone; at most {BAR:g}"
-    return [Figure(name="flood", value=ratio, unit="", about=about, told=told_of, faults=faults)]
+    about = f"p99 of a caller while another has {AT_ONCE} calls in flight, divided by p99 alone; at most {BAR:g}"
+    return [Figure(name="flood", value=ratio, unit="", about=about, details=details, faults=faults)]
 
 
 def _start(target: str, seconds: float) -> subprocess.Popen[str]:
@@ -96,7 +96,7 @@ def _start(target: str, seconds: float) -> subprocess.Popen[str]:
 
 
 def _p99(mint: Any, request: bytes, seconds: float) -> float:
-    """Call with a pause between, for so long; return the p99 in milliseconds."""
+    """Make calls with a pause between them for `seconds`. Return the p99 in milliseconds."""
     took: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:

@@ -1,7 +1,7 @@
-"""Runs h2load (Debian: nghttp2-client) and reads what it prints.
+"""Runs h2load (Debian: nghttp2-client) and parses its output.
 
-h2load knows nothing of gRPC: a gRPC error is a 200 without DATA. So the bytes of DATA are compared with what the
-right answers weigh. Which answers are right is for a sample by `frames` to show.
+h2load does not know gRPC: it sees a gRPC error as a 200 without DATA. So the number of DATA bytes is compared with the
+size of correct answers. A sample with `load_generator` checks the answers themselves.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 class H2loadUnreadable(Exception):
-    """h2load failed, or printed what this file does not know."""
+    """h2load failed, or its output has an unknown format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What h2load says of one load, and the CPU seconds that it took."""
+    """h2load's report of one load, and the CPU seconds that h2load used."""
 
     per_s: float
     elapsed_s: float
@@ -41,12 +41,12 @@ class Report:
 
 
 def path_of_h2load() -> str | None:
-    """Return where h2load is; None when it is not installed."""
+    """Return the path of h2load, or None if it is not installed."""
     return shutil.which("h2load")
 
 
 def read_report(text: str) -> Report:
-    """Read h2load's output. Raises: H2loadUnreadable."""
+    """Parse h2load's output. Raises: H2loadUnreadable."""
     rate, counts, data = _RATE.search(text), _COUNTS.search(text), _DATA.search(text)
     if rate is None or counts is None or data is None:
         raise H2loadUnreadable(text[-2000:])
@@ -61,10 +61,10 @@ def read_report(text: str) -> Report:
 
 
 def data_fault(report: Report, shortest: int, longest: int) -> str | None:
-    """Return what is wrong with the bytes that came, if every right answer has `shortest` to `longest` bytes.
+    """Return a fault if the DATA bytes do not match answers of `shortest` to `longest` bytes.
 
-    One call that failed lacks all its DATA. It is seen for certain where all answers are of one length; where they
-    differ by d of n bytes, once more than a share of d/n has failed.
+    A failed call has no DATA. If all answers have one length, one failure is always found. If they differ by d of n
+    bytes, failures are found when their share exceeds d/n.
     """
     least = report.done * (shortest + GRPC_PREFIX_BYTES)
     most = report.done * (longest + GRPC_PREFIX_BYTES)
@@ -78,7 +78,7 @@ def data_fault(report: Report, shortest: int, longest: int) -> str | None:
 def run(
     *, program: str, port: int, path: str, body: Path, seconds: float, connections: int = 5, streams: int = 10
 ) -> Report:
-    """Load a server with one request, whose file holds gRPC's prefix and the message. Raises: H2loadUnreadable."""
+    """Send one request repeatedly. The file `body` holds the message with its gRPC prefix. Raises: H2loadUnreadable."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = [
         *(
@@ -97,7 +97,7 @@ def run(
         *("-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}{path}"),
     ]
     try:
-        ended = subprocess.run(  # noqa: S603 - a program found by its name, our own arguments
+        ended = subprocess.run(  # noqa: S603 - h2load with our own arguments
             arguments, capture_output=True, text=True, timeout=seconds + 30, check=False
         )
     except subprocess.TimeoutExpired:

@@ -1,8 +1,8 @@
-"""HTTP/2 frames as the load generator needs them: prebuilt requests, answers taken apart. Pure: bytes in, bytes out.
+"""HTTP/2 frames for the load generator: builds requests and parses answers. Pure: bytes in, bytes out.
 
-Request headers are HPACK literals without indexing, so that a prebuilt request fits any connection at any time. The
-peer is told to keep no header table either, so that `grpc-status` stands readable in its trailers. Sockets and flow
-control are left to `frames`. Source: RFC 9113, RFC 7541, gRPC over HTTP/2.
+Request headers are HPACK literals without indexing, so a prebuilt request is valid on any connection at any time. The
+settings forbid the peer a header table, so `grpc-status` is readable in its trailers. `http2_connection` handles
+sockets and flow control. Source: RFC 9113, RFC 7541, gRPC over HTTP/2.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _STATUS = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]{1,2})")
 _MESSAGE = re.compile(rb"\x0cgrpc-message([\x01-\x7e])")
 
 
-class FrameFault(Exception):
-    """The peer sent what cannot be read; the connection is of no more use."""
+class Http2Error(Exception):
+    """The peer sent invalid HTTP/2. The connection cannot be used any more."""
 
 
 class Frame(NamedTuple):
-    """One frame; `payload` without padding, `flow_bytes` what counts against the windows (DATA, padding included)."""
+    """One frame. `payload` has no padding. `flow_bytes` counts against flow control (DATA only, with padding)."""
 
     kind: int
     flags: int
@@ -50,19 +50,19 @@ def settings(values: dict[int, int]) -> bytes:
 
 
 def read_settings(payload: bytes) -> dict[int, int]:
-    """Return what a SETTINGS frame sets, by identifier."""
+    """Return the values of a SETTINGS frame by identifier."""
     if len(payload) % 6:
-        raise FrameFault("a SETTINGS frame of odd length")
+        raise Http2Error("a SETTINGS frame has an invalid length")
     return dict(struct.iter_unpack(">HI", payload))
 
 
 def window_update(stream: int, increment: int) -> bytes:
-    """Return a WINDOW_UPDATE frame; stream 0 is the connection."""
+    """Return a WINDOW_UPDATE frame. Stream 0 is the connection."""
     return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", increment))
 
 
 def request_headers(authority: str, path: str, further: Sequence[tuple[str, str]] = ()) -> bytes:
-    """Return the header block of a gRPC call as literals without indexing (names too)."""
+    """Return the header block of a gRPC call as literals without indexing."""
     pairs = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -76,21 +76,21 @@ def request_headers(authority: str, path: str, further: Sequence[tuple[str, str]
 
 
 def grpc_message(message: bytes) -> bytes:
-    """Return a message with gRPC's prefix: not compressed, its length."""
+    """Return a message with its gRPC prefix: not compressed, and its length."""
     return b"\x00" + struct.pack(">I", len(message)) + message
 
 
 def take_frames(buffer: bytearray) -> Iterator[Frame]:
-    """Yield the whole frames at the buffer's front and remove them; a rest stays.
+    """Yield the complete frames at the start of the buffer and remove them.
 
-    Raises: FrameFault for a frame longer than the default maximum, which this side never raised.
+    Raises: Http2Error for a frame longer than the default maximum, which this side never changes.
     """
     at, end = 0, len(buffer)
     try:
         while end - at >= 9:
             length = buffer[at] << 16 | buffer[at + 1] << 8 | buffer[at + 2]
             if length > DEFAULT_FRAME_SIZE:
-                raise FrameFault("a frame longer than was allowed")
+                raise Http2Error("a frame is longer than the limit")
             after = at + 9 + length
             if after > end:
                 break
@@ -106,13 +106,13 @@ def take_frames(buffer: bytearray) -> Iterator[Frame]:
 
 
 def grpc_status(block: bytes) -> int | None:
-    """Return the status in a trailer block of literals without Huffman coding; None where none is readable."""
+    """Return the status of a trailer block of literals without Huffman coding, or None if it is not readable."""
     found = _STATUS.search(block)
     return int(found[1]) if found else None
 
 
 def status_text(block: bytes) -> str:
-    """Return `grpc-message` of a trailer block, for a report of what went wrong; "" where none is readable."""
+    """Return `grpc-message` of a trailer block, or "" if it is not readable."""
     found = _MESSAGE.search(block)
     return block[found.end() : found.end() + found[1][0]].decode("ascii", "replace") if found else ""
 
@@ -121,7 +121,7 @@ def _text(text: str) -> bytes:
     data = text.encode("ascii")
     if len(data) < 127:
         return bytes([len(data)]) + data
-    rest = len(data) - 127  # a longer length: seven bits full, then seven bits a byte, lowest first
+    rest = len(data) - 127  # a longer length: 127, then the rest in 7-bit groups, lowest first
     length = bytearray([127])
     while rest >= 128:
         length.append(rest & 0x7F | 0x80)

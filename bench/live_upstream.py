@@ -1,8 +1,8 @@
-"""A Phoenix whose board changes ten times a second, for the fan-out: one page and its live socket.
+"""A minimal Phoenix for the fan-out case: one leaderboard that changes ten times a second, over HTTP and WebSocket.
 
-Each update is the whole board, about 9 kB as the watchers get it; the first entry's score is the moment at which it
-left (see `stamp`). The handshake's signature is checked. Settings from the environment: INGESTION_HMAC_SECRET. Prints
-its port when it serves.
+Each update is the whole board, about 9 kB at the watchers. The first entry's score holds the time of sending (see
+`stamp`). The signature of the handshake is checked. Environment: INGESTION_HMAC_SECRET. It prints its port when it
+serves.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _STAMPED = 1e9
 
 
 def stamp(moment: float) -> float:
-    """Return the score that says when an update left: first on the board whatever the moment."""
+    """Return a score that holds the time of sending and is always the highest."""
     return _STAMPED + moment
 
 
 def moment_of(score: float) -> float:
-    """Return the moment that `stamp` was given, in the host's monotonic seconds."""
+    """Return the time in a score of `stamp`, in monotonic seconds."""
     return score - _STAMPED
 
 
 class LivePhoenix:
-    """All sockets, and how many there have been."""
+    """All sockets, and the number of sockets so far."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -42,7 +42,7 @@ class LivePhoenix:
         self.sent = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a page, a handshake, or how often both were asked for."""
+        """Answer a page, a handshake or the counts."""
         if request.path == "/counts":
             return web.json_response({"opened": self.opened, "open": len(self._open), "sent": self.sent})
         if request.path.endswith("/ws"):
@@ -50,7 +50,7 @@ class LivePhoenix:
         return web.Response(body=self._page("page"), content_type="application/json")
 
     async def update(self) -> None:
-        """Send an update to all sockets, ten times a second, for ever."""
+        """Send an update to all sockets ten times a second, without end."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -92,7 +92,7 @@ class LivePhoenix:
 
 
 async def serve() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     phoenix = LivePhoenix(os.environ["INGESTION_HMAC_SECRET"].encode())
     server = web.Server(phoenix.handle)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

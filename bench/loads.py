@@ -1,4 +1,4 @@
-"""One load on one contender, whichever generator sends it, and what was wrong with the answers."""
+"""One load on one server, with either generator, and the faults of the answers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from pathlib import Path
 from bench import h2load
 from bench.cases import Case
 from bench.checks import Faults
-from bench.contenders import Contender, Stage
-from bench.frames import Outcome
 from bench.http2 import grpc_message
+from bench.load_generator import Outcome
 from bench.messages import read_messages, write_messages
 from bench.processes import ROOT
+from bench.servers import Server, Setup
 
 CONNECTIONS, STREAMS = 5, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One load. The busy ones are CPU time over elapsed time; `cpu_us` is the server's per call.
+class Measurement:
+    """The measurement of one load.
 
-    Generator and upstream share a core: only together near 1 would they be the limit.
+    The `busy` fields are CPU time divided by elapsed time. `cpu_us` is the server's CPU time per call. Generator and
+    upstream share a core, so they are the limit if the sum of their `busy` is near 1.
     """
 
     per_s: float
@@ -43,8 +44,8 @@ class Measured:
 
 
 def with_frames(
-    stage: Stage,
-    contender: Contender,
+    setup: Setup,
+    server: Server,
     path: str,
     requests: Sequence[bytes],
     seconds: float,
@@ -53,30 +54,30 @@ def with_frames(
     keep: bool,
     connections: int = CONNECTIONS,
     streams: int = STREAMS,
-) -> tuple[Measured, list[bytes]]:
-    """Send the requests with the project's generator; return the measurement and the kept answers."""
-    held, answers = stage.bench.new_path("requests"), stage.bench.new_path("answers")
+) -> tuple[Measurement, list[bytes]]:
+    """Send the requests with the project's generator. Return the measurement and, with `keep`, the answers."""
+    held, answers = setup.workspace.new_path("requests"), setup.workspace.new_path("answers")
     write_messages(held, requests)
-    arguments = ["--port", str(contender.port), "--path", path, "--requests", str(held), "--seconds", str(seconds)]
+    arguments = ["--port", str(server.port), "--path", path, "--requests", str(held), "--seconds", str(seconds)]
     arguments += ["--connections", str(connections), "--streams", str(streams)]
     arguments += ["--cycle"] if cycle else []
     arguments += ["--answers", str(answers)] if keep else []
-    before = contender.process.cpu_s()
+    before = server.process.cpu_s()
     ended = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "bench.frames", *arguments],
+        [sys.executable, "-m", "bench.load_generator", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=seconds + 90,
         check=True,
     )
-    used = contender.process.cpu_s() - before
+    used = server.process.cpu_s() - before
     outcome = Outcome(**json.loads(ended.stdout))
     kept = list(read_messages(answers)) if keep else []
     for file in (held, answers):
         file.unlink(missing_ok=True)
     calls = outcome.answered + outcome.late
-    measured = Measured(
+    measured = Measurement(
         per_s=outcome.per_s,
         calls=calls,
         server_busy=used / outcome.elapsed_s if outcome.elapsed_s else 0.0,
@@ -91,25 +92,25 @@ def with_frames(
 
 
 def with_h2load(
-    stage: Stage,
-    contender: Contender,
+    setup: Setup,
+    server: Server,
     path: str,
     request: bytes,
     seconds: float,
     sizes: tuple[int, int],
     streams: int = STREAMS,
-) -> Measured:
-    """Send one request over and over with h2load; `sizes` are the shortest and longest right answer."""
+) -> Measurement:
+    """Send one request repeatedly with h2load. `sizes` are the sizes of the shortest and longest correct answer."""
     program = h2load.path_of_h2load()
-    assert program is not None, "__main__ has looked for it"
-    body = stage.bench.new_path("body")
+    assert program is not None, "__main__ checks that h2load exists"
+    body = setup.workspace.new_path("body")
     Path(body).write_bytes(grpc_message(request))
-    before = contender.process.cpu_s()
+    before = server.process.cpu_s()
     report = h2load.run(
-        program=program, port=contender.port, path=path, body=body, seconds=seconds,
+        program=program, port=server.port, path=path, body=body, seconds=seconds,
         connections=CONNECTIONS, streams=streams,
     )  # fmt: skip
-    used = contender.process.cpu_s() - before
+    used = server.process.cpu_s() - before
     body.unlink()
     faults: Faults = Counter()
     if report.unsuccessful:
@@ -117,7 +118,7 @@ def with_h2load(
     wrong = h2load.data_fault(report, *sizes)
     if wrong is not None:
         faults[f"h2load: {wrong}"] += 1
-    return Measured(
+    return Measurement(
         per_s=report.per_s,
         calls=report.done,
         server_busy=used / report.elapsed_s if report.elapsed_s else 0.0,
@@ -129,11 +130,11 @@ def with_h2load(
     )
 
 
-def median_of(loads: Sequence[Measured]) -> float:
+def median_of(loads: Sequence[Measurement]) -> float:
     """Return the median rate."""
     return statistics.median(each.per_s for each in loads)
 
 
 def needed(case: Case, per_s: float, seconds: float) -> int:
-    """Return how many requests to prepare so that a round does not run out, even if it runs half as fast again."""
+    """Return how many requests to prepare for a round that may be 1.5 times as fast as expected."""
     return 1 if case.all_alike else int(per_s * seconds * 1.5) + 500

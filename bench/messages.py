@@ -1,4 +1,4 @@
-"""Messages in a file, each behind its length: how prepared requests reach the load generator, and answers come back."""
+"""A file format for requests and answers of the load generator: each message follows its length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LENGTH = struct.Struct(">I")
 
 
 def write_messages(path: Path, messages: Iterable[bytes]) -> None:
-    """Write the messages in their order."""
+    """Write the messages in order."""
     with path.open("wb") as file:
         for message in messages:
             file.write(_LENGTH.pack(len(message)))
@@ -18,14 +18,14 @@ def write_messages(path: Path, messages: Iterable[bytes]) -> None:
 
 
 def read_messages(path: Path) -> Iterator[bytes]:
-    """Yield the messages in their order. Raises: ValueError when the file ends within one."""
+    """Yield the messages in order. Raises: ValueError if the file is truncated."""
     data = path.read_bytes()
-    at = 0
-    while at < len(data):
-        if at + 4 > len(data):
+    offset = 0
+    while offset < len(data):
+        if offset + 4 > len(data):
             raise ValueError("the file ends within a length")
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += 4 + length
-        if at > len(data):
+        (length,) = _LENGTH.unpack_from(data, offset)
+        offset += 4 + length
+        if offset > len(data):
             raise ValueError("the file ends within a message")
-        yield data[at - length : at]
+        yield data[offset - length : offset]

@@ -1,4 +1,4 @@
-"""Launch tokens a hundred at a time, as a part of what bare Ed25519 signing gives on the same core."""
+"""Launch tokens in batches of 100, compared with the rate of Ed25519 signing alone on the same core."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from google.protobuf.message import DecodeError
 
 from bench.cases import TOKEN_SERVICE
 from bench.checks import Faults
-from bench.contenders import Stage, start_gateway, start_upstream
+from bench.credentials import OPERATOR_CODE, Credentials
 from bench.figures import Figure, Measure
 from bench.loads import with_frames, with_h2load
-from bench.prepared import BATCH, CURRENCY, PLAYER
-from bench.world import OPERATOR_CODE, World
+from bench.payloads import BATCH, CURRENCY, PLAYER
+from bench.servers import Setup, start_gateway, start_upstream
 from gateway.v1 import common_pb2, tokens_pb2
 
 BAR = 0.6
 ROUNDS = 3
 SIGNED_BYTES = 300
-"""About as many as a token's header and claims have."""
+"""About the size of a token's header and claims."""
 WARM_UP_S = 1.0
 
 
-def batch_mint(stage: Stage, seconds: float) -> list[Figure]:
-    """Tokens a second of BatchMintLaunchJWT with 100 requests, over bare signatures a second on that core; 0.6."""
-    upstream = start_upstream(stage)
-    gateway = start_gateway(stage, upstream, TOKEN_SERVICE)
+def batch_mint(setup: Setup, seconds: float) -> list[Figure]:
+    """Tokens per second of BatchMintLaunchJWT with 100 requests, divided by signatures per second; at least 0.6."""
+    upstream = start_upstream(setup)
+    gateway = start_gateway(setup, upstream, TOKEN_SERVICE)
     path, request = f"/{TOKEN_SERVICE}/BatchMintLaunchJWT", batch_request()
-    warm, answers = with_frames(stage, gateway, path, [request], WARM_UP_S, cycle=True, keep=True, streams=1)
-    faults = warm.faults + checked(stage.world, answers)
+    warm, answers = with_frames(setup, gateway, path, [request], WARM_UP_S, cycle=True, keep=True, streams=1)
+    faults = warm.faults + check_tokens(setup.credentials, answers)
     lengths = [len(answer) for answer in answers] or [0]
     rates: list[float] = []
     bare: list[float] = []
     for _ in range(ROUNDS):
-        measured = with_h2load(stage, gateway, path, request, seconds, (min(lengths), max(lengths)), 1)
+        measured = with_h2load(setup, gateway, path, request, seconds, (min(lengths), max(lengths)), 1)
         faults += measured.faults
         rates.append(measured.per_s * BATCH)
-        bare.append(bare_signing(stage, seconds))
+        bare.append(signing_rate(setup, seconds))
     ratio = statistics.median(rates) / statistics.median(bare)
     if ratio < BAR:
-        faults[f"below {BAR} of bare signing"] += 1
+        faults[f"below {BAR} of the signing rate"] += 1
     return [
         Figure(
             name="batch_mint",
             value=ratio,
-            unit="of bare signing",
-            about="tokens in batches of 100, over signatures of libsodium alone; claims checked for each token",
+            unit="of signing alone",
+            about="tokens in batches of 100, divided by signatures of libsodium alone; all claims are checked",
             limit=BAR,
-            told={"tokens_per_s": rates, "signatures_per_s": bare},
+            details={"tokens_per_s": rates, "signatures_per_s": bare},
             faults=faults,
         )
     ]
 
 
 def batch_request() -> bytes:
-    """Return a request for a hundred players' tokens."""
+    """Return a request for the tokens of 100 players."""
     request = tokens_pb2.BatchMintLaunchJWTRequest()
     for number in range(BATCH):
         one = request.requests.add(
@@ -71,8 +71,8 @@ def batch_request() -> bytes:
     return request.SerializeToString()
 
 
-def checked(world: World, answers: Sequence[bytes]) -> Faults:
-    """Each place holds its player's token, and the operator's key verifies it."""
+def check_tokens(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each result holds its player's token and that the operator's key verifies it."""
     faults: Faults = Counter()
     for answer in answers[:20]:
         results = tokens_pb2.BatchMintLaunchJWTResponse.FromString(answer).results
@@ -81,7 +81,7 @@ def checked(world: World, answers: Sequence[bytes]) -> Faults:
         for number, result in enumerate(results):
             try:
                 claims = jwt.decode(
-                    result.response.token, world.launch_public, algorithms=["EdDSA"], audience="pmm_default"
+                    result.response.token, credentials.launch_public, algorithms=["EdDSA"], audience="pmm_default"
                 )
             except (DecodeError, jwt.InvalidTokenError) as fault:
                 faults[f"token: {type(fault).__name__}"] += 1
@@ -91,16 +91,16 @@ def checked(world: World, answers: Sequence[bytes]) -> Faults:
     return faults
 
 
-def bare_signing(stage: Stage, seconds: float) -> float:
-    """Return the signatures a second that a process of its own makes on the server's core."""
-    process, _ = stage.bench.start("signing", ["-m", "bench.mint_figures", str(seconds)], {}, stage.server_core)
+def signing_rate(setup: Setup, seconds: float) -> float:
+    """Return the signatures per second of a separate process on the server's core."""
+    process, _ = setup.workspace.start("signing", ["-m", "bench.mint_figures", str(seconds)], {}, setup.server_core)
     while not process.has_ended():
         time.sleep(0.05)
     return float(process.log.read_text(encoding="ascii").split()[-1])
 
 
 def _sign_for(seconds: float) -> float:
-    """Sign and do nothing else; the gateway's own library, called as barely as Python can."""
+    """Only sign, with the gateway's library and no other work. Return signatures per second."""
     from nacl.bindings import crypto_sign, crypto_sign_keypair
 
     _, secret = crypto_sign_keypair()

@@ -1,4 +1,4 @@
-"""How long a policy of a thousand callers takes to be read again, and what calls feel of it. Bars are judged."""
+"""The time to reload a policy of 1,000 callers, and its effect on calls. Both have a bar."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 import grpc
 
-from bench import prepared
+from bench import payloads
 from bench.cases import TOKEN_SERVICE
-from bench.contenders import Contender, Stage, start_gateway, start_upstream
+from bench.credentials import OPERATOR_CODE, TENANT_ID
 from bench.figures import Figure, Measure
-from bench.world import OPERATOR_CODE, TENANT_ID
+from bench.servers import Server, Setup, start_gateway, start_upstream
 
 CALLERS = 1000
 RELOAD_BAR_MS = 100.0
 STALL_BAR_MS = 25.0
-"""Longer than this beyond the longest of a quiet time, a call was held up and did not just share the core."""
+"""A call during a reload may take this much longer than the longest call without one."""
 RELOADS = 5
 WITHIN_S = 20.0
 
 
 def policy(version: int) -> str:
-    """Return a policy in which every caller differs from the version before; the caller `local` makes the calls."""
+    """Return a policy in which every caller differs from the version before. The caller `local` makes the calls."""
     tables = [
         "\n".join(
             [
@@ -46,13 +46,13 @@ def policy(version: int) -> str:
     return "\n\n".join([*tables, local]) + "\n"
 
 
-def policy_reload(stage: Stage, seconds: float) -> list[Figure]:
-    """The longest of five reloads under calls one after the other, and the longest call in those times."""
-    upstream = start_upstream(stage)
-    file = stage.bench.new_path("policy.toml")
+def policy_reload(setup: Setup, seconds: float) -> list[Figure]:
+    """The median of five reloads while calls follow one another, and the longest of these calls."""
+    upstream = start_upstream(setup)
+    file = setup.workspace.new_path("policy.toml")
     _replace(file, policy(0))
-    gateway = start_gateway(stage, upstream, TOKEN_SERVICE, {"GATEWAY_CONFIG": str(file)})
-    request = prepared.mint_launch_jwt(stage.world, 1)[0]
+    gateway = start_gateway(setup, upstream, TOKEN_SERVICE, {"GATEWAY_CONFIG": str(file)})
+    request = payloads.mint_launch_jwt(setup.credentials, 1)[0]
     with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         mint: Callable[..., Any] = channel.unary_unary(f"/{TOKEN_SERVICE}/MintLaunchJWT")
         until = time.perf_counter() + seconds
@@ -60,23 +60,23 @@ def policy_reload(stage: Stage, seconds: float) -> list[Figure]:
         busy: list[float] = []
         for version in range(1, RELOADS + 1):
             _replace(file, policy(version))
-            busy += _calls(lambda: mint(request, timeout=10), _is_taken(gateway, version))
-    reloads = [float(one["elapsed_ms"]) for one in _taken(gateway)]
+            busy += _calls(lambda: mint(request, timeout=10), _reload_done(gateway, version))
+    reloads = [float(one["elapsed_ms"]) for one in _reloads(gateway)]
     faults: Counter[str] = Counter()
     if len(reloads) != RELOADS:
         faults[f"{len(reloads)} reloads instead of {RELOADS}"] += 1
     if reloads and statistics.median(reloads) >= RELOAD_BAR_MS:
         faults[f"a reload takes {statistics.median(reloads):.0f} ms"] += 1
     if max(busy) > max(quiet) + STALL_BAR_MS:
-        faults[f"a call was held up for {max(busy):.0f} ms"] += 1
+        faults[f"a call took {max(busy):.0f} ms during a reload"] += 1
     return [
         Figure(
             name="policy_reload",
             value=statistics.median(reloads) if reloads else 0.0,
             unit="ms",
-            about=f"read a policy of {CALLERS} callers again, all changed, while calls go on; median of {RELOADS}",
+            about=f"reload a policy of {CALLERS} callers, all changed, during calls; median of {RELOADS}",
             limit=RELOAD_BAR_MS,
-            told={
+            details={
                 "reloads_ms": reloads,
                 "quiet_longest_ms": round(max(quiet), 2),
                 "busy_longest_ms": round(max(busy), 2),
@@ -89,7 +89,7 @@ def policy_reload(stage: Stage, seconds: float) -> list[Figure]:
 
 
 def _calls(call: Callable[[], Any], ends: Callable[[], bool]) -> list[float]:
-    """Call one after the other; return how long each took, in ms."""
+    """Make one call after another. Return the time of each in ms."""
     took = []
     while not ends():
         began = time.perf_counter()
@@ -98,22 +98,22 @@ def _calls(call: Callable[[], Any], ends: Callable[[], bool]) -> list[float]:
     return took
 
 
-def _is_taken(gateway: Contender, version: int) -> Callable[[], bool]:
-    """Return a question: has this version been taken over, or is it too late? Asked of the log, every 50 ms at most."""
+def _reload_done(gateway: Server, version: int) -> Callable[[], bool]:
+    """Return a function that tells whether this version is loaded or the time is over. It reads the log every 50 ms."""
     until = time.perf_counter() + WITHIN_S
     looked = 0.0
 
-    def is_taken() -> bool:
+    def is_done() -> bool:
         nonlocal looked
         if time.perf_counter() < looked + 0.05:
             return False
         looked = time.perf_counter()
-        return len(_taken(gateway)) >= version or looked > until
+        return len(_reloads(gateway)) >= version or looked > until
 
-    return is_taken
+    return is_done
 
 
-def _taken(gateway: Contender) -> list[dict[str, Any]]:
+def _reloads(gateway: Server) -> list[dict[str, Any]]:
     found = []
     for line in gateway.process.log.read_text(encoding="utf-8", errors="replace").splitlines():
         if '"policy taken over"' in line:

@@ -1,7 +1,7 @@
-"""Processes of a measurement: started on one core, watched through /proc, ended by their own id.
+"""The processes of a measurement: starts them on one core, reads their CPU time from /proc and ends them by their id.
 
-The server under measurement gets the first core that this process may use, load and upstream the second. With one
-core only, or where the system cannot pin, nothing is pinned and the report says so.
+The measured server gets the first usable core; load generator and upstream get the second. Without a second core or
+without Linux, no process is pinned, and the report says so.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
 
 class StartFailed(Exception):
-    """A process did not come to serve; the text holds the end of its log."""
+    """A process did not start to serve. The text holds the end of its log."""
 
 
 def cores() -> tuple[int, int] | None:
-    """Return (server's core, load's core); None where they cannot be kept apart."""
+    """Return (server's core, load's core), or None if two cores cannot be used."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     usable = sorted(os.sched_getaffinity(0))
@@ -36,7 +36,7 @@ def cores() -> tuple[int, int] | None:
 
 
 class Process:
-    """One running process; `stop` ends it. Its stdout and stderr go to `log`."""
+    """One running process. `stop` ends it. Its stdout and stderr go to `log`."""
 
     def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
         self._popen = popen
@@ -52,7 +52,7 @@ class Process:
         return self._popen.poll() is not None
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds that all its threads have used so far, user and system."""
+        """Return the CPU seconds of all its threads so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -64,7 +64,7 @@ class Process:
         return 0.0
 
     def stop(self) -> None:
-        """End the process: asked first, killed after 10 s."""
+        """Terminate the process. Kill it after 10 s."""
         if self._popen.poll() is None:
             self._popen.terminate()
         try:
@@ -78,32 +78,32 @@ class Process:
         return self.log.read_text(encoding="utf-8", errors="replace")[-600:]
 
 
-class Bench:
-    """Owner of all processes and files of one run; a context manager that ends and removes them."""
+class Workspace:
+    """The processes and files of one run. A context manager that ends the processes and removes the files."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         build = ROOT / "build"
         build.mkdir(exist_ok=True)
-        # Under build/, not the system's temporary directory: that may be memory, where durable costs nothing.
+        # Use build/, because the system's temporary directory may be in memory, where a disk sync costs nothing.
         self.directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=build)))
         self._number = 0
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def new_path(self, name: str) -> Path:
-        """Return a path of this run that nothing has used."""
+        """Return an unused path of this run."""
         self._number += 1
         return self.directory / f"{self._number:03d}-{name}"
 
     def start(
         self, name: str, arguments: Sequence[str], environ: Mapping[str, str], core: int | None
     ) -> tuple[Process, float]:
-        """Start `python ARGUMENTS` in a directory of its own; return it and the moment it was started."""
+        """Start `python ARGUMENTS` in its own directory. Return the process and its start time."""
         log = self.new_path(f"{name}.log")
         place = self.new_path(name)
         place.mkdir()
@@ -112,7 +112,7 @@ class Bench:
         with log.open("wb") as output, Pinned(core):
             popen = subprocess.Popen(  # noqa: S603 - our own modules
                 [sys.executable, *arguments],
-                cwd=place,  # not the project: its .env is a developer's, not the measurement's
+                cwd=place,  # not the project, because its .env belongs to the developer
                 env={**kept, "PYTHONPATH": str(ROOT), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -124,8 +124,10 @@ class Bench:
 
 
 class Pinned:
-    """Pins this thread, and what it starts meanwhile, to a core; None: does nothing. Children inherit it, so that no
-    code has to run between fork and exec."""
+    """Pins this thread and the processes that it starts to a core. With None, it does nothing.
+
+    Children inherit the pinning, so no code runs between fork and exec.
+    """
 
     def __init__(self, core: int | None) -> None:
         self._core = core
@@ -142,16 +144,16 @@ class Pinned:
 
 
 def wait_for(process: Process, what: str, condition: Callable[[], bool], step_s: float = 0.002) -> None:
-    """Wait until the condition holds. Raises: StartFailed when the process ends or the time is over."""
+    """Wait until the condition holds. Raises: StartFailed if the process ends or the time is over."""
     until = time.monotonic() + START_WITHIN_S
     while not condition():
         if process.has_ended() or time.monotonic() > until:
-            raise StartFailed(f"{what} did not come to serve: {process.log_end()}")
+            raise StartFailed(f"{what} did not start to serve: {process.log_end()}")
         time.sleep(step_s)
 
 
 def printed_port(process: Process, what: str) -> int:
-    """Return the port that a comparator prints as its first line."""
+    """Return the port that a process prints as its first line."""
 
     def is_printed() -> bool:
         return process.log.read_bytes().split(b"\n", 1)[0].isdigit() and b"\n" in process.log.read_bytes()
@@ -161,7 +163,7 @@ def printed_port(process: Process, what: str) -> int:
 
 
 def is_serving(port: int, service: str) -> bool:
-    """Tell whether the health service says SERVING; false too while nobody answers."""
+    """Tell whether the health service answers SERVING."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         ask = channel.unary_unary(
             "/grpc.health.v1.Health/Check",

@@ -1,4 +1,4 @@
-"""What is told of a run: a table for people, `build/bench.json` for machines."""
+"""The report of a run: tables for people, `build/bench.json` for programs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.figures import Figure
 from bench.rounds import Result
 
 
-def tell(console: Console, results: Sequence[Result], figures: Sequence[Figure]) -> None:
-    """Print the tables, and below them everything that was wrong."""
+def print_tables(console: Console, results: Sequence[Result], figures: Sequence[Figure]) -> None:
+    """Print the tables, and all faults below them."""
     if results:
         table = Table("case", "subject/s", "against", "comparator/s", "ratio", "bar", "", "beside")
         for result in results:
@@ -46,7 +46,7 @@ def tell(console: Console, results: Sequence[Result], figures: Sequence[Figure])
 
 
 def verdict(result: Result) -> str:
-    """Return whether the bar is reached, and by how much it is missed."""
+    """Return whether the bar is reached, or by how much it is missed."""
     if result.faults:
         return "[red]wrong answers[/red]"
     if result.ok:
@@ -55,12 +55,12 @@ def verdict(result: Result) -> str:
 
 
 def write(path: Path, results: Sequence[Result], figures: Sequence[Figure], *, is_quick: bool) -> None:
-    """Write the JSON file, whole or not at all."""
+    """Write the JSON file atomically."""
     document = {
         "machine": machine(),
         "quick": is_quick,
-        "results": [_of_result(result) for result in results],
-        "figures": [_of_figure(figure) for figure in figures],
+        "results": [_result_json(result) for result in results],
+        "figures": [_figure_json(figure) for figure in figures],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -69,7 +69,7 @@ def write(path: Path, results: Sequence[Result], figures: Sequence[Figure], *, i
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return a description of the machine."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -85,7 +85,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _of_result(result: Result) -> dict[str, Any]:
+def _result_json(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
         "against": result.against,
@@ -101,7 +101,7 @@ def _of_result(result: Result) -> dict[str, Any]:
     }
 
 
-def _of_figure(figure: Figure) -> dict[str, Any]:
+def _figure_json(figure: Figure) -> dict[str, Any]:
     return {
         "name": figure.name,
         "value": figure.value,
@@ -109,5 +109,5 @@ def _of_figure(figure: Figure) -> dict[str, Any]:
         "limit": figure.limit,
         "about": figure.about,
         "faults": dict(figure.faults),
-        **figure.told,
+        **figure.details,
     }

@@ -1,4 +1,4 @@
-"""Figures of what is no row of single calls: a stampede, thousands of watchers, streams of events. Bars are judged."""
+"""Figures that are not single calls: a cache stampede, thousands of watchers, event streams. All have bars."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import grpc
 
 from bench.boards import read_board, whole_boards
 from bench.cases import BOARD_SERVICE, BULK, EVENT_SERVICE, SINGLE_EVENTS
-from bench.contenders import (
-    Contender,
-    Stage,
-    start_gateway,
-    start_live_upstream,
-    start_obvious,
-    start_upstream,
-    upstream_counts,
-)
-from bench.event_streams import Streamed
+from bench.event_streams import StreamResult
 from bench.figures import Figure, Measure
 from bench.live_upstream import UPDATES_PER_S
 from bench.loads import with_frames
 from bench.processes import ROOT
-from bench.watchers import Watched
+from bench.servers import (
+    Server,
+    Setup,
+    start_baseline,
+    start_gateway,
+    start_live_upstream,
+    start_upstream,
+    upstream_counts,
+)
+from bench.watchers import WatchResult
 
 READERS = 1000
 WATCHERS = 2000
@@ -41,16 +41,16 @@ STREAMS = 10
 LEAST_DELIVERED = 0.99
 
 
-def stampede(stage: Stage, seconds: float) -> list[Figure]:
-    """Calls to Phoenix when 1,000 callers read a cold board at once."""
-    upstream = start_upstream(stage)
-    gateway = start_gateway(stage, upstream, BOARD_SERVICE)
+def stampede(setup: Setup, seconds: float) -> list[Figure]:
+    """Calls to Phoenix when 1,000 callers read an uncached board at once."""
+    upstream = start_upstream(setup)
+    gateway = start_gateway(setup, upstream, BOARD_SERVICE)
     before = upstream_counts(upstream).get("reads", 0)
     began = time.perf_counter()
-    answers = asyncio.run(_read_at_once(gateway.port, read_board(stage.world, 1)[0]))
+    answers = asyncio.run(_read_at_once(gateway.port, read_board(setup.credentials, 1)[0]))
     elapsed = time.perf_counter() - began
     asked = upstream_counts(upstream).get("reads", 0) - before
-    faults = whole_boards(stage.world, answers)
+    faults = whole_boards(setup.credentials, answers)
     if len(answers) != READERS:
         faults["answers missing"] += 1
     if asked != 1:
@@ -60,9 +60,9 @@ def stampede(stage: Stage, seconds: float) -> list[Figure]:
             name="stampede",
             value=float(asked),
             unit="calls",
-            about=f"to Phoenix for {READERS:,} concurrent reads of one cold board",
+            about=f"calls to Phoenix for {READERS:,} concurrent reads of one uncached board",
             limit=1.0,
-            told={"readers": READERS, "all_answered_in_s": elapsed},
+            details={"readers": READERS, "all_answered_in_s": elapsed},
             faults=faults,
         )
     ]
@@ -75,14 +75,14 @@ async def _read_at_once(port: int, request: bytes) -> list[bytes]:
         return list(await asyncio.gather(*(read(request, timeout=15) for _ in range(READERS))))
 
 
-def watch_fanout(stage: Stage, seconds: float) -> list[Figure]:
-    """Lag and memory with 2,000 watchers of a 9 kB board that changes ten times a second."""
-    upstream = start_live_upstream(stage)
+def watch_fanout(setup: Setup, seconds: float) -> list[Figure]:
+    """Delay and memory with 2,000 watchers of a 9 kB board that changes ten times a second."""
+    upstream = start_live_upstream(setup)
     live = {
         "QUERY_BASE_URL": f"http://127.0.0.1:{upstream.port}",
         "WEBSOCKET_URL": f"ws://127.0.0.1:{upstream.port}/ws",
     }
-    gateway = start_gateway(stage, upstream, BOARD_SERVICE, live)
+    gateway = start_gateway(setup, upstream, BOARD_SERVICE, live)
     before_kb = gateway.process.rss_mib() * 1024
     seconds = max(seconds, 5.0)
     arguments = ["--port", str(gateway.port), "--watchers", str(WATCHERS), "--seconds", str(seconds)]
@@ -96,7 +96,7 @@ def watch_fanout(stage: Stage, seconds: float) -> list[Figure]:
         assert client.stdout is not None
         is_ready = client.stdout.readline() == "ready\n"
         used, began = gateway.process.cpu_s(), time.perf_counter()
-        watched = Watched(**json.loads(client.stdout.readline()))
+        watched = WatchResult(**json.loads(client.stdout.readline()))
         busy = (gateway.process.cpu_s() - used) / (time.perf_counter() - began)
         each_kb = (gateway.process.rss_mib() * 1024 - before_kb) / WATCHERS
         opened = upstream_counts(upstream)["opened"]
@@ -105,11 +105,11 @@ def watch_fanout(stage: Stage, seconds: float) -> list[Figure]:
     expected = WATCHERS * UPDATES_PER_S * watched.elapsed_s
     faults.update({f"a watcher's stream ended: {status}": count for status, count in watched.ended.items()})
     if not is_ready:
-        faults["not every watcher got a board"] += 1
+        faults["some watchers got no board"] += 1
     if opened != 1:
         faults[f"{opened} upstream sockets instead of 1"] += 1
     if watched.messages < LEAST_DELIVERED * expected:
-        faults[f"{1 - watched.messages / expected:.0%} of the updates were left out"] += 1
+        faults[f"{1 - watched.messages / expected:.0%} of the updates were skipped"] += 1
     if watched.p99_ms > LAG_BAR_MS:
         faults[f"p99 lag of {watched.p99_ms:.0f} ms"] += 1
     memory: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def watch_fanout(stage: Stage, seconds: float) -> list[Figure]:
             unit="ms",
             about=f"p99 from Phoenix's update to {WATCHERS:,} watchers, 9 kB boards, {UPDATES_PER_S} updates a second",
             limit=LAG_BAR_MS,
-            told={
+            details={
                 "p50_ms": watched.p50_ms,
                 "longest_ms": watched.longest_ms,
                 "messages_per_s": watched.messages / watched.elapsed_s,
@@ -142,29 +142,29 @@ def watch_fanout(stage: Stage, seconds: float) -> list[Figure]:
     ]
 
 
-def stream_events(stage: Stage, seconds: float) -> list[Figure]:
-    """Events a second over StreamEvents in messages of 100, as a multiple of the obvious gateway's best."""
-    upstream = start_upstream(stage)
-    gateway = start_gateway(stage, upstream, EVENT_SERVICE, dict(BULK))
-    obvious = start_obvious(stage, upstream)
-    single = SINGLE_EVENTS.requests(stage.world, 1)
+def stream_events(setup: Setup, seconds: float) -> list[Figure]:
+    """Events per second over StreamEvents in messages of 100, divided by the best rate of comparator N."""
+    upstream = start_upstream(setup)
+    gateway = start_gateway(setup, upstream, EVENT_SERVICE, dict(BULK))
+    baseline = start_baseline(setup, upstream)
+    single = SINGLE_EVENTS.requests(setup.credentials, 1)
     faults: Counter[str] = Counter()
     rates: dict[str, list[float]] = {"gateway": [], "N": [], "N_single": []}
     busy: list[float] = []
     for _ in range(ROUNDS):
-        for contender in (gateway, obvious):
+        for server in (gateway, baseline):
             before = upstream_counts(upstream).get("accepted", 0)
-            used, began = contender.process.cpu_s(), time.perf_counter()
-            # N's client holds a hundred connections at most, and fails when many messages come at once: one by one.
-            streamed = _stream(contender, seconds, streams=STREAMS if contender is gateway else 1)
-            if contender is gateway:
-                busy.append((contender.process.cpu_s() - used) / (time.perf_counter() - began))
+            used, began = server.process.cpu_s(), time.perf_counter()
+            # N's client has at most 100 connections and fails with many concurrent messages, so N gets one stream.
+            streamed = _stream(server, seconds, streams=STREAMS if server is gateway else 1)
+            if server is gateway:
+                busy.append((server.process.cpu_s() - used) / (time.perf_counter() - began))
             arrived = upstream_counts(upstream).get("accepted", 0) - before
-            faults.update({f"{contender.name}: {fault}": count for fault, count in streamed.failures.items()})
+            faults.update({f"{server.name}: {fault}": count for fault, count in streamed.failures.items()})
             if arrived < streamed.events:
-                faults[f"{contender.name}: {arrived} events arrived of {streamed.events}"] += 1
-            rates[contender.name].append(streamed.per_s)
-        measured, _ = with_frames(stage, obvious, SINGLE_EVENTS.path, single, seconds, cycle=True, keep=False)
+                faults[f"{server.name}: {arrived} events arrived of {streamed.events}"] += 1
+            rates[server.name].append(streamed.per_s)
+        measured, _ = with_frames(setup, baseline, SINGLE_EVENTS.path, single, seconds, cycle=True, keep=False)
         rates["N_single"].append(measured.per_s)
     medians = {name: statistics.median(each) for name, each in rates.items()}
     best = max(medians["N"], medians["N_single"])
@@ -176,16 +176,16 @@ def stream_events(stage: Stage, seconds: float) -> list[Figure]:
             name="stream_events",
             value=ratio,
             unit="times N",
-            about="events a second in messages of 100 over ten streams, against N's best (streamed or singly)",
+            about="events per second in messages of 100 over ten streams, divided by N's best (streamed or single)",
             limit=STREAM_BAR,
-            told={"events_per_s": medians, "rounds": rates, "server_busy": busy, "settings": dict(BULK)},
+            details={"events_per_s": medians, "rounds": rates, "server_busy": busy, "settings": dict(BULK)},
             faults=faults,
         )
     ]
 
 
-def _stream(contender: Contender, seconds: float, streams: int) -> Streamed:
-    arguments = ["--port", str(contender.port), "--seconds", str(seconds), "--streams", str(streams)]
+def _stream(server: Server, seconds: float, streams: int) -> StreamResult:
+    arguments = ["--port", str(server.port), "--seconds", str(seconds), "--streams", str(streams)]
     ended = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", "bench.event_streams", *arguments],
         cwd=ROOT,
@@ -194,7 +194,7 @@ def _stream(contender: Contender, seconds: float, streams: int) -> Streamed:
         timeout=seconds + 130,
         check=True,
     )
-    return Streamed(**json.loads(ended.stdout))
+    return StreamResult(**json.loads(ended.stdout))
 
 
 FIGURES: dict[str, Measure] = {"stampede": stampede, "watch_fanout": watch_fanout, "stream_events": stream_events}

@@ -1,9 +1,8 @@
-"""A minimal fast Phoenix for measurements: HTTP/1.1 by hand, so that it is not the limit of what is measured.
+"""A minimal, fast Phoenix for measurements. It implements HTTP/1.1 itself, so that it is not the bottleneck.
 
-Checks the HMAC of every event (a wrong one is a 401, which the caller's answers then show), counts, answers 202; also
-serves a board, ranks and a platform key. The sandbox is the faithful one; it reads, records and answers far more, at a
-fraction of the rate. Settings from the environment: INGESTION_HMAC_SECRET, PLATFORM_KEY_PEM. Prints its port when it
-serves.
+It checks the HMAC of every event and answers 202, or 401 if the HMAC is wrong, and counts both. It also serves a board,
+ranks and a platform key. The sandbox is more faithful but much slower. Environment: INGESTION_HMAC_SECRET,
+PLATFORM_KEY_PEM. It prints its port when it serves.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ MAX_HEAD_BYTES = 65_536
 
 
 class Upstream:
-    """What all connections share: the secret, the key and the counts."""
+    """The state that all connections share: the secret, the key and the counts."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.secret = environ["INGESTION_HMAC_SECRET"].encode()
@@ -32,14 +31,14 @@ class Upstream:
         self.page = page_body()
 
     def answer(self, method: bytes, path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
-        """Return the whole answer to one request."""
+        """Return the complete answer to one request."""
         if method == b"POST" and path in (b"/v1/events", b"/v1/events/bulk"):
             at = headers.get(b"x-timestamp", b"")
             tag = hmac.digest(self.secret, b"POST\n" + path + b"\n" + at + b"\n" + body, "sha256").hex()
             if not hmac.compare_digest(headers.get(b"x-signature", b""), b"hmac-sha256=" + tag.encode()):
                 self.counts["refused"] += 1
                 return _answer(b"401 Unauthorized", b'{"error":"signature"}')
-            # Every event of ours has this member once; parsing a hundred would make this the limit.
+            # Every event has this member once. Parsing 100 events would make this server the bottleneck.
             self.counts["accepted"] += body.count(b'"tenant_id":')
             return _answer(b"202 Accepted", b'{"status":"accepted"}')
         if method == b"GET" and path.startswith(b"/v1/leaderboards/"):
@@ -58,7 +57,7 @@ class Upstream:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; requests with a Content-Length, pipelined or not."""
+    """One keep-alive connection. Requests have a Content-Length and may be pipelined."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -67,10 +66,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not derive from asyncio's
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole; close on what is not understood."""
+        """Answer every complete request. Close the connection after an invalid one."""
         assert self._transport is not None
         self._incoming += data
         while True:
@@ -103,7 +102,7 @@ def _answer(status: bytes, body: bytes, content_type: bytes = b"application/json
 
 
 async def serve() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     upstream = Upstream(os.environ)
     listener = await asyncio.get_running_loop().create_server(lambda: Connection(upstream), "127.0.0.1", 0)
     sys.stdout.write(f"{listener.sockets[0].getsockname()[1]}\n")

@@ -1,8 +1,8 @@
-"""Many watchers of one board: `python -m bench.watchers`, a process of its own, HTTP/2 by hand so that it keeps up.
+"""Many watchers of one board: `python -m bench.watchers`, in its own process. It implements HTTP/2 itself to be fast.
 
-Says `ready` when each has its first board, then measures, then prints one JSON line and keeps the streams open until
-its stdin is closed, so that the server's memory can be read. The lag of a message is the time from the upstream's
-sending of an update to its arrival here; see live_upstream.py.
+It prints `ready` when each watcher has its first board, measures, and prints the result as one JSON line. The streams
+stay open until its stdin is closed, so that the server's memory can be measured. The delay of a message is the time
+from the upstream's sending of an update to its arrival here; see live_upstream.py.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SCORE = struct.Struct("<d")
 
 
 @dataclass(slots=True, kw_only=True)
-class Watched:
-    """What the watchers saw.
+class WatchResult:
+    """The result.
 
-    `ended`: streams that ended, which none should, by gRPC status. `busy`: this process's CPU time over elapsed time;
-    near 1 the lag may be its own.
+    `ended` counts the streams that ended, by gRPC status; none should. `busy` is this process's CPU time divided by
+    elapsed time. Near 1, the delay may be its own.
     """
 
     watchers: int
@@ -49,7 +49,7 @@ class Watched:
 
 @dataclass(slots=True)
 class _Stream:
-    """One watcher: what of the message under way is still to come, and its beginning while that is too short."""
+    """One watcher. `missing` is the number of bytes to the end of its message. `head` is the start of a message."""
 
     missing: int = 0
     head: bytes = b""
@@ -71,16 +71,16 @@ class Watchers:
 
     @property
     def ready(self) -> bool:
-        """Whether each watcher has a board."""
+        """Whether each watcher has received a board."""
         return all(stream.messages for one in self._sockets.values() for stream in one.streams.values())
 
     @property
     def ended(self) -> Counter[str]:
-        """Which streams have ended, by gRPC status."""
+        """The number of ended streams by gRPC status."""
         return sum((one.ended for one in self._sockets.values()), Counter())
 
     def receive_until(self, until: float) -> list[float]:
-        """Take what comes and return the lags, in seconds."""
+        """Receive until this time and return the delays in seconds."""
         lags: list[float] = []
         while (left := until - time.monotonic()) > 0:
             for number, _ in self._poll.poll(left):
@@ -89,7 +89,7 @@ class Watchers:
 
 
 class _Connection:
-    """One connection with its streams begun."""
+    """One connection with open streams."""
 
     def __init__(self, port: int, number: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -115,17 +115,17 @@ class _Connection:
         return self._socket.fileno()
 
     def receive(self) -> list[float]:
-        """Read once; return the lags of the messages that began."""
+        """Read once and return the delays of the messages."""
         data = self._socket.recv(1 << 20)
         if not data:
-            raise http2.FrameFault("the gateway closed the connection")
+            raise http2.Http2Error("the gateway closed the connection")
         now = time.monotonic()
         self._incoming += data
         lags: list[float] = []
         for kind, flags, number, payload, flow_bytes in http2.take_frames(self._incoming):
             if kind == http2.DATA:
                 self._consumed += flow_bytes
-                lags += self._begun(self.streams[number], payload, now)
+                lags += self._read_messages(self.streams[number], payload, now)
             elif kind == http2.SETTINGS and not flags & http2.ACK:
                 self._socket.sendall(http2.frame(http2.SETTINGS, http2.ACK, 0))
             elif kind == http2.PING and not flags & http2.ACK:
@@ -139,7 +139,7 @@ class _Connection:
             self._consumed = 0
         return lags
 
-    def _begun(self, stream: _Stream, payload: bytes, now: float) -> list[float]:
+    def _read_messages(self, stream: _Stream, payload: bytes, now: float) -> list[float]:
         lags: list[float] = []
         data = stream.head + payload if stream.head else payload
         stream.head = b""
@@ -149,13 +149,13 @@ class _Connection:
             rest = len(data) - at
             length = int.from_bytes(data[at + 1 : at + 5], "big") if rest >= http2.GRPC_PREFIX_BYTES else 0
             if self._score_at is None and rest >= http2.GRPC_PREFIX_BYTES + length > http2.GRPC_PREFIX_BYTES:
-                self._score_at = _place_of_score(data[at + 5 : at + 5 + length])
+                self._score_at = _offset_of_score(data[at + 5 : at + 5 + length])
             if self._score_at is None or rest < http2.GRPC_PREFIX_BYTES + self._score_at + _SCORE.size:
                 stream.head = data[at:]
                 return lags
             (score,) = _SCORE.unpack_from(data, at + http2.GRPC_PREFIX_BYTES + self._score_at)
             stream.messages += 1
-            if stream.messages > 1:  # the first one may be as old as the board was
+            if stream.messages > 1:  # the first board may be old
                 lags.append(now - moment_of(score))
             whole = http2.GRPC_PREFIX_BYTES + length
             stream.missing = max(0, whole - rest)
@@ -163,13 +163,13 @@ class _Connection:
         return lags
 
 
-def _place_of_score(message: bytes) -> int:
-    """Return where the first entry's score stands: the same in all, as nothing before it changes its length."""
+def _offset_of_score(message: bytes) -> int:
+    """Return the offset of the first entry's score. It is the same in all messages."""
     shown = leaderboards_pb2.WatchLeaderboardResponse.FromString(message)
     return message.index(_SCORE.pack(shown.leaderboard.entries[0].score))
 
 
-def _run(port: int, number: int, seconds: float) -> Watched:
+def _run(port: int, number: int, seconds: float) -> WatchResult:
     watchers = Watchers(port, number)
     until = time.monotonic() + READY_WITHIN_S
     while not watchers.ready and time.monotonic() < until:
@@ -180,24 +180,24 @@ def _run(port: int, number: int, seconds: float) -> Watched:
     began, used = time.monotonic(), time.process_time()
     lags = sorted(watchers.receive_until(began + seconds))
     elapsed = time.monotonic() - began
-    return Watched(
+    return WatchResult(
         watchers=watchers.streams,
         messages=len(lags),
         ended=dict(watchers.ended),
         elapsed_s=elapsed,
-        p50_ms=_share(lags, 0.5) * 1000,
-        p99_ms=_share(lags, 0.99) * 1000,
+        p50_ms=_percentile(lags, 0.5) * 1000,
+        p99_ms=_percentile(lags, 0.99) * 1000,
         longest_ms=lags[-1] * 1000 if lags else 0.0,
         busy=(time.process_time() - used) / elapsed,
     )
 
 
-def _share(ordered: list[float], share: float) -> float:
+def _percentile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 def main() -> None:
-    """Watch and report."""
+    """Watch and print the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.watchers", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--watchers", type=int, default=2000)

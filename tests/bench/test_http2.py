@@ -34,7 +34,7 @@ def test_padding_counts_against_the_window_and_not_as_payload() -> None:
 
 def test_a_frame_over_the_limit_is_a_fault() -> None:
     """Nobody was allowed to send one."""
-    with pytest.raises(http2.FrameFault):
+    with pytest.raises(http2.Http2Error):
         list(http2.take_frames(bytearray(http2.frame(http2.DATA, 0, 1, bytes(16_385)))))
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.loads import Measured, median_of
+from bench.loads import Measurement, median_of
 from bench.rounds import Result
 
 
-def measured(per_s: float) -> Measured:
-    return Measured(
+def measured(per_s: float) -> Measurement:
+    return Measurement(
         per_s=per_s, calls=1, server_busy=1.0, load_busy=0.1, cpu_us=1.0, p50_ms=None, p99_ms=None, faults=Counter()
     )
 
@@ -50,7 +50,7 @@ def test_a_bar_is_reached_only_with_right_answers(case: Result, is_ok: bool, sai
     assert (case.ok, said in report.verdict(case)) == (is_ok, True)
 
 
-def test_the_file_holds_what_the_issue_names(tmp_path: Path) -> None:
+def test_the_file_names_machine_and_cases(tmp_path: Path) -> None:
     """Machine, and of each case name, against, ratio, bar, ok, rates, rounds, configuration."""
     report.write(tmp_path / "b.json", [result(60.0, 100.0, 0.5)], [], is_quick=False)
     written = json.loads((tmp_path / "b.json").read_text())

@@ -130,7 +130,7 @@ class Fleet:
         return [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "bench.frames", "--port", gateway.address.rpartition(":")[2]),
+                    *(sys.executable, "-m", "bench.load_generator", "--port", gateway.address.rpartition(":")[2]),
                     *("--path", VERIFY, "--requests", str(requests), "--seconds", "600"),
                     *("--connections", "10", "--streams", str(streams // 10)),
                     *("--answers", str(folder / f"answers-{number}")),

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from bench.frames import Load, Outcome, drive
+from bench.load_generator import Load, Outcome, drive
 from bench.messages import read_messages, write_messages
 
 Behaviour = Callable[[bytes, Any], Awaitable[bytes]]

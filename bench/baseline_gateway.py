@@ -1,8 +1,8 @@
-"""Comparator N: the gateway that a competent team writes in an afternoon.
+"""Comparator N, the naive baseline: the gateway that a competent team writes in an afternoon.
 
-grpc.aio with generated servicers, one default `httpx.AsyncClient`, `json`, `hmac`, PyJWT, `sqlite3` with a commit per
-row, nothing cached, nothing batched. Does the work right; leaves out what takes longer than an afternoon (validation,
-policy, evidence, metrics, key rotation). Reads the gateway's own settings and prints its port when it serves.
+It uses grpc.aio with generated servicers, one default `httpx.AsyncClient`, `json`, `hmac`, PyJWT and `sqlite3` with one
+commit per row. It caches and batches nothing. Its answers are correct, but it has no validation, policy, evidence,
+metrics or key rotation. It reads the gateway's settings and prints its port when it serves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.protobuf.json_format import MessageToDict
 
-from bench.obvious_boards import Leaderboards
+from bench.baseline_boards import Leaderboards
 from gateway.v1 import (
     common_pb2,
     events_pb2,
@@ -50,7 +50,7 @@ _ENVIRONMENTS = {
 
 
 class Events(events_pb2_grpc.EventServiceServicer):
-    """Signs and forwards each event by itself."""
+    """Signs and forwards each event in its own request."""
 
     def __init__(self) -> None:
         self._client = httpx.AsyncClient()
@@ -72,7 +72,7 @@ class Events(events_pb2_grpc.EventServiceServicer):
     async def SubmitEvents(  # noqa: N802 - RPC name
         self, request: events_pb2.SubmitEventsRequest, context: Context
     ) -> events_pb2.SubmitEventsResponse:
-        """Forward many events, each in a call of its own."""
+        """Forward many events, each in its own request."""
         answer = events_pb2.SubmitEventsResponse()
         for event_id, status in await asyncio.gather(*(self._forward(event) for event in request.events)):
             result = answer.results.add(event_id=event_id)
@@ -85,7 +85,7 @@ class Events(events_pb2_grpc.EventServiceServicer):
     async def StreamEvents(  # noqa: N802 - RPC name
         self, messages: AsyncIterator[events_pb2.StreamEventsRequest], context: Context
     ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
-        """Forward the events of each message, each in a call of its own, and acknowledge it."""
+        """Forward the events of each message, each in its own request, and acknowledge the message."""
         async for message in messages:
             answer = events_pb2.StreamEventsResponse(sequence=message.sequence)
             for event_id, status in await asyncio.gather(*(self._forward(event) for event in message.events)):
@@ -151,7 +151,7 @@ class Tokens(tokens_pb2_grpc.TokenServiceServicer):
 
 
 class Wallet(wallet_pb2_grpc.WalletServiceServicer):
-    """Verifies webhooks and keeps each move in SQLite, one commit a row."""
+    """Verifies webhooks and stores each operation in SQLite, with one commit per row."""
 
     def __init__(self) -> None:
         key = load_pem_public_key(os.environ["PREDICTION_PLATFORM_KEY"].encode())
@@ -169,7 +169,7 @@ class Wallet(wallet_pb2_grpc.WalletServiceServicer):
     async def VerifyWallet(  # noqa: N802 - RPC name
         self, request: wallet_pb2.VerifyWalletRequest, context: Context
     ) -> wallet_pb2.VerifyWalletResponse:
-        """Verify one webhook and claim its move."""
+        """Verify one webhook and claim its operation."""
         headers = {header.name.lower(): header.value for header in request.headers}
         answer = wallet_pb2.VerifyWalletResponse(request_body_sha256=hashlib.sha256(request.raw_body).hexdigest())
         signature = headers.get("signature", "")
@@ -204,9 +204,9 @@ class Wallet(wallet_pb2_grpc.WalletServiceServicer):
 
 
 async def serve() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     server = grpc.aio.server()
-    # What is not measured stays UNIMPLEMENTED, which the generated base classes answer; only their types ask for all.
+    # The base classes answer UNIMPLEMENTED for methods that are not measured. `Any`: the types want all methods.
     events: Any = Events
     tokens: Any = Tokens
     wallet: Any = Wallet

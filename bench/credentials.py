@@ -1,7 +1,6 @@
-"""Who takes part in a measurement: one tenant, one operator, Phoenix's platform key, all made anew for a run.
+"""The keys and settings of a run: one tenant, one operator and Phoenix's platform key, generated for each run.
 
-Subject and comparator get the same settings, by the names of API.md. Secrets live in this process and in the
-environment of the processes it starts.
+All servers get the same settings. The secrets are only in this process and in the environment of its child processes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ EMBED_URL = "https://embed.prediction.example"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Credentials:
     """The keys of a run."""
 
     launch_key: Ed25519PrivateKey = field(repr=False, default_factory=Ed25519PrivateKey.generate)
@@ -30,15 +29,15 @@ class World:
 
     @property
     def launch_public(self) -> Ed25519PublicKey:
-        """What a minted token must verify with."""
+        """The public key for launch tokens."""
         return self.launch_key.public_key()
 
     def upstream_environ(self) -> dict[str, str]:
-        """Return the settings of the small Phoenix."""
+        """Return the settings of the upstream."""
         return {"INGESTION_HMAC_SECRET": self.hmac_secret, "PLATFORM_KEY_PEM": _public_pem(self.platform_key)}
 
     def gateway_environ(self, upstream_port: int, data_dir: str) -> dict[str, str]:
-        """Return the settings of a gateway: embedded defaults, no Redis, no PostgreSQL, a static platform key."""
+        """Return the settings of a gateway: defaults, no Redis, no PostgreSQL, a static platform key."""
         upstream = f"http://127.0.0.1:{upstream_port}"
         return {
             "TENANT_ID": TENANT_ID,

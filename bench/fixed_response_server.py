@@ -1,6 +1,6 @@
-"""The fastest target: answers each HTTP/2 call with the same prebuilt frames. Shows what the load generators can do.
+"""A server that answers each HTTP/2 call with the same prebuilt frames, to measure the load generators' capacity.
 
-No HPACK, no flow control beyond a large window, no errors: good for nothing but that. Prints its port when it serves.
+It has no HPACK, only a large flow control window, and no error handling. It prints its port when it serves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Peer:
         accepted.sendall(http2.settings({http2.INITIAL_WINDOW_SIZE: 2**31 - 1}) + grow)
 
     def serve(self) -> bool:
-        """Answer what has come; False when the client is gone."""
+        """Read and answer. Return False if the client is gone."""
         try:
             data = self._socket.recv(262_144)
         except OSError:
@@ -65,8 +65,8 @@ class Peer:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m bench.mirror", description=__doc__)
+    """Serve until the process ends."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fixed_response_server", description=__doc__)
     parser.add_argument("--answer-bytes", type=int, default=600)
     options = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", 0))

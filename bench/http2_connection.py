@@ -1,6 +1,6 @@
-"""One HTTP/2 connection of the load generator: blocking socket, windows of both directions, calls in flight.
+"""One HTTP/2 connection of the load generator: a blocking socket, flow control in both directions, calls in flight.
 
-Leaves to `frames` which request comes next and when to stop.
+`load_generator` decides which request comes next and when to stop.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SOCKET_TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
-class Flight:
-    """A call that has no answer yet; `unsent` is what of its message waits for a window."""
+class PendingCall:
+    """A call without an answer. `unsent` is the part of its message that waits for flow control."""
 
     index: int
     began: float
@@ -33,7 +33,7 @@ class Flight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A call that ended. `status` None: no readable trailers; `answer` None: no whole message came."""
+    """A call that ended. `status` is None without readable trailers; `answer` is None without a complete message."""
 
     index: int
     began: float
@@ -44,7 +44,7 @@ class Finished:
 
 
 class Connection:
-    """A client connection; `open` it, then `begin` calls, `flush` and `receive`."""
+    """A client connection. Call `open`, then repeat `begin`, `flush` and `receive`."""
 
     def __init__(self, host: str, port: int, path: str) -> None:
         self._socket = socket.create_connection((host, port), timeout=SOCKET_TIMEOUT_S)
@@ -54,7 +54,7 @@ class Connection:
         self._block = block
         self._incoming = bytearray()
         self._outgoing: list[bytes] = []
-        self._flights: dict[int, Flight] = {}
+        self._pending: dict[int, PendingCall] = {}
         self._blocked: deque[int] = deque()
         self._next_stream = 1
         self._window = http2.DEFAULT_WINDOW
@@ -71,11 +71,11 @@ class Connection:
 
     @property
     def in_flight(self) -> int:
-        """How many calls have no answer yet."""
-        return len(self._flights)
+        """The number of calls without an answer."""
+        return len(self._pending)
 
     def open(self) -> None:
-        """Exchange settings, so that the peer's limits are known before the first call."""
+        """Exchange settings, to know the peer's limits before the first call."""
         ours = {http2.HEADER_TABLE_SIZE: 0, http2.INITIAL_WINDOW_SIZE: STREAM_WINDOW}
         grow = http2.window_update(0, CONNECTION_WINDOW - http2.DEFAULT_WINDOW)
         self._socket.sendall(http2.PREFACE + http2.settings(ours) + grow)
@@ -89,33 +89,33 @@ class Connection:
             self._socket.close()
 
     def begin(self, index: int, prefixed: bytes) -> None:
-        """Queue one call whose message has gRPC's prefix already; `flush` sends it."""
+        """Queue one call. `prefixed` is the message with its gRPC prefix. `flush` sends it."""
         stream = self._next_stream
         self._next_stream += 2
         name = struct.pack(">I", stream)
         self._outgoing += (self._headers_before, name, self._block)
-        flight = Flight(index, time.perf_counter(), self._peer_stream_window)
-        self._flights[stream] = flight
+        call = PendingCall(index, time.perf_counter(), self._peer_stream_window)
+        self._pending[stream] = call
         size = len(prefixed)
-        if size <= self._window and size <= flight.window and size <= self._peer_frame_size:
+        if size <= self._window and size <= call.window and size <= self._peer_frame_size:
             self._window -= size
             self._outgoing += (struct.pack(">HBBB", size >> 8, size & 0xFF, 0, http2.END_STREAM), name, prefixed)
         else:
-            flight.unsent = prefixed
-            self._send_part(stream, flight)
+            call.unsent = prefixed
+            self._send_part(stream, call)
 
     def flush(self) -> None:
-        """Send what is queued; waits while the peer does not read."""
+        """Send all queued bytes. Blocks while the peer does not read."""
         if self._outgoing:
             data = b"".join(self._outgoing)
             self._outgoing.clear()
             self._socket.sendall(data)
 
     def receive(self) -> list[Finished]:
-        """Read once and return the calls that ended. Raises: FrameFault, OSError."""
+        """Read once and return the calls that ended. Raises: Http2Error, OSError."""
         data = self._socket.recv(262_144)
         if not data:
-            raise http2.FrameFault("the peer closed the connection")
+            raise http2.Http2Error("the peer closed the connection")
         self._incoming += data
         finished: list[Finished] = []
         for kind, flags, stream, payload, flow_bytes in http2.take_frames(self._incoming):
@@ -124,7 +124,7 @@ class Connection:
             elif kind == http2.HEADERS:
                 if flags & http2.END_STREAM:
                     if not flags & http2.END_HEADERS:
-                        raise http2.FrameFault("trailers in several frames")
+                        raise http2.Http2Error("trailers in several frames")
                     finished += self._end(stream, http2.grpc_status(payload), payload)
             else:
                 finished += self._control(kind, flags, stream, payload)
@@ -135,14 +135,14 @@ class Connection:
         if self._consumed > CONNECTION_WINDOW // 2:
             self._outgoing.append(http2.window_update(0, self._consumed))
             self._consumed = 0
-        flight = self._flights.get(stream)
-        if flight is None:
+        call = self._pending.get(stream)
+        if call is None:
             return
-        flight.answer += payload
-        flight.received += flow_bytes
-        if flight.received > STREAM_WINDOW // 2:
-            self._outgoing.append(http2.window_update(stream, flight.received))
-            flight.received = 0
+        call.answer += payload
+        call.received += flow_bytes
+        if call.received > STREAM_WINDOW // 2:
+            self._outgoing.append(http2.window_update(stream, call.received))
+            call.received = 0
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> list[Finished]:
         if kind == http2.SETTINGS and not flags & http2.ACK:
@@ -157,7 +157,7 @@ class Connection:
         elif kind == http2.GOAWAY:
             self.is_closing = True
         elif kind == http2.CONTINUATION:
-            raise http2.FrameFault("headers in several frames")
+            raise http2.Http2Error("headers in several frames")
         return []
 
     def _take_settings(self, values: dict[int, int]) -> None:
@@ -167,52 +167,56 @@ class Connection:
         if http2.INITIAL_WINDOW_SIZE in values:
             more = values[http2.INITIAL_WINDOW_SIZE] - self._peer_stream_window
             self._peer_stream_window += more
-            for flight in self._flights.values():
-                flight.window += more
+            for call in self._pending.values():
+                call.window += more
             self._send_blocked()
 
     def _grow(self, stream: int, increment: int) -> None:
         if stream == 0:
             self._window += increment
         else:
-            flight = self._flights.get(stream)
-            if flight is None:
+            call = self._pending.get(stream)
+            if call is None:
                 return
-            flight.window += increment
+            call.window += increment
         self._send_blocked()
 
     def _send_blocked(self) -> None:
         for _ in range(len(self._blocked)):
             stream = self._blocked.popleft()
-            flight = self._flights.get(stream)
-            if flight is not None:
-                self._send_part(stream, flight)
+            call = self._pending.get(stream)
+            if call is not None:
+                self._send_part(stream, call)
 
-    def _send_part(self, stream: int, flight: Flight) -> None:
-        while flight.unsent:
-            size = min(len(flight.unsent), self._window, flight.window, self._peer_frame_size)
+    def _send_part(self, stream: int, call: PendingCall) -> None:
+        while call.unsent:
+            size = min(len(call.unsent), self._window, call.window, self._peer_frame_size)
             if size <= 0:
                 self._blocked.append(stream)
                 return
-            part, flight.unsent = flight.unsent[:size], flight.unsent[size:]
+            part, call.unsent = call.unsent[:size], call.unsent[size:]
             self._window -= size
-            flight.window -= size
-            self._outgoing.append(http2.frame(http2.DATA, 0 if flight.unsent else http2.END_STREAM, stream, part))
+            call.window -= size
+            self._outgoing.append(http2.frame(http2.DATA, 0 if call.unsent else http2.END_STREAM, stream, part))
 
     def _end(self, stream: int, status: int | None, block: bytes) -> list[Finished]:
-        flight = self._flights.pop(stream, None)
-        if flight is None:
+        call = self._pending.pop(stream, None)
+        if call is None:
             return []
-        held = flight.answer
+        received = call.answer
         prefix = http2.GRPC_PREFIX_BYTES
-        is_whole = len(held) >= prefix and held[0] == 0 and int.from_bytes(held[1:prefix], "big") == len(held) - prefix
+        is_whole = (
+            len(received) >= prefix
+            and received[0] == 0
+            and int.from_bytes(received[1:prefix], "big") == len(received) - prefix
+        )
         return [
             Finished(
-                index=flight.index,
-                began=flight.began,
+                index=call.index,
+                began=call.began,
                 ended=time.perf_counter(),
                 status=status,
-                answer=bytes(held[prefix:]) if is_whole else None,
+                answer=bytes(received[prefix:]) if is_whole else None,
                 text=http2.status_text(block) if status else "",
             )
         ]

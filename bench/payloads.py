@@ -1,4 +1,4 @@
-"""The requests of each case, serialised before a round begins."""
+"""The requests of each case, serialised before a round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.world import OPERATOR_CODE, OPERATOR_ID, World
+from bench.credentials import OPERATOR_CODE, OPERATOR_ID, Credentials
 from gateway.v1 import common_pb2, events_pb2, tokens_pb2, wallet_pb2
 
 PLAYER = "player-4711"
@@ -17,8 +17,8 @@ BATCH = 100
 METADATA_JSON = b'{"source":"match","level":7}'
 
 
-def mint_launch_jwt(world: World, count: int) -> list[bytes]:
-    """Return one request for a player's token; all may be the same."""
+def mint_launch_jwt(credentials: Credentials, count: int) -> list[bytes]:
+    """Return one request for a player's token. All calls may be the same."""
     request = tokens_pb2.MintLaunchJWTRequest(
         operator_code=OPERATOR_CODE,
         environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
@@ -28,15 +28,15 @@ def mint_launch_jwt(world: World, count: int) -> list[bytes]:
     return [request.SerializeToString()]
 
 
-def submit_event(world: World, count: int) -> list[bytes]:
-    """Return one event without an id, with Struct metadata (the dearer form); all may be the same."""
+def submit_event(credentials: Credentials, count: int) -> list[bytes]:
+    """Return one event without an id, with Struct metadata (the slower form). All calls may be the same."""
     event = events_pb2.Event(leaderboard_id="xp-weekly", user_id=PLAYER, score_delta=50)
     event.metadata.update({"source": "match", "level": 7})
     return [events_pb2.SubmitEventRequest(event=event).SerializeToString()]
 
 
-def submit_events_json(world: World, count: int) -> list[bytes]:
-    """Return a batch of events without ids, with metadata as JSON; all may be the same."""
+def submit_events_json(credentials: Credentials, count: int) -> list[bytes]:
+    """Return a batch of events without ids, with metadata as JSON. All calls may be the same."""
     events = [
         events_pb2.Event(
             leaderboard_id="xp-weekly", user_id=f"player-{number}", score_delta=50, metadata_json=METADATA_JSON
@@ -46,7 +46,7 @@ def submit_events_json(world: World, count: int) -> list[bytes]:
     return [events_pb2.SubmitEventsRequest(events=events).SerializeToString()]
 
 
-def submit_events_struct(world: World, count: int) -> list[bytes]:
+def submit_events_struct(credentials: Credentials, count: int) -> list[bytes]:
     """Return the same batch with metadata as Struct."""
     request = events_pb2.SubmitEventsRequest()
     for number in range(BATCH):
@@ -55,18 +55,18 @@ def submit_events_struct(world: World, count: int) -> list[bytes]:
     return [request.SerializeToString()]
 
 
-def new_moves(world: World, count: int) -> list[bytes]:
-    """Return webhooks of moves that nobody has seen: another key, body and signature each."""
-    return [_webhook(world.platform_key, str(uuid.uuid4())) for _ in range(count)]
+def new_moves(credentials: Credentials, count: int) -> list[bytes]:
+    """Return webhooks of new wallet operations, each with its own key, body and signature."""
+    return [_webhook(credentials.platform_key, str(uuid.uuid4())) for _ in range(count)]
 
 
-def forged(world: World, count: int) -> list[bytes]:
-    """Return one webhook that another key has signed; all may be the same."""
+def forged(credentials: Credentials, count: int) -> list[bytes]:
+    """Return one webhook that another key signed. All calls may be the same."""
     return [_webhook(Ed25519PrivateKey.generate(), "forged")]
 
 
-def balance(world: World, count: int) -> list[bytes]:
-    """Return one signed call for a balance; all may be the same."""
+def balance(credentials: Credentials, count: int) -> list[bytes]:
+    """Return one signed balance request. All calls may be the same."""
     body = json.dumps(
         {
             "operation": "balance",
@@ -77,7 +77,7 @@ def balance(world: World, count: int) -> list[bytes]:
         },
         separators=(",", ":"),
     ).encode()
-    return [_signed(world.platform_key, "/wallet/balance", body, {})]
+    return [_signed(credentials.platform_key, "/wallet/balance", body, {})]
 
 
 def _webhook(key: Ed25519PrivateKey, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Comparator N's reads of boards: a request to Phoenix each, by httpx, its JSON made into a message."""
+"""Comparator N's leaderboard reads: one httpx request to Phoenix for each call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Leaderboards(leaderboards_pb2_grpc.LeaderboardServiceServicer):
-    """Reads a page or a rank."""
+    """Reads pages and ranks."""
 
     def __init__(self) -> None:
         self._client = httpx.AsyncClient()

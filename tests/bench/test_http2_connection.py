@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench import http2
-from bench.connection import Connection
+from bench.http2_connection import Connection
 
 Pair = tuple[Connection, "Peer"]
 

@@ -1,8 +1,7 @@
-"""The project's own load generator, for calls that must all differ: `python -m bench.frames`, a process of its own.
+"""A load generator for requests that all differ: `python -m bench.load_generator`, in its own process.
 
-Keeps a fixed number of calls in flight for a fixed time and prints one JSON line of what happened. A call counts as
-answered only with a whole message, `grpc-status` 0, before the time was up. h2load stays the judge where every call
-may be the same.
+It keeps a fixed number of calls in flight for a fixed time and prints the outcome as one JSON line. A call counts only
+if a complete message and `grpc-status` 0 arrive in time. Where all requests may be the same, h2load is used.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.connection import Connection, Finished
-from bench.http2 import FrameFault, grpc_message
+from bench.http2 import Http2Error, grpc_message
+from bench.http2_connection import Connection, Finished
 from bench.messages import read_messages, write_messages
 
 DRAIN_S = 30.0
@@ -26,7 +25,7 @@ DRAIN_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What to send where. `cycle`: begin again when the requests run out; else stop early."""
+    """A load. `cycle`: start again when the requests run out; otherwise stop early."""
 
     port: int
     path: str
@@ -40,11 +39,13 @@ class Load:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a load came to. `answered`: right calls within `elapsed_s`; `late`: right ones after it.
+    """The outcome of a load.
 
-    `failures` counts the others by what was wrong. `busy` is this process's CPU time over elapsed time: near 1, the
-    generator itself may be the limit. `answers_per_receive`: how many came at once. Near 1, calls flow one by one;
-    well above, answers and new calls travel in bunches, which a server answers with less CPU for each.
+    answered, late: calls with an answer within `elapsed_s`, and after it.
+    failures: the other calls, by kind of failure.
+    busy: CPU time of this process divided by elapsed time. Near 1, the generator may be the limit.
+    answers_per_receive: answers that arrive together. Near 1, calls come one by one. If it is much higher, calls travel
+        in groups, and the server needs less CPU for each.
     """
 
     answered: int = 0
@@ -60,7 +61,7 @@ class Outcome:
 
 
 def drive(load: Load) -> tuple[Outcome, list[bytes]]:
-    """Run one load and return its outcome and, where asked for, the kept answers in order of arrival."""
+    """Run one load. Return its outcome and, with `keep_answers`, the answers in order of arrival."""
     prefixed = [grpc_message(request) for request in load.requests]
     connections = [Connection("127.0.0.1", load.port, load.path) for _ in range(load.connections)]
     try:
@@ -103,7 +104,7 @@ def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tu
                     receives += 1
                     last = ended[-1].ended
                 _fill(connection, load.streams, next_request, prefixed)
-            except (FrameFault, OSError) as fault:
+            except (Http2Error, OSError) as fault:
                 faults[f"connection lost: {fault}"] += connection.in_flight
                 poll.unregister(number)
                 del by_number[number]
@@ -120,7 +121,7 @@ def _run(load: Load, prefixed: list[bytes], connections: list[Connection]) -> tu
 
 
 def _supply(prefixed: list[bytes], cycle: bool, until: float) -> Callable[[], int | None]:
-    """Return a function that gives the next request's number, None when there is to be no more."""
+    """Return a function that returns the number of the next request, or None at the end."""
     given = 0
 
     def following() -> int | None:
@@ -152,7 +153,7 @@ def _outcome(
         if each.status != 0:
             faults[f"grpc-status {each.status}: {each.text}"] += 1
         elif each.answer is None:
-            faults["status 0 without a whole message"] += 1
+            faults["status 0 without a complete message"] += 1
         elif each.ended > end:
             outcome.late += 1
         else:
@@ -168,15 +169,15 @@ def _outcome(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the load that the flags describe."""
-    parser = argparse.ArgumentParser(prog="python -m bench.frames", description=__doc__)
+    """Read the flags and run the load."""
+    parser = argparse.ArgumentParser(prog="python -m bench.load_generator", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True, help="such as /package.Service/Method")
-    parser.add_argument("--requests", type=Path, required=True, help="file of messages, see bench.messages")
+    parser.add_argument("--requests", type=Path, required=True, help="file in the format of bench.messages")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--connections", type=int, default=5)
     parser.add_argument("--streams", type=int, default=10, help="calls in flight per connection")
-    parser.add_argument("--cycle", action="store_true", help="begin again when the requests run out")
+    parser.add_argument("--cycle", action="store_true", help="start again when the requests run out")
     parser.add_argument("--answers", type=Path, help="write the answers to this file")
     options = parser.parse_args(arguments)
     load = Load(
