@@ -30,6 +30,7 @@ from gateway.interceptors.limits import Limits
 from gateway.interceptors.policy import METHODS, Policy, PolicyInForce
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import Limiter
+from gateway.resilience.supervision import SupervisedThread
 from gateway.server.listen import OPTIONS
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
@@ -47,7 +48,11 @@ class Backend:
 
     def __init__(self, parts: set[str], *, audit_required: bool) -> None:
         clock = SystemClock()
-        self.trail = AuditTrail(AuditFile(Path(AUDIT_FILE), durable=audit_required)) if "audit" in parts else None
+        self.trail = (
+            AuditTrail(AuditFile(Path(AUDIT_FILE), durable=audit_required), SupervisedThread)
+            if "audit" in parts
+            else None
+        )
         self._limits: Limits | None = None
         audit: Audit | None = None
         links: list[Link] = []

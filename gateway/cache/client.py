@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.cache.redis_url import RedisTarget, build_client
 from gateway.resilience.clock import Clock
+from gateway.resilience.supervision import run_job
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -139,12 +140,14 @@ class RedisCache:
 
     def _start_probe(self) -> None:
         if self._clock.monotonic() >= self._probe_at and (self._probe is None or self._probe.done()):
-            self._probe = asyncio.get_running_loop().create_task(self._probe_once(), name="redis-probe")
+            self._probe = run_job("redis-probe", self._probe_once())
 
     async def _probe_once(self) -> None:
         try:
             await self._within(self._settings.connect_timeout_s, lambda client: client.ping())
         except CacheUnavailable:
-            self._probe_at = self._clock.monotonic() + self._settings.retry_after_s
+            pass  # probed again later
         else:
             self._failures = 0
+        finally:
+            self._probe_at = self._clock.monotonic() + self._settings.retry_after_s

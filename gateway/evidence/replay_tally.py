@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.errors import GatewayError
+from gateway.resilience.supervision import run_job
 
 EVERY_S = 0.5
 """How long counts gather. With the commit they are in the store within a second."""
@@ -31,7 +32,7 @@ class ReplayTally:
         """Count one replay; needs a running loop."""
         self._counts[operation_id] += 1
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="replay-tally")
+            self._task = run_job("replay-tally", self._run())
 
     async def stop(self) -> None:
         """Commit what is left, once."""

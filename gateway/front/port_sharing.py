@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from gateway.resilience.supervision import run_job
+
 PREFACE = b"PRI * HTTP/2.0"
 """How every HTTP/2 connection without TLS begins (RFC 9113, 3.4); no HTTP/1 request line can."""
 
@@ -99,7 +101,7 @@ class PortSharing:
         protocol.connection_made(transport)
         protocol.data_received(first)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        pipe = loop.create_task(self._run_pipe(reader, writer, socket_path))
+        pipe = run_job("channelz-connection", self._run_pipe(reader, writer, socket_path))
         self._pipes.add(pipe)
         pipe.add_done_callback(self._pipes.discard)
 

@@ -34,6 +34,7 @@ from gateway.phoenix.gamification.events import EventsClient
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
+from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log, where_raised
 
 HELD_S = 0.5
@@ -175,7 +176,7 @@ class OutboxDelivery:
                 found = await self._queue.look(self._tenant_id, self._store_deadline())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = run_job("queue-lease", work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 

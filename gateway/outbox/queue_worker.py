@@ -13,6 +13,7 @@ from gateway.outbox.record import Depth
 from gateway.outbox.store import EventQueue
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import SupervisedTask
 from gateway.telemetry.logs import log, where_raised
 
 MEASURE_EVERY_S = 2.0
@@ -42,8 +43,8 @@ class TendQueue:
         self._clock = clock
         self._on_depth = on_depth
         self._on_purged = on_purged
-        self._tasks: list[asyncio.Task[None]] = []
-        self._upkeep: list[asyncio.Task[None]] = []
+        self._tasks: list[SupervisedTask] = []
+        self._upkeep: list[SupervisedTask] = []
 
     def wake(self, tenant_id: TenantId) -> None:
         """A tenant has new events."""
@@ -53,28 +54,25 @@ class TendQueue:
 
     def start(self) -> None:
         """Begin; needs a running loop and waits for no store."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(one.run(), name="queue-delivery") for one in self._deliveries.values()]
-        self._upkeep = [loop.create_task(self._measure()), loop.create_task(self._purge())]
+        self._tasks = [SupervisedTask("queue-delivery", one.run()) for one in self._deliveries.values()]
+        self._upkeep = [
+            SupervisedTask("queue-measuring", self._measure()),
+            SupervisedTask("queue-purging", self._purge()),
+        ]
 
     def drain(self) -> None:
         """Take nothing more to deliver."""
+        for task in self._tasks:
+            task.expect_end()
         for delivery in self._deliveries.values():
             delivery.drain()
 
     async def stop(self, within_s: float = 12.0) -> None:
         """Finish what is under way, at most this long; what remains has its mark, and its lease ends by itself."""
         self.drain()
-        for task in self._upkeep:
-            task.cancel()
-        tasks = [*self._tasks, *self._upkeep]
+        tasks, upkeep = self._tasks, self._upkeep
         self._tasks, self._upkeep = [], []
-        if not tasks:
-            return
-        _, left = await asyncio.wait(tasks, timeout=within_s)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(one.stop() for one in upkeep), *(one.stop(within_s) for one in tasks))
 
     async def measure(self) -> Depth:
         """Look how much waits, and tell."""

@@ -76,7 +76,7 @@ class EventQueue:
         self._clock = clock or SystemClock()
         self._observer = observer
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
-            self._commit, size_of=_size_of, settings=settings or _SETTINGS
+            "queue-commit", self._commit, size_of=_size_of, settings=settings or _SETTINGS
         )
 
     def start(self) -> None:

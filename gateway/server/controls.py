@@ -42,6 +42,7 @@ from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.limiter import Limiter
+from gateway.resilience.supervision import SupervisedThread
 from gateway.server.keys_used import KeysUsed
 from gateway.store.database import Database
 from gateway.telemetry.audit import AuditTrail
@@ -164,7 +165,7 @@ def open_controls(
     trail = audit = None
     if config.audit is not None:
         file = AuditFile(config.audit.file, durable=config.audit.required)
-        trail = AuditTrail(file, on_event=metrics.audited)
+        trail = AuditTrail(file, SupervisedThread, on_event=metrics.audited)
         audit = Audit(trail, required=config.audit.required, key_of=KeysUsed(config, keyring).of)
     switched = KillSwitch(METHODS)
 

@@ -16,14 +16,13 @@ from gateway.config import Config
 from gateway.config.model import Listen
 from gateway.core.rights import LOCAL_CALLER
 from gateway.resilience.clock import Clock, SystemClock
+from gateway.resilience.supervision import SupervisedTask
 from gateway.server.build import Gateway, build
 from gateway.server.listen import OPTIONS, SHARES_PORT, add_listener
+from gateway.server.shutdown import Shutdown
 from gateway.server.threads import patient_threads
 from gateway.server.workers import supervise
 from gateway.telemetry import logs
-
-DRAIN_S = 10.0
-"""How long calls in flight may take after SIGTERM."""
 
 
 def run(config: Config) -> int:
@@ -42,11 +41,12 @@ def run(config: Config) -> int:
 
 
 async def serve(config: Config, clock: Clock) -> int:
-    """Start everything, wait, drain, stop. Cancelling it stops at once."""
-    stop = asyncio.Event()
+    """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once."""
+    shutdown = Shutdown()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(shutdown.on_loop_exception)
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+        loop.add_signal_handler(name, shutdown.request)
     async with AsyncExitStack() as stack:
         stack.enter_context(logs.gathered(loop.call_later))
         with patient_threads():
@@ -71,15 +71,16 @@ async def serve(config: Config, clock: Clock) -> int:
             cache="redis" if config.redis is not None else "process",
             pid=os.getpid(),
         )
-        await stop.wait()
-        logs.log().info("draining", drain_s=DRAIN_S)
+        await shutdown.wait()
+        drain_s = shutdown.drain_s
+        logs.log().info("draining", drain_s=drain_s)
         gateway.health.drain()
         gateway.hub.drain()
         gateway.intake.drain()
         gateway.durable.tending.drain()
-        await asyncio.gather(*(one.stop(DRAIN_S) for one in servers))
+        await asyncio.gather(*(one.stop(drain_s) for one in servers))
     logs.log().info("stopped", pid=os.getpid())
-    return 0
+    return shutdown.exit_code
 
 
 def _socket_servers(gateway: Gateway) -> list[grpc.aio.Server]:
@@ -107,10 +108,10 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     stack.push_async_callback(gateway.hub.close)
     stack.push_async_callback(gateway.guards.stop)
     await gateway.guards.start()
-    _background(stack, gateway.guards.watch.run())
-    _background(stack, gateway.guards.follow_policy())
+    _background(stack, "kill-switches", gateway.guards.watch.run())
+    _background(stack, "policy-limits", gateway.guards.follow_policy())
     if gateway.guards.sharing is not None:
-        _background(stack, gateway.guards.sharing.run())
+        _background(stack, "limit-sharing", gateway.guards.sharing.run())
     await gateway.store.start()
     stack.push_async_callback(gateway.store.stop)
     gateway.durable.store.start()
@@ -118,44 +119,30 @@ async def _start(gateway: Gateway, stack: AsyncExitStack) -> None:
     gateway.durable.tending.start()
     stack.push_async_callback(gateway.durable.tending.stop)
     stack.push_async_callback(gateway.sequencer.stop)
-    _background(stack, gateway.sequencer.run())
+    _background(stack, "evidence-chain", gateway.sequencer.run())
     for keys in gateway.platform_keys:
         stack.push_async_callback(keys.stop)
-        _background(stack, keys.run())
+        _background(stack, "platform-key-refresh", keys.run())
     await gateway.keyring.settle()
-    _background(stack, gateway.keyring.watch())
-    _background(stack, gateway.policy_watch.run())
+    _background(stack, "key-files", gateway.keyring.watch())
+    _background(stack, "policy-file", gateway.policy_watch.run())
     if gateway.admin_tls is not None:
-        _background(stack, gateway.admin_tls.run())
-    _background(stack, gateway.health.run())
+        _background(stack, "admin-tls-files", gateway.admin_tls.run())
+    _background(stack, "health", gateway.health.run())
     await gateway.channelz.start()
     stack.push_async_callback(gateway.channelz.stop)
     await gateway.admin.start()
     stack.push_async_callback(gateway.admin.stop)
 
 
-def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(_ended)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(end)
+def _background(stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
+    stack.push_async_callback(SupervisedTask(name, work).stop)
 
 
 def _settle() -> None:
     """Leave what a start has made out of later collections: they walk only what calls make, and pause less."""
     gc.collect()
     gc.freeze()
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    """A background task that ends by itself is broken: without it keys grow old and health lies."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logs.log().error("background task ended", **logs.where_raised(error))
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _admin_listens(first: Listen, workers: int) -> list[str]:

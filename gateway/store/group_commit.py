@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway.errors import DeadlineTooShort, GatewayError, Overloaded, StoreUnavailable
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import SupervisedTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,15 @@ class GroupCommitter(Generic[Op, Result]):
     """One commit at a time, each with all that has gathered. `size_of` gives an operation's payload in bytes."""
 
     def __init__(
-        self, commit: Commit[Op, Result], *, size_of: Callable[[Op], int], settings: CommitSettings | None = None
+        self,
+        name: str,
+        commit: Commit[Op, Result],
+        *,
+        size_of: Callable[[Op], int],
+        settings: CommitSettings | None = None,
     ) -> None:
+        """Args: `name`: its task's, for the log."""
+        self._name = name
         self._commit = commit
         self._size_of = size_of
         self._settings = settings or CommitSettings()
@@ -68,14 +76,14 @@ class GroupCommitter(Generic[Op, Result]):
         self._queued_bytes = 0
         self._batch: list[_Waiting[Op, Result]] = []
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
         self._stopping = True
 
     def start(self) -> None:
         """Begin to commit; needs a running loop."""
         if self._task is None:
             self._stopping = False
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="group-commit")
+            self._task = SupervisedTask(self._name, self._run())
 
     async def stop(self, within_s: float) -> None:
         """Take nothing new, commit what waits, at most this long; what remains gets StoreUnavailable."""
@@ -84,14 +92,8 @@ class GroupCommitter(Generic[Op, Result]):
         task, self._task = self._task, None
         if task is None:
             return
-        _, unfinished = await asyncio.wait({task}, timeout=within_s)
-        if unfinished:
-            task.cancel()
-            await asyncio.wait({task}, timeout=1)
-        for waiting in (*self._batch, *self._queue):
-            _fail(waiting, None, may_be_committed=waiting.is_begun)
-        self._queue.clear()
-        self._queued_bytes = 0
+        await task.stop(within_s)
+        self._refuse_all()
 
     async def submit(self, op: Op, deadline: Deadline) -> Result:
         """Have `op` committed and return its result.
@@ -122,6 +124,19 @@ class GroupCommitter(Generic[Op, Result]):
             late.cancel()
 
     async def _run(self) -> None:
+        try:
+            await self._commit_until_stopped()
+        finally:
+            self._stopping = True  # an end that nobody asked for too: nothing is committed any more
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        for waiting in (*self._batch, *self._queue):
+            _fail(waiting, None, may_be_committed=waiting.is_begun)
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    async def _commit_until_stopped(self) -> None:
         crowded = False
         while True:
             if not self._queue:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from gateway.errors import StoreUnavailable
 from gateway.resilience.clock import Clock
-from gateway.resilience.worker_thread import WorkerThread
+from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
 from gateway.store.migrate import is_current, migrate
 
@@ -57,7 +57,10 @@ class SqliteDatabase:
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in BEGIN IMMEDIATE; SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
-        return await self._writer.run(lambda: self._write(work, until))
+        try:
+            return await self._writer.run(lambda: self._write(work, until))
+        except WorkerEnded as ended:
+            raise StoreUnavailable from ended
 
     async def read(self, work: Work[T], limit_s: float) -> T:
         """Run `work` on the newest commit, beside whoever writes."""
@@ -69,6 +72,8 @@ class SqliteDatabase:
                 return await self._reader.run(lambda: self._read(work, until))
         except TimeoutError:
             raise StoreUnavailable("The gateway's store did not answer within the deadline.") from None
+        except WorkerEnded as ended:
+            raise StoreUnavailable from ended
 
     async def stop(self) -> None:
         """Close both connections; a thread that hangs in the disk is left behind."""
@@ -85,7 +90,7 @@ class SqliteDatabase:
             try:
                 async with asyncio.timeout(_STOP_WITHIN_S):
                     await thread.run(close)
-            except TimeoutError:
+            except (TimeoutError, WorkerEnded):
                 pass
             await thread.stop(_STOP_WITHIN_S)
 

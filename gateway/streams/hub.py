@@ -182,5 +182,6 @@ class _LiveBoard:
                 view.show(state)
 
     def _link_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.end(as_gateway_error(error))
+        """A board without its link shows nothing more, however the link ended: its watchers come again."""
+        if not task.cancelled():
+            self.end(as_gateway_error(task.exception() or RuntimeError("the link of a live board returned")))

@@ -26,6 +26,7 @@ from gateway.errors import (
 )
 from gateway.resilience.clock import Clock
 from gateway.resilience.retry import RetrySettings, wait_s
+from gateway.resilience.supervision import run_job
 from gateway.streams.proof import Proof
 from gateway.streams.subscriber import Resync
 
@@ -346,7 +347,7 @@ class Link:
             except ChannelClosed:
                 return  # whoever receives notices it too, and opens another
 
-        task = asyncio.ensure_future(quietly())
+        task = run_job("live-board-request", quietly())
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.errors import AuditUnavailable
 from gateway.telemetry.audit_file import AuditFile
@@ -39,6 +40,26 @@ class AuditSettings:
     """How long a file that failed is left alone."""
 
 
+class WriterThread(Protocol):
+    """The thread that writes; whoever starts it notices when it ends."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        ...
+
+    def expect_end(self) -> None:
+        """From now on its end is no news."""
+        ...
+
+    async def join(self, within_s: float) -> bool:
+        """Wait for its end. Returns: whether it ended in time."""
+        ...
+
+
+StartThread = Callable[[str, Callable[[], None]], WriterThread]
+"""Starts a thread of this name that does this work; `resilience.supervision.SupervisedThread` is one."""
+
 _TURN = 32
 """Records that are turned into text before calls get their turn again: 0.1 ms."""
 
@@ -57,19 +78,23 @@ class AuditTrail:
     def __init__(
         self,
         file: AuditFile,
+        start_thread: StartThread,
         *,
         settings: AuditSettings | None = None,
         on_event: Callable[[str, int], None] = lambda name, count: None,
     ) -> None:
         """Args: `on_event` hears kept, lost and failed with a count, from any thread."""
         self._file = file
+        self._start_thread = start_thread
         self._settings = settings or AuditSettings()
         self._on_event = on_event
         self._queue: deque[tuple[AuditRecord, _Waiter | None]] = deque()
+        self._batch: list[tuple[AuditRecord, _Waiter | None]] = []
         self._room = self._settings.max_queued
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: WriterThread | None = None
+        self._has_died = False
         self._stopping = False
         self._lost = 0
         self._counting = threading.Lock()
@@ -78,29 +103,28 @@ class AuditTrail:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last write failed, or one takes too long."""
+        """Whether the last write failed, one takes too long, or nothing writes any more."""
         busy_since = self._busy_since
         stuck = busy_since is not None and time.monotonic() - busy_since > self._settings.stuck_after_s
-        return stuck or self._failed_at is not None
+        return stuck or self._failed_at is not None or self._has_died
 
     def start(self) -> None:
         """Begin to write."""
         if self._thread is None:
             self._stopping = False
-            # A daemon: a write that hangs must not keep the process.
-            self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-            self._thread.start()
+            self._thread = self._start_thread("audit", self._run)
 
     async def stop(self, within_s: float = 2.0) -> None:
         """Write what waits, for at most this long."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        thread.expect_end()
         self._stopping = True
         self._hurry.set()
         self._wake.set()
-        await asyncio.to_thread(thread.join, within_s)
-        if thread.is_alive() or self._queue:
+        has_ended = await thread.join(within_s)
+        if not has_ended or self._queue:
             log().error("audit records left unwritten", count=len(self._queue))
         else:
             self._file.close()
@@ -136,7 +160,9 @@ class AuditTrail:
             raise AuditUnavailable from None
 
     def _is_left_alone(self) -> bool:
-        """Whether a write hangs, or failed so lately that it is not tried again yet."""
+        """Whether a write hangs, failed so lately that it is not tried again yet, or nothing writes any more."""
+        if self._has_died:
+            return True
         now, settings = time.monotonic(), self._settings
         busy_since, failed_at = self._busy_since, self._failed_at
         if busy_since is not None and now - busy_since > settings.stuck_after_s:
@@ -144,6 +170,15 @@ class AuditTrail:
         return failed_at is not None and now - failed_at < settings.retry_after_s
 
     def _run(self) -> None:
+        try:
+            self._write_until_stopped()
+        finally:
+            if not self._stopping:
+                self._has_died = True
+                refused = [*self._batch, *self._queue]
+                _answer([waiter for _, waiter in refused if waiter is not None], failed=True)
+
+    def _write_until_stopped(self) -> None:
         settings = self._settings
         while True:
             if not self._queue:
@@ -171,7 +206,7 @@ class AuditTrail:
 
     def _write_batch(self) -> bool:
         queue = self._queue
-        batch = [queue.popleft() for _ in range(min(len(queue), self._settings.max_batch))]
+        self._batch = batch = [queue.popleft() for _ in range(min(len(queue), self._settings.max_batch))]
         lost = self._lost
         lines = [_told(lost)] if lost else []
         for number, (record, _) in enumerate(batch, 1):
@@ -183,6 +218,7 @@ class AuditTrail:
             self._file.append(lines)
         except OSError as error:
             self._fail(batch, error)
+            self._batch = []
             return False
         finally:
             self._busy_since = None
@@ -193,6 +229,7 @@ class AuditTrail:
             log().info("audit records are kept again", count=len(batch))
         self._on_event("kept", len(batch))
         _answer([waiter for _, waiter in batch if waiter is not None], failed=False)
+        self._batch = []
         return True
 
     def _fail(self, batch: list[tuple[AuditRecord, _Waiter | None]], error: OSError) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server.run import DRAIN_S
+from gateway.server.shutdown import DRAIN_S
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 

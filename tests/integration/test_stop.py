@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.server.run import DRAIN_S
+from gateway.server.shutdown import DRAIN_S
 from gateway.v1 import leaderboard_admin_pb2, leaderboard_admin_pb2_grpc, leaderboards_pb2, leaderboards_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess

@@ -10,8 +10,10 @@ import pytest
 from gateway.errors import DeadlineTooShort, GatewayError, Overloaded, PhoenixNotFound, StoreUnavailable
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import UnexpectedEnd, unexpected_end_of
 from gateway.store.group_commit import CommitSettings, GroupCommitter
 from tests.evidence.making import soon
+from tests.injected import task_named
 from tests.manual_clock import ManualClock
 
 
@@ -56,6 +58,7 @@ async def make_committer(ledger: Ledger) -> AsyncIterator[MakeCommitter]:
 
     def make(size: int = 1, **settings: float) -> GroupCommitter[int, int]:
         committer: GroupCommitter[int, int] = GroupCommitter(
+            "commit",
             ledger.commit,
             size_of=lambda op: size,
             settings=CommitSettings(**settings),  # type: ignore[arg-type]
@@ -273,7 +276,7 @@ async def test_a_lone_operation_waits_for_no_company() -> None:
         return list(ops)
 
     committer: GroupCommitter[int, int] = GroupCommitter(
-        commit, size_of=lambda op: 1, settings=CommitSettings(linger_s=0.2)
+        "commit", commit, size_of=lambda op: 1, settings=CommitSettings(linger_s=0.2)
     )
     committer.start()
     clock = SystemClock()
@@ -288,3 +291,20 @@ async def test_a_lone_operation_waits_for_no_company() -> None:
     await committer.stop(1)
     assert [1] * 20 + [5, 2] == sizes
     assert alone_s < 0.2
+
+
+async def test_nobody_waits_for_a_commit_task_that_is_gone(make_committer: MakeCommitter, ledger: Ledger) -> None:
+    """However it ended: the operation in its commit, those behind it and new ones are refused at once, not in time."""
+    ends: list[UnexpectedEnd | None] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: ends.append(unexpected_end_of(context)))
+    committer = make_committer()
+    in_commit = await hold(committer, ledger)
+    behind = asyncio.create_task(committer.submit(1, soon()))
+    await asyncio.sleep(0)
+    task_named("commit").cancel()
+    async with asyncio.timeout(1):
+        for refused in (in_commit, behind, committer.submit(2, soon())):
+            with pytest.raises(StoreUnavailable):
+                await refused
+    assert [("commit", True)] == [(end.name, end.is_fatal) for end in ends if end is not None]

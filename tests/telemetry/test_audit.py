@@ -17,9 +17,11 @@ import pytest
 import pytest_asyncio
 
 from gateway.errors import AuditUnavailable
+from gateway.resilience.supervision import SupervisedThread, UnexpectedEnd, unexpected_end_of
 from gateway.telemetry.audit import AuditSettings, AuditTrail
 from gateway.telemetry.audit_file import AuditFile
 from gateway.telemetry.audit_record import MAX_LINE_BYTES, AuditRecord, Kind, line_of
+from tests.injected import raise_in_thread
 
 LONG_S = 20.0
 Open = Callable[..., AuditTrail]
@@ -56,7 +58,7 @@ async def open_trail() -> AsyncIterator[Open]:
     trails: list[AuditTrail] = []
 
     def start(path: Path, *, durable: bool = True, **settings: Any) -> AuditTrail:
-        trail = AuditTrail(AuditFile(path, durable=durable), settings=AuditSettings(**settings))
+        trail = AuditTrail(AuditFile(path, durable=durable), SupervisedThread, settings=AuditSettings(**settings))
         trails.append(trail)
         trail.start()
         return trail
@@ -134,7 +136,7 @@ async def test_many_who_wait_share_a_write(open_trail: Open, tmp_path: Path) -> 
 async def test_a_stop_writes_what_waits(tmp_path: Path) -> None:
     """Records of the last calls are not lost."""
     path = tmp_path / "audit.jsonl"
-    trail = AuditTrail(AuditFile(path, durable=False), settings=AuditSettings(linger_s=30.0))
+    trail = AuditTrail(AuditFile(path, durable=False), SupervisedThread, settings=AuditSettings(linger_s=30.0))
     trail.start()
     for number in range(700):
         trail.note(record(str(number)))
@@ -242,7 +244,7 @@ async def test_a_write_that_hangs_holds_nobody_beyond_its_time(tmp_path: Path) -
 
     path = tmp_path / "audit.jsonl"
     settings = AuditSettings(keep_within_s=0.3, stuck_after_s=0.2)
-    trail = AuditTrail(Hanging(path, durable=True), settings=settings)
+    trail = AuditTrail(Hanging(path, durable=True), SupervisedThread, settings=settings)
     trail.start()
     try:
         assert 0.1 < await refused(trail.keep(record("first"), 5.0)) < 3.0
@@ -271,7 +273,7 @@ async def test_a_torn_line_is_ended_and_the_record_written_again(tmp_path: Path)
                 raise OSError(28, "No space left on device")
             super()._write(descriptor, data)
 
-    trail = AuditTrail(Filling(path, durable=True), settings=AuditSettings(retry_after_s=0.01))
+    trail = AuditTrail(Filling(path, durable=True), SupervisedThread, settings=AuditSettings(retry_after_s=0.01))
     trail.start()
     trail.note(record("whole"))
     await until(lambda: path.exists() and b'"whole"' in path.read_bytes())
@@ -301,3 +303,20 @@ async def test_several_processes_write_whole_lines_into_one_file(tmp_path: Path)
     lines = path.read_bytes().splitlines()
     assert {len(line) for line in lines} == {3006}
     assert len(lines) == 4500
+
+
+async def test_a_writer_that_dies_of_anything_refuses_at_once(open_trail: Open, tmp_path: Path) -> None:
+    """Not only of a failing file: who waits is told, who comes later too, and so are health and the process."""
+    ends: list[UnexpectedEnd | None] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: ends.append(unexpected_end_of(context)))
+    trail = open_trail(tmp_path / "audit.jsonl", keep_within_s=LONG_S)
+    await trail.keep(record("before"), LONG_S)
+    was_failing = trail.is_failing
+    raise_in_thread("audit", MemoryError)
+    assert await refused(trail.keep(record("during"), LONG_S)) < 2
+    await until(lambda: bool(ends))
+    assert await refused(trail.keep(record("after"), LONG_S)) < 0.5
+    trail.note(record("noted"))
+    assert (False, True) == (was_failing, trail.is_failing)
+    assert [("audit", True)] == [(end.name, end.is_fatal) for end in ends if end is not None]

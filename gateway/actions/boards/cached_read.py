@@ -9,7 +9,7 @@ point 2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway import errors
@@ -20,6 +20,7 @@ from gateway.resilience.byte_cache import ByteCache
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.single_flight import Flight
+from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log, where_raised
 
 PHOENIX_FAILS = (
@@ -241,8 +242,8 @@ class CachedReads:
             self._kept.put(key.board, key, kept, size)
         return kept
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        task = run_job("shared-reads", work)
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
 

@@ -17,6 +17,7 @@ from gateway.outbox.event_sender import MAX_BULK_BYTES, EventSender
 from gateway.outbox.pending_event import PendingEvent
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import run_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ class Coalescer:
         if not together:
             return
         self._calls += 1
-        flight = asyncio.get_running_loop().create_task(self._fly(together))
+        flight = run_job("coalesced-events", self._fly(together))
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
 

@@ -20,6 +20,7 @@ from gateway.core.types import TenantId
 from gateway.errors import Effect
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.resilience.clock import Clock
+from gateway.resilience.supervision import run_job
 
 REMEMBER_S = 24 * 3600.0
 
@@ -161,7 +162,7 @@ class EventMemory:
 
     def _tell_soon(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
         if self._shared is not None:
-            telling = asyncio.get_running_loop().create_task(self._shared.settle(tenant_id, changes))
+            telling = run_job("event-memory", self._shared.settle(tenant_id, changes))
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
 

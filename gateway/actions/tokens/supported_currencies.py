@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import run_job
 
 FetchCurrencies = Callable[[Deadline], Awaitable[frozenset[str]]]
 
@@ -77,7 +78,7 @@ class SupportedCurrencies:
             if self._clock.monotonic() - self._failed_at < self._settings.pause_s:
                 return None
             self._fetch_began_at = self._clock.monotonic()
-            self._fetching = asyncio.ensure_future(self._run())
+            self._fetching = run_job("supported-currencies", self._run())
         return self._fetching
 
     async def _wait(self, deadline: Deadline) -> None:

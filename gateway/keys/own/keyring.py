@@ -28,6 +28,7 @@ from gateway.keys.own.managed_key import ManagedKey
 from gateway.keys.own.trials import DOUBT_EVERY_S, TrialResult
 from gateway.keys.own.versions import Life, Version
 from gateway.resilience.clock import Clock
+from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log
 
 __all__ = ["KeyFault", "Keyring", "KeyringRefused", "OperatorEntry", "OperatorKeys", "TenantEntry", "TenantKeys"]
@@ -199,7 +200,7 @@ class Keyring:
                 await asyncio.sleep(wait_s)
             elif self._doubting is None or self._doubting.done():
                 self._doubted_at = self._clock.monotonic()
-                self._doubting = asyncio.get_running_loop().create_task(self._try_candidates(in_doubt=True))
+                self._doubting = run_job("key-trials", self._try_candidates(in_doubt=True))
 
     def look(self) -> None:
         """Look at every file once, and take over what has changed and stood still since the last look."""

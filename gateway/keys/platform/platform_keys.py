@@ -27,6 +27,7 @@ from gateway.keys.platform.shared_key_client import SharedKeyClient
 from gateway.keys.platform.state import PlatformKey, PlatformKeyState
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.supervision import run_job
 
 LEASE_MARGIN_S = 0.2
 """The lease outlives the cooldown by this much, and its holder begins its fetch within this much or not at all: so two
@@ -165,7 +166,7 @@ class PlatformKeys:
         """
         if self._state.current is None and not deadline.expired:
             if self._loading is None or self._loading.done():
-                self._loading = asyncio.get_running_loop().create_task(self._load_stored(), name="platform-key-load")
+                self._loading = run_job("platform-key-load", self._load_stored())
             # Shielded: who is cancelled here must not take the answer from the others.
             await asyncio.shield(self._loading)
         return self._state.current or await self.fresher(deadline, size_bytes)
@@ -219,7 +220,7 @@ class PlatformKeys:
 
     def _ensure_served(self) -> None:
         if self._server is None or self._server.done():
-            self._server = asyncio.get_running_loop().create_task(self._serve(), name="platform-key")
+            self._server = run_job("platform-key", self._serve())
 
     async def _serve(self) -> None:
         """Answer the waiting room until nobody is left in it."""

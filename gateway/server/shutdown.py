@@ -1,0 +1,70 @@
+"""Decides that the process stops, and with which exit code: by a signal with 0, after a part of it died with 1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+from gateway.resilience.supervision import UnexpectedEnd, unexpected_end_of
+from gateway.telemetry.logs import log, where_raised
+
+FAILED = 1
+"""Exit code after a background task or thread died: `restart: on-failure` then starts the process again."""
+DRAIN_S = 10.0
+"""How long calls in flight may take after a signal."""
+FAILED_DRAIN_S = 1.0
+"""The same after a death: what calls need may be what died."""
+EXIT_WITHIN_S = 30.0
+"""A process that cannot stop after a death is ended then, longer than an orderly stop takes."""
+
+
+class Shutdown:
+    """The wish to stop, once it is there. Belongs to the thread of the event loop."""
+
+    def __init__(self) -> None:
+        self._wanted = asyncio.Event()
+        self.exit_code = 0
+
+    @property
+    def drain_s(self) -> float:
+        """How long calls in flight may take."""
+        return FAILED_DRAIN_S if self.exit_code else DRAIN_S
+
+    async def wait(self) -> None:
+        """Return when the process is to stop."""
+        await self._wanted.wait()
+
+    def request(self) -> None:
+        """Stop with exit code 0; for signals."""
+        self._wanted.set()
+
+    def on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what nobody caught; stop where it is the end of what must not end. The loop's exception handler."""
+        end = unexpected_end_of(context)
+        if end is None:
+            loop.default_exception_handler(context)
+        elif not end.is_fatal:
+            log().error("a background job failed", task=end.name, **_cause(end))
+        else:
+            log().error("a background task ended; the gateway stops", task=end.name, **_cause(end))
+            self._fail()
+
+    def _fail(self) -> None:
+        if self.exit_code:
+            return
+        self.exit_code = FAILED
+        last = threading.Timer(EXIT_WITHIN_S, _exit_now)
+        last.daemon = True
+        last.start()
+        self._wanted.set()
+
+
+def _cause(end: UnexpectedEnd) -> dict[str, str]:
+    return {"trouble": "it returned"} if end.error is None else where_raised(end.error)
+
+
+def _exit_now() -> None:
+    log().error("the gateway did not stop in time after a failure; the process ends now", pid=os.getpid())
+    os._exit(FAILED)

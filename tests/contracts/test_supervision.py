@@ -1,0 +1,44 @@
+"""Every task and thread has an owner: `resilience/supervision.py`, a TaskGroup, or the reason that is given here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "gateway"
+_BEGINS = re.compile(
+    r"\bcreate_task\(|\bensure_future\(|\bThread\(|\bTimer\(|start_new_thread|PoolExecutor\(|run_in_executor\("
+)
+_OF_A_GROUP = re.compile(r"\bgroup\.create_task\(")
+
+SUPERVISOR = "resilience/supervision.py"
+REASONS = {
+    "actions/events/deliver_events.py": (1, "the caller's message awaits it"),
+    "actions/events/submit_events.py": (2, "the caller's stream awaits them, in their order"),
+    "cli/events_stream.py": (2, "a command: its end ends the call, and the process is the user's"),
+    "evidence_verify/verification.py": (1, "shares nothing; a broken pool raises in the command that waits for it"),
+    "front/port_sharing.py": (2, "the connection's job waits for both and cancels what is left"),
+    "resilience/single_flight.py": (1, "whoever joined the flight gets what it raises"),
+    "sandbox/websocket.py": (1, "the sandbox shares nothing; the connection waits for its writer"),
+    "server/shutdown.py": (1, "ends a process that fails to stop; it is the last owner there is"),
+    "server/workers.py": (2, "awaited together: the first end of a worker ends them all"),
+    "services/health.py": (1, "the watcher's call awaits it"),
+    "services/ordered_acks.py": (1, "the caller's stream awaits it"),
+    "store/postgres.py": (1, "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells"),
+    "streams/hub.py": (1, "the board hears of its link's end and ends its watchers"),
+}
+"""How many a file begins by itself, and who notices when they end."""
+
+
+def test_every_task_and_thread_has_an_owner() -> None:
+    """What is begun elsewhere dies in silence: the process serves on without it."""
+    found: Counter[str] = Counter()
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name == SUPERVISOR or name.startswith("v1/"):
+            continue
+        text = path.read_text()
+        found[name] = len(_BEGINS.findall(text)) - len(_OF_A_GROUP.findall(text))
+    unowned = {name: count for name, count in found.items() if count}
+    assert {name: count for name, (count, _) in REASONS.items()} == unowned

@@ -1,0 +1,40 @@
+"""The gateway, of which one background task or thread dies when it gets SIGUSR1: `DEATH=KIND:NAME`.
+
+Nothing of it is replaced. KIND says how: `thread` (MemoryError in the thread), `cancelled` (the task), `raised` (what
+the task waits for raises MemoryError), `returned` (a supervised task of this name returns).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from gateway.cli.entry import main
+from gateway.resilience.supervision import SupervisedTask
+from tests.injected import raise_in_thread, task_named
+
+
+def die(kind: str, name: str) -> None:
+    """Have the task or thread of this name end."""
+    if kind == "thread":
+        raise_in_thread(name, MemoryError)
+    elif kind == "cancelled":
+        task_named(name).cancel()
+    elif kind == "raised":
+        waited_for: Any = task_named(name)._fut_waiter  # type: ignore[attr-defined]
+        waited_for.set_exception(MemoryError())
+    else:
+        SupervisedTask(name, asyncio.sleep(0))
+
+
+def on_signal(_number: int, _frame: object) -> None:
+    """Do it between two steps of the loop."""
+    kind, _, name = os.environ["DEATH"].partition(":")
+    asyncio.get_running_loop().call_soon(die, kind, name)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, on_signal)
+    main()

@@ -1,0 +1,88 @@
+"""A part of a running gateway dies: the process ends with a code of its own, soon, and its log names the part."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.sandbox_process import SandboxProcess
+
+NOTICED_WITHIN_S = 2.0
+ENDED_WITHIN_S = 8.0
+"""After a death, with a second for calls in flight and the stop of a busy machine's gateway."""
+SERVING = health_pb2.HealthCheckResponse.SERVING
+MINTING = health_pb2.HealthCheckRequest(service="phoenix.gateway.v1.TokenService")
+
+
+class DyingGateway(GatewayProcess):
+    """A gateway of which a part dies on demand."""
+
+    def __init__(self, environ: Mapping[str, str], death: str) -> None:
+        super().__init__({**environ, "DEATH": death})
+        self.module = "tests.integration.dying_gateway"
+
+    def noticed_after(self) -> float:
+        """Have the part die; return after how many seconds the gateway said that it serves no more."""
+        with self.open_channel() as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(MINTING, timeout=5).status == SERVING
+            began = time.monotonic()
+            os.kill(self.pid, signal.SIGUSR1)
+            while True:
+                try:
+                    if health.Check(MINTING, timeout=5).status != SERVING:
+                        return time.monotonic() - began
+                except grpc.RpcError:
+                    return time.monotonic() - began
+                assert time.monotonic() - began < 20, "nobody noticed"
+                time.sleep(0.02)
+
+    def exit_code(self) -> int:
+        """Wait for its end, for which nobody asks."""
+        assert self._process is not None
+        return self._process.wait(timeout=ENDED_WITHIN_S)
+
+    def deaths(self) -> list[tuple[str, str]]:
+        """Return what the log says of deaths: the task, and what it died of."""
+        lines = [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
+        return [
+            (line["task"], line.get("error_type", line.get("trouble", "")))
+            for line in lines
+            if line["event"] == "a background task ended; the gateway stops"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("death", "cause"),
+    [
+        ("thread:audit", "MemoryError"),
+        ("cancelled:evidence-commit", "CancelledError"),
+        ("cancelled:queue-commit", "CancelledError"),
+        ("raised:health", "MemoryError"),
+        ("raised:kill-switches", "MemoryError"),
+        ("cancelled:key-files", "CancelledError"),
+        ("cancelled:evidence-chain", "CancelledError"),
+        ("returned:policy-limits", "it returned"),
+    ],
+)
+def test_a_death_ends_the_process_with_a_code_and_a_reason(
+    sandbox_process: SandboxProcess, tmp_path: Path, death: str, cause: str
+) -> None:
+    """`restart: on-failure` starts it again then; with exit code 0 it would stay down."""
+    settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
+    settings |= {"GATEWAY_AUDIT_FILE": str(tmp_path / "audit.jsonl"), "GATEWAY_AUDIT_REQUIRED": "true"}
+    with DyingGateway(settings, death) as gateway:
+        gateway.wait_serving("phoenix.gateway.v1.WalletService")
+        assert gateway.noticed_after() < NOTICED_WITHIN_S
+        assert gateway.exit_code() == 1
+        assert gateway.deaths() == [(death.partition(":")[2], cause)]

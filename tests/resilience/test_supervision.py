@@ -1,0 +1,154 @@
+"""Background tasks and threads: an end that nobody asked for is reported, with the name and what was raised."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from gateway.resilience.supervision import (
+    SupervisedTask,
+    SupervisedThread,
+    UnexpectedEnd,
+    run_job,
+    unexpected_end_of,
+)
+from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
+from tests.injected import raise_in_thread
+
+
+@pytest.fixture
+async def ends() -> list[UnexpectedEnd]:
+    """What the loop's exception handler is told."""
+    found: list[UnexpectedEnd] = []
+
+    def hear(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        end = unexpected_end_of(context)
+        assert end is not None
+        found.append(end)
+
+    asyncio.get_running_loop().set_exception_handler(hear)
+    return found
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - another thread's work
+            await asyncio.sleep(0.005)
+
+
+def told(ends: list[UnexpectedEnd]) -> list[tuple[str, type[BaseException] | None, bool]]:
+    return [(end.name, None if end.error is None else type(end.error), end.is_fatal) for end in ends]
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def broken() -> None:
+    raise KeyError("secret")
+
+
+async def done() -> None:
+    return
+
+
+async def test_a_task_that_raises_is_fatal(ends: list[UnexpectedEnd]) -> None:
+    """Whatever it raises."""
+    SupervisedTask("keys", broken())
+    await until(lambda: ends)
+    assert [("keys", KeyError, True)] == told(ends)
+
+
+async def test_a_task_that_returns_is_fatal(ends: list[UnexpectedEnd]) -> None:
+    """A service has no last piece of work."""
+    SupervisedTask("keys", done())
+    await until(lambda: ends)
+    assert [("keys", None, True)] == told(ends)
+
+
+async def test_a_task_that_another_cancels_is_fatal(ends: list[UnexpectedEnd]) -> None:
+    """Only its owner's `stop` is an end that was asked for."""
+    SupervisedTask("keys", forever())
+    await asyncio.sleep(0)
+    next(task for task in asyncio.all_tasks() if task.get_name() == "keys").cancel()
+    await until(lambda: ends)
+    assert [("keys", asyncio.CancelledError, True)] == told(ends)
+
+
+async def test_a_task_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> None:
+    """Whether it is cancelled, or ends by itself in the time it is given."""
+    await SupervisedTask("cancelled", forever()).stop()
+    await SupervisedTask("finished", asyncio.sleep(0.01)).stop(5)
+    drained = SupervisedTask("drained", done())
+    drained.expect_end()
+    await drained.stop()
+    assert [] == ends
+
+
+async def test_what_breaks_while_it_stops_is_told_and_not_fatal(ends: list[UnexpectedEnd]) -> None:
+    """The process stops already; the log still says what was wrong."""
+
+    async def breaks_at_the_end() -> None:
+        try:
+            await forever()
+        finally:
+            raise OSError
+
+    task = SupervisedTask("keys", breaks_at_the_end())
+    await asyncio.sleep(0)
+    await task.stop()
+    assert [("keys", OSError, False)] == told(ends)
+
+
+async def test_a_job_may_end_but_not_fail_unheard(ends: list[UnexpectedEnd]) -> None:
+    """A job is one piece of work: its end is none of a service's."""
+    await run_job("fine", done())
+    with pytest.raises(KeyError):
+        await run_job("broken", broken())
+    run_job("cancelled", forever()).cancel()
+    await asyncio.sleep(0.01)
+    assert [("broken", KeyError, False)] == told(ends)
+
+
+async def test_a_thread_that_returns_or_raises_is_fatal(ends: list[UnexpectedEnd]) -> None:
+    """SystemExit too, which Python's own hook keeps to itself."""
+
+    def leave() -> None:
+        raise SystemExit
+
+    SupervisedThread("returns", lambda: None)
+    await until(lambda: ends)
+    SupervisedThread("leaves", leave)
+    await until(lambda: len(ends) == 2)
+    assert [("returns", None, True), ("leaves", SystemExit, True)] == told(ends)
+
+
+async def test_a_thread_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> None:
+    """It is waited for, and not for ever."""
+    stop = threading.Event()
+
+    def wait() -> None:
+        stop.wait()
+
+    thread = SupervisedThread("writer", wait)
+    assert not await thread.join(0.01)
+    stop.set()
+    assert await thread.join(5)
+    await asyncio.sleep(0.01)
+    assert [] == ends
+
+
+async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list[UnexpectedEnd]) -> None:
+    """The stop of the process still has jobs for it: closing what is open."""
+    worker = WorkerThread("evidence-writer")
+    await worker.run(threading.get_ident)
+    raise_in_thread("evidence-writer", MemoryError)
+    with pytest.raises(WorkerEnded):
+        await worker.run(threading.get_ident)  # it wakes with this job, and dies with it
+    await until(lambda: ends)
+    assert await worker.run(lambda: 1) == 1
+    assert [("evidence-writer", MemoryError, True)] == told(ends)
+    assert await worker.stop(5)
