@@ -14,12 +14,9 @@ from gateway.config.model import (
     LogFormat,
     LogLevel,
     OperatorConfig,
-    OperatorSignature,
     RedisConfig,
-    SocketAuth,
     TenantConfig,
     TlsFiles,
-    UpstreamAuth,
 )
 
 __all__ = [
@@ -31,11 +28,8 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "OperatorConfig",
-    "OperatorSignature",
     "RedisConfig",
-    "SocketAuth",
     "TenantConfig",
     "TlsFiles",
-    "UpstreamAuth",
     "load",
 ]

@@ -23,6 +23,7 @@ from gateway.keys.own.loaded_secret import SecretSource
 from gateway.keys.own.secret_files import FileStamp
 from gateway.keys.platform.platform_keys import PlatformKeySettings
 from gateway.outbox.queue_level import QueueBound
+from gateway.phoenix.auth.modes import OperatorSignature, SocketAuth, UpstreamAuth
 from gateway.phoenix.gamification.events import EventsSettings
 
 
@@ -36,35 +37,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class UpstreamAuth(enum.Enum):
-    """How the gateway authenticates at the admin or the query host."""
-
-    API_KEY = "api_key"
-    BEARER = "bearer"
-    HMAC = "hmac"
-    JWT = "jwt"
-
-
-class SocketAuth(enum.Enum):
-    """How the gateway authenticates at the live socket, and by which path: the vendor's older form, or the newer."""
-
-    HMAC = "hmac"
-    BEARER = "bearer"
-
-
 class BulkEvents(enum.Enum):
     """Whether events go out many at once, and in which envelope."""
 
     OFF = "off"
     ARRAY = "array"
     EVENTS = "events"
-
-
-class OperatorSignature(enum.Enum):
-    """Which form the Operator API's signature has: six parts, or the older generation's five."""
-
-    SIX = "six"
-    FIVE = "five"
 
 
 class LogLevel(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.config import names
-from gateway.config.model import OperatorConfig, OperatorSignature
+from gateway.config.model import OperatorConfig
 from gateway.config.values import Reader
 from gateway.config.wallets import read_held_operations, read_wallet_adapter
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
@@ -15,6 +15,7 @@ from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.keys.own.entries import DEFAULT_LEAD_S
 from gateway.keys.own.keyring import OperatorEntry
 from gateway.keys.platform.platform_keys import PlatformKeySettings
+from gateway.phoenix.auth.modes import OperatorSignature
 from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
 
 DEFAULT_BASE_URL = "https://prediction.phoenixverse.io"

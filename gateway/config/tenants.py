@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 
 from gateway.config import names
-from gateway.config.model import BulkEvents, SocketAuth, TenantConfig, UpstreamAuth
+from gateway.config.model import BulkEvents, TenantConfig
 from gateway.config.values import Reader
 from gateway.core.types import TenantId
 from gateway.keys.own.keyring import TenantEntry
+from gateway.phoenix.auth.modes import SocketAuth, UpstreamAuth
 from gateway.phoenix.gamification.events import EventsSettings
 
 _TAKES_API_KEY = {

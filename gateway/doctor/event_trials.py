@@ -15,7 +15,7 @@ from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, Event, encode_bulk, encode_event
 from gateway.doctor.probe import named
 from gateway.errors import GatewayError
-from gateway.phoenix.gamification.client import Authorize
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Request, Sender
 from gateway.resilience.clock import Clock

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 
-from gateway.config import TenantConfig, UpstreamAuth
+from gateway.config import TenantConfig
 from gateway.core.wire import decode_leaderboard
 from gateway.doctor.hosts import Host
 from gateway.doctor.probe import code_of, get, is_fine, named
 from gateway.doctor.report import Verdict, fault, ok, skipped, warning
 from gateway.errors import GatewayError, PhoenixAnswerUnreadable
 from gateway.keys.own.keyring import Keyring
+from gateway.phoenix.auth import authorize
+from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.modes import UpstreamAuth
 from gateway.phoenix.gamification.admin import AdminClient
-from gateway.phoenix.gamification.client import Authorize, path
+from gateway.phoenix.gamification.client import path
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Sender
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-from gateway.server import authorize
 
 NO_BOARD = "phoenix-gateway-doctor-no-such-board"
 _BOARD_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -44,8 +46,8 @@ class TenantChecks:
         self._clock = clock
         tenant_id = config.keys.tenant_id
         self._tenant_id = tenant_id
-        self._as_admin = authorize.choose(config.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt)
-        self._as_reader = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
+        self._as_admin = authorize.admin_host(config.admin_auth, keyring, tenant_id, clock)
+        self._as_reader = authorize.query_host(config.query_auth, keyring, tenant_id, clock)
         self._signed = authorize.tenant_hmac(keyring, tenant_id, clock)
 
     async def admin_access(self, deadline: Deadline) -> Verdict:

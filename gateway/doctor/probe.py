@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.core.wire import refused_code
-from gateway.phoenix.gamification.client import Authorize
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.http_types import Answer, Request, Sender
 from gateway.resilience.deadline import Deadline
 

@@ -13,13 +13,13 @@ from gateway.doctor.prove_events import OnStep, Proof, prove_events
 from gateway.doctor.report import fault, ok
 from gateway.errors import GatewayError, PhoenixNotFound
 from gateway.keys.own.keyring import Keyring
+from gateway.phoenix.auth import authorize
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.retry import RetryingSender
 from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-from gateway.server import authorize
 
 _SAYS_SO = frozenset({"prove", "proof", "doctor"})
 _BOARD_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -69,13 +69,13 @@ async def _prove(
         courier=courier,
         base_url=tenant.query_base_url,
         tenant_id=tenant_id,
-        authorize=authorize.choose(tenant.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt),
+        authorize=authorize.query_host(tenant.query_auth, keyring, tenant_id, clock),
     )
     admin = AdminClient(
         courier=courier,
         base_url=tenant.admin_base_url,
         tenant_id=tenant_id,
-        authorize=authorize.choose(tenant.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt),
+        authorize=authorize.admin_host(tenant.admin_auth, keyring, tenant_id, clock),
     )
     on_step("the board")
     if not await prepare_board(proof, admin, boards, clock, use_filled=use_filled):

@@ -4,16 +4,14 @@ Which paths may be called is the actions' matter; here only what is sent again: 
 the same twice is saying it once, POST and PATCH only where certainly nothing had left. Source: issue 7, points 7 and 8.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.phoenix.answers import Surface
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.http_types import Answer, Request
 from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
-
-Authorize = Callable[[str, str, bytes], Mapping[str, str]]
-"""Method, path as sent and body to the headers that authenticate one request; called anew for every try."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """A larger answer is not read on: as a message it would pass what a gRPC client takes by default."""

@@ -10,10 +10,11 @@ from gateway.actions.shared.directory import Admit, OperatorDirectory, TenantDir
 from gateway.config import Config, OperatorConfig, TenantConfig
 from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.any_path import Authorize, PathClient
+from gateway.phoenix.any_path import PathClient
+from gateway.phoenix.auth import authorize
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import Clock
-from gateway.server import authorize
 
 
 def call_phoenix(config: Config, courier: RetryingSender, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
@@ -42,8 +43,8 @@ def tenant_surfaces(config: TenantConfig, courier: RetryingSender, keyring: Keyr
         CallAuth.TENANT_JWT: authorize.tenant_jwt(keyring, tenant_id, clock),
         CallAuth.ADMIN_JWT: authorize.admin_jwt(keyring, tenant_id, clock),
     }
-    query = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
-    admin = authorize.choose(config.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt)
+    query = authorize.query_host(config.query_auth, keyring, tenant_id, clock)
+    admin = authorize.admin_host(config.admin_auth, keyring, tenant_id, clock)
     hosts = (
         (CallSurface.INGESTION, Surface.INGESTION, config.ingestion_base_url, hmac),
         (CallSurface.QUERY, Surface.QUERY, config.query_base_url, query),

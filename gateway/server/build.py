@@ -58,13 +58,13 @@ from gateway.interceptors.validation import Validation, compile_rules, validate
 from gateway.keys.own.keyring import Keyring
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.answers import Surface
+from gateway.phoenix.auth.on_unauthorized import UnauthorizedObserver
 from gateway.phoenix.gamification.realtime import RealtimeClient
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.retry import RetryingSender
 from gateway.phoenix.transport import Transport, upstream_trust
 from gateway.resilience.clock import Clock
 from gateway.server.any_path import call_phoenix
-from gateway.server.checks import platform_key_present, reachable
 from gateway.server.clients import (
     PlatformKeyRegistry,
     events_ways,
@@ -78,8 +78,8 @@ from gateway.server.clients import (
 from gateway.server.controls import CallControls, hold_services, open_controls
 from gateway.server.event_queue import DurableEvents, durable_events
 from gateway.server.evidence import evidence_head, public_key_of, sequencer
+from gateway.server.health_checks import platform_key_present, reachable
 from gateway.server.policy_watch import PolicyWatch
-from gateway.server.rejections import UnauthorizedObserver
 from gateway.server.tls import AdminTls, TlsSource
 from gateway.services.board_messages import BoardMessages
 from gateway.services.events import EventService

@@ -19,7 +19,10 @@ from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.revocations import RevokedKeys
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.any_path import Authorize
+from gateway.phoenix.auth import authorize
+from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.credential_trial import CredentialTrial
+from gateway.phoenix.auth.socket import authorize_socket
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
@@ -32,7 +35,6 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings
-from gateway.server import authorize
 from gateway.server.key_trials import KeyTrials
 from gateway.telemetry.metrics import Metrics
 
@@ -51,7 +53,7 @@ def tenant_context(
 ) -> TenantContext:
     """Return what the gateway has for one tenant."""
     tenant_id = config.keys.tenant_id
-    read_as = authorize.choose(config.query_auth, keyring, tenant_id, clock, jwt=authorize.tenant_jwt)
+    read_as = authorize.query_host(config.query_auth, keyring, tenant_id, clock)
     return TenantContext(
         tenant_id=tenant_id,
         events=events,
@@ -68,10 +70,10 @@ def tenant_context(
             courier=courier,
             base_url=config.admin_base_url,
             tenant_id=tenant_id,
-            authorize=authorize.choose(config.admin_auth, keyring, tenant_id, clock, jwt=authorize.admin_jwt),
+            authorize=authorize.admin_host(config.admin_auth, keyring, tenant_id, clock),
         ),
         socket_base_url=config.socket_base_url,
-        authorize_socket=authorize.socket(config.socket_auth, keyring, tenant_id, clock),
+        authorize_socket=authorize_socket(config.socket_auth, keyring, tenant_id, clock),
         send_event_id=config.events.sends_event_id,
     )
 
@@ -114,7 +116,7 @@ def breaker(surface: Surface, clock: Clock, metrics: Metrics) -> Breaker:
 def open_keyring(config: Config, sender: Sender, clock: Clock, metrics: Metrics) -> Keyring:
     """Return our own keys; new ones are tried at Phoenix. Raises: KeyringRefused."""
     trial = KeyTrials(
-        sender,
+        CredentialTrial(sender, clock),
         clock,
         {one.keys.tenant_id: one for one in config.tenants},
         {(one.keys.operator_code, one.keys.environment): one for one in config.operators},

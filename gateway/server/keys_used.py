@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.actions.shared.call import Call
-from gateway.config import Config, TenantConfig, UpstreamAuth
+from gateway.config import Config, TenantConfig
 from gateway.core.types import Environment, TenantId
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.keyring import Keyring
+from gateway.phoenix.auth.modes import UpstreamAuth
 
 _TOKENS: Mapping[str, KeyKind] = {
     "MintTenantJWT": KeyKind.TENANT_HMAC,

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import BulkEvents, Listen, LogFormat, LogLevel, OperatorSignature, UpstreamAuth
+from gateway.config import BulkEvents, Listen, LogFormat, LogLevel
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_amount import AmountNames
+from gateway.phoenix.auth.modes import OperatorSignature, UpstreamAuth
 from tests.config.given_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
 
 CACHE_KEY = base64.b64encode(secrets.token_bytes(32)).decode()

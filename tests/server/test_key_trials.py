@@ -6,12 +6,13 @@ import pytest
 
 from gateway.config import load
 from gateway.core.ed25519 import generate_signing_key
+from gateway.core.key_trial import TrialResult
 from gateway.core.secret import Secret
 from gateway.core.types import Environment
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.trials import TrialResult
+from gateway.phoenix.auth.credential_trial import CredentialTrial
 from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
@@ -85,7 +86,7 @@ async def test_a_doubt_is_never_a_refusal(
     """Refused is only what Phoenix refuses while it takes the key before it."""
     phoenix = Phoenix(*statuses)
     trials = KeyTrials(
-        phoenix,
+        CredentialTrial(phoenix, CLOCK),
         CLOCK,
         {TENANT.keys.tenant_id: TENANT},
         {(OPERATOR.keys.operator_code, OPERATOR.keys.environment): OPERATOR},

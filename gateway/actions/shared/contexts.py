@@ -12,10 +12,10 @@ from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.core.wallet import WalletAdapter
 from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.phoenix.auth.socket import AuthorizeSocket
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
-from gateway.phoenix.gamification.realtime import AuthorizeSocket
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 

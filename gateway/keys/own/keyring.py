@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.core import canonical, hmac_sha256
 from gateway.core.ed25519 import SigningKey
+from gateway.core.key_trial import TrialResult
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
@@ -25,7 +26,7 @@ from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
 from gateway.keys.own.loaded_secret import SecretSource
 from gateway.keys.own.managed_key import ManagedKey
-from gateway.keys.own.trials import DOUBT_EVERY_S, TrialResult
+from gateway.keys.own.trials import DOUBT_EVERY_S
 from gateway.keys.own.versions import Life, Version
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job

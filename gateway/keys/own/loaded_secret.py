@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway.core.ed25519 import KeyRefused
+from gateway.core.key_trial import TrialResult
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
 from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
-from gateway.keys.own.trials import TrialResult
 from gateway.keys.own.version_files import VersionFile, find_versions, name_for
 from gateway.keys.own.versions import Life, Version, Versions
 

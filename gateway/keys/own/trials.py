@@ -1,11 +1,6 @@
-"""Whether a new secret is tried at Phoenix before it takes over, and what came of it.
-
-How Phoenix is asked is the server's business. Source: issue 8, point 3: "tried where that can be done".
-"""
+"""When a new secret is tried at Phoenix before it takes over. `phoenix/auth` asks Phoenix."""
 
 from __future__ import annotations
-
-import enum
 
 TRY_AGAIN_S = 3.0
 """Between two tries of a key whose time has come: Phoenix may be about to learn of it."""
@@ -18,12 +13,3 @@ EARLY_S = 60.0
 """A key that needs no lead may take over so long before its time, when Phoenix rejects the one in use."""
 DOUBT_EVERY_S = 1.0
 """At most one round of trials in so many seconds because of rejected requests."""
-
-
-class TrialResult(enum.Enum):
-    """What came of trying a key; the value is a note for people."""
-
-    ACCEPTED = "accepted by Phoenix"
-    REFUSED = "Phoenix refuses it and takes the one before it, which stays in use; is it registered there?"
-    UNPROVEN = "cannot be tried: what Phoenix answers there says nothing of it"
-    UNANSWERED = "not tried yet: Phoenix gave no answer"

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gateway.core.key_trial import TrialResult
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
-from gateway.keys.own.trials import EARLY_S, PATIENCE_S, TRY_AGAIN_S, TRY_EARLY_S, TrialResult
+from gateway.keys.own.trials import EARLY_S, PATIENCE_S, TRY_AGAIN_S, TRY_EARLY_S
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ from gateway.core.types import TenantId
 from gateway.core.wire import Definition, decode_definition, decode_definitions, encode_definition
 from gateway.errors import Effect, GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable, PhoenixNotFound
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
+from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.gamification.client import GamificationClient, path
 from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
 

@@ -5,23 +5,18 @@ gives the headers for one request. Source: vendor chapter 1.3, 1.4; issue 5, poi
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway import errors
 from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.phoenix.answers import Surface, after_doubt
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.http_types import Answer, Request
 from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
-
-Authorize = Callable[[str, str, bytes], Mapping[str, str]]
-"""Method, path as sent (percent-encoded, without query) and body to the headers that authenticate one request.
-
-Called anew for every try, so that a timestamp is never an old one. It raises KeyUnknown where the key is missing.
-"""
 
 PATIENCE_S = 1.0
 """A deadline shorter than this says nothing of Phoenix when it passes: hasty callers must not open the circuit."""

@@ -17,8 +17,9 @@ from gateway.core.event_ids import RESEND_WITHIN_S
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
 from gateway.phoenix.answers import Surface, after_doubt, error_of
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.gamification.bulk import TAKEN, Said, Word, read_bulk_answer, says_nothing_taken
-from gateway.phoenix.gamification.client import Authorize, GamificationClient
+from gateway.phoenix.gamification.client import GamificationClient
 from gateway.phoenix.http_types import Answer
 from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.breaker import Breaker

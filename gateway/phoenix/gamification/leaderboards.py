@@ -19,7 +19,8 @@ from gateway.core.wire import (
 )
 from gateway.errors import PhoenixNotFound
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
+from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.gamification.client import GamificationClient, path
 from gateway.phoenix.http_types import Answer
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 import yarl
 
-from gateway.core.canonical import encode_segment
-from gateway.core.types import TenantId
 from gateway.errors import PhoenixUnavailable
 from gateway.phoenix.answers import Surface, error_of
+from gateway.phoenix.auth.socket import Opening
 from gateway.phoenix.http_types import Answer
 from gateway.resilience.clock import Clock
 
@@ -34,29 +33,6 @@ class SocketSettings:
     """Idle time after which the gateway pings."""
     pong_within_s: float = 20.0
     """Time for anything to come after that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """How one connection proves who opens it: the path, its query as it goes out, headers. Holds credentials."""
-
-    path: str
-    query: str = field(default="", repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-
-
-AuthorizeSocket = Callable[[str], Opening]
-"""Board to opening, with a new timestamp each time. Raises: KeyUnknown."""
-
-
-def tenant_path(tenant_id: TenantId, leaderboard_id: str) -> str:
-    """Return the path of a board's socket that names the tenant: the form that is signed by HMAC."""
-    return f"/v1/leaderboards/{encode_segment(tenant_id)}/{encode_segment(leaderboard_id)}/ws"
-
-
-def bearer_path(leaderboard_id: str) -> str:
-    """Return the newer path, whose tenant is the token's."""
-    return f"/v1/leaderboards/{encode_segment(leaderboard_id)}/ws"
 
 
 class SocketClosed(Exception):

@@ -15,7 +15,8 @@ from gateway.core.wire import (
     snapshot_time_text,
 )
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.gamification.client import Authorize, GamificationClient, path
+from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.gamification.client import GamificationClient, path
 from gateway.phoenix.gamification.leaderboards import read_of_user
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline

@@ -18,7 +18,8 @@ from gateway.core.operator_api import (
 )
 from gateway.errors import Effect, GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.any_path import Authorize, PathClient
+from gateway.phoenix.any_path import PathClient
+from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 

@@ -16,10 +16,10 @@ from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, Event
+from gateway.phoenix.auth.socket import Opening
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
-from gateway.phoenix.gamification.realtime import Opening
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Request
 from gateway.phoenix.retry import RetryingSender

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
+from gateway.core.key_trial import TrialResult
 from gateway.core.types import Environment, KeyId, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
 from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.trials import TrialResult
 from gateway.keys.own.version_files import name_for
 from tests.config.given_settings import rsa_pem
 from tests.manual_clock import ManualClock

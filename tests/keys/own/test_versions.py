@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.core.key_trial import TrialResult
 from gateway.keys.descriptions import KeyState
-from gateway.keys.own.trials import PATIENCE_S, TRY_AGAIN_S, TrialResult
+from gateway.keys.own.trials import PATIENCE_S, TRY_AGAIN_S
 from gateway.keys.own.versions import REJECTED, RETIRED, TAKEN_OVER, Life, Version, Versions
 
 LIFE = Life(lead_s=10.0, retire_s=100.0)

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from gateway.errors import PhoenixForbidden, PhoenixUnavailable
-from gateway.phoenix.gamification.realtime import Opening, RealtimeClient, SocketClosed, SocketSettings
+from gateway.phoenix.auth.socket import Opening
+from gateway.phoenix.gamification.realtime import RealtimeClient, SocketClosed, SocketSettings
 from gateway.resilience.clock import SystemClock
 
 QUICK = SocketSettings(open_within_s=2, ping_after_s=0.1, pong_within_s=0.1)
