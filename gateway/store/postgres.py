@@ -155,32 +155,30 @@ class PostgresDatabase:
         self._indexing = _background(self._complete_indexes(), "evidence-indexes")
 
     async def _complete_indexes(self) -> None:
+        """On a connection of its own: it may hold it for minutes, and the pool has few."""
+        engine = self._new_engine(isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         while True:
             try:
-                connection = await self._connect()
-                try:
-                    if await build_missing(connection, metadata.tables.values()):
+                async with engine.connect() as connection:
+                    if await connection.run_sync(build_missing, metadata.tables.values()):
                         return
-                finally:
-                    await connection.close(timeout=_STOP_WITHIN_S)
             except Exception as error:  # noqa: BLE001 - whatever it is, the gateway serves without the index
                 log().warning("indexes could not be completed and are tried again", trouble=type(error).__name__)
             await asyncio.sleep(_INDEXES_AGAIN_S)
 
     def _engine(self) -> AsyncEngine:
         if self._made is None:
-            from sqlalchemy.ext.asyncio import create_async_engine
-
-            self._made = create_async_engine(
-                "postgresql+asyncpg://",
-                async_creator=self._connect,
-                isolation_level="READ COMMITTED",
-                pool_size=self._connections,
-                max_overflow=0,
-                pool_use_lifo=True,
-                hide_parameters=True,
+            self._made = self._new_engine(
+                isolation_level="READ COMMITTED", pool_size=self._connections, max_overflow=0, pool_use_lifo=True
             )
         return self._made
+
+    def _new_engine(self, **options: Any) -> AsyncEngine:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        return create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect, hide_parameters=True, **options
+        )
 
     async def _connect(self) -> Any:
         import asyncpg

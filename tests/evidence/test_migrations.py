@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +15,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import gateway.controls.stored_switches
+import gateway.evidence.chain.tables
+import gateway.evidence.tables
+import gateway.outbox.tables  # noqa: F401 - with the three above: every table enters the metadata
 from gateway.core.wallet_verdict import Disposition
 from gateway.store import migrate as migrate_module
 from gateway.store.database import Database
@@ -36,7 +38,6 @@ def test_head_is_the_newest_revision() -> None:
 async def test_migrated_schema_is_that_of_the_code(make_database: Callable[[], Database]) -> None:
     """Migrations and tables agree: nothing is left for Alembic to add or remove."""
     database = make_database()
-    await database.write(_by_alembic, 10)
 
     def difference(connection: sa.Connection, _now_us: int) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -44,48 +45,6 @@ async def test_migrated_schema_is_that_of_the_code(make_database: Callable[[], D
 
     assert await database.write(difference, 10) == []
     await database.stop()
-
-
-async def test_an_empty_database_gets_what_the_migrations_make(make_database: Callable[[], Database]) -> None:
-    """Tables made at once are those that all migrations make one after the other, the number of the revision too."""
-    database = make_database()
-    made_at_once = await database.write(_shape, 10)
-    await database.write(_by_alembic, 10)
-    assert await database.write(_shape, 10) == made_at_once
-    await database.stop()
-
-
-def _by_alembic(connection: sa.Connection, _now_us: int) -> None:
-    """Take the schema down and make it anew, one migration after the other."""
-    migrate(connection, down_to="base")
-    migrate(connection)
-
-
-def _comparable(index: Any) -> dict[str, object]:
-    """Return an index with its condition as text: as SQLAlchemy's clause it would equal nothing but itself."""
-    options = {name: str(option) for name, option in index.get("dialect_options", {}).items()}
-    return {**index, "dialect_options": options}
-
-
-def _shape(connection: sa.Connection, _now_us: int) -> dict[str, object]:
-    """Return all that the database tells about its tables."""
-    inspector = sa.inspect(connection)
-    shape: dict[str, object] = {
-        table: (
-            [{**column, "type": repr(column["type"])} for column in inspector.get_columns(table)],
-            inspector.get_pk_constraint(table),
-            sorted(inspector.get_unique_constraints(table), key=repr),
-            sorted((_comparable(index) for index in inspector.get_indexes(table)), key=repr),
-            sorted(inspector.get_check_constraints(table), key=repr),
-        )
-        for table in inspector.get_table_names()
-    }
-    if connection.dialect.name == "sqlite":
-        made = connection.execute(sa.text("SELECT name, sql FROM sqlite_master ORDER BY name"))
-        # A column that was added stands behind the constraints in the text; the order of columns is compared above.
-        shape["sql"] = [(name, sorted(re.split(r"[\s,()]+", sql or ""))) for name, sql in made]
-    shape["revision"] = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
-    return shape
 
 
 async def test_down_and_up(make_database: Callable[[], Database]) -> None:
@@ -134,7 +93,7 @@ async def test_concurrent_start_migrates_once(make_store: MakeStore, make_databa
 
 
 def test_alembic_is_not_loaded_without_need(tmp_path: Path) -> None:
-    """Making an empty database ready does not load Alembic: a first start must be as quick and small as the others."""
+    """A database that is up to date is opened without Alembic, which is slow to load and takes 10 MiB."""
     program = f"""
 import asyncio, pathlib, sys
 from gateway.store.sqlite import SqliteDatabase
@@ -143,4 +102,5 @@ database = SqliteDatabase(pathlib.Path({str(tmp_path / "evidence.sqlite3")!r}), 
 asyncio.run(database.write(lambda connection, now: None, 10))
 sys.exit("alembic" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0
+    codes = [subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode for _ in range(2)]
+    assert codes == [1, 0]
