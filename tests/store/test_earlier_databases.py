@@ -14,7 +14,7 @@ import pytest
 from gateway.controls.stored_switches import StoredSwitches
 from gateway.core.switches import Switches, decode_switches, encode_switches
 from gateway.core.types import TenantId
-from gateway.core.wallet_body import same_move
+from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.durable import DurableWalletStore
 from gateway.outbox.record import DeadLetterQuery
