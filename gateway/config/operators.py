@@ -14,7 +14,7 @@ from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.keys.own.entries import DEFAULT_LEAD_S
 from gateway.keys.own.keyring import OperatorEntry
-from gateway.keys.platform.platform_keys import PlatformKeySettings
+from gateway.keys.platform.settings import PlatformKeySettings
 from gateway.phoenix.auth.modes import OperatorSignature
 from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
 

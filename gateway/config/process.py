@@ -29,9 +29,8 @@ from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_patt
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
 from gateway.keys.own.evidence_key import SETTING, check_evidence_key
-from gateway.keys.own.loaded_secret import SecretSource
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
-from gateway.keys.own.secret_files import read_secret_file
+from gateway.keys.own.secret_files import SecretSource, read_secret_file
 from gateway.outbox.queue_level import QueueBound
 from gateway.resilience.clock import SystemClock
 

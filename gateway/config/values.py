@@ -18,8 +18,7 @@ from gateway.config.faults import Faults
 from gateway.config.model import is_loopback
 from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
-from gateway.keys.own.loaded_secret import SecretSource
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, read_secret_file
+from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_secret_file
 
 E = TypeVar("E", bound=enum.Enum)
 

@@ -9,6 +9,6 @@ class TrialResult(enum.Enum):
     """What came of trying a key; the value is the note that ListKeys shows."""
 
     ACCEPTED = "accepted by Phoenix"
-    REFUSED = "Phoenix refuses it and takes the one before it, which stays in use; is it registered there?"
-    UNPROVEN = "cannot be tried: what Phoenix answers there says nothing of it"
+    REFUSED = "Phoenix refuses it and accepts the previous key, which stays in use; register the new key at Phoenix"
+    UNPROVEN = "cannot be tried: Phoenix's answer does not depend on the key"
     UNANSWERED = "not tried yet: Phoenix gave no answer"

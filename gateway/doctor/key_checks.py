@@ -16,7 +16,7 @@ from gateway.core.secret import Secret
 from gateway.core.types import UnixSeconds
 from gateway.doctor.probe import get, is_fine, named
 from gateway.doctor.report import Verdict, fault, ok, warning
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Sender
 from gateway.phoenix.prediction.signing_keys import SIGNING_KEY_PATH
 from gateway.resilience.clock import Clock

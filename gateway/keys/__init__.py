@@ -1,1 +1,1 @@
-"""Secrets, signing keys and Phoenix's platform key: held here, described to others, never shown."""
+"""Our secrets and signing keys, and Phoenix's platform key. Other rooms get descriptions, never key material."""

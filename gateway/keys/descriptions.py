@@ -1,4 +1,4 @@
-"""What may be told of a key: everything but the key. Source: API.md, KeyService; issue 8, point 3."""
+"""Descriptions of keys without key material. Source: API.md, KeyService."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.core.types import Environment, KeyId, OperatorCode
 
 
 class KeyKind(enum.Enum):
-    """What a key is for."""
+    """The purpose of a key."""
 
     TENANT_HMAC = "tenant_hmac"
     ADMIN_API_KEY = "admin_api_key"
@@ -20,26 +20,26 @@ class KeyKind(enum.Enum):
 
 
 class KeyState(enum.Enum):
-    """Where a key stands in its life."""
+    """The state of a key in its policy cycle."""
 
     ANNOUNCED = "announced"
-    """Known and, where it has a public half, published; used from its time on."""
+    """Known, and published if it has a public key. It is used from its activation time."""
     ACTIVE = "active"
     RETIRING = "retiring"
-    """Replaced; what it signed or sealed is still to be believed."""
+    """Replaced. What it signed or sealed is still valid."""
     RETIRED = "retired"
-    """Over: no longer published, and its material is dropped."""
+    """No longer valid or published. Its material is dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDescription:
-    """One version of a key, described.
+    """The description of one version of a key.
 
-    `key_id`: the fingerprint, or for secrets the owner, the kind and the version. `public_key_sha256`: empty for
-    secrets. Times are Unix seconds. `announced_at`: since when it is known here; `activated_at`: since when it is, or
-    from when it will be, in use; `retired_at`: when it was replaced; `ends_at`: when it is over. `owner` is empty for
-    the platform key. `version`: the file's name in its folder. `note`: what a person should know, such as why a newer
-    file is not used.
+    `key_id`: the fingerprint; for secrets, owner, kind and version. `public_key_sha256`: empty for secrets. Times are
+    Unix seconds. `announced_at`: when this gateway learned of it; `activated_at`: when its use begins or began;
+    `retired_at`: when it was replaced; `ends_at`: when it stops being valid. `owner` is empty for the platform key.
+    `version`: the name of the file in its folder. `note`: information for operators, such as why a newer file is not
+    used.
     """
 
     key_id: str
@@ -59,7 +59,7 @@ class KeyDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedKey:
-    """The public half of an operator key that a verifier has to know: announced, active or retiring."""
+    """The public key of an operator, for verifiers: announced, active or retiring."""
 
     operator_code: OperatorCode
     environment: Environment

@@ -8,7 +8,7 @@ from gateway.config import OperatorConfig, TenantConfig
 from gateway.core.key_trial import TrialResult
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyKind
-from gateway.keys.own.keyring import Keyring
+from gateway.keys.own.signing import SigningKeys
 from gateway.phoenix.auth import authorize
 from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.auth.credential_trial import CredentialTrial
@@ -32,10 +32,12 @@ class KeyTrials:
         self._tenants = tenants
         self._operators = operators
 
-    async def tenant(self, tenant_id: TenantId, kind: KeyKind, candidate: Keyring, current: Keyring) -> TrialResult:
+    async def tenant(
+        self, tenant_id: TenantId, kind: KeyKind, candidate: SigningKeys, current: SigningKeys
+    ) -> TrialResult:
         """Read the admin host's health route, which answers 200 only to valid credentials."""
 
-        def sign(keyring: Keyring) -> Authorize:
+        def sign(keyring: SigningKeys) -> Authorize:
             if kind is KeyKind.TENANT_HMAC:
                 return authorize.tenant_hmac(keyring, tenant_id, self._clock)
             return authorize.api_key(keyring, tenant_id)
@@ -44,12 +46,12 @@ class KeyTrials:
         return await self._trial.compare(base_url, HEALTH_PATH, new=sign(candidate), in_use=sign(current))
 
     async def operator(
-        self, operator_code: OperatorCode, environment: Environment, candidate: Keyring, current: Keyring
+        self, operator_code: OperatorCode, environment: Environment, candidate: SigningKeys, current: SigningKeys
     ) -> TrialResult:
         """Read the operator's settings: Phoenix verifies the signature with the public half that it holds."""
         config = self._operators[operator_code, environment]
 
-        def sign(keyring: Keyring) -> Authorize:
+        def sign(keyring: SigningKeys) -> Authorize:
             return authorize.operator_signature(keyring, operator_code, environment, self._clock, config.signature)
 
         return await self._trial.compare(config.base_url, SETTINGS_PATH, new=sign(candidate), in_use=sign(current))

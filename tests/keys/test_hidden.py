@@ -23,7 +23,7 @@ from gateway.core.tokens import sign_hs256
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import GatewayError
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
 from tests.config.given_settings import rsa_pem
 
@@ -79,7 +79,7 @@ def shown(value: object) -> Iterator[str]:
 def test_nothing_that_holds_a_secret_shows_it(keyring: Keyring) -> None:
     """Secrets, keys, what the keyring gives out, what it was made of, and what its objects hold inside."""
     tenant, operator = keyring.tenant(TENANT), keyring.operator(OPERATOR, Environment.SANDBOX)
-    inside = [vars(one) for held in keyring._held() for one in (held.loaded, held.loaded.versions)]
+    inside = [vars(one) for held in keyring._all_keys() for one in (held.loaded, held.loaded.versions)]
     things = [keyring, tenant, operator, tenant.hmac, operator.signing_key, keyring.describe(), vars(keyring), inside]
     assert tenant.hmac is not None
     things += [tenant.hmac.reveal(), [tenant.hmac.reveal_text()], tenant.hmac._value]

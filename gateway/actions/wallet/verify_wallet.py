@@ -33,7 +33,7 @@ from gateway.core.wallet import (
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
 from gateway.evidence.record import Claim, ProbeResult, RecordedResponse
 from gateway.evidence.store import WalletStore
-from gateway.keys.platform.platform_keys import KeyUnavailable
+from gateway.keys.platform.settings import KeyUnavailable
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 

@@ -1,7 +1,4 @@
-"""Tenants and operators as configured, what each signs with right now, and what is wrong with a key.
-
-Source: API.md, settings.
-"""
+"""Types of the key ring: configured tenants and operators, their current keys, and faults. Source: API.md, settings."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from dataclasses import dataclass
 from gateway.core.ed25519 import SigningKey
 from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
 
 DEFAULT_LEAD_S = 300.0
-"""How long an operator key is published before it signs: verifiers that follow fetch more often than this."""
+"""How long an operator key is published before it signs. Verifiers fetch the published keys more often than this."""
 LONGEST_TOKEN_S = 3600.0
 
 
@@ -32,8 +29,8 @@ class TenantEntry:
 class OperatorEntry:
     """A prediction operator environment as configured.
 
-    `lead_s`: how long a new signing key is published before it signs. `retire_s`: how long a replaced one stays
-    published: longer than the longest token that it signed lives.
+    `lead_s`: how long a new signing key is published before it signs. `retire_s`: how long a replaced key stays
+    published; longer than the lifetime of any token that it signed.
     """
 
     operator_code: OperatorCode
@@ -46,7 +43,7 @@ class OperatorEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantKeys:
-    """What a tenant signs and authenticates with, as of now."""
+    """The current keys of a tenant."""
 
     tenant_id: TenantId
     hmac: Secret | None
@@ -56,7 +53,7 @@ class TenantKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorKeys:
-    """What an operator environment signs with, as of now."""
+    """The current signing key of an operator environment."""
 
     operator_code: OperatorCode
     environment: Environment
@@ -66,16 +63,16 @@ class OperatorKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFault:
-    """A secret that cannot be used: the setting's name, and why (never the value)."""
+    """A secret that cannot be used: the name of the setting and the reason, never the value."""
 
     setting: str
     description: str
 
 
 class KeyringRefused(ValueError):
-    """The configured keys cannot be used; `faults` holds all of them."""
+    """The configured keys cannot be used. `faults` holds every fault."""
 
     def __init__(self, faults: Sequence[KeyFault]) -> None:
-        """Name every fault in the text."""
+        """Put every fault into the message."""
         self.faults = tuple(faults)
         super().__init__("; ".join(f"{fault.setting}: {fault.description}" for fault in self.faults))

@@ -1,7 +1,7 @@
-"""The gateway's own key that signs the heads of the evidence chain: configured, or made once beside SQLite's file.
+"""The gateway's own key for signing the heads of the evidence chain: configured, or created once next to SQLite's file.
 
-Whoever holds this key can make a chain anew, so it lies with no database: where several gateways share a PostgreSQL it
-is configured for all of them or there is none. Source: issue 7, point 4.
+A person with this key can forge a chain, so it is never stored in a database. Gateways that share a PostgreSQL either
+all have it configured, or have none.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from pathlib import Path
 
 from gateway.core.ed25519 import KeyRefused, SigningKey, generate_signing_key
 from gateway.core.secret import SecretRefused
-from gateway.keys.own.loaded_secret import LoadedSecret, SecretSource
+from gateway.keys.own.loaded_secret import LoadedSecret
 from gateway.keys.own.managed_key import load_operator_key
-from gateway.keys.own.versions import Life
+from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.own.versions import RotationPolicy
 from gateway.resilience.clock import Clock
 
 SETTING = "GATEWAY_EVIDENCE_KEY"
 FILE_NAME = "evidence_key.pem"
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 
 
 class EvidenceKey:
-    """The key in use; a changed file is taken over within seconds, as with every secret.
+    """The current key. As with every secret, a changed file is used within seconds.
 
-    Read at first use: a gateway starts, and says what is wrong, while its disk is not there.
+    It is read at first use, so that a gateway without its disk starts and reports the fault.
     """
 
     def __init__(
@@ -36,38 +37,38 @@ class EvidenceKey:
         clock: Clock,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Args: `make_in`: the folder of a key that is made when it is missing; with neither there is no key."""
+        """Args: `make_in`: the folder in which a missing key is created. Without `source` and `make_in`: no key."""
         self._source = source
         self._make_in = make_in
         self._clock = clock
         self._on_event = on_event
         self._loaded: LoadedSecret[SigningKey] | None = None
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def current(self) -> SigningKey | None:
-        """Return the key to sign with now; None: none is configured. Raises: SecretRefused, KeyRefused, OSError."""
+        """Return the signing key; None if none is configured. Raises: SecretRefused, KeyRefused, OSError."""
         source = self._source
         if source is None and self._make_in is not None:
-            source = SecretSource(setting=SETTING, path=_made(self._make_in))
+            source = SecretSource(setting=SETTING, path=_ensure_key_file(self._make_in))
         if source is None:
             return None
         now = self._clock.now()
         if self._loaded is None:
             self._loaded = load_evidence_key(source, now)
-        elif self._clock.monotonic() - self._looked_at >= _LOOK_EVERY_S:
-            for event in self._loaded.look(now):
+        elif self._clock.monotonic() - self._checked_at >= _CHECK_EVERY_S:
+            for event in self._loaded.check_files(now):
                 self._on_event(event)
-            self._looked_at = self._clock.monotonic()
+            self._checked_at = self._clock.monotonic()
         return self._loaded.current
 
 
 def load_evidence_key(source: SecretSource, now: float) -> LoadedSecret[SigningKey]:
-    """Load the key, its pair proved. Raises: SecretRefused, KeyRefused."""
-    return load_operator_key(source, now, Life())
+    """Load the key and test its key pair. Raises: SecretRefused, KeyRefused."""
+    return load_operator_key(source, now, RotationPolicy())
 
 
 def check_evidence_key(source: SecretSource, now: float) -> str | None:
-    """Return why the configured key cannot be used; None: it can."""
+    """Return why the configured key cannot be used, or None."""
     try:
         load_evidence_key(source, now)
     except (SecretRefused, KeyRefused) as refused:
@@ -75,8 +76,8 @@ def check_evidence_key(source: SecretSource, now: float) -> str | None:
     return None
 
 
-def _made(folder: Path) -> Path:
-    """Return the file of the key, made (0600) if it is not there; of several processes at once, one makes it."""
+def _ensure_key_file(folder: Path) -> Path:
+    """Return the key file; create it (0600) if it is missing. If several processes try at once, one creates it."""
     path = folder / FILE_NAME
     if path.exists():
         return path

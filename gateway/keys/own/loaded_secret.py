@@ -1,10 +1,9 @@
-"""One secret in use and the files of its versions: looked at twice a second, believed once they stand still.
+"""One secret and the files of its versions, checked twice a second.
 
-A file that changes is believed once it has stood still for one look and its content can be used; a half-written or
-wrong one is noted and leaves the value in use. Where `NAME_FILE` is one file, new content is a new version that takes
-over at once; in a folder (version_files.py) it does so at the time of its name, and not before it was announced for
-the lead. Which version is in use is versions.py's rule, what a value must be the keyring's. Source: API.md, "reread
-when the file changes"; issue 8, point 3.
+A changed file is read when it was stable for one check. A half-written or invalid file is noted, and the current value
+stays in use. If `NAME_FILE` is one file, new content is a new version that takes over at once. In a folder
+(version_files.py), a version takes over at the time in its name, but not before it was announced for the lead time.
+versions.py decides which version is in use. Source: API.md, "reread when the file changes".
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway.core.ed25519 import KeyRefused
@@ -21,44 +19,32 @@ from gateway.core.key_trial import TrialResult
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
-from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
+from gateway.keys.own.secret_files import FileStamp, SecretSource, read_secret_file, stamp_of
 from gateway.keys.own.version_files import VersionFile, find_versions, name_for
-from gateway.keys.own.versions import Life, Version, Versions
+from gateway.keys.own.versions import RotationPolicy, Version, Versions
 
 T = TypeVar("T")
 
 REFUSED, ANNOUNCED = "secret_file_refused", "secret_file_announced"
-MOUNTED_TOGETHER_S = 60.0
-"""Files laid down within this time came with one mount, such as a container's: their age says nothing of the keys'."""
-_LATE_S = 10.0
-_CHANGED = "was changed after it was taken; it stays what it was: add a new file instead"
-_DIGEST_KEY = secrets.token_bytes(32)  # so that a digest is of no use outside this process
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretSource:
-    """Where one secret comes from: a value given directly, a file, or a folder with a file for each version.
-
-    `setting` is its name in messages.
-    """
-
-    setting: str
-    value: Secret | None = None
-    path: Path | None = None
+ONE_MOUNT_S = 60.0
+"""Files written within this time came with one mount, such as a container's. Their age says nothing about the keys."""
+_CLOCK_TOLERANCE_S = 10.0
+_CHANGED = "was changed after the gateway read it, and the change is ignored: add a new file instead"
+_DIGEST_KEY = secrets.token_bytes(32)  # makes digests useless outside this process
 
 
 @dataclass(slots=True, kw_only=True)
-class _Seen:
-    """What is known of one file. `judged`: the state that was read; `missing`: looks in a row that did not find it."""
+class _FileState:
+    """The state of one file. `read`: the stamp at the last read; `missing`: consecutive checks without the file."""
 
     stamp: FileStamp | None = None
-    judged: FileStamp | None = None
+    read_stamp: FileStamp | None = None
     fault: str = ""
     missing: int = 0
 
 
 class LoadedSecret(Generic[T]):
-    """The versions of one secret; `current` is the value in use."""
+    """The versions of one secret. `current` is the value in use."""
 
     def __init__(
         self,
@@ -66,44 +52,44 @@ class LoadedSecret(Generic[T]):
         make: Callable[[Secret], T],
         now: float,
         *,
-        life: Life | None = None,
+        policy: RotationPolicy | None = None,
         identify: Callable[[T], KeyId | None] = lambda value: None,
     ) -> None:
-        """Read every version and make of it what is used. `identify` gives the fingerprint of a public half.
+        """Read every version. `make` converts a secret to its value; `identify` returns its fingerprint, if any.
 
-        Raises: SecretRefused, KeyRefused when there is none that can be used.
+        Raises: SecretRefused, KeyRefused if no version can be used.
         """
         self._source = source
         self._make = make
         self._identify = identify
-        self._life = life or Life()
-        self._files: dict[str, _Seen] = {}
+        self._policy = policy or RotationPolicy()
+        self._files: dict[str, _FileState] = {}
         self._other_faults: tuple[tuple[str, str], ...] = ()
-        self.versions: Versions[T] = Versions(self._life, self._read_all(now), now)
+        self.versions: Versions[T] = Versions(self._policy, self._read_all(now), now)
         self.current = self._value()
 
-    def look(self, now: float) -> list[str]:
-        """Look at the files once and let versions take over; return what is to be counted."""
-        told: list[str] = []
+    def check_files(self, now: float) -> list[str]:
+        """Check the files once and let versions take over. Return the events to count."""
+        events: list[str] = []
         if self._source.path is not None:
             try:
                 found = find_versions(self._source.path)
             except OSError:
-                found = None  # gone for a moment while it is replaced, or for good: what is known stays either way
+                found = None  # missing, perhaps only during a replacement: keep the known versions
             if found is not None:
                 for file in found.files:
-                    told += self._look_at(file, now)
-                told += [REFUSED for fault in found.faults if fault not in self._other_faults]
+                    events += self._check_file(file, now)
+                events += [REFUSED for fault in found.faults if fault not in self._other_faults]
                 self._other_faults = found.faults
-                self._forget_all_but({file.name for file in found.files}, now)
-        return told + self._settle(now)
+                self._drop_missing({file.name for file in found.files}, now)
+        return events + self._settle(now)
 
-    def judge(self, version: Version[T], result: TrialResult, now: float, *, in_doubt: bool) -> list[str]:
-        """Take in what came of a trial, and let versions take over; return what is to be counted."""
-        return self.versions.judge(version, result, now, in_doubt=in_doubt) + self._settle(now)
+    def record_trial(self, version: Version[T], result: TrialResult, now: float, *, after_rejection: bool) -> list[str]:
+        """Record the result of a trial and let versions take over. Return the events to count."""
+        return self.versions.record_trial(version, result, now, after_rejection=after_rejection) + self._settle(now)
 
     def notes(self, version: Version[T], now: float) -> str:
-        """What a person should know of a version; for the active one also of files that are not used."""
+        """Return notes for operators on a version; for the active one, also on files that are not used."""
         notes = []
         if version.trial is not None and (version is not self.versions.active or version.trial is TrialResult.REFUSED):
             notes.append(version.trial.value)
@@ -115,21 +101,21 @@ class LoadedSecret(Generic[T]):
         return "; ".join(notes)
 
     def _settle(self, now: float) -> list[str]:
-        in_motion = {name for name, seen in self._files.items() if seen.missing or seen.stamp != seen.judged}
-        told = self.versions.settle(now, in_motion)
+        changing = {name for name, seen in self._files.items() if seen.missing or seen.stamp != seen.read_stamp}
+        events = self.versions.settle(now, changing)
         for one in self.versions.all():
             if one.value is None and (not one.name or one.name not in self._files):
-                self.versions.drop(one)  # of a file whose content was replaced: there is nothing left of it to tell
+                self.versions.drop(one)  # the content of its file was replaced: nothing is left to describe
         self.current = self._value()
-        return told
+        return events
 
     def _value(self) -> T:
         value = self.versions.active.value
-        assert value is not None  # only retired versions lose theirs
+        assert value is not None  # only retired versions lose their value
         return value
 
     def _read_all(self, now: float) -> list[Version[T]]:
-        """Read what is there at the start. Raises: SecretRefused, KeyRefused: nothing of it can be used."""
+        """Read all versions at the start. Raises: SecretRefused, KeyRefused if none can be used."""
         if self._source.path is None:
             if self._source.value is None:
                 raise SecretRefused("is not set")
@@ -141,31 +127,33 @@ class LoadedSecret(Generic[T]):
         self._other_faults = found.faults
         read: list[tuple[VersionFile, Secret, float]] = []
         refusal: SecretRefused | KeyRefused = SecretRefused(
-            "its folder holds no version; name each file by its time, such as 2026-11-21T10:00Z.pem"
+            "its folder contains no version; name each file by its time, such as 2026-11-21T10:00Z.pem"
         )
         versions: list[Version[T]] = []
         for file in found.files:
-            seen = self._files[file.name] = _Seen()
+            seen = self._files[file.name] = _FileState()
             try:
                 secret, stamp = read_secret_file(file.path, in_folder=file.named_at is not None)
                 self._make(secret)
             except (SecretRefused, KeyRefused) as error:
                 seen.fault, refusal = str(error), error
                 continue
-            seen.stamp = seen.judged = stamp
+            seen.stamp = seen.read_stamp = stamp
             read.append((file, secret, min(stamp.changed_ns / 1e9, now)))
-        first_laid_at = min((laid_at for _, _, laid_at in read), default=now)
-        for file, secret, laid_at in read:
+        first_written_at = min((written_at for _, _, written_at in read), default=now)
+        for file, secret, written_at in read:
             if file.named_at is None:
                 versions.append(self._version("", secret, order=now, announced_at=now, activates_at=now))
                 continue
-            activates_at = self._activates_at(file.named_at, laid_at, now, laid_at - first_laid_at < MOUNTED_TOGETHER_S)
+            activates_at = self._activates_at(
+                file.named_at, written_at, now, written_at - first_written_at < ONE_MOUNT_S
+            )
             versions.append(
                 self._version(
                     file.name,
                     secret,
                     order=file.named_at,
-                    announced_at=min(laid_at, activates_at),
+                    announced_at=min(written_at, activates_at),
                     activates_at=activates_at,
                 )
             )
@@ -173,73 +161,75 @@ class LoadedSecret(Generic[T]):
             raise refusal
         return versions
 
-    def _activates_at(self, named_at: float, laid_at: float, now: float, mounted_together: bool) -> float:
-        """When a version of a folder takes over: at the time of its name, but after it was published for the lead.
+    def _activates_at(self, named_at: float, written_at: float, now: float, mounted_together: bool) -> float:
+        """Return when a version in a folder takes over: at the time in its name, after the lead time of publication.
 
-        A process that begins takes an older name at its word where the file's age cannot be that of the key.
+        A starting process accepts an old time in a name if the age of the file cannot be the age of the key.
         """
-        published_at = named_at + self._life.lead_s
-        if published_at <= now and (mounted_together or published_at + self._life.retire_s <= now):
+        published_at = named_at + self._policy.lead_s
+        if published_at <= now and (mounted_together or published_at + self._policy.retire_s <= now):
             return named_at
-        return max(named_at, laid_at + self._life.lead_s)
+        return max(named_at, written_at + self._policy.lead_s)
 
-    def _look_at(self, file: VersionFile, now: float) -> list[str]:
-        seen = self._files.setdefault(file.name, _Seen())
+    def _check_file(self, file: VersionFile, now: float) -> list[str]:
+        seen = self._files.setdefault(file.name, _FileState())
         try:
             stamp = stamp_of(file.path)
         except OSError:
             return []
-        stood_still, seen.stamp = stamp == seen.stamp, stamp
-        if not stood_still or stamp == seen.judged:
+        is_stable, seen.stamp = stamp == seen.stamp, stamp
+        if not is_stable or stamp == seen.read_stamp:
             return []
-        seen.judged = stamp
+        seen.read_stamp = stamp
         try:
             secret, read = read_secret_file(file.path, in_folder=file.named_at is not None)
             if read != stamp:
-                seen.judged = None  # written to in this very moment: judge it again later
+                seen.read_stamp = None  # written to at this moment: read it again later
                 return []
-            told = self._take(file, secret, stamp, now)
+            events = self._add_content(file, secret, stamp, now)
         except (SecretRefused, KeyRefused) as error:
             seen.fault = str(error)
             return [REFUSED]
         seen.fault = ""
-        return told
+        return events
 
-    def _take(self, file: VersionFile, secret: Secret, stamp: FileStamp, now: float) -> list[str]:
-        """Take in the content of a file. Raises: SecretRefused, KeyRefused."""
+    def _add_content(self, file: VersionFile, secret: Secret, stamp: FileStamp, now: float) -> list[str]:
+        """Add the content of a file as a version. Raises: SecretRefused, KeyRefused."""
         if file.named_at is None:
             order = max(now, self.versions.active.order + 0.001)
             new = self._version(name_for(order, ""), secret, order=order, announced_at=now, activates_at=now)
             for one in self.versions.all():
-                if one.activated_at is None:  # content that was never used, and is gone
+                if one.activated_at is None:  # its content was never used and is replaced
                     self.versions.drop(one)
             if new.digest != self.versions.active.digest:
                 self.versions.add(new)
             return []
         changed_at = stamp.changed_ns / 1e9
-        laid_at = changed_at if 0 <= now - changed_at <= _LATE_S else now  # a renamed file may keep an old time
-        activates_at = max(file.named_at, laid_at + self._life.lead_s)
-        new = self._version(file.name, secret, order=file.named_at, announced_at=laid_at, activates_at=activates_at)
+        written_at = (
+            changed_at if 0 <= now - changed_at <= _CLOCK_TOLERANCE_S else now
+        )  # a renamed file may keep an old time
+        activates_at = max(file.named_at, written_at + self._policy.lead_s)
+        new = self._version(file.name, secret, order=file.named_at, announced_at=written_at, activates_at=activates_at)
         for one in self.versions.all():
             if one.name != file.name:
                 continue
             if one.digest == new.digest:
-                return []  # the same, laid down again: a mount that was renewed
+                return []  # the same content, written again: a renewed mount
             if one.activated_at is not None:
                 raise SecretRefused(_CHANGED)
             self.versions.drop(one)
         self.versions.add(new)
         return [ANNOUNCED]
 
-    def _forget_all_but(self, names: set[str], now: float) -> None:
-        """Drop the versions whose files are gone for two looks; the one in use stays."""
+    def _drop_missing(self, names: set[str], now: float) -> None:
+        """Drop versions whose files were missing in two checks. The version in use stays."""
         for name, seen in list(self._files.items()):
             seen.missing = 0 if name in names else seen.missing + 1
             if seen.missing < 2:
                 continue
             gone = [one for one in self.versions.all() if one.name == name]
             if self.versions.active in gone:
-                seen.fault = "is gone; this key stays in use until a newer one takes over"
+                seen.fault = "is missing; this key stays in use until a newer one takes over"
                 continue
             for one in gone:
                 self.versions.drop(one)

@@ -1,7 +1,4 @@
-"""Every secret that a keyring holds, with its owner and kind: loaded, looked at, tried, described alike.
-
-What each is for is the keyring's business, its versions versions.py's. Source: issue 8, point 3.
-"""
+"""A key with its owner and kind, and how each kind is loaded. All kinds are checked, tried and described alike."""
 
 from __future__ import annotations
 
@@ -15,8 +12,9 @@ from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
-from gateway.keys.own.loaded_secret import LoadedSecret, SecretSource
-from gateway.keys.own.versions import Life
+from gateway.keys.own.loaded_secret import LoadedSecret
+from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.own.versions import RotationPolicy
 
 T = TypeVar("T")
 
@@ -28,12 +26,12 @@ _ALGORITHMS = {
 }
 _PARTS = {KeyKind.TENANT_HMAC: "hmac", KeyKind.ADMIN_API_KEY: "api-key", KeyKind.CACHE_SEAL: "cache-keys"}
 SEAL_RETIRE_S = 25 * 3600.0
-"""Longer than anything stays in the cache: remembered event ids stay for a day."""
+"""Longer than the lifetime of any cache entry: remembered event ids stay for a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ManagedKey(Generic[T]):
-    """One secret of one owner; `owner` empty: of the process."""
+    """One key of one owner. `owner` "": the process itself."""
 
     kind: KeyKind
     loaded: LoadedSecret[T]
@@ -41,7 +39,7 @@ class ManagedKey(Generic[T]):
     environment: Environment | None = None
 
     def describe(self, now: float) -> list[KeyDescription]:
-        """Every version, the newest first."""
+        """Describe every version, newest first."""
         versions = self.loaded.versions
         return [
             KeyDescription(
@@ -64,7 +62,7 @@ class ManagedKey(Generic[T]):
 
     @property
     def active_id(self) -> str:
-        """The active version's `key_id` in descriptions."""
+        """The `key_id` of the active version, as in descriptions."""
         active = self.loaded.versions.active
         return active.key_id or self._name(active.name)
 
@@ -72,35 +70,38 @@ class ManagedKey(Generic[T]):
         return "/".join(part for part in (self.owner, _PARTS[self.kind], version) if part)
 
 
-def load_hmac(source: SecretSource, now: float, life: Life) -> LoadedSecret[Secret]:
+def load_hmac(source: SecretSource, now: float, policy: RotationPolicy) -> LoadedSecret[Secret]:
     """Load a tenant's HMAC secret. Raises: SecretRefused."""
-    return LoadedSecret(source, lambda secret: secret, now, life=life)
+    return LoadedSecret(source, lambda secret: secret, now, policy=policy)
 
 
-def load_api_key(source: SecretSource, now: float, life: Life) -> LoadedSecret[Secret]:
+def load_api_key(source: SecretSource, now: float, policy: RotationPolicy) -> LoadedSecret[Secret]:
     """Load a tenant's API key. Raises: SecretRefused."""
-    return LoadedSecret(source, _header_text, now, life=life)
+    return LoadedSecret(source, _header_text, now, policy=policy)
 
 
-def load_operator_key(source: SecretSource, now: float, life: Life) -> LoadedSecret[SigningKey]:
-    """Load an operator's signing key, its pair proved. Raises: SecretRefused, KeyRefused."""
-    return LoadedSecret(source, lambda secret: load_signing_key(secret.reveal()), now, life=life, identify=_key_id)
+def load_operator_key(source: SecretSource, now: float, policy: RotationPolicy) -> LoadedSecret[SigningKey]:
+    """Load an operator's signing key and test its key pair. Raises: SecretRefused, KeyRefused."""
+    return LoadedSecret(source, lambda secret: load_signing_key(secret.reveal()), now, policy=policy, identify=_key_id)
 
 
 def load_seal_keys(source: SecretSource, now: float) -> LoadedSecret[SealKeys]:
-    """Load the keys that seal what is cached. Raises: SecretRefused."""
+    """Load the keys that seal cache entries. Raises: SecretRefused."""
     return LoadedSecret(
-        source, lambda secret: SealKeys.from_text(secret.reveal_text()), now, life=Life(retire_s=SEAL_RETIRE_S)
+        source,
+        lambda secret: SealKeys.from_text(secret.reveal_text()),
+        now,
+        policy=RotationPolicy(retire_s=SEAL_RETIRE_S),
     )
 
 
 def seal_keys_of(loaded: LoadedSecret[SealKeys], now: float) -> SealKeys:
-    """Return the keys of all versions: the first of the active one seals, those announced and retiring open too."""
+    """Return the keys of all live versions: the first key of the active version seals, all keys open."""
     return SealKeys.joined([one.value for one in loaded.versions.live(now) if one.value is not None])
 
 
 def or_fault(source: SecretSource | None, load: Callable[[SecretSource], T], faults: list[KeyFault]) -> T | None:
-    """Load what is configured; note a fault where it cannot be used."""
+    """Load the source if it is configured. If it cannot be used, add a fault and return None."""
     if source is None:
         return None
     try:
@@ -115,7 +116,7 @@ def _key_id(key: SigningKey) -> KeyId:
 
 
 def _header_text(secret: Secret) -> Secret:
-    """Let through what can stand in an HTTP header."""
+    """Return the secret if an HTTP header can carry it. Raises: SecretRefused."""
     if not all(0x21 <= byte <= 0x7E for byte in secret.reveal()):
-        raise SecretRefused("holds a space, a line end or a character that no HTTP header can carry")
+        raise SecretRefused("contains a space, a line end or a character that an HTTP header cannot carry")
     return secret

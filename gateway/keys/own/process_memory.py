@@ -1,8 +1,8 @@
-"""Keeps what lies in this process's memory out of core dumps and from other processes of the same user.
+"""Keep secrets in this process's memory out of core dumps, and away from other processes of the same user.
 
-`PR_SET_DUMPABLE` 0 makes /proc/PID/mem and the like root's, and forbids attaching a debugger (Linux; elsewhere only the
-limit on core dumps holds). It is per process and lost by exec, so every process that reads secrets calls this itself.
-Swap is the machine's matter: encrypt it or have none. Source: issue 8, point 4; prctl(2).
+On Linux, `PR_SET_DUMPABLE` 0 gives /proc/PID/mem to root and forbids debuggers to attach; other systems get only the
+limit on core dumps. The flag belongs to one process and is lost by exec, so every process that reads secrets sets it.
+It does not protect swap: encrypt swap or use none. Source: prctl(2).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 
 
 def protect() -> None:
-    """Forbid core dumps and looking into this process's memory. Where the system has no such switch, nothing is done.
+    """Forbid core dumps and access to this process's memory. On a system without these limits, do nothing.
 
-    Raises: OSError when the system has it and refuses.
+    Raises: OSError if the system refuses.
     """
     import resource
 
@@ -25,15 +25,15 @@ def protect() -> None:
 
 
 def allow_debuggers() -> None:
-    """Take back that memory cannot be looked into (`GATEWAY_DUMPABLE`); there are still no core dumps.
+    """Allow debuggers to read this process's memory again (`GATEWAY_DUMPABLE`). Core dumps stay forbidden.
 
-    Raises: OSError when the system refuses.
+    Raises: OSError if the system refuses.
     """
     _set_dumpable(1)
 
 
 def is_dumpable() -> bool:
-    """Tell whether other processes of this user may look into this one's memory."""
+    """Tell whether other processes of this user may read this process's memory."""
     return not sys.platform.startswith("linux") or bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
 
 

@@ -1,7 +1,4 @@
-"""Reads secrets from their files, under rules that keep others from reading or swapping them.
-
-Source: API.md, settings.
-"""
+"""Read secrets from files, with checks that other users can neither read nor replace them. Source: API.md, settings."""
 
 from __future__ import annotations
 
@@ -16,8 +13,20 @@ MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSource:
+    """The source of one secret: a value, a file, or a folder with one file for each version.
+
+    `setting` is its name in messages.
+    """
+
+    setting: str
+    value: Secret | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileStamp:
-    """What tells one state of a file from another without reading it."""
+    """The metadata that shows whether a file changed, without reading it."""
 
     device: int
     inode: int
@@ -27,7 +36,7 @@ class FileStamp:
 
 
 def stamp_of(path: Path) -> FileStamp:
-    """Look at the file, following links (a mounted secret is replaced by turning a link).
+    """Return the stamp of a file; follow links, because a mounted secret is replaced by changing a link.
 
     Raises: OSError.
     """
@@ -35,25 +44,25 @@ def stamp_of(path: Path) -> FileStamp:
 
 
 def read_secret_file(path: Path, *, in_folder: bool = False) -> tuple[Secret, FileStamp]:
-    """Read a secret from its file, and the stamp of exactly what was read.
+    """Read a secret from its file. Return it with the stamp of exactly the file that was read.
 
-    The rules are checked on the open file, so that nobody can swap it in between. `in_folder`: nobody named this file,
-    it was found, so it must also belong to our user or to root: others may be able to add files there.
-    Raises: SecretRefused when it is missing, no regular file, readable by others than its owner, too large or empty.
+    The checks run on the open file, so that nobody can replace it in between. `in_folder`: the file was found in a
+    folder, not named by a setting, so it must also belong to our user or to root: others may be able to add files.
+    Raises: SecretRefused if the file is missing, not regular, accessible to others than its owner, too large or empty.
     """
     try:
-        # O_NONBLOCK: a named pipe put there must not hang the start.
+        # O_NONBLOCK: a named pipe at this path must not block the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise SecretRefused(f"its file cannot be opened ({error.strerror}); check the path and its owner") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise SecretRefused("its path is not a regular file; name the file that holds the value")
+            raise SecretRefused("its path is not a regular file; set it to the file that contains the value")
         if status.st_mode & 0o077:
-            raise SecretRefused("its file can be read or changed by others than its owner; run chmod 600 on it")
+            raise SecretRefused("its file can be read or changed by users other than its owner; run chmod 600 on it")
         if in_folder and status.st_uid not in (os.geteuid(), 0):
-            raise SecretRefused("its file belongs to another user; give it to the one that the gateway runs as")
+            raise SecretRefused("its file belongs to another user; change its owner to the gateway's user")
         if status.st_size > MAX_SECRET_FILE_BYTES:
             raise SecretRefused(f"its file is larger than {MAX_SECRET_FILE_BYTES} bytes; it is not the right file")
         content = _read_all(descriptor)

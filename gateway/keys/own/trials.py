@@ -1,15 +1,36 @@
-"""When a new secret is tried at Phoenix before it takes over. `phoenix/auth` asks Phoenix."""
+"""The trial of a new key at Phoenix before it takes over: its times, and who makes it. gateway/phoenix/auth sends the request."""
 
 from __future__ import annotations
 
-TRY_AGAIN_S = 3.0
-"""Between two tries of a key whose time has come: Phoenix may be about to learn of it."""
-TRY_EARLY_S = 30.0
-"""Between two tries of a key whose time has not come: only for the note in ListKeys."""
-PATIENCE_S = 60.0
-"""So long after its time a key that could not be tried, because Phoenix gave no answer, is used untried. It goes on
-being tried, and gives way to the one before it when Phoenix refuses it."""
-EARLY_S = 60.0
-"""A key that needs no lead may take over so long before its time, when Phoenix rejects the one in use."""
-DOUBT_EVERY_S = 1.0
-"""At most one round of trials in so many seconds because of rejected requests."""
+from typing import Protocol
+
+from gateway.core.key_trial import TrialResult
+from gateway.core.types import Environment, OperatorCode, TenantId
+from gateway.keys.descriptions import KeyKind
+from gateway.keys.own.signing import SigningKeys
+
+RETRY_DUE_S = 3.0
+"""Between two trials of a key that is due: Phoenix may register it soon."""
+RETRY_EARLY_S = 30.0
+"""Between two trials of a key that is not due yet: only for the note in ListKeys."""
+UNTRIED_AFTER_S = 60.0
+"""If Phoenix gives no answer to the trial, a key is used without one this long after its activation time. The trials
+continue, and the previous key is used again if Phoenix refuses the new one."""
+EARLY_TAKEOVER_S = 60.0
+"""A key without a lead time may take over this long before its activation time if Phoenix rejects the current key."""
+TRIAL_ROUND_EVERY_S = 1.0
+"""Shortest time between two rounds of trials that rejected requests cause."""
+
+
+class Trial(Protocol):
+    """Tries a key at Phoenix with a request that changes nothing."""
+
+    async def tenant(
+        self, tenant_id: TenantId, kind: KeyKind, candidate: SigningKeys, current: SigningKeys
+    ) -> TrialResult:
+        """Try a tenant's secret. `candidate` signs with the new version, `current` with the old one. Never raises."""
+
+    async def operator(
+        self, operator_code: OperatorCode, environment: Environment, candidate: SigningKeys, current: SigningKeys
+    ) -> TrialResult:
+        """Try an operator's signing key. Never raises."""

@@ -1,10 +1,9 @@
-"""Which files hold the versions of a secret, and from when each one says that it is to be used.
+"""Find the files with the versions of a secret, and the activation time in each file's name.
 
-`NAME_FILE` names a file, which is then the only version, or a folder with a file for each version. A file there is
-named by the time (UTC) from which it is to be used: `2026-11-21T10:00Z.pem`, or `20261121T100000Z` where a colon cannot
-stand in a name (Kubernetes). Hidden files and those that are being written (`.tmp`, `~`) are passed over, so that a
-mounted Kubernetes secret can be such a folder. What a file must hold is secret_files.py's and the keyring's business.
-Source: issue 8, point 3.
+`NAME_FILE` names a file, which is then the only version, or a folder with one file for each version. The name of a file
+in a folder is its activation time (UTC): `2026-11-21T10:00Z.pem`, or `20261121T100000Z` where a name cannot contain a
+colon (Kubernetes). Hidden files and unfinished files (`.tmp`, `~`) are skipped, so that a mounted Kubernetes secret can
+be such a folder.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 MAX_FILES = 1000
-"""More in one folder are not versions of one secret."""
+"""A folder with more files is not a folder of versions; the rest is ignored."""
 
 _NAME = re.compile(
     r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})T([0-9]{2})[:-]?([0-9]{2})(?:[:-]?([0-9]{2}))?Z(?:\.[A-Za-z0-9._-]{0,64})?"
 )
-_UNNAMED = "its name is no time; name it by the time from which it is to be used, such as 2026-11-21T10:00Z.pem"
+_UNNAMED = "its name is not a time; rename it to its activation time, such as 2026-11-21T10:00Z.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFile:
-    """A file that may hold a version. `named_at`: Unix seconds, from its name; None for a file outside a folder."""
+    """A file that may contain a version. `named_at`: the time in its name, Unix seconds; None outside a folder."""
 
     path: Path
     name: str = ""
@@ -35,16 +34,16 @@ class VersionFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFiles:
-    """What was found, oldest first, and what is wrong with the rest, by name."""
+    """The files found, oldest first, and the faults of the others, by name."""
 
     files: tuple[VersionFile, ...]
     faults: tuple[tuple[str, str], ...] = ()
 
 
 def find_versions(path: Path) -> VersionFiles:
-    """Look for the versions behind `NAME_FILE`. A path that is no folder is one version, there or not.
+    """Find the versions for the path in `NAME_FILE`. A path that is not a folder is one version, even if missing.
 
-    Raises: OSError when the folder cannot be read.
+    Raises: OSError if the folder cannot be read.
     """
     if not path.is_dir():
         return VersionFiles(files=(VersionFile(path=path),))
@@ -64,7 +63,7 @@ def find_versions(path: Path) -> VersionFiles:
 
 
 def time_in_name(name: str) -> float | None:
-    """Return the time (Unix seconds) that a file's name says; None when it says none."""
+    """Return the time in a file's name (Unix seconds), or None."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -76,10 +75,10 @@ def time_in_name(name: str) -> float | None:
 
 
 def name_for(at: float, suffix: str) -> str:
-    """Return the name of a version that is to be used from this time (Unix seconds) on."""
+    """Return the name of a version with this activation time (Unix seconds)."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") + suffix
 
 
 def _shown(name: str) -> str:
-    """A name as a line of text: anybody who may write into the folder chose it."""
+    """Return a name as safe printable text: anyone who may write to the folder chooses it."""
     return ascii(name)[1:-1][:80]

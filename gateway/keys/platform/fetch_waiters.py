@@ -1,9 +1,9 @@
-"""Who waits for the next fetch of a key, and whom a fetch answers.
+"""Calls that wait for the next fetch of the platform key.
 
-Each waiter draws a ticket, counting up. A fetch that begins when the counter stands at `n` answers the tickets up to
-`n` and no other: those had been drawn before it began. That one rule is what "a key whose fetch began after the call
-arrived" rests on. The room is bounded in waiters and in the bytes that they hold on to. When to fetch is
-platform_keys.py's business. Source: API.md, `BAD_SIGNATURE`; issue 3, point 5.
+Each waiter gets a ticket; ticket numbers count up. A fetch that begins when the last ticket is `n` answers tickets up
+to `n` and no others, because only those calls arrived before the fetch began. This rule guarantees "a key whose fetch
+began after the call arrived". The number of waiters and the bytes they hold are bounded. platform_keys.py decides when
+to fetch. Source: API.md, `BAD_SIGNATURE`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class TooManyWaiters(Exception):
-    """No more waiters are taken."""
+    """The limit of waiters or bytes is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Waiter(Generic[T]):
-    """One that waits; `answer` gets its result exactly once unless the waiter leaves first."""
+    """A waiting call. `answer` gets its result exactly once, unless the waiter leaves first."""
 
     ticket: int
     size_bytes: int
@@ -33,7 +33,7 @@ class FetchWaiters(Generic[T]):
     """Waiters in the order of their tickets."""
 
     def __init__(self, *, max_waiting: int, max_bytes: int) -> None:
-        """Take at most so many waiters, holding together at most so many bytes."""
+        """Accept at most `max_waiting` waiters that together hold at most `max_bytes`."""
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._waiters: dict[int, Waiter[T]] = {}
@@ -45,16 +45,16 @@ class FetchWaiters(Generic[T]):
 
     @property
     def last_ticket(self) -> int:
-        """The newest ticket drawn so far, whether its waiter is still here or not."""
+        """The newest ticket, even if its waiter has left."""
         return self._last_ticket
 
     @property
     def oldest_arrival(self) -> float | None:
-        """When the one came who waits longest."""
+        """When the oldest waiter arrived."""
         return next((waiter.arrived_at for waiter in self._waiters.values()), None)
 
     def enter(self, size_bytes: int, now: float) -> Waiter[T]:
-        """Let one more in.
+        """Add a waiter.
 
         Raises: TooManyWaiters.
         """
@@ -72,12 +72,12 @@ class FetchWaiters(Generic[T]):
         return waiter
 
     def leave(self, waiter: Waiter[T]) -> None:
-        """Forget this one, answered or not; doing it again changes nothing."""
+        """Remove a waiter, answered or not. Removing it again changes nothing."""
         if self._waiters.pop(waiter.ticket, None) is not None:
             self._bytes -= waiter.size_bytes
 
     def answer(self, up_to: int, result: T) -> None:
-        """Give the result to every waiter whose ticket is at most `up_to`, and let them go."""
+        """Give the result to every waiter whose ticket is at most `up_to`, and remove these waiters."""
         covered = [waiter for ticket, waiter in self._waiters.items() if ticket <= up_to]
         for waiter in covered:
             self.leave(waiter)

@@ -1,12 +1,12 @@
-"""Phoenix's platform key: from memory, then the shared cache, then one fetch that all who need it share.
+"""Phoenix's platform key: from memory, else from the shared cache, else from one fetch that all waiting calls share.
 
-`current` is what a signature is checked with. When it does not hold, `fresher` waits for a fetch that BEGINS after that
-call; only such a key justifies calling a signature bad. At most one fetch begins per cooldown, in the process always,
-in the fleet while Redis is there, after failures too; forged calls cannot force more.
+Signatures are checked with `current`. If one does not match, `fresher` waits for a fetch that BEGINS after the call.
+Only with such a key may the gateway call a signature bad. At most one fetch begins per cooldown, also after failures:
+in the process always, in the fleet while Redis is reachable. Forged calls cannot cause more fetches.
 
-One task (`_serve`) does all fetching, one step after the other, and runs while a call waits. Tickets (fetch_waiters.py)
-decide which fetch answers which call; between replicas nonces decide it (shared_key.py, shared_key_client.py). state.py
-decides which key counts. The caller says how bytes are fetched. Source: API.md, WalletService.
+One task (`_serve`) makes all fetches, one after the other, while calls wait. Tickets (fetch_waiters.py) decide which
+fetch answers which call; between replicas, nonces decide it (shared_key.py, shared_key_client.py). state.py decides
+which key is valid. Source: API.md, WalletService.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
 from gateway.core.types import Environment, KeyId
-from gateway.errors import PhoenixUnavailable, StoreUnavailable
-from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
+from gateway.errors import StoreUnavailable
+from gateway.keys.descriptions import KeyDescription
 from gateway.keys.platform.fetch_waiters import FetchWaiters, TooManyWaiters
 from gateway.keys.platform.revocations import RevokedKeys
-from gateway.keys.platform.shared_key import KeyEntry, Nonce, SharedKeyCache, Turn
+from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
+from gateway.keys.platform.shared_key import KeyEntry, Nonce, PollResult, SharedKeyCache
 from gateway.keys.platform.shared_key_client import SharedKeyClient
 from gateway.keys.platform.state import PlatformKey, PlatformKeyState
 from gateway.resilience.clock import Clock
@@ -30,37 +30,11 @@ from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
 
 LEASE_MARGIN_S = 0.2
-"""The lease outlives the cooldown by this much, and its holder begins its fetch within this much or not at all: so two
-fetches begin at least a cooldown apart, though they begin a little after their leases."""
+"""The lease lasts this much longer than the cooldown, and its holder begins its fetch within this time or not at all.
+So two fetches begin at least one cooldown apart, although each begins a little after its lease."""
 POLL_S = 0.05
 RETRY_S = 5.0
 NEVER_FETCHED = float("-inf")
-
-
-class KeyUnavailable(PhoenixUnavailable):
-    """No (fresher) platform key could be had in time; nothing is known to be wrong with the call."""
-
-    default_message = "Phoenix's platform key could not be had in time. Try again later."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformKeySettings:
-    """How often to fetch, how long to remember, whom to trust, how many may wait."""
-
-    cooldown_s: float = 2.0
-    """At least this long between the beginnings of two fetches (`PREDICTION_KEY_COOLDOWN`)."""
-    overlap_s: float = 600.0
-    """A key replaced less long ago still counts as retired (`PREDICTION_KEY_OVERLAP`)."""
-    refresh_s: float = 60.0
-    """Fetched anew behind the calls about this often, give or take a tenth, so that replicas spread out."""
-    pins: frozenset[KeyId] = frozenset()
-    """If any: only these keys are accepted (`PREDICTION_PLATFORM_KEY_SHA256`)."""
-    max_waiting: int = 2000
-    """Calls that may wait for a fetch; more are told at once that no key can be had."""
-    max_waiting_bytes: int = 64 * 1024 * 1024
-    """Bodies that those calls may hold together."""
-    fetch_timeout_s: float = 3.0
-    """Longest fetch; the next one cannot begin before it ends."""
 
 
 class PlatformKeys:
@@ -77,11 +51,11 @@ class PlatformKeys:
         on_event: Callable[[str], None] = lambda name: None,
         revoked: RevokedKeys | None = None,
     ) -> None:
-        """Begin without a key, or with the configured one, which then is never fetched.
+        """Start without a key, or with the configured key, which is then never fetched.
 
-        Args: `fetch` takes its time limit in seconds and returns what the well-known route answered, of bounded size.
-        `on_event` hears the names of things to be counted. `revoked`: what this machine remembers of revoked keys.
-        Raises: KeyRefused when the configured key is not among the pins.
+        Args: `fetch` takes its time limit in seconds and returns the answer of the well-known route, of bounded size.
+        `on_event` receives the names of events to count. `revoked`: the revoked keys that this machine remembers.
+        Raises: KeyRefused if the configured key is not pinned.
         """
         self._fetch = fetch
         self._clock = clock
@@ -93,100 +67,83 @@ class PlatformKeys:
         if static_key is not None:
             self._check_wanted(static_key)
             self._state = self._state.install(static_key, fetched_at=clock.now(), now=clock.now())
-        # A waiter is answered with a key, or with the text that says why there is none.
-        self._room = FetchWaiters[PlatformKey | str](
+        # A waiter gets a key, or a text that says why there is none.
+        self._waiters = FetchWaiters[PlatformKey | str](
             max_waiting=self._settings.max_waiting, max_bytes=self._settings.max_waiting_bytes
         )
         self._lease_s = self._settings.cooldown_s + LEASE_MARGIN_S
-        self._fleet = SharedKeyClient(shared=shared, lease_ms=round(self._lease_s * 1000), on_event=on_event)
+        self._shared = SharedKeyClient(shared=shared, lease_ms=round(self._lease_s * 1000), on_event=on_event)
         self._fetch_began = NEVER_FETCHED
         self._server: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
 
     def current(self) -> PlatformKey | None:
-        """The key that counts, from memory."""
+        """Return the valid key from memory."""
         return self._state.current
 
     def retired(self) -> tuple[VerifyingKey, ...]:
-        """The keys replaced within the overlap and not revoked, newest first: what they sign is `KEY_RETIRED`."""
+        """Return the keys replaced within the overlap and not revoked, newest first. They give `KEY_RETIRED`."""
         self._take_revoked()
         within = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
         return tuple(one.key for one in within)
 
     def previous(self) -> VerifyingKey | None:
-        """The newest of the retired keys."""
+        """Return the newest retired key."""
         return next(iter(self.retired()), None)
 
     async def revoke(self, key_id: KeyId) -> bool:
-        """Never count this key again, neither as retired nor when it is served again; tell the other processes.
+        """Never accept this key again, not as a retired key and not from a fetch. Inform the other processes.
 
-        Returns: False, and nothing is done, if it is the current one.
-        Raises: StoreUnavailable: it holds in this process, and no other one could be told.
+        Returns: False if it is the current key; then nothing changes.
+        Raises: StoreUnavailable if the key is revoked in this process only, because no other one could be informed.
         """
         if self._state.current is not None and self._state.current.key.key_id == key_id:
             return False
         self._state = self._state.revoke(key_id)
-        told = await self._fleet.publish_revoked(self._state.revoked)
+        is_published = await self._shared.publish_revoked(self._state.revoked)
         if self._revoked is not None:
             try:
                 self._revoked.add(self._state.revoked)
             except OSError:
-                if not told:
-                    raise StoreUnavailable("The key is revoked in this process only: it could not be noted.") from None
+                if not is_published:
+                    raise StoreUnavailable(
+                        "The key is revoked in this process only: neither the shared cache nor the data directory "
+                        "could be written. Repair one of them and revoke the key again."
+                    ) from None
         return True
 
     def describe(self, environment: Environment) -> list[KeyDescription]:
-        """The current key and the retired ones."""
-        current, now = self._state.current, self._clock.now()
-        overlap_s = self._settings.overlap_s
-        rows: list[tuple[VerifyingKey, KeyState, float, float | None]] = []
-        if current is not None:
-            rows.append((current.key, KeyState.ACTIVE, self._state.activated_at or now, None))
-        for one in self._state.retired_within(overlap_s, now=now):
-            rows.append((one.key, KeyState.RETIRING, one.retired_at, one.retired_at))
-        return [
-            KeyDescription(
-                key_id=key.key_id,
-                kind=KeyKind.PLATFORM,
-                algorithm="Ed25519",
-                state=state,
-                activated_at=activated_at,
-                environment=environment,
-                public_key_sha256=key.key_id,
-                retired_at=retired_at,
-                ends_at=None if retired_at is None else retired_at + overlap_s,
-            )
-            for key, state, activated_at, retired_at in rows
-        ]
+        """Describe the current key and the retired ones."""
+        return self._state.describe(environment, self._settings.overlap_s, now=self._clock.now())
 
     async def first(self, deadline: Deadline, size_bytes: int = 0) -> PlatformKey:
-        """Return the key of memory; without one, that of the shared cache, else that of the next fetch.
+        """Return the key from memory, else from the shared cache, else from the next fetch.
 
         Raises: KeyUnavailable.
         """
         if self._state.current is None and not deadline.expired:
             if self._loading is None or self._loading.done():
                 self._loading = run_job("platform-key-load", self._load_stored())
-            # Shielded: who is cancelled here must not take the answer from the others.
+            # Shielded: a cancelled caller must not cancel the load for the others.
             await asyncio.shield(self._loading)
         return self._state.current or await self.fresher(deadline, size_bytes)
 
     async def fresher(self, deadline: Deadline, size_bytes: int = 0) -> PlatformKey:
-        """Return the key of a fetch that begins after this call; a configured key is returned at once.
+        """Return the key of a fetch that begins after this call. A configured key is returned at once.
 
-        Args: `size_bytes`: what the caller holds while it waits.
-        Cancelling a caller leaves the fetch running for the others.
-        Raises: KeyUnavailable: the fetch failed, none came before the deadline, or too many wait.
+        Args: `size_bytes`: the memory that the caller holds while it waits.
+        If a caller is cancelled, the fetch continues for the others.
+        Raises: KeyUnavailable if the fetch fails, the deadline passes, or too many calls wait.
         """
         if self._is_static and self._state.current is not None:
             return self._state.current
         if deadline.expired:
-            raise KeyUnavailable("No time is left to wait for Phoenix's platform key.")
+            raise KeyUnavailable("The deadline passed before Phoenix's platform key was available. Allow more time.")
         try:
-            waiter = self._room.enter(size_bytes, self._clock.monotonic())
+            waiter = self._waiters.enter(size_bytes, self._clock.monotonic())
         except TooManyWaiters:
             self._on_event("platform_key_waiting_room_full")
-            raise KeyUnavailable("Too many calls wait for Phoenix's platform key.") from None
+            raise KeyUnavailable("Too many calls wait for Phoenix's platform key. Try again later.") from None
         self._ensure_served()
         try:
             async with asyncio.timeout(deadline.remaining()):
@@ -194,26 +151,26 @@ class PlatformKeys:
         except TimeoutError:
             raise KeyUnavailable from None
         finally:
-            self._room.leave(waiter)
+            self._waiters.leave(waiter)
         if isinstance(answer, str):
             raise KeyUnavailable(answer)
         return answer
 
     async def run(self) -> None:
-        """Have a key at once and a fresh one about every `refresh_s`, for ever; a task to be cancelled."""
-        patience_s = self._patience_s() + self._settings.fetch_timeout_s + self._settings.cooldown_s
+        """Fetch a key at once, and a fresh one about every `refresh_s`, until cancelled."""
+        longest_wait_s = self._longest_wait_s() + self._settings.fetch_timeout_s + self._settings.cooldown_s
         while not self._is_static:
-            deadline = Deadline.after(patience_s, self._clock)
+            deadline = Deadline.after(longest_wait_s, self._clock)
             try:
                 await (self.fresher(deadline) if self._state.current else self.first(deadline))
             except KeyUnavailable:
                 pause_s = min(self._settings.refresh_s, max(self._settings.cooldown_s, RETRY_S))
             else:
                 pause_s = self._settings.refresh_s
-            await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load, guards nothing
+            await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load; not a secret
 
     async def stop(self) -> None:
-        """End a fetch in flight; who still waits is told that there is no key."""
+        """Cancel a running fetch. Calls that still wait get the answer that there is no key."""
         if self._server is not None:
             self._server.cancel()
             await asyncio.gather(self._server, return_exceptions=True)
@@ -223,55 +180,57 @@ class PlatformKeys:
             self._server = run_job("platform-key", self._serve())
 
     async def _serve(self) -> None:
-        """Answer the waiting room until nobody is left in it."""
+        """Answer the waiters until none is left."""
         try:
-            while len(self._room):
+            while len(self._waiters):
                 await self._step()
         finally:
-            # Somebody is left only when this was stopped or is broken; nobody may wait for a task that is gone.
-            self._answer(self._room.last_ticket, "The platform key is not being fetched here at the moment.")
+            # Waiters are left only if this task was cancelled or failed. No call may wait for a task that has ended.
+            self._answer(
+                self._waiters.last_ticket, "This gateway is not fetching the platform key now. Try again later."
+            )
 
     async def _step(self) -> None:
-        """Listen to the fleet; fetch if it is this replica's turn; else wait a little."""
+        """Poll the shared cache; fetch if this replica has the lease; otherwise wait a little."""
         asked_at = self._clock.monotonic()
         cooldown_left = self._fetch_began + self._settings.cooldown_s - asked_at
-        turn = await self._fleet.ask(self._room.last_ticket, want_lease=cooldown_left <= 0)
-        if turn is not None:
-            self._learn(turn)
-            if turn.revoked is not None and not self._state.revoked <= turn.revoked:
-                await self._fleet.publish_revoked(self._state.revoked)  # somebody removed it
-        leased = turn is not None and turn.leased
-        # With no fleet, or one that shows nothing for too long, the process goes by its own cooldown.
-        alone = turn is None or self._is_out_of_patience()
+        polled = await self._shared.poll(self._waiters.last_ticket, want_lease=cooldown_left <= 0)
+        if polled is not None:
+            self._learn(polled)
+            if polled.revoked is not None and not self._state.revoked <= polled.revoked:
+                await self._shared.publish_revoked(self._state.revoked)  # the list in Redis lost our entries
+        leased = polled is not None and polled.leased
+        # Without a shared cache, or if it has no result for too long, only this process's own cooldown applies.
+        alone = polled is None or self._waits_too_long()
         if cooldown_left <= 0 and (leased or alone):
-            others = await self._fleet.take_asks() if leased else frozenset()
+            others = await self._shared.take_requests() if leased else frozenset()
             if alone or self._clock.monotonic() - asked_at <= LEASE_MARGIN_S:
                 await self._fetch_once(others)
                 return
             self._on_event("platform_key_lease_missed")
-        await asyncio.sleep(min(max(cooldown_left, 0.001), POLL_S) if turn is None else POLL_S)
+        await asyncio.sleep(min(max(cooldown_left, 0.001), POLL_S) if polled is None else POLL_S)
 
     async def _fetch_once(self, others: frozenset[Nonce]) -> None:
-        """Fetch, and answer everybody who came before this moment, here and in the fleet."""
-        covered, answered = self._room.last_ticket, others | self._fleet.own_asks()
+        """Fetch, and answer every call that arrived before the fetch began, here and in other replicas."""
+        covered, answered = self._waiters.last_ticket, others | self._shared.own_requests()
         self._fetch_began, began_at = self._clock.monotonic(), self._clock.now()
         key = await self._fetch_key()
         if key is None:
-            self._answer(covered, "Phoenix's platform key could not be fetched, or is not acceptable.")
-            await self._fleet.publish_failure(answered)
+            self._answer(covered, "Phoenix's platform key could not be fetched or was refused. Try again later.")
+            await self._shared.publish_failure(answered)
             return
         self._answer(covered, self._install(key, fetched_at=began_at))
         retired = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
-        await self._fleet.publish(KeyEntry(key=key, began_at=began_at, answered=answered, retired=retired))
+        await self._shared.publish(KeyEntry(key=key, began_at=began_at, answered=answered, retired=retired))
 
     async def _fetch_key(self) -> VerifyingKey | None:
-        """Fetch a key and judge it; None is a failure that was counted."""
+        """Fetch a key and check it. None: it failed, and the failure was counted."""
         limit_s = self._settings.fetch_timeout_s
         self._on_event("platform_key_fetch_began")
         try:
             async with asyncio.timeout(limit_s):
                 pem = await self._fetch(limit_s)
-        except Exception:  # noqa: BLE001  whatever a fetch raises, the waiters must be told and the key kept
+        except Exception:  # noqa: BLE001  after any error the waiters need an answer and the key stays
             self._on_event("platform_key_fetch_failed")
             return None
         try:
@@ -285,15 +244,15 @@ class PlatformKeys:
     def _check_wanted(self, key: VerifyingKey) -> None:
         self._take_revoked()
         if self._settings.pins and key.key_id not in self._settings.pins:
-            raise KeyRefused("The platform key is refused: it is not among the pinned ones.")
+            raise KeyRefused("The platform key is refused: it is not one of the pinned keys.")
         if key.key_id in self._state.revoked:
-            raise KeyRefused("The platform key is refused: it was revoked here.")
+            raise KeyRefused("The platform key is refused: it was revoked.")
 
     def _take_revoked(self, others: frozenset[KeyId] = frozenset()) -> None:
-        """Take over what others revoked; a current key that is among it is dropped, and fetched anew."""
+        """Add keys that others revoked. If the current key is one of them, drop it; it will be fetched again."""
         known = others if self._revoked is None else others | self._revoked.known()
         if self._is_static and (current := self._state.current) is not None:
-            known -= {current.key.key_id}  # that one is the configuration's word
+            known -= {current.key.key_id}  # a configured key cannot be revoked
         for key_id in known - self._state.revoked:
             self._state = self._state.revoke(key_id)
 
@@ -307,21 +266,21 @@ class PlatformKeys:
         return current
 
     def _answer(self, up_to: int, answer: PlatformKey | str) -> None:
-        self._room.answer(up_to, answer)
-        self._fleet.settle(up_to)
+        self._waiters.answer(up_to, answer)
+        self._shared.settle(up_to)
 
-    def _learn(self, turn: Turn) -> None:
-        """Answer those whose nonces a published fetch lists; anything else that was published proves nothing."""
-        self._take_revoked(turn.revoked or frozenset())
-        covered = 0 if turn.entry is None else self._fleet.covered_by(turn.entry.answered)
-        if turn.entry is not None and covered and (adopted := self._adopt(turn.entry)) is not None:
+    def _learn(self, polled: PollResult) -> None:
+        """Answer the calls whose nonces a published fetch lists. Other published entries prove nothing."""
+        self._take_revoked(polled.revoked or frozenset())
+        covered = 0 if polled.entry is None else self._shared.covered_by(polled.entry.answered)
+        if polled.entry is not None and covered and (adopted := self._adopt(polled.entry)) is not None:
             self._on_event("platform_key_shared")
             self._answer(covered, adopted)
-        if covered := self._fleet.covered_by(turn.failed):
-            self._answer(covered, "Phoenix's platform key could not be fetched by another replica.")
+        if covered := self._shared.covered_by(polled.failed):
+            self._answer(covered, "Another replica could not fetch Phoenix's platform key. Try again later.")
 
     def _adopt(self, entry: KeyEntry) -> PlatformKey | None:
-        """Take over another replica's key, if it is wanted here too."""
+        """Install another replica's key if this replica accepts it too."""
         try:
             self._check_wanted(entry.key)
         except KeyRefused:
@@ -332,15 +291,15 @@ class PlatformKeys:
         return current
 
     async def _load_stored(self) -> None:
-        """Begin with what the shared cache holds; it never takes the place of a key that is there."""
-        entry = await self._fleet.stored()
+        """Install the key from the shared cache, unless there is already a key."""
+        entry = await self._shared.stored()
         if entry is not None and self._state.current is None:
             self._adopt(entry)
 
-    def _is_out_of_patience(self) -> bool:
-        """Whether somebody waits longer than an honest fleet ever takes: the lease is with nobody of ours."""
-        oldest = self._room.oldest_arrival
-        return oldest is not None and self._clock.monotonic() - oldest > self._patience_s()
+    def _waits_too_long(self) -> bool:
+        """Tell whether a call waits longer than a fleet ever needs. Then no replica of ours holds the lease."""
+        oldest = self._waiters.oldest_arrival
+        return oldest is not None and self._clock.monotonic() - oldest > self._longest_wait_s()
 
-    def _patience_s(self) -> float:
+    def _longest_wait_s(self) -> float:
         return 3 * self._lease_s + self._settings.fetch_timeout_s

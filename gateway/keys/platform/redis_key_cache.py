@@ -1,8 +1,7 @@
-"""The fleet's shared platform key in Redis: asks, lease, entry and failure of one host and environment.
+"""The fleet's shared platform key in Redis: fetch requests, lease, entry, failure and revoked keys of one host.
 
-All four keys carry one hash tag, so they lie on one node of a cluster and one pipeline reaches them. Nothing read here
-is believed but for its seal; what a stranger wrote is counted, mended where it would stand in the way, and ignored.
-Source: issue 3, point 5.
+All Redis keys have the same hash tag, so they are on one node of a cluster and one pipeline reaches them. Only sealed
+entries are trusted. Entries that fail authentication are counted, ignored, and overwritten if they block us.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from gateway.keys.platform.shared_key import (
     EntryUnreadable,
     KeyEntry,
     Nonce,
-    Turn,
+    PollResult,
     decode_entry,
     decode_failure,
     decode_revoked,
     encode_entry,
     encode_failure,
     encode_revoked,
-    sane_nonces,
+    valid_nonces,
 )
 from gateway.resilience.clock import Clock
 
 ENTRY_TTL_S = 120
 FAILURE_TTL_S = 30
-ASKS_TTL_MS = 60_000
+REQUESTS_TTL_MS = 60_000
 REVOKED_TTL_S = 30 * 24 * 3600
-"""Every replica that knows of a revoked key shows it again when it is gone."""
+"""Every replica that knows a revoked key publishes it again when it is missing."""
 MAX_ENTRY_BYTES = 64 * 1024
 
 
 class RedisKeyCache:
-    """One replica's view of the shared platform key; implements SharedKeyCache."""
+    """One replica's access to the shared platform key; implements SharedKeyCache."""
 
     def __init__(
         self,
@@ -52,68 +51,68 @@ class RedisKeyCache:
         environment: Environment,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Keep the platform key of this host and environment. `on_event` hears the names of things to be counted."""
+        """Store the platform key of one host and environment. `on_event` receives the names of events to count."""
         self._cache = cache
         self._seal_keys = seal_keys
         self._clock = clock
         self._on_event = on_event
         self._replica = secrets.token_hex(8)
         tag = f"pgw:{{platform-key:{environment.value}:{hashlib.sha256(host.encode()).hexdigest()[:16]}}}"
-        self._asks, self._lease = f"{tag}:asks", f"{tag}:lease"
+        self._requests, self._lease = f"{tag}:asks", f"{tag}:lease"
         self._entry, self._failure, self._revoked = f"{tag}:entry", f"{tag}:failure", f"{tag}:revoked"
         self._key_place = SealedFor(purpose="platform-key", name=host, environment=environment.value)
         self._failure_place = SealedFor(purpose="platform-key-failure", name=host, environment=environment.value)
         self._revoked_place = SealedFor(purpose="platform-key-revoked", name=host, environment=environment.value)
         self._refused: dict[str, bytes] = {}
 
-    async def ask(self, nonce: Nonce, *, lease_ms: int | None) -> Turn:
-        """Put the nonce among the asks, try for the lease, and read what was published: one round trip.
+    async def poll(self, nonce: Nonce, *, lease_ms: int | None) -> PollResult:
+        """Add the nonce to the fetch requests, try to get the lease, and read what is published, in one round trip.
 
         Raises: CacheUnavailable.
         """
 
         async def work(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
-            pipeline.hset(self._asks, self._replica, nonce)
-            pipeline.pexpire(self._asks, ASKS_TTL_MS)
-            pipeline.hlen(self._asks)
+            pipeline.hset(self._requests, self._replica, nonce)
+            pipeline.pexpire(self._requests, REQUESTS_TTL_MS)
+            pipeline.hlen(self._requests)
             if lease_ms is not None:
                 pipeline.set(self._lease, self._replica, nx=True, px=lease_ms)
                 pipeline.pttl(self._lease)
-            # One byte more than allowed: a longer value shows itself without being transferred.
+            # One byte more than allowed shows that a value is too long, without transferring all of it.
             pipeline.getrange(self._entry, 0, MAX_ENTRY_BYTES)
             pipeline.getrange(self._failure, 0, MAX_ENTRY_BYTES)
             pipeline.getrange(self._revoked, 0, MAX_ENTRY_BYTES)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            await self._mend(client, answers, lease_ms)
+            await self._repair(client, answers, lease_ms)
             return answers
 
         answers = await self._cache.run(work)
-        return Turn(
+        return PollResult(
             leased=lease_ms is not None and answers[3] is True,
             entry=self._open_entry(answers[-3]),
             failed=self._open_failure(answers[-2]),
             revoked=self._open_revoked(answers[-1]),
         )
 
-    async def take_asks(self) -> frozenset[Nonce]:
-        """Return the nonces that wait for the next fetch and take them away; who still waits puts its own in again.
+    async def take_requests(self) -> frozenset[Nonce]:
+        """Return and remove the nonces that wait for the next fetch. A replica that still waits adds its own again.
 
         Raises: CacheUnavailable.
         """
 
         async def work(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
-            pipeline.hvals(self._asks)
-            pipeline.unlink(self._asks)
+            pipeline.hvals(self._requests)
+            pipeline.unlink(self._requests)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             return answers
 
         values = (await self._cache.run(work))[0]
-        return sane_nonces(values) if isinstance(values, list) else frozenset()
+        return valid_nonces(values) if isinstance(values, list) else frozenset()
 
     async def stored(self) -> KeyEntry | None:
-        """Return the newest published key, if one lies there that opens.
+        """Return the newest published key, if there is a valid entry.
 
         Raises: CacheUnavailable.
         """
@@ -127,7 +126,7 @@ class RedisKeyCache:
         return self._open_entry((await self._cache.run(work))[0])
 
     async def publish(self, entry: KeyEntry) -> None:
-        """Seal the entry and show it for two minutes.
+        """Seal the entry and publish it for two minutes.
 
         Raises: CacheUnavailable.
         """
@@ -135,7 +134,7 @@ class RedisKeyCache:
         await self._cache.put(self._entry, sealed, ttl_s=ENTRY_TTL_S)
 
     async def publish_failure(self, answered: frozenset[Nonce]) -> None:
-        """Seal and show whom a failed fetch concerns.
+        """Seal and publish the nonces of a failed fetch.
 
         Raises: CacheUnavailable.
         """
@@ -143,23 +142,23 @@ class RedisKeyCache:
         await self._cache.put(self._failure, sealed, ttl_s=FAILURE_TTL_S)
 
     async def publish_revoked(self, revoked: frozenset[KeyId]) -> None:
-        """Seal and show the keys that must never count again.
+        """Seal and publish the revoked keys.
 
         Raises: CacheUnavailable.
         """
         sealed = self._seal(self._revoked_place, encode_revoked(revoked), REVOKED_TTL_S)
         await self._cache.put(self._revoked, sealed, ttl_s=REVOKED_TTL_S)
 
-    async def _mend(self, client: Any, answers: list[Any], lease_ms: int | None) -> None:
-        """Remove what only a stranger can have left and what would keep the fleet from fetching."""
-        asked, asks = answers[0], answers[2]
-        if isinstance(asked, Exception) or (isinstance(asks, int) and asks > MAX_ANSWERED):
+    async def _repair(self, client: Any, answers: list[Any], lease_ms: int | None) -> None:
+        """Remove values that no replica of ours writes and that would block the fleet's fetches."""
+        asked, requests = answers[0], answers[2]
+        if isinstance(asked, Exception) or (isinstance(requests, int) and requests > MAX_ANSWERED):
             self._on_event("platform_key_cache_mended")
-            await client.unlink(self._asks)
+            await client.unlink(self._requests)
         if lease_ms is not None:
             left_ms = answers[4]
             if isinstance(left_ms, int) and (left_ms == -1 or left_ms > lease_ms):
-                # A lease without an end, or with a longer one than anybody of ours takes.
+                # A lease without an expiry, or with a longer one than our replicas set.
                 self._on_event("platform_key_cache_mended")
                 await client.pexpire(self._lease, lease_ms)
 
@@ -192,9 +191,9 @@ class RedisKeyCache:
             return frozenset()
 
     def _open(self, place: SealedFor, value: object) -> bytes | None:
-        """Return the payload if the seal holds; a refused value is counted once, however often it is read."""
+        """Return the payload if the entry is authentic. A refused value is counted once, even if it is read often."""
         if not isinstance(value, bytes):
-            value = b"not a string"  # an error of Redis: the key holds another type
+            value = b"not a string"  # an error from Redis: the key has another type
         if not value:
             return None
         try:

@@ -1,8 +1,7 @@
-"""The platform keys that must never count again, as this machine remembers them: one small file of fingerprints.
+"""The revoked platform keys that this machine remembers: a small file of fingerprints.
 
-Every process that shares the data directory reads it, at once when it changed. What a revoked key means is
-state.py's rule; replicas elsewhere are told through Redis (redis_key_cache.py). Source: API.md,
-`KEY_RETIRED` and `phoenix-gateway keys revoke`.
+Every process that shares the data directory reads the file as soon as it changes. Replicas on other machines learn of
+revoked keys through Redis (redis_key_cache.py). Source: API.md, `KEY_RETIRED` and `phoenix-gateway keys revoke`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class RevokedKeys:
-    """The file below a data directory; it need not be there."""
+    """The file in a data directory. It may be missing."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE_NAME
@@ -29,7 +28,7 @@ class RevokedKeys:
         self._known: frozenset[KeyId] = frozenset()
 
     def known(self) -> frozenset[KeyId]:
-        """The keys in the file. What was read stays when the file goes away or cannot be read."""
+        """Return the keys in the file. Keys that were read once stay, even if the file disappears."""
         try:
             stamp = stamp_of(self._path)
             if stamp != self._stamp:
@@ -38,7 +37,7 @@ class RevokedKeys:
                 self._known |= frozenset(KeyId(line) for line in found)
                 self._stamp = stamp
         except OSError:
-            pass  # not there: nothing was revoked on this machine so far
+            pass  # no file: no key was revoked on this machine yet
         return self._known
 
     def add(self, key_ids: frozenset[KeyId]) -> None:

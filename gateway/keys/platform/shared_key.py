@@ -1,10 +1,10 @@
-"""What replicas tell each other about fetches of the platform key, and its form as bytes.
+"""What replicas share about fetches of the platform key, and its encoding.
 
-The proof by nonces. A replica that needs a fresher key draws a random nonce and puts it among the asks. Whoever holds
-the lease reads the asks, THEN fetches, and publishes the key with the nonces it had read. An entry that lists a nonce
-of mine therefore holds a key whose fetch began after I drew the nonce, whatever any clock says; an older entry cannot
-list it, and an entry of a stranger does not open (sealing.py). Where entries lie is redis_key_cache.py's business, when
-to ask and to fetch platform_keys.py's. Source: issue 3, point 5.
+Nonces prove freshness. A replica that needs a fresher key adds a random nonce to the fetch requests. The replica with
+the lease reads the requests, THEN fetches, and publishes the key with the nonces it read. So an entry that lists my
+nonce has a key whose fetch began after I created the nonce, whatever any clock says. An older entry cannot list it, and
+a foreign entry does not open (core/sealing.py). redis_key_cache.py stores the entries; platform_keys.py decides when to
+request and when to fetch.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_ANSWERED = 512
 
 
 class EntryUnreadable(ValueError):
-    """An entry with a good seal has another form: another version wrote it. It counts as absent."""
+    """An authentic entry has an unknown form, because another version wrote it. Treat it as absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEntry:
-    """A fetched key. `began_at`: the fetcher's wall clock, for display. `answered`: nonces read before the fetch."""
+    """A fetched key. `began_at`: wall clock of the fetching replica, for display. `answered`: nonces read before it."""
 
     key: VerifyingKey
     began_at: float
@@ -38,10 +38,10 @@ class KeyEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one ask brought: whether this replica may fetch now, the newest key, whom the newest failure concerns.
+class PollResult:
+    """The result of one poll: whether this replica has the lease, the newest key, the nonces of the newest failure.
 
-    `revoked`: the keys that must never count again; None where Redis was not heard.
+    `revoked`: the revoked keys; None if Redis gave no answer.
     """
 
     leased: bool
@@ -51,35 +51,35 @@ class Turn:
 
 
 class SharedKeyCache(Protocol):
-    """What platform_keys.py needs of the cache that a fleet shares. Every method raises CacheUnavailable."""
+    """What platform_keys.py needs from the cache that a fleet shares. Every method raises CacheUnavailable."""
 
-    async def ask(self, nonce: Nonce, *, lease_ms: int | None) -> Turn:
-        """Put the nonce among the asks, try for the lease (None: leave it alone), and read what was published."""
+    async def poll(self, nonce: Nonce, *, lease_ms: int | None) -> PollResult:
+        """Add the nonce to the fetch requests, try to get the lease (None: do not try), and read what is published."""
         ...
 
-    async def take_asks(self) -> frozenset[Nonce]:
-        """The nonces that wait for the next fetch; call it before that fetch begins."""
+    async def take_requests(self) -> frozenset[Nonce]:
+        """Return and remove the nonces that wait for the next fetch. Call it before that fetch begins."""
         ...
 
     async def stored(self) -> KeyEntry | None:
-        """The newest published key."""
+        """Return the newest published key."""
         ...
 
     async def publish(self, entry: KeyEntry) -> None:
-        """Show the key that a fetch brought."""
+        """Publish a fetched key."""
         ...
 
     async def publish_failure(self, answered: frozenset[Nonce]) -> None:
-        """Tell those who asked that the fetch for them failed, so that they need not wait any longer."""
+        """Publish that the fetch for these nonces failed, so that their replicas stop waiting."""
         ...
 
     async def publish_revoked(self, revoked: frozenset[KeyId]) -> None:
-        """Show the keys that must never count again, all of them."""
+        """Publish all revoked keys."""
         ...
 
 
 def encode_entry(entry: KeyEntry) -> bytes:
-    """Return the entry as bytes to be sealed."""
+    """Return the entry as bytes, before sealing."""
     return json.dumps(
         {
             "pem": entry.key.spki_pem.decode("ascii"),
@@ -91,10 +91,7 @@ def encode_entry(entry: KeyEntry) -> bytes:
 
 
 def decode_entry(payload: bytes) -> KeyEntry:
-    """Return the entry of bytes whose seal held.
-
-    Raises: EntryUnreadable.
-    """
+    """Return the entry from authenticated bytes. Raises: EntryUnreadable."""
     try:
         fields = json.loads(payload)
         return KeyEntry(
@@ -107,43 +104,37 @@ def decode_entry(payload: bytes) -> KeyEntry:
             ),
         )
     except (KeyRefused, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise EntryUnreadable("a sealed entry is not of the form this version knows") from None
+        raise EntryUnreadable("a sealed entry has a form that this version does not know") from None
 
 
 def encode_failure(answered: frozenset[Nonce]) -> bytes:
-    """Return as bytes to be sealed whom a failed fetch concerns."""
+    """Return the nonces of a failed fetch as bytes, before sealing."""
     return json.dumps({"answered": _hex(answered)}).encode("ascii")
 
 
 def decode_failure(payload: bytes) -> frozenset[Nonce]:
-    """Return whom a failed fetch concerns.
-
-    Raises: EntryUnreadable.
-    """
+    """Return the nonces of a failed fetch. Raises: EntryUnreadable."""
     try:
         return _nonces(json.loads(payload)["answered"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise EntryUnreadable("a sealed failure is not of the form this version knows") from None
+        raise EntryUnreadable("a sealed failure has a form that this version does not know") from None
 
 
 def encode_revoked(revoked: frozenset[KeyId]) -> bytes:
-    """Return as bytes to be sealed which keys must never count again."""
+    """Return the revoked keys as bytes, before sealing."""
     return json.dumps({"revoked": sorted(revoked)}).encode("ascii")
 
 
 def decode_revoked(payload: bytes) -> frozenset[KeyId]:
-    """Return which keys must never count again.
-
-    Raises: EntryUnreadable.
-    """
+    """Return the revoked keys. Raises: EntryUnreadable."""
     try:
         return frozenset(KeyId(str(one)) for one in json.loads(payload)["revoked"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise EntryUnreadable("a sealed list of revoked keys is not of the form this version knows") from None
+        raise EntryUnreadable("a sealed list of revoked keys has a form that this version does not know") from None
 
 
-def sane_nonces(values: Iterable[bytes]) -> frozenset[Nonce]:
-    """Keep what can be a nonce, and no more than a bounded number: anyone may have written to the asks."""
+def valid_nonces(values: Iterable[bytes]) -> frozenset[Nonce]:
+    """Return the values that can be nonces, up to a limit: fetch requests are not authenticated."""
     nonces = [Nonce(value) for value in values if len(value) == NONCE_BYTES]
     return frozenset(nonces[:MAX_ANSWERED])
 

@@ -17,7 +17,7 @@ from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode
 from gateway.errors import FieldFault, GatewayError, InvalidField
 from gateway.keys.own.keyring import Keyring, OperatorEntry
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender

@@ -15,7 +15,8 @@ from gateway.core.key_trial import TrialResult
 from gateway.core.types import Environment, KeyId, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.version_files import name_for
 from tests.config.given_settings import rsa_pem
 from tests.manual_clock import ManualClock
@@ -32,7 +33,9 @@ class Phoenix:
         self.answers = True
         self.asked = 0
 
-    async def tenant(self, tenant_id: TenantId, kind: KeyKind, candidate: Keyring, current: Keyring) -> TrialResult:
+    async def tenant(
+        self, tenant_id: TenantId, kind: KeyKind, candidate: SigningKeys, current: SigningKeys
+    ) -> TrialResult:
         self.asked += 1
         if not self.answers:
             return TrialResult.UNANSWERED
@@ -41,7 +44,7 @@ class Phoenix:
         return TrialResult.ACCEPTED if secret.reveal() in self.takes else TrialResult.REFUSED
 
     async def operator(
-        self, operator_code: OperatorCode, environment: Environment, candidate: Keyring, current: Keyring
+        self, operator_code: OperatorCode, environment: Environment, candidate: SigningKeys, current: SigningKeys
     ) -> TrialResult:
         return TrialResult.UNPROVEN
 
@@ -88,7 +91,7 @@ class Bench:
         """Let time pass and look, twice at its end: what is new must have stood still."""
         self.clock.advance(seconds)
         for _ in range(2):
-            self.keyring.look()
+            self.keyring.check_files()
 
     def hmac_now(self) -> bytes:
         secret = self.keyring.tenant(TENANT).hmac
@@ -195,7 +198,7 @@ def test_the_same_content_laid_down_again_changes_nothing(bench: Bench) -> None:
         (b"", 0o600, "empty"),
         (b"x" * 70_000, 0o600, "larger than"),
         (None, 0o640, "chmod 600"),
-        (b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", 0o600, "private half"),
+        (b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", 0o600, "private key (PKCS"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_and_told(
@@ -230,7 +233,7 @@ def test_what_is_no_private_file_of_ours_is_refused(bench: Bench, tmp_path: Path
     bench.look_for(LEAD_S + 1)
     assert (first, {first}, {"secret_file_refused": refused}) == (bench.launch_now(), bench.published(), bench.events)
     (row,) = bench.rows(KeyKind.OPERATOR)
-    assert (2, 1) == (row.note.count("not a regular file"), row.note.count("no Ed25519 key"))
+    assert (2, 1) == (row.note.count("not a regular file"), row.note.count("not an Ed25519 key"))
     assert refused - 3 == row.note.count("belongs to another user")
 
 
@@ -274,7 +277,7 @@ def test_a_name_without_a_time_is_told(bench: Bench) -> None:
     write(bench.hmac / "newest", b"second")
     bench.look_for(1)
     assert b"first" == bench.hmac_now()
-    assert "newest: its name is no time" in bench.rows(KeyKind.TENANT_HMAC)[0].note
+    assert "newest: its name is not a time" in bench.rows(KeyKind.TENANT_HMAC)[0].note
     assert {"secret_file_refused": 1} == bench.events
 
 
@@ -311,7 +314,7 @@ def test_a_deleted_file_takes_back_what_is_not_in_use(bench: Bench) -> None:
     next(bench.launch.iterdir()).unlink()
     bench.look_for(1)
     assert (second, {second}) == (bench.launch_now(), bench.published())
-    assert "is gone" in bench.rows(KeyKind.OPERATOR)[0].note
+    assert "is missing" in bench.rows(KeyKind.OPERATOR)[0].note
 
 
 def test_a_folder_that_vanishes_changes_nothing(bench: Bench) -> None:
@@ -329,7 +332,7 @@ def test_a_start_takes_the_best_of_a_folder(tmp_path: Path) -> None:
     """A broken newest file does not stop it; a folder without any usable version does, with the reason."""
     bench = Bench(tmp_path)
     bench.add_hmac(b"first", -7200)
-    with pytest.raises(KeyringRefused, match="LAUNCH_FILE: its folder holds no version"):
+    with pytest.raises(KeyringRefused, match="LAUNCH_FILE: its folder contains no version"):
         bench.begin()
     broken = bench.launch / name_for(bench.clock.now() - 60, ".pem")
     write(broken, b"nothing")

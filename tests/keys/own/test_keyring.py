@@ -12,7 +12,7 @@ from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
-from gateway.keys.own.loaded_secret import SecretSource
+from gateway.keys.own.secret_files import SecretSource
 from tests.manual_clock import ManualClock
 
 TENANT, BARE = TenantId("tenant"), TenantId("bare")
@@ -137,13 +137,13 @@ def test_all_faults_are_told_at_once_by_setting(tmp_path: Path) -> None:
 def test_a_changed_file_is_taken_over_once_it_stood_still(bench: Bench) -> None:
     """Seen changed at one look, taken over at the next if it is unchanged since."""
     write(bench.hmac, b"half")
-    bench.keyring.look()
+    bench.keyring.check_files()
     write(bench.hmac, b"second-secret\n")
-    bench.keyring.look()
+    bench.keyring.check_files()
     assert bench.hmac_now() == b"first-secret"
-    bench.keyring.look()
+    bench.keyring.check_files()
     assert bench.hmac_now() == b"second-secret"
-    bench.keyring.look()
+    bench.keyring.check_files()
     assert bench.events == {"secret_file_reloaded": 1}
 
 
@@ -153,12 +153,12 @@ def test_a_wrong_or_missing_file_keeps_the_old_key(bench: Bench) -> None:
     for content in (whole[: len(whole) // 2], b""):
         write(bench.launch, content)
         for _ in range(3):
-            bench.keyring.look()
+            bench.keyring.check_files()
     assert bench.events == {"secret_file_refused": 2}
     bench.hmac.chmod(0o644)
     bench.launch.unlink()
     for _ in range(3):
-        bench.keyring.look()
+        bench.keyring.check_files()
     assert bench.events == {"secret_file_refused": 3}
     assert bench.hmac_now() == b"first-secret"
     operator = bench.keyring.operator(OPERATOR, Environment.SANDBOX)
@@ -167,7 +167,7 @@ def test_a_wrong_or_missing_file_keeps_the_old_key(bench: Bench) -> None:
     key, pem = generate_signing_key()
     write(bench.launch, pem)
     for _ in range(2):
-        bench.keyring.look()
+        bench.keyring.check_files()
     operator = bench.keyring.operator(OPERATOR, Environment.SANDBOX)
     assert operator.signing_key is not None
     assert operator.signing_key.public == key.public
@@ -178,5 +178,5 @@ def test_a_file_replaced_by_renaming_is_noticed(bench: Bench, tmp_path: Path) ->
     write(tmp_path / "new", b"renamed-in\n")
     (tmp_path / "new").rename(bench.hmac)
     for _ in range(2):
-        bench.keyring.look()
+        bench.keyring.check_files()
     assert bench.hmac_now() == b"renamed-in"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gateway.core.key_trial import TrialResult
 from gateway.keys.descriptions import KeyState
-from gateway.keys.own.trials import PATIENCE_S, TRY_AGAIN_S
-from gateway.keys.own.versions import REJECTED, RETIRED, TAKEN_OVER, Life, Version, Versions
+from gateway.keys.own.trials import RETRY_DUE_S, UNTRIED_AFTER_S
+from gateway.keys.own.versions import REJECTED, RETIRED, TAKEN_OVER, RotationPolicy, Version, Versions
 
-LIFE = Life(lead_s=10.0, retire_s=100.0)
-TRIED = Life(retire_s=100.0, tried=True)
+POLICY = RotationPolicy(lead_s=10.0, retire_s=100.0)
+TRIED = RotationPolicy(retire_s=100.0, tried=True)
 
 
 def version(name: str, activates_at: float) -> Version[str]:
@@ -31,7 +31,7 @@ def states(versions: Versions[str], now: float) -> dict[str, KeyState]:
 def test_a_life_goes_from_announced_to_retired() -> None:
     """Announced until its time, active, retiring for the time given, retired; then its value is gone."""
     first, second = version("first", 1000.0), version("second", 2000.0)
-    versions = Versions(LIFE, [first], 1500.0)
+    versions = Versions(POLICY, [first], 1500.0)
     versions.add(second)
     assert [] == versions.settle(1999.0)
     assert {"first": KeyState.ACTIVE, "second": KeyState.ANNOUNCED} == states(versions, 1999.0)
@@ -46,20 +46,20 @@ def test_a_life_goes_from_announced_to_retired() -> None:
 def test_a_start_takes_up_the_life_where_it_stands() -> None:
     """Of three found at the start: one long over, one just replaced, one in use."""
     found = [version("now", 1900.0), version("old", 1000.0), version("before", 1500.0)]
-    versions = Versions(LIFE, found, 1950.0)
+    versions = Versions(POLICY, found, 1950.0)
     assert {"old": KeyState.RETIRED, "before": KeyState.RETIRING, "now": KeyState.ACTIVE} == states(versions, 1950.0)
     assert [None, "value of before", "value of now"] == [one.value for one in versions.all()]
 
 
 def test_with_nothing_due_the_oldest_is_used() -> None:
     """A first key cannot wait for its lead: nothing could be signed."""
-    versions = Versions(LIFE, [version("b", 2000.0), version("a", 1500.0)], 1000.0)
+    versions = Versions(POLICY, [version("b", 2000.0), version("a", 1500.0)], 1000.0)
     assert {"a": KeyState.ACTIVE, "b": KeyState.ANNOUNCED} == states(versions, 1000.0)
 
 
 def test_an_older_name_never_takes_over() -> None:
     """A file put there later with an earlier time in its name is shown as retired and never used."""
-    versions = Versions(LIFE, [version("now", 1900.0)], 1950.0)
+    versions = Versions(POLICY, [version("now", 1900.0)], 1950.0)
     versions.add(version("late", 1800.0))
     assert [RETIRED] == versions.settle(1960.0)
     assert {"late": KeyState.RETIRED, "now": KeyState.ACTIVE} == states(versions, 1960.0)
@@ -67,7 +67,7 @@ def test_an_older_name_never_takes_over() -> None:
 
 def test_of_several_due_the_newest_takes_over() -> None:
     """What was skipped is retired without having been used."""
-    versions = Versions(LIFE, [version("a", 1000.0)], 1000.0)
+    versions = Versions(POLICY, [version("a", 1000.0)], 1000.0)
     versions.add(version("b", 1100.0))
     versions.add(version("c", 1200.0))
     versions.settle(1300.0)
@@ -81,12 +81,12 @@ def test_a_tried_version_waits_for_its_trial() -> None:
     versions.add(new)
     assert [] == versions.settle(2001.0)
     assert [(new, old)] == versions.to_try(2001.0)
-    assert [REJECTED] == versions.judge(new, TrialResult.REFUSED, 2001.0)
-    assert [] == versions.settle(2001.0 + PATIENCE_S * 2)
-    assert [] == versions.to_try(2001.0 + TRY_AGAIN_S / 2)
-    assert [(new, old)] == versions.to_try(2001.0 + TRY_AGAIN_S)
-    assert [] == versions.judge(new, TrialResult.REFUSED, 2004.0)  # told once
-    versions.judge(new, TrialResult.ACCEPTED, 2010.0)
+    assert [REJECTED] == versions.record_trial(new, TrialResult.REFUSED, 2001.0)
+    assert [] == versions.settle(2001.0 + UNTRIED_AFTER_S * 2)
+    assert [] == versions.to_try(2001.0 + RETRY_DUE_S / 2)
+    assert [(new, old)] == versions.to_try(2001.0 + RETRY_DUE_S)
+    assert [] == versions.record_trial(new, TrialResult.REFUSED, 2004.0)  # told once
+    versions.record_trial(new, TrialResult.ACCEPTED, 2010.0)
     assert [TAKEN_OVER] == versions.settle(2010.0)
     assert [] == versions.to_try(9999.0)
 
@@ -96,18 +96,18 @@ def test_a_version_that_was_tried_early_is_tried_when_its_time_comes() -> None:
     versions = Versions(TRIED, [version("old", 1000.0)], 1500.0)
     new = version("new", 2000.0)
     versions.add(new)
-    versions.judge(new, TrialResult.REFUSED, 1999.0)
+    versions.record_trial(new, TrialResult.REFUSED, 1999.0)
     assert [] == versions.to_try(1999.5)
     assert [(new, versions.active)] == versions.to_try(2000.0)
 
 
 def test_where_nothing_can_be_tried_the_time_decides() -> None:
     """Phoenix takes neither by that route; or it gives no answer, for a minute."""
-    for result, wait_s in ((TrialResult.UNPROVEN, 0.0), (TrialResult.UNANSWERED, PATIENCE_S)):
+    for result, wait_s in ((TrialResult.UNPROVEN, 0.0), (TrialResult.UNANSWERED, UNTRIED_AFTER_S)):
         versions = Versions(TRIED, [version("old", 1000.0)], 1500.0)
         new = version("new", 2000.0)
         versions.add(new)
-        versions.judge(new, result, 2000.0)
+        versions.record_trial(new, result, 2000.0)
         assert wait_s == 0 or [] == versions.settle(2000.0 + wait_s - 1)
         assert [TAKEN_OVER] == versions.settle(2000.0 + wait_s)
 
@@ -117,20 +117,20 @@ def test_a_start_with_a_key_that_phoenix_refuses_goes_back() -> None:
     old, new = version("old", 1000.0), version("new", 1990.0)
     versions = Versions(TRIED, [old, new], 2000.0)
     assert [(new, old)] == versions.to_try(2000.0)
-    assert [REJECTED] == versions.judge(new, TrialResult.REFUSED, 2000.0)
+    assert [REJECTED] == versions.record_trial(new, TrialResult.REFUSED, 2000.0)
     assert {"old": KeyState.ACTIVE, "new": KeyState.ANNOUNCED} == states(versions, 2000.0)
     assert [] == versions.settle(2100.0)
 
 
 def test_in_doubt_a_version_may_take_over_a_little_early() -> None:
     """Phoenix rejected the one in use and takes the next, whose time is near; one with a lead keeps its time."""
-    for life, taken_over in ((TRIED, True), (Life(lead_s=10.0, retire_s=100.0, tried=True), False)):
+    for policy, taken_over in ((TRIED, True), (RotationPolicy(lead_s=10.0, retire_s=100.0, tried=True), False)):
         old, new = version("old", 1000.0), version("new", 2000.0)
-        versions = Versions(life, [old], 1500.0)
+        versions = Versions(policy, [old], 1500.0)
         versions.add(new)
-        assert [] == versions.to_try(1900.0, in_doubt=True)
-        assert ([(new, old)] if taken_over else []) == versions.to_try(1990.0, in_doubt=True)
-        versions.judge(new, TrialResult.ACCEPTED, 1990.0, in_doubt=True)
+        assert [] == versions.to_try(1900.0, after_rejection=True)
+        assert ([(new, old)] if taken_over else []) == versions.to_try(1990.0, after_rejection=True)
+        versions.record_trial(new, TrialResult.ACCEPTED, 1990.0, after_rejection=True)
         assert ([TAKEN_OVER] if taken_over else []) == versions.settle(1990.0)
 
 
@@ -138,10 +138,10 @@ def test_in_doubt_the_one_before_is_used_again_if_phoenix_takes_it() -> None:
     """A version that was accepted, and is not any more."""
     old, new = version("old", 1000.0), version("new", 1990.0)
     versions = Versions(TRIED, [old, new], 2000.0)
-    versions.judge(new, TrialResult.ACCEPTED, 2000.0)
+    versions.record_trial(new, TrialResult.ACCEPTED, 2000.0)
     assert [] == versions.to_try(2050.0)
-    assert [(new, old)] == versions.to_try(2050.0, in_doubt=True)
-    versions.judge(new, TrialResult.REFUSED, 2050.0, in_doubt=True)
+    assert [(new, old)] == versions.to_try(2050.0, after_rejection=True)
+    versions.record_trial(new, TrialResult.REFUSED, 2050.0, after_rejection=True)
     assert old is versions.active
 
 

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.core.ed25519 import KeyRefused
 from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyState
-from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
-from gateway.keys.platform.shared_key import KeyEntry, Nonce, Turn
+from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
+from gateway.keys.platform.shared_key import KeyEntry, Nonce, PollResult
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key, until
 from tests.manual_clock import ManualClock
@@ -312,11 +313,11 @@ class StallingCache:
         self.clock = clock
         self.granted = 0
 
-    async def ask(self, nonce: Nonce, *, lease_ms: int | None) -> Turn:
+    async def poll(self, nonce: Nonce, *, lease_ms: int | None) -> PollResult:
         self.granted += 1
-        return Turn(leased=True, entry=None)
+        return PollResult(leased=True, entry=None)
 
-    async def take_asks(self) -> frozenset[Nonce]:
+    async def take_requests(self) -> frozenset[Nonce]:
         self.clock.advance(0.3 if self.granted == 1 else 0.1)
         return frozenset()
 

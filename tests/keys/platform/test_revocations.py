@@ -8,8 +8,9 @@ import pytest
 
 from gateway.core.types import KeyId
 from gateway.errors import StoreUnavailable
-from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
+from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.keys.platform.revocations import FILE_NAME, RevokedKeys
+from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key

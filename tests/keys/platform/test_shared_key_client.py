@@ -17,8 +17,9 @@ from gateway.core.ed25519 import VerifyingKey
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
 from gateway.core.types import Environment
-from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys, PlatformKeySettings
+from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
+from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key, until
@@ -268,7 +269,7 @@ async def test_a_poisoned_entry_is_refused_counted_and_fetched_anew(fleet: Fleet
 
 
 async def test_a_replayed_older_entry_proves_nothing(fleet: FleetBench) -> None:
-    """An entry of our own from before the rotation, put back all the time, answers nobody who asks anew."""
+    """An authentic entry from before the rotation, written again and again, answers no new fetch request."""
     one, other = await fleet.replica(), await fleet.replica()
     await one.fresher()
     old = await fleet.copy_of("entry")
@@ -311,7 +312,7 @@ async def test_a_deleted_lease_does_not_break_the_process_cooldown(fleet: FleetB
 
 
 async def test_a_lease_without_end_is_cut_to_the_usual_length(fleet: FleetBench) -> None:
-    """A stranger's endless lease and a stranger's asks of another type hold the fleet up for one lease at most."""
+    """A stranger's endless lease and a stranger's requests of another type hold the fleet up for one lease at most."""
     one = await fleet.replica()
     fleet.server.command("SET", fleet.name("lease"), "stranger")
     fleet.server.command("SET", fleet.name("asks"), "not a hash")
@@ -330,7 +331,7 @@ async def test_a_lease_renewed_by_a_stranger_only_delays(fleet: FleetBench) -> N
 
 
 async def test_garbage_in_the_asks_does_no_harm(fleet: FleetBench) -> None:
-    """Thousands of foreign asks are thrown away, and the fetch goes on."""
+    """Thousands of foreign requests are thrown away, and the fetch goes on."""
     one, other = await fleet.replica(), await fleet.replica()
     await one.fresher()
     for start in range(0, 3000, 500):
