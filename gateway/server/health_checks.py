@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.actions.shared.watch_health import Check
-from gateway.keys.platform.platform_keys import KeyUnavailable, PlatformKeys
+from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.platform.settings import KeyUnavailable
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.reachability import check_reachable

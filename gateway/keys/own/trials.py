@@ -1,4 +1,4 @@
-"""The trial of a new key at Phoenix before it takes over: its times, and who makes it. gateway/phoenix/auth sends the request."""
+"""The trial of a new key at Phoenix before it takes over: when it is made, and its protocol. phoenix/auth sends it."""
 
 from __future__ import annotations
 
