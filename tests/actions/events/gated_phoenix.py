@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.actions.events.queue_events import QueueEvents
@@ -21,7 +21,7 @@ from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
-from gateway.phoenix.http_types import Answer, ExchangeFailed, Request
+from gateway.phoenix.http_types import Answer, ExchangeFailed, Request, Sender
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
@@ -29,6 +29,7 @@ from tests.granted import EVERYTHING
 
 CLOCK = SystemClock()
 TENANT = TenantId("t")
+Pause = Callable[[float], Awaitable[None]]
 Says = Callable[[Request, list[str]], int | Answer | ExchangeFailed]
 
 
@@ -83,11 +84,15 @@ class GatedPhoenix:
 
 
 def client_of(
-    phoenix: GatedPhoenix, *, bulk: BulkEnvelope | None = "events", deduplicates: bool = False
+    phoenix: Sender,
+    *,
+    bulk: BulkEnvelope | None = "events",
+    deduplicates: bool = False,
+    pause: Pause = asyncio.sleep,
 ) -> EventsClient:
-    """The real client before it."""
+    """The real client before it. `pause`: waits between tries."""
     return EventsClient(
-        courier=RetryingSender(sender=phoenix, clock=CLOCK),
+        courier=RetryingSender(sender=phoenix, clock=CLOCK, pause=pause),
         base_url="http://localhost",
         tenant_id=TENANT,
         authorize=lambda method, path, body: {},
@@ -96,14 +101,18 @@ def client_of(
 
 
 def room_of(
-    phoenix: GatedPhoenix, *, bulk: BulkEnvelope | None = "events", deduplicates: bool = False
+    phoenix: Sender,
+    *,
+    bulk: BulkEnvelope | None = "events",
+    deduplicates: bool = False,
+    pause: Pause = asyncio.sleep,
 ) -> TenantContext:
     """The tenant before it."""
     courier = RetryingSender(sender=phoenix, clock=CLOCK)
     other: Any = {"courier": courier, "base_url": "http://localhost", "tenant_id": TENANT}
     return TenantContext(
         tenant_id=TENANT,
-        events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates),
+        events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates, pause=pause),
         boards=LeaderboardsClient(**other, authorize=lambda method, path, body: {}),
         snapshots=SnapshotsClient(**other, authorize=lambda method, path, body: {}),
         admin=AdminClient(**other, authorize=lambda method, path, body: {}),
@@ -114,17 +123,19 @@ def room_of(
 
 
 def submit_to(
-    phoenix: GatedPhoenix,
+    phoenix: Sender,
     *,
     bulk: BulkEnvelope | None = "events",
     deduplicates: bool = False,
     memory: EventMemory | None = None,
     settings: SubmitSettings | None = None,
     queue: QueueEvents | None = None,
+    pause: Pause = asyncio.sleep,
 ) -> SubmitEvents:
     """The whole action before it."""
     numbers = itertools.count()
-    tenants = TenantDirectory({TENANT: room_of(phoenix, bulk=bulk, deduplicates=deduplicates)})
+    room = room_of(phoenix, bulk=bulk, deduplicates=deduplicates, pause=pause)
+    tenants = TenantDirectory({TENANT: room})
     return SubmitEvents(tenants, CLOCK, lambda: f"made-{next(numbers)}", memory, settings, queue)
 
 

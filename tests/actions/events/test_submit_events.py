@@ -224,6 +224,15 @@ async def test_an_event_that_came_in_doubt_stays_so_however_its_repeat_fails(bul
         assert said([result]) == ["OUTCOME_UNKNOWN"]
 
 
+async def test_events_of_a_bulk_call_stay_in_doubt_when_the_route_is_gone_at_the_second_try() -> None:
+    """The first try may have brought them; what follows one by one cannot deny it."""
+    answers: list[int | AnswerLost] = [AnswerLost("cut"), 404, *[503] * 6]
+    phoenix = GatedPhoenix(lambda request, ids: answers.pop(0))
+    submit = submit_to(phoenix, deduplicates=True)
+    results = await submit.many("", [event("a", "ada"), event("b", "bob")], frozenset(), call(30.0))
+    assert said(results) == ["OUTCOME_UNKNOWN"] * 2
+
+
 async def test_an_answer_that_comes_after_its_caller_left_is_kept_for_his_next_call() -> None:
     """His event was on its way with others: the call went on, and asking again finds what it brought."""
     phoenix = GatedPhoenix()
