@@ -31,7 +31,7 @@ from gateway.interceptors.policy import METHODS, Policy, PolicyInForce
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import Limiter
 from gateway.resilience.supervision import SupervisedThread
-from gateway.server.listen import OPTIONS
+from gateway.server.listener.listen import OPTIONS
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
 from gateway.telemetry.metrics import BuildInfo, Metrics

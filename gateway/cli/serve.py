@@ -38,13 +38,13 @@ def run(config_file: Path | None) -> int:
 
 
 def _serve(config: Config) -> int:
-    from gateway.server.threads import prefer_one_poller
+    from gateway.server.process.threads import prefer_one_poller
 
     prefer_one_poller()
     from gateway.errors import GatewayError
     from gateway.front.admin import AdminAddressRefused
     from gateway.keys.own.keyring import KeyringRefused
-    from gateway.server.listen import ListenFailed
+    from gateway.server.listener.listen import ListenFailed
     from gateway.server.run import run as serve
     from gateway.telemetry.logs import where_raised
 

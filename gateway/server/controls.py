@@ -123,17 +123,6 @@ class CallControls:
             for one in self.watch.switches.off
         ]
 
-    async def start(self) -> None:
-        """Open the audit log and learn what is switched off: before the first call."""
-        if self.trail is not None:
-            self.trail.start()
-        await self.watch.load()
-
-    async def stop(self) -> None:
-        """Write what is still to be kept."""
-        if self.trail is not None:
-            await self.trail.stop()
-
     async def follow_policy(self) -> None:
         """Put the limits of a reloaded policy in force, until cancelled."""
         seen = self.policy.callers

@@ -28,7 +28,7 @@ from bench.http2 import (
     read_settings,
     request_headers,
 )
-from gateway.server.listen import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, ConnectionBounds, server_options
+from gateway.server.listener.listen import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, ConnectionBounds, server_options
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc
 from tests.certificates import Authority
 from tests.gateway_process import GatewayProcess, of_sandbox, resident_mib

@@ -16,7 +16,7 @@ from gateway.phoenix.auth.credential_trial import CredentialTrial
 from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
-from gateway.server.key_trials import KeyTrials
+from gateway.server.assembly.key_trials import KeyTrials
 from tests.config.given_settings import WHOLE
 
 CLOCK = SystemClock()

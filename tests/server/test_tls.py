@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config.model import TlsFiles
 from gateway.resilience.clock import SystemClock
-from gateway.server.tls import REFUSED, RELOADED, AdminTls, TlsRefused, TlsSource, read_set
+from gateway.server.listener.tls import REFUSED, RELOADED, AdminTls, TlsRefused, TlsSource, read_set
 from tests.certificates import Authority
 
 NOW = SystemClock().now()

@@ -19,7 +19,7 @@ from gateway.core.certificate import CertificateRefused, validity_of
 from gateway.core.secret import SecretRefused
 from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
 from gateway.resilience.clock import Clock
-from gateway.server.listen import ListenFailed
+from gateway.server.listener.listen import ListenFailed
 from gateway.telemetry.logs import log
 
 RELOADED, REFUSED = "secret_file_reloaded", "secret_file_refused"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import grpc
 
 from gateway.config.model import Listen
-from gateway.server.sockets import SocketRefused, private_socket
+from gateway.server.listener.sockets import SocketRefused, private_socket
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 
-from gateway.server.listen import SHARES_PORT
+from gateway.config import Listen
+from gateway.server.listener.listen import SHARES_PORT
 from gateway.telemetry.logs import log
 
 STOP_S = 15.0
@@ -48,6 +49,13 @@ async def supervise(workers: int, admin_listens: list[str]) -> int:
     stopping.cancel()
     codes = [process.returncode or 0 for process in processes]
     return 0 if asked and not any(codes) else 1
+
+
+def admin_addresses(first: Listen, workers: int) -> list[str]:
+    """Return an admin address for each worker: consecutive ports, a free port each, or numbered sockets."""
+    if first.socket_path is not None:
+        return [f"unix:{first.socket_path}.{number}" for number in range(workers)]
+    return [Listen(host=first.host, port=first.port + number if first.port else 0).target for number in range(workers)]
 
 
 async def _stop(processes: list[asyncio.subprocess.Process]) -> None:

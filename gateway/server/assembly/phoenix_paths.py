@@ -1,6 +1,6 @@
-"""What PhoenixService sends through: a tenant's three hosts by every way to authenticate, the Operator API.
+"""What PhoenixService sends through: the hosts of each tenant and operator, by every way to authenticate.
 
-Made of the configuration alone, so that no host but a configured one can be called.
+Made from the configuration alone, so that a caller can reach configured hosts only.
 """
 
 from __future__ import annotations
@@ -17,27 +17,21 @@ from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import Clock
 
 
-def call_phoenix(config: Config, courier: RetryingSender, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
+def call_phoenix(config: Config, retrying: RetryingSender, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
     """Return the action behind PhoenixService, for every tenant and operator."""
-    return CallPhoenix(
-        TenantDirectory(
-            {one.keys.tenant_id: tenant_surfaces(one, courier, keyring, clock) for one in config.tenants}, admit
-        ),
-        OperatorDirectory(
-            {
-                (one.keys.operator_code, one.keys.environment): operator_surface(one, courier, keyring, clock)
-                for one in config.operators
-            },
-            admit,
-        ),
-    )
+    tenants = {one.keys.tenant_id: tenant_surfaces(one, retrying, keyring, clock) for one in config.tenants}
+    operators = {
+        (one.keys.operator_code, one.keys.environment): operator_surface(one, retrying, keyring, clock)
+        for one in config.operators
+    }
+    return CallPhoenix(TenantDirectory(tenants, admit), OperatorDirectory(operators, admit))
 
 
-def tenant_surfaces(config: TenantConfig, courier: RetryingSender, keyring: Keyring, clock: Clock) -> TenantSurfaces:
-    """Return a tenant's ways to its hosts."""
+def tenant_surfaces(config: TenantConfig, retrying: RetryingSender, keyring: Keyring, clock: Clock) -> TenantSurfaces:
+    """Return a tenant's hosts."""
     tenant_id = config.keys.tenant_id
     hmac = authorize.tenant_hmac(keyring, tenant_id, clock)
-    ways: dict[CallAuth, Authorize] = {
+    by_name: dict[CallAuth, Authorize] = {
         CallAuth.API_KEY: authorize.api_key(keyring, tenant_id),
         CallAuth.TENANT_HMAC: hmac,
         CallAuth.TENANT_JWT: authorize.tenant_jwt(keyring, tenant_id, clock),
@@ -53,21 +47,21 @@ def tenant_surfaces(config: TenantConfig, courier: RetryingSender, keyring: Keyr
     return TenantSurfaces(
         tenant_id=tenant_id,
         clients={
-            (wanted, auth): PathClient(courier=courier, base_url=base_url, surface=surface, authorize=way)
-            for wanted, surface, base_url, default in hosts
-            for auth, way in {CallAuth.DEFAULT: default, **ways}.items()
+            (host, auth): PathClient(courier=retrying, base_url=base_url, surface=surface, authorize=way)
+            for host, surface, base_url, default in hosts
+            for auth, way in {CallAuth.DEFAULT: default, **by_name}.items()
         },
     )
 
 
 def operator_surface(
-    config: OperatorConfig, courier: RetryingSender, keyring: Keyring, clock: Clock
+    config: OperatorConfig, retrying: RetryingSender, keyring: Keyring, clock: Clock
 ) -> OperatorSurface:
-    """Return an operator environment's way to the Operator API."""
+    """Return an operator environment's Operator API."""
     code, environment = config.keys.operator_code, config.keys.environment
     signed = authorize.operator_signature(keyring, code, environment, clock, config.signature)
     return OperatorSurface(
         operator_code=code,
         environment=environment,
-        client=PathClient(courier=courier, base_url=config.base_url, surface=Surface.PREDICTION, authorize=signed),
+        client=PathClient(courier=retrying, base_url=config.base_url, surface=Surface.PREDICTION, authorize=signed),
     )

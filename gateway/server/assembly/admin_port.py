@@ -1,0 +1,55 @@
+"""The admin port: health, metrics, public keys and channelz for the people who run the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.actions.shared.watch_health import HealthWatch
+from gateway.config import Config
+from gateway.front.admin import AdminServer
+from gateway.front.channelz import ChannelzServer
+from gateway.keys.own.keyring import Keyring
+from gateway.resilience.clock import Clock
+from gateway.server.assembly.keys import published_keys
+from gateway.server.assembly.wallet import Wallet
+from gateway.server.controls import CallControls
+from gateway.server.listener.tls import AdminTls
+from gateway.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminPort:
+    """`tls` is None where the port is local or plaintext."""
+
+    server: AdminServer
+    channelz: ChannelzServer
+    tls: AdminTls | None
+
+
+def build_admin_port(
+    config: Config,
+    health: HealthWatch,
+    wallet: Wallet,
+    keyring: Keyring,
+    controls: CallControls,
+    clock: Clock,
+    metrics: Metrics,
+) -> AdminPort:
+    """Return the port, which does not listen yet. Raises: AdminAddressRefused, TlsRefused."""
+    tls: AdminTls | None = None
+    if config.tls is not None and not config.admin_listen.is_local:
+        tls = AdminTls(config.tls, clock)
+    channelz = ChannelzServer()
+    server = AdminServer(
+        config.admin_listen.target,
+        metrics,
+        lambda: True,
+        health.readiness,
+        channelz,
+        allow_remote=config.tls is not None,
+        what_is_off=controls.told,
+        pages=[published_keys(config, keyring).page],
+        evidence_head=wallet.read_head,
+        tls=tls.context if tls is not None else None,
+    )
+    return AdminPort(server=server, channelz=channelz, tls=tls)

@@ -1,0 +1,110 @@
+"""Puts a gateway together: the only place where the rooms meet. It decides nothing about Phoenix or money."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry
+
+from gateway.actions.shared.watch_health import HealthWatch
+from gateway.config import Config
+from gateway.interceptors.policy import METHODS, PolicyInForce
+from gateway.keys.own.keyring import Keyring
+from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.phoenix.transport import Transport
+from gateway.resilience.clock import Clock
+from gateway.server.assembly.admin_port import AdminPort, build_admin_port
+from gateway.server.assembly.boards import Boards, build_boards
+from gateway.server.assembly.caches import Caches, build_caches
+from gateway.server.assembly.events import Events, build_events
+from gateway.server.assembly.front import Fronts, build_fronts
+from gateway.server.assembly.health import build_health
+from gateway.server.assembly.keys import build_keyring
+from gateway.server.assembly.operators import build_operators
+from gateway.server.assembly.platform_keys import PlatformKeyRegistry
+from gateway.server.assembly.services import build_services
+from gateway.server.assembly.tenants import build_tenants
+from gateway.server.assembly.upstream import Upstream, build_upstream
+from gateway.server.assembly.wallet import Wallet, build_wallet
+from gateway.server.controls import CallControls, open_controls
+from gateway.server.policy_watch import PolicyWatch
+from gateway.store.database import Database, DatabaseSettings
+from gateway.store.open_database import open_database
+from gateway.telemetry.metrics import BuildInfo, Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The parts that are started and stopped; `server/parts.py` gives their order."""
+
+    upstream: Upstream
+    caches: Caches
+    keyring: Keyring
+    platform_keys: tuple[PlatformKeys, ...]
+    policy_watch: PolicyWatch
+    controls: CallControls
+    events: Events
+    boards: Boards
+    wallet: Wallet
+    health: HealthWatch
+    fronts: Fronts
+    admin_port: AdminPort
+
+
+def build(config: Config, clock: Clock) -> Gateway:
+    """Return a gateway that is not started yet.
+
+    Raises: KeyringRefused, KeyRefused, PolicyIncomplete, TlsRefused, AdminAddressRefused,
+    protovalidate.CompilationError.
+    """
+    metrics = _metrics()
+    transport = Transport(ca_file=config.upstream_ca_file)
+    keyring = build_keyring(config, transport, clock, metrics)
+    upstream = build_upstream(transport, keyring, clock, metrics)
+    caches = build_caches(config, clock)
+    database = _database(config, clock)
+    policy = PolicyInForce(config.callers)
+    controls = open_controls(config, policy, keyring, caches.fast, database, clock, metrics)
+
+    platform_keys = PlatformKeyRegistry(config, transport, caches.patient, clock, metrics.key_event)
+    operators = build_operators(config, upstream, keyring, platform_keys, controls.admit, clock)
+    tenants = build_tenants(config, upstream, keyring, controls.admit, clock, metrics)
+
+    events = build_events(config, tenants, database, caches.patient, controls, clock, metrics)
+    boards = build_boards(config, tenants.directory, caches.fast, clock, metrics)
+    wallet = build_wallet(config, operators, platform_keys, database, clock, metrics)
+    services = build_services(
+        config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, controls.admit, clock
+    )
+    health = build_health(config, services, transport, platform_keys, wallet.store, controls, clock, metrics)
+
+    return Gateway(
+        upstream=upstream,
+        caches=caches,
+        keyring=keyring,
+        platform_keys=platform_keys.all(),
+        policy_watch=PolicyWatch(config, policy, metrics, clock),
+        controls=controls,
+        events=events,
+        boards=boards,
+        wallet=wallet,
+        health=health,
+        fronts=build_fronts(config, services, health, policy, controls, clock, metrics),
+        admin_port=build_admin_port(config, health, wallet, keyring, controls, clock, metrics),
+    )
+
+
+def _metrics() -> Metrics:
+    try:
+        own_version = version("phoenix-gateway")
+    except PackageNotFoundError:
+        own_version = "unknown"
+    info = BuildInfo(version=own_version, revision="", python=platform.python_version())
+    return Metrics(CollectorRegistry(), methods=METHODS, build=info)
+
+
+def _database(config: Config, clock: Clock) -> Database:
+    url = config.database_url.reveal_text() if config.database_url is not None else None
+    return open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)

@@ -1,0 +1,75 @@
+"""Phoenix's platform keys: one set for all operators with the same host, environment and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.cache.client import RedisCache
+from gateway.config import Config, OperatorConfig
+from gateway.core.types import Environment, KeyId
+from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.platform.redis_key_cache import RedisKeyCache
+from gateway.keys.platform.revocations import RevokedKeys
+from gateway.phoenix.http_types import Sender
+from gateway.phoenix.prediction.signing_keys import SigningKeysClient
+from gateway.resilience.clock import Clock
+
+
+class PlatformKeyRegistry:
+    """Makes a set of platform keys for the first operator that needs it, and shares it with the others."""
+
+    def __init__(
+        self, config: Config, sender: Sender, redis: RedisCache | None, clock: Clock, on_event: Callable[[str], None]
+    ) -> None:
+        self._redis_config = config.redis
+        self._sender = sender
+        self._redis = redis
+        self._clock = clock
+        self._on_event = on_event
+        self._revoked = RevokedKeys(config.data_dir)
+        self._sets: dict[tuple[object, ...], PlatformKeys] = {}
+
+    def keys_of(self, operator: OperatorConfig) -> PlatformKeys:
+        """Return the operator's platform keys. Raises: KeyRefused for a configured key that is not pinned."""
+        environment = operator.keys.environment
+        static = operator.static_platform_key
+        shared_by = (operator.base_url, environment, operator.platform_keys, static.key_id if static else None)
+        if shared_by not in self._sets:
+            client = SigningKeysClient(sender=self._sender, base_url=operator.base_url, clock=self._clock)
+            self._sets[shared_by] = PlatformKeys(
+                fetch=client.fetch_signing_key,
+                clock=self._clock,
+                settings=operator.platform_keys,
+                shared=self._cache(operator.base_url, environment),
+                static_key=static,
+                on_event=self._on_event,
+                revoked=self._revoked,
+            )
+        return self._sets[shared_by]
+
+    def all(self) -> tuple[PlatformKeys, ...]:
+        """Return every set."""
+        return tuple(self._sets.values())
+
+    def public_key(self, key_id: KeyId) -> bytes | None:
+        """Return the platform key with this id if it is in use, or was until a short while ago."""
+        for keys in self.all():
+            known = list(keys.retired())
+            if (current := keys.current()) is not None:
+                known.append(current.key)
+            for key in known:
+                if key.key_id == key_id:
+                    return key.raw
+        return None
+
+    def _cache(self, host: str, environment: Environment) -> RedisKeyCache | None:
+        if self._redis is None or self._redis_config is None:
+            return None
+        return RedisKeyCache(
+            cache=self._redis,
+            seal_keys=self._redis_config.seal_keys,
+            clock=self._clock,
+            host=host,
+            environment=environment,
+            on_event=self._on_event,
+        )

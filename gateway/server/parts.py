@@ -1,0 +1,63 @@
+"""The parts of the process in the order of their start. `lifecycle.py` starts them, and stops them backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import grpc
+
+from gateway.server.assembly.build import Gateway
+from gateway.server.lifecycle import Part, background
+
+
+def parts_of(gateway: Gateway, servers: Sequence[grpc.aio.Server]) -> list[Part]:
+    """Return all parts. What a part uses comes before it; calls are served last."""
+    controls, events, boards, wallet = gateway.controls, gateway.events, gateway.boards, gateway.wallet
+    parts = [
+        Part(name="connections to Phoenix", stop=gateway.upstream.transport.close),
+        *(Part(name="Redis", start=redis.start, stop=redis.close) for redis in gateway.caches.all()),
+        Part(name="board reads", stop=boards.reads.close),
+        Part(name="live sockets", stop=boards.realtime.close),
+        Part(name="live boards", stop=boards.hub.close),
+    ]
+    if controls.trail is not None:
+        parts.append(Part(name="audit log", start=_async(controls.trail.start), stop=controls.trail.stop))
+    parts += [
+        Part(name="list of switches", start=controls.watch.load),
+        background("kill-switches", controls.watch.run),
+        background("policy-limits", controls.follow_policy),
+    ]
+    if controls.sharing is not None:
+        parts.append(background("limit-sharing", controls.sharing.run))
+    parts += [
+        Part(name="evidence store", start=wallet.store.start, stop=wallet.store.stop),
+        Part(name="event queue", start=_async(events.queue.start), stop=events.queue.stop),
+        Part(name="queue worker", start=_async(events.worker.start), stop=events.worker.stop),
+        Part(name="evidence chain", stop=wallet.sequencer.stop),
+        background("evidence-chain", wallet.sequencer.run),
+    ]
+    for keys in gateway.platform_keys:
+        parts += [Part(name="platform keys", stop=keys.stop), background("platform-key-refresh", keys.run)]
+    parts += [
+        Part(name="key trials", start=gateway.keyring.settle),
+        background("key-files", gateway.keyring.watch),
+        background("policy-file", gateway.policy_watch.run),
+    ]
+    admin_port = gateway.admin_port
+    if admin_port.tls is not None:
+        parts.append(background("admin-tls-files", admin_port.tls.run))
+    return [
+        *parts,
+        background("health", gateway.health.run),
+        Part(name="channelz", start=admin_port.channelz.start, stop=admin_port.channelz.stop),
+        Part(name="admin port", start=admin_port.server.start, stop=admin_port.server.stop),
+        *(Part(name="gRPC server", start=server.start, stop=partial(server.stop, 0)) for server in servers),
+    ]
+
+
+def _async(start: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def begin() -> None:
+        start()
+
+    return begin
