@@ -7,13 +7,13 @@ and the URL or configuration that holds it) is made together. Certificates are `
 from __future__ import annotations
 
 import base64
-import os
 import secrets
-import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.resilience.atomic_file import replace_file
 
 
 def make(folder: Path) -> list[str]:
@@ -69,11 +69,4 @@ def write_private(path: Path, content: bytes) -> None:
 
     Raises: OSError.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    replace_file(path, content)

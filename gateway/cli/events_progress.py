@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from gateway.resilience.atomic_file import sync_folder
+
 FORM = 1
 _CHUNK_BYTES = 1 << 20
 
@@ -121,7 +123,7 @@ class Journal:
             if not lines:
                 journal._write(_head(source, terms))
                 _sync(sink)
-                _sync_folder(path)
+                sync_folder(path.absolute().parent)
         except BaseException:
             sink.close()
             raise
@@ -274,12 +276,3 @@ def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
 def _sync(sink: BinaryIO) -> None:
     sink.flush()
     os.fsync(sink.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the file's name as lasting as its content."""
-    descriptor = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from gateway.cli.connect import FilesMissing, in_words
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
+from gateway.resilience.atomic_file import replacing
 from gateway.v1 import common_pb2, wallet_pb2
 
 COLUMNS = (
@@ -65,16 +65,12 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as sink:
+    with replacing(out) as file:
+        sink = TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
             yield sink
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(name, out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        finally:
+            sink.detach()  # writes what it still holds, and leaves the file open for its owner
 
 
 def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], None]:

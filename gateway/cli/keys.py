@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ def generate(out: Path, at: str | None) -> int:
     """
     from gateway.core.ed25519 import generate_signing_key
     from gateway.keys.own.version_files import name_for, time_in_name
+    from gateway.resilience.atomic_file import create_file
 
     if out.is_dir():
         used_from = time.time() if at is None else time_in_name(at)
@@ -37,7 +36,7 @@ def generate(out: Path, at: str | None) -> int:
         return 2
     key, pem = generate_signing_key()
     try:
-        _write_new(out, pem)
+        create_file(out, pem)
     except OSError as error:
         print(f"--out: the file cannot be made ({error.strerror}); a key is never overwritten", file=sys.stderr)
         return 1
@@ -45,24 +44,6 @@ def generate(out: Path, at: str | None) -> int:
     print(f"key id: {key.key_id}")
     print(f"Private key: {out} (mode 0600). Register the public key above with Phoenix.", file=sys.stderr)
     return 0
-
-
-def _write_new(out: Path, content: bytes) -> None:
-    """Write a file of mode 0600 that is on disk whole when it gets its name. Raises: OSError, also when it is there."""
-    descriptor, name = tempfile.mkstemp(dir=out.parent, prefix=".new-key-")  # 0600, and passed over in a folder
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(name, out)  # unlike renaming, fails when the name is taken
-    finally:
-        os.unlink(name)
-    folder = os.open(out.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def list_keys(

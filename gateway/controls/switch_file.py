@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from gateway.core.switches import MAX_BYTES, Switches, SwitchesUnreadable, decode_switches, encode_switches
+from gateway.resilience.atomic_file import replace_file
 from gateway.resilience.clock import Clock
 
 NAME = "switches.json"
@@ -54,21 +55,7 @@ class SwitchFile:
             held = self.read()
             together = own.merged(held)
             if held.merged(together) is not held:
-                self._write(encode_switches(together))
+                replace_file(self.path, encode_switches(together))
             return together
         finally:
             os.close(lock)
-
-    def _write(self, data: bytes) -> None:
-        """Replace the file whole: whoever reads sees the old one or the new one."""
-        beside = self.path.with_suffix(f".{os.getpid()}.new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(beside, self.path)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise

@@ -16,6 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from gateway.errors import StoreUnavailable
+from gateway.resilience.atomic_file import sync_folder
 from gateway.resilience.clock import Clock
 from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
@@ -144,11 +145,7 @@ class SqliteDatabase:
         except FileExistsError:
             pass
         else:
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_folder(self._path.parent)
 
     def _check_files(self, opened: _Open) -> None:
         """Raise OSError unless the file and its log are those that were opened."""

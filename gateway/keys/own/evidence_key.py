@@ -6,8 +6,6 @@ all have it configured, or have none.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from gateway.keys.own.loaded_secret import LoadedSecret
 from gateway.keys.own.managed_key import load_operator_key
 from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.versions import RotationPolicy
+from gateway.resilience.atomic_file import create_file
 from gateway.resilience.clock import Clock
 
 SETTING = "GATEWAY_EVIDENCE_KEY"
@@ -82,22 +81,8 @@ def _ensure_key_file(folder: Path) -> Path:
     if path.exists():
         return path
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = folder / f".{FILE_NAME}.{secrets.token_hex(8)}"
     try:
-        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(generate_signing_key()[1])
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(own, path)  # unlike a rename, never over another's key
-        except FileExistsError:
-            pass
-        else:
-            directory = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-    finally:
-        own.unlink(missing_ok=True)
+        create_file(path, generate_signing_key()[1])
+    except FileExistsError:
+        pass
     return path

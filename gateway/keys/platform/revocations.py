@@ -6,13 +6,12 @@ revoked keys through Redis (redis_key_cache.py). Source: API.md, `KEY_RETIRED` a
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from gateway.core.types import KeyId
 from gateway.keys.own.secret_files import FileStamp, stamp_of
+from gateway.resilience.atomic_file import replace_file
 
 FILE_NAME = "revoked-platform-keys"
 MAX_KEYS = 1000
@@ -44,13 +43,4 @@ class RevokedKeys:
         """Add to the file, replacing it whole and on disk before this returns. Raises: OSError."""
         keys = sorted(self.known() | key_ids)[-MAX_KEYS:]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{FILE_NAME}-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-                stream.write("".join(f"{key}\n" for key in keys))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, self._path)
-        except OSError:
-            os.unlink(name)
-            raise
+        replace_file(self._path, "".join(f"{key}\n" for key in keys).encode("ascii"))

@@ -1,0 +1,28 @@
+"""One file writes files whole: `resilience/atomic_file.py`. Nothing else replaces, links or syncs by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_BY_HAND = re.compile(r"\bos\.(replace|rename|link|fsync)\(|\bmkstemp\(")
+
+WRITER = "gateway/resilience/atomic_file.py"
+REASONS = {
+    "gateway/cli/events_progress.py": "syncs what it appends to its journal",
+    "gateway/cli/events_report.py": "syncs what it appends to its list of failures",
+    "gateway/sandbox/main.py": "shares nothing; the file says that a process is ready and needs no disk",
+    "tools/grpcurl.py": "puts a downloaded program in its place; it is downloaded again if it is lost",
+}
+
+
+def test_files_are_written_whole_in_one_place() -> None:
+    """By hand one of the steps is forgotten, most often the sync of the directory."""
+    found = {
+        name
+        for folder in ("gateway", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+        if (name := path.relative_to(ROOT).as_posix()) != WRITER and _BY_HAND.search(path.read_text())
+    }
+    assert set(REASONS) == found
