@@ -28,9 +28,11 @@ if _version_not_supported:
 class EventServiceStub:
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
@@ -70,9 +72,11 @@ class EventServiceStub:
 class EventServiceServicer:
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
@@ -81,11 +85,14 @@ class EventServiceServicer:
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
         ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
-        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
-        `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`;
+        UNKNOWN `OUTCOME_UNKNOWN`, with the `event_id` in the metadata, under which the event may come
+        again; ABORTED `PHOENIX_CONFLICT`: Phoenix holds an event with the id that the gateway has just
+        made; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
         `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
-        Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
-        `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
+        Phoenix's reasons come only for an event that is a dead letter already. When the store does not
+        say whether it committed: UNAVAILABLE `STORE_UNAVAILABLE` for an event with the caller's
+        `event_id`, which the store keeps once; UNKNOWN `OUTCOME_UNKNOWN` for an event without one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,8 +104,9 @@ class EventServiceServicer:
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
         when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
         RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
-        durable ones also behind those that wait from earlier calls. Durable events that could not be
-        committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
+        durable ones also behind those that wait from earlier calls. A durable
+        event of which the store does not say whether it committed has the result `STORE_UNAVAILABLE`, or
+        `OUTCOME_UNKNOWN` where the caller gave no `event_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,9 +189,11 @@ def add_EventServiceServicer_to_server(servicer, server):
 class EventService:
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 

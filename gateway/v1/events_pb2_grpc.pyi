@@ -29,9 +29,11 @@ GRPC_VERSION: str
 class EventServiceStub:
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
@@ -44,11 +46,14 @@ class EventServiceStub:
 
     Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
     ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
-    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
-    `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`;
+    UNKNOWN `OUTCOME_UNKNOWN`, with the `event_id` in the metadata, under which the event may come
+    again; ABORTED `PHOENIX_CONFLICT`: Phoenix holds an event with the id that the gateway has just
+    made; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
     `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
-    Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
-    `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
+    Phoenix's reasons come only for an event that is a dead letter already. When the store does not
+    say whether it committed: UNAVAILABLE `STORE_UNAVAILABLE` for an event with the caller's
+    `event_id`, which the store keeps once; UNKNOWN `OUTCOME_UNKNOWN` for an event without one.
     """
     SubmitEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
@@ -56,8 +61,9 @@ class EventServiceStub:
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
     when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
     RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
-    durable ones also behind those that wait from earlier calls. Durable events that could not be
-    committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
+    durable ones also behind those that wait from earlier calls. A durable
+    event of which the store does not say whether it committed has the result `STORE_UNAVAILABLE`, or
+    `OUTCOME_UNKNOWN` where the caller gave no `event_id`.
     """
     StreamEvents: _grpc.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]
     """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
@@ -90,9 +96,11 @@ class EventServiceStub:
 class EventServiceAsyncStub(EventServiceStub):
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
@@ -102,11 +110,14 @@ class EventServiceAsyncStub(EventServiceStub):
 
     Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
     ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
-    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
-    `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+    `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`;
+    UNKNOWN `OUTCOME_UNKNOWN`, with the `event_id` in the metadata, under which the event may come
+    again; ABORTED `PHOENIX_CONFLICT`: Phoenix holds an event with the id that the gateway has just
+    made; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
     `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
-    Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
-    `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
+    Phoenix's reasons come only for an event that is a dead letter already. When the store does not
+    say whether it committed: UNAVAILABLE `STORE_UNAVAILABLE` for an event with the caller's
+    `event_id`, which the store keeps once; UNKNOWN `OUTCOME_UNKNOWN` for an event without one.
     """
     SubmitEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.SubmitEventsRequest, _events_pb2.SubmitEventsResponse]  # type: ignore[assignment]
     """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
@@ -114,8 +125,9 @@ class EventServiceAsyncStub(EventServiceStub):
     A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
     when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
     RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
-    durable ones also behind those that wait from earlier calls. Durable events that could not be
-    committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
+    durable ones also behind those that wait from earlier calls. A durable
+    event of which the store does not say whether it committed has the result `STORE_UNAVAILABLE`, or
+    `OUTCOME_UNKNOWN` where the caller gave no `event_id`.
     """
     StreamEvents: _aio.StreamStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
@@ -147,9 +159,11 @@ class EventServiceAsyncStub(EventServiceStub):
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends events to Phoenix's ingestion gateway, signed with the tenant's HMAC secret.
 
-    Retrying a call with the same `event_id` is safe as far as Phoenix and the settings
-    `PHOENIX_DEDUPLICATES_EVENTS` and `PHOENIX_SEND_EVENT_ID` allow: an event whose answer was lost is
-    reported as `OUTCOME_UNKNOWN` and never sent a second time behind the caller's back. Retry with the
+    UNAVAILABLE means that the event was certainly not counted: repeat the call. When Phoenix may have
+    counted it, the status is UNKNOWN with the reason `OUTCOME_UNKNOWN` and the trailer
+    `grpc-retry-pushback-ms: -1`, and the gateway does not send it a second time unless Phoenix
+    deduplicates (`PHOENIX_DEDUPLICATES_EVENTS`). `ErrorInfo.metadata` holds the `effect`: `none`,
+    `maybe` or `done`. A repeat with the same `event_id` gets the first one's result. Repeat with the
     same `delivery`: what is remembered of direct and of durable events is not compared.
     """
 
@@ -163,11 +177,14 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`;
         ALREADY_EXISTS `EVENT_ID_REUSED`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; RESOURCE_EXHAUSTED
-        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`,
-        `OUTCOME_UNKNOWN`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
+        `PHOENIX_RATE_LIMITED`, `OVERLOADED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `CIRCUIT_OPEN`;
+        UNKNOWN `OUTCOME_UNKNOWN`, with the `event_id` in the metadata, under which the event may come
+        again; ABORTED `PHOENIX_CONFLICT`: Phoenix holds an event with the id that the gateway has just
+        made; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
         `PHOENIX_REJECTED_CREDENTIALS`. With DELIVERY_DURABLE it answers once the event is committed, and
-        Phoenix's reasons come only for an event that is a dead letter already; UNAVAILABLE
-        `STORE_UNAVAILABLE`: it may be committed, so retry under the same `event_id`.
+        Phoenix's reasons come only for an event that is a dead letter already. When the store does not
+        say whether it committed: UNAVAILABLE `STORE_UNAVAILABLE` for an event with the caller's
+        `event_id`, which the store keeps once; UNKNOWN `OUTCOME_UNKNOWN` for an event without one.
         """
 
     @_abc_1.abstractmethod
@@ -181,8 +198,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
         when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
         RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
-        durable ones also behind those that wait from earlier calls. Durable events that could not be
-        committed are results with `STORE_UNAVAILABLE`: retry them under the `event_id` of the result.
+        durable ones also behind those that wait from earlier calls. A durable
+        event of which the store does not say whether it committed has the result `STORE_UNAVAILABLE`, or
+        `OUTCOME_UNKNOWN` where the caller gave no `event_id`.
         """
 
     @_abc_1.abstractmethod

@@ -30,8 +30,9 @@ class LeaderboardAdminServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def __init__(self, channel):
@@ -72,8 +73,9 @@ class LeaderboardAdminServiceServicer:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def EnsureLeaderboard(self, request, context):
@@ -86,7 +88,7 @@ class LeaderboardAdminServiceServicer:
 
     def CreateLeaderboard(self, request, context):
         """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-        answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,8 +156,9 @@ class LeaderboardAdminService:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @staticmethod

@@ -31,8 +31,9 @@ class LeaderboardAdminServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @_typing.overload
@@ -45,7 +46,7 @@ class LeaderboardAdminServiceStub:
     """
     CreateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]
     """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-    answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
     """
     ListLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]
     """Lists the tenant's boards in any state, ordered by id."""
@@ -60,8 +61,9 @@ class LeaderboardAdminServiceAsyncStub(LeaderboardAdminServiceStub):
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,7 +73,7 @@ class LeaderboardAdminServiceAsyncStub(LeaderboardAdminServiceStub):
     """
     CreateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]  # type: ignore[assignment]
     """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-    answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
     """
     ListLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]  # type: ignore[assignment]
     """Lists the tenant's boards in any state, ordered by id."""
@@ -85,8 +87,9 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`, `OUTCOME_UNKNOWN`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
+    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @_abc_1.abstractmethod
@@ -106,7 +109,7 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_admin_pb2.CreateLeaderboardResponse, _abc.Awaitable[_leaderboard_admin_pb2.CreateLeaderboardResponse]]:
         """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-        answer is lost, UNAVAILABLE `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
         """
 
     @_abc_1.abstractmethod

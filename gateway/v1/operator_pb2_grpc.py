@@ -84,7 +84,7 @@ class OperatorServiceServicer:
         """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
         Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-        lost, the settings are read, and UNAVAILABLE `OUTCOME_UNKNOWN` is said unless they show the change.
+        lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ class OperatorServiceStub:
     """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
     Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-    lost, the settings are read, and UNAVAILABLE `OUTCOME_UNKNOWN` is said unless they show the change.
+    lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
     """
     ListCategories: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListCategoriesRequest, _operator_pb2.ListCategoriesResponse]
     """Lists the active market categories by display order."""
@@ -71,7 +71,7 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
     Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-    lost, the settings are read, and UNAVAILABLE `OUTCOME_UNKNOWN` is said unless they show the change.
+    lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
     """
     ListCategories: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListCategoriesRequest, _operator_pb2.ListCategoriesResponse]  # type: ignore[assignment]
     """Lists the active market categories by display order."""
@@ -105,7 +105,7 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
         Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-        lost, the settings are read, and UNAVAILABLE `OUTCOME_UNKNOWN` is said unless they show the change.
+        lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
         """
 
     @_abc_1.abstractmethod

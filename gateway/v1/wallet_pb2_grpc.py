@@ -93,7 +93,8 @@ class WalletServiceServicer:
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
         recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
-        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`.
+        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
+        the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,8 @@ class WalletServiceStub:
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
     recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
-    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`.
+    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
+    the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
     """
     GetWalletEvidence: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletEvidenceRequest, _wallet_pb2.GetWalletEvidenceResponse]
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
@@ -96,7 +97,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
     recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
-    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`.
+    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
+    the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
     """
     GetWalletEvidence: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletEvidenceRequest, _wallet_pb2.GetWalletEvidenceResponse]  # type: ignore[assignment]
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
@@ -149,7 +151,8 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
         recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
-        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`.
+        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
+        the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
         """
 
     @_abc_1.abstractmethod

@@ -15,6 +15,7 @@ from gateway.actions.shared.call import Call
 from gateway.errors import FieldFault, InvalidField, OutcomeUnknown, PhoenixRateLimited, StoreUnavailable
 from gateway.interceptors.chain import Link
 from tests.front.conftest import Open, endpoint
+from tests.gateway_process import reason_of
 
 HELLO = Struct(fields={"hello": Value(string_value="there")})
 
@@ -86,6 +87,31 @@ async def test_bidi_stream_answers_message_by_message(serve: Open) -> None:
     assert HELLO.SerializeToString() == await stream.read()
     await stream.done_writing()
     assert await stream.read() == grpc.aio.EOF
+
+
+async def test_what_was_done_is_acknowledged_before_the_stream_is_ended(serve: Open) -> None:
+    """A message that was let in is answered, also when the caller may send no further one."""
+    is_off = False
+
+    class Switch(Link):
+        def again(self, call: Call) -> None:
+            if is_off:
+                raise StoreUnavailable
+
+    async def each(requests: AsyncIterator[Struct], call: Call) -> AsyncIterator[Struct]:
+        nonlocal is_off
+        async for request in requests:
+            is_off = True  # while the message is at work
+            yield request
+
+    served = await serve([endpoint("/t.T/Each", each, client=True, server=True)], [Switch()])
+    stream = served.channel.stream_stream("/t.T/Each")()
+    await stream.write(HELLO.SerializeToString())
+    assert HELLO.SerializeToString() == await stream.read()
+    await stream.write(HELLO.SerializeToString())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.read()
+    assert "STORE_UNAVAILABLE" == reason_of(caught.value)
 
 
 async def test_unexpected_exception_leaves_as_fixed_text(serve: Open) -> None:

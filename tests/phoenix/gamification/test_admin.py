@@ -4,11 +4,12 @@ import pytest
 
 from gateway import errors
 from gateway.core.types import TenantId
+from gateway.errors import Effect
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.http_types import Answer, AnswerLost
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
-from tests.phoenix.scripted_sender import ScriptedSender
+from tests.phoenix.scripted_sender import ScriptedSender, Step
 from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
 
 LIST, CREATE = "GET /tenants/t/leaderboards", "POST /tenants/t/leaderboards"
@@ -26,10 +27,14 @@ def of(phoenix: SmallPhoenix) -> AdminClient:
     )
 
 
-def over(*steps: Answer | AnswerLost) -> tuple[AdminClient, ScriptedSender]:
+async def no_pause(seconds: float) -> None:
+    pass
+
+
+def over(*steps: Step) -> tuple[AdminClient, ScriptedSender]:
     sender = ScriptedSender(*steps)
     client = AdminClient(
-        courier=RetryingSender(sender=sender, clock=CLOCK),
+        courier=RetryingSender(sender=sender, clock=CLOCK, pause=no_pause),
         base_url="https://admin.example",
         tenant_id=TenantId("t"),
         authorize=lambda method, raw_path, body: {},
@@ -117,6 +122,48 @@ async def test_a_creation_whose_answer_is_lost_is_unknown() -> None:
     with pytest.raises(errors.OutcomeUnknown):
         await client.create("xp", soon(), name="XP", config_json=b"{}")
     assert len(sender.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "effect"),
+    [
+        ([500], Effect.MAYBE),
+        ([204, 503, 503, 503], Effect.DONE),
+        ([204, Answer(status=200, body=EMPTY)], Effect.DONE),
+    ],
+)
+async def test_a_creation_that_may_have_happened_is_never_unavailable(steps: list[Step], effect: Effect) -> None:
+    """A client would repeat it by itself; also where only the look at what was made fails."""
+    client, _ = over(*steps)
+    with pytest.raises(errors.OutcomeUnknown) as caught:
+        await client.create("xp", soon(), name="XP", config_json=b"{}")
+    assert caught.value.effect is effect
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason", "effect"),
+    [
+        ([500, 503, 503, 503], "OUTCOME_UNKNOWN", Effect.MAYBE),
+        ([AnswerLost("x"), 503, 503, 503], "OUTCOME_UNKNOWN", Effect.MAYBE),
+        ([204, 503, 503, 503], "OUTCOME_UNKNOWN", Effect.DONE),
+        ([204, Answer(status=200, body=EMPTY)], "OUTCOME_UNKNOWN", Effect.DONE),
+        ([409, 503, 503, 503], "PHOENIX_UNAVAILABLE", Effect.NONE),
+        ([503], "PHOENIX_UNAVAILABLE", Effect.NONE),
+    ],
+)
+async def test_ensure_says_whether_it_may_have_made_the_board(steps: list[Step], reason: str, effect: Effect) -> None:
+    """A list that cannot be read afterwards says nothing of the creation before it."""
+    client, _ = over(Answer(status=200, body=EMPTY), *steps)
+    with pytest.raises(errors.GatewayError) as caught:
+        await client.ensure("xp", soon(), name="XP")
+    assert (reason, effect) == (caught.value.reason, caught.value.effect)
+
+
+async def test_ensure_finds_the_board_that_a_500_has_made() -> None:
+    """As after a lost answer."""
+    client, _ = over(Answer(status=200, body=EMPTY), Answer(status=500), Answer(status=200, body=LISTED))
+    definition, created = await client.ensure("xp", soon(), name="XP")
+    assert (definition.leaderboard_id, created) == ("xp", False)
 
 
 async def test_a_definition_is_found_in_the_list() -> None:

@@ -111,6 +111,17 @@ async def test_a_change_that_phoenix_took_and_does_not_show_is_told() -> None:
     assert ("OUTCOME_UNKNOWN", Effect.DONE) == (error.value.reason, error.value.effect)
 
 
+@pytest.mark.parametrize(
+    ("steps", "effect"), [((500, 503), Effect.MAYBE), ((502, telling(_OTHER)), Effect.MAYBE), ((204, 404), Effect.DONE)]
+)
+async def test_a_change_that_may_have_happened_is_never_unavailable(steps: tuple[Step, ...], effect: Effect) -> None:
+    """Also where only the look at the settings fails."""
+    made, _, deadline = client(*steps)
+    with pytest.raises(GatewayError) as error:
+        await made.set_fee_schedule(_WANTED, deadline)
+    assert ("OUTCOME_UNKNOWN", effect) == (error.value.reason, error.value.effect)
+
+
 async def test_rejected_credentials_are_not_the_callers_fault() -> None:
     """Tried once more with a fresh timestamp, then INTERNAL."""
     made, sender, deadline = client(401, 401)
