@@ -1,1 +1,1 @@
-"""Redis as a cache that replicas share: the client, sealed entries, reads and event ids."""
+"""Redis as a cache shared by replicas: the client, sealed entries, leaderboard reads and event ids."""

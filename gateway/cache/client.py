@@ -1,8 +1,8 @@
-"""Redis as a cache that may be gone at any moment: short time limits, and a memory of being down.
+"""A Redis client for a cache that may be down at any time: short timeouts, and no waiting while Redis is down.
 
-No caller ever waits longer than `timeout_s`. Once Redis has failed twice running (once may be our own stall), callers
-are turned away at once, and one probe in the background finds out when it is back. What is stored, and whether to
-believe it, is others' business (sealing.py). Source: issue 3, "Redis gone: slower, never wrong"; issue 4, point 2.
+No caller waits longer than `timeout_s`. After two failures in a row (one may be a pause of this process), calls fail at
+once, and a probe in the background finds out when Redis is back. Without Redis the gateway is slower but never wrong.
+core/sealing.py protects the entries.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ FAILURES_TO_BE_DOWN = 2
 
 
 class CacheUnavailable(Exception):
-    """The cache gave no usable answer in time; go on without it."""
+    """The cache gave no usable answer in time. Continue without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisCacheSettings:
-    """How patient to be with Redis."""
+    """Timeouts for Redis."""
 
     timeout_s: float = 0.05
-    """Longest wait of a caller, connecting included: a call must be able to afford it several times."""
+    """Longest wait of a caller, including connecting. One call may wait this long several times."""
     connect_timeout_s: float = 1.0
-    """Longest wait of the background probe, which has time for TLS and for finding the master."""
+    """Longest wait of the background probe, enough for TLS and for finding the master."""
     retry_after_s: float = 1.0
-    """How long Redis counts as down before it is probed again."""
+    """How long Redis is treated as down before the next probe."""
 
 
-PATIENT = RedisCacheSettings(timeout_s=1.0)
-"""For what no call waits for in memory's place: the replicas' talk about fetching the platform key. A process under a
-flood is late itself; taken for a Redis that is gone, it would fetch beside the fleet. And for the ids of events, which
-are sent without a claim otherwise: after a death of the process nobody would know of them."""
+LONG_TIMEOUT = RedisCacheSettings(timeout_s=1.0)
+"""Settings for two uses that need an answer more than a fast failure. Fetches of the platform key: an overloaded
+process is slow itself, and if it took Redis for down, it would fetch in addition to the fleet. Event ids: without
+Redis, events are sent without a claim, and after a crash of the process no replica would know their ids."""
 
 
 class RedisCache:
-    """One Redis, behind one pool of connections."""
+    """One Redis, with one pool of connections."""
 
     def __init__(self, target: RedisTarget, clock: Clock, settings: RedisCacheSettings | None = None) -> None:
-        """Remember where it is; nothing is imported or connected before the first use."""
+        """Take the target. The first use imports the client and connects."""
         self._target = target
         self._clock = clock
         self._settings = settings or RedisCacheSettings()
@@ -61,19 +61,19 @@ class RedisCache:
 
     @property
     def is_down(self) -> bool:
-        """Whether the last attempts failed; then callers are turned away without waiting."""
+        """Whether the last attempts failed; then calls fail without waiting."""
         return self._failures >= FAILURES_TO_BE_DOWN
 
     async def start(self) -> None:
-        """Load the client and connect once, in the probe's longer time; a Redis that is gone is no failure."""
+        """Import the client and connect once, within the probe's longer timeout. A Redis that is down is no error."""
         self._failures = FAILURES_TO_BE_DOWN
         await self._probe_once()
 
     async def run(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what `work` gets out of the client (redis.asyncio), within the time limit.
+        """Run `work` with the client (redis.asyncio) within the timeout, and return its result.
 
-        `work` may have been carried out in part when this fails. Cancelling is safe: the connection is dropped.
-        Raises: CacheUnavailable, at once while Redis is known to be down.
+        If this fails, Redis may have executed a part of `work`. Cancelling is safe: the connection is dropped.
+        Raises: CacheUnavailable; at once while Redis is known to be down.
         """
         if self.is_down:
             self._start_probe()
@@ -88,9 +88,9 @@ class RedisCache:
         return answer
 
     async def get(self, key: str, *, max_bytes: int) -> bytes | None:
-        """Return the value, or None when there is none.
+        """Return the value, or None if there is none.
 
-        What is longer than `max_bytes` was not written by us: it counts as absent and is not transferred.
+        A value longer than `max_bytes` was not written by us. It is treated as absent and is not transferred.
         Raises: CacheUnavailable.
         """
 
@@ -102,10 +102,7 @@ class RedisCache:
         return value if 0 < len(value) <= max_bytes else None
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Store the value for so many seconds.
-
-        Raises: CacheUnavailable.
-        """
+        """Store the value for `ttl_s`. Raises: CacheUnavailable."""
 
         async def work(client: Any) -> None:
             await client.set(key, value, px=max(1, round(ttl_s * 1000)))
@@ -122,7 +119,7 @@ class RedisCache:
             await client.aclose()
 
     async def _within(self, limit_s: float, work: Callable[[Any], Awaitable[T]]) -> T:
-        # Built (and imported) outside the time limit: a slow import is not Redis's fault.
+        # The client is imported and built outside the timeout: a slow import is not a failure of Redis.
         client = self._client or build_client(
             self._target,
             read_timeout_s=self._settings.timeout_s,
@@ -135,7 +132,7 @@ class RedisCache:
             async with asyncio.timeout(limit_s):
                 return await work(client)
         except (RedisError, OSError, TimeoutError, ValueError, IndexError) as error:
-            # ValueError and IndexError: what redis-py makes of an answer that is no Redis protocol.
+            # redis-py raises ValueError and IndexError for an answer that is not in the Redis protocol.
             raise CacheUnavailable(f"Redis gave no usable answer ({type(error).__name__})") from None
 
     def _start_probe(self) -> None:

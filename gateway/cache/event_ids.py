@@ -1,8 +1,7 @@
-"""Event ids that a fleet remembers in Redis: claimed and read in one round trip for a whole batch.
+"""Event ids that a fleet remembers in Redis: one round trip claims and reads a whole batch.
 
-Best effort, as everything in a cache: whoever cannot reach it goes on without. What is stored is sealed for its tenant
-and id, so that nobody else's entry can pass for an event that Phoenix has. Source: API.md, EventService,
-"Deduplication"; issue 5, point 4.
+Best effort: a replica that cannot reach Redis continues without it. Entries are sealed for their tenant and id, so that
+no other entry can pass for an event that Phoenix has. Source: API.md, EventService, "Deduplication".
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from gateway.resilience.clock import Clock
 
 REMEMBER_S = 24 * 3600
 BEGUN_S = 300
-"""How long an event counts as being sent by someone who never said how it went: longer than any call may take."""
+"""How long an event without a recorded result counts as being sent. Longer than any call may take."""
 _PURPOSE = "event-id"
 _LONGEST_ENTRY_BYTES = 256
 
-# SET .. NX and, where somebody was first, his entry; one byte more than allowed shows what is not ours without
-# transferring it. All keys of a tenant carry one hash tag, so that a batch stays one command in a cluster too.
+# SET NX; if the key exists, return its entry. Reading one byte more than allowed shows an entry that is too long
+# without transferring it. All keys of a tenant have the same hash tag, so that a batch is one command in a cluster too.
 _CLAIM = f"""
 local found = {{}}
 for place, key in ipairs(KEYS) do
@@ -50,7 +49,7 @@ return 1
 
 
 class RedisEventIds:
-    """One replica's view of the ids that the fleet remembers; the SharedEventIds of `actions/remember_events.py`."""
+    """One replica's access to the fleet's event ids; implements SharedEventIds of actions/events/remember_events.py."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class RedisEventIds:
         clock: Clock,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Keep ids in this cache. `on_event` hears event_id_entry_refused for an entry that is not believed."""
+        """Store ids in this cache. `on_event` receives event_id_entry_refused for an entry that is not authentic."""
         self._cache = cache
         self._seal_keys = seal_keys
         self._clock = clock
@@ -69,7 +68,7 @@ class RedisEventIds:
     async def claim(
         self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]]
     ) -> list[RememberedEvent | None] | None:
-        """Write each entry where there is none; return what others had written, in order; None in place of Redis."""
+        """Write each entry whose id has none. Return the existing entries, in order; None if Redis gave no answer."""
         keys = [_key(tenant_id, event_id) for event_id, _ in wanted]
         entries = [self._seal(tenant_id, event_id, entry, BEGUN_S) for event_id, entry in wanted]
         found = await self._run(_CLAIM, keys, [str(BEGUN_S * 1000).encode(), *entries])
@@ -78,7 +77,7 @@ class RedisEventIds:
         return [self._open(tenant_id, event_id, held) for (event_id, _), held in zip(wanted, found, strict=True)]
 
     async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
-        """Write how events ended, for a day; None takes an id away. Does nothing while Redis cannot be reached."""
+        """Write the results of events for a day; None removes an id. Does nothing if Redis cannot be reached."""
         keys = [_key(tenant_id, event_id) for event_id, _ in changes]
         entries = [
             b"" if entry is None else self._seal(tenant_id, event_id, entry, REMEMBER_S) for event_id, entry in changes
@@ -118,6 +117,6 @@ def _place(tenant_id: TenantId, event_id: str) -> SealedFor:
 
 
 def _key(tenant_id: TenantId, event_id: str) -> str:
-    """A caller's id is not shown to whoever looks into Redis."""
+    """Return the Redis key. It contains hashes only, so that Redis does not show callers' ids."""
     tenant = hashlib.sha256(tenant_id.encode()).hexdigest()[:16]
     return f"pgw:{{event-ids:{tenant}}}:{hashlib.sha256(event_id.encode()).hexdigest()[:32]}"

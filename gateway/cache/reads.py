@@ -1,9 +1,8 @@
-"""Answers of leaderboard reads in Redis: sealed, with a lease so that of a whole fleet one replica fetches.
+"""Answers of leaderboard reads in Redis: sealed, with a lease, so that one replica of the fleet fetches.
 
-Nothing read here is believed but for its seal. An entry's age is told by two clocks, and the greater is believed: the
-wall clock, which every host has for itself, and the time to live in Redis, which runs at one speed for all. So neither
-a host whose clock is behind nor an older entry that somebody put back makes old data look young. Source: issue 6,
-point 2; API.md, `GATEWAY_CACHE_KEYS`.
+Only sealed entries are trusted. The age of an entry is the greater of two values: one from the wall clock, which
+differs between hosts, and one from the time to live in Redis, which is the same for all. So neither a host with a slow
+clock nor an old entry that was written back makes old data look fresh. Source: API.md, `GATEWAY_CACHE_KEYS`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import RedisCache
-from gateway.cache.shared_reads import Look, ReadPlace, SharedRead
+from gateway.cache.shared_reads import Lookup, ReadPlace, SharedRead
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock
 
 MAX_ENTRY_BYTES = 1024 * 1024
-"""A thousand entries of a board take about a tenth of it."""
+"""A thousand entries of a board need about a tenth of it."""
 _PURPOSE = "leaderboard-read/1"
 _HEADER = struct.Struct(">dQQ")
-"""Wall time of storing (Unix seconds), age then and time to live (both milliseconds)."""
+"""Wall time of storing (Unix seconds), age at that time and time to live (both in milliseconds)."""
 
 
 class RedisReadCache:
-    """One replica's view of the shared answers; implements SharedReads."""
+    """One replica's access to the shared answers; implements SharedReads."""
 
     def __init__(
         self,
@@ -38,14 +37,14 @@ class RedisReadCache:
         clock: Clock,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Keep answers in this Redis. `on_event` hears the names of things to be counted."""
+        """Store answers in this Redis. `on_event` receives the names of events to count."""
         self._cache = cache
         self._seal_keys = seal_keys
         self._clock = clock
         self._on_event = on_event
 
-    async def look(self, place: ReadPlace, *, lease_s: float) -> Look:
-        """Read the entry and try for the lease in one round trip.
+    async def lookup(self, place: ReadPlace, *, lease_s: float) -> Lookup:
+        """Read the entry and try to get the lease, in one round trip.
 
         Raises: CacheUnavailable.
         """
@@ -56,19 +55,20 @@ class RedisReadCache:
             pipeline = client.pipeline(transaction=False)
             pipeline.set(lease, b"1", nx=True, px=lease_ms)
             pipeline.pttl(lease)
-            # Before the value: should another one come in between, it is taken for older than it is.
+            # Read before the value: if another entry is written in between, its age is overestimated, not
+            # underestimated.
             pipeline.pttl(entry)
             pipeline.getrange(entry, 0, MAX_ENTRY_BYTES)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             left_ms = answers[1]
             if isinstance(left_ms, int) and (left_ms == -1 or left_ms > lease_ms):
-                # A lease without an end, or with a longer one than anybody of ours takes.
+                # A lease without an expiry, or with a longer one than our replicas set.
                 self._on_event("read_cache_mended")
                 await client.pexpire(lease, lease_ms)
             return answers
 
         answers = await self._cache.run(work)
-        return Look(found=self._open(place, answers[3], answers[2]), leased=answers[0] is True)
+        return Lookup(found=self._open(place, answers[3], answers[2]), leased=answers[0] is True)
 
     async def publish(self, place: ReadPlace, payload: bytes, *, age_s: float, keep_s: float, release: bool) -> None:
         """Seal the answer and show it; what is too large to be read back is not written.
@@ -95,7 +95,7 @@ class RedisReadCache:
         await self._cache.run(work)
 
     async def release(self, place: ReadPlace) -> None:
-        """Give back the lease.
+        """Release the lease.
 
         Raises: CacheUnavailable.
         """
@@ -108,13 +108,13 @@ class RedisReadCache:
         now = self._clock.now()
         try:
             if not isinstance(value, bytes) or not isinstance(left_ms, int) or len(value) > MAX_ENTRY_BYTES:
-                raise SealRefused("no entry of ours")
+                raise SealRefused("not our entry")
             opened = self._seal_keys.open(_sealed_for(place), value, now=UnixSeconds(int(now)))
             if len(opened.payload) < _HEADER.size:
                 raise SealRefused("shorter than its header")
             stored_at, age_ms, keep_ms = _HEADER.unpack_from(opened.payload)
             if not 0 <= left_ms <= keep_ms:
-                raise SealRefused("is kept longer than it was stored for")
+                raise SealRefused("its time to live is longer than when it was stored")
         except SealRefused:
             self._on_event("read_cache_entry_refused")
             return None
@@ -126,7 +126,7 @@ class RedisReadCache:
 
 
 def _names(place: ReadPlace) -> tuple[str, str]:
-    """Return the keys of entry and lease. They carry one hash tag: one node of a cluster holds both."""
+    """Return the keys of entry and lease. They have the same hash tag, so one node of a cluster holds both."""
     digest = hashlib.sha256(b"%d:%s%s" % (len(place.tenant_id), place.tenant_id.encode(), place.name.encode()))
     tag = f"pgw:{{read:{digest.hexdigest()[:32]}}}"
     return f"{tag}:entry", f"{tag}:lease"

@@ -1,8 +1,8 @@
-"""Reads `REDIS_URL` and builds the client that it means: one server, Sentinel or Cluster.
+"""Parse `REDIS_URL` and build the client for it: one server, Sentinel or Cluster.
 
 Forms: redis://, rediss:// (TLS), unix:///path, and for several hosts redis+sentinel://h:p,h:p/service/db and
-redis+cluster://h:p,h:p, each with rediss+... for TLS. The redis package is imported only when a client is built: it
-costs memory and start time that a gateway without Redis does not owe. Source: API.md, `REDIS_URL`; issue 4, point 2.
+redis+cluster://h:p,h:p, each with rediss+... for TLS. The redis package is imported only when a client is built, so
+that a gateway without Redis does not pay for its memory and start time. Source: API.md, `REDIS_URL`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _QUERY_NAMES = frozenset({"db", "ca_file", "sentinel_username", "sentinel_passwo
 
 
 class RedisUrlRefused(ValueError):
-    """The URL cannot be used; the text names the fault and repeats nothing of the URL (it may hold a password)."""
+    """The URL cannot be used. The message names the fault but does not repeat the URL: it may contain a password."""
 
 
 class RedisKind(enum.Enum):
-    """What stands behind the URL."""
+    """The kind of server behind the URL."""
 
     SINGLE = "single"
     SOCKET = "socket"
@@ -53,7 +53,7 @@ _SCHEMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who to be at a server; either may be absent."""
+    """The login at a server. Both members are optional."""
 
     username: str | None = None
     password: Secret | None = None
@@ -75,22 +75,19 @@ class RedisTarget:
 
 
 def parse_redis_url(url: str) -> RedisTarget:
-    """Return what the URL means.
-
-    Raises: RedisUrlRefused.
-    """
+    """Parse the URL. Raises: RedisUrlRefused."""
     match = _URL.fullmatch(url)
     if match is None or match["scheme"] not in _SCHEMES:
         raise RedisUrlRefused(f"is not a Redis URL; begin it with one of {', '.join(_SCHEMES)} and ://")
     kind, tls = _SCHEMES[match["scheme"]]
     query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
     if unknown := sorted(query.keys() - _QUERY_NAMES):
-        raise RedisUrlRefused(f"holds {len(unknown)} unknown option(s); known are {', '.join(sorted(_QUERY_NAMES))}")
+        raise RedisUrlRefused(f"has {len(unknown)} unknown option(s); known are {', '.join(sorted(_QUERY_NAMES))}")
     path = unquote(match["path"] or "")
     service, db_text = _service_and_db(kind, path)
     db = _db(query.get("db", db_text))
     if kind is RedisKind.CLUSTER and db:
-        raise RedisUrlRefused("names a database; a cluster has only number 0")
+        raise RedisUrlRefused("names a database; remove it, because a cluster has only database 0")
     if kind is RedisKind.SOCKET and (match["hosts"] or len(path) < 2):
         raise RedisUrlRefused("must name the socket's absolute path: unix:///path/to/socket")
     default_port = 26379 if kind is RedisKind.SENTINEL else 6379
@@ -112,7 +109,7 @@ def parse_redis_url(url: str) -> RedisTarget:
 
 
 def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_s: float) -> Redis | RedisCluster:
-    """Return a client that has not connected yet and retries nothing by itself."""
+    """Return a client that is not connected yet and makes no retries of its own."""
     from redis.asyncio import Redis, RedisCluster, SSLConnection, UnixDomainSocketConnection
     from redis.asyncio.cluster import ClusterNode
     from redis.asyncio.connection import ConnectionPool
@@ -120,7 +117,7 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
     from redis.asyncio.sentinel import Sentinel
     from redis.backoff import NoBackoff
 
-    # RESP2 and no library name: two round trips less on each new connection.
+    # RESP2 and no library name save two round trips on each new connection.
     timeouts: dict[str, Any] = {
         "socket_timeout": read_timeout_s,
         "socket_connect_timeout": connect_timeout_s,
@@ -190,7 +187,7 @@ def _db(text: str) -> int:
     if not text:
         return 0
     if re.fullmatch(r"[0-9]{1,4}", text) is None:
-        raise RedisUrlRefused("names a database that is not a number")
+        raise RedisUrlRefused("names a database that is not a number; write its number, such as /0")
     return int(text)
 
 
@@ -200,6 +197,6 @@ def _hosts(text: str, default_port: int) -> tuple[tuple[str, int], ...]:
         match = _HOST.fullmatch(part)
         port = int(match["port"] or default_port) if match is not None else 0
         if match is None or not 0 < port < 65536:
-            raise RedisUrlRefused("holds a host that is not of the form name:port")
+            raise RedisUrlRefused("names a host that is not in the form name:port")
         hosts.append((match["six"] or match["name"], port))
     return tuple(hosts)

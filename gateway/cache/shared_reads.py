@@ -1,6 +1,6 @@
-"""Answers that replicas share, as whoever reads sees them: what lies there, how old it is at most, who may fetch.
+"""The protocol of answers that replicas share: the stored answer, its greatest possible age, and who may fetch.
 
-The real thing is reads.py. Source: issue 6, point 2.
+reads.py implements it with Redis.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPlace:
-    """Where one answer lies: `name` tells apart everything that one tenant can read."""
+    """The place of one answer. `name` identifies the answer among all reads of the tenant."""
 
     tenant_id: str
     name: str
@@ -19,31 +19,31 @@ class ReadPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRead:
-    """An answer whose seal held. `age_s`: never less than its true age when Redis was asked, whatever clocks say."""
+    """An authentic answer. `age_s`: at least its true age when Redis was read, even if clocks are wrong."""
 
     payload: bytes
     age_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What was found, and whether the lease is ours now: then it is for us to fetch."""
+class Lookup:
+    """The result of a lookup. `leased`: this replica got the lease and must fetch."""
 
     found: SharedRead | None
     leased: bool
 
 
 class SharedReads(Protocol):
-    """Answers shared by replicas. Every method raises CacheUnavailable when they are out of reach."""
+    """Answers shared by replicas. Every method raises CacheUnavailable if the cache cannot be reached."""
 
-    async def look(self, place: ReadPlace, *, lease_s: float) -> Look:
-        """Read what lies there and try for the lease, which ends by itself."""
+    async def lookup(self, place: ReadPlace, *, lease_s: float) -> Lookup:
+        """Read the answer and try to get the lease, which expires by itself."""
         ...
 
     async def publish(self, place: ReadPlace, payload: bytes, *, age_s: float, keep_s: float, release: bool) -> None:
-        """Show an answer of this age for so long; `release`: give back the lease, which is certainly still ours."""
+        """Store an answer of this age for `keep_s`. `release`: also release the lease, which must still be ours."""
         ...
 
     async def release(self, place: ReadPlace) -> None:
-        """Give back the lease, which is certainly still ours."""
+        """Release the lease, which must still be ours."""
         ...

@@ -79,7 +79,7 @@ class OutboxDelivery:
         level: QueueLevel,
         clock: Clock,
         *,
-        chance: Callable[[], float],
+        random: Callable[[], float],
         settings: DeliverySettings | None = None,
         on_event: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str], None] = lambda reason: None,
@@ -95,7 +95,7 @@ class OutboxDelivery:
         self._queue = queue
         self._level = level
         self._clock = clock
-        self._chance = chance
+        self._random = random
         self._settings = settings or DeliverySettings()
         self._on_event = on_event
         self._on_dead = on_dead
@@ -251,7 +251,7 @@ class OutboxDelivery:
         )
         wait_at_least_s = self._judge_phoenix([result for _, result in results])
         for event, result in results:
-            wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._chance)
+            wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._random)
             outcomes.append(
                 delivery_result_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US))
             )
@@ -299,7 +299,7 @@ class OutboxDelivery:
         if not results:
             return 0.0
         self._failures += 1
-        pause_s = max(asked, wait_s(self._failures, self._settings.retry, self._chance))
+        pause_s = max(asked, wait_s(self._failures, self._settings.retry, self._random))
         self._pause_until = self._clock.monotonic() + pause_s
         return asked
 
@@ -317,7 +317,7 @@ class OutboxDelivery:
                 failures += 1
                 if self._stopping.is_set() and failures > 1:
                     return  # the marks stay: whoever takes over knows that Phoenix may have these events
-                await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._chance))
+                await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._random))
         if held < len(settle.outcomes) and not failures:  # else it is the commit before, whose answer was lost
             log().warning(
                 "a lease of durable events was lost", tenant=self._tenant_id, count=len(settle.outcomes) - held
@@ -338,7 +338,7 @@ class OutboxDelivery:
             self._on_dead(one.reason)
 
     def _poll_s(self) -> float:
-        return self._settings.poll_s * (0.75 + 0.5 * self._chance())
+        return self._settings.poll_s * (0.75 + 0.5 * self._random())
 
     def _store_deadline(self) -> Deadline:
         return Deadline.after(self._settings.store_s, self._clock)

@@ -103,15 +103,15 @@ class RetryingSender:
         clock: Clock,
         settings: RetryPolicy | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        chance: Callable[[], float] = random.random,
+        random: Callable[[], float] = random.random,
         observer: UpstreamObserver | None = None,
     ) -> None:
-        """Take the way to Phoenix, the time and the chance from outside."""
+        """Take the way to Phoenix, the clock and the source of random numbers as arguments."""
         self._sender = sender
         self._clock = clock
         self._settings = settings or RetryPolicy()
         self._pause = pause
-        self._chance = chance
+        self._random = random
         self._observer = observer or Unobserved()
 
     async def deliver(
@@ -163,7 +163,7 @@ class RetryingSender:
             if in_doubt:
                 fault = after_doubt(fault, surface, None if answer is None else answer.status)
             in_doubt = in_doubt or fault.effect is not errors.Effect.NONE
-            wait = wait_at_least_s + wait_s(tries, self._settings.retry, self._chance)
+            wait = wait_at_least_s + wait_s(tries, self._settings.retry, self._random)
             if (
                 not again
                 or tries >= self._settings.retry.max_tries

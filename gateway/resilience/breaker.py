@@ -52,13 +52,13 @@ class Breaker:
         clock: Clock,
         settings: BreakerSettings | None = None,
         *,
-        chance: Callable[[], float] = random.random,
+        random: Callable[[], float] = random.random,
         on_change: Callable[[Circuit], None] = lambda circuit: None,
     ) -> None:
         """Begin closed. `on_change` hears every change of state."""
         self._clock = clock
         self._settings = settings or BreakerSettings()
-        self._chance = chance
+        self._random = random
         self._on_change = on_change
         self._circuit = Circuit.CLOSED
         self._epoch = 0
@@ -117,7 +117,7 @@ class Breaker:
         # The exponent is bounded: 2.0 ** 2000 would overflow long after the pause has stopped growing.
         pause_s = min(settings.longest_open_s, settings.first_open_s * 2.0 ** min(self._openings, 60))
         # At least half of it, so that it is a pause; not always all, so that a fleet does not probe as one.
-        pause_s *= 0.5 + 0.5 * self._chance()
+        pause_s *= 0.5 + 0.5 * self._random()
         self._openings += 1
         self._open_until = self._clock.monotonic() + max(pause_s, min(wait_s, settings.longest_open_s))
         self._change(Circuit.OPEN)

@@ -19,14 +19,14 @@ class RetrySettings:
     """Upper bound of any wait; a caller's deadline is seldom longer than a few of them."""
 
 
-def wait_s(failures: int, settings: RetrySettings, chance: Callable[[], float]) -> float:
+def wait_s(failures: int, settings: RetrySettings, random: Callable[[], float]) -> float:
     """Seconds to wait after so many failures (1 or more): anything up to a bound that doubles each time.
 
-    `chance` gives numbers in [0, 1). The whole span is drawn from, so that callers who failed together do not come back
+    `random` gives numbers in [0, 1). The whole span is drawn from, so that callers who failed together do not come back
     together.
     """
     if failures < 1:
         raise ValueError("there is nothing to wait for before the first failure")
     # The exponent is bounded: 2.0 ** 2000 would overflow long after the wait has stopped growing.
     bound = min(settings.longest_wait_s, settings.first_wait_s * 2.0 ** min(failures - 1, 60))
-    return chance() * bound
+    return random() * bound

@@ -1,1 +1,1 @@
-"""Live boards: one upstream connection, many watchers. Knows no WebSocket library; it is given `open_topic`."""
+"""Live boards: one upstream connection, many watchers. It uses no WebSocket library; it gets `open_topic`."""

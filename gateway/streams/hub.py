@@ -1,8 +1,8 @@
-"""Live boards and who watches them: the first watcher opens a link, the last one closes it after a grace time.
+"""Live boards and their watchers: the first watcher opens a connection; it closes a grace time after the last leaves.
 
-One link serves all who watch a board in one window, however many entries they want. A new watcher of a live board
-starts from memory. One process's boards are its own: a watcher that comes to another process gets another epoch there.
-Connections are link.py's business, what is cut from a board view.py's, queues subscriber.py's.
+One connection serves all watchers of a board in one window, for any number of entries. A new watcher of a live board
+starts from memory. Processes do not share boards: a watcher that moves to another process gets another epoch there.
+board_connection.py follows the board, top_entries.py serialises it, subscriber.py queues the updates.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from dataclasses import dataclass, field
 
 from gateway.core.board import Topic
 from gateway.errors import GatewayError, Overloaded, PhoenixRejectedCredentials, PhoenixUnavailable
-from gateway.streams.link import HubDependencies, Link, LinkSettings, LiveState, as_gateway_error
+from gateway.streams.board_connection import BoardConnection, as_gateway_error
 from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber
-from gateway.streams.view import View
+from gateway.streams.top_entries import TopEntries
+from gateway.streams.upstream import ConnectionSettings, HubDependencies, LiveState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubSettings:
-    """Bounds and patience."""
+    """Limits and times."""
 
     grace_s: float = 30.0
-    """How long a board stays live without a watcher: page reloads and reconnects find it warm."""
+    """How long a board stays live without a watcher, so that page reloads and reconnects find it live."""
     max_boards: int = 1_000
-    """Upstream connections of one process; Phoenix's cap is not published."""
+    """Upstream connections of one process. Phoenix does not publish its limit."""
     max_watchers: int = 20_000
-    """About 45 kB each."""
+    """Each needs about 45 kB."""
     queue_limit: int = QUEUE_LIMIT
     lost_after_s: float = 60.0
-    """A board that has had no connection for so long is shown to nobody new. Who watches it goes on waiting."""
-    link: LinkSettings = field(default_factory=LinkSettings)
+    """A board without a connection for this long accepts no new watchers. Its present watchers continue to wait."""
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
 
 
 class Hub:
     """All live boards of this process."""
 
-    def __init__(self, world: HubDependencies, settings: HubSettings | None = None) -> None:
-        self._world = world
+    def __init__(self, dependencies: HubDependencies, settings: HubSettings | None = None) -> None:
+        self._dependencies = dependencies
         self._settings = settings or HubSettings()
         self._boards: dict[Topic, _LiveBoard] = {}
         self._watchers = 0
@@ -48,56 +49,56 @@ class Hub:
 
     @property
     def boards(self) -> int:
-        """How many boards are live, those in their grace time included."""
+        """The number of live boards, including those in their grace time."""
         return len(self._boards)
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """The number of watchers."""
         return self._watchers
 
     @asynccontextmanager
     async def subscribe(self, topic: Topic, count: int) -> AsyncIterator[Subscriber]:
-        """Watch the first `count` entries of a board; leaving the context always unsubscribes.
+        """Watch the first `count` entries of a board. Leaving the context unsubscribes.
 
-        Raises: Overloaded; PhoenixUnavailable, PhoenixRejectedCredentials when the board has been out of reach for
+        Raises: Overloaded; PhoenixUnavailable or PhoenixRejectedCredentials if the board has had no connection for
         long.
         """
         if self._watchers >= self._settings.max_watchers:
-            raise Overloaded("Too many watchers on this gateway. Wait as RetryInfo says and try again.")
+            raise Overloaded("This gateway has too many watchers. Wait as RetryInfo says and try again.")
         board = self._boards.get(topic)
         if board is None and len(self._boards) >= self._settings.max_boards:
-            raise Overloaded("Too many live boards on this gateway. Wait as RetryInfo says and try again.")
+            raise Overloaded("This gateway has too many live boards. Wait as RetryInfo says and try again.")
         watcher = Subscriber(self._settings.queue_limit, self._left_out)
         if self._draining:
             watcher.end(None)
             yield watcher
             return
         if board is None:
-            board = self._boards[topic] = _LiveBoard(topic, self._world, self._settings, self._ended)
+            board = self._boards[topic] = _LiveBoard(topic, self._dependencies, self._settings, self._ended)
         elif (lost := board.lost()) is not None:
             raise lost
-        view = board.join(watcher, count)
+        top = board.join(watcher, count)
         self._watchers += 1
         try:
             yield watcher
         finally:
             self._watchers -= 1
-            board.leave(watcher, view)
+            board.leave(watcher, top)
 
-    def live(self, topic: Topic) -> Link | None:
-        """Return the link of a board that is live, whether connected at the moment or not."""
+    def live(self, topic: Topic) -> BoardConnection | None:
+        """Return the connection of a live board, even if it is reconnecting."""
         board = self._boards.get(topic)
-        return None if board is None else board.link
+        return None if board is None else board.connection
 
     def drain(self) -> None:
-        """End every watcher in peace and take no more: they come back elsewhere."""
+        """End every stream without an error and accept no more: clients reconnect to another gateway."""
         self._draining = True
         for board in list(self._boards.values()):
             board.end(None)
 
     async def close(self) -> None:
-        """End everything and wait for the connections to close."""
+        """End all streams and wait until the connections are closed."""
         self.drain()
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
@@ -111,77 +112,77 @@ class Hub:
             task.add_done_callback(self._closing.discard)
 
     def _left_out(self, count: int) -> None:
-        self._world.on_event("update_left_out")
+        self._dependencies.on_event("update_left_out")
 
 
 class _LiveBoard:
-    """One topic: its link, and a view for each number of entries that somebody watches."""
+    """One topic: its connection, and the top entries for each number of entries that is watched."""
 
     def __init__(
-        self, topic: Topic, world: HubDependencies, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
+        self, topic: Topic, dependencies: HubDependencies, settings: HubSettings, on_end: Callable[[_LiveBoard], None]
     ) -> None:
         self.topic = topic
-        self._world = world
+        self._dependencies = dependencies
         self._settings = settings
         self._on_end = on_end
-        self._views: dict[int, View] = {}
+        self._tops: dict[int, TopEntries] = {}
         self._watchers = 0
         self._leaving: asyncio.TimerHandle | None = None
         self._is_over = False
-        self.link = Link(topic, world, settings.link, self._needed, self._publish)
-        self.task = asyncio.get_running_loop().create_task(self.link.run())
-        self.task.add_done_callback(self._link_ended)
+        self.connection = BoardConnection(topic, dependencies, settings.connection, self._needed, self._publish)
+        self.task = asyncio.get_running_loop().create_task(self.connection.run())
+        self.task.add_done_callback(self._connection_ended)
 
     def lost(self) -> GatewayError | None:
-        """Return why nobody new is let in: there has been no connection for too long."""
-        lost_at = self.link.lost_at
-        if lost_at is None or self._world.clock.monotonic() - lost_at < self._settings.lost_after_s:
+        """Return the error for new watchers if there has been no connection for too long."""
+        lost_at = self.connection.lost_at
+        if lost_at is None or self._dependencies.clock.monotonic() - lost_at < self._settings.lost_after_s:
             return None
-        failure = self.link.last_failure
+        failure = self.connection.last_failure
         return failure if isinstance(failure, PhoenixRejectedCredentials) else PhoenixUnavailable()
 
-    def join(self, watcher: Subscriber, count: int) -> View:
-        """Add a watcher of the first `count` entries; what is live is his at once."""
+    def join(self, watcher: Subscriber, count: int) -> TopEntries:
+        """Add a watcher of the first `count` entries. It gets the present state at once."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        view = self._views.get(count)
-        if view is None:
-            view = self._views[count] = View(count, self._world.encode)
+        top = self._tops.get(count)
+        if top is None:
+            top = self._tops[count] = TopEntries(count, self._dependencies.encode)
         self._watchers += 1
-        self.link.want(count)
-        view.join(watcher, self.link.state)
-        return view
+        self.connection.require(count)
+        top.join(watcher, self.connection.state)
+        return top
 
-    def leave(self, watcher: Subscriber, view: View) -> None:
-        """Remove a watcher; after the last one the board has its grace time."""
-        view.leave(watcher)
+    def leave(self, watcher: Subscriber, top: TopEntries) -> None:
+        """Remove a watcher. After the last one, the grace time begins."""
+        top.leave(watcher)
         self._watchers -= 1
         if not self._watchers and not self._is_over and self._leaving is None:
             self._leaving = asyncio.get_running_loop().call_later(self._settings.grace_s, self.end, None)
 
     def end(self, error: Exception | None) -> None:
-        """End the watchers and the link."""
+        """End the watchers and the connection."""
         if self._is_over:
             return
         self._is_over = True
         if self._leaving is not None:
             self._leaving.cancel()
-        for view in self._views.values():
-            for watcher in view.watchers:
+        for top in self._tops.values():
+            for watcher in top.watchers:
                 watcher.end(error)
         self.task.cancel()
         self._on_end(self)
 
     def _needed(self) -> int:
-        return max((view.count for view in self._views.values() if view.watchers), default=0)
+        return max((top.count for top in self._tops.values() if top.watchers), default=0)
 
     def _publish(self, state: LiveState) -> None:
-        for view in self._views.values():
-            if view.watchers:
-                view.show(state)
+        for top in self._tops.values():
+            if top.watchers:
+                top.show(state)
 
-    def _link_ended(self, task: asyncio.Task[None]) -> None:
-        """A board without its link shows nothing more, however the link ended: its watchers come again."""
+    def _connection_ended(self, task: asyncio.Task[None]) -> None:
+        """End the board when its connection task ends for any reason; its watchers subscribe again."""
         if not task.cancelled():
-            self.end(as_gateway_error(task.exception() or RuntimeError("the link of a live board returned")))
+            self.end(as_gateway_error(task.exception() or RuntimeError("the connection task of a live board returned")))

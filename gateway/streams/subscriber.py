@@ -1,7 +1,4 @@
-"""One watcher's bounded queue: offering never waits, and a reader that is slow gets the newest board.
-
-Leaves what an update looks like on the wire to whoever serialised it.
-"""
+"""The bounded queue of one watcher: `offer` never waits, and a slow reader gets the newest board."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 QUEUE_LIMIT = 4
-"""Updates kept for a watcher that is behind; each is shared with all others, so it costs a reference."""
+"""Updates queued for a slow watcher. All watchers share each update, so an entry costs one reference."""
 
 
 class Resync(enum.Enum):
-    """Why a board is sent that does not follow from the one before."""
+    """Why a board is sent that does not continue the previous one."""
 
     SUBSCRIBED = "subscribed"
     CUT = "cut"
@@ -26,7 +23,7 @@ class Resync(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """One state of a board, serialised once for all. `resync`: it begins a new epoch, for this reason."""
+    """One state of a board, serialised once for all watchers. `resync`: it begins a new epoch, for this reason."""
 
     payload: bytes
     epoch: str
@@ -36,7 +33,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What one watcher gets: an update, how many before it were left out, and the resync that it must know of."""
+    """What one watcher gets: an update, the number of skipped updates before it, and the reason of a resync."""
 
     update: Update
     skipped: int
@@ -60,7 +57,7 @@ class Subscriber:
         self._waiter: asyncio.Future[None] | None = None
 
     def offer(self, update: Update) -> None:
-        """Queue an update; past the limit all older ones are left out and counted."""
+        """Queue an update. If the queue is full, drop and count all older updates."""
         if self._ended:
             return
         if len(self._queue) >= self._limit:
@@ -73,16 +70,16 @@ class Subscriber:
         self._wake()
 
     def end(self, error: Exception | None) -> None:
-        """Let the watcher have what is queued, then end it: with the error, or in peace."""
+        """End the watcher after the queued updates: with the error, or normally if it is None."""
         self._ended, self._error = True, error
         self._wake()
 
     async def take(self) -> Delivery | None:
-        """Return the next delivery, None at the end. Raises: the error that ended the board."""
+        """Return the next delivery; None at the end. Raises: the error that ended the board."""
         while not self._queue:
             if self._ended:
                 if self._error is not None:
-                    raise self._error.with_traceback(None)  # one error for all watchers: no traceback may grow
+                    raise self._error.with_traceback(None)  # all watchers share one error: its traceback must not grow
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
             try:

@@ -80,7 +80,7 @@ def test_a_shared_answer_is_never_older_than_it_says(
                     case "empty":
                         redis_server.flush()
                 looked_at = time.monotonic()
-                found = (await reader.look(PLACE, lease_s=1.0)).found
+                found = (await reader.lookup(PLACE, lease_s=1.0)).found
                 if found is not None:
                     assert looked_at - float(found.payload) <= found.age_s + slack_s
 

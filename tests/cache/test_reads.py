@@ -33,7 +33,7 @@ class Replica:
 
     async def age(self, place: ReadPlace = PLACE) -> float | None:
         """The age of what lies there, None for nothing."""
-        found = (await self.reads.look(place, lease_s=2)).found
+        found = (await self.reads.lookup(place, lease_s=2)).found
         return None if found is None else found.age_s
 
 
@@ -60,7 +60,7 @@ async def publish(replica: Replica, payload: bytes = b"page", *, age_s: float = 
 async def test_what_one_replica_publishes_the_other_reads(fleet: list[Replica]) -> None:
     """With the age that it had then, at least."""
     await publish(fleet[0])
-    found = (await fleet[1].reads.look(PLACE, lease_s=2)).found
+    found = (await fleet[1].reads.lookup(PLACE, lease_s=2)).found
     assert found is not None
     assert b"page" == found.payload
     assert 0.5 <= found.age_s < 1.5
@@ -68,12 +68,12 @@ async def test_what_one_replica_publishes_the_other_reads(fleet: list[Replica]) 
 
 async def test_one_of_many_gets_the_lease(fleet: list[Replica]) -> None:
     """Until it gives it back."""
-    looks = [await replica.reads.look(PLACE, lease_s=2) for replica in fleet]
+    looks = [await replica.reads.lookup(PLACE, lease_s=2) for replica in fleet]
     assert [True, False, False] == [look.leased for look in looks]
     await fleet[0].reads.release(PLACE)
-    assert (await fleet[1].reads.look(PLACE, lease_s=2)).leased
+    assert (await fleet[1].reads.lookup(PLACE, lease_s=2)).leased
     await fleet[1].reads.publish(PLACE, b"page", age_s=0, keep_s=60, release=True)
-    assert (await fleet[2].reads.look(PLACE, lease_s=2)).leased
+    assert (await fleet[2].reads.lookup(PLACE, lease_s=2)).leased
 
 
 async def test_a_clock_that_is_behind_makes_nothing_younger(fleet: list[Replica], redis_server: RedisProcess) -> None:
@@ -133,7 +133,7 @@ async def test_what_others_wrote_is_refused(fleet: list[Replica], redis_server: 
 async def test_a_lease_without_an_end_is_mended(fleet: list[Replica], redis_server: RedisProcess) -> None:
     """A stranger cannot keep the fleet from fetching."""
     redis_server.command("SET", LEASE, "mine")
-    assert not (await fleet[0].reads.look(PLACE, lease_s=2)).leased
+    assert not (await fleet[0].reads.lookup(PLACE, lease_s=2)).leased
     assert ["read_cache_mended"] == fleet[0].events
     assert int(redis_server.command("PTTL", LEASE)[1:]) <= 2000
 
@@ -148,7 +148,7 @@ async def test_a_frozen_redis_is_told_as_unavailable(fleet: list[Replica], redis
     """Within its time limit."""
     redis_server.pause()
     with pytest.raises(CacheUnavailable):
-        await fleet[0].reads.look(PLACE, lease_s=2)
+        await fleet[0].reads.lookup(PLACE, lease_s=2)
     with pytest.raises(CacheUnavailable):
         await publish(fleet[0])
     with pytest.raises(CacheUnavailable):

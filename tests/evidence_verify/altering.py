@@ -39,124 +39,124 @@ def block_places(lines: Lines) -> list[int]:
     return [place for place, line in enumerate(lines) if line.startswith(b'{"chain_block"')]
 
 
-def change_value(lines: Lines, chance: random.Random) -> str:
+def change_value(lines: Lines, rng: random.Random) -> str:
     """Change one value somewhere in a record, to another of its kind."""
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     record = json.loads(lines[place])
-    path = chance.choice(_leaves(record, ()))
+    path = rng.choice(_leaves(record, ()))
     holder = record
     for step in path[:-1]:
         holder = holder[step]
     before = holder[path[-1]]
-    holder[path[-1]] = _other(before, chance)
+    holder[path[-1]] = _other(before, rng)
     lines[place] = written(record)
     return f"record {place}: {path} {before!r} -> {holder[path[-1]]!r}"
 
 
-def flip_bit(lines: Lines, chance: random.Random) -> str:
+def flip_bit(lines: Lines, rng: random.Random) -> str:
     """Flip one bit of a record's line."""
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     line = bytearray(lines[place])
-    at = chance.randrange(len(line) - 1)
-    line[at] ^= 1 << chance.randrange(7)
+    at = rng.randrange(len(line) - 1)
+    line[at] ^= 1 << rng.randrange(7)
     lines[place] = bytes(line)
     return f"record {place}: bit at {at}"
 
 
-def drop_member(lines: Lines, chance: random.Random) -> str:
+def drop_member(lines: Lines, rng: random.Random) -> str:
     """Take a member out of a record, or one of its messages."""
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     record = json.loads(lines[place])
-    name = chance.choice(list(record))
+    name = rng.choice(list(record))
     del record[name]
     lines[place] = written(record)
     return f"record {place}: without {name}"
 
 
-def delete_record(lines: Lines, chance: random.Random) -> str:
+def delete_record(lines: Lines, rng: random.Random) -> str:
     """Take a record out."""
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     del lines[place]
     return f"without record {place}"
 
 
-def swap_records(lines: Lines, chance: random.Random) -> str:
+def swap_records(lines: Lines, rng: random.Random) -> str:
     """Let two records change places."""
-    one, two = chance.sample(record_places(lines), 2)
+    one, two = rng.sample(record_places(lines), 2)
     lines[one], lines[two] = lines[two], lines[one]
     return f"records {one} and {two} swapped"
 
 
-def swap_members(lines: Lines, chance: random.Random) -> str:
+def swap_members(lines: Lines, rng: random.Random) -> str:
     """Let two records exchange a member in which they differ."""
     while True:
-        one, two = chance.sample(record_places(lines), 2)
+        one, two = rng.sample(record_places(lines), 2)
         first, second = json.loads(lines[one]), json.loads(lines[two])
-        name = chance.choice([name for name in first if name in second])
+        name = rng.choice([name for name in first if name in second])
         if first[name] != second[name]:
             first[name], second[name] = second[name], first[name]
             lines[one], lines[two] = written(first), written(second)
             return f"records {one} and {two}: {name} exchanged"
 
 
-def repeat_record(lines: Lines, chance: random.Random) -> str:
+def repeat_record(lines: Lines, rng: random.Random) -> str:
     """Let a record come twice."""
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     lines.insert(place, lines[place])
     return f"record {place} twice"
 
 
-def truncate(lines: Lines, chance: random.Random) -> str:
+def truncate(lines: Lines, rng: random.Random) -> str:
     """Cut the file off anywhere after its first line."""
     text = b"".join(lines)
-    at = chance.randrange(len(lines[0]) + 1, len(text))
+    at = rng.randrange(len(lines[0]) + 1, len(text))
     lines[:] = read_lines(text[:at])
     return f"cut off at {at} of {len(text)}"
 
 
-def change_block(lines: Lines, chance: random.Random) -> str:
+def change_block(lines: Lines, rng: random.Random) -> str:
     """Change one value of a block."""
-    place = chance.choice(block_places(lines))
+    place = rng.choice(block_places(lines))
     document = json.loads(lines[place])
     block = document["chain_block"]
-    name = chance.choice(list(block))
-    block[name] = _other(block[name], chance)
+    name = rng.choice(list(block))
+    block[name] = _other(block[name], rng)
     lines[place] = written(document)
     return f"block {place}: {name}"
 
 
-def delete_block(lines: Lines, chance: random.Random) -> str:
+def delete_block(lines: Lines, rng: random.Random) -> str:
     """Take a block out."""
-    place = chance.choice(block_places(lines))
+    place = rng.choice(block_places(lines))
     del lines[place]
     return f"without block {place}"
 
 
-def swap_blocks(lines: Lines, chance: random.Random) -> str:
+def swap_blocks(lines: Lines, rng: random.Random) -> str:
     """Let two blocks change places."""
-    one, two = chance.sample(block_places(lines), 2)
+    one, two = rng.sample(block_places(lines), 2)
     lines[one], lines[two] = lines[two], lines[one]
     return f"blocks {one} and {two} swapped"
 
 
-def change_key(lines: Lines, chance: random.Random) -> str:
+def change_key(lines: Lines, rng: random.Random) -> str:
     """Put another public key in the place of one."""
-    place = chance.choice([place for place, line in enumerate(lines) if line.startswith(b'{"chain_key"')])
+    place = rng.choice([place for place, line in enumerate(lines) if line.startswith(b'{"chain_key"')])
     document = json.loads(lines[place])
-    document["chain_key"]["public_key"] = base64.b64encode(chance.randbytes(32)).decode()
+    document["chain_key"]["public_key"] = base64.b64encode(rng.randbytes(32)).decode()
     lines[place] = written(document)
     return f"key {place}"
 
 
-def make_anew(lines: Lines, chance: random.Random, key: SigningKey | None = None) -> str:
+def make_anew(lines: Lines, rng: random.Random, key: SigningKey | None = None) -> str:
     """Change a record's answer, or take the record out, and make the chain anew around it.
 
     Without `key` the signatures stay what they were; with one, everything is signed with it.
     """
-    place = chance.choice(record_places(lines))
+    place = rng.choice(record_places(lines))
     record = json.loads(lines[place])
     operation_id = record["operation_id"]
-    if chance.random() < 0.5:
+    if rng.random() < 0.5:
         del lines[place]
         record = None
     else:
@@ -199,13 +199,13 @@ def make_anew(lines: Lines, chance: random.Random, key: SigningKey | None = None
     return f"record {place}: {'taken out' if record is None else 'changed'}, chain made anew"
 
 
-def cut_end(lines: Lines, chance: random.Random) -> str:
+def cut_end(lines: Lines, rng: random.Random) -> str:
     """Take the last blocks out, with every record that began in them and every later change, and say that all is there.
 
     Nothing in the rest is wrong: only a head tells. Records that changed later are taken out with all their lines.
     """
     places = block_places(lines)
-    kept = chance.randrange(1, len(places))
+    kept = rng.randrange(1, len(places))
     gone = {
         json.loads(line)[1]
         for at in places[kept:]
@@ -244,19 +244,19 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return [path]
 
 
-def _other(value: Any, chance: random.Random) -> Any:
+def _other(value: Any, rng: random.Random) -> Any:
     """Return another value of the same kind that is spelt as well."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return value + chance.choice((-1, 1, 7))
+        return value + rng.choice((-1, 1, 7))
     text = copy.copy(value)
     while text == value:
         digits = [place for place, one in enumerate(value) if one.isdigit()]
-        if digits and chance.random() < 0.7:
-            at = chance.choice(digits)
-            text = value[:at] + chance.choice("0123456789") + value[at + 1 :]
+        if digits and rng.random() < 0.7:
+            at = rng.choice(digits)
+            text = value[:at] + rng.choice("0123456789") + value[at + 1 :]
         else:
-            at = chance.randrange(len(value))
-            text = value[:at] + chance.choice("abcXYZ") + value[at + 1 :]
+            at = rng.randrange(len(value))
+            text = value[:at] + rng.choice("abcXYZ") + value[at + 1 :]
     return text

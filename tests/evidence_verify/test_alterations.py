@@ -38,9 +38,9 @@ def test_without_a_head_the_end_is_not_proven(small: Exported) -> None:
 @pytest.mark.parametrize("number", range(10))
 def test_every_alteration_is_found(small: Exported, tmp_path: Path, number: int) -> None:
     """Values, bits, members, records, order, blocks, keys, the file's end: even without a head from elsewhere."""
-    chance = random.Random(number)
+    rng = random.Random(number)
     for alteration in ALTERATIONS:
-        found_is(small, tmp_path, alteration, chance)
+        found_is(small, tmp_path, alteration, rng)
 
 
 @pytest.mark.faults
@@ -49,16 +49,16 @@ def test_every_alteration_of_10_000_records_is_found(large: Exported, tmp_path: 
     """The same with as many records as the issue names."""
     told = verdict(large.path, large.head)
     assert ("proven", 10_000) == (told["verdict"], told["records"])
-    chance = random.Random(7)
+    rng = random.Random(7)
     for _ in range(12):
         for alteration in ALTERATIONS:
-            found_is(large, tmp_path, alteration, chance)
+            found_is(large, tmp_path, alteration, rng)
 
 
-def found_is(exported: Exported, folder: Path, alteration: altering.Alteration, chance: random.Random) -> None:
+def found_is(exported: Exported, folder: Path, alteration: altering.Alteration, rng: random.Random) -> None:
     """Alter a copy and see that it is found."""
     lines = read_lines(exported.text)
-    what = alteration(lines, chance)
+    what = alteration(lines, rng)
     assert b"".join(lines) != exported.text, what
     assert told_of(lines, folder), f"{alteration.__name__}: {what}"
 

@@ -42,14 +42,14 @@ class MortalGateway(GatewayProcess):
         with self.open_channel() as channel:
             grpc.channel_ready_future(channel).result(timeout=SERVES_WITHIN_S)
 
-    async def killed_at(self, points: Sequence[str], load: Load, chance: random.Random) -> None:
+    async def killed_at(self, points: Sequence[str], load: Load, rng: random.Random) -> None:
         """Start it and have it killed once for each point (`POINT:NTH`, or RANDOM). Raises: AssertionError."""
         for point in points:
             self.environ["FATE"] = "" if point == RANDOM else point
             process = self.spawn()
             if point == RANDOM:
                 await load.answered()
-                await asyncio.sleep(chance.random() * _LONGEST_S)
+                await asyncio.sleep(rng.random() * _LONGEST_S)
                 process.kill()
             for _ in range(int(REACHED_WITHIN_S / 0.01)):
                 if process.poll() is not None:

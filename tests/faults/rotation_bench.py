@@ -69,7 +69,7 @@ class RotationBench:
         }
         self.gateways = [GatewayProcess(settings) for _ in range(2)]
 
-    async def rotate(self, chance: random.Random) -> None:
+    async def rotate(self, rng: random.Random) -> None:
         """Rotate every kind once, with one replica killed somewhere in between."""
         new = {"hmac_secret": secrets.token_hex(32), "api_key": f"pk_{secrets.token_hex(16)}"}
         key, pem = generate_signing_key()
@@ -77,8 +77,8 @@ class RotationBench:
         control = self.sandbox.control_async
         await control("POST", "/credentials/add", {"tenant_id": self._tenant_id, **new})
         await control("POST", "/credentials/add", {**self._operator(), "public_pem": public_pem})
-        killing = asyncio.create_task(self._kill_one(chance.uniform(0.0, LEAD_S + 2.0), chance.randrange(2)))
-        rotating = asyncio.create_task(self._rotate_platform_key(chance.uniform(0.0, LEAD_S + 2.0)))
+        killing = asyncio.create_task(self._kill_one(rng.uniform(0.0, LEAD_S + 2.0), rng.randrange(2)))
+        rotating = asyncio.create_task(self._rotate_platform_key(rng.uniform(0.0, LEAD_S + 2.0)))
         now = time.time()
         self._add("hmac", new["hmac_secret"], now)
         self._add("api_key", new["api_key"], now)

@@ -46,10 +46,10 @@ async def rotate(bench: RotationBench, times: int, *, pause_s: float = 0.0) -> L
     """Rotate so often under load, and hold what came of it; return the load for more."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     async with Load(bench.gateways, bench.sandbox, keep_s=KEPT_S, pause_s=pause_s) as load:
         for _ in range(times):
-            await bench.rotate(chance)
+            await bench.rotate(rng)
             assert [] == load.failed[:10]
             assert [] == load.verifier.unverified[:3]
     print(dict(load.done), "verified with published keys:", load.verifier.verified)

@@ -63,7 +63,7 @@ class DurableGateway:
             self.queue,
             self.level,
             CLOCK,
-            chance=lambda: next(chances),
+            random=lambda: next(chances),
             settings=settings,
             on_event=self._count,
             on_dead=lambda reason: self.counts.update([reason]),

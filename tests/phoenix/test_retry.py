@@ -41,7 +41,7 @@ class Delivery:
             clock=self.clock,
             settings=RetryPolicy(retry=RetrySettings(max_tries=3, first_wait_s=0.1, longest_wait_s=1.0)),
             pause=pause,
-            chance=lambda: 0.5,
+            random=lambda: 0.5,
         )
         return await courier.deliver(
             self._prepare,
@@ -161,7 +161,7 @@ async def test_each_try_is_signed_anew_over_the_same_body() -> None:
 
 
 async def test_waits_grow_and_a_rejection_waits_not_at_all() -> None:
-    """Half of each bound, as the chance of this test says."""
+    """Half of each bound, because this test fixes the random numbers."""
     delivery = Delivery(401, NotSent("x"), NotSent("x"), idempotency=READ)
     await delivery.reason()
     assert delivery.pauses == [pytest.approx(0.1)]

@@ -13,7 +13,7 @@ SETTINGS = BreakerSettings(failures_to_open=3, first_open_s=1.0, longest_open_s=
 
 def breaker(clock: ManualClock, heard: list[Circuit] | None = None) -> Breaker:
     changes: list[Circuit] = [] if heard is None else heard
-    return Breaker(clock, SETTINGS, chance=lambda: 1.0, on_change=changes.append)
+    return Breaker(clock, SETTINGS, random=lambda: 1.0, on_change=changes.append)
 
 
 def state(one: Breaker) -> Circuit:

@@ -15,8 +15,8 @@ from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.hub import Hub, HubSettings
-from gateway.streams.link import ChannelClosed, HubDependencies, LinkSettings
 from gateway.streams.subscriber import Resync, Subscriber
+from gateway.streams.upstream import ChannelClosed, ConnectionSettings, HubDependencies
 
 TOPIC = Topic(TenantId("t"), "xp")
 
@@ -73,18 +73,22 @@ class Upstream:
 
     def hub(self, *, grace_s: float = 0.05, queue_limit: int = 4, lost_after_s: float = 60.0, **settings: Any) -> Hub:
         retry = RetrySettings(first_wait_s=0.001, longest_wait_s=0.002)
-        link = LinkSettings(**{"retry": retry, "first_board_within_s": 2.0, **settings})
+        connection = ConnectionSettings(**{"retry": retry, "first_board_within_s": 2.0, **settings})
         return Hub(
             HubDependencies(
                 open_topic=self.open,
                 encode=self.encode,
                 clock=self.clock,
                 new_epoch=lambda: f"epoch-{len(self.channels)}",
-                chance=lambda: 0.5,
+                random=lambda: 0.5,
                 on_event=self.events.append,
             ),
             HubSettings(
-                grace_s=grace_s, queue_limit=queue_limit, max_watchers=100, lost_after_s=lost_after_s, link=link
+                grace_s=grace_s,
+                queue_limit=queue_limit,
+                max_watchers=100,
+                lost_after_s=lost_after_s,
+                connection=connection,
             ),
         )
 

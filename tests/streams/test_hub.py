@@ -15,8 +15,8 @@ from gateway.errors import (
     PhoenixUnavailable,
 )
 from gateway.resilience.retry import RetrySettings
-from gateway.streams.link import ChannelClosed
 from gateway.streams.subscriber import Resync
+from gateway.streams.upstream import ChannelClosed
 from tests.streams.fed_upstream import TOPIC, Upstream, taken, until
 
 

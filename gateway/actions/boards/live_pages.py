@@ -2,7 +2,7 @@
 
 Only where the live state can answer exactly: the same window, entries that it certainly has, no change in doubt, and an
 age that is proved and allowed. Otherwise there is no answer here, and the caches and Phoenix are asked. How an age is
-proved: streams/proof.py. Source: issue 6, point 3.
+proved: streams/freshness.py. Source: issue 6, point 3.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from gateway.core.board import CURRENT_WINDOW, Topic, holds_all
 from gateway.core.wire import Page
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.streams.board_connection import BoardConnection
 from gateway.streams.hub import Hub
-from gateway.streams.link import Link, LiveState
+from gateway.streams.upstream import LiveState
 
 _KEPT_BYTES = 256 * 1024
 """Of serialised pages that are kept of one state; it lives until the board changes."""
@@ -58,12 +59,12 @@ class LivePages:
 
         Waits, not long, while an age that may be too high is being proved anew.
         """
-        link, is_own = self._link(cut)
-        if link is None:
+        connection, is_own = self._connection(cut)
+        if connection is None:
             return None
         allowed_s = self._settings.fresh_of(cut.leaderboard_id) if max_staleness_s is None else max_staleness_s
         for is_last_look in (False, True):
-            state, as_of = link.state, link.proof.as_of
+            state, as_of = connection.state, connection.freshness.as_of
             if allowed_s <= 0 or state is None or as_of is None:
                 return None
             if not holds_all(state.page, cut.offset + cut.size, state.asked_for):
@@ -72,31 +73,31 @@ class LivePages:
                 return None
             age_s = self._clock.monotonic() - as_of
             if age_s > allowed_s / 2:
-                link.prove()
+                connection.request_page()
             if age_s <= allowed_s:
                 self._on_lookup("leaderboard", "socket")
                 payload = self._payload(state, cut)
                 return ReadAnswer(
                     payload=payload, window_key=state.page.window_key, source=Source.SOCKET, age_s=max(0.0, age_s)
                 )
-            if is_last_look or not link.proof.is_worth_waiting:
+            if is_last_look or not connection.freshness.answers_soon:
                 return None
-            await link.proof.renewed(min(self._settings.patience_s, deadline.remaining()))
+            await connection.freshness.wait_for_answer(min(self._settings.patience_s, deadline.remaining()))
         return None
 
-    def _link(self, cut: Cut) -> tuple[Link | None, bool]:
-        """Return a link that may show the window, and whether it is the window's own."""
-        link = self._hub.live(Topic(cut.tenant_id, cut.leaderboard_id, cut.window_key))
-        if link is not None or cut.window_key == CURRENT_WINDOW:
-            return link, True
+    def _connection(self, cut: Cut) -> tuple[BoardConnection | None, bool]:
+        """Return a connection that may show the window, and whether it is the window's own."""
+        connection = self._hub.live(Topic(cut.tenant_id, cut.leaderboard_id, cut.window_key))
+        if connection is not None or cut.window_key == CURRENT_WINDOW:
+            return connection, True
         for window_key in ("", CURRENT_WINDOW):
-            link = self._hub.live(Topic(cut.tenant_id, cut.leaderboard_id, window_key))
-            if link is not None:
-                return link, False
+            connection = self._hub.live(Topic(cut.tenant_id, cut.leaderboard_id, window_key))
+            if connection is not None:
+                return connection, False
         return None, False
 
     def _payload(self, state: LiveState, cut: Cut) -> bytes:
-        kept = state.kept.get((cut.offset, cut.size))
+        kept = state.encoded_pages.get((cut.offset, cut.size))
         if kept is not None:
             return kept
         end = cut.offset + cut.size
@@ -104,8 +105,8 @@ class LivePages:
             window_key=state.page.window_key, entries=state.page.entries[cut.offset : end], total=state.page.total
         )
         payload = self._encoder.page(page, next_page_token(cut, page))
-        if len(payload) + sum(map(len, state.kept.values())) <= _KEPT_BYTES:
-            state.kept[(cut.offset, cut.size)] = payload
+        if len(payload) + sum(map(len, state.encoded_pages.values())) <= _KEPT_BYTES:
+            state.encoded_pages[(cut.offset, cut.size)] = payload
         return payload
 
 

@@ -59,7 +59,7 @@ class FleetReads:
         while True:
             asked_at = self._clock.monotonic()
             try:
-                look = await self._shared.look(place, lease_s=self._settings.lease_s)
+                look = await self._shared.lookup(place, lease_s=self._settings.lease_s)
             except CacheUnavailable:
                 self._on_unavailable(key)
                 return Turn()

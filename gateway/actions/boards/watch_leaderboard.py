@@ -19,8 +19,8 @@ from gateway.phoenix.gamification.realtime import BoardSocket, RealtimeClient, S
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.streams.hub import Hub
-from gateway.streams.link import ChannelClosed
 from gateway.streams.subscriber import Delivery
+from gateway.streams.upstream import ChannelClosed
 
 _WHY_WITHIN_S = 5.0
 

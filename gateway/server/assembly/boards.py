@@ -26,7 +26,7 @@ from gateway.services.board_messages import BoardMessages
 from gateway.services.leaderboard_admin import LeaderboardAdminService
 from gateway.services.leaderboards import LeaderboardService
 from gateway.streams.hub import Hub
-from gateway.streams.link import HubDependencies
+from gateway.streams.upstream import HubDependencies
 from gateway.telemetry.metrics import Metrics
 
 
@@ -59,7 +59,7 @@ def build_boards(
             encode=messages.watched,
             clock=clock,
             new_epoch=lambda: uuid.uuid4().hex,
-            chance=random.random,
+            random=random.random,
             on_event=metrics.live_board_event,
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.cache.client import PATIENT, RedisCache
+from gateway.cache.client import LONG_TIMEOUT, RedisCache
 from gateway.config import Config
 from gateway.resilience.clock import Clock
 
@@ -29,4 +29,4 @@ def build_caches(config: Config, clock: Clock) -> Caches:
     if config.redis is None:
         return Caches(fast=None, patient=None)
     target = config.redis.target
-    return Caches(fast=RedisCache(target, clock), patient=RedisCache(target, clock, PATIENT))
+    return Caches(fast=RedisCache(target, clock), patient=RedisCache(target, clock, LONG_TIMEOUT))

@@ -85,7 +85,7 @@ def _queue_worker(
             queue,
             level,
             clock,
-            chance=random.random,
+            random=random.random,
             on_event=_on_delivery(tenant_id, series.events, controls),
             on_dead=series.died,
             may_send=lambda tenant_id=tenant_id: controls.may_deliver(tenant_id),  # type: ignore[misc]

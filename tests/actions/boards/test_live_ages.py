@@ -15,9 +15,9 @@ from gateway.actions.boards.read_values import ReadAnswer, ReadCacheSettings
 from gateway.core.board import Topic
 from gateway.core.wire import Page
 from gateway.resilience.deadline import Deadline
-from gateway.streams.link import ChannelClosed
-from gateway.streams.proof import FORGOTTEN_AFTER_S
+from gateway.streams.freshness import FORGOTTEN_AFTER_S
 from gateway.streams.subscriber import Subscriber
+from gateway.streams.upstream import ChannelClosed
 from tests.manual_clock import ManualClock
 from tests.streams.fed_upstream import TOPIC, Channel, Upstream
 

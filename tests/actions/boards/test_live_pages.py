@@ -1,4 +1,4 @@
-"""Pages from a live socket: how old they may be, when Phoenix is asked for proof, and when there is none to be had."""
+"""Pages from a live socket: how old they may be, when the gateway requests a page, and when it cannot prove an age."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.actions.boards.live_pages import LivePages
 from gateway.actions.boards.read_values import ReadCacheSettings, Source
 from gateway.core.wire import Page
 from gateway.resilience.deadline import Deadline
-from gateway.streams.link import ChannelClosed
+from gateway.streams.upstream import ChannelClosed
 from tests.manual_clock import ManualClock
 from tests.streams.fed_upstream import TOPIC, Channel, Upstream, taken, until
 
@@ -83,7 +83,7 @@ async def test_a_proof_is_asked_for_in_good_time(live: Live) -> None:
     assert 1 == live.asked
     live.clock.advance(0.2)
     live.channel.show(5, 1, kind="page")
-    await until(lambda: live.hub.live(TOPIC).proof.as_of != live.clock.monotonic() - 0.9)  # type: ignore[union-attr]
+    await until(lambda: live.hub.live(TOPIC).freshness.as_of != live.clock.monotonic() - 0.9)  # type: ignore[union-attr]
     assert (b"5", 0.2) == await live.read()
 
 
@@ -103,7 +103,7 @@ async def test_past_its_fresh_time_a_proof_is_waited_for(live: Live) -> None:
 
 
 async def test_changes_are_waited_through(live: Live) -> None:
-    """An update that comes between the question and its answer is no proof."""
+    """An update that comes between the question and its answer is no freshness."""
     live.clock.advance(30)
     reading = asyncio.create_task(live.read())
     await until(lambda: live.asked == 1)
@@ -160,7 +160,7 @@ async def test_a_lost_connection_serves_nothing_until_there_is_a_board_again(liv
     while live.channel is first:
         assert None is await live.read()
         await asyncio.sleep(0)
-    await until(lambda: live.hub.live(TOPIC).proof.as_of is not None)  # type: ignore[union-attr]
+    await until(lambda: live.hub.live(TOPIC).freshness.as_of is not None)  # type: ignore[union-attr]
     assert (b"1", 0.0) == await live.read()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.actions.boards.cached_read import CachedReads
 from gateway.actions.boards.read_values import Fetched, ReadAnswer, ReadCacheSettings, ReadKey
 from gateway.cache.client import CacheUnavailable
-from gateway.cache.shared_reads import Look, ReadPlace, SharedRead, SharedReads
+from gateway.cache.shared_reads import Lookup, ReadPlace, SharedRead, SharedReads
 from gateway.errors import PhoenixNotFound, PhoenixUnavailable
 from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
@@ -135,7 +135,7 @@ class SharedMemory:
         self.entries: dict[ReadPlace, tuple[bytes, float, float]] = {}
         self.leases: dict[ReadPlace, float] = {}
 
-    async def look(self, place: ReadPlace, *, lease_s: float) -> Look:
+    async def lookup(self, place: ReadPlace, *, lease_s: float) -> Lookup:
         """As RedisReadCache.look."""
         self._check()
         now = self.clock.monotonic()
@@ -143,7 +143,7 @@ class SharedMemory:
         if leased:
             self.leases[place] = now + lease_s
         payload, as_of, until = self.entries.get(place, (b"", 0.0, now))
-        return Look(found=SharedRead(payload=payload, age_s=now - as_of) if until > now else None, leased=leased)
+        return Lookup(found=SharedRead(payload=payload, age_s=now - as_of) if until > now else None, leased=leased)
 
     async def publish(self, place: ReadPlace, payload: bytes, *, age_s: float, keep_s: float, release: bool) -> None:
         """As RedisReadCache.publish."""

@@ -41,8 +41,8 @@ async def test_a_batch_arrives_whole_and_each_users_events_in_order(bulk: BulkEn
     """1,000 events of 7 users, answered at random times; results in the order of the batch."""
     phoenix = GatedPhoenix()
     submit = submit_to(phoenix, bulk=bulk)
-    chance = random.Random(7)
-    events = [event(f"e{number}", f"u{chance.randrange(7)}") for number in range(1000)]
+    rng = random.Random(7)
+    events = [event(f"e{number}", f"u{rng.randrange(7)}") for number in range(1000)]
     results = await submit.many("", events, frozenset(), call())
     assert [one.event_id for one in results] == [one.event_id for one in events]
     assert set(said(results)) == {"accepted"}

@@ -7,112 +7,112 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.streams.proof import FORGOTTEN_AFTER_S, Proof
+from gateway.streams.freshness import FORGOTTEN_AFTER_S, Freshness
 from tests.manual_clock import ManualClock
 
 
-def proof_of(clock: ManualClock) -> Proof:
+def fresh_board(clock: ManualClock) -> Freshness:
     """A connection that has shown its first board."""
-    proof = Proof(clock)
-    proof.opened(clock.monotonic())
-    proof.answered(is_board=True, is_certain=True, is_whole=True)
-    return proof
+    freshness = Freshness(clock)
+    freshness.opened(clock.monotonic())
+    freshness.answered(is_board=True, is_certain=True, is_whole=True)
+    return freshness
 
 
-def page(proof: Proof, *, certain: bool = True, whole: bool = True, board: bool = True) -> None:
-    proof.answered(is_board=board, is_certain=certain, is_whole=whole)
+def page(freshness: Freshness, *, certain: bool = True, whole: bool = True, board: bool = True) -> None:
+    freshness.answered(is_board=board, is_certain=certain, is_whole=whole)
 
 
 def test_a_first_board_is_no_older_than_the_connection() -> None:
     """Nothing can have been on its way before."""
     clock = ManualClock()
     opened_at = clock.monotonic()
-    proof = Proof(clock)
-    proof.opened(opened_at)
+    freshness = Freshness(clock)
+    freshness.opened(opened_at)
     clock.advance(1)
-    page(proof, certain=False)
-    assert opened_at == proof.as_of
+    page(freshness, certain=False)
+    assert opened_at == freshness.as_of
 
 
 def test_an_answer_proves_the_moment_of_its_question() -> None:
     """Not that of its arrival."""
     clock = ManualClock()
-    proof = proof_of(clock)
+    freshness = fresh_board(clock)
     clock.advance(5)
-    proof.asked()
-    asked_at = clock.monotonic()
+    freshness.requested()
+    requested_at = clock.monotonic()
     clock.advance(2)
-    page(proof)
-    assert asked_at == proof.as_of
+    page(freshness)
+    assert requested_at == freshness.as_of
 
 
 def test_what_comes_by_itself_proves_nothing_new() -> None:
     """It may have been on its way when the question left."""
     clock = ManualClock()
-    proof = proof_of(clock)
-    first = proof.as_of
+    freshness = fresh_board(clock)
+    first = freshness.as_of
     clock.advance(5)
-    proof.asked()
-    page(proof, certain=False)
-    assert first == proof.as_of
+    freshness.requested()
+    page(freshness, certain=False)
+    assert first == freshness.as_of
 
 
 def test_a_doubt_lasts_until_a_page_has_come() -> None:
     """A page that lacks what has come up since does not end it."""
     clock = ManualClock()
-    proof = proof_of(clock)
-    proof.doubted()
-    assert None is proof.as_of
-    page(proof, whole=False)
-    assert None is proof.as_of
-    page(proof)
-    assert proof.as_of is not None
+    freshness = fresh_board(clock)
+    freshness.mark_uncertain()
+    assert None is freshness.as_of
+    page(freshness, whole=False)
+    assert None is freshness.as_of
+    page(freshness)
+    assert freshness.as_of is not None
 
 
 def test_an_answer_that_is_not_the_board_uses_up_its_question() -> None:
-    """Else the next one would prove too little for ever."""
+    """Else the next one would prove too little forever."""
     clock = ManualClock()
-    proof = proof_of(clock)
-    proof.asked()
-    page(proof, board=False)
+    freshness = fresh_board(clock)
+    freshness.requested()
+    page(freshness, board=False)
     clock.advance(1)
-    proof.asked()
-    page(proof)
-    assert clock.monotonic() == proof.as_of
+    freshness.requested()
+    page(freshness)
+    assert clock.monotonic() == freshness.as_of
 
 
 def test_a_question_without_an_answer_is_forgotten_after_a_while() -> None:
     """Until then answers prove too little, never too much."""
     clock = ManualClock()
-    proof = proof_of(clock)
-    proof.asked()
+    freshness = fresh_board(clock)
+    freshness.requested()
     lost_at = clock.monotonic()
     clock.advance(FORGOTTEN_AFTER_S / 2)
-    proof.asked()
-    page(proof)
-    assert lost_at == proof.as_of
+    freshness.requested()
+    page(freshness)
+    assert lost_at == freshness.as_of
     clock.advance(FORGOTTEN_AFTER_S + 1)
-    proof.asked()
-    page(proof)
-    assert clock.monotonic() == proof.as_of
+    freshness.requested()
+    page(freshness)
+    assert clock.monotonic() == freshness.as_of
 
 
 def test_a_lost_connection_proves_nothing() -> None:
     """Though the board is still shown to those who watch."""
-    proof = proof_of(ManualClock())
-    proof.closed()
-    assert None is proof.as_of
+    freshness = fresh_board(ManualClock())
+    freshness.closed()
+    assert None is freshness.as_of
 
 
 async def test_who_waits_is_woken_by_the_answer_and_by_the_end() -> None:
     """And else leaves after his time."""
-    proof = proof_of(ManualClock())
+    freshness = fresh_board(ManualClock())
     for is_end in (False, True):
-        waiting = asyncio.ensure_future(proof.renewed(30))
+        waiting = asyncio.ensure_future(freshness.wait_for_answer(30))
         await asyncio.sleep(0)
-        proof.closed() if is_end else page(proof)
+        freshness.closed() if is_end else page(freshness)
         await asyncio.wait_for(waiting, 5)
-    await asyncio.wait_for(proof.renewed(0.01), 5)
+    await asyncio.wait_for(freshness.wait_for_answer(0.01), 5)
 
 
 STEPS = st.lists(st.sampled_from(["ask", "take", "change", "push", "lose", "wait", "gap"]), max_size=80)
@@ -122,13 +122,13 @@ STEPS = st.lists(st.sampled_from(["ask", "take", "change", "push", "lose", "wait
 def test_no_order_of_questions_answers_and_changes_proves_too_much(steps: list[str]) -> None:
     """Phoenix answers in order, changes in between, and leaves some questions unanswered."""
     clock = ManualClock()
-    proof = proof_of(clock)
+    freshness = fresh_board(clock)
     questions = 0
     frames: list[tuple[bool, float]] = []  # on their way to us: whether an answer, and the moment of what they show
     for step in steps:
         match step:
             case "ask":
-                proof.asked()
+                freshness.requested()
                 questions += 1
             case "take" if questions:
                 questions -= 1
@@ -138,10 +138,10 @@ def test_no_order_of_questions_answers_and_changes_proves_too_much(steps: list[s
             case "change":
                 frames.append((False, clock.monotonic()))
             case "push" if frames:
-                page(proof, certain=frames.pop(0)[0])
+                page(freshness, certain=frames.pop(0)[0])
             case "wait":
                 clock.advance(1.5)
             case "gap":
-                proof.doubted()
-        if proof.as_of is not None:
-            assert all(moment >= proof.as_of for _, moment in frames), "a change that is proved has not come yet"
+                freshness.mark_uncertain()
+        if freshness.as_of is not None:
+            assert all(moment >= freshness.as_of for _, moment in frames), "a change that is proved has not come yet"
