@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,7 +93,7 @@ class AdminServer:
         self._pages = tuple(pages)
         self._evidence_head = evidence_head
         self._what_is_off = what_is_off
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._http: web.Server | None = None
         self._sharing: PortSharing | None = None
 
@@ -113,38 +115,62 @@ class AdminServer:
             http_s=self._settings.connection_s,
             max_connections=self._settings.max_connections,
         )
-        loop, make = asyncio.get_running_loop(), self._sharing.connection
-        if self._tls is not None:
-            self._tls.set_alpn_protocols(["h2", "http/1.1"] if self._channelz else ["http/1.1"])
-        handshake_s = None if self._tls is None else self._settings.connection_s
+        loop, make, options = asyncio.get_running_loop(), self._sharing.connection, self._listening(self._tls)
         if self._socket_path:
-            self._server = await loop.create_unix_server(
-                make, self._socket_path, backlog=64, ssl=self._tls, ssl_handshake_timeout=handshake_s
-            )
+            self._servers = [await loop.create_unix_server(make, self._socket_path, **options)]
         else:
-            self._server = await loop.create_server(
-                make, self._host, self._port, backlog=64, ssl=self._tls, ssl_handshake_timeout=handshake_s
-            )
+            self._servers = [await loop.create_server(make, self._host, self._port, **options)]
+
+    async def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Have new connections meet this context. No connection is cut and none is refused meanwhile.
+
+        The sockets stay: a second listener on each takes over from the first. Raises: OSError; the context before then
+        stays in use.
+        """
+        if self._sharing is None:
+            raise RuntimeError("not started")
+        loop, make, options = asyncio.get_running_loop(), self._sharing.connection, self._listening(tls)
+        servers: list[asyncio.Server] = []
+        try:
+            for one in [one for server in self._servers for one in server.sockets]:
+                twin = socket.fromfd(one.fileno(), one.family, one.type)
+                with ExitStack() as unless_served:
+                    unless_served.callback(twin.close)
+                    servers.append(await loop.create_server(make, sock=twin, **options))
+                    unless_served.pop_all()
+        except OSError:
+            _close(servers)
+            raise
+        before, self._servers = self._servers, servers
+        _close(before)
+
+    def _listening(self, tls: ssl.SSLContext | None) -> dict[str, Any]:
+        """Return how to listen."""
+        if tls is not None:
+            tls.set_alpn_protocols(["h2", "http/1.1"] if self._channelz else ["http/1.1"])
+        handshake_s = None if tls is None else self._settings.connection_s
+        return {"backlog": 64, "ssl": tls, "ssl_handshake_timeout": handshake_s}
 
     @property
     def address(self) -> str:
         """What is listened on: `host:port`, `[v6]:port` or `unix:/path`."""
-        if self._server is None:
+        if not self._servers:
             raise RuntimeError("not started")
         if self._socket_path:
             return f"unix:{self._socket_path}"
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._servers[0].sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def stop(self) -> None:
         """Close the port and every connection."""
-        if self._server is None or self._sharing is None or self._http is None:
+        if not self._servers or self._sharing is None or self._http is None:
             return
-        self._server.close()
+        servers, self._servers = self._servers, []
+        _close(servers)
         await self._sharing.close()
         await self._http.shutdown(timeout=1.0)
-        await self._server.wait_closed()
-        self._server = None
+        for server in servers:
+            await server.wait_closed()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
@@ -219,6 +245,11 @@ class AdminServer:
 
 
 _JSON = "application/json"
+
+
+def _close(servers: Sequence[asyncio.Server]) -> None:
+    for server in servers:
+        server.close()
 
 
 def listen_address(listen: str, *, allow_remote: bool) -> tuple[str, int]:

@@ -45,13 +45,15 @@ def parts_of(gateway: Gateway, servers: Sequence[grpc.aio.Server]) -> list[Part]
         background("policy-file", gateway.policy_watch.run),
     ]
     admin_port = gateway.admin_port
-    if admin_port.tls is not None:
-        parts.append(background("admin-tls-files", admin_port.tls.run))
-    return [
-        *parts,
+    parts += [
         background("health", gateway.health.run),
         Part(name="channelz", start=admin_port.channelz.start, stop=admin_port.channelz.stop),
         Part(name="admin port", start=admin_port.server.start, stop=admin_port.server.stop),
+    ]
+    if admin_port.tls is not None:
+        parts.append(background("admin-tls-files", partial(admin_port.tls.run, admin_port.server.use_tls)))
+    return [
+        *parts,
         *(Part(name="gRPC server", start=server.start, stop=partial(server.stop, 0)) for server in servers),
     ]
 

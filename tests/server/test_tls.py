@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import errno
+import ssl
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
+from cryptography import x509
+from prometheus_client import CollectorRegistry
 
 from gateway.config.model import TlsFiles
+from gateway.front.admin import AdminServer
 from gateway.resilience.clock import SystemClock
 from gateway.server.listener.tls import REFUSED, RELOADED, AdminTls, TlsRefused, TlsSource, read_set
+from gateway.telemetry.metrics import BuildInfo, Metrics
 from tests.certificates import Authority
 
 NOW = SystemClock().now()
@@ -108,13 +117,128 @@ def test_a_start_with_wrong_files_fails(shelf: Shelf) -> None:
         TlsSource(shelf.files, SystemClock(), shelf.events.append)
 
 
-def test_the_admin_port_follows_the_files(shelf: Shelf) -> None:
-    """Its context is loaded anew, and only with what can be used."""
-    admin = AdminTls(shelf.files, SystemClock())
-    before = admin._taken
-    another_key(shelf)
-    admin.look()
-    assert before == admin._taken
-    shelf.authority.issue("localhost").write(shelf.folder, "server")
-    admin.look()
-    assert before != admin._taken
+class Port:
+    """An admin port that is served with the shelf's files, and clients of it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.tls = AdminTls(shelf.files, SystemClock())
+        metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
+        self.server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=self.tls.context)
+
+    async def look(self) -> None:
+        """Look at the files once."""
+        await self.tls.look(self.server.use_tls)
+
+    async def serial_met_by(self, authority: Authority) -> int | None:
+        """Return the serial number of the certificate that a client of this authority meets; None: it is refused."""
+        own, key = authority.issue("client").write(self.shelf.folder, "client")
+        context = ssl.create_default_context(cadata=self.shelf.authority.certificate.decode())
+        context.load_cert_chain(own, key)
+        host, _, port = self.server.address.rpartition(":")
+        try:
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await reader.read()
+        except OSError:
+            return None
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(der).serial_number if b" 200 " in answer[:20] else None
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Both loops that the gateway may run on."""
+    runner: Callable[[Coroutine[Any, Any, None]], None] = request.param
+    return runner
+
+
+def test_the_admin_port_follows_the_files(shelf: Shelf, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    """New connections meet what can be used: not a half of it. The port and its address stay."""
+
+    async def follow() -> None:
+        port = Port(shelf)
+        await port.server.start()
+        first, address = await port.serial_met_by(shelf.authority), port.server.address
+        another_key(shelf)
+        await port.look()
+        unchanged = await port.serial_met_by(shelf.authority)
+        shelf.authority.issue("localhost").write(shelf.folder, "server")
+        await port.look()
+        second = await port.serial_met_by(shelf.authority)
+        assert (first is None, second is None, first == second) == (False, False, False)
+        assert (first, address) == (unchanged, port.server.address)
+        await port.server.stop()
+
+    run(follow())
+
+
+def test_a_ca_that_was_removed_is_trusted_no_more(
+    shelf: Shelf, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """Without a restart: whoever takes a CA away means it."""
+
+    async def remove() -> None:
+        other, ca_file = Authority("Other CA"), shelf.files.client_ca_file
+        assert ca_file is not None
+        ca_file.write_bytes(shelf.authority.certificate + other.certificate)
+        port = Port(shelf)
+        await port.server.start()
+        before = [await port.serial_met_by(one) is not None for one in (shelf.authority, other)]
+        ca_file.write_bytes(shelf.authority.certificate)
+        await port.look()
+        after = [await port.serial_met_by(one) is not None for one in (shelf.authority, other)]
+        await port.server.stop()
+        assert ([True, True], [True, False]) == (before, after)
+
+    run(remove())
+
+
+def test_a_reload_of_the_admin_port_that_failed_is_tried_again(
+    shelf: Shelf, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """The files do not change again by themselves: at the next look the new ones still have to be taken."""
+
+    async def fail_once() -> None:
+        port = Port(shelf)
+        await port.server.start()
+        first = await port.serial_met_by(shelf.authority)
+        shelf.authority.issue("localhost").write(shelf.folder, "server")
+
+        async def no_descriptors(_: ssl.SSLContext) -> None:
+            raise OSError(errno.EMFILE, "")
+
+        await port.tls.look(no_descriptors)
+        unchanged = await port.serial_met_by(shelf.authority)
+        await port.look()
+        second = await port.serial_met_by(shelf.authority)
+        await port.server.stop()
+        assert (True, True) == (first == unchanged, second not in (None, first))
+
+    run(fail_once())
+
+
+def test_a_connection_that_is_open_outlives_a_reload(
+    shelf: Shelf, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """A scrape that has begun is answered."""
+
+    async def reload() -> None:
+        port = Port(shelf)
+        await port.server.start()
+        own, key = shelf.authority.issue("client").write(shelf.folder, "client")
+        context = ssl.create_default_context(cadata=shelf.authority.certificate.decode())
+        context.load_cert_chain(own, key)
+        host, _, number = port.server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(number), ssl=context, server_hostname="localhost")
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        shelf.authority.issue("localhost").write(shelf.folder, "server")
+        await port.look()
+        writer.write(b"Host: x\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await port.server.stop()
+        assert b"HTTP/1.1 200 OK" == answer.split(b"\r\n")[0]
+
+    run(reload())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -26,6 +26,8 @@ RELOADED, REFUSED = "secret_file_reloaded", "secret_file_refused"
 ADMIN_POLL_S = 2.0
 
 Stamps = tuple[FileStamp | None, ...]
+UseContext = Callable[[ssl.SSLContext], Awaitable[None]]
+"""Has new connections meet this context. Raises: OSError; the one before then stays in use."""
 
 
 class TlsRefused(ListenFailed):
@@ -118,28 +120,39 @@ class AdminTls:
         """Read the files. Raises: TlsRefused."""
         self._files = files
         self._clock = clock
-        self._taken = read_set(files, clock.now()).stamps
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        _load(self.context, files)
+        self.context, self._taken = self._read()
 
-    async def run(self) -> None:
-        """Let new connections meet the certificate that the files hold, for ever.
-
-        A CA that was taken away is trusted here until a restart: a context knows no way to forget one.
-        """
+    async def run(self, use: UseContext) -> None:
+        """Have new connections meet what the files hold, for ever."""
         while True:
             await asyncio.sleep(ADMIN_POLL_S)
-            self.look()
+            await self.look(use)
 
-    def look(self) -> None:
-        """Take the files over if they changed; what cannot be used is told by the listener for callers."""
+    async def look(self, use: UseContext) -> None:
+        """Take the files over if they changed since they were last taken. What cannot be used is tried again.
+
+        The listener for callers logs what is wrong with the files.
+        """
         if _stamps(self._files) == self._taken:
             return
         try:
-            self._taken = read_set(self._files, self._clock.now()).stamps
-            _load(self.context, self._files)
+            context, stamps = self._read()
+            await use(context)
         except (TlsRefused, OSError):
             return
+        self.context, self._taken = context, stamps
+
+    def _read(self) -> tuple[ssl.SSLContext, Stamps]:
+        """Return a new context: an old one could not forget a CA that was removed. Raises: TlsRefused."""
+        stamps = read_set(self._files, self._clock.now()).stamps
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            _load(context, self._files)
+        except OSError as error:
+            raise TlsRefused(_trouble(error)) from None
+        if _stamps(self._files) != stamps:
+            raise TlsRefused("the GATEWAY_TLS_ files changed while they were read")
+        return context, stamps
 
 
 def _for_grpc(found: TlsSet) -> grpc.ServerCertificateConfiguration:
