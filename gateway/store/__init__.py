@@ -1,1 +1,1 @@
-"""The database: SQLite or PostgreSQL, transactions, group commit and migrations. Knows nothing of wallets or events."""
+"""The database: SQLite or PostgreSQL, transactions, group commit, migrations. Independent of wallets and events."""

@@ -1,7 +1,7 @@
-"""What a database must do: run one function in one transaction, durable when it returns.
+"""The protocol of a database: run one function in one transaction, durable when it returns.
 
-The work is one plain function over a SQLAlchemy connection; the drivers (sqlite.py, postgres.py) run it
-in a transaction and turn every trouble of theirs into StoreUnavailable.
+The function takes a SQLAlchemy connection. sqlite.py and postgres.py run it in a transaction and turn each of their
+errors into StoreUnavailable.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import sqlalchemy as sa
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection, int], T]
-"""Does something inside one transaction; gets the connection and the time that leases go by (microseconds).
+"""Runs inside one transaction, with the connection and the time for leases (microseconds).
 
-It may be run again when the transaction was undone or its commit's answer was lost, so it must be repeatable.
+It may run again after a rollback or a lost commit answer, so it must be repeatable.
 """
 
 FILE_NAME = "evidence.sqlite3"
 
 
 class Database(Protocol):
-    """One database, its schema up to date. All methods raise StoreUnavailable and nothing else of their own."""
+    """One database with an up-to-date schema. The only error of its own that a method raises is StoreUnavailable."""
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in a transaction that is durable when this returns.
@@ -34,21 +34,21 @@ class Database(Protocol):
         ...
 
     async def read(self, work: Work[T], limit_s: float) -> T:
-        """Run `work`, which changes nothing."""
+        """Run `work`, which must not change anything."""
         ...
 
     async def stop(self) -> None:
-        """Close every connection; what runs may be cut off."""
+        """Close every connection. Running work may be interrupted."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
-    """Where evidence is kept."""
+    """Where the data is stored."""
 
     url: str | None = field(default=None, repr=False)
-    """`postgresql://...`, which several machines share; None: SQLite in `data_dir`, for one machine."""
+    """`postgresql://...`, shared by several machines; None: SQLite in `data_dir`, for one machine."""
     data_dir: Path = Path("var")
-    """Directory of the SQLite file; made (0700) when it is not there."""
+    """Directory of the SQLite file; created (0700) if it is missing."""
     connections: int = 4
-    """Most connections to PostgreSQL of this process: one writes, the others read."""
+    """Maximum connections of this process to PostgreSQL: one writes, the others read."""

@@ -1,4 +1,4 @@
-"""Chooses the database that is configured: PostgreSQL by its URL, otherwise SQLite in the data directory."""
+"""Open the configured database: PostgreSQL by its URL, otherwise SQLite in the data directory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gateway.store.sqlite import SqliteDatabase
 
 
 def open_database(settings: DatabaseSettings, clock: Clock) -> Database:
-    """Return the configured database; connects at first use, so this works while it is down.
+    """Return the configured database. It connects at first use, so this works while the database is down.
 
-    Raises: ValueError for a URL of another kind, without quoting it.
+    Raises: ValueError for a URL of another kind; the message does not quote it.
     """
     if settings.url is None:
         return SqliteDatabase(settings.data_dir / FILE_NAME, clock)
@@ -22,7 +22,7 @@ def open_database(settings: DatabaseSettings, clock: Clock) -> Database:
 
 
 def _check_url(url: str) -> None:
-    """Refuse what the driver would refuse later with words that quote parts of a password."""
+    """Refuse a URL that the driver would refuse later with a message that quotes parts of a password."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         raise ValueError("DATABASE_URL must begin with postgresql://; without it SQLite in GATEWAY_DATA_DIR is used")

@@ -1,9 +1,8 @@
-"""Evidence in PostgreSQL: for gateways on several machines.
+"""PostgreSQL: for gateways on several machines.
 
-Times of leases are the database's, so no host's clock decides who may take a move over. Every
-transaction is bounded on both sides: by a timeout here, and by one of the server's in case this process
-freezes while it holds locks. Only the upgrade of the schema may take its time: whoever needs it first begins it, and it
-belongs to no call.
+Leases use the time of the database, so no host's clock decides who may take over. Every transaction has two limits: a
+timeout here, and one at the server in case this process freezes while it holds locks. Only the upgrade of the schema
+has no limit: the first call that needs it starts it as a task of its own.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ if TYPE_CHECKING:
 _TRIES = 3
 _REPEAT_AFTER_S = 0.01
 _STOP_WITHIN_S = 2.0
-_LOOK_WITHIN_S = 5.0
+_CHECK_WITHIN_S = 5.0
 _LOCK_WITHIN_S = 2.0
-"""A change of a table waits no longer for its lock: behind it every claim waits. Then it is tried again."""
+"""Longest wait for the lock to change a table, because all claims wait behind it. Then the change is tried again."""
 _INDEXES_AGAIN_S = 5.0
-# Advisory locks of this application; any fixed numbers that nobody else uses.
+# Advisory locks of this application: fixed numbers that no other application uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
 _WRITE_LOCK = 0x5067_7765_7602
-# Every query here has an index. A plan made and kept while the tables were still empty would read them whole for
-# good; jit would then compile it, too.
+# Every query here has an index. A cached plan from when the tables were empty would always read whole tables, and jit
+# would compile it.
 _SESSION = {"application_name": "phoenix-gateway", "enable_seqscan": "off", "jit": "off"}
-# Deadlock and serialization failure: undone by the server, to be run again.
-_RUN_AGAIN = frozenset({"40P01", "40001"})
-_LOCK_NOT_HAD = "55P03"
+# Deadlock and serialization failure: the server rolled the transaction back; run it again.
+_RETRYABLE = frozenset({"40P01", "40001"})
+_LOCK_TIMED_OUT = "55P03"
 
 _BOUND = sa.text("""
 SELECT set_config('statement_timeout', :limit_ms, true),
@@ -50,51 +49,51 @@ SELECT set_config('statement_timeout', :limit_ms, true),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', true) END
 """)
-# Statements of their own, so that the timeouts above hold while they wait; the time is that after the wait.
+# Separate statements, so that the timeouts above apply while they wait. The time is read after the wait.
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us"
-_BESIDE_OTHERS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}")
-_ALONE = sa.text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}")
+_SHARED_LOCK = sa.text(f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}")
+_EXCLUSIVE_LOCK = sa.text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}")
 _READ = sa.text(f"SELECT {_NOW}")
-_TAKE_TIME = sa.text("""
+_NO_TIME_LIMITS = sa.text("""
 SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
        set_config('idle_in_transaction_session_timeout', '60s', true)
 """)
-_LOCK_BRIEFLY = sa.text(f"SELECT set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true)")
-_MIGRATE_ALONE = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+_SHORT_LOCK_TIMEOUT = sa.text(f"SELECT set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true)")
+_TAKE_MIGRATION_LOCK = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
 
 
 class PostgresDatabase:
-    """A pool of connections, opened when they are needed."""
+    """A pool of connections that are opened when needed."""
 
     def __init__(self, url: str, *, connections: int = 4, clock: Clock | None = None) -> None:
-        """Take a libpq URL. `clock`: the time of leases in place of the database's own, for tests."""
+        """Take a libpq URL. `clock`: for tests, the time of leases instead of the database's time."""
         self._url = url
         self._connections = connections
         self._clock = clock
-        self._made: AsyncEngine | None = None
+        self._pool: AsyncEngine | None = None
         self._migrated = False
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
-        """Run `work` in a transaction, beside those of other gateways unless `exclusive`."""
+        """Run `work` in a transaction, concurrently with other gateways unless `exclusive`."""
         until = time.monotonic() + limit_s
         await self._ensure_schema(until)
-        return await self._run(work, _ALONE if exclusive else _BESIDE_OTHERS, until)
+        return await self._run(work, _EXCLUSIVE_LOCK if exclusive else _SHARED_LOCK, until)
 
     async def read(self, work: Work[T], limit_s: float) -> T:
-        """Run `work` on what is committed."""
+        """Run `work` on committed data."""
         until = time.monotonic() + limit_s
         await self._ensure_schema(until)
         return await self._run(work, _READ, until)
 
     async def stop(self) -> None:
-        """Close the pool; an upgrade that goes on is undone, an index that is being built is left to the next start."""
+        """Close the pool. A running upgrade is rolled back; an unfinished index is built at the next start."""
         for task in (self._upgrading, self._indexing):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
-        engine, self._made = self._made, None
+        engine, self._pool = self._pool, None
         if engine is not None:
             try:
                 async with asyncio.timeout(_STOP_WITHIN_S):
@@ -118,12 +117,12 @@ class PostgresDatabase:
                 async with asyncio.timeout(until - time.monotonic()), self._engine().begin() as connection:
                     return await connection.run_sync(bounded)
             except Exception as error:
-                if _is_fault_of_the_work(error):
+                if _is_data_error(error):
                     raise
-                # A lost connection is most often one that the pool kept over a restart of the server.
-                if attempt == _TRIES or not _is_worth_repeating(error) or time.monotonic() >= until:
+                # A lost connection is usually one that the pool kept over a restart of the server.
+                if attempt == _TRIES or not _is_retryable(error) or time.monotonic() >= until:
                     raise StoreUnavailable(may_be_committed=is_done) from error
-            # Lets the winner of a deadlock take what this one gave up; at once again, it might be snatched from it.
+            # Wait, so that the winner of a deadlock gets the lock first.
             await asyncio.sleep(_REPEAT_AFTER_S * attempt)
         raise AssertionError("unreachable")
 
@@ -131,7 +130,7 @@ class PostgresDatabase:
         if self._migrated:
             return
         if self._upgrading is None or self._upgrading.done():
-            self._upgrading = _background(self._upgrade(), "evidence-upgrade")
+            self._upgrading = _start_background(self._upgrade(), "evidence-upgrade")
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 await asyncio.shield(self._upgrading)
@@ -139,39 +138,39 @@ class PostgresDatabase:
             raise StoreUnavailable(may_be_committed=False) from error
 
     async def _upgrade(self) -> None:
-        """Bring the schema up to date, however long it takes; then have the indexes completed."""
-        async with asyncio.timeout(_LOOK_WITHIN_S), self._engine().begin() as connection:
-            is_done = await connection.run_sync(_looked_at)
+        """Bring the schema up to date without a time limit, then complete the indexes."""
+        async with asyncio.timeout(_CHECK_WITHIN_S), self._engine().begin() as connection:
+            is_done = await connection.run_sync(_check_schema)
         while not is_done:
             try:
                 async with self._engine().begin() as connection:
                     await connection.run_sync(_migrate_once)
                 is_done = True
             except sa.exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _RUN_AGAIN | {_LOCK_NOT_HAD}:
+                if getattr(error.orig, "sqlstate", None) not in _RETRYABLE | {_LOCK_TIMED_OUT}:
                     raise
-                await asyncio.sleep(_LOCK_WITHIN_S)  # whoever waited behind us goes first
+                await asyncio.sleep(_LOCK_WITHIN_S)  # let the waiting transactions go first
         self._migrated = True
-        self._indexing = _background(self._complete_indexes(), "evidence-indexes")
+        self._indexing = _start_background(self._complete_indexes(), "evidence-indexes")
 
     async def _complete_indexes(self) -> None:
-        """On a connection of its own: it may hold it for minutes, and the pool has few."""
+        """Build the indexes on a separate connection, because this may take minutes and the pool is small."""
         engine = self._new_engine(isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         while True:
             try:
                 async with engine.connect() as connection:
                     if await connection.run_sync(build_missing, metadata.tables.values()):
                         return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the gateway serves without the index
+            except Exception as error:  # noqa: BLE001 - after any error the gateway serves without the index
                 log().warning("indexes could not be completed and are tried again", trouble=type(error).__name__)
             await asyncio.sleep(_INDEXES_AGAIN_S)
 
     def _engine(self) -> AsyncEngine:
-        if self._made is None:
-            self._made = self._new_engine(
+        if self._pool is None:
+            self._pool = self._new_engine(
                 isolation_level="READ COMMITTED", pool_size=self._connections, max_overflow=0, pool_use_lifo=True
             )
-        return self._made
+        return self._pool
 
     def _new_engine(self, **options: Any) -> AsyncEngine:
         from sqlalchemy.ext.asyncio import create_async_engine
@@ -186,23 +185,23 @@ class PostgresDatabase:
         return await asyncpg.connect(self._url, server_settings=_SESSION)
 
 
-def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Begin what belongs to no call; an end that nobody waited for is no news."""
+def _start_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that belongs to no call. If no call waits for it, its error is ignored."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return task
 
 
-def _looked_at(connection: sa.Connection) -> bool:
-    connection.execute(_BOUND, {"limit_ms": str(round(_LOOK_WITHIN_S * 1000))})
+def _check_schema(connection: sa.Connection) -> bool:
+    connection.execute(_BOUND, {"limit_ms": str(round(_CHECK_WITHIN_S * 1000))})
     return is_current(connection)
 
 
 def _migrate_once(connection: sa.Connection) -> None:
-    connection.execute(_TAKE_TIME)
-    connection.execute(_MIGRATE_ALONE)
+    connection.execute(_NO_TIME_LIMITS)
+    connection.execute(_TAKE_MIGRATION_LOCK)
     if not is_current(connection):
-        connection.execute(_LOCK_BRIEFLY)
+        connection.execute(_SHORT_LOCK_TIMEOUT)
         migrate(connection)
 
 
@@ -210,23 +209,23 @@ def _remaining_ms(until: float) -> int:
     return max(1, int((until - time.monotonic()) * 1000))
 
 
-def _is_fault_of_the_work(error: Exception) -> bool:
-    """Tell whether one operation of the work cannot be kept, while the database is well."""
+def _is_data_error(error: Exception) -> bool:
+    """Tell whether an operation's data caused the error, while the database works."""
     if not isinstance(error, sa.exc.StatementError):
-        return not isinstance(error, sa.exc.SQLAlchemyError | OSError) and not _is_of_the_driver(error)
+        return not isinstance(error, sa.exc.SQLAlchemyError | OSError) and not _is_driver_error(error)
     if not isinstance(error, sa.exc.DBAPIError):
         return True
     cause = error.orig.__cause__ if error.orig is not None else None
     state = getattr(error.orig, "sqlstate", None) or ""
-    # 22 data, 23 constraint, 54 too large; the driver's own refusal of a value has no state.
+    # 22 data, 23 constraint, 54 too large. If the driver refuses a value itself, there is no state.
     return state[:2] in ("22", "23", "54") or (isinstance(cause, ValueError) and not error.connection_invalidated)
 
 
-def _is_of_the_driver(error: Exception) -> bool:
+def _is_driver_error(error: Exception) -> bool:
     return type(error).__module__.startswith("asyncpg.")
 
 
-def _is_worth_repeating(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     if not isinstance(error, sa.exc.DBAPIError):
         return False
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RUN_AGAIN
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE

@@ -1,7 +1,7 @@
-"""What all tables share: their metadata, the schema's revision, column types, and INSERT ... ON CONFLICT.
+"""What all tables share: metadata, the revision of the schema, column types, and INSERT ... ON CONFLICT.
 
-Changes come as migrations (migrations/versions) and are additive, because old and new gateways serve at the same time;
-a test holds the tables and the migrations together. Text that Phoenix sends is compared byte for byte (COLLATE "C").
+Changes are migrations (migrations/versions). They are additive, because old and new gateways serve at the same time; a
+test compares the tables with the migrations. Text from Phoenix is compared byte for byte (COLLATE "C").
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 HEAD = "0006"
-"""The revision that this code was written for; revisions are numbers in order."""
+"""The revision that this code needs. Revisions are consecutive numbers."""
 
 metadata = sa.MetaData()
 
@@ -22,24 +22,24 @@ RowNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbe
 
 
 class ConflictInsert(Protocol):
-    """What SQLite's and PostgreSQL's INSERT have in common beyond the standard."""
+    """What the INSERT statements of SQLite and PostgreSQL share beyond the standard."""
 
     @property
     def excluded(self) -> Any:
-        """The row that met another."""
+        """The new row that conflicts with an existing one."""
         ...
 
     def on_conflict_do_nothing(self, *, index_elements: Iterable[str]) -> sa.Insert:
-        """Leave a row that is there as it is."""
+        """Leave an existing row unchanged."""
         ...
 
     def on_conflict_do_update(self, *, index_elements: Iterable[str], set_: dict[str, Any]) -> sa.Insert:
-        """Change a row that is there."""
+        """Change an existing row."""
         ...
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> ConflictInsert:
-    """Return the INSERT of the database at hand, which knows ON CONFLICT."""
+    """Return the INSERT of this database, with ON CONFLICT."""
     insert: ConflictInsert = _insert_of(connection.dialect.name)(table)
     return insert
 
@@ -59,9 +59,9 @@ _Value = TypeVar("_Value")
 
 
 def pad_in_list(values: Iterable[_Value]) -> list[_Value]:
-    """Return the distinct values, the last one repeated up to a power of two.
+    """Return the distinct values, with the last one repeated up to a power of two.
 
-    An IN list then has few lengths, so that the databases' caches of prepared statements hold.
+    IN lists then have few different lengths, so that the caches of prepared statements are effective.
     """
     distinct = list(dict.fromkeys(values))
     length = 1 << max(len(distinct) - 1, 0).bit_length()

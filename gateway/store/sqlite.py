@@ -1,7 +1,7 @@
-"""Evidence in one SQLite file: for one machine, and several processes on it.
+"""SQLite in one file: for one machine with one or more processes.
 
-WAL with synchronous=FULL: a commit is on the disk before it is acknowledged. All writing of a process goes
-through one thread and one connection, all reading through another of each.
+WAL with synchronous=FULL: a commit is on disk before it is acknowledged. A process writes with one thread and one
+connection, and reads with another thread and connection.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from gateway.store.migrate import is_current, migrate
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
-# fullfsync: on macOS only this asks the disk itself; it means nothing elsewhere.
+# fullfsync: on macOS, only this flushes the disk itself. It has no effect on other systems.
 _DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
 _Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
-    """A connection and the write-ahead log that it writes to; SQLite removes that when the last one closes."""
+    """A connection and its write-ahead log. SQLite removes the log when the last connection closes."""
 
     connection: sa.Connection
     log: _Identity
 
 
 class SqliteDatabase:
-    """The file and its `-wal` beside it. Should either vanish or be replaced while this is open, nothing is
-    acknowledged any more until a restart: what SQLite writes into a removed file is lost.
+    """The file and its `-wal` file. If one is removed or replaced while open, nothing is acknowledged until a restart,
+    because SQLite's writes to a removed file are lost.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class SqliteDatabase:
         self._migrated = False
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
-        """Run `work` in BEGIN IMMEDIATE; SQLite has one writer at a time, so every write is exclusive."""
+        """Run `work` in BEGIN IMMEDIATE. SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
         try:
             return await self._writer.run(lambda: self._write(work, until))
@@ -64,7 +64,7 @@ class SqliteDatabase:
             raise StoreUnavailable from ended
 
     async def read(self, work: Work[T], limit_s: float) -> T:
-        """Run `work` on the newest commit, beside whoever writes."""
+        """Run `work` on the newest commit, concurrently with a writer."""
         if not self._migrated:
             await self.write(lambda _connection, _now: None, limit_s)
         until = time.monotonic() + limit_s
@@ -77,7 +77,7 @@ class SqliteDatabase:
             raise StoreUnavailable from ended
 
     async def stop(self) -> None:
-        """Close both connections; a thread that hangs in the disk is left behind."""
+        """Close both connections. A thread that hangs in disk I/O is left running."""
 
         def close_writer() -> None:
             _close(self._writing)
@@ -99,7 +99,7 @@ class SqliteDatabase:
         is_done = False  # the commit follows
         try:
             if self._writing is None:
-                self._make_file()
+                self._create_file()
                 self._writing = self._opened(until, reads=False)
             connection = self._writing.connection
             self._check_files(self._writing)
@@ -114,7 +114,7 @@ class SqliteDatabase:
         except BaseException as error:
             _close(self._writing)
             self._writing = None
-            if isinstance(error, sa.exc.DBAPIError | sqlite3.Error | OSError) and not _is_fault_of_the_work(error):
+            if isinstance(error, sa.exc.DBAPIError | sqlite3.Error | OSError) and not _is_data_error(error):
                 raise StoreUnavailable(may_be_committed=is_done) from error
             raise
         return result
@@ -135,10 +135,10 @@ class SqliteDatabase:
     def _now_us(self) -> int:
         return round(self._clock.now() * 1_000_000)
 
-    def _make_file(self) -> None:
-        """Make the file readable by its owner only: it holds what players did."""
+    def _create_file(self) -> None:
+        """Create the file with access for its owner only: it contains players' data."""
         if self._file is not None:
-            return  # it was there: one that vanished is never made anew, for it knew which moves were done
+            return  # a file that disappeared is never created again: it had the record of the moves that were made
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -148,29 +148,29 @@ class SqliteDatabase:
             sync_folder(self._path.parent)
 
     def _check_files(self, opened: _Open) -> None:
-        """Raise OSError unless the file and its log are those that were opened."""
+        """Raise OSError unless the file and its log are still the opened ones."""
         if _identity(self._path) != self._file or _identity(self._log) != opened.log:
-            raise FileNotFoundError("the evidence's file was replaced while it was open; restart the gateway")
+            raise FileNotFoundError("the database file was replaced while it was open; restart the gateway")
 
     def _connect(self) -> sqlite3.Connection:
-        # isolation_level None: BEGIN and COMMIT are ours, at the moments that we mean.
+        # isolation_level None: this module sends BEGIN and COMMIT itself.
         return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)
 
     def _opened(self, until: float, *, reads: bool) -> _Open:
         if self._file is not None and _identity(self._path) != self._file:
-            raise FileNotFoundError("the evidence's file was replaced while it was open; restart the gateway")
+            raise FileNotFoundError("the database file was replaced while it was open; restart the gateway")
         connection = self._engine.connect().execution_options(evidence_reads=reads)
         try:
             driver = _driver(connection)
             while True:
-                # The change to WAL asks for the file alone and does not always wait when it is refused.
+                # The change to WAL needs exclusive access and does not always wait when it is refused.
                 _wait_for_lock(connection, until)
                 try:
                     if driver.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
-                        raise OSError("the file system does not support SQLite's WAL")
+                        raise OSError("the file system does not support SQLite's WAL; use a local disk")
                     for pragma in _DURABLE:
                         driver.execute(f"PRAGMA {pragma}")
-                    driver.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes the log's file
+                    driver.execute("SELECT count(*) FROM sqlite_master").fetchone()  # creates the log file
                     break
                 except sqlite3.OperationalError as error:
                     if not _is_busy(error) or time.monotonic() + _REPEAT_AFTER_S > until:
@@ -206,7 +206,7 @@ def _close(opened: _Open | None) -> None:
         try:
             opened.connection.close()
         except (sa.exc.SQLAlchemyError, sqlite3.Error):
-            pass  # it is being thrown away because it is broken
+            pass  # the connection is broken and is discarded
 
 
 def _identity(path: Path) -> _Identity:
@@ -218,6 +218,6 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _is_fault_of_the_work(error: BaseException) -> bool:
-    """Tell whether one operation of the work cannot be kept, while the database is well."""
+def _is_data_error(error: BaseException) -> bool:
+    """Tell whether an operation's data caused the error, while the database works."""
     return isinstance(error, sa.exc.DataError | sa.exc.IntegrityError | sa.exc.InterfaceError | sa.exc.ProgrammingError)

@@ -1,1 +1,1 @@
-"""Alembic's environment and the versions of the evidence's schema."""
+"""Alembic's environment and the versions of the schema."""

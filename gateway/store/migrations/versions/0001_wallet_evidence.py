@@ -16,7 +16,7 @@ _TABLES = ("wallet_operations", "wallet_bodies", "wallet_probes", "wallet_incide
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "wallet_operations",
         sa.Column("sequence", _number, sa.Identity(), primary_key=True),
@@ -100,10 +100,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables; evidence is kept for ever, so only while they are empty."""
+    """Drop the tables, only if they are empty: evidence is never deleted."""
     connection = op.get_bind()
     for table in _TABLES:
         if connection.execute(sa.select(sa.exists().select_from(sa.table(table)))).scalar_one():
-            raise RuntimeError(f"{table} holds evidence, which is never dropped; export and move the database instead")
+            raise RuntimeError(f"{table} has evidence, which is never deleted; keep this database and use a new one")
     for table in reversed(_TABLES):
         op.drop_table(table)

@@ -1,6 +1,6 @@
 """An index to read money moves by time.
 
-Where PostgreSQL holds moves already it is built beside the traffic (indexes.py): here it would hold up all claims.
+If PostgreSQL already has moves, indexes.py builds it while gateways serve, because here it would block all claims.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NAME = "ix_wallet_operations_received"
 
 
 def upgrade() -> None:
-    """Make the index, unless it was made by hand or is built later."""
+    """Create the index, unless it exists or is built later."""
     if not is_built_later(op.get_bind(), "wallet_operations"):
         columns = ["operator_code", "environment", "received_at_us"]
         op.create_index(_NAME, "wallet_operations", columns, if_not_exists=True)
 
 
 def downgrade() -> None:
-    """Drop the index; no evidence is in it alone."""
+    """Drop the index; it contains no data of its own."""
     op.drop_index(_NAME, table_name="wallet_operations", if_exists=True)

@@ -1,4 +1,4 @@
-"""Durable events and their lanes."""
+"""Durable events, and their order (`lane`: the ordering key)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "durable_events",
         sa.Column("sequence", _number, sa.Identity(), primary_key=True),
@@ -53,10 +53,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables; only while nothing waits there to be delivered or looked at."""
+    """Drop the tables, only if no event waits for delivery or is a dead letter."""
     waiting = op.get_bind().execute(sa.text("SELECT EXISTS (SELECT 1 FROM durable_events WHERE state <> 1)"))
     if waiting.scalar_one():
-        raise RuntimeError("durable_events holds events that Phoenix does not have; let them be delivered first")
+        raise RuntimeError("durable_events has events that Phoenix does not have; deliver or discard them first")
     op.drop_table("durable_lanes")
     op.drop_table("durable_events")
 

@@ -1,6 +1,6 @@
-"""The chain of evidence: journal, blocks, lease and public keys; and which moves have no line of it yet.
+"""The chain of evidence: journal, blocks, lease and public keys, and an index of moves without a journal line.
 
-Where PostgreSQL holds moves already the index is built beside the traffic (indexes.py).
+If PostgreSQL already has moves, indexes.py builds the index while gateways serve.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _INDEX = "ix_wallet_operations_missed"
 _EVIDENCE = ("wallet_chain", "wallet_keys")
-"""The journal is made again from the moves."""
+"""Tables that must be empty for a downgrade. The journal is not one: it can be rebuilt from the moves."""
 
 
 def upgrade() -> None:
-    """Make the tables, and column and index unless they were made by hand, or the index is built later."""
+    """Create the tables, the column and the index, unless they exist; the index may be built later."""
     op.create_table(
         "wallet_journal",
         sa.Column("id", _number, sa.Identity(), primary_key=True),
@@ -78,11 +78,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables; evidence is kept for ever, so only while they are empty."""
+    """Drop the tables, only if they are empty: evidence is never deleted."""
     connection = op.get_bind()
     for table in _EVIDENCE:
         if connection.execute(sa.select(sa.exists().select_from(sa.table(table)))).scalar_one():
-            raise RuntimeError(f"{table} holds evidence, which is never dropped; export and move the database instead")
+            raise RuntimeError(f"{table} has evidence, which is never deleted; keep this database and use a new one")
     op.drop_index(_INDEX, table_name="wallet_operations", if_exists=True)
     op.drop_column("wallet_operations", "journaled")
     for table in ("wallet_keys", "wallet_sequencer", "wallet_chain", "wallet_journal"):

@@ -1,4 +1,4 @@
-"""What comes again under a key: replays counted, conflicting calls kept."""
+"""Repeated calls with the same key: a count of replays, and the conflicting calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TABLES = ("wallet_repeats", "wallet_conflicts")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "wallet_repeats",
         sa.Column("operation_id", _text, primary_key=True),
@@ -41,10 +41,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables; evidence is kept for ever, so only while they are empty."""
+    """Drop the tables, only if they are empty: evidence is never deleted."""
     connection = op.get_bind()
     for table in _TABLES:
         if connection.execute(sa.select(sa.exists().select_from(sa.table(table)))).scalar_one():
-            raise RuntimeError(f"{table} holds evidence, which is never dropped; export and move the database instead")
+            raise RuntimeError(f"{table} has evidence, which is never deleted; keep this database and use a new one")
     for table in reversed(_TABLES):
         op.drop_table(table)

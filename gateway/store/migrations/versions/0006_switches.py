@@ -1,4 +1,4 @@
-"""What operators have switched off: one row."""
+"""The kill switches: one row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "switches",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -21,7 +21,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, while it holds nothing: what is switched off must not come on by a downgrade."""
+    """Drop the table, only if it is empty: a downgrade must not switch anything on."""
     if op.get_bind().execute(sa.select(sa.exists().select_from(sa.table("switches")))).scalar_one():
-        raise RuntimeError("switches holds what is switched off; delete its row when nothing is, then go down")
+        raise RuntimeError("switches has kill switches; switch everything on, delete the row, then downgrade")
     op.drop_table("switches")
