@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gateway.core.ed25519 import SigningKey, VerifyingKey
-from gateway.core.jose import MalformedToken, take_apart, write_eddsa
+from gateway.core.jose import TokenRefused, check_eddsa, write_eddsa
 from gateway.core.types import Environment, OperatorCode, UnixSeconds, is_plain_text
 from gateway.errors import FieldFault, InternalFault, InvalidField
 
@@ -124,13 +124,9 @@ def check_token(token: str, public: VerifyingKey, claims: dict[str, Any]) -> Non
     Raises: InternalFault.
     """
     try:
-        header, written, signed, signature = take_apart(token)
-    except MalformedToken:
+        check_eddsa(token, public, claims)
+    except TokenRefused:
         raise InternalFault from None
-    header.pop("kid", None)
-    is_ours = header == {"alg": "EdDSA", "typ": "JWT"} and written == claims
-    if not is_ours or not public.verify(signed, signature):
-        raise InternalFault
 
 
 def _check_player(faults: list[FieldFault], player: Player) -> None:

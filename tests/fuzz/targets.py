@@ -15,7 +15,7 @@ from gateway.core.ed25519 import KeyRefused, generate_signing_key, load_signing_
 from gateway.core.encoding import MalformedSignature, b64url_encode, decode_signature
 from gateway.core.event_ids import EventState, NotPacked, RememberedEvent, pack, unpack
 from gateway.core.forwarded_identity import forwarded_names
-from gateway.core.jose import MalformedToken, take_apart, write_eddsa
+from gateway.core.jose import TokenRefused, check_eddsa, write_eddsa
 from gateway.core.json_text import DoubtfulJson, NotJsonObject, canonical_text, read_object
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
@@ -153,8 +153,8 @@ TARGETS: dict[str, Target] = {
     ),
     "private_key_pem": Target(parse=load_signing_key, refusals=(KeyRefused,), seeds=(_KEY_PEM,)),
     "token": Target(
-        parse=lambda data: take_apart(_text(data)),
-        refusals=(MalformedToken,),
+        parse=lambda data: check_eddsa(_text(data), _KEY.public, {"sub": "p"}),
+        refusals=(TokenRefused,),
         seeds=(write_eddsa({"sub": "p"}, _KEY, with_key_id=True).encode(),),
     ),
     "leaderboard_answer": Target(parse=wire_answers.decode_leaderboard, refusals=_UNREADABLE, seeds=(_BOARD, b"[]")),
