@@ -103,7 +103,7 @@ def report(
     key_file: Annotated[Path | None, KEY_FILE] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Count and add up what was moved, and name what somebody should look at.
+    """Print counts and sums of the money moves, and the moves that need a check.
 
     Exit code 0: a report; 3: a report in which an order's captures and releases are above its reservation; 1: none.
     """

@@ -263,7 +263,7 @@ def keys_revoke(
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
 ) -> None:
-    """Never count a replaced platform key of Phoenix again: what only it verifies is refused for good."""
+    """Revoke a replaced platform key of Phoenix: calls that only it verifies are refused permanently."""
     from gateway.cli.keys import revoke
 
     raise typer.Exit(

@@ -31,24 +31,24 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
     """The same as DELIVERY_DIRECT."""
     DELIVERY_DIRECT: _Delivery.ValueType  # 1
-    """Answered after Phoenix said 2xx."""
+    """Answered after Phoenix's 2xx."""
     DELIVERY_DURABLE: _Delivery.ValueType  # 2
     """Answered once the event is committed in the gateway's store; then delivered in the background under
-    the same `event_id`, for as long as it takes, in order per user and board. What Phoenix refuses for
-    good, and what nobody knows the outcome of, becomes a dead letter.
+    the same `event_id`, for as long as it takes, in order per user and board. An event that Phoenix
+    refuses permanently, or whose outcome is unknown, becomes a dead letter.
     """
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
-    """How far an event must have come before the gateway answers."""
+    """What must have happened to an event before the gateway answers."""
 
 DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 """The same as DELIVERY_DIRECT."""
 DELIVERY_DIRECT: Delivery.ValueType  # 1
-"""Answered after Phoenix said 2xx."""
+"""Answered after Phoenix's 2xx."""
 DELIVERY_DURABLE: Delivery.ValueType  # 2
 """Answered once the event is committed in the gateway's store; then delivered in the background under
-the same `event_id`, for as long as it takes, in order per user and board. What Phoenix refuses for
-good, and what nobody knows the outcome of, becomes a dead letter.
+the same `event_id`, for as long as it takes, in order per user and board. An event that Phoenix
+refuses permanently, or whose outcome is unknown, becomes a dead letter.
 """
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
@@ -61,11 +61,11 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     EVENT_STATUS_UNSPECIFIED: _EventStatus.ValueType  # 0
     """The event failed; see `error`."""
     EVENT_STATUS_ACCEPTED: _EventStatus.ValueType  # 1
-    """Phoenix said 2xx."""
+    """Phoenix answered 2xx."""
     EVENT_STATUS_QUEUED: _EventStatus.ValueType  # 2
     """The event is committed here and will be delivered."""
     EVENT_STATUS_DUPLICATE: _EventStatus.ValueType  # 3
-    """The same event came before; this is the first one's result. For a durable event: it is queued or
+    """The same event was sent before; this is its first result. For a durable event: it is queued or
     delivered.
     """
 
@@ -75,11 +75,11 @@ class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 """The event failed; see `error`."""
 EVENT_STATUS_ACCEPTED: EventStatus.ValueType  # 1
-"""Phoenix said 2xx."""
+"""Phoenix answered 2xx."""
 EVENT_STATUS_QUEUED: EventStatus.ValueType  # 2
 """The event is committed here and will be delivered."""
 EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 3
-"""The same event came before; this is the first one's result. For a durable event: it is queued or
+"""The same event was sent before; this is its first result. For a durable event: it is queued or
 delivered.
 """
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
@@ -101,10 +101,10 @@ class Event(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identifies the event for deduplication, unique in its tenant, 1 to 128 printable characters.
-    Empty: the gateway makes a UUIDv7 and returns it. An id that is given is remembered for 24 h: with
-    DELIVERY_DURABLE certainly (in the store, from its delivery on), else as well as Redis or the
-    process can. The same content again is answered with the first result, other content is
-    ALREADY_EXISTS `EVENT_ID_REUSED`.
+    Empty: the gateway makes a UUIDv7 and returns it. The gateway remembers a caller's id for 24 h:
+    with DELIVERY_DURABLE certainly (in the store, from its delivery on), otherwise best effort (in Redis
+    or the process). The same content gets the first result; other content is ALREADY_EXISTS
+    `EVENT_ID_REUSED`.
     """
     leaderboard_id: _builtins.str
     """The board that the event scores on, 1 to 256 characters, no control characters."""
@@ -170,10 +170,10 @@ class SubmitEventRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     delivery: Global___Delivery.ValueType
-    """How far the event must come before the answer. Unset: direct."""
+    """What must have happened to the event before the answer. Unset: direct."""
     @_builtins.property
     def event(self) -> Global___Event:
-        """The event; required. Held to its message's rules as each event of a batch is."""
+        """The event; required. Validated like each event of a batch."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class SubmitEventResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ACCEPT_TIME_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event's id, the caller's or the one that was made."""
+    """The event's id, the caller's or the one that the gateway made."""
     status: Global___EventStatus.ValueType
     """What became of the event."""
     @_builtins.property
@@ -234,10 +234,10 @@ class SubmitEventsRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant of all events. Empty: the caller's only one."""
     delivery: Global___Delivery.ValueType
-    """How far the events must come before the answer. Unset: direct."""
+    """What must have happened to the events before the answer. Unset: direct."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """1 to 1,000 events. Each is validated on its own: a bad one costs only itself."""
+        """1 to 1,000 events. Each is validated by itself; an invalid one does not affect the others."""
 
     def __init__(
         self,
@@ -291,12 +291,12 @@ class StreamEventsRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant of this message's events. Empty: the caller's only one."""
     sequence: _builtins.int
-    """The client's number of this message, 1 or more, rising within the stream; gaps are fine."""
+    """The client's number of this message, 1 or more, increasing within the stream; gaps are allowed."""
     delivery: Global___Delivery.ValueType
-    """How far this message's events must come before they are acknowledged. Unset: direct."""
+    """What must have happened to this message's events before the acknowledgement. Unset: direct."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """1 to 1,000 events. Each is validated on its own: a bad one costs only itself."""
+        """1 to 1,000 events. Each is validated by itself; an invalid one does not affect the others."""
 
     def __init__(
         self,
@@ -316,7 +316,7 @@ Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
 
 @_typing.final
 class StreamEventsResponse(_message.Message):
-    """Acknowledges one message of StreamEvents: every event of it has its result."""
+    """Acknowledges one message of StreamEvents: each of its events has a result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -352,7 +352,7 @@ class EventResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The event's id, the caller's or the one that was made."""
+    """The event's id, the caller's or the one that the gateway made."""
     status: Global___EventStatus.ValueType
     """What became of it; unspecified when `error` is set."""
     @_builtins.property
@@ -390,11 +390,11 @@ class ListDeadLettersRequest(_message.Message):
     leaderboard_id: _builtins.str
     """Only events for this board. Empty: all."""
     reason: _builtins.str
-    """Only events that were given up for this reason, such as `BOARD_NOT_ACTIVE`. Empty: all."""
+    """Only dead letters with this reason, such as `BOARD_NOT_ACTIVE`. Empty: all."""
     page_size: _builtins.int
-    """Most of them in one answer, at most 1,000; large events make it fewer. 0: 100."""
+    """Dead letters per page, at most 1,000; large events make a page shorter. 0: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filters. Empty: the first page."""
+    """`next_page_token` of the previous page, with the same filters. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -421,10 +421,10 @@ class ListDeadLettersResponse(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page. Empty: there is none."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
-        """The dead letters, the first accepted first."""
+        """The dead letters, the oldest first."""
 
     def __init__(
         self,
@@ -442,7 +442,7 @@ Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: 
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """A durable event that was given up."""
+    """A durable event that became a dead letter."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -463,7 +463,7 @@ class DeadLetter(_message.Message):
     user_id: _builtins.str
     """The player."""
     reason: _builtins.str
-    """Why it was given up, one of the reasons of errors: `PHOENIX_REFUSED_INPUT`, `BOARD_NOT_ACTIVE`,
+    """Why, one of the reasons of errors: `PHOENIX_REFUSED_INPUT`, `BOARD_NOT_ACTIVE`,
     `OUTCOME_UNKNOWN` and so on.
     """
     detail: _builtins.str
@@ -476,15 +476,15 @@ class DeadLetter(_message.Message):
     """The event as it is sent to Phoenix, one JSON object."""
     @_builtins.property
     def accept_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was committed here, or redriven last."""
+        """When it was committed here, or last redriven."""
 
     @_builtins.property
     def first_send_time(self) -> _timestamp_pb2.Timestamp:
-        """For `OUTCOME_UNKNOWN`: when the sending began of which nobody knows the outcome. Else unset."""
+        """For `OUTCOME_UNKNOWN`: when the try began whose outcome is unknown. Otherwise unset."""
 
     @_builtins.property
     def dead_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was given up."""
+        """When it became a dead letter."""
 
     def __init__(
         self,
@@ -524,15 +524,15 @@ class RedriveDeadLettersRequest(_message.Message):
     leaderboard_id: _builtins.str
     """Without ids: only events for this board. Empty: all."""
     reason: _builtins.str
-    """Without ids: only events that were given up for this reason. Empty: all."""
+    """Without ids: only dead letters with this reason. Empty: all."""
     may_count_twice: _builtins.bool
-    """Redrive events of reason `OUTCOME_UNKNOWN` too, although Phoenix may have them and would then count
-    them twice.
+    """Redrive events with the reason `OUTCOME_UNKNOWN` too, although Phoenix may have them and would then
+    count them twice.
     """
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Up to 1,000 events by their ids. Empty: the first 1,000 that the filters below let pass; call again
-        until no result comes.
+        """Up to 1,000 events by their ids. Empty: the first 1,000 that match the filters below; call again
+        until there are no results.
         """
 
     def __init__(

@@ -101,7 +101,7 @@ class EventServiceServicer:
     def SubmitEvents(self, request, context):
         """Sends 1 to 1,000 events of one tenant and answers with one result per event, in their order.
 
-        A part that fails is no error of the RPC: it is that event's result. The RPC itself fails only
+        An event that fails does not fail the RPC: its error is that event's result. The RPC itself fails only
         when nothing was sent: INVALID_ARGUMENT `INVALID_FIELD`, NOT_FOUND `TENANT_UNKNOWN`,
         RESOURCE_EXHAUSTED `OVERLOADED`. Events of one user on one board reach Phoenix in their order;
         durable ones also behind those that wait from earlier calls. A durable
@@ -115,20 +115,20 @@ class EventServiceServicer:
     def StreamEvents(self, request_iterator, context):
         """Sends messages of 1 to 1,000 events each and acknowledges every message by its sequence, in order.
 
-        The server reads no faster than it delivers: past a few unacknowledged messages it stops reading,
+        The server reads no faster than it delivers: after a few unacknowledged messages it stops reading,
         and the client's writes wait. Events of one user on one board reach Phoenix in their order, across
-        messages too. What fails is that event's result, an unknown tenant included. A message that breaks
-        the contract itself (no events, more than 1,000, a sequence that does not rise) ends the stream
-        with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Of a message
-        that was never acknowledged nothing is known: send it again with the same event ids.
+        messages too. A failure is that event's result, an unknown tenant included. A message that breaks
+        the contract itself (no events, more than 1,000, a sequence that does not increase) ends the stream
+        with INVALID_ARGUMENT `INVALID_FIELD`, after all messages before it were acknowledged. Nothing is known
+        of a message that was not acknowledged: send it again with the same event ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Lists durable events that were given up, the first accepted first: Phoenix refused them for good,
-        or nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are kept for 30 days.
+        """Lists dead letters, the oldest first: durable events that Phoenix refused permanently, or of which
+        nobody knows whether Phoenix has them (`OUTCOME_UNKNOWN`). They are stored for 30 days.
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`; UNAVAILABLE
         `STORE_UNAVAILABLE`.
@@ -139,10 +139,10 @@ class EventServiceServicer:
 
     def RedriveDeadLetters(self, request, context):
         """Queues dead letters again, as they were accepted and under their own ids, before later events of
-        the same user and board. Do so once the cause is mended, such as a board that was not active.
+        the same user and board. Correct the cause first, such as a board that is not active.
 
-        Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and by now
-        has forgotten its id. Look there first. Such events are left alone unless `may_count_twice` is set.
+        Redriving an event of outcome `OUTCOME_UNKNOWN` CAN COUNT IT TWICE: Phoenix may have it, and may
+        have forgotten its id. Check there first. Such events are not redriven unless `may_count_twice` is set.
         A result per event: EVENT_STATUS_QUEUED, or an error: `PHOENIX_NOT_FOUND` (no such dead letter),
         `INVALID_FIELD` (`may_count_twice` is needed). Errors of the RPC: as ListDeadLetters.
         """

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
-    in no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. No answer
+    contains secret material.
     """
 
     def __init__(self, channel):
@@ -59,8 +59,8 @@ class KeyServiceStub:
 
 
 class KeyServiceServicer:
-    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
-    in no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. No answer
+    contains secret material.
     """
 
     def ListKeys(self, request, context):
@@ -71,8 +71,8 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPublicKey(self, request, context):
-        """Returns an operator's public keys, to be registered with Phoenix or to verify tokens with: the one in
-        use, and all that a verifier has to know now.
+        """Returns an operator's public keys, to register with Phoenix or to verify tokens: the one in use, and
+        all that a verifier needs now.
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
         """
@@ -83,21 +83,21 @@ class KeyServiceServicer:
     def RefreshPlatformKey(self, request, context):
         """Fetches Phoenix's platform key again, at most once per `PREDICTION_KEY_COOLDOWN`, and waits for it.
 
-        Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key could be had in
-        time or the one that came is not acceptable.
+        Errors: NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `PHOENIX_UNAVAILABLE` when no key arrived in
+        time, or the key that arrived is not acceptable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokePlatformKey(self, request, context):
-        """Never counts one of Phoenix's platform keys again: calls that only it verifies are refused for good, and
-        it is not taken when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
-        Replicas that share Redis, and workers that share a data directory, learn of it before they next say
-        KEY_RETIRED; others have to be told one by one. A second call changes nothing.
+        """Revokes one of Phoenix's platform keys: calls that only it verifies are refused permanently, and the
+        gateway ignores it when Phoenix serves it. The key in use cannot be revoked: let Phoenix replace it first.
+        Replicas that share Redis, and workers that share a data directory, learn of it before they next answer
+        KEY_RETIRED; call other gateways one by one. A second call changes nothing.
 
         Errors: NOT_FOUND `OPERATOR_UNKNOWN`; INVALID_ARGUMENT `INVALID_FIELD` for the key in use; UNAVAILABLE
-        `STORE_UNAVAILABLE` when only this process learned of it, and forgets it when it ends.
+        `STORE_UNAVAILABLE` when only this process knows of it, and forgets it when it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +135,8 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. Secret material is
-    in no answer.
+    """Lists keys, publishes public halves, refreshes and revokes Phoenix's platform key. No answer
+    contains secret material.
     """
 
     @staticmethod

@@ -42,24 +42,24 @@ class LeaderboardDefinition(_message.Message):
     description: _builtins.str
     """Description for people."""
     status: _builtins.str
-    """As Phoenix says it: "active" (scores), "inactive" (stored, ignores events), "archived"."""
+    """In Phoenix's words: "active" (scores), "inactive" (stored, ignores events), "archived"."""
     version: _builtins.int
-    """Version of the definition, where Phoenix sends one."""
+    """Version of the definition, if Phoenix sends it."""
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
         """The whole configuration as Phoenix holds it."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made, where Phoenix says so."""
+        """When it was created, if Phoenix sends it."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed, where Phoenix says so."""
+        """When it was last changed, if Phoenix sends it."""
 
     @_builtins.property
     def typed_config(self) -> Global___LeaderboardConfig:
-        """The configuration by its known members; what has no field here, or another type, is in `extra`."""
+        """The configuration by its known members; members without a field here, or with another type, are in `extra`."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class LeaderboardScoring(_message.Message):
     AGGREGATION_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     aggregation: _builtins.str
-    """How a user's points come together, such as "sum"."""
+    """How a user's points are combined, such as "sum"."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardScoringRule]:
         """The rules; an event may match any of them."""
@@ -255,9 +255,9 @@ class LeaderboardRanking(_message.Message):
     method: _builtins.str
     """Such as "score_desc"."""
     size: _builtins.int
-    """How many entries the board keeps. Unset: not said."""
+    """How many entries the board keeps. Unset: not given."""
     min_score: _builtins.float
-    """Least score of an entry. Unset: not said."""
+    """Lowest score of an entry. Unset: not given."""
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
         """Members that this contract does not name."""
@@ -340,7 +340,7 @@ class EnsureLeaderboardResponse(_message.Message):
     LEADERBOARD_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """Whether this call made it."""
+    """Whether this call created it."""
     @_builtins.property
     def leaderboard(self) -> Global___LeaderboardDefinition:
         """The board as Phoenix has it."""
@@ -441,9 +441,9 @@ class ListLeaderboardsRequest(_message.Message):
     tenant_id: _builtins.str
     """The gamification tenant. Empty: the caller's only one."""
     page_size: _builtins.int
-    """Boards a page, 1 to 1,000. Unset: 100."""
+    """Boards per page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -470,7 +470,7 @@ class ListLeaderboardsResponse(_message.Message):
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the page that follows. Empty: this was the last."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardDefinition]:
         """The page, ordered by id."""
@@ -547,7 +547,7 @@ class CheckAdminHealthRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The gamification tenant whose key is to be proved. Empty: the caller's only one."""
+    """The gamification tenant whose key is checked. Empty: the caller's only one."""
     def __init__(
         self,
         *,

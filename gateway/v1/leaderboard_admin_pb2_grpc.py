@@ -30,9 +30,9 @@ class LeaderboardAdminServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def __init__(self, channel):
@@ -73,13 +73,13 @@ class LeaderboardAdminServiceServicer:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def EnsureLeaderboard(self, request, context):
-        """Creates the board if the tenant has none of that id; otherwise returns the one there is,
+        """Creates the board if the tenant has none of that id; otherwise returns the existing one,
         unchanged, with `created: false`. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -88,7 +88,7 @@ class LeaderboardAdminServiceServicer:
 
     def CreateLeaderboard(self, request, context):
         """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: check with GetLeaderboardDefinition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +109,7 @@ class LeaderboardAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckAdminHealth(self, request, context):
-        """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active.
+        """Calls the admin gateway's health route with the tenant's API key: an OK proves that the key is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,9 +156,9 @@ class LeaderboardAdminService:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @staticmethod

@@ -31,9 +31,9 @@ class LeaderboardAdminServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @_typing.overload
@@ -41,19 +41,19 @@ class LeaderboardAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LeaderboardAdminServiceAsyncStub: ...
     EnsureLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.EnsureLeaderboardRequest, _leaderboard_admin_pb2.EnsureLeaderboardResponse]
-    """Creates the board if the tenant has none of that id; otherwise returns the one there is,
+    """Creates the board if the tenant has none of that id; otherwise returns the existing one,
     unchanged, with `created: false`. Safe to repeat.
     """
     CreateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]
     """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: check with GetLeaderboardDefinition.
     """
     ListLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]
     """Lists the tenant's boards in any state, ordered by id."""
     GetLeaderboardDefinition: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.GetLeaderboardDefinitionRequest, _leaderboard_admin_pb2.GetLeaderboardDefinitionResponse]
     """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id."""
     CheckAdminHealth: _grpc.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CheckAdminHealthRequest, _leaderboard_admin_pb2.CheckAdminHealthResponse]
-    """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active."""
+    """Calls the admin gateway's health route with the tenant's API key: an OK proves that the key is active."""
 
 @_typing.type_check_only
 class LeaderboardAdminServiceAsyncStub(LeaderboardAdminServiceStub):
@@ -61,35 +61,35 @@ class LeaderboardAdminServiceAsyncStub(LeaderboardAdminServiceStub):
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnsureLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.EnsureLeaderboardRequest, _leaderboard_admin_pb2.EnsureLeaderboardResponse]  # type: ignore[assignment]
-    """Creates the board if the tenant has none of that id; otherwise returns the one there is,
+    """Creates the board if the tenant has none of that id; otherwise returns the existing one,
     unchanged, with `created: false`. Safe to repeat.
     """
     CreateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CreateLeaderboardRequest, _leaderboard_admin_pb2.CreateLeaderboardResponse]  # type: ignore[assignment]
     """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+    answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: check with GetLeaderboardDefinition.
     """
     ListLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.ListLeaderboardsRequest, _leaderboard_admin_pb2.ListLeaderboardsResponse]  # type: ignore[assignment]
     """Lists the tenant's boards in any state, ordered by id."""
     GetLeaderboardDefinition: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.GetLeaderboardDefinitionRequest, _leaderboard_admin_pb2.GetLeaderboardDefinitionResponse]  # type: ignore[assignment]
     """Returns one board's definition. NOT_FOUND `PHOENIX_NOT_FOUND` if the tenant has none of that id."""
     CheckAdminHealth: _aio.UnaryUnaryMultiCallable[_leaderboard_admin_pb2.CheckAdminHealthRequest, _leaderboard_admin_pb2.CheckAdminHealthResponse]  # type: ignore[assignment]
-    """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active."""
+    """Calls the admin gateway's health route with the tenant's API key: an OK proves that the key is active."""
 
 class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates and lists leaderboards on Phoenix's admin gateway, authenticated as `ADMIN_AUTH` says.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND
     `TENANT_UNKNOWN`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; ABORTED `PHOENIX_CONFLICT`; UNAVAILABLE
-    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was made; UNKNOWN
-    `OUTCOME_UNKNOWN`: a board may have been made (metadata `effect`: `maybe`), or was made and cannot
-    be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly no board was created; UNKNOWN
+    `OUTCOME_UNKNOWN`: a board may have been created (metadata `effect`: `maybe`), or was created
+    and cannot be read (`done`); INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
     """
 
     @_abc_1.abstractmethod
@@ -98,7 +98,7 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leaderboard_admin_pb2.EnsureLeaderboardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_admin_pb2.EnsureLeaderboardResponse, _abc.Awaitable[_leaderboard_admin_pb2.EnsureLeaderboardResponse]]:
-        """Creates the board if the tenant has none of that id; otherwise returns the one there is,
+        """Creates the board if the tenant has none of that id; otherwise returns the existing one,
         unchanged, with `created: false`. Safe to repeat.
         """
 
@@ -109,7 +109,7 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_admin_pb2.CreateLeaderboardResponse, _abc.Awaitable[_leaderboard_admin_pb2.CreateLeaderboardResponse]]:
         """Creates a board. Fails with ABORTED `PHOENIX_CONFLICT` if the tenant has one of that id. When the
-        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: look with GetLeaderboardDefinition.
+        answer is lost, UNKNOWN `OUTCOME_UNKNOWN`: check with GetLeaderboardDefinition.
         """
 
     @_abc_1.abstractmethod
@@ -134,6 +134,6 @@ class LeaderboardAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leaderboard_admin_pb2.CheckAdminHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_admin_pb2.CheckAdminHealthResponse, _abc.Awaitable[_leaderboard_admin_pb2.CheckAdminHealthResponse]]:
-        """Asks the admin gateway's health route with the tenant's API key: an OK proves the key is active."""
+        """Calls the admin gateway's health route with the tenant's API key: an OK proves that the key is active."""
 
 def add_LeaderboardAdminServiceServicer_to_server(servicer: LeaderboardAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,7 +31,7 @@ class _ResyncReason:
 class _ResyncReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RESYNC_REASON_UNSPECIFIED: _ResyncReason.ValueType  # 0
-    """It is an update that follows from the board before."""
+    """It is an update that follows the previous board."""
     RESYNC_REASON_SUBSCRIBED: _ResyncReason.ValueType  # 1
     """The first board of this stream."""
     RESYNC_REASON_CONNECTION_LOST: _ResyncReason.ValueType  # 2
@@ -39,13 +39,13 @@ class _ResyncReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncRe
     RESYNC_REASON_SILENCE: _ResyncReason.ValueType  # 3
     """Phoenix was silent for too long."""
     RESYNC_REASON_UNREADABLE: _ResyncReason.ValueType  # 4
-    """Phoenix sent what cannot be read."""
+    """Phoenix sent something that cannot be read."""
 
 class ResyncReason(_ResyncReason, metaclass=_ResyncReasonEnumTypeWrapper):
-    """Why a board is sent anew."""
+    """Why a new epoch begins."""
 
 RESYNC_REASON_UNSPECIFIED: ResyncReason.ValueType  # 0
-"""It is an update that follows from the board before."""
+"""It is an update that follows the previous board."""
 RESYNC_REASON_SUBSCRIBED: ResyncReason.ValueType  # 1
 """The first board of this stream."""
 RESYNC_REASON_CONNECTION_LOST: ResyncReason.ValueType  # 2
@@ -53,7 +53,7 @@ RESYNC_REASON_CONNECTION_LOST: ResyncReason.ValueType  # 2
 RESYNC_REASON_SILENCE: ResyncReason.ValueType  # 3
 """Phoenix was silent for too long."""
 RESYNC_REASON_UNREADABLE: ResyncReason.ValueType  # 4
-"""Phoenix sent what cannot be read."""
+"""Phoenix sent something that cannot be read."""
 Global___ResyncReason: _TypeAlias = ResyncReason  # noqa: Y015
 
 @_typing.final
@@ -141,9 +141,9 @@ class GetLeaderboardRequest(_message.Message):
     completed one while the active one is empty.
     """
     page_size: _builtins.int
-    """Entries a page, 1 to 1,000. Unset: 100."""
+    """Entries per page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -178,7 +178,7 @@ class GetLeaderboardResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the page that follows. Empty: this was the last."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def leaderboard(self) -> Global___Leaderboard:
         """The page."""
@@ -253,7 +253,7 @@ class GetUserRankResponse(_message.Message):
     rank: _builtins.int
     """Position, 1 is the top."""
     score: _builtins.float
-    """The user's score, where Phoenix sends it along."""
+    """The user's score, if Phoenix sends it."""
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:
         """Where the answer came from."""
@@ -325,7 +325,7 @@ class GetUserScoreResponse(_message.Message):
     ranked: _builtins.bool
     """Whether the user has an entry. When false, `score` means nothing."""
     rank: _builtins.int
-    """Position, 1 is the top, where Phoenix sends it along."""
+    """Position, 1 is the top, if Phoenix sends it."""
     score: _builtins.float
     """The user's score."""
     @_builtins.property
@@ -373,7 +373,7 @@ class GetUserNeighborsRequest(_message.Message):
     completed one while the active one is empty.
     """
     page_size: _builtins.int
-    """Entries in all, the user's own among them, 1 to 1,000. Unset: 100."""
+    """Number of entries, including the user's own, 1 to 1,000. Unset: 100."""
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
         """How old an answer may be. Unset: the board's setting. Zero: read from Phoenix now."""
@@ -444,8 +444,8 @@ class BatchGetLeaderboardsRequest(_message.Message):
     """The gamification tenant. Empty: the caller's only one."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetLeaderboardRequest]:
-        """1 to 100 reads, each as GetLeaderboard takes it and validated on its own: a bad one costs only
-        itself. Their `tenant_id` is left empty, or is the batch's.
+        """1 to 100 reads, each like a request of GetLeaderboard and validated by itself; an invalid one
+        does not affect the others. Their `tenant_id` is empty or the batch's.
         """
 
     def __init__(
@@ -528,8 +528,8 @@ class BatchGetUserRanksRequest(_message.Message):
     """The gamification tenant. Empty: the caller's only one."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetUserRankRequest]:
-        """1 to 100 reads, each as GetUserRank takes it and validated on its own: a bad one costs only
-        itself. Their `tenant_id` is left empty, or is the batch's.
+        """1 to 100 reads, each like a request of GetUserRank and validated by itself; an invalid one
+        does not affect the others. Their `tenant_id` is empty or the batch's.
         """
 
     def __init__(
@@ -602,7 +602,7 @@ Global___BatchGetUserRanksResult: _TypeAlias = BatchGetUserRanksResult  # noqa: 
 
 @_typing.final
 class Snapshot(_message.Message):
-    """A snapshot of a completed window: that it exists, not its entries."""
+    """A snapshot of a completed window, without its entries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -613,7 +613,7 @@ class Snapshot(_message.Message):
     window_key: _builtins.str
     """The window. Empty when Phoenix did not say."""
     total_entries: _builtins.int
-    """How many entries it holds, where Phoenix says so."""
+    """How many entries it holds, if Phoenix sends it."""
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken; its identity."""
@@ -658,12 +658,12 @@ class ListSnapshotsRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     page_size: _builtins.int
-    """Snapshots a page, 1 to 1,000. Unset: 100."""
+    """Snapshots per page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only snapshots taken at this time or later. Unset: from the first on."""
+        """Only snapshots taken at this time or later. Unset: from the first."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -704,7 +704,7 @@ class ListSnapshotsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the page that follows. Empty: this was the last."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
         """The page."""
@@ -745,12 +745,12 @@ class GetSnapshotRequest(_message.Message):
     leaderboard_id: _builtins.str
     """The board, 1 to 256 characters, no control character, slash or backslash."""
     page_size: _builtins.int
-    """Entries a page, 1 to 1,000. Unset: 100."""
+    """Entries per page, 1 to 1,000. Unset: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
-        """When the snapshot was taken, as ListSnapshots tells it; required."""
+        """When the snapshot was taken, as ListSnapshots returns it; required."""
 
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
@@ -786,7 +786,7 @@ class GetSnapshotResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the page that follows. Empty: this was the last."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def leaderboard(self) -> Global___Leaderboard:
         """The page."""
@@ -829,7 +829,7 @@ class GetUserSnapshotRequest(_message.Message):
     """The player, 1 to 256 characters, no control characters; a slash in it is data."""
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
-        """When the snapshot was taken, as ListSnapshots tells it; required."""
+        """When the snapshot was taken, as ListSnapshots returns it; required."""
 
     @_builtins.property
     def max_staleness(self) -> _duration_pb2.Duration:
@@ -865,9 +865,9 @@ class GetUserSnapshotResponse(_message.Message):
     ranked: _builtins.bool
     """Whether the user has an entry. When false, `rank` and `score` mean nothing."""
     rank: _builtins.int
-    """Position, 1 is the top, where Phoenix sends it along."""
+    """Position, 1 is the top, if Phoenix sends it."""
     score: _builtins.float
-    """The user's score, where Phoenix sends it along."""
+    """The user's score, if Phoenix sends it."""
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:
         """Where the answer came from."""
@@ -939,13 +939,13 @@ Global___WatchLeaderboardRequest: _TypeAlias = WatchLeaderboardRequest  # noqa: 
 
 @_typing.final
 class WatchFilter(_message.Message):
-    """A filter of the live socket. Others than `top_n` are not known."""
+    """A filter of the live socket. There is only `top_n`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOP_N_FIELD_NUMBER: _builtins.int
     top_n: _builtins.int
-    """Only the best so many, 1 to 1,000."""
+    """Only this many from the top, 1 to 1,000."""
     def __init__(
         self,
         *,
@@ -980,12 +980,12 @@ class WatchLeaderboardResponse(_message.Message):
     sequence: _builtins.int
     """Counts the boards of an epoch from 1. A watcher that joins later starts at a higher number."""
     skipped: _builtins.int
-    """How many boards were left out for this watcher since his last one."""
+    """How many boards this watcher missed since its last one."""
     resync_reason: Global___ResyncReason.ValueType
-    """Why this board does not follow from the last one. Unset: it does."""
+    """Why this board does not continue the last one. Unset: it does."""
     @_builtins.property
     def leaderboard(self) -> Global___Leaderboard:
-        """The whole board, as far as it was asked for."""
+        """The whole board, as far as it was requested."""
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:

@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class LeaderboardServiceStub:
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -98,13 +98,13 @@ class LeaderboardServiceStub:
 
 
 class LeaderboardServiceServicer:
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -143,14 +143,14 @@ class LeaderboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetLeaderboards(self, request, context):
-        """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself.
+        """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUserRanks(self, request, context):
-        """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself.
+        """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,13 +180,13 @@ class LeaderboardServiceServicer:
     def WatchLeaderboard(self, request, context):
         """Sends a board and then each of its changes, from Phoenix's live socket.
 
-        The first message is the whole board, and so is every other: show the newest. A watcher that
-        reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
-        watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
-        `receive_time` says how old a board is. The stream ends without an error when this gateway
-        stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
-        besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
+        Every message holds the whole board: show the newest. A watcher that reads too slowly gets the
+        newest board and, in `skipped`, the number of boards that it missed. After a break between the
+        gateway and Phoenix a new `epoch` begins, with `resync_reason`; also when the watcher reconnects,
+        to another gateway or with another size. There is no other sign of a break: `receive_time` says
+        how old a board is. The stream ends without an error when this gateway stops: call again. It ends
+        with an error when Phoenix keeps refusing the board. Errors in addition to the above: RESOURCE_EXHAUSTED
+        `OVERLOADED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,13 +254,13 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LeaderboardService:
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,

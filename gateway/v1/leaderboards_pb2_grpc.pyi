@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LeaderboardServiceStub:
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -57,9 +57,9 @@ class LeaderboardServiceStub:
     GetUserNeighbors: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]
     """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
     BatchGetLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]
-    """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
     BatchGetUserRanks: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]
-    """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+    """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others."""
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]
     """Lists the snapshots of a board's completed windows, in the order Phoenix gives."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetSnapshotRequest, _leaderboards_pb2.GetSnapshotResponse]
@@ -69,24 +69,24 @@ class LeaderboardServiceStub:
     WatchLeaderboard: _grpc.UnaryStreamMultiCallable[_leaderboards_pb2.WatchLeaderboardRequest, _leaderboards_pb2.WatchLeaderboardResponse]
     """Sends a board and then each of its changes, from Phoenix's live socket.
 
-    The first message is the whole board, and so is every other: show the newest. A watcher that
-    reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
-    watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
-    `receive_time` says how old a board is. The stream ends without an error when this gateway
-    stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
-    besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
+    Every message holds the whole board: show the newest. A watcher that reads too slowly gets the
+    newest board and, in `skipped`, the number of boards that it missed. After a break between the
+    gateway and Phoenix a new `epoch` begins, with `resync_reason`; also when the watcher reconnects,
+    to another gateway or with another size. There is no other sign of a break: `receive_time` says
+    how old a board is. The stream ends without an error when this gateway stops: call again. It ends
+    with an error when Phoenix keeps refusing the board. Errors in addition to the above: RESOURCE_EXHAUSTED
+    `OVERLOADED`.
     """
 
 @_typing.type_check_only
 class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -107,9 +107,9 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     GetUserNeighbors: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]  # type: ignore[assignment]
     """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
     BatchGetLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]  # type: ignore[assignment]
-    """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
     BatchGetUserRanks: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]  # type: ignore[assignment]
-    """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+    """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others."""
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
     """Lists the snapshots of a board's completed windows, in the order Phoenix gives."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetSnapshotRequest, _leaderboards_pb2.GetSnapshotResponse]  # type: ignore[assignment]
@@ -119,23 +119,23 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     WatchLeaderboard: _aio.UnaryStreamMultiCallable[_leaderboards_pb2.WatchLeaderboardRequest, _leaderboards_pb2.WatchLeaderboardResponse]  # type: ignore[assignment]
     """Sends a board and then each of its changes, from Phoenix's live socket.
 
-    The first message is the whole board, and so is every other: show the newest. A watcher that
-    reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-    between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
-    watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
-    `receive_time` says how old a board is. The stream ends without an error when this gateway
-    stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
-    besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
+    Every message holds the whole board: show the newest. A watcher that reads too slowly gets the
+    newest board and, in `skipped`, the number of boards that it missed. After a break between the
+    gateway and Phoenix a new `epoch` begins, with `resync_reason`; also when the watcher reconnects,
+    to another gateway or with another size. There is no other sign of a break: `receive_time` says
+    how old a board is. The stream ends without an error when this gateway stops: call again. It ends
+    with an error when Phoenix keeps refusing the board. Errors in addition to the above: RESOURCE_EXHAUSTED
+    `OVERLOADED`.
     """
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads leaderboards from Phoenix's query gateway, through a cache that tells how old an answer is.
+    """Reads leaderboards from Phoenix's query gateway, through a cache that reports how old an answer is.
 
     Unless `max_staleness` says otherwise, an answer is at most 1 second old by default
     (`GATEWAY_BOARD_FRESH`); up to 5 seconds old while it is being read again; up to 60 seconds old
     while Phoenix fails. Closed windows and snapshots never change and are kept for an hour.
-    Pages of a board that somebody watches come from its live socket (FRESHNESS_SOURCE_SOCKET), where
-    it certainly has them, within the same limits. `freshness` always tells.
+    Pages of a watched board come from its live socket (FRESHNESS_SOURCE_SOCKET) if it certainly has
+    them, within the same limits. `freshness` always says so.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
@@ -184,7 +184,7 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leaderboards_pb2.BatchGetLeaderboardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboards_pb2.BatchGetLeaderboardsResponse, _abc.Awaitable[_leaderboards_pb2.BatchGetLeaderboardsResponse]]:
-        """Returns the first pages of up to 100 boards, fetched side by side; one that fails costs only itself."""
+        """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
 
     @_abc_1.abstractmethod
     def BatchGetUserRanks(
@@ -192,7 +192,7 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leaderboards_pb2.BatchGetUserRanksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboards_pb2.BatchGetUserRanksResponse, _abc.Awaitable[_leaderboards_pb2.BatchGetUserRanksResponse]]:
-        """Returns up to 100 ranks, of any boards and users, fetched side by side; one that fails costs only itself."""
+        """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others."""
 
     @_abc_1.abstractmethod
     def ListSnapshots(
@@ -226,13 +226,13 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_leaderboards_pb2.WatchLeaderboardResponse], _abc.AsyncIterator[_leaderboards_pb2.WatchLeaderboardResponse]]:
         """Sends a board and then each of its changes, from Phoenix's live socket.
 
-        The first message is the whole board, and so is every other: show the newest. A watcher that
-        reads too slowly gets the newest board and, in `skipped`, the number left out. After a break
-        between the gateway and Phoenix a new `epoch` begins, with `resync_reason`; so it does when the
-        watcher comes back, to another gateway or with another size. Breaks are not told otherwise:
-        `receive_time` says how old a board is. The stream ends without an error when this gateway
-        stops: call again. It ends with an error when Phoenix goes on refusing the board. Errors
-        besides the above: RESOURCE_EXHAUSTED `OVERLOADED`.
+        Every message holds the whole board: show the newest. A watcher that reads too slowly gets the
+        newest board and, in `skipped`, the number of boards that it missed. After a break between the
+        gateway and Phoenix a new `epoch` begins, with `resync_reason`; also when the watcher reconnects,
+        to another gateway or with another size. There is no other sign of a break: `receive_time` says
+        how old a board is. The stream ends without an error when this gateway stops: call again. It ends
+        with an error when Phoenix keeps refusing the board. Errors in addition to the above: RESOURCE_EXHAUSTED
+        `OVERLOADED`.
         """
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -32,7 +32,7 @@ class FeeSchedule(_message.Message):
     MAKER_REBATE_COEFFICIENT_FIELD_NUMBER: _builtins.int
     shape: _builtins.str
     """"kalshi_curve" (taker coefficient x price x (1 - price) x quantity) or "flat" (taker coefficient x price x
-    quantity). Phoenix may tell others.
+    quantity). Phoenix may return others.
     """
     taker_coefficient: _builtins.str
     """Decimal text, not negative, such as "0.07"."""
@@ -65,9 +65,9 @@ class OperatorCurrency(_message.Message):
     code: _builtins.str
     """Such as "EUR"."""
     min_order_size: _builtins.str
-    """Least order, decimal text; empty where Phoenix tells none."""
+    """Smallest order, decimal text; empty if Phoenix sends none."""
     max_order_size: _builtins.str
-    """Largest order, decimal text; empty where Phoenix tells none."""
+    """Largest order, decimal text; empty if Phoenix sends none."""
     def __init__(
         self,
         *,
@@ -100,14 +100,14 @@ class OperatorSettings(_message.Message):
     name: _builtins.str
     """Name for people."""
     trading_disabled: _builtins.bool
-    """Phoenix said that there is no fee schedule: nobody can trade."""
+    """Phoenix says that there is no fee schedule: trading is disabled."""
     @_builtins.property
     def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperatorCurrency]:
         """Supported currencies."""
 
     @_builtins.property
     def fee_schedule(self) -> Global___FeeSchedule:
-        """The fee schedule; unset where Phoenix tells none."""
+        """The fee schedule; unset if Phoenix sends none."""
 
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
@@ -263,9 +263,9 @@ class Category(_message.Message):
     name: _builtins.str
     """Name for people."""
     display_order: _builtins.int
-    """Place in the order, from the smallest."""
+    """Position in the order, smallest first."""
     status: _builtins.str
-    """As Phoenix says it, such as "active"."""
+    """In Phoenix's words, such as "active"."""
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
         """Members that have no field here."""
@@ -306,7 +306,7 @@ class ListCategoriesRequest(_message.Message):
     page_size: _builtins.int
     """How many at most, 1 to 1,000. Zero: 1,000."""
     page_token: _builtins.str
-    """The `next_page_token` of the page before. Empty: the first page."""
+    """The `next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -332,7 +332,7 @@ class ListCategoriesResponse(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty on the last one."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Category]:
         """The categories in Phoenix's order."""

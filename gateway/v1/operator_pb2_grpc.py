@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class OperatorServiceStub:
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     def __init__(self, channel):
@@ -64,13 +64,13 @@ class OperatorServiceStub:
 
 
 class OperatorServiceServicer:
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     def GetOperatorSettings(self, request, context):
@@ -83,8 +83,8 @@ class OperatorServiceServicer:
     def UpdateOperatorSettings(self, request, context):
         """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
-        Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-        lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
+        Safe to repeat: the same schedule is set again. The gateway never sends it twice: when Phoenix's answer was lost,
+        it reads the settings. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +98,7 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetOperatorStats(self, request, context):
-        """Reads the operator's summary statistics, as Phoenix tells them.
+        """Reads the operator's summary statistics, as Phoenix returns them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,13 +136,13 @@ def add_OperatorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperatorService:
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     @staticmethod

@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OperatorServiceStub:
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     @_typing.overload
@@ -45,23 +45,23 @@ class OperatorServiceStub:
     UpdateOperatorSettings: _grpc.UnaryUnaryMultiCallable[_operator_pb2.UpdateOperatorSettingsRequest, _operator_pb2.UpdateOperatorSettingsResponse]
     """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
-    Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-    lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
+    Safe to repeat: the same schedule is set again. The gateway never sends it twice: when Phoenix's answer was lost,
+    it reads the settings. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
     """
     ListCategories: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListCategoriesRequest, _operator_pb2.ListCategoriesResponse]
     """Lists the active market categories by display order."""
     GetOperatorStats: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetOperatorStatsRequest, _operator_pb2.GetOperatorStatsResponse]
-    """Reads the operator's summary statistics, as Phoenix tells them."""
+    """Reads the operator's summary statistics, as Phoenix returns them."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -70,22 +70,22 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     UpdateOperatorSettings: _aio.UnaryUnaryMultiCallable[_operator_pb2.UpdateOperatorSettingsRequest, _operator_pb2.UpdateOperatorSettingsResponse]  # type: ignore[assignment]
     """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
-    Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-    lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
+    Safe to repeat: the same schedule is set again. The gateway never sends it twice: when Phoenix's answer was lost,
+    it reads the settings. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
     """
     ListCategories: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListCategoriesRequest, _operator_pb2.ListCategoriesResponse]  # type: ignore[assignment]
     """Lists the active market categories by display order."""
     GetOperatorStats: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetOperatorStatsRequest, _operator_pb2.GetOperatorStatsResponse]  # type: ignore[assignment]
-    """Reads the operator's summary statistics, as Phoenix tells them."""
+    """Reads the operator's summary statistics, as Phoenix returns them."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads and changes what Phoenix holds of a prediction operator, by its Operator API, signed with the operator's key.
+    """Reads and changes a prediction operator's settings through Phoenix's Operator API, signed with the operator's key.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `OPERATOR_UNKNOWN`,
     `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `PHOENIX_FORBIDDEN`; FAILED_PRECONDITION
     `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
     `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL
-    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; nothing that the caller can mend).
+    `PHOENIX_REJECTED_CREDENTIALS` (key, environment, clock or signature form; the caller cannot correct it).
     """
 
     @_abc_1.abstractmethod
@@ -104,8 +104,8 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operator_pb2.UpdateOperatorSettingsResponse, _abc.Awaitable[_operator_pb2.UpdateOperatorSettingsResponse]]:
         """Sets the fee schedule, or clears it, which disables trading. Nothing else of the settings can be changed.
 
-        Safe to repeat: the same schedule is set again. It is never sent twice by the gateway: when Phoenix's answer was
-        lost, the settings are read. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
+        Safe to repeat: the same schedule is set again. The gateway never sends it twice: when Phoenix's answer was lost,
+        it reads the settings. UNKNOWN `OUTCOME_UNKNOWN` unless they show the change.
         """
 
     @_abc_1.abstractmethod
@@ -122,6 +122,6 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.GetOperatorStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.GetOperatorStatsResponse, _abc.Awaitable[_operator_pb2.GetOperatorStatsResponse]]:
-        """Reads the operator's summary statistics, as Phoenix tells them."""
+        """Reads the operator's summary statistics, as Phoenix returns them."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PhoenixServiceStub:
-    """Sends a request of the caller's own making to one of Phoenix's surfaces, signed by the gateway.
+    """Sends a request that the caller composes to one of Phoenix's surfaces, signed by the gateway.
     """
 
     def __init__(self, channel):
@@ -43,15 +43,16 @@ class PhoenixServiceStub:
 
 
 class PhoenixServiceServicer:
-    """Sends a request of the caller's own making to one of Phoenix's surfaces, signed by the gateway.
+    """Sends a request that the caller composes to one of Phoenix's surfaces, signed by the gateway.
     """
 
     def Call(self, request, context):
-        """Calls a path that the setting `PHOENIX_PATHS` opens; every other path is refused, and by default all are.
+        """Calls a path that the caller's policy opens (`phoenix_paths`; without a policy the setting `PHOENIX_PATHS`). Every
+        other path is refused; by default all are.
 
         Only Phoenix's configured hosts are called, no redirect is followed, and the caller sends no header of its own but
-        the idempotency key. GET, PUT and DELETE are tried again where an answer was lost or Phoenix was in trouble; POST
-        and PATCH only where certainly nothing had left.
+        the idempotency key. GET, PUT and DELETE are retried when an answer was lost or Phoenix failed; POST and PATCH only
+        when certainly nothing was sent.
 
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`, `OPERATOR_UNKNOWN`,
         `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `NOT_ALLOWED` (the path is not open), `PHOENIX_FORBIDDEN`;
@@ -82,7 +83,7 @@ def add_PhoenixServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PhoenixService:
-    """Sends a request of the caller's own making to one of Phoenix's surfaces, signed by the gateway.
+    """Sends a request that the caller composes to one of Phoenix's surfaces, signed by the gateway.
     """
 
     @staticmethod

@@ -141,7 +141,7 @@ class MintLaunchJWTResponse(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     EMBED_URL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The token. Hand it to the player's browser and log it nowhere."""
+    """The token. Pass it to the player's browser and never log it."""
     key_id: _builtins.str
     """SHA-256 fingerprint (lower-case hex of the public key's SPKI) of the key that signed."""
     embed_url: _builtins.str
@@ -175,7 +175,7 @@ class BatchMintLaunchJWTRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___MintLaunchJWTRequest]:
-        """1 to 100 requests, as for MintLaunchJWT. Each is validated on its own: a bad one costs only itself."""
+        """1 to 100 requests, as for MintLaunchJWT. Each is validated by itself; an invalid one does not affect the others."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class MintTenantJWTResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The token. Log it nowhere."""
+    """The token. Never log it."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
@@ -345,7 +345,7 @@ class MintAdminJWTResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The token. Log it nowhere."""
+    """The token. Never log it."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
@@ -399,10 +399,10 @@ class SignLeaderboardSocketResponse(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """The address with timestamp and signature. Log it nowhere."""
+    """The address with timestamp and signature. Never log it."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when Phoenix takes it."""
+        """Until when Phoenix accepts it."""
 
     def __init__(
         self,

@@ -28,8 +28,8 @@ if _version_not_supported:
 class TokenServiceStub:
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -71,8 +71,8 @@ class TokenServiceStub:
 class TokenServiceServicer:
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -90,7 +90,7 @@ class TokenServiceServicer:
     def BatchMintLaunchJWT(self, request, context):
         """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
 
-        A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+        A request that fails does not fail the RPC: its error is that request's result, with the errors of MintLaunchJWT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,8 +111,8 @@ class TokenServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignLeaderboardSocket(self, request, context):
-        """Signs the URL of a board's live socket for a client that connects itself. Phoenix takes it for
-        300 s from now.
+        """Signs the URL of a board's live socket for a client that connects itself. Phoenix accepts it
+        for 300 s from now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,8 +157,8 @@ def add_TokenServiceServicer_to_server(servicer, server):
 class TokenService:
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.

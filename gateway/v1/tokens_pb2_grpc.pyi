@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class TokenServiceStub:
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -48,23 +48,23 @@ class TokenServiceStub:
     BatchMintLaunchJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.BatchMintLaunchJWTRequest, _tokens_pb2.BatchMintLaunchJWTResponse]
     """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
 
-    A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+    A request that fails does not fail the RPC: its error is that request's result, with the errors of MintLaunchJWT.
     """
     MintTenantJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.MintTenantJWTRequest, _tokens_pb2.MintTenantJWTResponse]
     """Mints a gamification tenant token (JWT, HS256 with the tenant's HMAC secret) for one user."""
     MintAdminJWT: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.MintAdminJWTRequest, _tokens_pb2.MintAdminJWTResponse]
     """Mints a gamification admin token (JWT, HS256 with the API key's text)."""
     SignLeaderboardSocket: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.SignLeaderboardSocketRequest, _tokens_pb2.SignLeaderboardSocketResponse]
-    """Signs the URL of a board's live socket for a client that connects itself. Phoenix takes it for
-    300 s from now.
+    """Signs the URL of a board's live socket for a client that connects itself. Phoenix accepts it
+    for 300 s from now.
     """
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -79,22 +79,22 @@ class TokenServiceAsyncStub(TokenServiceStub):
     BatchMintLaunchJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.BatchMintLaunchJWTRequest, _tokens_pb2.BatchMintLaunchJWTResponse]  # type: ignore[assignment]
     """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
 
-    A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+    A request that fails does not fail the RPC: its error is that request's result, with the errors of MintLaunchJWT.
     """
     MintTenantJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.MintTenantJWTRequest, _tokens_pb2.MintTenantJWTResponse]  # type: ignore[assignment]
     """Mints a gamification tenant token (JWT, HS256 with the tenant's HMAC secret) for one user."""
     MintAdminJWT: _aio.UnaryUnaryMultiCallable[_tokens_pb2.MintAdminJWTRequest, _tokens_pb2.MintAdminJWTResponse]  # type: ignore[assignment]
     """Mints a gamification admin token (JWT, HS256 with the API key's text)."""
     SignLeaderboardSocket: _aio.UnaryUnaryMultiCallable[_tokens_pb2.SignLeaderboardSocketRequest, _tokens_pb2.SignLeaderboardSocketResponse]  # type: ignore[assignment]
-    """Signs the URL of a board's live socket for a client that connects itself. Phoenix takes it for
-    300 s from now.
+    """Signs the URL of a board's live socket for a client that connects itself. Phoenix accepts it
+    for 300 s from now.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Mints short-lived tokens with keys that never leave the gateway.
 
-    No method needs the network. Where no currencies are configured, a player's currency is held against the Operator
-    API's settings as far as they can be had at once; a Phoenix that is down delays or refuses no token.
+    No method needs the network. Where no currencies are configured, a player's currency is compared with the
+    Operator API's settings if they are available at once. When Phoenix is down, no token is refused for it.
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `OPERATOR_UNKNOWN`, `KEY_UNKNOWN`.
@@ -119,7 +119,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tokens_pb2.BatchMintLaunchJWTResponse, _abc.Awaitable[_tokens_pb2.BatchMintLaunchJWTResponse]]:
         """Mints 1 to 100 launch tokens and answers with one result per request, in their order.
 
-        A request that fails is no error of the RPC: it is that request's result, with the errors of MintLaunchJWT.
+        A request that fails does not fail the RPC: its error is that request's result, with the errors of MintLaunchJWT.
         """
 
     @_abc_1.abstractmethod
@@ -144,8 +144,8 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.SignLeaderboardSocketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.SignLeaderboardSocketResponse, _abc.Awaitable[_tokens_pb2.SignLeaderboardSocketResponse]]:
-        """Signs the URL of a board's live socket for a client that connects itself. Phoenix takes it for
-        300 s from now.
+        """Signs the URL of a board's live socket for a client that connects itself. Phoenix accepts it
+        for 300 s from now.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -30,7 +30,7 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     WALLET_VERDICT_UNSPECIFIED: _WalletVerdict.ValueType  # 0
     """Never sent."""
     WALLET_VERDICT_VERIFIED: _WalletVerdict.ValueType  # 1
-    """The signature holds."""
+    """The signature verifies."""
     WALLET_VERDICT_MISSING_SIGNATURE: _WalletVerdict.ValueType  # 2
     """No `signature` header. Reply 401."""
     WALLET_VERDICT_MALFORMED_SIGNATURE: _WalletVerdict.ValueType  # 3
@@ -38,7 +38,7 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     WALLET_VERDICT_BAD_SIGNATURE: _WalletVerdict.ValueType  # 4
     """Does not verify with a platform key whose fetch began after this call arrived. Reply 401."""
     WALLET_VERDICT_KEY_UNAVAILABLE: _WalletVerdict.ValueType  # 5
-    """Does not verify with the known key, and a fresher one could not be had in time. Reply 503."""
+    """Does not verify with the known key, and a newer one did not arrive in time. Reply 503."""
     WALLET_VERDICT_KEY_RETIRED: _WalletVerdict.ValueType  # 6
     """Verifies only with the platform key that was replaced a short time ago. Reply 503."""
     WALLET_VERDICT_MALFORMED_BODY: _WalletVerdict.ValueType  # 7
@@ -52,8 +52,8 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     WALLET_VERDICT_UNREADABLE_OPERATION: _WalletVerdict.ValueType  # 11
     """Signed JSON whose operation or members cannot be interpreted. Reply 503."""
     WALLET_VERDICT_HELD_SUSPECT_REPLAY: _WalletVerdict.ValueType  # 12
-    """The same signed body came before under another key, and the operator's settings hold such calls of this
-    operation; never a capture. Nothing was claimed; the evidence keeps it as HELD. Reply 503.
+    """The same signed body was already seen under another key, and the operator's settings hold such calls of this
+    operation; never a capture. Nothing was claimed; the evidence lists it as HELD. Reply 503.
     """
     WALLET_VERDICT_STORE_UNAVAILABLE: _WalletVerdict.ValueType  # 13
     """The claim could not be made durable. Reply 503."""
@@ -64,7 +64,7 @@ class WalletVerdict(_WalletVerdict, metaclass=_WalletVerdictEnumTypeWrapper):
 WALLET_VERDICT_UNSPECIFIED: WalletVerdict.ValueType  # 0
 """Never sent."""
 WALLET_VERDICT_VERIFIED: WalletVerdict.ValueType  # 1
-"""The signature holds."""
+"""The signature verifies."""
 WALLET_VERDICT_MISSING_SIGNATURE: WalletVerdict.ValueType  # 2
 """No `signature` header. Reply 401."""
 WALLET_VERDICT_MALFORMED_SIGNATURE: WalletVerdict.ValueType  # 3
@@ -72,7 +72,7 @@ WALLET_VERDICT_MALFORMED_SIGNATURE: WalletVerdict.ValueType  # 3
 WALLET_VERDICT_BAD_SIGNATURE: WalletVerdict.ValueType  # 4
 """Does not verify with a platform key whose fetch began after this call arrived. Reply 401."""
 WALLET_VERDICT_KEY_UNAVAILABLE: WalletVerdict.ValueType  # 5
-"""Does not verify with the known key, and a fresher one could not be had in time. Reply 503."""
+"""Does not verify with the known key, and a newer one did not arrive in time. Reply 503."""
 WALLET_VERDICT_KEY_RETIRED: WalletVerdict.ValueType  # 6
 """Verifies only with the platform key that was replaced a short time ago. Reply 503."""
 WALLET_VERDICT_MALFORMED_BODY: WalletVerdict.ValueType  # 7
@@ -86,8 +86,8 @@ WALLET_VERDICT_WRONG_ENVIRONMENT: WalletVerdict.ValueType  # 10
 WALLET_VERDICT_UNREADABLE_OPERATION: WalletVerdict.ValueType  # 11
 """Signed JSON whose operation or members cannot be interpreted. Reply 503."""
 WALLET_VERDICT_HELD_SUSPECT_REPLAY: WalletVerdict.ValueType  # 12
-"""The same signed body came before under another key, and the operator's settings hold such calls of this
-operation; never a capture. Nothing was claimed; the evidence keeps it as HELD. Reply 503.
+"""The same signed body was already seen under another key, and the operator's settings hold such calls of this
+operation; never a capture. Nothing was claimed; the evidence lists it as HELD. Reply 503.
 """
 WALLET_VERDICT_STORE_UNAVAILABLE: WalletVerdict.ValueType  # 13
 """The claim could not be made durable. Reply 503."""
@@ -106,18 +106,18 @@ class _WalletDispositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wal
     WALLET_DISPOSITION_REPLAY: _WalletDisposition.ValueType  # 2
     """Nothing; the reply is the recorded response, byte for byte."""
     WALLET_DISPOSITION_IN_PROGRESS: _WalletDisposition.ValueType  # 3
-    """Nothing; another attempt is at work. Reply 409."""
+    """Nothing; another attempt is in progress. Reply 409."""
     WALLET_DISPOSITION_RECLAIMED: _WalletDisposition.ValueType  # 4
     """Looks in its own ledger first, because an earlier attempt was never finished; then as NEW."""
     WALLET_DISPOSITION_CONFLICT: _WalletDisposition.ValueType  # 5
-    """Nothing; the same key came with other content. Reply 422."""
+    """Nothing; the same key was used with other content. Reply 422."""
     WALLET_DISPOSITION_STATUS_PROBE: _WalletDisposition.ValueType  # 6
     """Answers from `original_state` and `recorded_response`; moves nothing."""
     WALLET_DISPOSITION_NOT_A_MOVE: _WalletDisposition.ValueType  # 7
     """Answers the balance."""
 
 class WalletDisposition(_WalletDisposition, metaclass=_WalletDispositionEnumTypeWrapper):
-    """What the wallet does with a verified call."""
+    """What the wallet must do with a verified call."""
 
 WALLET_DISPOSITION_UNSPECIFIED: WalletDisposition.ValueType  # 0
 """Not verified: nothing."""
@@ -126,11 +126,11 @@ WALLET_DISPOSITION_NEW: WalletDisposition.ValueType  # 1
 WALLET_DISPOSITION_REPLAY: WalletDisposition.ValueType  # 2
 """Nothing; the reply is the recorded response, byte for byte."""
 WALLET_DISPOSITION_IN_PROGRESS: WalletDisposition.ValueType  # 3
-"""Nothing; another attempt is at work. Reply 409."""
+"""Nothing; another attempt is in progress. Reply 409."""
 WALLET_DISPOSITION_RECLAIMED: WalletDisposition.ValueType  # 4
 """Looks in its own ledger first, because an earlier attempt was never finished; then as NEW."""
 WALLET_DISPOSITION_CONFLICT: WalletDisposition.ValueType  # 5
-"""Nothing; the same key came with other content. Reply 422."""
+"""Nothing; the same key was used with other content. Reply 422."""
 WALLET_DISPOSITION_STATUS_PROBE: WalletDisposition.ValueType  # 6
 """Answers from `original_state` and `recorded_response`; moves nothing."""
 WALLET_DISPOSITION_NOT_A_MOVE: WalletDisposition.ValueType  # 7
@@ -178,10 +178,10 @@ class _WalletOperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     WALLET_OPERATION_STATE_FINISHED: _WalletOperationState.ValueType  # 2
     """An outcome is recorded."""
     WALLET_OPERATION_STATE_HELD: _WalletOperationState.ValueType  # 3
-    """Held as a suspect replay: no wallet was ever told to do it."""
+    """Held as a suspect replay: no wallet was ever told to execute it."""
 
 class WalletOperationState(_WalletOperationState, metaclass=_WalletOperationStateEnumTypeWrapper):
-    """How far an operation has come."""
+    """The state of an operation."""
 
 WALLET_OPERATION_STATE_UNSPECIFIED: WalletOperationState.ValueType  # 0
 """Never sent."""
@@ -190,7 +190,7 @@ WALLET_OPERATION_STATE_IN_PROGRESS: WalletOperationState.ValueType  # 1
 WALLET_OPERATION_STATE_FINISHED: WalletOperationState.ValueType  # 2
 """An outcome is recorded."""
 WALLET_OPERATION_STATE_HELD: WalletOperationState.ValueType  # 3
-"""Held as a suspect replay: no wallet was ever told to do it."""
+"""Held as a suspect replay: no wallet was ever told to execute it."""
 Global___WalletOperationState: _TypeAlias = WalletOperationState  # noqa: Y015
 
 @_typing.final
@@ -204,7 +204,7 @@ class HttpHeader(_message.Message):
     name: _builtins.str
     """Name, in any case."""
     value: _builtins.str
-    """Value, as received. Bytes that are no UTF-8 belong into no header that counts here."""
+    """Value, as received. Must be UTF-8; no header that matters here has other bytes."""
     def __init__(
         self,
         *,
@@ -293,7 +293,7 @@ Global___RecordedResponse: _TypeAlias = RecordedResponse  # noqa: Y015
 
 @_typing.final
 class WalletOperation(_message.Message):
-    """The signed body, read after its signature held."""
+    """The signed body, read after its signature verified."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -317,14 +317,14 @@ class WalletOperation(_message.Message):
     references_json: _builtins.str
     """The `references` member as JSON text; empty when there was none."""
     reason: _builtins.str
-    """Free label; decide by `operation`, never by this."""
+    """A free label. Decide by `operation`, never by this."""
     original_operation: _builtins.str
-    """For a probe: the original's operation, where the body names it."""
+    """For a probe: the original's operation, if the body names it."""
     currency_code: _builtins.str
-    """Currency code as the body names it, also where the form of the amount is not understood."""
+    """Currency code as the body names it, also if the form of the amount is not understood."""
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
-        """The amount, where its form is understood; empty otherwise: then see `amount_json`."""
+        """The amount, if its form is understood; otherwise empty: see `amount_json`."""
 
     def __init__(
         self,
@@ -415,15 +415,15 @@ class VerifyWalletResponse(_message.Message):
     operation_id: _builtins.str
     """The claimed or found operation; empty when there is none."""
     attempt: _builtins.int
-    """Number of this attempt, from 1; hand it back with the outcome."""
+    """Number of this attempt, from 1; return it with the outcome."""
     disposition: Global___WalletDisposition.ValueType
-    """What the wallet does."""
+    """What the wallet must do."""
     original_state: Global___WalletOriginalState.ValueType
     """For STATUS_PROBE: what is known of the original."""
     suspect_replay: _builtins.bool
-    """The same signed body came before under another key. A flag, not a refusal."""
+    """The same signed body was already seen under another key. A flag, not a refusal."""
     probed_before: _builtins.bool
-    """A status probe for this move came before the move itself."""
+    """A status probe for this move arrived before the move itself."""
     key_id: _builtins.str
     """Fingerprint of the platform key that verified the call."""
     request_body_sha256: _builtins.str
@@ -434,7 +434,7 @@ class VerifyWalletResponse(_message.Message):
 
     @_builtins.property
     def lease_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When another attempt may take the operation over."""
+        """When another attempt may take over the operation."""
 
     @_builtins.property
     def operation(self) -> Global___WalletOperation:
@@ -496,7 +496,7 @@ class RecordWalletOutcomeRequest(_message.Message):
     response_body: _builtins.bytes
     """The body as it is sent; at most 1,048,576 bytes."""
     response_body_sha256: _builtins.str
-    """Lower-case hex SHA-256 of the body, when the body is to be kept elsewhere."""
+    """Lower-case hex SHA-256 of the body, when the body is stored elsewhere."""
     operator_transaction_id: _builtins.str
     """The wallet's own id of the transaction."""
     operator_reservation_id: _builtins.str
@@ -515,7 +515,7 @@ class RecordWalletOutcomeRequest(_message.Message):
 
     @_builtins.property
     def process_time(self) -> _timestamp_pb2.Timestamp:
-        """When the wallet's ledger did it."""
+        """When the wallet's ledger executed it."""
 
     def __init__(
         self,
@@ -569,7 +569,7 @@ Global___RecordWalletOutcomeResponse: _TypeAlias = RecordWalletOutcomeResponse  
 
 @_typing.final
 class WalletEvidence(_message.Message):
-    """Everything kept of one operation."""
+    """Everything that is stored about one operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -604,7 +604,7 @@ class WalletEvidence(_message.Message):
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment."""
     state: Global___WalletOperationState.ValueType
-    """How far it has come."""
+    """Its state."""
     attempt: _builtins.int
     """Number of attempts so far; 0 while it is held."""
     request_body: _builtins.bytes
@@ -618,15 +618,15 @@ class WalletEvidence(_message.Message):
     first_request_id: _builtins.str
     """`x-request-id` of the first call."""
     suspect_replay: _builtins.bool
-    """Whether the same signed body came before under another key."""
+    """Whether the same signed body was already seen under another key."""
     probed_before: _builtins.bool
-    """Whether a status probe came before the move."""
+    """Whether a status probe arrived before the move."""
     operator_transaction_id: _builtins.str
     """The wallet's own id of the transaction."""
     operator_reservation_id: _builtins.str
     """The wallet's own id of the reservation."""
     replay_count: _builtins.int
-    """How often the recorded response was given again, up to a second ago. A crash may lose the last of them."""
+    """How often the recorded response was sent again, up to a second ago. A crash may lose the last of them."""
     @_builtins.property
     def operation(self) -> Global___WalletOperation:
         """The signed body, read."""
@@ -637,7 +637,7 @@ class WalletEvidence(_message.Message):
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the first call of it arrived."""
+        """When its first call arrived."""
 
     @_builtins.property
     def response(self) -> Global___RecordedResponse:
@@ -653,7 +653,7 @@ class WalletEvidence(_message.Message):
 
     @_builtins.property
     def process_time(self) -> _timestamp_pb2.Timestamp:
-        """When the wallet's ledger did it."""
+        """When the wallet's ledger executed it."""
 
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletIncident]:
@@ -701,7 +701,7 @@ Global___WalletEvidence: _TypeAlias = WalletEvidence  # noqa: Y015
 
 @_typing.final
 class WalletConflict(_message.Message):
-    """A signed call that came with an operation's key and asked for something else. It was answered 422."""
+    """A signed call that used an operation's key with other content. It was answered 422."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -713,7 +713,7 @@ class WalletConflict(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     FIRST_REQUEST_ID_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How often it came."""
+    """How often it arrived."""
     request_body_sha256: _builtins.str
     """Lower-case hex SHA-256 of its body."""
     request_body: _builtins.bytes
@@ -726,7 +726,7 @@ class WalletConflict(_message.Message):
     """`x-request-id` of its first call."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came first."""
+        """When it first arrived."""
 
     def __init__(
         self,
@@ -749,7 +749,7 @@ Global___WalletConflict: _TypeAlias = WalletConflict  # noqa: Y015
 
 @_typing.final
 class WalletIncident(_message.Message):
-    """An outcome that was refused and kept."""
+    """An outcome that was refused and stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -762,7 +762,7 @@ class WalletIncident(_message.Message):
     reason: _builtins.str
     """`STALE_ATTEMPT` or `OUTCOME_DIFFERS`."""
     attempt: _builtins.int
-    """The attempt that it came from."""
+    """The attempt that sent it."""
     response_status: _builtins.int
     """The HTTP status that it held."""
     response_body_sha256: _builtins.str
@@ -771,7 +771,7 @@ class WalletIncident(_message.Message):
     """The wallet's transaction id that it held."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came."""
+        """When it arrived."""
 
     def __init__(
         self,
@@ -793,7 +793,7 @@ Global___WalletIncident: _TypeAlias = WalletIncident  # noqa: Y015
 
 @_typing.final
 class WalletOperationKey(_message.Message):
-    """Names an operation by its place in Phoenix's world."""
+    """Identifies an operation as Phoenix does."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -903,11 +903,11 @@ class ListWalletEvidenceRequest(_message.Message):
     state: Global___WalletOperationState.ValueType
     """Only operations in this state. Unset: all."""
     page_size: _builtins.int
-    """At most so many; 1 to 100, default 50. Large bodies make a page shorter."""
+    """Operations per page, 1 to 100, default 50. Large bodies make a page shorter."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same other fields. Empty: the first page."""
+    """`next_page_token` of the previous page, with the same other fields. Empty: the first page."""
     omit_bodies: _builtins.bool
-    """Leave out `request_body`, also of conflicts, and the body of `response`."""
+    """Omit `request_body`, also of conflicts, and the body of `response`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Received at this time or later. Unset: from the first."""
@@ -949,14 +949,14 @@ class ListWalletEvidenceResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page. Empty: this is the last one."""
+    """Token of the next page. Empty: this is the last one."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletEvidence]:
         """The evidence, oldest first."""
 
     @_builtins.property
     def settle_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing that was received before this time will be added any more."""
+        """Nothing that was received before this time will be added."""
 
     def __init__(
         self,
@@ -991,13 +991,13 @@ class ExportWalletEvidenceRequest(_message.Message):
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment. Unset: the caller's only one."""
     page_token: _builtins.str
-    """`next_page_token` of the last message that came before the stream was cut off. Empty: from the beginning."""
+    """`next_page_token` of the last message before the stream was interrupted. Empty: from the beginning."""
     omit_bodies: _builtins.bool
-    """Leave out `request_body`, also of conflicts, and the body of `response`."""
+    """Omit `request_body`, also of conflicts, and the body of `response`."""
     include_chain: _builtins.bool
-    """Send with the evidence what proves it: the blocks of the chain that it belongs to, and public keys. The evidence
-    comes first; then the stream waits until all of it is chained (within a second), and sends the blocks. While the
-    chain does not go on: UNAVAILABLE `STORE_UNAVAILABLE`.
+    """Also send what proves the evidence: its blocks of the chain, and public keys. The evidence comes first. Then the
+    stream waits until all of it is chained (within a second), and sends the blocks. If the chain makes no progress:
+    UNAVAILABLE `STORE_UNAVAILABLE`.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -1039,24 +1039,24 @@ class ExportWalletEvidenceResponse(_message.Message):
     PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
     CHAIN_BLOCKS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Goes on after this part; also in the last one, for what comes later."""
+    """Resumes after this part; set in the last one too, for later evidence."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletEvidence]:
         """The evidence, oldest first; may be empty, as in an export of nothing."""
 
     @_builtins.property
     def settle_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing that was received before this time will be added any more. Unset in parts that hold the chain."""
+        """Nothing that was received before this time will be added. Unset in parts that contain the chain."""
 
     @_builtins.property
     def chain_extent(self) -> Global___WalletChainExtent:
-        """Of what the chain in this export is; in the first message of a stream with `include_chain`. Of a stream that goes
-        on after another, the first one's counts.
+        """What the chain in this export covers; in the first message of a stream with `include_chain`. When a stream resumes
+        another, the extent of the first one counts.
         """
 
     @_builtins.property
     def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletPublicKey]:
-        """Public keys that evidence and blocks name, each before or with the first of a stream that names it."""
+        """Public keys that evidence and blocks name, each before or together with its first use in the stream."""
 
     @_builtins.property
     def chain_blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletChainBlock]:
@@ -1082,7 +1082,7 @@ Global___ExportWalletEvidenceResponse: _TypeAlias = ExportWalletEvidenceResponse
 
 @_typing.final
 class WalletChainExtent(_message.Message):
-    """What an export of the chain is about."""
+    """What an export of the chain covers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1096,8 +1096,8 @@ class WalletChainExtent(_message.Message):
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment."""
     as_of: _builtins.int
-    """Number of the newest block when the export began; 0: there was none. All that is chained up to it is in the
-    evidence; what is chained in later blocks may be.
+    """Number of the newest block when the export began; 0: there was none. Everything chained up to it is in the
+    evidence; changes of later blocks may be.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -1152,7 +1152,7 @@ Global___WalletPublicKey: _TypeAlias = WalletPublicKey  # noqa: Y015
 
 @_typing.final
 class WalletChainBlock(_message.Message):
-    """A block of the chain: changes of evidence in their order, bound to the block before and signed."""
+    """A block of the chain: changes of evidence in their order, linked to the previous block and signed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1169,9 +1169,9 @@ class WalletChainBlock(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """From 1, without a gap."""
+    """From 1, without gaps."""
     previous_hash: _builtins.str
-    """Hash of the block before; 64 zeros for the first."""
+    """Hash of the previous block; 64 zeros for the first."""
     hash: _builtins.str
     """Lower-case hex SHA-256 of the header."""
     first_sequence: _builtins.int
@@ -1181,24 +1181,24 @@ class WalletChainBlock(_message.Message):
     entries_sha256: _builtins.str
     """Lower-case hex SHA-256 of `entries`."""
     key_id: _builtins.str
-    """The key that signed; empty where none is configured."""
+    """The key that signed; empty if none is configured."""
     signature: _builtins.str
-    """Ed25519 signature over the header, base64url; empty where no key is configured."""
+    """Ed25519 signature over the header, base64url; empty if no key is configured."""
     entries: _builtins.str
-    """One JSON array a line and change: its kind, the move's id, when that was received in microseconds, and what belongs
-    to the kind. Unset where nothing in it is about moves of the export.
+    """One JSON array per line and change: its kind, the move's id, the time of receipt in microseconds, and the data of
+    that kind. Unset if no change in it is about moves of the export.
     """
     @_builtins.property
     def chain_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was chained; never before the block before."""
+        """When it was chained; never earlier than the previous block."""
 
     @_builtins.property
     def oldest_receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the oldest of the moves that it is about was received."""
+        """When the oldest of its moves was received."""
 
     @_builtins.property
     def newest_receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the newest of them was received."""
+        """When the newest of its moves was received."""
 
     def __init__(
         self,

@@ -27,10 +27,10 @@ if _version_not_supported:
 
 class WalletServiceStub:
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 
@@ -69,10 +69,10 @@ class WalletServiceStub:
 
 class WalletServiceServicer:
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 
@@ -80,7 +80,7 @@ class WalletServiceServicer:
         """Verifies one webhook over its raw bytes and, for a money move, claims it.
 
         A refusal is a normal answer with status OK: send `reply` back to Phoenix as it is. Every doubt
-        and every trouble of the gateway's own is a 503 reply, never a final refusal. The claim is durable
+        and every failure of the gateway itself is a 503 reply, never a final refusal. The claim is durable
         before the answer; a retry of this call is answered from it.
         Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; answer Phoenix with 503.
         """
@@ -92,7 +92,7 @@ class WalletServiceServicer:
         """Records what the wallet did and answered, for replays and as evidence.
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
-        recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
+        recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
         incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
         the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
         """
@@ -111,7 +111,7 @@ class WalletServiceServicer:
     def ListWalletEvidence(self, request, context):
         """Lists the evidence of one operator in one environment, ordered by time of receipt.
 
-        A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+        A page may be short or empty although there are more; only an empty `next_page_token` marks the end.
         Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -121,9 +121,9 @@ class WalletServiceServicer:
     def ExportWalletEvidence(self, request, context):
         """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
 
-        The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
-        message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
-        received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+        The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
+        message with the same other fields. An operation may then be sent a second time (if it was received after
+        `settle_time`), but none is missing. Errors: as ListWalletEvidence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,10 +167,10 @@ def add_WalletServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 

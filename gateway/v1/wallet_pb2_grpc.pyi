@@ -28,10 +28,10 @@ GRPC_VERSION: str
 
 class WalletServiceStub:
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 
@@ -43,7 +43,7 @@ class WalletServiceStub:
     """Verifies one webhook over its raw bytes and, for a money move, claims it.
 
     A refusal is a normal answer with status OK: send `reply` back to Phoenix as it is. Every doubt
-    and every trouble of the gateway's own is a 503 reply, never a final refusal. The claim is durable
+    and every failure of the gateway itself is a 503 reply, never a final refusal. The claim is durable
     before the answer; a retry of this call is answered from it.
     Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; answer Phoenix with 503.
     """
@@ -51,7 +51,7 @@ class WalletServiceStub:
     """Records what the wallet did and answered, for replays and as evidence.
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
-    recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
+    recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
     incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
     the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
     """
@@ -62,24 +62,24 @@ class WalletServiceStub:
     ListWalletEvidence: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletEvidenceRequest, _wallet_pb2.ListWalletEvidenceResponse]
     """Lists the evidence of one operator in one environment, ordered by time of receipt.
 
-    A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+    A page may be short or empty although there are more; only an empty `next_page_token` marks the end.
     Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
     """
     ExportWalletEvidence: _grpc.UnaryStreamMultiCallable[_wallet_pb2.ExportWalletEvidenceRequest, _wallet_pb2.ExportWalletEvidenceResponse]
     """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
 
-    The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
-    message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
-    received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+    The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
+    message with the same other fields. An operation may then be sent a second time (if it was received after
+    `settle_time`), but none is missing. Errors: as ListWalletEvidence.
     """
 
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 
@@ -88,7 +88,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Verifies one webhook over its raw bytes and, for a money move, claims it.
 
     A refusal is a normal answer with status OK: send `reply` back to Phoenix as it is. Every doubt
-    and every trouble of the gateway's own is a 503 reply, never a final refusal. The claim is durable
+    and every failure of the gateway itself is a 503 reply, never a final refusal. The claim is durable
     before the answer; a retry of this call is answered from it.
     Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; answer Phoenix with 503.
     """
@@ -96,7 +96,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Records what the wallet did and answered, for replays and as evidence.
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
-    recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
+    recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
     incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
     the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
     """
@@ -107,23 +107,23 @@ class WalletServiceAsyncStub(WalletServiceStub):
     ListWalletEvidence: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletEvidenceRequest, _wallet_pb2.ListWalletEvidenceResponse]  # type: ignore[assignment]
     """Lists the evidence of one operator in one environment, ordered by time of receipt.
 
-    A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+    A page may be short or empty although there are more; only an empty `next_page_token` marks the end.
     Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
     """
     ExportWalletEvidence: _aio.UnaryStreamMultiCallable[_wallet_pb2.ExportWalletEvidenceRequest, _wallet_pb2.ExportWalletEvidenceResponse]  # type: ignore[assignment]
     """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
 
-    The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
-    message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
-    received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+    The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
+    message with the same other fields. An operation may then be sent a second time (if it was received after
+    `settle_time`), but none is missing. Errors: as ListWalletEvidence.
     """
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """Verifies the calls that Phoenix makes to an operator's wallet, claims each money move once, and
-    keeps the evidence.
+    stores the evidence.
 
-    The operator's wallet hands over what it received and does what the disposition says. A gRPC
-    failure of any kind is no verdict: the wallet then answers Phoenix with 503, never with a 4xx,
+    The operator's wallet passes on what it received and does what the disposition says. A gRPC
+    failure of any kind is not a verdict: the wallet then answers Phoenix with 503, never with a 4xx,
     because Phoenix takes 400, 401 and 403 as final and would drop a payout.
     """
 
@@ -136,7 +136,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """Verifies one webhook over its raw bytes and, for a money move, claims it.
 
         A refusal is a normal answer with status OK: send `reply` back to Phoenix as it is. Every doubt
-        and every trouble of the gateway's own is a 503 reply, never a final refusal. The claim is durable
+        and every failure of the gateway itself is a 503 reply, never a final refusal. The claim is durable
         before the answer; a retry of this call is answered from it.
         Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; answer Phoenix with 503.
         """
@@ -150,7 +150,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records what the wallet did and answered, for replays and as evidence.
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
-        recorded), `STALE_ATTEMPT` (another attempt has taken the operation over); both are kept as
+        recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
         incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
         the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
         """
@@ -173,7 +173,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_pb2.ListWalletEvidenceResponse, _abc.Awaitable[_wallet_pb2.ListWalletEvidenceResponse]]:
         """Lists the evidence of one operator in one environment, ordered by time of receipt.
 
-        A page may be short or empty while there are more; only an empty `next_page_token` is the end.
+        A page may be short or empty although there are more; only an empty `next_page_token` marks the end.
         Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
         """
 
@@ -185,9 +185,9 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_wallet_pb2.ExportWalletEvidenceResponse], _abc.AsyncIterator[_wallet_pb2.ExportWalletEvidenceResponse]]:
         """Streams the evidence of one operator in one environment, ordered by time of receipt, for reconciliation.
 
-        The stream ends with OK when all was sent. Cut off, it goes on after the last message that came: send that
-        message's `next_page_token` with the same other fields. An operation may then come a second time (if it was
-        received after `settle_time`), never none. Errors: as of ListWalletEvidence.
+        The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
+        message with the same other fields. An operation may then be sent a second time (if it was received after
+        `settle_time`), but none is missing. Errors: as ListWalletEvidence.
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
