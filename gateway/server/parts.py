@@ -38,7 +38,9 @@ def parts_of(gateway: Gateway, servers: Sequence[grpc.aio.Server]) -> list[Part]
         background("evidence-chain", wallet.sequencer.run),
     ]
     for keys in gateway.platform_keys:
-        parts += [Part(name="platform keys", stop=keys.stop), background("platform-key-refresh", keys.run)]
+        parts.append(Part(name="platform keys", stop=keys.stop))
+        if not keys.is_static:  # a configured key is never fetched
+            parts.append(background("platform-key-refresh", keys.run))
     parts += [
         Part(name="key trials", start=gateway.keyring.settle),
         background("key-files", gateway.keyring.watch),

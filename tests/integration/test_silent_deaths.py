@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.keys.platform.key_source import new_key
 from tests.sandbox_process import SandboxProcess
 
 NOTICED_WITHIN_S = 2.0
@@ -86,3 +87,16 @@ def test_a_death_ends_the_process_with_a_code_and_a_reason(
         assert gateway.noticed_after() < NOTICED_WITHIN_S
         assert gateway.exit_code() == 1
         assert gateway.deaths() == [(death.partition(":")[2], cause)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"PREDICTION_PLATFORM_KEY": new_key().public.spki_pem.decode()}], ids=["usual", "configured key"]
+)
+def test_a_gateway_that_nothing_happens_to_goes_on(sandbox_process: SandboxProcess, settings: dict[str, str]) -> None:
+    """No background task ends by itself, whatever is configured."""
+    with GatewayProcess({**of_sandbox(sandbox_process.urls, sandbox_process.environ), **settings}) as gateway:
+        gateway.wait_serving("phoenix.gateway.v1.WalletService")
+        time.sleep(1)
+        assert gateway.is_running
+        assert gateway.stop() == 0
+        assert "ended; the gateway stops" not in gateway.log_text

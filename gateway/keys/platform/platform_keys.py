@@ -63,7 +63,8 @@ class PlatformKeys:
         self._on_event = on_event
         self._revoked = revoked
         self._state = PlatformKeyState()
-        self._is_static = static_key is not None
+        self.is_static = static_key is not None
+        """Whether the key is configured and never fetched."""
         if static_key is not None:
             self._check_wanted(static_key)
             self._state = self._state.install(static_key, fetched_at=clock.now(), now=clock.now())
@@ -135,7 +136,7 @@ class PlatformKeys:
         If a caller is cancelled, the fetch continues for the others.
         Raises: KeyUnavailable if the fetch fails, the deadline passes, or too many calls wait.
         """
-        if self._is_static and self._state.current is not None:
+        if self.is_static and self._state.current is not None:
             return self._state.current
         if deadline.expired:
             raise KeyUnavailable("The deadline passed before Phoenix's platform key was available. Allow more time.")
@@ -157,9 +158,9 @@ class PlatformKeys:
         return answer
 
     async def run(self) -> None:
-        """Fetch a key at once, and a fresh one about every `refresh_s`, until cancelled."""
+        """Fetch a key at once, and a fresh one about every `refresh_s`, until cancelled; return if it is static."""
         longest_wait_s = self._longest_wait_s() + self._settings.fetch_timeout_s + self._settings.cooldown_s
-        while not self._is_static:
+        while not self.is_static:
             deadline = Deadline.after(longest_wait_s, self._clock)
             try:
                 await (self.fresher(deadline) if self._state.current else self.first(deadline))
@@ -251,7 +252,7 @@ class PlatformKeys:
     def _take_revoked(self, others: frozenset[KeyId] = frozenset()) -> None:
         """Add keys that others revoked. If the current key is one of them, drop it; it will be fetched again."""
         known = others if self._revoked is None else others | self._revoked.known()
-        if self._is_static and (current := self._state.current) is not None:
+        if self.is_static and (current := self._state.current) is not None:
             known -= {current.key.key_id}  # a configured key cannot be revoked
         for key_id in known - self._state.revoked:
             self._state = self._state.revoke(key_id)
