@@ -1,9 +1,8 @@
-"""The admin port: liveness, readiness, metrics and public keys over HTTP for whoever runs the gateway.
+"""The admin port: liveness, readiness, metrics, public keys and channelz over HTTP for the people who run it.
 
 Only GET, only known paths, no body, one request a connection, and an end to every connection: the port must stay of
 use to its owner whoever else can reach it. It listens on loopback or a Unix socket unless its owner says otherwise.
-Nothing that it answers is secret, and it answers what happened, never why. gRPC calls that come to the same port go to
-channelz (`channelz.py`), if that is on.
+Nothing that it answers is secret, and it answers what happened, never why.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import orjson
+from aiohttp import web
+from yarl import URL
 
-from gateway.front.port_sharing import PortSharing
+from gateway.front.bounded_server import BoundedServer
+from gateway.front.channelz import channelz_page
 from gateway.front.published_keys import Page
 from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 Readiness = tuple[bool, Mapping[str, bool]]
 """Whether the process takes calls, and which of its services can do their work."""
@@ -43,15 +42,6 @@ class AdminSettings:
     """Longest request line or header line."""
 
 
-class Channelz(Protocol):
-    """What the port needs of channelz: where its server listens."""
-
-    @property
-    def socket_path(self) -> str:
-        """The Unix socket that speaks gRPC."""
-        ...
-
-
 class AdminAddressRefused(ValueError):
     """The address cannot be listened on, or is not loopback and nobody asked for that."""
 
@@ -65,7 +55,6 @@ class AdminServer:
         metrics: Metrics,
         is_live: Callable[[], bool],
         is_ready: Callable[[], Readiness],
-        channelz: Channelz | None = None,
         *,
         allow_remote: bool = False,
         tls: ssl.SSLContext | None = None,
@@ -88,38 +77,30 @@ class AdminServer:
         self._metrics = metrics
         self._is_live = is_live
         self._is_ready = is_ready
-        self._channelz = channelz
         self._settings = settings or AdminSettings()
         self._pages = tuple(pages)
         self._evidence_head = evidence_head
         self._what_is_off = what_is_off
         self._servers: list[asyncio.Server] = []
-        self._http: web.Server | None = None
-        self._sharing: PortSharing | None = None
+        self._http: BoundedServer | None = None
 
     async def start(self) -> None:
         """Listen. Raises: OSError when the address is taken."""
-        from aiohttp import web  # only the process that serves needs it
-
-        self._http = web.Server(
+        self._http = BoundedServer(
             self._answer,
+            connection_s=self._settings.connection_s,
+            max_connections=self._settings.max_connections,
             access_log=None,
             keepalive_timeout=self._settings.connection_s,
             lingering_time=0,
             max_line_size=self._settings.max_line_bytes,
             max_field_size=self._settings.max_line_bytes,
         )
-        self._sharing = PortSharing(
-            http=self._http,
-            grpc_socket=self._channelz.socket_path if self._channelz else None,
-            http_s=self._settings.connection_s,
-            max_connections=self._settings.max_connections,
-        )
-        loop, make, options = asyncio.get_running_loop(), self._sharing.connection, self._listening(self._tls)
+        loop, options = asyncio.get_running_loop(), self._listening(self._tls)
         if self._socket_path:
-            self._servers = [await loop.create_unix_server(make, self._socket_path, **options)]
+            self._servers = [await loop.create_unix_server(self._http, self._socket_path, **options)]
         else:
-            self._servers = [await loop.create_server(make, self._host, self._port, **options)]
+            self._servers = [await loop.create_server(self._http, self._host, self._port, **options)]
 
     async def use_tls(self, tls: ssl.SSLContext) -> None:
         """Have new connections meet this context. No connection is cut and none is refused meanwhile.
@@ -127,16 +108,16 @@ class AdminServer:
         The sockets stay: a second listener on each takes over from the first. Raises: OSError; the context before then
         stays in use.
         """
-        if self._sharing is None:
+        if self._http is None:
             raise RuntimeError("not started")
-        loop, make, options = asyncio.get_running_loop(), self._sharing.connection, self._listening(tls)
+        loop, options = asyncio.get_running_loop(), self._listening(tls)
         servers: list[asyncio.Server] = []
         try:
             for one in [one for server in self._servers for one in server.sockets]:
                 twin = socket.fromfd(one.fileno(), one.family, one.type)
                 with ExitStack() as unless_served:
                     unless_served.callback(twin.close)
-                    servers.append(await loop.create_server(make, sock=twin, **options))
+                    servers.append(await loop.create_server(self._http, sock=twin, **options))
                     unless_served.pop_all()
         except OSError:
             _close(servers)
@@ -147,7 +128,7 @@ class AdminServer:
     def _listening(self, tls: ssl.SSLContext | None) -> dict[str, Any]:
         """Return how to listen."""
         if tls is not None:
-            tls.set_alpn_protocols(["h2", "http/1.1"] if self._channelz else ["http/1.1"])
+            tls.set_alpn_protocols(["http/1.1"])
         handshake_s = None if tls is None else self._settings.connection_s
         return {"backlog": 64, "ssl": tls, "ssl_handshake_timeout": handshake_s}
 
@@ -163,18 +144,15 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Close the port and every connection."""
-        if not self._servers or self._sharing is None or self._http is None:
+        if not self._servers or self._http is None:
             return
         servers, self._servers = self._servers, []
         _close(servers)
-        await self._sharing.close()
-        await self._http.shutdown(timeout=1.0)
+        await self._http.close()
         for server in servers:
             await server.wait_closed()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
-        from aiohttp import web
-
         paths: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
@@ -182,7 +160,7 @@ class AdminServer:
             "/evidence/head": self._head,
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url.raw_path, headers)
+        page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url, headers)
         if page is None:
             status, content_type, body = 404, _JSON, b'{"error":"not_found"}'
         elif request.method != "GET":
@@ -200,11 +178,11 @@ class AdminServer:
         response.force_close()
         return response
 
-    def _further(
-        self, raw_path: str, headers: dict[str, str]
-    ) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
+    def _further(self, url: URL, headers: dict[str, str]) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
         """Return what shows a further page; it may be kept for as long as it says, which goes into `headers`."""
-        found = next((one for look in self._pages if (one := look(raw_path)) is not None), None)
+        found = channelz_page(url.raw_path, url.raw_query_string)
+        if found is None:
+            found = next((one for look in self._pages if (one := look(url.raw_path)) is not None), None)
         if found is None:
             return None
         content_type, body, max_age_s = found.content_type, found.body, found.max_age_s

@@ -1,52 +1,56 @@
-"""channelz: gRPC's own view of its servers, channels and sockets, for `grpcdebug` and `grpcurl` on the admin port.
+"""channelz as pages of the admin port: gRPC's own view of the servers, channels and sockets of this process, as JSON.
 
-A small gRPC server of its own on a private Unix socket, since on the public listener channelz would tell every caller
-of all others. The admin port leads there (`admin.py`); reflection is with it, so that grpcurl needs no files.
+`/channelz/METHOD?field=value` calls a method of `grpc.channelz.v1.Channelz` and shows its answer, for example
+`/channelz/GetServers` or `/channelz/GetServerSockets?server_id=1`. The servicer is that of grpc; it needs no server
+(docs/adr/0023). The public listener does not serve channelz: it would tell every caller of all others.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import grpc
+from google.protobuf import json_format
+from google.protobuf.message_factory import GetMessageClass
 
-_SERVICE = "grpc.channelz.v1.Channelz"
+from gateway.front.published_keys import Page
+
+_PREFIX = "/channelz/"
+_JSON = "application/json"
 
 
-class ChannelzServer:
-    """Serves channelz on a socket in a directory that only this user can enter."""
+class _Context:
+    """What grpc's servicer calls on a call that it cannot answer."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
-        self._server: grpc.aio.Server | None = None
+        self.code = grpc.StatusCode.OK
 
-    @property
-    def socket_path(self) -> str:
-        """The Unix socket, once started."""
-        if self._folder is None:
-            raise RuntimeError("not started")
-        return str(self._folder / "channelz.sock")
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self.code = code
 
-    async def start(self) -> None:
-        """Listen. Raises: RuntimeError where the socket cannot be made."""
-        from grpc_channelz.v1 import channelz  # only who asks for channelz pays for it
-        from grpc_reflection.v1alpha import reflection
+    def set_details(self, details: str) -> None:
+        """The page tells what happened by its status."""
 
-        self._folder = Path(tempfile.mkdtemp(prefix="phoenix-gateway-"))  # made with mode 0700
-        # Off for this server itself: a look into it would be all it has to show.
-        self._server = grpc.aio.server(options=[("grpc.enable_channelz", 0), ("grpc.so_reuseport", 0)])
-        channelz.add_channelz_servicer(self._server)
-        reflection.enable_server_reflection([_SERVICE, reflection.SERVICE_NAME], self._server)
-        self._server.add_insecure_port(f"unix:{self.socket_path}")
-        await self._server.start()
 
-    async def stop(self) -> None:
-        """Close it and remove the socket."""
-        if self._server is not None:
-            await self._server.stop(0)
-            self._server = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+def channelz_page(path: str, query: str) -> Page | None:
+    """Return the page of a path and its query as sent; None where there is none, or nothing with that id."""
+    if not path.startswith(_PREFIX):
+        return None
+    from grpc_channelz.v1 import channelz, channelz_pb2  # only who looks at channelz pays for it
+
+    name = path.removeprefix(_PREFIX)
+    service: Any = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
+    method = service.methods_by_name.get(name)
+    if method is None:
+        return None
+    request = GetMessageClass(method.input_type)()
+    try:
+        json_format.ParseDict(dict(parse_qsl(query)), request)
+    except json_format.ParseError:
+        return None
+    context = _Context()
+    answer: Any = getattr(channelz.ChannelzServicer(), name)(request, context)
+    if answer is None or context.code is not grpc.StatusCode.OK:
+        return None
+    return Page(content_type=_JSON, body=json_format.MessageToJson(answer).encode())

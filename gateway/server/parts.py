@@ -49,7 +49,6 @@ def parts_of(gateway: Gateway, servers: Sequence[grpc.aio.Server]) -> list[Part]
     admin_port = gateway.admin_port
     parts += [
         background("health", gateway.health.run),
-        Part(name="channelz", start=admin_port.channelz.start, stop=admin_port.channelz.stop),
         Part(name="admin port", start=admin_port.server.start, stop=admin_port.server.stop),
     ]
     if admin_port.tls is not None:

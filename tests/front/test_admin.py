@@ -1,4 +1,4 @@
-"""The admin port on real sockets: three pages, nothing else, nobody holding it, channelz beside them."""
+"""The admin port on real sockets: its pages, nothing else, nobody holding it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,13 +18,10 @@ import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from grpc_channelz.v1 import channelz_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.front.admin import AdminAddressRefused, AdminServer, AdminSettings, Readiness, listen_address
-from gateway.front.channelz import ChannelzServer
 from gateway.telemetry.metrics import BuildInfo, Metrics
 
 SERVICE = "phoenix.gateway.v1.EventService"
@@ -69,18 +67,6 @@ class Admin:
 Start = Callable[..., Awaitable[Admin]]
 
 
-async def channelz_servers(address: str) -> list[str]:
-    """Ask channelz at this address for the names of all sockets that gRPC servers of this process listen on."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        ask = channel.unary_unary(
-            "/grpc.channelz.v1.Channelz/GetServers",
-            request_serializer=channelz_pb2.GetServersRequest.SerializeToString,
-            response_deserializer=channelz_pb2.GetServersResponse.FromString,
-        )
-        answer = await ask(channelz_pb2.GetServersRequest(), timeout=10)
-    return [listener.name for server in answer.server for listener in server.listen_socket]
-
-
 async def left_of(reader: asyncio.StreamReader) -> bytes:
     """What comes until the other side closes or resets the connection."""
     try:
@@ -93,14 +79,12 @@ async def left_of(reader: asyncio.StreamReader) -> bytes:
 async def start() -> AsyncIterator[Start]:
     servers: list[AdminServer] = []
 
-    async def run(settings: AdminSettings | None = None, channelz: ChannelzServer | None = None) -> Admin:
+    async def run(settings: AdminSettings | None = None) -> Admin:
         metrics = Metrics(
             CollectorRegistry(), methods=["/a.B/C"], build=BuildInfo(version="1.2.3", revision="abc", python="3.11")
         )
         admin: Admin
-        server = AdminServer(
-            "127.0.0.1:0", metrics, lambda: admin.live, lambda: admin.readiness(), channelz, settings=settings
-        )
+        server = AdminServer("127.0.0.1:0", metrics, lambda: admin.live, lambda: admin.readiness(), settings=settings)
         admin = Admin(server=server, metrics=metrics)
         await server.start()
         servers.append(server)
@@ -268,78 +252,56 @@ async def test_trouble_is_500_without_its_text(start: Start, capsys: pytest.Capt
     assert "s3cr3t" not in captured.out + captured.err
 
 
-async def test_channelz_is_on_the_same_port(start: Start) -> None:
-    """A gRPC client that comes to the admin port gets channelz, which tells of the gateway's listener."""
-    channelz = ChannelzServer()
-    await channelz.start()
+async def test_channelz_shows_the_servers_of_the_process(start: Start) -> None:
+    """Its pages are the answers of grpc's own service, with the address of each gRPC listener."""
     main = grpc.aio.server()
     main.add_insecure_port("127.0.0.1:0")
     await main.start()
-    try:
-        admin = await start(channelz=channelz)
-        listeners = await channelz_servers(admin.server.address)
-        status, _, _ = await admin.get("/healthz")
-    finally:
-        await main.stop(0)
-        await channelz.stop()
-    assert any("127.0.0.1" in name for name in listeners)
-    assert status == 200
-
-
-async def test_channelz_can_be_found_by_reflection(start: Start) -> None:
-    """grpcurl needs no files: reflection on the admin port names channelz."""
-    channelz = ChannelzServer()
-    await channelz.start()
-    admin = await start(channelz=channelz)
-    async with grpc.aio.insecure_channel(admin.server.address) as channel:
-        ask = channel.stream_stream(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
-            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-        )
-        answers = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
-        found = [service.name async for answer in answers for service in answer.list_services_response.service]
-    await channelz.stop()
-    assert "grpc.channelz.v1.Channelz" in found
-
-
-async def test_channelz_is_off_unless_given(start: Start) -> None:
-    """Without channelz a gRPC client is refused and the pages work."""
     admin = await start()
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await channelz_servers(admin.server.address)
+    status, headers, body = await admin.get("/channelz/GetServers")
+    servers = json.loads(body)["server"]
+    found = [one for one in servers if any("127.0.0.1" in listener["name"] for listener in one["listenSocket"])]
+    server_id = found[0]["ref"]["serverId"]
+    same = await admin.get(f"/channelz/GetServer?server_id={server_id}")
+    await main.stop(0)
+    assert (200, "application/json") == (status, headers["content-type"])
+    assert found[0]["ref"] == json.loads(same[2])["server"]["ref"]
+
+
+@pytest.mark.parametrize(
+    "page", ["GetServer?server_id=999999", "GetServer?server_id=x", "GetServers?server=1", "Nothing", "", "__init__"]
+)
+async def test_what_channelz_does_not_know_is_not_found(page: str, start: Start) -> None:
+    """An id, a field or a method that is not there."""
+    admin = await start()
+    assert 404 == (await admin.get(f"/channelz/{page}"))[0]
+
+
+async def test_a_grpc_client_is_refused(start: Start) -> None:
+    """The port speaks HTTP/1.1 alone, and goes on."""
+    admin = await start()
+    async with grpc.aio.insecure_channel(admin.server.address) as channel:
+        call: Any = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call(b"", timeout=10)
     assert (raised.value.code(), (await admin.get("/healthz"))[0]) == (grpc.StatusCode.UNAVAILABLE, 200)
 
 
-async def test_channelz_socket_is_private() -> None:
-    """Nobody but the gateway's user can come to channelz past the admin port, and nothing is left of it."""
-    channelz = ChannelzServer()
-    await channelz.start()
-    folder = Path(channelz.socket_path).parent
-    mode = folder.stat().st_mode & 0o777
-    await channelz.stop()
-    assert (mode, folder.exists()) == (0o700, False)
-
-
 def test_port_on_uvloop() -> None:
-    """The port works on uvloop, which the gateway runs on: pages, channelz, a slow client cut, a stop with one open."""
+    """The port works on uvloop, which the gateway runs on: pages, a slow client cut, a stop with one open."""
 
     async def scenario() -> tuple[int, bytes, bytes]:
-        channelz = ChannelzServer()
-        await channelz.start()
         metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
         server = AdminServer(
             "127.0.0.1:0",
             metrics,
             lambda: True,
             lambda: (True, {}),
-            channelz,
             settings=AdminSettings(connection_s=1.0),
         )
         admin = Admin(server=server, metrics=metrics)
         await server.start()
         scraped, _, _ = await admin.get("/metrics")
-        await channelz_servers(server.address)
         slow, slow_writer = await admin.connect()
         slow_writer.write(b"GET /hea")
         cut = await left_of(slow)
@@ -347,40 +309,19 @@ def test_port_on_uvloop() -> None:
         async with asyncio.timeout(5):
             await server.stop()
         closed = await left_of(idle)
-        await channelz.stop()
         return scraped, cut, closed
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(scenario()) == (200, b"", b"")
 
 
-async def test_channelz_gone_closes_the_connection(start: Start) -> None:
-    """With its server gone a gRPC client hears so at once, and the pages work."""
-    channelz = ChannelzServer()
-    await channelz.start()
-    admin = await start(channelz=channelz)
-    path = channelz.socket_path
-    await channelz.stop()
-    reader, writer = await admin.connect()
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    left = await left_of(reader)
-    writer.close()
-    assert (left, path.endswith("channelz.sock"), (await admin.get("/healthz"))[0]) == (b"", True, 200)
-
-
 async def test_stop_ends_open_connections(start: Start) -> None:
-    """Stopping cuts clients of both kinds and does not wait for them."""
-    channelz = ChannelzServer()
-    await channelz.start()
-    admin = await start(channelz=channelz)
+    """Stopping cuts clients and does not wait for them."""
+    admin = await start()
     idle, _ = await admin.connect()
-    channel = grpc.aio.insecure_channel(admin.server.address)
-    await channel.channel_ready()
     async with asyncio.timeout(5):
         await admin.server.stop()
         left = await left_of(idle)
-    await channel.close()
-    await channelz.stop()
     assert left == b""
 
 
@@ -443,15 +384,13 @@ def tls_files(tmp_path: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
-async def test_tls_serves_pages_and_channelz(tls_files: tuple[Path, Path]) -> None:
-    """With TLS both protocols work on the port, and plaintext gets no page."""
+async def test_tls_serves_pages(tls_files: tuple[Path, Path]) -> None:
+    """With TLS the port answers, and plaintext gets no page."""
     cert_file, key_file = tls_files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert_file, key_file)
     metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
-    channelz = ChannelzServer()
-    await channelz.start()
-    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), channelz, tls=context)
+    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=context)
     admin = Admin(server=server, metrics=metrics)
     await server.start()
     port = int(server.address.rpartition(":")[2])
@@ -461,18 +400,9 @@ async def test_tls_serves_pages_and_channelz(tls_files: tuple[Path, Path]) -> No
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
     page = await left_of(reader)
     writer.close()
-    credentials = grpc.ssl_channel_credentials(cert_file.read_bytes())
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-        ask = channel.unary_unary(
-            "/grpc.channelz.v1.Channelz/GetServers",
-            request_serializer=channelz_pb2.GetServersRequest.SerializeToString,
-            response_deserializer=channelz_pb2.GetServersResponse.FromString,
-        )
-        answer = await ask(channelz_pb2.GetServersRequest(), timeout=10)
     plain_reader, plain_writer = await admin.connect()
     plain_writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     plain = await left_of(plain_reader)
     plain_writer.close()
     await server.stop()
-    await channelz.stop()
-    assert (page.split(b"\r\n")[0], answer.end, b"200" in plain) == (b"HTTP/1.1 200 OK", True, False)
+    assert (page.split(b"\r\n")[0], b"200" in plain) == (b"HTTP/1.1 200 OK", False)

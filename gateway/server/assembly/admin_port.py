@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.config import Config
 from gateway.front.admin import AdminServer
-from gateway.front.channelz import ChannelzServer
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.keys import published_keys
@@ -22,7 +21,6 @@ class AdminPort:
     """`tls` is None where the port is local or plaintext."""
 
     server: AdminServer
-    channelz: ChannelzServer
     tls: AdminTls | None
 
 
@@ -39,17 +37,15 @@ def build_admin_port(
     tls: AdminTls | None = None
     if config.tls is not None and not config.admin_listen.is_local:
         tls = AdminTls(config.tls, clock)
-    channelz = ChannelzServer()
     server = AdminServer(
         config.admin_listen.target,
         metrics,
         lambda: True,
         health.readiness,
-        channelz,
         allow_remote=config.tls is not None,
         what_is_off=controls.told,
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,
     )
-    return AdminPort(server=server, channelz=channelz, tls=tls)
+    return AdminPort(server=server, tls=tls)
