@@ -1,6 +1,6 @@
-"""Ask one URL whether its server lives: exit code 0 for status 200, else 1. For the containers' health checks.
+"""The containers' health check: `python healthz.py URL [CA_FILE]`. Exit code 0 for status 200, otherwise 1.
 
-Only the standard library and no proxy: `python healthz.py URL [CA_FILE]`.
+It uses only the standard library and no proxy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WITHIN_S = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code."""
+    """Request the URL and return the exit code."""
     url, ca_file = urlsplit(arguments[0]), arguments[1] if len(arguments) > 1 else None
     connection: http.client.HTTPConnection
     if url.scheme == "https":

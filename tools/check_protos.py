@@ -1,8 +1,8 @@
-"""Lint, format-check and guard the protos with buf, where npm is there to bring it.
+"""Checks the protos with buf: lint, format and breaking changes.
 
-buf comes from npm at one pinned version, into build/. Without npm, or where npm cannot reach its registry, the checks
-are skipped and the output says so; in CI (`CI` set) an npm that fails is a failure.
-Breaking changes are looked for against the last commit of the main branch that holds protos; `PROTOS_AGAINST` names
+npm installs a pinned version of buf into build/. Without npm, or if npm cannot reach its registry, the checks are
+skipped and the output says so. In CI (`CI` is set), a failing npm is an error.
+Breaking changes are relative to the last commit of the main branch that changed the protos. `PROTOS_AGAINST` names
 another commit.
 """
 
@@ -24,16 +24,16 @@ GOOGLEAPIS = ("google/rpc/status.proto",)
 
 
 def install() -> Path | None:
-    """The pinned buf, or None where it cannot be had (the reason is printed)."""
+    """Install the pinned buf and return its path. If that is not possible, print the reason and return None."""
     npm = shutil.which("npm")
     if npm is None:
-        print("SKIPPED buf lint, format and breaking: npm is not on this machine.")
+        print("SKIPPED buf lint, format and breaking: npm is not installed.")
         return None
     binary = INSTALLED / "node_modules" / ".bin" / "buf"
     if binary.exists():
         return binary
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    # Its install script only swaps a wrapper for the binary; npm scripts stay off.
+    # buf works without its install script, which only replaces a wrapper by the binary.
     command = [npm, "install", "--prefix", str(INSTALLED), "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
     command += ["--loglevel=error", f"@bufbuild/buf@{BUF_VERSION}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True)
@@ -46,7 +46,7 @@ def install() -> Path | None:
 
 
 def copy_googleapis(base: Path) -> None:
-    """Put the googleapis protos that ours import where buf.yaml expects them, below `base`."""
+    """Copy the googleapis protos that ours import below `base`, where buf.yaml expects them."""
     for name in GOOGLEAPIS:
         source = importlib.resources.files("google.rpc") / Path(name).name
         target = base / "build" / "googleapis" / name
@@ -55,7 +55,7 @@ def copy_googleapis(base: Path) -> None:
 
 
 def git(*arguments: str) -> bytes | None:
-    """Output of a git command here, or None when git, the repository or the revision is not there."""
+    """Return the output of a git command, or None if git, the repository or the revision is missing."""
     if shutil.which("git") is None:
         return None
     done = subprocess.run(["git", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, check=False, capture_output=True)
@@ -63,7 +63,7 @@ def git(*arguments: str) -> bytes | None:
 
 
 def commit_before() -> str | None:
-    """The commit whose protos must stay readable, or None."""
+    """Return the commit with which the protos must stay compatible, or None."""
     named = os.environ.get("PROTOS_AGAINST")
     for revision in [named] if named else ["origin/main", "main"]:
         found = git("log", "-1", "--format=%H", revision, "--", "protos/gateway")
@@ -73,7 +73,7 @@ def commit_before() -> str | None:
 
 
 def unpack(commit: str) -> Path | None:
-    """The protos of a commit, with the buf.yaml of today, in a folder for buf."""
+    """Write the protos of a commit and the current buf.yaml into a folder and return it."""
     archive = git("archive", "--format=tar", commit, "protos")
     if archive is None:
         return None
@@ -88,7 +88,7 @@ def unpack(commit: str) -> Path | None:
 
 
 def run(title: str, *command: str | Path) -> bool:
-    """Run one check in the root; whether it passed."""
+    """Run one check in the project's root and tell whether it passed."""
     done = subprocess.run([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
     print(f"{title}: {'ok' if done.returncode == 0 else 'FAILED'}", flush=True)
     return done.returncode == 0
@@ -107,7 +107,7 @@ def main() -> int:
     commit = commit_before()
     before = unpack(commit) if commit else None
     if commit is None or before is None:
-        print("SKIPPED buf breaking: no commit of main with protos to compare with.")
+        print("SKIPPED buf breaking: main has no earlier commit with protos.")
     else:
         passed.append(run(f"buf breaking against {commit[:12]}", buf, "breaking", "--against", before))
     return 0 if all(passed) else 1

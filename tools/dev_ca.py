@@ -1,8 +1,8 @@
-"""Make a certificate authority for development, and certificates for the gateway, the sandbox and a few callers.
+"""Creates a development certificate authority (CA), and certificates for the gateway, the sandbox and some callers.
 
-Idempotent: what is still good is kept, what soon ends or no longer fits is made anew; each line of the output says
-which, and when to run it again. The authority can sign for the host names below and no others (name constraints), so
-trusting it opens no way to a real host. For development only: its key lies in a file. Other secrets: `dev_secrets`.
+You can run it at any time: it keeps valid files and replaces those that expire soon or no longer fit. Each line of the
+output says which, and when to run it again. Name constraints limit the CA to the host names below, so it cannot sign
+for a real host. Use it for development only: the CA's key is stored in a file. `dev_secrets` creates other secrets.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ LOOPBACK = ("127.0.0.1", "::1")
 CA_LIFETIME = timedelta(days=60)
 LIFETIME = timedelta(days=7)
 CONTAINER_UID = 1000
-"""Who the containers run as unless RUN_AS_UID says otherwise; only he can read the keys."""
+"""The user of the containers, unless RUN_AS_UID names another. Only this user can read the keys."""
 RENEW_BEFORE = timedelta(days=2)
-"""A certificate with less than this left is made anew."""
+"""A certificate that expires within this time is replaced."""
 SKEW = timedelta(minutes=5)
-"""Clocks of containers may lag: certificates begin this much in the past."""
+"""Certificates start this much in the past, because the clocks of containers may be late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """One certificate to be made. `spiffe_path` names a caller; a server has none."""
+    """One certificate to create. `spiffe_path` names a caller; a server has none."""
 
     name: str
     hosts: tuple[str, ...]
@@ -68,7 +68,7 @@ class Pair:
 def make(folder: Path, now: datetime) -> list[str]:
     """Bring `folder` up to date and return one line for each pair.
 
-    Files: `ca.pem`, `ca.key`, and NAME.pem, NAME.key for each leaf; keys are 0600 in a folder of 0700.
+    Files: `ca.pem`, `ca.key`, and NAME.pem, NAME.key for each leaf. The mode of keys is 0600, of the folder 0700.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -90,11 +90,13 @@ def make(folder: Path, now: datetime) -> list[str]:
 def _line(name: str, pair: Pair, reason: str) -> str:
     ends = pair.certificate.not_valid_after_utc
     renews = ends - (RENEW_BEFORE if name != "ca" else LIFETIME)
-    return f"{reason} {name:<11} ends {ends:%Y-%m-%d %H:%M} UTC; `make dev-ca` renews it from {renews:%Y-%m-%d %H:%M}"
+    return (
+        f"{reason} {name:<11} expires {ends:%Y-%m-%d %H:%M} UTC; `make dev-ca` renews it from {renews:%Y-%m-%d %H:%M}"
+    )
 
 
 def _kept_ca(folder: Path, now: datetime) -> Pair | None:
-    """The stored authority if it outlives any certificate that it would sign now and is bound to today's names."""
+    """Return the stored CA if it outlives a certificate signed now and has the current name constraints."""
     pair = _load(folder, "ca")
     if pair is None or pair.certificate.not_valid_after_utc <= now + LIFETIME:
         return None
@@ -105,7 +107,7 @@ def _kept_ca(folder: Path, now: datetime) -> Pair | None:
 
 
 def _kept_leaf(folder: Path, leaf: Leaf, ca: Pair, now: datetime) -> Pair | None:
-    """The stored certificate if it has time left, carries today's names and is of this authority."""
+    """Return the stored certificate if it does not expire soon, has the current names and is signed by this CA."""
     pair = _load(folder, leaf.name)
     if pair is None or pair.certificate.not_valid_after_utc <= now + RENEW_BEFORE:
         return None
@@ -121,7 +123,7 @@ def _kept_leaf(folder: Path, leaf: Leaf, ca: Pair, now: datetime) -> Pair | None
 
 def _new_ca(now: datetime) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    # Each authority has a name of its own: two that share one are mixed up by path building.
+    # Each CA has a unique name, because path building confuses two CAs with the same name.
     serial = x509.random_serial_number()
     name = _subject(f"Phoenix Gateway development CA {serial:x}"[:60])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -175,7 +177,7 @@ def _subject(name: str) -> x509.Name:
 
 
 def _names(leaf: Leaf) -> x509.SubjectAlternativeName:
-    """The names in the order in which the gateway reads them: the SPIFFE id first, since it names the caller."""
+    """Return the names. The SPIFFE id comes first: the gateway takes it as the caller's id."""
     names: list[x509.GeneralName] = []
     if leaf.spiffe_path:
         names.append(x509.UniformResourceIdentifier(f"spiffe://{TRUST_DOMAIN}/{leaf.spiffe_path}"))
@@ -187,7 +189,7 @@ def _names(leaf: Leaf) -> x509.SubjectAlternativeName:
 
 def _constraints() -> x509.NameConstraints:
     permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in (*HOSTS, TRUST_DOMAIN)]
-    # No addresses: gRPC's TLS library refuses a chain whose constraints hold a type that it does not know.
+    # No IP addresses: gRPC's TLS library refuses name constraints of an unknown type.
     permitted.append(x509.UniformResourceIdentifier(TRUST_DOMAIN))
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
 
@@ -207,7 +209,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _load(folder: Path, name: str) -> Pair | None:
-    """The stored pair, or None when it is missing, unreadable, or two that do not belong together."""
+    """Return the stored pair, or None if a file is missing or unreadable or the two do not match."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
         key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
@@ -215,7 +217,7 @@ def _load(folder: Path, name: str) -> Pair | None:
         return None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         return None
-    (folder / f"{name}.key").chmod(0o600)  # a copy or an archive may have opened it to others
+    (folder / f"{name}.key").chmod(0o600)  # a copy or an archive may have changed the mode
     return Pair(certificate=certificate, key=key)
 
 
@@ -230,10 +232,12 @@ def _store(folder: Path, name: str, pair: Pair) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make or renew everything below `--folder` and `--secrets`; the exit code is 0 unless a file cannot be written."""
-    parser = argparse.ArgumentParser(prog="python -m tools.dev_ca", description="A CA and secrets for development.")
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "dev-ca", help="where certificates go")
-    parser.add_argument("--secrets", type=Path, default=ROOT / "var" / "dev-secrets", help="where secrets go")
+    """Create or renew all files below `--folder` and `--secrets`. Return 1 if a file cannot be written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.dev_ca", description="Create a CA and secrets for development."
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "dev-ca", help="folder of the certificates")
+    parser.add_argument("--secrets", type=Path, default=ROOT / "var" / "dev-secrets", help="folder of the secrets")
     flags = parser.parse_args(arguments)
     try:
         for line in make(flags.folder, datetime.now(UTC)):
@@ -245,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     state = flags.folder.stat()
     if state.st_uid == 0:
-        print("These files belong to root, which no container runs as: make them as the user who starts compose.")
+        print("The files belong to root, but no container runs as root. Create them as the user who starts compose.")
     elif state.st_uid != CONTAINER_UID:
         print(f"Start compose with RUN_AS_UID={state.st_uid} RUN_AS_GID={state.st_gid} (docs/compose.md).")
     return 0

@@ -1,7 +1,7 @@
-"""Make the secrets that the compose file mounts, for development: random, one file each, 0600.
+"""Creates the development secrets that the compose file mounts: random, one file each, mode 0600.
 
-A file that is there is never touched: put a real secret in its place and it stays. What belongs together (a password
-and the URL or configuration that holds it) is made together. Certificates are `dev_ca`'s matter.
+An existing file is never changed, so you can replace it with a real secret. Files that belong together, such as a
+password and the URL that contains it, are created together. `dev_ca` creates certificates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.resilience.atomic_file import replace_file
 
 
 def make(folder: Path) -> list[str]:
-    """Make what is missing in `folder` and return one line for each file; values are in none of them.
+    """Create the missing files in `folder` and return one line for each file. No line holds a secret.
 
     Raises: OSError.
     """
@@ -35,7 +35,7 @@ def make(folder: Path) -> list[str]:
     lines.append(
         _keep_or_write(
             folder,
-            # Redis takes a password from its configuration or its command line, and the latter can be seen by all.
+            # A configuration file, because every user can see a password on Redis's command line.
             {"redis_conf": f"requirepass {redis}", "redis_url": f"redis://:{redis}@redis:6379/0"},
         )
     )
@@ -45,13 +45,13 @@ def make(folder: Path) -> list[str]:
 
 
 def _keep_or_write(folder: Path, files: dict[str, str]) -> str:
-    """Write the files unless one of them is there: half of what belongs together is the owner's to mend."""
+    """Write files that belong together. If only some exist, write nothing: the owner must complete them."""
     present = [name for name in files if (folder / name).exists()]
     if len(present) == len(files):
         return f"kept {', '.join(files)}"
     if present:
         absent = [name for name in files if name not in present]
-        return f"MISSING {', '.join(absent)}: belongs with {', '.join(present)}; write it, or delete both"
+        return f"MISSING {', '.join(absent)}: belongs to {', '.join(present)}. Write it, or delete both."
     for name, value in files.items():
         write_private(folder / name, value.encode() + b"\n")
     return f"made {', '.join(files)}"
@@ -65,7 +65,7 @@ def _private_key() -> str:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Put a file of 0600 in its place at once; it is never there half, nor open to others for a moment.
+    """Write a file with mode 0600 atomically: no other user can read it at any moment, and it is never incomplete.
 
     Raises: OSError.
     """

@@ -1,8 +1,7 @@
-"""Generate the Python code of the protos, or check that the committed code is what the protos give.
+"""Generates the Python code of the protos, or checks that the committed code is up to date.
 
-Both generate into build/ first. Then `python tools/generate_protos.py` copies what changed to gateway/v1 and
-buf/validate; with `--check` it compares and changes nothing. Works from the installed grpcio-tools and mypy-protobuf
-alone, with no network.
+It generates into build/ and copies changed files to gateway/v1 and buf/validate. With `--check`, it compares and
+changes nothing. It uses the installed grpcio-tools and mypy-protobuf and needs no network.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 def proto_files() -> list[str]:
-    """Every proto that is compiled, as a path below protos/, sorted so that runs are alike."""
+    """Return every proto to compile, as a path below protos/, in a fixed order."""
     return sorted(str(path.relative_to(PROTOS)) for folder in FOLDERS for path in (PROTOS / folder).glob("*.proto"))
 
 
 def generate(target: Path) -> None:
-    """Compile all protos into `target`; exits with protoc's own message when one is wrong."""
+    """Compile all protos into `target`. Exit if protoc reports an error."""
     bin_folder = Path(sysconfig.get_path("scripts"))
     plugins = [f"--plugin={name}={bin_folder / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     with importlib.resources.as_file(importlib.resources.files("grpc_tools") / "_proto") as well_known:
@@ -47,37 +46,37 @@ def generate(target: Path) -> None:
         ]
         status = protoc.main(arguments)
     if status != 0:
-        sys.exit("protoc refused the protos; its message is above.")
-    for path in generated_files(target):  # a message-only proto needs no gRPC module
+        sys.exit("protoc failed. Its message is above.")
+    for path in generated_files(target):  # a proto without a service needs no gRPC module
         if path.name.endswith(("_pb2_grpc.py", "_pb2_grpc.pyi")) and not declares_service(path, target):
             path.unlink()
 
 
 def declares_service(path: Path, target: Path) -> bool:
-    """Whether the proto that a generated gRPC module came from has a service."""
+    """Tell whether the proto of a generated gRPC module has a service."""
     proto = PROTOS / path.relative_to(target).parent / (path.name.split("_pb2_grpc")[0] + ".proto")
     return any(line.startswith("service ") for line in proto.read_text(encoding="utf-8").splitlines())
 
 
 def generated_files(base: Path) -> list[Path]:
-    """The generated files below `base`."""
+    """Return the generated files below `base`."""
     return sorted(path for folder in FOLDERS for pattern in GENERATED for path in (base / folder).glob(pattern))
 
 
 def differences(fresh: Path) -> list[str]:
-    """What is stale, missing or left over in the committed code, one line each."""
+    """Return one line for each stale, missing or obsolete file of the committed code."""
     want = {path.relative_to(fresh) for path in generated_files(fresh)}
     have = {path.relative_to(ROOT) for path in generated_files(ROOT)}
     stale = [path for path in want & have if not filecmp.cmp(fresh / path, ROOT / path, shallow=False)]
     return sorted(
         [f"missing: {path}" for path in want - have]
-        + [f"left over: {path}" for path in have - want]
+        + [f"obsolete: {path}" for path in have - want]
         + [f"stale: {path}" for path in stale]
     )
 
 
 def write(fresh: Path) -> None:
-    """Put the fresh code in the place of the committed one; a file that did not change is not touched."""
+    """Replace the committed code. Files that did not change are not written."""
     for path in generated_files(ROOT):
         if not (fresh / path.relative_to(ROOT)).exists():
             path.unlink()
@@ -89,7 +88,7 @@ def write(fresh: Path) -> None:
 
 
 def main() -> int:
-    """Generate, or check; the exit code says whether the committed code is fresh."""
+    """Generate or check. Return 1 if a check finds differences."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only, change nothing")
     check_only: bool = parser.parse_args().check
@@ -104,7 +103,7 @@ def main() -> int:
     found = differences(fresh)
     for line in found:
         print(line)
-    print("Generated code differs from the protos: run `make protos`." if found else "Generated code is fresh.")
+    print("Generated code differs from the protos: run `make protos`." if found else "Generated code is up to date.")
     return 1 if found else 0
 
 

@@ -1,7 +1,7 @@
-"""Find a program that can run the documentation's `grpcurl` lines: grpcurl itself, one built with Go, or `buf curl`.
+"""Finds a program that can run the documentation's `grpcurl` lines.
 
-In this order: on the PATH; built before, or now if Go is there, into build/bin; buf from npm, its flags translated.
-`python -m tools.grpcurl` says which it is and why not another.
+In this order: grpcurl on the PATH; grpcurl that Go builds into build/bin; `buf curl` from npm, with translated flags.
+`python -m tools.grpcurl` prints the result, and why the earlier choices are not available.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ INSTALL_WITHIN_S = 120
 
 
 class NotTranslatable(Exception):
-    """`buf curl` has no equal of this line; the text says of what."""
+    """`buf curl` cannot run this line. The text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A program that runs grpcurl lines. `is_buf`: the line has to be translated."""
+    """A program that runs grpcurl lines. If `is_buf`, the line must be translated."""
 
     path: Path
-    told: str
+    description: str
     is_buf: bool = False
 
     def command(self, line: str) -> list[str]:
-        """Return what to run for one line as a shell would read it. Raises: NotTranslatable."""
+        """Return the command for one line of shell. Raises: NotTranslatable."""
         first, *arguments = shlex.split(line)
         if first != "grpcurl":
             raise NotTranslatable("not a grpcurl line")
@@ -47,33 +47,33 @@ class Tool:
 
 
 def find() -> tuple[Tool | None, list[str]]:
-    """Return the tool, or None, and why each one before it could not be had."""
+    """Return the tool, or None, and the reason for each earlier choice that is not available."""
     reasons: list[str] = []
     on_path = shutil.which("grpcurl")
     if on_path is not None:
-        return Tool(path=Path(on_path), told="grpcurl from the PATH"), reasons
+        return Tool(path=Path(on_path), description="grpcurl from the PATH"), reasons
     reasons.append("grpcurl is not on the PATH")
     built = ROOT / "build" / "bin" / f"grpcurl-{GRPCURL_VERSION}"
     failure = None if built.exists() else _build(built)
     if failure is None:
-        return Tool(path=built, told=f"grpcurl {GRPCURL_VERSION} built with Go"), reasons
+        return Tool(path=built, description=f"grpcurl {GRPCURL_VERSION} built with Go"), reasons
     reasons.append(failure)
     buf = INSTALLED / "node_modules" / ".bin" / "buf"
     failure = None if buf.exists() else _install_buf()
     if failure is None:
-        return Tool(path=buf, told=f"buf curl {BUF_VERSION} from npm", is_buf=True), reasons
+        return Tool(path=buf, description=f"buf curl {BUF_VERSION} from npm", is_buf=True), reasons
     reasons.append(failure)
     return None, reasons
 
 
 def _build(target: Path) -> str | None:
-    """Build grpcurl at its pinned version; return why it could not be done."""
+    """Build the pinned version of grpcurl. Return the reason of a failure."""
     go = shutil.which("go")
     if go is None:
-        return "Go is not there to build it"
+        return "Go, which could build it, is not installed"
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test workers that need it at once wait for one build
+        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build
         if target.exists():
             return None
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -88,15 +88,15 @@ def _build(target: Path) -> str | None:
 def _install_buf() -> str | None:
     npm = shutil.which("npm")
     if npm is None:
-        return "npm is not there to bring buf"
+        return "npm, which could install buf, is not installed"
     INSTALLED.mkdir(parents=True, exist_ok=True)
     command = [npm, "install", "--prefix", str(INSTALLED), "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
     failure = _run([*command, "--loglevel=error", f"@bufbuild/buf@{BUF_VERSION}"], INSTALL_WITHIN_S, {})
-    return None if failure is None else f"npm could not bring buf: {failure}"
+    return None if failure is None else f"npm could not install buf: {failure}"
 
 
 def _run(command: list[str], within_s: float, environ: dict[str, str]) -> str | None:
-    """Run a command; return the end of what it said, or that it took too long, where it failed."""
+    """Run a command. If it fails, return the last line of its stderr, or that it took too long."""
     try:
         done = subprocess.run(
             command,
@@ -108,7 +108,7 @@ def _run(command: list[str], within_s: float, environ: dict[str, str]) -> str | 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"not done within {within_s:g} s"
+        return f"it did not finish within {within_s:g} s"
     except OSError as failed:
         return str(failed.strerror)
     lines = done.stderr.strip().splitlines() or ["no message"]
@@ -119,7 +119,7 @@ _WITH_VALUE = {"-d": "--data", "-H": "--header", "-cacert": "--cacert", "-cert":
 
 
 def _for_buf(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of `buf curl` that do what these of grpcurl do."""
+    """Translate arguments of grpcurl into those of `buf curl`."""
     flags: list[str] = []
     plaintext = False
     words: list[str] = []
@@ -139,7 +139,7 @@ def _for_buf(arguments: Sequence[str]) -> list[str]:
     url = ("http://" if plaintext else "https://") + (words.pop(0) if words else "")
     if plaintext:
         flags.append("--http2-prior-knowledge")
-    match words:  # `list SERVICE` is left out: buf lists the methods of all services or of none
+    match words:  # `list SERVICE` has no translation: buf cannot list the methods of one service
         case ["list"]:
             return ["curl", "--protocol", "grpc", *flags, "--list-services", url]
         case [method] if method not in ("list", "describe"):
@@ -149,11 +149,15 @@ def _for_buf(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> int:
-    """Print the tool and its path, or why there is none (exit code 1)."""
+    """Print the tool and its path. If there is none, print why and return 1."""
     tool, reasons = find()
     for reason in reasons:
         print(f"({reason})")
-    print(f"{tool.told}: {tool.path}" if tool is not None else "SKIPPED: no tool can run grpcurl lines here.")
+    print(
+        f"{tool.description}: {tool.path}"
+        if tool is not None
+        else "SKIPPED: no tool that can run grpcurl lines is available."
+    )
     return 0 if tool is not None else 1
 
 

@@ -1,7 +1,7 @@
-"""`make smoke` and `make run`: a sandbox and a gateway on this machine, with secrets made for it.
+"""`make smoke` and `make run`: start a sandbox and a gateway on this machine, with generated secrets.
 
-`smoke` uses free ports and a folder that goes away; `run` keeps its secrets and its store under var/ and stays up
-until Ctrl-C. Secrets are in files that only their owner can read; none is printed.
+`smoke` uses free ports and a temporary folder. `run` keeps its secrets and its store below var/ and runs until Ctrl-C.
+Secrets are in files that only their owner can read, and are never printed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SETTINGS = ("GATEWAY_", "PREDICTION_", "PHOENIX_", "TENANT_", "ADMIN_", "INGESTI
 
 
 def make_secrets(folder: Path) -> dict[str, str]:
-    """Return settings of one tenant and one operator whose secrets lie in `folder`; made where they are missing."""
+    """Return the settings of one tenant and one operator. Their secrets are files in `folder`; create missing ones."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     files = {name: folder / name.lower() for name in ("ADMIN_API_KEY", "ADMIN_API_KEY_ID", "INGESTION_HMAC_SECRET")}
@@ -70,7 +70,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def gateway_settings(own: dict[str, str], urls: dict[str, str], listen: str, admin: str, data: Path) -> dict[str, str]:
-    """Return the settings of a gateway before this sandbox."""
+    """Return the settings of a gateway that calls this sandbox."""
     return {
         **own,
         "INGESTION_BASE_URL": urls["ingestion"],
@@ -89,8 +89,8 @@ def gateway_settings(own: dict[str, str], urls: dict[str, str], listen: str, adm
 
 @contextmanager
 def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str], list[Child]]]:
-    """Run sandbox and gateway for the time of the block; yields the sandbox's URLs and the children."""
-    for name in list(os.environ):  # what a developer has set for staging must not leak into this
+    """Run sandbox and gateway during the `with` block. Yields the sandbox's URLs and both processes."""
+    for name in list(os.environ):  # settings of the developer's shell must not change this gateway
         if name.startswith(SETTINGS) or name in ("REDIS_URL", "DATABASE_URL"):
             del os.environ[name]
     logs = folder / "log"
@@ -106,7 +106,7 @@ def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str]
 
 
 def choice_with(control_url: str) -> Choice:
-    """Return the steps' settings for this sandbox."""
+    """Return the settings of the smoke steps for this sandbox."""
     return Choice(
         board=BOARD,
         currency="EUR",
@@ -119,7 +119,7 @@ def choice_with(control_url: str) -> Choice:
 
 
 def smoke() -> int:
-    """Start, run the steps, stop; the exit code says whether all held."""
+    """Start both, run the smoke steps and stop. Return 0 if all steps pass."""
     folder = Path(tempfile.mkdtemp(prefix="phoenix-gateway-smoke-"))
     listen = f"127.0.0.1:{free_port()}"
     try:
@@ -133,7 +133,7 @@ def smoke() -> int:
 
 
 def run(folder: Path) -> int:
-    """Start, run the steps, say what can be called, stay up until Ctrl-C or SIGTERM; `folder` keeps what it makes."""
+    """Start both, run the smoke steps, print example calls and wait for Ctrl-C or SIGTERM. `folder` keeps all files."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     grpc_port = GRPC_PORT if is_free(GRPC_PORT) else free_port()
     admin_port = ADMIN_PORT if is_free(ADMIN_PORT) else free_port()
@@ -149,7 +149,7 @@ def run(folder: Path) -> int:
                 time.sleep(0.2)
             for child in children:
                 if not child.running:
-                    print(f"The {child.name} ended by itself:\n{child.tail()}", file=sys.stderr)
+                    print(f"The {child.name} ended unexpectedly:\n{child.tail()}", file=sys.stderr)
             return 1
     except ChildFailed as failed:
         print(f"run: {failed}", file=sys.stderr)
@@ -200,13 +200,18 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Do what the argument says."""
+    """Run the command of the first argument."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["smoke", "run"])
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "run", help="where `run` keeps secrets and data")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "var" / "run", help="folder in which `run` keeps secrets and data"
+    )
     given = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
-        signal.signal(number, _end)  # so that the children are stopped then too
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # SIGINT too, because shells start background jobs with SIGINT ignored
+        signal.signal(number, _end)  # the exception stops the child processes
     try:
         return smoke() if given.what == "smoke" else run(given.folder.absolute())
     except KeyboardInterrupt:

@@ -1,11 +1,11 @@
-# Sourced by the scripts beside it: install a package of the operating system without asking anything.
-# install_package APT APK DNF BREW ("-" where the system has none); fails when it cannot.
+# Used by the other scripts: installs a package of the operating system and asks no questions.
+# install_package APT APK DNF BREW ("-" if the system has no such package). Fails if it cannot install it.
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null 2>&1; then
-        sudo -n "$@" # -n: never ask for a password here
+        sudo -n "$@" # -n: never ask for a password
     else
         return 1
     fi

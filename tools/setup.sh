@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the tools (.tools/: a pinned uv) and the project with its locked packages (.venv/). Called by `make setup`.
+# Install a pinned uv into .tools/, and the project with its locked packages into .venv/. Called by `make setup`.
 set -eu
 UV_VERSION=0.13.8
 cd "$(dirname "$0")/.."
@@ -15,10 +15,10 @@ if ! { [ -x .tools/bin/uv ] && [ "$(.tools/bin/uv --version | cut -d' ' -f2)" = 
     echo "setup: installing uv $UV_VERSION into .tools with $python"
     if ! new_tools; then
         minor=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        echo "setup: $python cannot make a virtual environment; installing the system's venv package"
+        echo "setup: $python cannot create a virtual environment; installing the system's venv package"
         install_package "python$minor-venv" py3-pip python3-pip - || install_package python3-venv - - - || true
         if ! new_tools; then
-            echo "setup: $python has no venv with pip. Debian, Ubuntu: apt-get install python3-venv, then again." >&2
+            echo "setup: $python has no venv with pip. Debian, Ubuntu: apt-get install python3-venv, then run this again." >&2
             rm -rf .tools
             exit 1
         fi
@@ -26,7 +26,7 @@ if ! { [ -x .tools/bin/uv ] && [ "$(.tools/bin/uv --version | cut -d' ' -f2)" = 
     .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" </dev/null
 fi
 
-# A developer's own .venv of another project must not be taken for ours; no Python is downloaded.
+# Ignore an active virtual environment of another project. Download no Python.
 unset VIRTUAL_ENV
 UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen --python "$python" </dev/null
 echo "setup: ready ($(.venv/bin/python --version), .venv)"

@@ -1,7 +1,7 @@
-"""Make what other teams call the gateway with: `make stubs`, everything below build/stubs/.
+"""`make stubs`: creates client code for other teams below build/stubs/.
 
-A Python package (source tree and wheel) with the generated code and its types; the protos with all that they import,
-for any other language; one descriptor set for tools that take it (grpcurl, buf, Envoy). Needs no network.
+It creates a Python wheel with the generated code and its types; the protos with all their imports, for other
+languages; and one descriptor set for tools such as grpcurl, buf and Envoy. It needs no network.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _README = """# Calling the Phoenix Gateway
 
 - `{wheel}`: Python. `pip install {wheel}`, then
   `from gateway.v1 import events_pb2, events_pb2_grpc`.
-- `protos/`: the contract and what it imports (except protoc's own files), for any other language:
+- `protos/`: the protos with all their imports except protoc's own files, for any other language:
   `buf generate protos`, or `protoc -I protos ...`.
-- `descriptors.binpb`: the same as one descriptor set, with comments.
-  `grpcurl -protoset descriptors.binpb ...` works where reflection is not allowed.
+- `descriptors.binpb`: the same as one descriptor set, with comments. Where reflection is not allowed, use
+  `grpcurl -protoset descriptors.binpb ...`.
 
-The Python package contains modules `gateway.v1`. Do not install it into the environment of the gateway itself.
+The Python package contains the modules `gateway.v1`. Do not install it in an environment that has the gateway itself.
 """
 
 
 def main() -> int:
-    """Make all of it anew; print what there is."""
+    """Create all files and print their names."""
     shutil.rmtree(STUBS, ignore_errors=True)
     STUBS.mkdir(parents=True)
     copy_protos(STUBS / "protos")
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def copy_protos(target: Path) -> None:
-    """Copy our protos and the two of others that they import."""
+    """Copy our protos and the third-party protos that they import."""
     for name in proto_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROTOS / name, target / name)
@@ -61,7 +61,7 @@ def copy_protos(target: Path) -> None:
 
 
 def write_descriptors(target: Path) -> None:
-    """Write one FileDescriptorSet with all imports and comments; exits with protoc's message if it refuses."""
+    """Write one FileDescriptorSet with all imports and comments. Exit if protoc reports an error."""
     with importlib.resources.as_file(importlib.resources.files("grpc_tools") / "_proto") as well_known:
         status = protoc.main(
             [
@@ -76,11 +76,11 @@ def write_descriptors(target: Path) -> None:
             ]
         )
     if status != 0:
-        sys.exit("protoc refused the protos; its message is above.")
+        sys.exit("protoc failed. Its message is above.")
 
 
 def write_wheel(folder: Path) -> Path:
-    """Write the client's wheel: generated modules only, alike for alike protos."""
+    """Write the client's wheel. It has only generated modules and is reproducible."""
     release = version("phoenix-gateway")
     info = f"{CLIENT}-{release}.dist-info"
     requires = "".join(f"Requires-Dist: {name}>={version(name)}\n" for name in REQUIRES)

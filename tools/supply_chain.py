@@ -1,8 +1,9 @@
-"""What the gateway is built from: `make supply-chain`, also part of `make lint` without the advisories.
+"""`make supply-chain`: checks the packages that the gateway uses. `make lint` runs it without the advisories.
 
-Three checks: the lock names a hash for every file and comes from a registry alone; every package that runs with the
-gateway has a licence that is allowed here; none has a known advisory (pip-audit, where it can be had and reach its
-source). A check that could not run says so, and why: it is never taken for passed.
+1. The lock has a hash for every file, and every package comes from a registry.
+2. Every package that runs with the gateway has an allowed licence.
+3. No package has a known advisory. This check uses pip-audit and needs the network.
+If a check cannot run, the output says so and why. It does not count as passed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ALLOWED = frozenset(
         "Zlib",
     }
 )
-"""SPDX names. Of MPL-2.0 nothing is changed, so nothing has to be given away."""
+"""SPDX names. MPL-2.0 is allowed because the project does not change such code."""
 _FREE_TEXT = (
     (re.compile(r"apache|asl", re.I), "Apache-2.0"),
     (re.compile(r"mozilla|mpl", re.I), "MPL-2.0"),
@@ -49,13 +50,13 @@ _FREE_TEXT = (
     (re.compile(r"\bmit\b|mit license", re.I), "MIT"),
     (re.compile(r"unlicense", re.I), "Unlicense"),
 )
-"""What authors write in place of an SPDX name; the first that fits."""
+"""Texts that authors write in place of an SPDX name. The first match counts."""
 
 
 def main() -> int:
-    """Run the checks; 0: all passed, 1: something is wrong, 3: nothing is wrong but one could not run."""
+    """Run the checks. Return 0 if all pass, 1 if one fails, 3 if none fails but one could not run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--offline", action="store_true", help="leave the advisories out")
+    parser.add_argument("--offline", action="store_true", help="skip the check for advisories")
     offline: bool = parser.parse_args().offline
     lock: dict[str, Any] = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     faults = [*lock_faults(lock), *licence_faults(runtime_packages(lock))]
@@ -65,13 +66,13 @@ def main() -> int:
         print(f"supply chain: {len(lock['package'])} locked packages have hashes; all licences are allowed.")
     if offline:
         return 1 if faults else 0
-    code, told = advisories()
-    print(f"supply chain: {told}")
+    code, message = advisories()
+    print(f"supply chain: {message}")
     return 1 if faults or code == 1 else code
 
 
 def lock_faults(lock: dict[str, Any]) -> Iterator[str]:
-    """Yield what of the lock is not pinned to known bytes."""
+    """Yield the packages in the lock that have no hash or no registry."""
     for package in lock["package"]:
         name, source = package["name"], package.get("source", {})
         if "editable" in source or "virtual" in source:
@@ -84,7 +85,7 @@ def lock_faults(lock: dict[str, Any]) -> Iterator[str]:
 
 
 def runtime_packages(lock: dict[str, Any]) -> set[str]:
-    """Return the names of all packages that run with the gateway, whatever needs them."""
+    """Return the names of all packages that run with the gateway, directly or indirectly."""
     by_name = {package["name"]: package for package in lock["package"]}
     waiting = ["phoenix-gateway"]
     found: set[str] = set()
@@ -100,7 +101,7 @@ def runtime_packages(lock: dict[str, Any]) -> set[str]:
 
 
 def licence_faults(names: set[str]) -> Iterator[str]:
-    """Yield the installed packages whose licence is not known or not allowed; those for other systems are not here."""
+    """Yield the installed packages whose licence is unknown or not allowed."""
     for name in sorted(names):
         try:
             found = distribution(name)
@@ -108,13 +109,13 @@ def licence_faults(names: set[str]) -> Iterator[str]:
             continue
         licences = licences_of(found)
         if not licences:
-            yield f"{name}: its licence is not said in a way that is understood; look, and teach this check"
+            yield f"{name}: its licence cannot be read from its metadata; look it up and extend this check"
         elif not licences <= ALLOWED:
-            yield f"{name}: {' and '.join(sorted(licences - ALLOWED))} is not among the allowed licences"
+            yield f"{name}: {' and '.join(sorted(licences - ALLOWED))} is not an allowed licence"
 
 
 def licences_of(package: Distribution) -> set[str]:
-    """Return the SPDX names that hold for a package; of `A OR B` those that are allowed."""
+    """Return the SPDX names of a package's licences; of `A OR B`, the allowed one."""
     expression = package.metadata["License-Expression"]
     if expression:
         options = [_names(option) for option in expression.split(" OR ")]
@@ -135,10 +136,10 @@ def _spdx(text: str) -> str | None:
 
 
 def advisories() -> tuple[int, str]:
-    """Ask for known advisories. Returns: the exit code, and one line for people."""
+    """Look up known advisories. Return the exit code and one line for people."""
     uv = shutil.which("uv", path=f"{ROOT / '.tools' / 'bin'}:{ROOT / '.venv' / 'bin'}") or shutil.which("uv")
     if uv is None:
-        return COULD_NOT_RUN, "advisories NOT CHECKED: uv is not here; `make setup` installs it."
+        return COULD_NOT_RUN, "advisories NOT CHECKED: uv is not installed; `make setup` installs it."
     exported = subprocess.run(
         [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--quiet"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -157,7 +158,7 @@ def advisories() -> tuple[int, str]:
         found = json.loads(done.stdout)["dependencies"]
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
         return COULD_NOT_RUN, (
-            "advisories NOT CHECKED: pip-audit could not be had or could not reach its source. Run this where it can."
+            "advisories NOT CHECKED: pip-audit cannot be installed or cannot reach its source. It needs the network."
         )
     skipped = [one["name"] for one in found if "skip_reason" in one]
     hit = [
@@ -168,7 +169,7 @@ def advisories() -> tuple[int, str]:
     if hit:
         return 1, "known advisories: " + "; ".join(hit)
     if len(skipped) == len(found):
-        return COULD_NOT_RUN, "advisories NOT CHECKED: the source of advisories knows none of the packages from here."
+        return COULD_NOT_RUN, "advisories NOT CHECKED: the source of advisories knows none of the packages."
     if skipped:
         return COULD_NOT_RUN, f"advisories NOT CHECKED for {', '.join(skipped)}; none known for the others."
     return 0, f"no advisory is known for {len(found)} packages."

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Run the tests with a real Redis and PostgreSQL, installed by the system's package manager when missing.
-# The servers are started by the tests themselves, on free ports. Arguments go to pytest; its summary line comes last.
+# Run the tests with a real Redis and PostgreSQL. The system's package manager installs them if they are missing.
+# The tests start the servers on free ports. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/packages.sh
 
-# Debian and Fedora keep PostgreSQL's server programs off the PATH.
+# On Debian and Fedora, PostgreSQL's server programs are not on the PATH.
 find_postgres() {
     command -v initdb >/dev/null 2>&1 && command -v postgres >/dev/null 2>&1 && return 0
     for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql* /opt/homebrew/opt/postgresql*/bin; do
@@ -28,7 +28,7 @@ if ! find_postgres; then
     find_postgres || echo "test: PostgreSQL could not be installed; its tests are skipped." >&2
 fi
 
-# Each file stays in one worker: session fixtures (sandbox, Redis, PostgreSQL) are started once for it.
+# Each file runs in one worker, so that session fixtures (sandbox, Redis, PostgreSQL) start once for it.
 case " $* " in
 *" -m "*) exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" </dev/null ;;
 *) exec .venv/bin/python -m pytest -n 2 --dist loadfile -m "not faults and not fuzz" "$@" </dev/null ;;

@@ -1,1 +1,1 @@
-"""An example operator wallet before Phoenix Gateway: small enough to read, safe enough to copy."""
+"""An example of an operator's wallet that uses Phoenix Gateway. It is small enough to read and safe enough to copy."""

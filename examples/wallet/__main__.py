@@ -1,7 +1,7 @@
 """Starts the example wallet: `python -m examples.wallet --help`.
 
-Plain HTTP is served to this machine alone; everyone else needs --tls-cert and --tls-key. Stops on SIGTERM and SIGINT,
-after the calls that are at work.
+It serves plain HTTP only on loopback; any other address needs --tls-cert and --tls-key. After SIGTERM or SIGINT, it
+finishes the running calls and stops.
 """
 
 from __future__ import annotations
@@ -29,19 +29,21 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     made.add_argument("--port", type=int, default=8443, help="port to listen on (default: %(default)s)")
     made.add_argument("--tls-cert", type=Path, help="certificate chain of this wallet, PEM")
-    made.add_argument("--tls-key", type=Path, help="its key, PEM")
-    made.add_argument("--ledger", type=Path, default=Path("wallet.sqlite3"), help="default: %(default)s")
-    made.add_argument("--environment", choices=("sandbox", "prod"), default="sandbox", help="named in log lines")
-    made.add_argument("--gateway", default="127.0.0.1:50051", help="Phoenix Gateway (default: %(default)s)")
-    made.add_argument("--gateway-ca", type=Path, help="CA of the gateway, PEM; without it: plaintext")
-    made.add_argument("--client-cert", type=Path, help="certificate that names this wallet to the gateway, PEM")
-    made.add_argument("--client-key", type=Path, help="its key, PEM")
-    made.add_argument("--deposit", nargs=3, metavar=("PLAYER", "CURRENCY", "AMOUNT"), help="give money, and end")
+    made.add_argument("--tls-key", type=Path, help="private key of --tls-cert, PEM")
+    made.add_argument("--ledger", type=Path, default=Path("wallet.sqlite3"), help="ledger file (default: %(default)s)")
+    made.add_argument("--environment", choices=("sandbox", "prod"), default="sandbox", help="environment in log lines")
+    made.add_argument("--gateway", default="127.0.0.1:50051", help="address of Phoenix Gateway (default: %(default)s)")
+    made.add_argument("--gateway-ca", type=Path, help="CA of the gateway, PEM; without it, the connection is plaintext")
+    made.add_argument("--client-cert", type=Path, help="client certificate for the gateway, PEM")
+    made.add_argument("--client-key", type=Path, help="private key of --client-cert, PEM")
+    made.add_argument(
+        "--deposit", nargs=3, metavar=("PLAYER", "CURRENCY", "AMOUNT"), help="add money to an account and exit"
+    )
     return made
 
 
 def open_channel(chosen: argparse.Namespace) -> grpc.aio.Channel:
-    """Return the channel to the gateway; it connects, and connects again, by itself."""
+    """Return the channel to the gateway. It connects and reconnects automatically."""
     settings = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 1000)]
     if chosen.gateway_ca is None:
         return grpc.aio.insecure_channel(chosen.gateway, options=settings)
@@ -57,7 +59,7 @@ async def serve(chosen: argparse.Namespace, webhooks: Webhooks) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(chosen.tls_cert, chosen.tls_key)
     elif not ipaddress.ip_address(chosen.host).is_loopback:
-        raise SystemExit("--host: plain HTTP only on loopback; give --tls-cert and --tls-key")
+        raise SystemExit("--host: plain HTTP is allowed only on loopback; give --tls-cert and --tls-key")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -72,7 +74,7 @@ async def serve(chosen: argparse.Namespace, webhooks: Webhooks) -> None:
 
 
 async def run(chosen: argparse.Namespace) -> None:
-    """Serve the ledger, or give a player money."""
+    """Serve the webhooks, or add money to an account."""
     ledger = Ledger(chosen.ledger)
     if chosen.deposit:
         player, currency, amount = chosen.deposit

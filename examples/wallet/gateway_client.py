@@ -1,7 +1,7 @@
-"""The two calls that a wallet makes to Phoenix Gateway. Holds no key of Phoenix's.
+"""The two calls that a wallet makes to Phoenix Gateway. The wallet has no key of Phoenix.
 
-Both may be made again at any time. Every failure is a grpc.RpcError, which is no verdict: answer Phoenix with 503.
-Source: API.md, WalletService.
+Both calls may be repeated at any time. Every failure is a grpc.RpcError and decides nothing: answer Phoenix with 503.
+Source: WalletService in docs/api.md.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from aiohttp import web
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from examples.wallet.ledger import Entry
-from examples.wallet.rules import Doubt, Move
+from examples.wallet.rules import Move, Undecided
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
 
 TIMEOUT_S = 4.0
 
 
 class GatewayClient:
-    """WalletService as the only operator and environment that this caller may speak for."""
+    """Client of WalletService. The gateway knows the caller's operator and environment, so no call names them."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = wallet_pb2_grpc.WalletServiceStub(channel)
 
     async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
-        """Hand a webhook over exactly as it came: raw path, raw body, all headers, repeated ones too."""
+        """Verify a webhook exactly as received: raw path, raw body and all headers, repeated ones too."""
         webhook = wallet_pb2.VerifyWalletRequest(
             method=request.method,
             path=request.raw_path,
-            # Latin-1 gives every byte a letter of its own, so that two headers never become one.
+            # Latin-1 maps every byte to one character, so different headers stay different.
             headers=[
                 wallet_pb2.HttpHeader(name=name.decode("latin-1"), value=value.decode("latin-1"))
                 for name, value in request.raw_headers
@@ -40,7 +40,7 @@ class GatewayClient:
         return await self._stub.VerifyWallet(webhook, timeout=TIMEOUT_S)
 
     async def record(self, found: wallet_pb2.VerifyWalletResponse, entry: Entry) -> None:
-        """Have an outcome recorded. An attempt that another one has overtaken fails here, with STALE_ATTEMPT."""
+        """Record the outcome at the gateway. If a newer attempt exists, the call fails with STALE_ATTEMPT."""
         process_time = Timestamp()
         process_time.FromMicroseconds(entry.processed_at_us)
         outcome = wallet_pb2.RecordWalletOutcomeRequest(
@@ -58,9 +58,9 @@ class GatewayClient:
 
 
 def move_of(operation: wallet_pb2.WalletOperation, order_id: str) -> Move:
-    """Return the verified operation as a move. Raises: Doubt where the gateway did not understand the amount."""
+    """Return the verified operation as a move. Raises: Undecided if the gateway could not parse the amount."""
     if not operation.amount.amount:
-        raise Doubt("an amount in a form that is not understood")
+        raise Undecided("the form of the amount is unknown")
     return Move(
         operation=operation.operation,
         idempotency_key=operation.idempotency_key,

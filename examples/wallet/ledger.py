@@ -1,8 +1,8 @@
-"""The wallet's own books, in SQLite: the players' money, and what was answered to each key.
+"""The wallet's ledger in SQLite: the players' money, and the answer to each idempotency key.
 
-One transaction per move: look the key up, change the funds, keep the answer. Whoever brings the key again, after a
-crash or at the same time, gets that answer and moves nothing. Amounts are decimals, kept as text. One ledger serves
-one operator in one environment. Knows nothing of HTTP and gRPC. Source: prediction.md 4.7.
+Each move is one transaction: look up the key, change the funds, store the answer. A repeated key, after a crash or at
+the same time, gets the stored answer and moves no money. Amounts are decimals, stored as text. One ledger serves one
+operator in one environment. Source: Idempotency, in Phoenix's documentation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from examples.wallet.rules import Doubt, Funds, Move, after
+from examples.wallet.rules import Funds, Move, Undecided, funds_after
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -36,7 +36,7 @@ _ENTRY = "status, body, transaction_id, reservation_id, currency, available, res
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was answered to a key: status 200, or 422 for a refusal, which moved nothing. Balances are as of then."""
+    """The answer to a key: status 200, or 422 for a refusal, which moved no money. Balances are those of that time."""
 
     status: int
     body: bytes
@@ -49,7 +49,7 @@ class Entry:
 
 
 class Ledger:
-    """The books in one file. Methods block, from any thread or process; all raise sqlite3.Error."""
+    """The ledger in one file. Methods block and may be called from any thread or process. All raise sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class Ledger:
             db.executescript(_SCHEMA)
 
     def move(self, move: Move) -> Entry:
-        """Make a move, or return what was answered when its key was here before. Raises: Doubt."""
+        """Execute a move, or return the stored answer if its key is known. Raises: Undecided."""
         with self._transaction() as db:
             made = "SELECT player, currency, amount, order_id FROM moves WHERE (operation, idempotency_key) = (?, ?)"
             before = db.execute(made, (move.operation, move.idempotency_key)).fetchone()
@@ -70,21 +70,21 @@ class Ledger:
                 move.amount,
                 move.order_id,
             ):
-                raise Doubt("this key moved something else before")
+                raise Undecided("the key belongs to a different move")
             return _only(_entries(db, move.idempotency_key, move.operation))
 
     def find(self, idempotency_key: str, operation: str = "") -> Entry | None:
-        """Return what was answered to a key; None: never seen. Raises: Doubt when several operations have it."""
+        """Return the answer to a key, or None if it is unknown. Raises: Undecided if several operations have it."""
         with closing(self._connect()) as db:
             return _only(found) if (found := _entries(db, idempotency_key, operation)) else None
 
     def funds(self, player: str, currency: str) -> Funds | None:
-        """Return a player's money; None: no such account."""
+        """Return a player's money, or None if there is no account."""
         with closing(self._connect()) as db:
             return _funds(db, player, currency)
 
     def deposit(self, player: str, currency: str, amount: Decimal) -> None:
-        """Open an account if there is none, and add to it: the operator's own business, not Phoenix's."""
+        """Add money to an account; open it if needed. Phoenix is not involved."""
         with self._transaction() as db:
             held = _funds(db, player, currency) or Funds(available=Decimal(0), reserved=Decimal(0))
             _set_funds(db, player, currency, Funds(available=held.available + amount, reserved=held.reserved))
@@ -94,7 +94,7 @@ class Ledger:
         found = "SELECT remaining, reservation_id FROM reservations WHERE (player, currency, order_id) = (?, ?, ?)"
         row = db.execute(found, of_order).fetchone()
         held = _funds(db, move.player, move.currency, Decimal(row[0]) if row else None)
-        result = after(move, held)
+        result = funds_after(move, held)
         transaction_id = reservation_id = ""
         if isinstance(result, str):
             funds = held or Funds(available=Decimal(0), reserved=Decimal(0))
@@ -115,13 +115,13 @@ class Ledger:
         db.execute("INSERT INTO moves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=2)  # seconds to wait for another writer
-        db.execute("PRAGMA synchronous = FULL")  # a move that was answered survives a power cut
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=2)  # wait at most 2 s for another writer
+        db.execute("PRAGMA synchronous = FULL")  # an answered move survives a power failure
         return db
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the ledger's only write lock from the first read on; commit at the end, or change nothing."""
+        """Hold the ledger's write lock from the first read. Commit at the end, or change nothing after an error."""
         with closing(self._connect()) as db:  # closing without COMMIT rolls back
             db.execute("BEGIN IMMEDIATE")
             yield db
@@ -146,5 +146,5 @@ def _entries(db: sqlite3.Connection, key: str, operation: str) -> list[Entry]:
 
 def _only(found: list[Entry]) -> Entry:
     if len(found) != 1:
-        raise Doubt("several operations have this key")
+        raise Undecided("several operations have this key")
     return found[0]

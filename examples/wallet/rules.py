@@ -1,6 +1,6 @@
-"""What each operation does to a player's money: decimals in, decimals out. No storage, no network.
+"""The effect of each operation on a player's money. Pure: no storage, no network.
 
-Leaves "once per key" to ledger.py. Source: prediction.md 4.3, 4.6 and 4.8.
+ledger.py makes sure that a key has its effect only once. Source: Wallet Operations, in Phoenix's documentation.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
-_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])  # a sum that had to be rounded is an error
+_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])  # a result that needs rounding is an error
 INSUFFICIENT_FUNDS = "insufficient_funds"
 RESERVATION_EXCEEDED = "reservation_exceeded"
 
 
-class Doubt(Exception):
-    """The wallet cannot say for certain what is right: Phoenix gets 503 and comes again."""
+class Undecided(Exception):
+    """The wallet cannot decide what is right. Phoenix gets 503 and tries again later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A money move that the gateway verified. `order_id`: the order that it belongs to; "" where it names none."""
+    """A money move that the gateway verified. `order_id` is "" if the move names no order."""
 
     operation: str
     idempotency_key: str
@@ -31,24 +31,24 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funds:
-    """A player's money in one currency. `of_order`: what is left of the order's reservation; None: there is none."""
+    """A player's money in one currency. `of_order` is the rest of the order's reservation, None without one."""
 
     available: Decimal
     reserved: Decimal
     of_order: Decimal | None = None
 
 
-def after(move: Move, funds: Funds | None) -> Funds | str:
+def funds_after(move: Move, funds: Funds | None) -> Funds | str:
     """Return the funds after a move, or the `code` of a refusal, which changes nothing.
 
-    Args: `funds` None: the player has no account in this currency.
-    Raises: Doubt where a refusal might drop money: Phoenix takes 422 as the end of the matter.
+    Args: `funds` is None if the player has no account in this currency.
+    Raises: Undecided where a refusal could lose money, because Phoenix takes a 422 as final.
     """
     if move.amount < 0:
-        raise Doubt("an amount below zero")
+        raise Undecided("the amount is negative")
     if move.operation == "reserve_cash":
         if not move.order_id:
-            raise Doubt("a reservation without an order cannot be found again")
+            raise Undecided("a reservation needs an order id")
         if funds is None or funds.available < move.amount:
             return INSUFFICIENT_FUNDS
         return Funds(
@@ -57,13 +57,13 @@ def after(move: Move, funds: Funds | None) -> Funds | str:
             of_order=_EXACT.add(funds.of_order or Decimal(0), move.amount),
         )
     if funds is None:
-        raise Doubt("no such account")
+        raise Undecided("the account does not exist")
     if move.operation == "credit_cash":
         return replace(funds, available=_EXACT.add(funds.available, move.amount))
     if move.operation not in ("capture_cash", "release_cash"):
-        raise Doubt("an operation that this wallet does not know")
+        raise Undecided("the operation is unknown")
     if funds.of_order is None:
-        raise Doubt("no such reservation; its reserve may still be on the way")
+        raise Undecided("the reservation does not exist; its reserve_cash may arrive later")
     if funds.of_order < move.amount:
         return RESERVATION_EXCEEDED
     back = move.amount if move.operation == "release_cash" else Decimal(0)

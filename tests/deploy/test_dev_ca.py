@@ -212,7 +212,7 @@ def test_half_of_what_belongs_together_is_told_and_left(tmp_path: Path) -> None:
     (tmp_path / "database_url").write_text("postgresql://gateway:its-own@db.internal/gateway\n")
     lines = dev_secrets.make(tmp_path)
     assert [line for line in lines if "MISSING" in line] == [
-        "MISSING postgres_password: belongs with database_url; write it, or delete both"
+        "MISSING postgres_password: belongs to database_url. Write it, or delete both."
     ]
     assert not (tmp_path / "postgres_password").exists()
 

@@ -12,7 +12,7 @@ from tests.gateway_process import GatewayProcess
 from tools import grpcurl
 from tools.grpcurl import NotTranslatable, Tool
 
-BUF = Tool(path=Path("buf"), told="buf", is_buf=True)
+BUF = Tool(path=Path("buf"), description="buf", is_buf=True)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def tool() -> Tool:
     found, reasons = grpcurl.find()
     if found is None:
         pytest.skip("; ".join(reasons))
-    warnings.warn(f"grpcurl lines ran with: {found.told}", stacklevel=1)
+    warnings.warn(f"grpcurl lines ran with: {found.description}", stacklevel=1)
     return found
 
 
@@ -87,5 +87,9 @@ def test_without_any_tool_each_reason_is_told(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(grpcurl, "INSTALLED", tmp_path)
     assert grpcurl.find() == (
         None,
-        ["grpcurl is not on the PATH", "Go is not there to build it", "npm is not there to bring buf"],
+        [
+            "grpcurl is not on the PATH",
+            "Go, which could build it, is not installed",
+            "npm, which could install buf, is not installed",
+        ],
     )

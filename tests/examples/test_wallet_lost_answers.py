@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from examples.wallet.rules import Doubt, Move
+from examples.wallet.rules import Move, Undecided
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
 from tests.examples.player import Player, assert_done_once, entries
 from tests.examples.wallet_process import WalletProcess
@@ -125,7 +125,7 @@ def test_a_key_of_the_ledger_with_other_content(sandbox: SandboxProcess, wallet:
         amount=Decimal("12.51"),
         order_id=player.order,
     )
-    with pytest.raises(Doubt):
+    with pytest.raises(Undecided):
         wallet.ledger.move(other)
     assert (("87.50", "12.50"), 1) == (player.funds, len(entries(wallet, key)))
 
