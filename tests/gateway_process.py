@@ -21,7 +21,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.canaries import Canaries
+from tests.secret_scanner import SecretScanner
 
 ROOT = Path(__file__).resolve().parents[1]
 START_WITHIN_S = 45.0
@@ -155,7 +155,7 @@ class GatewayProcess:
     def _leaked(self) -> set[str]:
         """Return what of its secrets stands in its log, its database or any other file that it made."""
         given = [Path(value) for name, value in self.environ.items() if name.endswith("_FILE")]
-        return Canaries(self.environ).found_below(Path(self._directory.name), but=given)
+        return SecretScanner(self.environ).found_below(Path(self._directory.name), but=given)
 
 
 def of_sandbox(urls: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

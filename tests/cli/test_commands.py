@@ -14,7 +14,7 @@ import pytest
 
 from gateway.cli.children import free_port
 from gateway.core.ed25519 import load_signing_key
-from tests.config.given_settings import OPERATOR, TENANT, WHOLE, rsa_pem
+from tests.config.valid_settings import OPERATOR, TENANT, WHOLE, rsa_pem
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-4f1d9a7e"

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config import load
 from gateway.core.types import Environment
-from tests.config.given_settings import (
+from tests.config.valid_settings import (
     LAUNCH_KEY,
     TENANT,
     WHOLE,

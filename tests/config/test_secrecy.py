@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import ConfigInvalid, load, names
-from tests.config.given_settings import NO_ENV_FILE, WHOLE, ed25519_pem, loaded, refused
+from tests.config.valid_settings import NO_ENV_FILE, WHOLE, ed25519_pem, loaded, refused
 
 CANARY = "canary-4f1d9a7e"
 CACHE_KEY = base64.b64encode(CANARY.ljust(32, "x").encode()).decode()

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import Config, names
 from gateway.config.setting import Setting
-from tests.config.given_settings import WHOLE, loaded
+from tests.config.valid_settings import WHOLE, loaded
 
 SETTINGS = [setting for subject in names.SUBJECTS for setting in subject.settings]
 NEEDS_A_POLICY = {"GATEWAY_SOCKETS"}

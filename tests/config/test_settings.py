@@ -12,7 +12,7 @@ from gateway.core.types import Environment
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_amount import AmountNames
 from gateway.phoenix.auth.modes import OperatorSignature, UpstreamAuth
-from tests.config.given_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
+from tests.config.valid_settings import API_KEY_ID, OPERATOR, TENANT, WHOLE, faulty, loaded, platform_pem, refused
 
 CACHE_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
 SHARED = {

@@ -18,7 +18,7 @@ from gateway.cli.main import app
 from gateway.config import names
 from gateway.config.policy_file import read_policy
 from gateway.core.types import Environment
-from tests.config.given_settings import LAUNCH_KEY, NO_ENV_FILE, TENANT, loaded
+from tests.config.valid_settings import LAUNCH_KEY, NO_ENV_FILE, TENANT, loaded
 from tests.deploy.document_lines import ROOT, blocks, shell_lines
 from tools.docs.__main__ import pages
 

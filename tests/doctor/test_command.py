@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
-from tests.config.given_settings import rsa_pem
-from tests.doctor.given import canary, free_port, settings_of
+from tests.config.valid_settings import rsa_pem
+from tests.doctor.diagnosis import canary, free_port, settings_of
 from tests.sandbox_process import ROOT, SandboxProcess
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.core.ed25519 import generate_signing_key, load_signing_key
 from gateway.doctor.report import State
-from tests.doctor.given import faults_in, findings_of, pick, settings_of
+from tests.doctor.diagnosis import faults_in, findings_of, pick, settings_of
 from tests.sandbox_process import SandboxProcess
 
 WELL_KNOWN = "/.well-known/signing-key.pem"

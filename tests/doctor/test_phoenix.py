@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.doctor.report import State, exit_code
-from tests.doctor.given import OffsetClock, faults_in, findings_of, free_port, pick, settings_of
+from tests.doctor.diagnosis import OffsetClock, faults_in, findings_of, free_port, pick, settings_of
 from tests.sandbox_process import SandboxProcess
 
 

@@ -21,8 +21,8 @@ from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.metrics import BuildInfo, Metrics
-from tests.config.given_settings import WHOLE
-from tests.doctor.given import config_of, free_port
+from tests.config.valid_settings import WHOLE
+from tests.doctor.diagnosis import config_of, free_port
 
 CLOCK = SystemClock()
 NOBODY = 65534

@@ -12,7 +12,7 @@ from gateway.doctor.prove_board import prove
 from gateway.doctor.prove_events import Proof
 from gateway.doctor.report import State, exit_code
 from gateway.resilience.clock import SystemClock
-from tests.doctor.given import config_of, pick, settings_of
+from tests.doctor.diagnosis import config_of, pick, settings_of
 from tests.sandbox_process import SandboxProcess
 
 BOARD = "prove-events-1"

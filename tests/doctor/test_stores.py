@@ -28,8 +28,8 @@ from gateway.resilience.deadline import Deadline
 from gateway.store.database import FILE_NAME
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.sqlite import SqliteDatabase
-from tests.config.given_settings import WHOLE
-from tests.doctor.given import config_of, free_port
+from tests.config.valid_settings import WHOLE
+from tests.doctor.diagnosis import config_of, free_port
 from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.doctor.report import Finding, State
-from tests.doctor.given import config_of, faults_in, findings_of, free_port, pick, settings_of
+from tests.doctor.diagnosis import config_of, faults_in, findings_of, free_port, pick, settings_of
 from tests.sandbox_process import SandboxProcess
 
 NOW = datetime.now(UTC)

@@ -13,7 +13,7 @@ from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.store import SameMove
 from gateway.store.database import Database
 from gateway.store.group_commit import CommitSettings
-from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer
+from tests.evidence.chain.chain_setup import Exporter, public_key_of, sequencer
 from tests.manual_clock import ManualClock
 
 

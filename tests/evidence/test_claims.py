@@ -11,7 +11,7 @@ from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import ClaimResult
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import LEASE_S, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import LEASE_S, claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
 
 

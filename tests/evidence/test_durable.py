@@ -18,7 +18,7 @@ from gateway.store.open_database import open_database
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, claim_of, outcome_of, soon
 
 
 async def test_large_bodies_of_all_bytes(make_store: MakeStore) -> None:

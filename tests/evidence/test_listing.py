@@ -15,7 +15,7 @@ from gateway.evidence.record import EvidencePage, EvidenceQuery, OperationState,
 from gateway.store.database import Database
 from gateway.store.migrate import is_current, migrate
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
 
 ALL = EvidenceQuery(operator_code=OPERATOR, environment=Environment.PROD)
 

@@ -25,7 +25,7 @@ from gateway.store.database import Database
 from gateway.store.migrate import is_current, migrate
 from gateway.store.schema import HEAD, metadata
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import claim_of, soon
+from tests.evidence.wallet_factory import claim_of, soon
 
 
 def test_head_is_the_newest_revision() -> None:

@@ -17,7 +17,7 @@ from gateway.evidence.reading import MAX_INCIDENTS
 from gateway.evidence.record import Balance, Evidence, Incident, IncidentReason, RecordedResponse
 from gateway.store.database import Database
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
+from tests.evidence.wallet_factory import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
 from tests.manual_clock import ManualClock
 
 

@@ -16,7 +16,7 @@ from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.database import Work
 from gateway.store.postgres import PostgresDatabase
-from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, claim_of, outcome_of, soon
 from tests.postgres_process import PostgresProcess
 
 WORKERS = 8

@@ -16,7 +16,7 @@ from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.migrate import migrate
 from gateway.store.postgres import PostgresDatabase
-from tests.evidence.making import claim_of, soon
+from tests.evidence.wallet_factory import claim_of, soon
 
 INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}
 

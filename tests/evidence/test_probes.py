@@ -9,7 +9,7 @@ from gateway.core.wallet_verdict import Disposition, OriginalState
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import ProbeResult
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
 
 
 async def probe(store: DurableWalletStore, key: str = "key-1", original: str | None = None) -> ProbeResult:

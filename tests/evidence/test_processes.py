@@ -12,7 +12,7 @@ import pytest
 from gateway.core.types import Environment
 from gateway.core.wallet_verdict import Disposition
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import OPERATOR, claim_of, soon
+from tests.evidence.wallet_factory import OPERATOR, claim_of, soon
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 4
@@ -20,7 +20,7 @@ PROCESSES = 4
 
 def start(place: str, mode: str, argument: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.evidence.claimer", place, mode, argument],
+        [sys.executable, "-m", "tests.evidence.claiming_process", place, mode, argument],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -17,7 +17,7 @@ from gateway.evidence.reading import MAX_CONFLICT_BYTES
 from gateway.evidence.record import Claim, Evidence, EvidenceQuery, OperationState
 from gateway.evidence.replay_tally import ReplayTally
 from tests.evidence.conftest import MakeStore
-from tests.evidence.making import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
+from tests.evidence.wallet_factory import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
 from tests.manual_clock import ManualClock
 
 BODY = b"the same signed body"

@@ -25,7 +25,7 @@ from gateway.evidence.durable import DurableWalletStore
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.worker_thread import WorkerThread
 from gateway.store.sqlite import SqliteDatabase
-from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, claim_of, outcome_of, soon
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from gateway.errors import OutcomeDiffers, StaleAttempt
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import Outcome
 from gateway.store.sqlite import SqliteDatabase
-from tests.evidence.making import LEASE_S, OPERATOR, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import LEASE_S, OPERATOR, claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
 
 keys = st.sampled_from(["k1", "k2", "k3"])

@@ -13,8 +13,8 @@ from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
 from gateway.resilience.clock import SystemClock
 from gateway.store.sqlite import SqliteDatabase
-from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer, signed_claim
-from tests.evidence.making import RECEIVED_AT_US, outcome_of, soon
+from tests.evidence.chain.chain_setup import Exporter, public_key_of, sequencer, signed_claim
+from tests.evidence.wallet_factory import RECEIVED_AT_US, outcome_of, soon
 
 
 @dataclass(frozen=True)

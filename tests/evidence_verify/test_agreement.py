@@ -25,7 +25,7 @@ from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, RecordedResponse
 from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import evidence_message
-from tests.evidence.chain.chaining import GATEWAY_KEY, PLATFORM_KEY, signer, verdict
+from tests.evidence.chain.chain_setup import GATEWAY_KEY, PLATFORM_KEY, signer, verdict
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 bodies = st.binary(max_size=60)

@@ -12,10 +12,10 @@ from gateway.core.ed25519 import generate_signing_key
 from gateway.evidence_verify import export_file
 from gateway.evidence_verify.findings import UnusableInput
 from gateway.evidence_verify.verification import verify_export
-from tests.evidence.chain.chaining import GATEWAY_KEY, codes, verdict
-from tests.evidence_verify import altering
-from tests.evidence_verify.altering import ALTERATIONS, Lines, read_lines
+from tests.evidence.chain.chain_setup import GATEWAY_KEY, codes, verdict
+from tests.evidence_verify import tampering
 from tests.evidence_verify.conftest import Exported
+from tests.evidence_verify.tampering import ALTERATIONS, Lines, read_lines
 
 
 def test_an_export_that_nobody_touched_is_proven(small: Exported) -> None:
@@ -55,7 +55,7 @@ def test_every_alteration_of_10_000_records_is_found(large: Exported, tmp_path: 
             found_is(large, tmp_path, alteration, rng)
 
 
-def found_is(exported: Exported, folder: Path, alteration: altering.Alteration, rng: random.Random) -> None:
+def found_is(exported: Exported, folder: Path, alteration: tampering.Alteration, rng: random.Random) -> None:
     """Alter a copy and see that it is found."""
     lines = read_lines(exported.text)
     what = alteration(lines, rng)
@@ -77,7 +77,7 @@ def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
 def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
     """Everything fits together; only the head, the log, or the public key that was kept elsewhere tells."""
     lines = read_lines(small.text)
-    altering.make_anew(lines, random.Random(number), generate_signing_key()[0])
+    tampering.make_anew(lines, random.Random(number), generate_signing_key()[0])
     path = tmp_path / "altered.jsonl"
     path.write_bytes(b"".join(lines))
     assert set() == codes(path)
@@ -90,14 +90,14 @@ def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported
 def test_an_end_that_was_cut_off_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
     """The rest is genuine in every way, and says that it is all."""
     lines = read_lines(small.text)
-    altering.cut_end(lines, random.Random(number))
+    tampering.cut_end(lines, random.Random(number))
     assert set() == told_of(lines, tmp_path)
     assert {"cut_off"} == told_of(lines, tmp_path, small.head)
 
 
 def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> None:
     """What came later is believed for the key that the head names, and the rest is said."""
-    block = json.loads(read_lines(small.text)[altering.block_places(read_lines(small.text))[4]])["chain_block"]
+    block = json.loads(read_lines(small.text)[tampering.block_places(read_lines(small.text))[4]])["chain_block"]
     line = {
         "event": "evidence head",
         "operator": "acme",
@@ -143,7 +143,7 @@ def test_several_processes_tell_the_same(small: Exported, tmp_path: Path, monkey
     monkeypatch.setattr(export_file, "PART_BYTES", 20_000)
     assert [] == verify_export(small.path, heads=[small.head], processes=2).findings.kept
     lines = read_lines(small.text)
-    place = altering.record_places(lines)[200]
+    place = tampering.record_places(lines)[200]
     lines[place] = lines[place].replace(b"player-1", b"player-2")
     (tmp_path / "altered").write_bytes(b"".join(lines))
     findings = verify_export(tmp_path / "altered", processes=2).findings.kept

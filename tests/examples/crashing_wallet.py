@@ -25,7 +25,7 @@ from gateway.v1 import wallet_pb2
 POINTS = ("received", "verified", "moved", "committed", "recorded")
 
 
-class DeliveryResult:
+class CrashPoint:
     """Kills a process, or stalls the call, the first time that `point` is reached."""
 
     def __init__(self, point: str, what: str) -> None:
@@ -45,21 +45,21 @@ class DeliveryResult:
 
 
 class CrashingGatewayClient(GatewayClient):
-    fate: DeliveryResult
+    crash: CrashPoint
 
     async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
-        await asyncio.sleep(self.fate.reach("received"))
+        await asyncio.sleep(self.crash.reach("received"))
         found = await super().verify(request, body)
-        await asyncio.sleep(self.fate.reach("verified"))
+        await asyncio.sleep(self.crash.reach("verified"))
         return found
 
     async def record(self, found: wallet_pb2.VerifyWalletResponse, entry: Entry) -> None:
         await super().record(found, entry)
-        await asyncio.sleep(self.fate.reach("recorded"))
+        await asyncio.sleep(self.crash.reach("recorded"))
 
 
 class CrashingLedger(Ledger):
-    fate: DeliveryResult
+    crash: CrashPoint
 
     def _connect(self) -> sqlite3.Connection:
         db = super()._connect()
@@ -68,21 +68,21 @@ class CrashingLedger(Ledger):
 
     def _trace(self, statement: str) -> None:
         if statement.startswith("INSERT INTO moves"):  # the funds are changed, the entry is not there
-            self.fate.reach("moved")
+            self.crash.reach("moved")
 
     def move(self, move: Move) -> Entry:
         entry = super().move(move)
-        time.sleep(self.fate.reach("committed"))
+        time.sleep(self.crash.reach("committed"))
         return entry
 
 
 async def run() -> None:
-    fate = DeliveryResult(sys.argv[1], sys.argv[2])
+    crash = CrashPoint(sys.argv[1], sys.argv[2])
     chosen = options().parse_args(sys.argv[3:])
     ledger = CrashingLedger(chosen.ledger)
     async with open_channel(chosen) as channel:
         gateway = CrashingGatewayClient(channel)
-        ledger.fate = gateway.fate = fate
+        ledger.crash = gateway.crash = crash
         await serve(chosen, Webhooks(gateway, ledger, chosen.environment))
 
 

@@ -14,7 +14,7 @@ from tests.certificates import Authority
 from tests.examples.player import Player, entries
 from tests.examples.wallet_process import WalletProcess
 from tests.gateway_process import GatewayProcess
-from tests.policy_world import World, caller, identity, world
+from tests.policy_setup import PolicySetup, caller, identity, start_policy_setup
 
 OURS: dict[str, Any] = {"operator_code": "acme", "environment": "sandbox"}
 POLICY = caller("wallet", allow=["wallet.verify", "wallet.record"], operators=["acme/sandbox"]) + caller(
@@ -23,13 +23,13 @@ POLICY = caller("wallet", allow=["wallet.verify", "wallet.record"], operators=["
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("mutual-tls")) as made:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicySetup]:
+    with start_policy_setup(tmp_path_factory.mktemp("mutual-tls")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def strict(whole: World) -> Iterator[GatewayProcess]:
+def strict(whole: PolicySetup) -> Iterator[GatewayProcess]:
     """A gateway that knows its callers by their certificates."""
     with whole.gateway(POLICY) as gateway:
         gateway.wait_serving("phoenix.gateway.v1.WalletService")
@@ -38,7 +38,7 @@ def strict(whole: World) -> Iterator[GatewayProcess]:
 
 @contextmanager
 def wallet_of(
-    whole: World, gateway: GatewayProcess, folder: Path, name: str | None, authority: Authority | None = None
+    whole: PolicySetup, gateway: GatewayProcess, folder: Path, name: str | None, authority: Authority | None = None
 ) -> Iterator[WalletProcess]:
     """Run the wallet over HTTPS; `name` is what its certificate says to the gateway, None: it has none."""
     (folder / "ca.pem").write_bytes(whole.authority.certificate)
@@ -56,7 +56,7 @@ def wallet_of(
         process.__exit__()
 
 
-def test_a_wallet_with_its_own_certificate(whole: World, strict: GatewayProcess, tmp_path: Path) -> None:
+def test_a_wallet_with_its_own_certificate(whole: PolicySetup, strict: GatewayProcess, tmp_path: Path) -> None:
     """The money moves, the outcome is recorded, a forged call is refused; the evidence is for whoever may read it."""
     with wallet_of(whole, strict, tmp_path, "wallet") as wallet:
         player, ca = Player(whole.sandbox, wallet), str(tmp_path / "ca.pem")
@@ -73,7 +73,7 @@ def test_a_wallet_with_its_own_certificate(whole: World, strict: GatewayProcess,
 
 
 @pytest.mark.parametrize("name", [None, "reader", "nobody", "other authority"])
-def test_a_wallet_that_may_not(whole: World, strict: GatewayProcess, tmp_path: Path, name: str | None) -> None:
+def test_a_wallet_that_may_not(whole: PolicySetup, strict: GatewayProcess, tmp_path: Path, name: str | None) -> None:
     """Without certificate, right, known name or our authority: genuine and forged calls get 503, nothing moves."""
     authority = Authority("Another CA") if name == "other authority" else None
     with wallet_of(whole, strict, tmp_path, "wallet" if authority else name, authority) as wallet:

@@ -1,4 +1,4 @@
-"""The gateway with points on the way of a money move, at which something is killed once: `FATE_FILE` says what.
+"""The gateway with points on the way of a money move, at which something is killed once: `CRASH_FILE` says what.
 
 The file holds `POINT` and the pid to kill with its children (0: the gateway itself); it is gone when it was obeyed. The
 parts are the real ones; what is added stands between them.
@@ -26,7 +26,7 @@ POINTS = (
 _KINDS = {PendingClaim: "claim", Outcome: "outcome"}
 
 
-class DeliveryResult:
+class CrashPoint:
     """Kills when its point is reached."""
 
     def __init__(self, path: Path) -> None:
@@ -59,70 +59,70 @@ def kill_with_children(pid: int) -> None:
             pass  # it went by itself
 
 
-def stand_between(fate: DeliveryResult) -> None:
+def install(crash: CrashPoint) -> None:
     """Put the points into the parts."""
     store = durable.DurableWalletStore
-    VerifyWallet.__call__ = _before(fate, "arrived", VerifyWallet.__call__)  # type: ignore[method-assign]
-    store._commit = _committing(fate, store._commit)  # type: ignore[method-assign]
+    VerifyWallet.__call__ = _before(crash, "arrived", VerifyWallet.__call__)  # type: ignore[method-assign]
+    store._commit = _committing(crash, store._commit)  # type: ignore[method-assign]
     parts = vars(durable)
-    parts["claim_all"] = _claiming(fate, parts["claim_all"])
-    parts["record_all"] = _recording(fate, parts["record_all"])
+    parts["claim_all"] = _claiming(crash, parts["claim_all"])
+    parts["record_all"] = _recording(crash, parts["record_all"])
     answering = (("VerifyWallet", "claim"), ("RecordWalletOutcome", "outcome"))
     for method, kind in answering:
-        setattr(WalletService, method, _after(fate, f"{kind}_answering", getattr(WalletService, method)))
+        setattr(WalletService, method, _after(crash, f"{kind}_answering", getattr(WalletService, method)))
 
 
-def _before(fate: DeliveryResult, point: str, original: Any) -> Any:
+def _before(crash: CrashPoint, point: str, original: Any) -> Any:
     @functools.wraps(original)
     async def wrapped(*arguments: Any, **named: Any) -> Any:
-        fate.reach(point)
+        crash.reach(point)
         return await original(*arguments, **named)
 
     return wrapped
 
 
-def _after(fate: DeliveryResult, point: str, original: Any) -> Any:
+def _after(crash: CrashPoint, point: str, original: Any) -> Any:
     @functools.wraps(original)
     async def wrapped(*arguments: Any, **named: Any) -> Any:
         answer = await original(*arguments, **named)
-        fate.reach(point)
+        crash.reach(point)
         return answer
 
     return wrapped
 
 
-def _committing(fate: DeliveryResult, original: Any) -> Any:
+def _committing(crash: CrashPoint, original: Any) -> Any:
     async def commit(self: durable.DurableWalletStore, ops: Any, limit_s: float) -> Any:
-        fate.reach_for(ops, "queued")
+        crash.reach_for(ops, "queued")
         results = await original(self, ops, limit_s)
-        fate.reach_for(ops, "committed")
+        crash.reach_for(ops, "committed")
         return results
 
     return commit
 
 
-def _claiming(fate: DeliveryResult, original: Any) -> Any:
+def _claiming(crash: CrashPoint, original: Any) -> Any:
     def claim_all(connection: Any, now_us: int, pending: Any, same_move: Any) -> Any:
         if pending:
-            fate.reach("claim_begun")
+            crash.reach("claim_begun")
         results = original(connection, now_us, pending, same_move)
         if pending:
-            fate.reach("claim_written")
+            crash.reach("claim_written")
         return results
 
     return claim_all
 
 
-def _recording(fate: DeliveryResult, original: Any) -> Any:
+def _recording(crash: CrashPoint, original: Any) -> Any:
     def record_all(connection: Any, now_us: int, outcomes: Any, *more: Any) -> Any:
         results = original(connection, now_us, outcomes, *more)
         if outcomes:
-            fate.reach("outcome_written")
+            crash.reach("outcome_written")
         return results
 
     return record_all
 
 
 if __name__ == "__main__":
-    stand_between(DeliveryResult(Path(os.environ["FATE_FILE"])))
+    install(CrashPoint(Path(os.environ["CRASH_FILE"])))
     main()

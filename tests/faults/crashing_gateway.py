@@ -1,4 +1,4 @@
-"""The gateway, ended by SIGKILL when a point of an event's way is reached for the nth time: `FATE=POINT:NTH`.
+"""The gateway, ended by SIGKILL when a point of an event's way is reached for the nth time: `CRASH_AT=POINT:NTH`.
 
 The parts are the real ones; what is added stands between them. `LEASE_S` shortens the leases of durable events, for
 which the living wait after each death. Without both it is the gateway.
@@ -28,7 +28,7 @@ _AMID_S = 0.003
 """After so long a request has left, and mostly no answer has come."""
 
 
-class DeliveryResult:
+class CrashPoint:
     """Ends the process at the nth time of its point."""
 
     def __init__(self, told: str) -> None:
@@ -55,64 +55,64 @@ class DeliveryResult:
         return wrapped
 
 
-def stand_between(fate: DeliveryResult) -> None:
+def install(crash: CrashPoint) -> None:
     """Put the points into the parts."""
-    Transport.send = _sending(fate, Transport.send)  # type: ignore[method-assign]
-    EventMemory.claim = fate.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
-    EventMemory.settle = fate.around("settling", "settled", EventMemory.settle)  # type: ignore[method-assign]
-    grpc_aio._serialised = _answering(fate, grpc_aio._serialised)
-    store.EventQueue._commit = _committing(fate, store.EventQueue._commit)  # type: ignore[method-assign]
-    store._run = _in_transaction(fate, store._run)
+    Transport.send = _sending(crash, Transport.send)  # type: ignore[method-assign]
+    EventMemory.claim = crash.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
+    EventMemory.settle = crash.around("settling", "settled", EventMemory.settle)  # type: ignore[method-assign]
+    grpc_aio._serialised = _answering(crash, grpc_aio._serialised)
+    store.EventQueue._commit = _committing(crash, store.EventQueue._commit)  # type: ignore[method-assign]
+    store._run = _in_transaction(crash, store._run)
 
 
-def _sending(fate: DeliveryResult, original: Any) -> Any:
+def _sending(crash: CrashPoint, original: Any) -> Any:
     async def send(self: Transport, request: Any, *arguments: Any, **named: Any) -> Any:
         if not request.raw_path.startswith("/v1/events"):  # health checks
             return await original(self, request, *arguments, **named)
-        fate.reach("before_send")
-        asyncio.get_running_loop().call_later(_AMID_S, fate.reach, "amid_send")
+        crash.reach("before_send")
+        asyncio.get_running_loop().call_later(_AMID_S, crash.reach, "amid_send")
         answer = await original(self, request, *arguments, **named)
-        fate.reach("after_send")
+        crash.reach("after_send")
         return answer
 
     return send
 
 
-def _answering(fate: DeliveryResult, original: Any) -> Any:
+def _answering(crash: CrashPoint, original: Any) -> Any:
     def serialised(answer: Any) -> bytes:
         if type(answer).__name__ in ("SubmitEventResponse", "SubmitEventsResponse", "StreamEventsResponse"):
-            fate.reach("answering")
+            crash.reach("answering")
         data: bytes = original(answer)
         return data
 
     return serialised
 
 
-def _committing(fate: DeliveryResult, original: Any) -> Any:
+def _committing(crash: CrashPoint, original: Any) -> Any:
     async def commit(self: store.EventQueue, ops: Any, limit_s: float) -> Any:
-        _reach_for(fate, ops, {Admit: "before_commit", Settle: "before_settle"})
+        _reach_for(crash, ops, {Admit: "before_commit", Settle: "before_settle"})
         results = await original(self, ops, limit_s)
-        _reach_for(fate, ops, {Admit: "after_commit", Settle: "after_settle"})
+        _reach_for(crash, ops, {Admit: "after_commit", Settle: "after_settle"})
         if any(isinstance(op, Take) and result.events for op, result in zip(ops, results, strict=True)):
-            fate.reach("leased")
+            crash.reach("leased")
         return results
 
     return commit
 
 
-def _in_transaction(fate: DeliveryResult, original: Any) -> Any:
+def _in_transaction(crash: CrashPoint, original: Any) -> Any:
     def run(connection: Any, now_us: int, ops: Any, **named: Any) -> Any:
         results = original(connection, now_us, ops, **named)
-        _reach_for(fate, ops, {Admit: "amid_commit", Settle: "amid_settle"})
+        _reach_for(crash, ops, {Admit: "amid_commit", Settle: "amid_settle"})
         return results
 
     return run
 
 
-def _reach_for(fate: DeliveryResult, ops: Any, points: dict[type, str]) -> None:
+def _reach_for(crash: CrashPoint, ops: Any, points: dict[type, str]) -> None:
     for kind, point in points.items():
         if any(isinstance(op, kind) for op in ops):
-            fate.reach(point)
+            crash.reach(point)
 
 
 def shorten_leases(lease_s: float) -> None:
@@ -124,6 +124,6 @@ def shorten_leases(lease_s: float) -> None:
 if __name__ == "__main__":
     if lease := os.environ.get("LEASE_S"):
         shorten_leases(float(lease))
-    if told := os.environ.get("FATE"):
-        stand_between(DeliveryResult(told))
+    if told := os.environ.get("CRASH_AT"):
+        install(CrashPoint(told))
     main()

@@ -21,7 +21,7 @@ import pytest
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.faults.crashing_gateway import DURABLE_POINTS
 from tests.faults.event_load import Load, Manner, Told
-from tests.faults.mortal_gateway import RANDOM, MortalGateway
+from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.faults.test_event_kills import NTHS, UNSURE, cut_answers
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox

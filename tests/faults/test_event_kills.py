@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults.crashing_gateway import DIRECT_POINTS
 from tests.faults.event_load import Load, Manner, Told
-from tests.faults.mortal_gateway import RANDOM, MortalGateway
+from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import of_sandbox
 from tests.redis_process import RedisProcess

@@ -56,7 +56,7 @@ class Setting:
     sandbox: SandboxProcess
     gateway: GatewayProcess
     wallet: WalletProcess
-    fate: Path
+    crash: Path
     postgres: PostgresProcess | None
 
     def killed_at(self, victim: str, point: str, move: str) -> None:
@@ -71,12 +71,12 @@ class Setting:
             self.wallet.stop()
             self.wallet.start("tests.examples.crashing_wallet", (point, "0"))
         else:
-            self.fate.write_text(f"{point} {self.postgres.pid if victim == 'postgres' and self.postgres else 0}")
+            self.crash.write_text(f"{point} {self.postgres.pid if victim == 'postgres' and self.postgres else 0}")
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(player.send, operation, amount, key, retries=400, pause_ms=50, timeout_s=5)
             self._wait_and_start_again(victim)
             report = sending.result(timeout=60)
-        assert not self.fate.exists()
+        assert not self.crash.exists()
         assert ("rejected" if move == "refused" else "success") == report["treatment"], report
         assert funds == player.funds
         evidence = assert_done_once(self.gateway, self.wallet, operation, key)
@@ -86,7 +86,7 @@ class Setting:
 
     def live(self) -> None:
         """Start what a case that failed has left dead, so that it spoils no other."""
-        self.fate.unlink(missing_ok=True)
+        self.crash.unlink(missing_ok=True)
         if self.postgres is not None and not self.postgres.is_running:
             self.postgres.restart()
         if not self.gateway.is_running:
@@ -178,9 +178,9 @@ class _Made(dict[str, Setting]):
         self._sandbox, self._folders, self._request, self._stack = sandbox, folders, request, stack
 
     def __missing__(self, database: str) -> Setting:
-        fate = self._folders.mktemp("fate") / "fate"
+        crash = self._folders.mktemp("crash") / "crash"
         environ = of_sandbox(self._sandbox.urls, self._sandbox.environ)
-        environ |= {"PREDICTION_WALLET_LEASE": "1", "FATE_FILE": str(fate)}
+        environ |= {"PREDICTION_WALLET_LEASE": "1", "CRASH_FILE": str(crash)}
         postgres: PostgresProcess | None = None
         if database == "postgres":
             postgres = PostgresProcess()
@@ -193,7 +193,7 @@ class _Made(dict[str, Setting]):
         self._stack.enter_context(gateway)
         gateway.wait_serving(WALLET)
         wallet = self._stack.enter_context(WalletProcess(gateway.address))
-        self[database] = Setting(sandbox=self._sandbox, gateway=gateway, wallet=wallet, fate=fate, postgres=postgres)
+        self[database] = Setting(sandbox=self._sandbox, gateway=gateway, wallet=wallet, crash=crash, postgres=postgres)
         return self[database]
 
 

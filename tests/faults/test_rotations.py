@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from gateway.v1 import keys_pb2
-from tests.faults.rotation_bench import KEPT_S, KINDS, RotationBench
 from tests.faults.rotation_load import BOARD, Load
+from tests.faults.rotation_setup import KEPT_S, KINDS, RotationBench
 from tests.fixtures_postgres import postgres_server
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.certificates import Authority, Pair
 from tests.gateway_process import ROOT, GatewayProcess, reason_of
-from tests.policy_world import SERVER_NAMES, World, caller, identity, world
+from tests.policy_setup import SERVER_NAMES, PolicySetup, caller, identity, start_policy_setup
 
 pytestmark = pytest.mark.timeout(180)  # gateways are started, on a machine that may be busy
 READER = caller(
@@ -31,15 +31,15 @@ POLICY = READER + OTHER
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("identity")) as made:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicySetup]:
+    with start_policy_setup(tmp_path_factory.mktemp("identity")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def gateway(place: World) -> Iterator[GatewayProcess]:
+def gateway(setup: PolicySetup) -> Iterator[GatewayProcess]:
     """A gateway that takes `reader` and `other`, and believes one proxy."""
-    with place.gateway(POLICY, {"GATEWAY_TRUSTED_PROXIES": identity("proxy")}) as process:
+    with setup.gateway(POLICY, {"GATEWAY_TRUSTED_PROXIES": identity("proxy")}) as process:
         yield process
 
 
@@ -80,9 +80,9 @@ def health(channel: grpc.Channel, **options: Any) -> str:
     ],
     ids=["spiffe id", "dns name", "dns name in capitals", "first name unknown", "second name unknown", "both names"],
 )
-def test_a_name_of_the_policy_is_its_caller(place: World, gateway: GatewayProcess, names: list[str]) -> None:
+def test_a_name_of_the_policy_is_its_caller(setup: PolicySetup, gateway: GatewayProcess, names: list[str]) -> None:
     """The SPIFFE id first, then the DNS names; whichever the policy knows."""
-    with place.channel(gateway, *names) as channel:
+    with setup.channel(gateway, *names) as channel:
         assert {"one"} == owners(channel)  # as the reader sees it; the other one sees nothing
 
 
@@ -97,29 +97,29 @@ def test_a_name_of_the_policy_is_its_caller(place: World, gateway: GatewayProces
     ],
     ids=["unknown spiffe id", "unknown dns name", "names of two callers", "longer spiffe id", "wildcard"],
 )
-def test_a_wrong_name_is_nobody(place: World, gateway: GatewayProcess, names: list[str]) -> None:
+def test_a_wrong_name_is_nobody(setup: PolicySetup, gateway: GatewayProcess, names: list[str]) -> None:
     """A certificate of the right CA opens nothing by itself."""
-    with place.channel(gateway, *names) as channel:
+    with setup.channel(gateway, *names) as channel:
         assert "NOT_ALLOWED" == listed(channel)
 
 
 @pytest.mark.parametrize("names", [["10.1.2.3"], [identity("reader"), identity("other")]], ids=["address", "two ids"])
 def test_a_certificate_without_a_usable_name_is_refused(
-    place: World, gateway: GatewayProcess, names: list[str]
+    setup: PolicySetup, gateway: GatewayProcess, names: list[str]
 ) -> None:
     """An address names a machine and nobody; two URIs are no SPIFFE certificate. Not even health is told."""
-    with place.channel(gateway, *names) as channel:
+    with setup.channel(gateway, *names) as channel:
         assert ("NOT_ALLOWED", "PERMISSION_DENIED") == (listed(channel), health(channel))
 
 
-def shown(place: World, pair: Pair | None, trusted: Authority | None = None) -> grpc.ChannelCredentials:
+def shown(setup: PolicySetup, pair: Pair | None, trusted: Authority | None = None) -> grpc.ChannelCredentials:
     """Credentials of a client who trusts the gateway's CA, or another one."""
-    own = (trusted or place.authority).certificate
+    own = (trusted or setup.authority).certificate
     return grpc.ssl_channel_credentials(own, pair.key if pair else None, pair.certificate if pair else None)
 
 
-def wrong_pairs(place: World) -> dict[str, Pair | None]:
-    ours = place.authority
+def wrong_pairs(setup: PolicySetup) -> dict[str, Pair | None]:
+    ours = setup.authority
     return {
         "no certificate": None,
         "of another CA": Authority().issue(identity("reader")),
@@ -137,10 +137,12 @@ WRONG_PAIRS = (
 
 
 @pytest.mark.parametrize("kind", WRONG_PAIRS)
-def test_a_wrong_certificate_does_not_get_past_the_handshake(place: World, gateway: GatewayProcess, kind: str) -> None:
+def test_a_wrong_certificate_does_not_get_past_the_handshake(
+    setup: PolicySetup, gateway: GatewayProcess, kind: str
+) -> None:
     """No call arrives: not even health."""
     calls = counted(gateway, "calls_total")
-    with grpc.secure_channel(gateway.address, shown(place, wrong_pairs(place)[kind])) as channel:
+    with grpc.secure_channel(gateway.address, shown(setup, wrong_pairs(setup)[kind])) as channel:
         assert "UNAVAILABLE" == health(channel)
     assert calls == counted(gateway, "calls_total")
 
@@ -151,9 +153,9 @@ def test_plaintext_is_refused_where_certificates_are_asked_for(gateway: GatewayP
         assert "UNAVAILABLE" == health(channel)
 
 
-def test_a_client_finds_out_a_gateway_of_another_ca(place: World, gateway: GatewayProcess) -> None:
+def test_a_client_finds_out_a_gateway_of_another_ca(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """The gateway's own certificate is the client's to check."""
-    credentials = shown(place, place.authority.issue(identity("reader")), Authority())
+    credentials = shown(setup, setup.authority.issue(identity("reader")), Authority())
     with grpc.secure_channel(gateway.address, credentials) as channel:
         assert "UNAVAILABLE" == health(channel)
 
@@ -161,22 +163,22 @@ def test_a_client_finds_out_a_gateway_of_another_ca(place: World, gateway: Gatew
 PLAINTEXT = {"GATEWAY_LISTEN": "0.0.0.0:0"}
 
 
-def test_plaintext_on_a_public_address_is_no_start(place: World) -> None:
+def test_plaintext_on_a_public_address_is_no_start(setup: PolicySetup) -> None:
     """The process ends at once and says which setting it was."""
-    gateway = GatewayProcess({**PLAINTEXT, "GATEWAY_CONFIG": str(place.policy_file("", "public.toml"))})
+    gateway = GatewayProcess({**PLAINTEXT, "GATEWAY_CONFIG": str(setup.policy_file("", "public.toml"))})
     assert 2 == gateway.spawn().wait(timeout=60)
     assert "GATEWAY_LISTEN: is plaintext on an address that others reach" in gateway.log_text
 
 
-def test_certificates_without_a_policy_are_no_start(place: World) -> None:
+def test_certificates_without_a_policy_are_no_start(setup: PolicySetup) -> None:
     """Whoever set them up does not mean everybody to do everything."""
     problem = "callers: are missing while GATEWAY_TLS_CLIENT_CA_FILE is set"
-    with pytest.raises(RuntimeError, match=problem), place.gateway("", name="without.toml"):
+    with pytest.raises(RuntimeError, match=problem), setup.gateway("", name="without.toml"):
         pass
 
 
-def test_a_policy_of_unknown_names_is_no_start_and_names_all(place: World) -> None:
-    """Method, right, tenant, operator, role, and the caller of a socket: each with its place."""
+def test_a_policy_of_unknown_names_is_no_start_and_names_all(setup: PolicySetup) -> None:
+    """Check method, right, tenant, operator and role, and the caller of a socket, each by its own rule."""
     policy = caller(
         "reader", allow=["keys.reed", "KeyService/ListLocks"], tenants=["three"], operators=["acme/test"], roles=["r"]
     )
@@ -185,7 +187,7 @@ def test_a_policy_of_unknown_names_is_no_start_and_names_all(place: World) -> No
         *("callers[0].roles[0]", "GATEWAY_SOCKETS"),
     )
     settings = {"GATEWAY_SOCKETS": "writer=writer.sock"}
-    with pytest.raises(RuntimeError) as refused, place.gateway(policy, settings, name="unknown.toml"):
+    with pytest.raises(RuntimeError) as refused, setup.gateway(policy, settings, name="unknown.toml"):
         pass
     assert [] == [one for one in places if f"{one}: " not in str(refused.value)]
 
@@ -194,12 +196,12 @@ def forwarded(value: str) -> dict[str, Any]:
     return {"metadata": (("x-forwarded-client-cert", value),)}
 
 
-def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(place: World, gateway: GatewayProcess) -> None:
+def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """A stranger with a certificate does not become the reader by saying so."""
     says = forwarded(f"URI={identity('reader')}")
-    with place.channel(gateway, identity("stranger")) as channel:
+    with setup.channel(gateway, identity("stranger")) as channel:
         assert "NOT_ALLOWED" == listed(channel, **says)
-    with place.channel(gateway, identity("proxy")) as channel:
+    with setup.channel(gateway, identity("proxy")) as channel:
         assert "OK" == listed(channel, **says)
 
 
@@ -209,32 +211,32 @@ def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(place: World, gat
      f'Subject="URI={identity("reader")}"', f'URI="{identity("reader")}'],
     ids=["none", "a stranger", "another's before the proxy's own", "inside a quoted value", "cut off"],
 )  # fmt: skip
-def test_a_proxy_is_not_its_clients(place: World, gateway: GatewayProcess, header: str) -> None:
+def test_a_proxy_is_not_its_clients(setup: PolicySetup, gateway: GatewayProcess, header: str) -> None:
     """What its last client is not, the call is not; and the proxy itself is nobody."""
-    with place.channel(gateway, identity("proxy")) as channel:
+    with setup.channel(gateway, identity("proxy")) as channel:
         assert "NOT_ALLOWED" == listed(channel, **(forwarded(header) if header else {}))
 
 
-def test_keys_are_listed_for_the_callers_own_alone(place: World, gateway: GatewayProcess) -> None:
+def test_keys_are_listed_for_the_callers_own_alone(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """One sees his tenant's keys, the other, who has none, nothing."""
     found = {}
     for name in ("reader", "other"):
-        with place.channel(gateway, identity(name)) as channel:
+        with setup.channel(gateway, identity(name)) as channel:
             found[name] = owners(channel)
     assert {"reader": {"one"}, "other": set()} == found
 
 
-def plain(place: World, name: str, policy: str, **settings: str) -> GatewayProcess:
+def plain(setup: PolicySetup, name: str, policy: str, **settings: str) -> GatewayProcess:
     """A gateway on loopback without TLS, not started yet."""
-    return GatewayProcess({"GATEWAY_CONFIG": str(place.policy_file(policy, name)), **settings})
+    return GatewayProcess({"GATEWAY_CONFIG": str(setup.policy_file(policy, name)), **settings})
 
 
-def test_each_socket_is_one_caller(place: World, tmp_path: Path) -> None:
+def test_each_socket_is_one_caller(setup: PolicySetup, tmp_path: Path) -> None:
     """Whoever can open it is that caller; the socket is 0600 in a directory of 0700; plaintext TCP is nobody's."""
     folder = tmp_path / "run"
     sockets = f"reader={folder}/reader.sock, idle={folder}/idle.sock"
     policy = POLICY + caller("idle")
-    gateway = plain(place, "sockets.toml", policy, GATEWAY_SOCKETS=sockets)
+    gateway = plain(setup, "sockets.toml", policy, GATEWAY_SOCKETS=sockets)
     gateway.spawn()
     try:
         came = {}
@@ -250,18 +252,18 @@ def test_each_socket_is_one_caller(place: World, tmp_path: Path) -> None:
     assert ["0o700", "0o600", "0o600"] == modes
 
 
-def test_a_socket_in_a_directory_of_others_is_no_start(place: World, tmp_path: Path) -> None:
-    """Its mode would not keep anybody from putting another one in its place."""
+def test_a_socket_in_a_directory_of_others_is_no_start(setup: PolicySetup, tmp_path: Path) -> None:
+    """The mode of the socket cannot stop another user from replacing it."""
     tmp_path.chmod(0o755)
-    gateway = plain(place, "open.toml", POLICY, GATEWAY_SOCKETS=f"reader={tmp_path}/reader.sock")
+    gateway = plain(setup, "open.toml", POLICY, GATEWAY_SOCKETS=f"reader={tmp_path}/reader.sock")
     assert 1 == gateway.spawn().wait(timeout=60)
     assert "its directory is open to others" in gateway.log_text
 
 
-def test_a_listening_socket_is_private_and_its_caller_is_local(place: World, tmp_path: Path) -> None:
+def test_a_listening_socket_is_private_and_its_caller_is_local(setup: PolicySetup, tmp_path: Path) -> None:
     """GATEWAY_LISTEN on a socket, too."""
     gateway = plain(
-        place, "local.toml", caller("local", ids=[], allow=["keys.read"]), GATEWAY_LISTEN=f"unix:{tmp_path}/run/g.sock"
+        setup, "local.toml", caller("local", ids=[], allow=["keys.read"]), GATEWAY_LISTEN=f"unix:{tmp_path}/run/g.sock"
     )
     gateway.spawn()
     try:
@@ -272,10 +274,10 @@ def test_a_listening_socket_is_private_and_its_caller_is_local(place: World, tmp
         gateway.stop()
 
 
-def test_the_development_token_is_asked_for(place: World) -> None:
+def test_the_development_token_is_asked_for(setup: PolicySetup) -> None:
     """Without it, or with another, not even health is told; and it is nowhere in the log."""
     token = "development-token-4f1dd27c"
-    gateway = plain(place, "token.toml", "", GATEWAY_DEV_TOKEN=token)
+    gateway = plain(setup, "token.toml", "", GATEWAY_DEV_TOKEN=token)
     gateway.spawn()
     try:
         with grpc.insecure_channel(gateway.address) as channel:
@@ -292,53 +294,53 @@ def test_the_development_token_is_asked_for(place: World) -> None:
         gateway.stop()
 
 
-def test_a_gateway_without_a_policy_says_so_at_its_start(place: World) -> None:
+def test_a_gateway_without_a_policy_says_so_at_its_start(setup: PolicySetup) -> None:
     """Loopback development goes on as ever, with a warning."""
-    with plain(place, "none.toml", "") as gateway, grpc.insecure_channel(gateway.address) as channel:
+    with plain(setup, "none.toml", "") as gateway, grpc.insecure_channel(gateway.address) as channel:
         assert "OK" == listed(channel)
         assert "no policy: every process on this machine may do everything" in gateway.log_text
 
 
-def test_a_renewed_certificate_is_met_by_new_connections_and_drops_no_old_one(place: World) -> None:
+def test_a_renewed_certificate_is_met_by_new_connections_and_drops_no_old_one(setup: PolicySetup) -> None:
     """The pair is replaced file by file; while the two do not fit the old one stays, and is counted as refused."""
-    with place.gateway(POLICY, name="renewed.toml") as gateway:
-        folder = place.folder / "renewed"
-        old, new = served_serial(place, gateway), place.authority.issue(*SERVER_NAMES)
-        with place.channel(gateway, identity("reader")) as channel:
+    with setup.gateway(POLICY, name="renewed.toml") as gateway:
+        folder = setup.folder / "renewed"
+        old, new = served_serial(setup, gateway), setup.authority.issue(*SERVER_NAMES)
+        with setup.channel(gateway, identity("reader")) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=50)
             next(watching)
             (folder / "server.pem").write_bytes(new.certificate)
-            assert old == served_serial(place, gateway)
+            assert old == served_serial(setup, gateway)
             assert 1 <= counted(gateway, 'secret_file_events_total{event="refused"}')
             new.write(folder, "server")
-            assert old != served_serial(place, gateway)
+            assert old != served_serial(setup, gateway)
             assert "OK" == listed(channel)
             assert watching.is_active()  # on the connection of before
             watching.cancel()
-        expired = place.authority.issue(*SERVER_NAMES, begins=timedelta(days=-2), ends=timedelta(days=-1))
-        current = served_serial(place, gateway)
+        expired = setup.authority.issue(*SERVER_NAMES, begins=timedelta(days=-2), ends=timedelta(days=-1))
+        current = served_serial(setup, gateway)
         expired.write(folder, "server")
-        assert current == served_serial(place, gateway)
+        assert current == served_serial(setup, gateway)
 
 
-def test_a_changed_authority_is_asked_of_new_connections(place: World) -> None:
+def test_a_changed_authority_is_asked_of_new_connections(setup: PolicySetup) -> None:
     """Callers of the old CA are not let in any more once the file holds another one."""
-    with place.gateway(POLICY, name="authority.toml") as gateway:
+    with setup.gateway(POLICY, name="authority.toml") as gateway:
         second = Authority("Second CA")
-        (place.folder / "authority" / "ca.pem").write_bytes(second.certificate)
+        (setup.folder / "authority" / "ca.pem").write_bytes(second.certificate)
         pair = second.issue(identity("reader"))
-        with grpc.secure_channel(gateway.address, shown(place, pair)) as channel:
+        with grpc.secure_channel(gateway.address, shown(setup, pair)) as channel:
             assert "OK" == listed(channel)
-        with place.channel(gateway, identity("reader")) as channel:
+        with setup.channel(gateway, identity("reader")) as channel:
             assert "UNAVAILABLE" == health(channel)
 
 
-def served_serial(place: World, gateway: GatewayProcess) -> str:
+def served_serial(setup: PolicySetup, gateway: GatewayProcess) -> str:
     """Return the serial number of the certificate that a new connection meets."""
-    pair = place.authority.issue(identity("reader"))
-    certificate, key = pair.write(place.folder / "client", "serial")
-    context = ssl.create_default_context(cadata=place.authority.certificate.decode())
+    pair = setup.authority.issue(identity("reader"))
+    certificate, key = pair.write(setup.folder / "client", "serial")
+    context = ssl.create_default_context(cadata=setup.authority.certificate.decode())
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["h2"])
     host, _, port = gateway.address.rpartition(":")
@@ -357,10 +359,10 @@ def counted(gateway: GatewayProcess, sample: str) -> float:
     return sum(found)
 
 
-def test_commands_show_the_token_of_the_environment(place: World) -> None:
+def test_commands_show_the_token_of_the_environment(setup: PolicySetup) -> None:
     """And only to this machine; without it they are told what to do."""
     token = "development-token-4f1dd27c"
-    gateway = plain(place, "command.toml", "", GATEWAY_DEV_TOKEN=token)
+    gateway = plain(setup, "command.toml", "", GATEWAY_DEV_TOKEN=token)
     gateway.spawn()
     try:
         with grpc.insecure_channel(gateway.address) as channel:
@@ -374,12 +376,12 @@ def test_commands_show_the_token_of_the_environment(place: World) -> None:
         gateway.stop()
 
 
-def test_a_smoke_run_needs_no_callers_certificate(place: World, tmp_path: Path) -> None:
+def test_a_smoke_run_needs_no_callers_certificate(setup: PolicySetup, tmp_path: Path) -> None:
     """The settings of a gateway in service, with its policy and TLS, are tried by one that is not open."""
-    certificate, key = place.authority.issue(*SERVER_NAMES).write(tmp_path, "server")
-    (tmp_path / "ca.pem").write_bytes(place.authority.certificate)
+    certificate, key = setup.authority.issue(*SERVER_NAMES).write(tmp_path, "server")
+    (tmp_path / "ca.pem").write_bytes(setup.authority.certificate)
     tls = {"cert": certificate, "key": key, "client_ca": tmp_path / "ca.pem"}
-    policy = place.policy_file(caller("game", allow=["tokens.*"], tenants=["one"], operators=["*"]), "smoke.toml")
+    policy = setup.policy_file(caller("game", allow=["tokens.*"], tenants=["one"], operators=["*"]), "smoke.toml")
     named = "".join(f'gateway_tls_{name}_file = "{path}"\n' for name, path in tls.items())
     policy.write_text(named + policy.read_text())
     arguments = ["smoke", "--config", str(policy), "--tenant", "one", "--operator", "zeta", "--environment", "sandbox"]

@@ -29,10 +29,10 @@ from gateway.v1 import (
     tokens_pb2,
     wallet_pb2,
 )
-from tests.canaries import Canaries, forms
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
+from tests.secret_scanner import SecretScanner, forms
 
 V1 = "/phoenix.gateway.v1."
 EVENT = events_pb2.Event(leaderboard_id="leaks", user_id="u", score_delta=1, metadata_json=b'{"a":1}')
@@ -113,8 +113,8 @@ def test_no_secret_is_found_anywhere(
     planted: GatewayProcess, redis_server: RedisProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     """Answers, errors, metadata, logs, metrics, admin port, Redis, database, audit log and Phoenix's side."""
-    canaries = Canaries(planted.environ)
-    assert len(canaries) >= 4
+    secret_scanner = SecretScanner(planted.environ)
+    assert len(secret_scanner) >= 4
     with grpc.insecure_channel(planted.address) as channel:
         heard = Heard(channel)
         unary = [path for path, row in METHODS.items() if row.timeout_s is not None and path.startswith(V1)]
@@ -126,17 +126,17 @@ def test_no_secret_is_found_anywhere(
                 heard.call(path, b"\xff\xff")
                 if (good := GOOD.get(path.removeprefix(V1))) is not None:
                     heard.call(path, good.SerializeToString())
-    found = {f"{name} in what callers are told" for name in canaries.found_in(bytes(heard.data))}
+    found = {f"{name} in what callers are told" for name in secret_scanner.found_in(bytes(heard.data))}
     for page in ("/metrics", "/healthz", "/readyz", "/evidence/head", "/keys/jwks.json"):
-        found |= {f"{name} in {page}" for name in canaries.found_in(_page(planted, page))}
+        found |= {f"{name} in {page}" for name in secret_scanner.found_in(_page(planted, page))}
     if "DATABASE_URL" in planted.environ:
-        found |= {f"{name} in Redis" for name in canaries.found_in(_redis(redis_server))}
-        found |= {f"{name} in the database" for name in canaries.found_in(_rows(planted.environ["DATABASE_URL"]))}
-    found |= canaries.found_below(planted.log_path.parent)
-    found |= canaries.found_below(tmp_path)
+        found |= {f"{name} in Redis" for name in secret_scanner.found_in(_redis(redis_server))}
+        found |= {f"{name} in the database" for name in secret_scanner.found_in(_rows(planted.environ["DATABASE_URL"]))}
+    found |= secret_scanner.found_below(planted.log_path.parent)
+    found |= secret_scanner.found_below(tmp_path)
     # An API key is sent in a header, and the sandbox keeps fingerprints of those; what only signs is never sent.
     at_phoenix = json.dumps(sandbox.control("GET", "/requests")).encode()
-    found |= {f"{name} at Phoenix" for name in canaries.found_in(at_phoenix)}
+    found |= {f"{name} at Phoenix" for name in secret_scanner.found_in(at_phoenix)}
     assert found == set()
     # The search itself went somewhere: calls that ended well and badly, a log, an audit log, rows and entries.
     assert {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL} <= heard.codes
@@ -147,20 +147,20 @@ def test_no_secret_is_found_anywhere(
 def test_a_secret_that_is_there_is_found(place: str, tmp_path: Path) -> None:
     """The search finds what is planted, wherever in a line it begins."""
     secret = secrets.token_urlsafe(24)
-    canaries = Canaries({"INGESTION_HMAC_SECRET": secret})
+    secret_scanner = SecretScanner({"INGESTION_HMAC_SECRET": secret})
     for before in ("", "a", "ab"):
         plain = f"{before}{secret} and more".encode()
         written = {"raw": plain, "hex": plain.hex().encode(), "base64": base64.b64encode(plain)}[place]
         (tmp_path / "log").write_bytes(b"line\n" + written)
-        assert canaries.found_below(tmp_path) == {"INGESTION_HMAC_SECRET in log"}
+        assert secret_scanner.found_below(tmp_path) == {"INGESTION_HMAC_SECRET in log"}
 
 
 def test_the_private_half_of_a_key_is_looked_for(sandbox_process: SandboxProcess) -> None:
     """Not only its PEM: the 32 bytes as they lie in memory too."""
     pem = sandbox_process.environ["PREDICTION_LAUNCH_KEY"]
     key: Any = load_pem_private_key(pem.encode(), password=None)
-    canaries = Canaries({"PREDICTION_LAUNCH_KEY": pem})
-    assert all(canaries.found_in(b"x" + form) for form in forms(key.private_bytes_raw()))
+    secret_scanner = SecretScanner({"PREDICTION_LAUNCH_KEY": pem})
+    assert all(secret_scanner.found_in(b"x" + form) for form in forms(key.private_bytes_raw()))
 
 
 def _page(gateway: GatewayProcess, path: str) -> bytes:

@@ -31,7 +31,7 @@ from gateway.v1 import (
 from tests.gateway_process import GatewayProcess, reason_of
 from tests.integration.method_requests import outcome, request_for
 from tests.integration.test_identity import counted
-from tests.policy_world import World, caller, identity, world
+from tests.policy_setup import PolicySetup, caller, identity, start_policy_setup
 
 pytestmark = pytest.mark.timeout(240)  # gateways are started, on a machine that may be busy
 SANDBOX, PROD = common_pb2.PHOENIX_ENVIRONMENT_SANDBOX, common_pb2.PHOENIX_ENVIRONMENT_PROD
@@ -55,20 +55,20 @@ POLICY = "".join(
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("force")) as made:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicySetup]:
+    with start_policy_setup(tmp_path_factory.mktemp("force")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def gateway(place: World) -> Iterator[GatewayProcess]:
-    with place.gateway(POLICY) as process:
+def gateway(setup: PolicySetup) -> Iterator[GatewayProcess]:
+    with setup.gateway(POLICY) as process:
         yield process
 
 
 @pytest.fixture
-def game(place: World, gateway: GatewayProcess) -> Iterator[grpc.Channel]:
-    with place.channel(gateway, identity("game")) as channel:
+def game(setup: PolicySetup, gateway: GatewayProcess) -> Iterator[grpc.Channel]:
+    with setup.channel(gateway, identity("game")) as channel:
         yield channel
 
 
@@ -188,7 +188,7 @@ def test_a_path_is_open_as_the_callers_patterns_say(game: grpc.Channel, path: st
     assert expected == refused(lambda: phoenix_pb2_grpc.PhoenixServiceStub(game).Call(request, timeout=10))
 
 
-def test_an_outcome_is_recorded_by_callers_of_its_operator_alone(place: World, gateway: GatewayProcess) -> None:
+def test_an_outcome_is_recorded_by_callers_of_its_operator_alone(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """An operation's id opens nothing to the wallet of another operator: to it there is no such operation."""
     wishes = {
         "operation": "reserve_cash",
@@ -197,14 +197,14 @@ def test_an_outcome_is_recorded_by_callers_of_its_operator_alone(place: World, g
         "operator_code": "acme",
         "environment": "sandbox",
     }
-    webhook = place.sandbox.control("POST", "/wallet/sign", wishes)
+    webhook = setup.sandbox.control("POST", "/wallet/sign", wishes)
     request = wallet_pb2.VerifyWalletRequest(
         method=webhook["method"],
         path=webhook["path"],
         headers=[wallet_pb2.HttpHeader(name=name, value=value) for name, value in webhook["headers"]],
         raw_body=base64.b64decode(webhook["body_base64"]),
     )
-    with place.channel(gateway, identity("wallet")) as own, place.channel(gateway, identity("till")) as other:
+    with setup.channel(gateway, identity("wallet")) as own, setup.channel(gateway, identity("till")) as other:
         claimed = wallet_pb2_grpc.WalletServiceStub(own).VerifyWallet(request, timeout=10)
         assert wallet_pb2.WALLET_DISPOSITION_NEW == claimed.disposition
         recorded = wallet_pb2.RecordWalletOutcomeRequest(
@@ -228,11 +228,11 @@ def comes_to(call: Callable[[], str], expected: str, within_s: float = 45.0) -> 
     return came
 
 
-def test_a_changed_policy_is_in_force_without_a_restart(place: World) -> None:
+def test_a_changed_policy_is_in_force_without_a_restart(setup: PolicySetup) -> None:
     """A right that is taken away is refused, one that is given served; a broken file changes the alarm alone."""
-    with place.gateway(LESS, name="changed.toml") as gateway:
-        place.sandbox.control("POST", "/boards/one/changed", {"scores": {"ada": 1}})
-        with place.channel(gateway, identity("reader")) as channel:
+    with setup.gateway(LESS, name="changed.toml") as gateway:
+        setup.sandbox.control("POST", "/boards/one/changed", {"scores": {"ada": 1}})
+        with setup.channel(gateway, identity("reader")) as channel:
             watched = request_for(WATCH)
             watched.leaderboard_id = "changed"  # type: ignore[attr-defined]
 
@@ -240,18 +240,18 @@ def test_a_changed_policy_is_in_force_without_a_restart(place: World) -> None:
                 return outcome(channel, WATCH, watched)
 
             assert "NOT_ALLOWED" == watch()
-            place.policy_file(READER, "changed.toml")
+            setup.policy_file(READER, "changed.toml")
             assert "OK" == comes_to(watch, "OK")
-            broken = place.policy_file(READER + "\n[[callers]]\nname = 7\n", "changed.toml")
+            broken = setup.policy_file(READER + "\n[[callers]]\nname = 7\n", "changed.toml")
             assert 1.0 == comes_to_sample(gateway, "policy_refused", 1.0)
             assert "OK" == watch()
             broken.write_text("not TOML")
             assert 2.0 == comes_to_sample(gateway, 'policy_reads_total{event="refused"}', 2.0)
             assert "OK" == watch()
-            place.policy_file("", "changed.toml")
+            setup.policy_file("", "changed.toml")
             assert 3.0 == comes_to_sample(gateway, 'policy_reads_total{event="refused"}', 3.0)
             assert "OK" == watch()
-            place.policy_file(LESS, "changed.toml")
+            setup.policy_file(LESS, "changed.toml")
             assert "NOT_ALLOWED" == comes_to(watch, "NOT_ALLOWED")
             assert 0.0 == comes_to_sample(gateway, "policy_refused", 0.0)
             assert "OK" == outcome(channel, KEYS, request_for(KEYS))
@@ -264,13 +264,13 @@ def comes_to_sample(gateway: GatewayProcess, sample: str, expected: float) -> fl
     return found
 
 
-def test_open_streams_end_when_their_right_is_taken_away(place: World) -> None:
+def test_open_streams_end_when_their_right_is_taken_away(setup: PolicySetup) -> None:
     """A watcher is told nothing more, a stream of events takes nothing more: both end with the refusal."""
-    with place.gateway(READER, name="taken.toml") as gateway:
-        place.sandbox.control("POST", "/boards/one/taken", {"scores": {"ada": 1}})
+    with setup.gateway(READER, name="taken.toml") as gateway:
+        setup.sandbox.control("POST", "/boards/one/taken", {"scores": {"ada": 1}})
         event = events_pb2.Event(leaderboard_id="taken", user_id="ada", score_delta=1.0)
         to_send: queue.Queue[events_pb2.StreamEventsRequest] = queue.Queue()
-        with place.channel(gateway, identity("reader")) as channel:
+        with setup.channel(gateway, identity("reader")) as channel:
             watching = leaderboards_pb2_grpc.LeaderboardServiceStub(channel).WatchLeaderboard(
                 leaderboards_pb2.WatchLeaderboardRequest(leaderboard_id="taken"), timeout=150
             )
@@ -278,22 +278,22 @@ def test_open_streams_end_when_their_right_is_taken_away(place: World) -> None:
             streaming = events_pb2_grpc.EventServiceStub(channel).StreamEvents(iter(to_send.get, None), timeout=150)
             to_send.put(events_pb2.StreamEventsRequest(events=[event], sequence=1))
             assert 1 == next(streaming).sequence
-            place.policy_file(LESS, "taken.toml")
+            setup.policy_file(LESS, "taken.toml")
             assert 1.0 == comes_to_sample(gateway, 'policy_reads_total{event="taken"}', 1.0)
             to_send.put(events_pb2.StreamEventsRequest(events=[event], sequence=2))
             assert "NOT_ALLOWED" == refused(lambda: list(streaming))
-            place.sandbox.control("POST", "/boards/one/taken", {"scores": {"ada": 100}})
+            setup.sandbox.control("POST", "/boards/one/taken", {"scores": {"ada": 100}})
             assert "NOT_ALLOWED" == refused(lambda: list(watching))
 
 
-def test_a_caller_who_is_taken_out_is_nobody_at_once(place: World) -> None:
+def test_a_caller_who_is_taken_out_is_nobody_at_once(setup: PolicySetup) -> None:
     """His open connection does not keep his name."""
     other = caller("other", allow=["keys.read"], tenants=["one"])
     with (
-        place.gateway(READER + other, name="out.toml") as gateway,
-        place.channel(gateway, identity("reader")) as channel,
+        setup.gateway(READER + other, name="out.toml") as gateway,
+        setup.channel(gateway, identity("reader")) as channel,
     ):
         keys = keys_pb2_grpc.KeyServiceStub(channel)
         assert 2 <= len(keys.ListKeys(keys_pb2.ListKeysRequest(), timeout=10).keys)
-        place.policy_file(other, "out.toml")
+        setup.policy_file(other, "out.toml")
         assert "NOT_ALLOWED" == comes_to(lambda: outcome(channel, KEYS, request_for(KEYS)), "NOT_ALLOWED")

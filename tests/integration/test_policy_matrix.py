@@ -15,7 +15,7 @@ import pytest
 
 from tests.gateway_process import GatewayProcess
 from tests.integration.method_requests import PATHS_OPEN, outcome, request_for
-from tests.policy_world import World, caller, identity, world
+from tests.policy_setup import PolicySetup, caller, identity, start_policy_setup
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = "".join(
@@ -44,37 +44,39 @@ NOBODYS = {"TENANT_UNKNOWN", "OPERATOR_UNKNOWN"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicySetup]:
     """The sandbox and everybody there is."""
-    with world(tmp_path_factory.mktemp("policy")) as made:
+    with start_policy_setup(tmp_path_factory.mktemp("policy")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def gateway(place: World) -> Iterator[GatewayProcess]:
+def gateway(setup: PolicySetup) -> Iterator[GatewayProcess]:
     """A gateway with the policy above."""
-    with place.gateway(POLICY) as process:
+    with setup.gateway(POLICY) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def cells(place: World, gateway: GatewayProcess) -> list[dict[str, Any]]:
+def cells(setup: PolicySetup, gateway: GatewayProcess) -> list[dict[str, Any]]:
     """The matrix, as the command line prints it."""
-    command = [sys.executable, "-m", "gateway", "policy", "matrix", str(place.folder / "gateway.toml"), "--json"]
+    command = [sys.executable, "-m", "gateway", "policy", "matrix", str(setup.folder / "gateway.toml"), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(done.stdout)["cells"]
     return found
 
 
 @pytest.mark.timeout(120)  # a thousand calls
-def test_every_cell_is_as_the_matrix_says(place: World, gateway: GatewayProcess, cells: list[dict[str, Any]]) -> None:
+def test_every_cell_is_as_the_matrix_says(
+    setup: PolicySetup, gateway: GatewayProcess, cells: list[dict[str, Any]]
+) -> None:
     """Each method, for each caller, tenant, operator and environment: open cells are served, closed ones refused.
 
     What nobody has (`*`) is told to be unknown to those alone who may see everything.
     """
     wrong = []
     with ExitStack() as stack:
-        channels = {name: stack.enter_context(place.channel(gateway, identity(name))) for name in CALLERS}
+        channels = {name: stack.enter_context(setup.channel(gateway, identity(name))) for name in CALLERS}
         for cell in cells:
             came = _called(channels[cell["caller"]], cell)
             is_nobodys = "*" in (cell["tenant"], cell["operator"])
@@ -95,7 +97,7 @@ def _called(channel: grpc.Channel, cell: dict[str, Any]) -> str:
     return outcome(channel, cell["method"], request)
 
 
-def test_the_matrix_has_every_cell(cells: list[dict[str, Any]], place: World) -> None:
+def test_the_matrix_has_every_cell(cells: list[dict[str, Any]], setup: PolicySetup) -> None:
     """Every method that is served, for each caller; both answers occur for each caller but the one who may nothing."""
     from gateway.interceptors.policy import METHODS
 
@@ -111,10 +113,10 @@ def test_the_matrix_has_every_cell(cells: list[dict[str, Any]], place: World) ->
 
 
 def test_a_stranger_with_a_certificate_is_told_of_health_alone(
-    place: World, gateway: GatewayProcess, cells: list[dict[str, Any]]
+    setup: PolicySetup, gateway: GatewayProcess, cells: list[dict[str, Any]]
 ) -> None:
     """The CA's word that somebody is somebody opens nothing that the policy does not give."""
-    with place.channel(gateway, "spiffe://test.internal/stranger") as channel:
+    with setup.channel(gateway, "spiffe://test.internal/stranger") as channel:
         came = {cell["method"]: _called(channel, cell) for cell in cells if cell["caller"] == "operations"}
     assert {method for method, reason in came.items() if reason != "NOT_ALLOWED"} == {
         "grpc.health.v1.Health/Check",

@@ -29,8 +29,8 @@ class DyingGateway(GatewayProcess):
     """A gateway of which a part dies on demand."""
 
     def __init__(self, environ: Mapping[str, str], death: str) -> None:
-        super().__init__({**environ, "DEATH": death})
-        self.module = "tests.integration.dying_gateway"
+        super().__init__({**environ, "FAILING_TASK": death})
+        self.module = "tests.integration.failing_gateway"
 
     def noticed_after(self) -> float:
         """Have the part die; return after how many seconds the gateway said that it serves no more."""

@@ -25,7 +25,7 @@ from gateway.errors import GatewayError
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
 from gateway.keys.own.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
-from tests.config.given_settings import rsa_pem
+from tests.config.valid_settings import rsa_pem
 
 CANARY = "canary-0f7c41d95ab3"
 TENANT, OPERATOR = TenantId("tenant"), OperatorCode("acme")

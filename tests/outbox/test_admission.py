@@ -10,9 +10,9 @@ from gateway.core.types import TenantId
 from gateway.outbox.record import Standing
 from gateway.outbox.store import EventQueue
 from gateway.store.group_commit import CommitSettings
-from tests.evidence.making import soon
+from tests.evidence.wallet_factory import soon
 from tests.outbox.conftest import MakeQueue
-from tests.outbox.making import admit, admitted, dead, delivered, ids, new_event, settle, take
+from tests.outbox.event_factory import admit, admitted, dead, delivered, ids, new_event, settle, take
 
 
 async def test_an_event_that_is_admitted_can_be_taken_as_it_was(queue: EventQueue) -> None:

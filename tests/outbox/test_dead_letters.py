@@ -6,8 +6,8 @@ import dataclasses
 
 from gateway.outbox.record import DeadLetterQuery, Release
 from gateway.outbox.store import EventQueue
-from tests.evidence.making import soon
-from tests.outbox.making import LEASE_US, TENANT, admit, dead, delivered, ids, new_event, settle, take
+from tests.evidence.wallet_factory import soon
+from tests.outbox.event_factory import LEASE_US, TENANT, admit, dead, delivered, ids, new_event, settle, take
 
 
 async def bury(queue: EventQueue, *users: str, reason: str = "PHOENIX_REFUSED_INPUT", board: str = "weekly") -> None:

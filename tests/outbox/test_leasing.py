@@ -8,10 +8,10 @@ from itertools import pairwise
 from gateway.core.types import TenantId
 from gateway.outbox.record import Release, Take
 from gateway.outbox.store import EventQueue
-from tests.evidence.making import soon
+from tests.evidence.wallet_factory import soon
 from tests.manual_clock import ManualClock
 from tests.outbox.conftest import MakeQueue
-from tests.outbox.making import LEASE_US, TENANT, admit, again, dead, delivered, ids, new_event, settle, take
+from tests.outbox.event_factory import LEASE_US, TENANT, admit, again, dead, delivered, ids, new_event, settle, take
 
 
 async def test_one_event_of_each_lane_is_taken(queue: EventQueue) -> None:

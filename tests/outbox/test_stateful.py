@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway.outbox.record import DeadLetterQuery, DeliveryResult, Release, Settled, TakenEvent
 from gateway.outbox.store import EventQueue
 from gateway.store.sqlite import SqliteDatabase
-from tests.evidence.making import soon
+from tests.evidence.wallet_factory import soon
 from tests.manual_clock import ManualClock
-from tests.outbox.making import LEASE_US, TENANT, admitted, new_event, settle, take
+from tests.outbox.event_factory import LEASE_US, TENANT, admitted, new_event, settle, take
 
 USERS = ["ada", "bob", "cid"]
 LEASE_S = LEASE_US / 1_000_000

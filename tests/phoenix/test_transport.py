@@ -5,7 +5,7 @@ import pytest
 from gateway.phoenix.http_types import Answer, Request
 from gateway.phoenix.transport import Transport
 from tests.phoenix.raw_server import always, http, raw_server
-from tests.phoenix.sending import get, post, soon
+from tests.phoenix.transport_requests import get, post, soon
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from gateway.phoenix.http_types import AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
 from gateway.phoenix.transport import Transport, TransportSettings
 from tests.phoenix.raw_server import Peer, always, http, raw_server
-from tests.phoenix.sending import CLOCK, failure_of, get, post, soon
+from tests.phoenix.transport_requests import CLOCK, failure_of, get, post, soon
 
 
 async def test_a_refused_connection_is_not_sent(transport: Transport) -> None:

@@ -16,7 +16,7 @@ from gateway.resilience.supervision import (
     unexpected_end_of,
 )
 from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
-from tests.injected import raise_in_thread
+from tests.fault_injection import raise_in_thread
 
 
 @pytest.fixture

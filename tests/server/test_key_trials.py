@@ -17,7 +17,7 @@ from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.server.assembly.key_trials import KeyTrials
-from tests.config.given_settings import WHOLE
+from tests.config.valid_settings import WHOLE
 
 CLOCK = SystemClock()
 CONFIG = load(WHOLE)

@@ -21,10 +21,10 @@ from gateway.outbox.record import DeadLetterQuery
 from gateway.outbox.store import EventQueue
 from gateway.store.migrate import is_current
 from gateway.store.sqlite import SqliteDatabase
-from tests.evidence.chain.chaining import Exporter, moved, public_key_of, sequencer, signed_claim, verdict
-from tests.evidence.making import outcome_of, soon
+from tests.evidence.chain.chain_setup import Exporter, moved, public_key_of, sequencer, signed_claim, verdict
+from tests.evidence.wallet_factory import outcome_of, soon
 from tests.manual_clock import ManualClock
-from tests.outbox.making import ids, take
+from tests.outbox.event_factory import ids, take
 
 EARLIER = Path(__file__).parent / "earlier"
 

@@ -12,8 +12,8 @@ from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import UnexpectedEnd, unexpected_end_of
 from gateway.store.group_commit import CommitSettings, GroupCommitter
-from tests.evidence.making import soon
-from tests.injected import task_named
+from tests.evidence.wallet_factory import soon
+from tests.fault_injection import task_named
 from tests.manual_clock import ManualClock
 
 

@@ -17,7 +17,7 @@ from gateway.errors import (
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.subscriber import Resync
 from gateway.streams.upstream import ChannelClosed
-from tests.streams.fed_upstream import TOPIC, Upstream, taken, until
+from tests.streams.scripted_upstream import TOPIC, Upstream, taken, until
 
 
 async def test_many_watchers_cost_one_connection_and_one_message() -> None:

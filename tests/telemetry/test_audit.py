@@ -21,7 +21,7 @@ from gateway.resilience.supervision import SupervisedThread, UnexpectedEnd, unex
 from gateway.telemetry.audit import AuditSettings, AuditTrail
 from gateway.telemetry.audit_file import AuditFile
 from gateway.telemetry.audit_record import MAX_LINE_BYTES, AuditRecord, Kind, line_of
-from tests.injected import raise_in_thread
+from tests.fault_injection import raise_in_thread
 
 LONG_S = 20.0
 Open = Callable[..., AuditTrail]

@@ -11,7 +11,7 @@ from gateway.actions.shared.directory import OperatorDirectory
 from gateway.core.operator_api import FeeSchedule
 from gateway.errors import InvalidField
 from gateway.resilience.deadline import Deadline
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 from tests.manual_clock import ManualClock
 
 _SCHEDULE = FeeSchedule(shape="flat", taker_coefficient="0.07", maker_rebate_coefficient="0.01")
@@ -30,7 +30,7 @@ async def test_clearing_needs_its_confirmation_and_setting_has_none(
         request_id="r",
         deadline=Deadline.after(5, clock),
         arrived_at=0.0,
-        grant=EVERYTHING,
+        grant=FULL_GRANT,
     )
     with pytest.raises(InvalidField) as error:
         await ManageOperatorSettings(operators, clock).set_fee_schedule(

@@ -16,13 +16,13 @@ from gateway.errors import (
     PhoenixTimeout,
     PhoenixUnavailable,
 )
-from tests.actions.events.held_phoenix import KEY, HeldPhoenix, Reads, settle
+from tests.actions.events.blocking_phoenix import KEY, BlockingPhoenix, Reads, settle
 from tests.manual_clock import ManualClock
 
 
-def fresh_start(**settings: Any) -> tuple[ManualClock, HeldPhoenix, Reads]:
+def fresh_start(**settings: Any) -> tuple[ManualClock, BlockingPhoenix, Reads]:
     clock = ManualClock()
-    phoenix = HeldPhoenix(clock)
+    phoenix = BlockingPhoenix(clock)
     return clock, phoenix, Reads(phoenix, **settings)
 
 

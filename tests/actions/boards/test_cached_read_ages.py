@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.actions.boards.read_values import ReadAnswer, Source
 from gateway.errors import GatewayError
-from tests.actions.events.held_phoenix import HeldPhoenix, Reads, SharedMemory, settle
+from tests.actions.events.blocking_phoenix import BlockingPhoenix, Reads, SharedMemory, settle
 from tests.manual_clock import ManualClock
 
 EPSILON = 1e-6
@@ -41,7 +41,7 @@ class World:
 
     def __init__(self, patience_s: float) -> None:
         self.clock = ManualClock()
-        self.phoenix = HeldPhoenix(self.clock)
+        self.phoenix = BlockingPhoenix(self.clock)
         self.shared = SharedMemory(self.clock)
         self.replicas = [Reads(self.phoenix, self.shared, patience_s=patience_s) for _ in range(2)]
         self.running: list[asyncio.Task[None]] = []

@@ -19,7 +19,7 @@ from gateway.streams.freshness import FORGOTTEN_AFTER_S
 from gateway.streams.subscriber import Subscriber
 from gateway.streams.upstream import ChannelClosed
 from tests.manual_clock import ManualClock
-from tests.streams.fed_upstream import TOPIC, Channel, Upstream
+from tests.streams.scripted_upstream import TOPIC, Channel, Upstream
 
 EPSILON = 1e-6
 LATEST_S = FORGOTTEN_AFTER_S / 2 - 1

@@ -14,7 +14,7 @@ from gateway.core.wire import Page
 from gateway.resilience.deadline import Deadline
 from gateway.streams.upstream import ChannelClosed
 from tests.manual_clock import ManualClock
-from tests.streams.fed_upstream import TOPIC, Channel, Upstream, taken, until
+from tests.streams.scripted_upstream import TOPIC, Channel, Upstream, taken, until
 
 FRESH_S = 1.0
 

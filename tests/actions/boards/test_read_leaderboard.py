@@ -19,9 +19,9 @@ from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.resilience.deadline import Deadline
 from gateway.services.board_messages import BoardMessages
 from gateway.v1.leaderboards_pb2 import GetLeaderboardResponse
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 from tests.manual_clock import ManualClock
-from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
+from tests.phoenix.fake_phoenix import CLOCK, FakePhoenix, fake_phoenix
 
 BOARD = "GET /v1/leaderboards/t/xp"
 
@@ -34,7 +34,7 @@ def body(window: str, entries: int = 1, **more: Any) -> tuple[int, bytes]:
 class Boards:
     """The action before a small Phoenix, with a clock that the test turns."""
 
-    def __init__(self, phoenix: SmallPhoenix) -> None:
+    def __init__(self, phoenix: FakePhoenix) -> None:
         self.clock = ManualClock()
         client = LeaderboardsClient(
             courier=phoenix.courier,
@@ -58,7 +58,7 @@ class Boards:
             request_id="r",
             deadline=Deadline.after(5, CLOCK),
             arrived_at=self.clock.monotonic(),
-            grant=EVERYTHING,
+            grant=FULL_GRANT,
         )
         read = PageRead(
             tenant_id="", leaderboard_id="xp", window_key=window, page_size=size, page_token=token, max_staleness_s=None
@@ -77,7 +77,7 @@ class _Room:
 
 async def test_a_closed_window_is_read_once_an_hour() -> None:
     """Closed is what another window has followed, a minute ago at least; the active one is read each second."""
-    async with small_phoenix(**{BOARD: [body("w1"), body("w2"), body("w1"), body("w2")]}) as phoenix:
+    async with fake_phoenix(**{BOARD: [body("w1"), body("w2"), body("w1"), body("w2")]}) as phoenix:
         boards = Boards(phoenix)
         await boards.page()
         boards.clock.advance(100)
@@ -93,7 +93,7 @@ async def test_a_closed_window_is_read_once_an_hour() -> None:
 
 async def test_a_page_carries_its_window_to_the_next() -> None:
     """The next page is asked for by the first one's key, and refused if it is another's."""
-    async with small_phoenix(**{BOARD: [body("w1", 2), body("w1", 2), body("w2", 2)]}) as phoenix:
+    async with fake_phoenix(**{BOARD: [body("w1", 2), body("w1", 2), body("w2", 2)]}) as phoenix:
         boards = Boards(phoenix)
         token = (await boards.page(size=2))[1].next_page_token
         token = (await boards.page(size=2, token=token))[1].next_page_token
@@ -124,5 +124,5 @@ async def test_a_list_ends_only_where_it_certainly_does(
     entries: int, more: dict[str, int], size: int, goes_on: bool
 ) -> None:
     """No entry is lost because Phoenix gives fewer than it was asked for."""
-    async with small_phoenix(**{BOARD: [body("w1", entries, **more)]}) as phoenix:
+    async with fake_phoenix(**{BOARD: [body("w1", entries, **more)]}) as phoenix:
         assert goes_on is bool((await Boards(phoenix).page(size=size))[1].next_page_token)

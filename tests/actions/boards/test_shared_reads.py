@@ -6,7 +6,7 @@ import pytest
 
 from gateway.actions.boards.read_values import Source
 from gateway.errors import BoardNotActive, PhoenixNotFound, PhoenixUnavailable
-from tests.actions.events.held_phoenix import HeldPhoenix, Reads, SharedMemory, settle
+from tests.actions.events.blocking_phoenix import BlockingPhoenix, Reads, SharedMemory, settle
 from tests.manual_clock import ManualClock
 
 
@@ -15,7 +15,7 @@ class Fleet:
 
     def __init__(self, replicas: int = 3) -> None:
         self.clock = ManualClock()
-        self.phoenix = HeldPhoenix(self.clock)
+        self.phoenix = BlockingPhoenix(self.clock)
         self.shared = SharedMemory(self.clock)
         self.replicas = [Reads(self.phoenix, self.shared) for _ in range(replicas)]
 

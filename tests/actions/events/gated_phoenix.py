@@ -25,7 +25,7 @@ from gateway.phoenix.http_types import Answer, ExchangeFailed, Request, Sender
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 
 CLOCK = SystemClock()
 TENANT = TenantId("t")
@@ -154,7 +154,7 @@ def call(seconds: float = 5.0) -> Call:
         request_id="r",
         deadline=soon(seconds),
         arrived_at=0.0,
-        grant=EVERYTHING,
+        grant=FULL_GRANT,
     )
 
 

@@ -15,7 +15,7 @@ from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.store import EventQueue
 from gateway.store.sqlite import SqliteDatabase
 from tests.actions.events.gated_phoenix import CLOCK, TENANT, GatedPhoenix, call, room_of
-from tests.outbox.making import admit, dead, new_event, settle, take
+from tests.outbox.event_factory import admit, dead, new_event, settle, take
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.errors import GatewayError, InvalidField, NotAllowed, OperatorUnknown, TenantUnknown
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 
 SANDBOX, PROD = Environment.SANDBOX, Environment.PROD
 ACME, ZETA = OperatorCode("acme"), OperatorCode("zeta")
@@ -20,7 +20,7 @@ TENANTS = TenantDirectory({ONE: "1", TWO: "2"})
 OPERATORS = OperatorDirectory({(ACME, SANDBOX): "as", (ACME, PROD): "ap", (ZETA, PROD): "zp"})
 
 
-def call(grant: Grant = EVERYTHING) -> Call:
+def call(grant: Grant = FULL_GRANT) -> Call:
     """A call of somebody who may do that."""
     deadline = Deadline.after(5, SystemClock())
     return Call(method="m", peer=Peer(address=""), request_id="r", deadline=deadline, arrived_at=0.0, grant=grant)
@@ -154,4 +154,4 @@ def test_what_a_caller_sees_is_his_alone() -> None:
     grant = of_operators((ZETA, PROD), (ACME, PROD)).grant
     assert ["ap", "zp"] == list(OPERATORS.seen_by(grant))
     assert [] == list(TENANTS.seen_by(grant))
-    assert ["1", "2"] == list(TENANTS.seen_by(EVERYTHING))
+    assert ["1", "2"] == list(TENANTS.seen_by(FULL_GRANT))

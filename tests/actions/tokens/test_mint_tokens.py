@@ -23,7 +23,7 @@ from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender
 
@@ -62,7 +62,7 @@ class Mint:
             request_id="r",
             deadline=Deadline.after(5, self.clock),
             arrived_at=0.0,
-            grant=EVERYTHING,
+            grant=FULL_GRANT,
         )
 
     def _room(self, environment: Environment, launch: LaunchSettings | None) -> OperatorContext:

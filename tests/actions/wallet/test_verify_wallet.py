@@ -28,7 +28,7 @@ from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.store.sqlite import SqliteDatabase
-from tests.granted import EVERYTHING
+from tests.full_grant import FULL_GRANT
 from tests.phoenix.scripted_sender import ScriptedSender
 
 CODE = OperatorCode("acme")
@@ -79,7 +79,7 @@ class Verifying:
             request_id="r",
             deadline=Deadline.after(20, self.clock),
             arrived_at=0.0,
-            grant=EVERYTHING,
+            grant=FULL_GRANT,
         )
         headers = (("signature", signature), ("idempotency-key", key), ("x-request-id", "r"))
         webhook = Webhook(method="POST", path="/wallet/transactions", headers=headers, raw_body=body)

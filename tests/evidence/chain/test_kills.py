@@ -14,7 +14,7 @@ from gateway.core.ed25519 import generate_signing_key
 from gateway.core.wallet_operation import same_move
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.database import Database
-from tests.evidence.chain.chaining import Exporter, public_key_of, sequencer, verdict
+from tests.evidence.chain.chain_setup import Exporter, public_key_of, sequencer, verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ async def test_killed_at_every_point(place: str, make_database: Callable[[], Dat
     """Before and after each statement, before and after the commit: one chain, each line in it once, proven."""
     key, pem = generate_signing_key()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.evidence.chain.chainer", place),
+        *(sys.executable, "-m", "tests.evidence.chain.killed_sequencer", place),
         cwd=ROOT,
         env={**os.environ, "CHAIN_KEY": pem.decode()},
         stdout=asyncio.subprocess.PIPE,

@@ -22,7 +22,7 @@ from gateway.evidence.chain.tables import sequencer as leases
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.tables import operations
 from gateway.store.database import Database
-from tests.evidence.chain.chaining import (
+from tests.evidence.chain.chain_setup import (
     ALL,
     GATEWAY_KEY,
     Exporter,
@@ -34,7 +34,7 @@ from tests.evidence.chain.chaining import (
     signer,
     verdict,
 )
-from tests.evidence.making import OPERATOR, RECEIVED_AT_US, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, RECEIVED_AT_US, outcome_of, soon
 from tests.manual_clock import ManualClock
 
 

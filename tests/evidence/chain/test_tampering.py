@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.database import Database
-from tests.evidence.chain.chaining import Exporter, codes, moved, refused, signed_claim
-from tests.evidence.making import soon
+from tests.evidence.chain.chain_setup import Exporter, codes, moved, refused, signed_claim
+from tests.evidence.wallet_factory import soon
 
 TAMPERED = {
     "an amount": ("UPDATE wallet_operations SET amount = '99.00' WHERE idempotency_key = 'key-1'", {"changed"}),

@@ -18,7 +18,7 @@ from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, Ten
 from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.version_files import name_for
-from tests.config.given_settings import rsa_pem
+from tests.config.valid_settings import rsa_pem
 from tests.manual_clock import ManualClock
 
 TENANT, OPERATOR, SANDBOX = TenantId("tenant"), OperatorCode("acme"), Environment.SANDBOX

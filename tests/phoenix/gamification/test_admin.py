@@ -9,8 +9,8 @@ from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.http_types import Answer, AnswerLost
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
+from tests.phoenix.fake_phoenix import CLOCK, FakePhoenix, fake_phoenix
 from tests.phoenix.scripted_sender import ScriptedSender, Step
-from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
 
 LIST, CREATE = "GET /tenants/t/leaderboards", "POST /tenants/t/leaderboards"
 EMPTY = b'{"total":0,"leaderboards":[]}'
@@ -18,7 +18,7 @@ BOARD = b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","status":"active"}'
 LISTED = b'{"total":1,"leaderboards":[' + BOARD + b"]}"
 
 
-def of(phoenix: SmallPhoenix) -> AdminClient:
+def of(phoenix: FakePhoenix) -> AdminClient:
     return AdminClient(
         courier=phoenix.courier,
         base_url=phoenix.url,
@@ -48,14 +48,14 @@ def soon() -> Deadline:
 
 async def test_health_proves_the_key() -> None:
     """A 200 whatever it holds."""
-    async with small_phoenix(**{"GET /health": [(200, b"ok")]}) as phoenix:
+    async with fake_phoenix(**{"GET /health": [(200, b"ok")]}) as phoenix:
         await of(phoenix).check_health(soon())
         assert phoenix.seen[0].headers["x-api-key"] == "k"
 
 
 async def test_health_with_a_bad_key_is_a_rejection() -> None:
     """Asked twice, then told."""
-    async with small_phoenix(**{"GET /health": [(401, b"")]}) as phoenix:
+    async with fake_phoenix(**{"GET /health": [(401, b"")]}) as phoenix:
         with pytest.raises(errors.PhoenixRejectedCredentials):
             await of(phoenix).check_health(soon())
         assert len(phoenix.seen) == 2
@@ -63,7 +63,7 @@ async def test_health_with_a_bad_key_is_a_rejection() -> None:
 
 async def test_a_board_that_is_there_is_left_as_it_is() -> None:
     """Nothing is posted."""
-    async with small_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
+    async with fake_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
         definition, created = await of(phoenix).ensure("xp", soon(), name="other")
         assert (definition.name, created, len(phoenix.seen)) == ("XP", False, 1)
 
@@ -73,7 +73,7 @@ async def test_a_board_that_is_there_is_left_as_it_is() -> None:
 )
 async def test_a_board_that_is_missing_is_made(status: int, body: bytes, calls: int) -> None:
     """Its definition is taken from the answer, or from the list where the answer holds none."""
-    async with small_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(status, body)]}) as phoenix:
+    async with fake_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(status, body)]}) as phoenix:
         definition, created = await of(phoenix).ensure("xp", soon(), name="XP", config_json=b'{"a":1}')
         assert (definition.leaderboard_id, created, len(phoenix.seen)) == ("xp", True, calls)
         assert phoenix.seen[1].body == b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","config":{"a":1}}'
@@ -81,7 +81,7 @@ async def test_a_board_that_is_missing_is_made(status: int, body: bytes, calls: 
 
 async def test_a_board_that_another_made_meanwhile_is_found() -> None:
     """A conflict is no error here."""
-    async with small_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(409, b"")]}) as phoenix:
+    async with fake_phoenix(**{LIST: [(200, EMPTY), (200, LISTED)], CREATE: [(409, b"")]}) as phoenix:
         definition, created = await of(phoenix).ensure("xp", soon(), name="XP")
         assert (definition.leaderboard_id, created) == ("xp", False)
 
@@ -103,7 +103,7 @@ async def test_after_a_lost_answer_a_board_that_is_not_listed_is_unknown() -> No
 
 async def test_a_board_is_created_and_returned() -> None:
     """From the answer, without a look at the list."""
-    async with small_phoenix(**{CREATE: [(201, BOARD)]}) as phoenix:
+    async with fake_phoenix(**{CREATE: [(201, BOARD)]}) as phoenix:
         made = await of(phoenix).create("xp", soon(), name="XP", config_json=b"{}")
         assert (made.name, len(phoenix.seen)) == ("XP", 1)
         assert phoenix.seen[0].body == b'{"leaderboard_id":"xp","tenant_id":"t","name":"XP","config":{}}'
@@ -111,7 +111,7 @@ async def test_a_board_is_created_and_returned() -> None:
 
 async def test_a_second_board_of_that_id_is_a_conflict() -> None:
     """Unlike `ensure`."""
-    async with small_phoenix(**{CREATE: [(409, b"")], LIST: [(200, LISTED)]}) as phoenix:
+    async with fake_phoenix(**{CREATE: [(409, b"")], LIST: [(200, LISTED)]}) as phoenix:
         with pytest.raises(errors.PhoenixConflict):
             await of(phoenix).create("xp", soon(), name="XP", config_json=b"{}")
 
@@ -168,7 +168,7 @@ async def test_ensure_finds_the_board_that_a_500_has_made() -> None:
 
 async def test_a_definition_is_found_in_the_list() -> None:
     """Or is not there."""
-    async with small_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
+    async with fake_phoenix(**{LIST: [(200, LISTED)]}) as phoenix:
         assert (await of(phoenix).definition("xp", soon())).name == "XP"
         with pytest.raises(errors.PhoenixNotFound):
             await of(phoenix).definition("yp", soon())

@@ -12,8 +12,8 @@ from gateway.core.types import TenantId, UnixSeconds
 from gateway.phoenix.gamification.events import Acceptance, EventsClient, EventsSettings, Submitted
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
+from tests.phoenix.fake_phoenix import CLOCK, FakePhoenix, fake_phoenix
 from tests.phoenix.raw_server import Peer, always, http, raw_server
-from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
 
 EVENT = b'{"tenant_id":"t","leaderboard_id":"xp","user_id":"u","score_delta":50,"event_id":"e"}'
 ROUTE = "POST /v1/events"
@@ -29,7 +29,7 @@ def client(url: str, courier: RetryingSender, settings: EventsSettings | None = 
     return EventsClient(courier=courier, base_url=url, tenant_id=TenantId("t"), authorize=sign, settings=settings)
 
 
-def of(phoenix: SmallPhoenix, settings: EventsSettings | None = None) -> EventsClient:
+def of(phoenix: FakePhoenix, settings: EventsSettings | None = None) -> EventsClient:
     return client(phoenix.url, phoenix.courier, settings)
 
 
@@ -40,13 +40,13 @@ def soon() -> Deadline:
 @pytest.mark.parametrize(("status", "body"), [(202, b""), (200, b'{"status":"accepted"}'), (204, b""), (202, b"\xff")])
 async def test_any_2xx_is_acceptance(status: int, body: bytes) -> None:
     """The body of an acceptance is not documented, so nothing hangs on it."""
-    async with small_phoenix(**{ROUTE: [(status, body)]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(status, body)]}) as phoenix:
         assert await of(phoenix).submit(EVENT, soon()) == Submitted(acceptance=Acceptance.ACCEPTED, tries=1)
 
 
 async def test_the_signature_covers_the_bytes_that_arrive() -> None:
     """What the other side reads is what was signed, header for header."""
-    async with small_phoenix(**{ROUTE: [(202, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(202, b"")]}) as phoenix:
         await of(phoenix).submit(EVENT, soon())
         seen = phoenix.seen[0]
         arrived = seen.headers
@@ -58,7 +58,7 @@ async def test_the_signature_covers_the_bytes_that_arrive() -> None:
 @pytest.mark.parametrize(("is_id_given", "in_doubt"), [(True, False), (False, True)])
 async def test_a_conflict_is_a_duplicate_where_the_id_may_have_come_before(is_id_given: bool, in_doubt: bool) -> None:
     """The caller's own, or one whose first sending was in doubt: success."""
-    async with small_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
         submitted = await of(phoenix).submit(EVENT, soon(), is_id_given=is_id_given, in_doubt=in_doubt)
         assert submitted.acceptance is Acceptance.DUPLICATE
 
@@ -66,7 +66,7 @@ async def test_a_conflict_is_a_duplicate_where_the_id_may_have_come_before(is_id
 @pytest.mark.parametrize("deduplicates", [False, True])
 async def test_a_conflict_of_an_id_that_was_just_made_is_a_conflict(deduplicates: bool) -> None:
     """It cannot have come before."""
-    async with small_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
         with pytest.raises(errors.PhoenixConflict) as caught:
             await of(phoenix, EventsSettings(deduplicates=deduplicates)).submit(EVENT, soon())
         assert caught.value.effect is errors.Effect.NONE
@@ -74,28 +74,28 @@ async def test_a_conflict_of_an_id_that_was_just_made_is_a_conflict(deduplicates
 
 async def test_a_conflict_after_a_doubt_is_the_first_sending_that_arrived() -> None:
     """Also for an id that was just made."""
-    async with small_phoenix(**{ROUTE: [(500, b""), (409, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(500, b""), (409, b"")]}) as phoenix:
         submitted = await of(phoenix, EventsSettings(deduplicates=True)).submit(EVENT, soon())
         assert (submitted.acceptance, submitted.tries) == (Acceptance.DUPLICATE, 2)
 
 
 async def test_a_conflict_is_a_conflict_where_no_ids_are_sent() -> None:
     """Without an id there is nothing that it could be a duplicate of."""
-    async with small_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
         with pytest.raises(errors.PhoenixConflict):
             await of(phoenix, EventsSettings(sends_event_id=False)).submit(EVENT, soon())
 
 
 async def test_a_rejected_signature_is_tried_once_more() -> None:
     """The clock may just have been put right."""
-    async with small_phoenix(**{ROUTE: [(401, b""), (202, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(401, b""), (202, b"")]}) as phoenix:
         submitted = await of(phoenix).submit(EVENT, soon())
         assert (submitted.acceptance, submitted.tries) == (Acceptance.ACCEPTED, 2)
 
 
 async def test_a_server_error_is_not_sent_again() -> None:
     """Phoenix may have counted it."""
-    async with small_phoenix(**{ROUTE: [(500, b""), (202, b"")]}) as phoenix:
+    async with fake_phoenix(**{ROUTE: [(500, b""), (202, b"")]}) as phoenix:
         with pytest.raises(errors.OutcomeUnknown):
             await of(phoenix).submit(EVENT, soon())
         assert len(phoenix.seen) == 1
@@ -108,7 +108,7 @@ async def cut(peer: Peer) -> None:
 
 async def test_a_lost_answer_is_told_and_not_sent_again() -> None:
     """The default can count an event once or not at all, never twice."""
-    async with raw_server(cut) as server, small_phoenix() as phoenix:
+    async with raw_server(cut) as server, fake_phoenix() as phoenix:
         with pytest.raises(errors.OutcomeUnknown):
             await client(server.url, phoenix.courier).submit(EVENT, soon())
         assert len(server.requests) == 1
@@ -116,7 +116,7 @@ async def test_a_lost_answer_is_told_and_not_sent_again() -> None:
 
 async def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates() -> None:
     """The same body, on a new connection."""
-    async with raw_server(cut, always(http(202))) as server, small_phoenix() as phoenix:
+    async with raw_server(cut, always(http(202))) as server, fake_phoenix() as phoenix:
         submitted = await client(server.url, phoenix.courier, EventsSettings(deduplicates=True)).submit(EVENT, soon())
         bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
         assert (submitted.tries, bodies) == (2, [EVENT, EVENT])
@@ -125,7 +125,7 @@ async def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates() -> None:
 async def test_deduplication_means_nothing_without_an_id() -> None:
     """A contradiction of settings cannot double an event."""
     settings = EventsSettings(sends_event_id=False, deduplicates=True)
-    async with raw_server(cut) as server, small_phoenix() as phoenix:
+    async with raw_server(cut) as server, fake_phoenix() as phoenix:
         with pytest.raises(errors.OutcomeUnknown):
             await client(server.url, phoenix.courier, settings).submit(EVENT, soon())
         assert len(server.requests) == 1

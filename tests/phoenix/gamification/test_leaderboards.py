@@ -6,12 +6,12 @@ from gateway import errors
 from gateway.core.types import TenantId
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
 from gateway.resilience.deadline import Deadline
-from tests.phoenix.small_phoenix import CLOCK, SmallPhoenix, small_phoenix
+from tests.phoenix.fake_phoenix import CLOCK, FakePhoenix, fake_phoenix
 
 PAGE = b'{"window_key":"2025-W47","entries":[{"user_id":"u","score":5,"rank":1}]}'
 
 
-def of(phoenix: SmallPhoenix, tenant: str = "t") -> LeaderboardsClient:
+def of(phoenix: FakePhoenix, tenant: str = "t") -> LeaderboardsClient:
     return LeaderboardsClient(
         courier=phoenix.courier,
         base_url=phoenix.url,
@@ -26,7 +26,7 @@ def soon() -> Deadline:
 
 async def test_a_page_is_read() -> None:
     """Limit, offset and window go into the query, which is not part of what is signed."""
-    async with small_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
+    async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
         page = await of(phoenix).page("xp", soon(), limit=10, offset=20, window_key="2025-W47")
         assert (page.window_key, page.entries[0].user_id) == ("2025-W47", "u")
         seen = phoenix.seen[0]
@@ -36,7 +36,7 @@ async def test_a_page_is_read() -> None:
 
 async def test_without_a_window_none_is_sent() -> None:
     """Phoenix chooses, and says which."""
-    async with small_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
+    async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
         await of(phoenix).page("xp", soon(), limit=100)
         assert phoenix.seen[0].path == "/v1/leaderboards/t/xp?limit=100&offset=0"
 
@@ -52,7 +52,7 @@ async def test_without_a_window_none_is_sent() -> None:
 )
 async def test_an_id_cannot_change_the_path(board: str, user: str, path: str) -> None:
     """Path tricks arrive as text, and are signed as they arrive."""
-    async with small_phoenix(**{f"GET {path}": [(200, b'{"rank":3,"score":7}')]}) as phoenix:
+    async with fake_phoenix(**{f"GET {path}": [(200, b'{"rank":3,"score":7}')]}) as phoenix:
         answer = await of(phoenix).rank(board, user, soon())
         assert (answer.ranked, answer.rank) == (True, 3)
         assert phoenix.seen[0].headers["x-api-key"] == f"GET {path} 0"
@@ -60,7 +60,7 @@ async def test_an_id_cannot_change_the_path(board: str, user: str, path: str) ->
 
 async def test_a_score_is_read() -> None:
     """From its own route."""
-    async with small_phoenix(**{"GET /v1/leaderboards/t/xp/score/u": [(200, b'{"score":7.5}')]}) as phoenix:
+    async with fake_phoenix(**{"GET /v1/leaderboards/t/xp/score/u": [(200, b'{"score":7.5}')]}) as phoenix:
         answer = await of(phoenix).score("xp", "u", soon())
         assert (answer.ranked, answer.score) == (True, 7.5)
 
@@ -71,7 +71,7 @@ async def test_a_score_is_read() -> None:
 async def test_a_404_that_can_only_mean_no_entry_is_unranked(body: bytes) -> None:
     """The code says that it is about the user."""
     routes = {f"GET /v1/leaderboards/t/xp/{what}/u": [(404, body)] for what in ("rank", "score")}
-    async with small_phoenix(**routes) as phoenix:
+    async with fake_phoenix(**routes) as phoenix:
         rank, score = await of(phoenix).rank("xp", "u", soon()), await of(phoenix).score("xp", "u", soon())
         assert (rank.ranked, score.ranked) == (False, False)
 
@@ -80,7 +80,7 @@ async def test_a_404_that_can_only_mean_no_entry_is_unranked(body: bytes) -> Non
 async def test_any_other_404_is_not_found(body: bytes) -> None:
     """A mistyped board must not look like an empty one."""
     routes = {f"GET /v1/leaderboards/t/xp/{what}/u": [(404, body)] for what in ("rank", "score")}
-    async with small_phoenix(**routes) as phoenix:
+    async with fake_phoenix(**routes) as phoenix:
         with pytest.raises(errors.PhoenixNotFound):
             await of(phoenix).rank("xp", "u", soon())
         with pytest.raises(errors.PhoenixNotFound):
@@ -89,7 +89,7 @@ async def test_any_other_404_is_not_found(body: bytes) -> None:
 
 async def test_an_unreadable_page_is_told_as_such() -> None:
     """Its essence is missing; nothing is guessed."""
-    async with small_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, b"<html>")]}) as phoenix:
+    async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, b"<html>")]}) as phoenix:
         with pytest.raises(errors.PhoenixAnswerUnreadable):
             await of(phoenix).page("xp", soon(), limit=1)
 
@@ -101,13 +101,13 @@ async def test_a_bare_zero_is_a_score_only_of_a_ranked_user(rank: bytes, ranked:
         "GET /v1/leaderboards/t/xp/score/u": [(200, b'{"score":0}')],
         "GET /v1/leaderboards/t/xp/rank/u": [(200, rank)],
     }
-    async with small_phoenix(**routes) as phoenix:
+    async with fake_phoenix(**routes) as phoenix:
         assert (await of(phoenix).score("xp", "u", soon())).ranked is ranked
 
 
 async def test_neighbours_are_read() -> None:
     """With a limit, and a window where one is named."""
-    async with small_phoenix(**{"GET /v1/leaderboards/t/xp/user/..%2Fu": [(200, PAGE)]}) as phoenix:
+    async with fake_phoenix(**{"GET /v1/leaderboards/t/xp/user/..%2Fu": [(200, PAGE)]}) as phoenix:
         found = await of(phoenix).neighbors("xp", "../u", soon(), limit=5, window_key="w")
         assert (found.ranked, found.page.entries[0].user_id) == (True, "u")
         assert phoenix.seen[0].path == "/v1/leaderboards/t/xp/user/..%2Fu?limit=5&window_key=w"

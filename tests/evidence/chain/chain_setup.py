@@ -26,7 +26,7 @@ from gateway.evidence_verify.verification import verify_export
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.services.wallet_chain import exported_message, published_heads
 from gateway.store.database import Database
-from tests.evidence.making import OPERATOR, claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import OPERATOR, claim_of, outcome_of, soon
 
 GATEWAY_KEY: SigningKey = generate_signing_key()[0]
 PLATFORM_KEY: SigningKey = generate_signing_key()[0]

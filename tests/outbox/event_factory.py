@@ -8,7 +8,7 @@ import itertools
 from gateway.core.types import TenantId
 from gateway.outbox.record import Admit, Admitted, DeliveryResult, NewEvent, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.store import EventQueue
-from tests.evidence.making import soon
+from tests.evidence.wallet_factory import soon
 
 TENANT = TenantId("tenant-one")
 LEASE_US = 20_000_000

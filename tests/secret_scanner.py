@@ -33,7 +33,7 @@ SHORTEST = 12
 """A shorter value could stand anywhere by chance."""
 
 
-class Canaries:
+class SecretScanner:
     """The secrets of one gateway's settings, in every form that is looked for."""
 
     def __init__(self, environ: Mapping[str, str], *, but: Iterable[str] = ()) -> None:

@@ -1,8 +1,8 @@
-"""Chains and is killed: children of this program send themselves SIGKILL at the next point, until one gets through.
+"""Runs child processes that kill themselves with SIGKILL at successive points, until one child finishes.
 
-`python -m tests.evidence.chain.chainer PLACE`: each child makes two moves with their outcomes, lets a sequencer chain
-them, and dies right before or after the statement, or before the commit or answer, that its number names. The last
-line says how many died, and the last child's exit code.
+`python -m tests.evidence.chain.killed_sequencer PLACE`: each child makes two wallet operations with outcomes and lets
+a sequencer chain them. It dies before or after the statement with its number, or before the commit or the answer. The
+last line of the output says how many children died, and the last child's exit code.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gateway.core.ed25519 import load_signing_key
 from gateway.core.wallet_operation import same_move
 from gateway.evidence.chain.sequencer import SequencerSettings
 from gateway.evidence.durable import DurableWalletStore
-from tests.evidence.chain.chaining import public_key_of, sequencer, signed_claim
-from tests.evidence.making import outcome_of, soon
+from tests.evidence.chain.chain_setup import public_key_of, sequencer, signed_claim
+from tests.evidence.wallet_factory import outcome_of, soon
 from tests.fixtures_database import open_place
 
 

@@ -25,7 +25,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class HeldPhoenix:
+class BlockingPhoenix:
     """Answers when told to. `asked` counts the calls."""
 
     def __init__(self, clock: ManualClock) -> None:
@@ -80,7 +80,7 @@ class HeldPhoenix:
 class Reads:
     """The reads of one replica."""
 
-    def __init__(self, phoenix: HeldPhoenix, shared: SharedReads | None = None, **settings: Any) -> None:
+    def __init__(self, phoenix: BlockingPhoenix, shared: SharedReads | None = None, **settings: Any) -> None:
         self.phoenix = phoenix
         self.lookups: list[str] = []
         self.tick = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The gateway, of which one background task or thread dies when it gets SIGUSR1: `DEATH=KIND:NAME`.
+"""The gateway, of which one background task or thread dies when it gets SIGUSR1: `FAILING_TASK=KIND:NAME`.
 
 Nothing of it is replaced. KIND says how: `thread` (MemoryError in the thread), `cancelled` (the task), `raised` (what
 the task waits for raises MemoryError), `returned` (a supervised task of this name returns).
@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.cli.entry import main
 from gateway.resilience.supervision import SupervisedTask
-from tests.injected import raise_in_thread, task_named
+from tests.fault_injection import raise_in_thread, task_named
 
 
 def die(kind: str, name: str) -> None:
@@ -31,7 +31,7 @@ def die(kind: str, name: str) -> None:
 
 def on_signal(_number: int, _frame: object) -> None:
     """Do it between two steps of the loop."""
-    kind, _, name = os.environ["DEATH"].partition(":")
+    kind, _, name = os.environ["FAILING_TASK"].partition(":")
     asyncio.get_running_loop().call_soon(die, kind, name)
 
 

@@ -2,5 +2,5 @@
 
 from gateway.core.rights import Grant
 
-EVERYTHING = Grant(caller="local", methods=frozenset(), tenants=None, operators=None)
+FULL_GRANT = Grant(caller="local", methods=frozenset(), tenants=None, operators=None)
 """Every tenant and operator. No method: those are judged before an action is reached."""

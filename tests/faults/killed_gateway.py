@@ -34,7 +34,7 @@ class MortalGateway(GatewayProcess):
 
     async def live(self) -> None:
         """Start it for good."""
-        self.environ.pop("FATE", None)
+        self.environ.pop("CRASH_AT", None)
         self.spawn()
         await asyncio.to_thread(self._wait_listening)
 
@@ -45,7 +45,7 @@ class MortalGateway(GatewayProcess):
     async def killed_at(self, points: Sequence[str], load: Load, rng: random.Random) -> None:
         """Start it and have it killed once for each point (`POINT:NTH`, or RANDOM). Raises: AssertionError."""
         for point in points:
-            self.environ["FATE"] = "" if point == RANDOM else point
+            self.environ["CRASH_AT"] = "" if point == RANDOM else point
             process = self.spawn()
             if point == RANDOM:
                 await load.answered()

@@ -24,7 +24,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class SmallPhoenix:
+class FakePhoenix:
     """Routes are "METHOD /raw/path" without query, to a list of answers, the last of which repeats."""
 
     routes: dict[str, list[tuple[int, bytes]]]
@@ -42,10 +42,10 @@ class SmallPhoenix:
 
 
 @asynccontextmanager
-async def small_phoenix(**routes: list[tuple[int, bytes]]) -> AsyncIterator[SmallPhoenix]:
+async def fake_phoenix(**routes: list[tuple[int, bytes]]) -> AsyncIterator[FakePhoenix]:
     """Serve these routes, with a real transport and courier to reach them."""
     transport = Transport()
-    phoenix = SmallPhoenix(routes=routes, courier=RetryingSender(sender=transport, clock=CLOCK), transport=transport)
+    phoenix = FakePhoenix(routes=routes, courier=RetryingSender(sender=transport, clock=CLOCK), transport=transport)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, web.BaseRequest)

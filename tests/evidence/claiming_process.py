@@ -1,8 +1,9 @@
-"""One gateway process's share of the store tests: claims on command, tells each acknowledgement at once.
+"""A process of the store tests that makes claims and prints each acknowledgement at once.
 
-`python -m tests.evidence.claimer PLACE same COUNT` claims one key COUNT times at once, after a line on stdin.
-`python -m tests.evidence.claimer PLACE series NAME` claims NAME-0, NAME-1 ... one after the other, each with its
-outcome, until it is killed.
+`python -m tests.evidence.claiming_process PLACE same COUNT` waits for a line on stdin and then makes COUNT concurrent
+claims of one key.
+`python -m tests.evidence.claiming_process PLACE series NAME` claims NAME-0, NAME-1 and so on, each with its outcome,
+until it is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from gateway.core.wallet_operation import same_move
 from gateway.errors import GatewayError
 from gateway.evidence.durable import DurableWalletStore
-from tests.evidence.making import claim_of, outcome_of, soon
+from tests.evidence.wallet_factory import claim_of, outcome_of, soon
 from tests.fixtures_database import open_place
 
 

@@ -22,11 +22,11 @@ TENANTS = ("one", "two")
 OPERATORS = (("acme", "sandbox"), ("acme", "prod"), ("zeta", "sandbox"))
 SERVER_NAMES = ("localhost", "127.0.0.1")
 PROBE = "spiffe://test.internal/probe"
-"""Has a certificate and no place in any policy: asks for health alone."""
+"""A client with a certificate but without a policy entry. It only calls the health service."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class PolicySetup:
     """What gateways of a test share."""
 
     sandbox: SandboxProcess
@@ -70,7 +70,7 @@ class World:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
+def start_policy_setup(folder: Path) -> Iterator[PolicySetup]:
     """Start the sandbox; everything is written below `folder`."""
     sandbox_tables, own_tables = [], []
     for tenant in TENANTS:
@@ -102,7 +102,7 @@ def world(folder: Path) -> Iterator[World]:
             "prediction_key_cooldown": "0.05",
         }
         top = "\n".join(f'{name} = "{value}"' for name, value in hosts.items())
-        yield World(
+        yield PolicySetup(
             sandbox=sandbox,
             authority=Authority(),
             folder=folder,
