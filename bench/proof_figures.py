@@ -30,7 +30,7 @@ from gateway.core.ed25519 import generate_signing_key
 from gateway.core.encoding import b64url_encode, sha256_hex
 from gateway.core.types import Environment, KeyId, OperatorCode
 from gateway.core.wallet_operation import MoveContent
-from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Waiting, next_block
+from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, JournalRow, next_block
 from gateway.evidence.chain.entries import claim_line, outcome_line
 from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
@@ -115,7 +115,7 @@ def write_export(path: Path, count: int) -> None:
             lines += _lines(evidence)
             if (number + 1) % BLOCK == 0 or number + 1 == count:
                 newest = evidence.received_at_us
-                waiting = Waiting(
+                waiting = JournalRow(
                     id=number,
                     entry_count=len(lines),
                     oldest_received_us=newest - len(lines) * 500,

@@ -1,1 +1,1 @@
-"""What is kept of each money move: claimed once, durable before the answer, never purged."""
+"""The evidence of each money move: claimed once, durable before the answer, never deleted."""

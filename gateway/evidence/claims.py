@@ -1,22 +1,21 @@
-"""Claims many money moves inside one transaction: who is first, who repeats, who takes over.
+"""Claim many money moves in one transaction: decide which claim is new, which repeats, and which takes over.
 
-Runs on whichever database through SQLAlchemy Core, and is repeatable: run again after a commit whose
-answer was lost, it gives the same claimant the same NEW. Source: prediction.md 4.7 and 5.3.
+It runs on both databases with SQLAlchemy Core. It is repeatable: if it runs again after a lost commit answer, the same
+claim gets NEW again. Source: prediction.md 4.7 and 5.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.core.types import HexStr
 from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition
-from gateway.evidence.record import HELD_ATTEMPT, Claim, ClaimResult, RecordedResponse, Scope
+from gateway.evidence.record import HELD_ATTEMPT, ClaimResult, MoveClaim, RecordedResponse, Scope
+from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recorded_of
 from gateway.evidence.store import SameMove
 from gateway.evidence.tables import bodies, operations, probes
 from gateway.store.schema import insert_into, pad_in_list
@@ -25,8 +24,8 @@ _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
 _BODY = ("body_sha256", "operator_code", "environment")
 _t = operations.c
 
-# Made once: building them costs as much as running them.
-_WON = sa.select(_t.operation_id, _t.lease_expires_at_us).where(
+# Built once: building a statement costs as much as running it.
+_INSERTED = sa.select(_t.operation_id, _t.lease_expires_at_us).where(
     _t.operation_id.in_(sa.bindparam("ids", expanding=True)), _t.attempt == 1
 )
 _FIRST = sa.select(
@@ -39,15 +38,15 @@ _PROBED = sa.select(probes.c.operator_code, probes.c.environment, probes.c.idemp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingClaim:
-    """A claim with the id that it gets if it is the first; the id stays the same when it is run again."""
+    """A claim with the operation id for the case that it is new. A repeated run uses the same id."""
 
-    claim: Claim
+    claim: MoveClaim
     operation_id: str
 
 
 @dataclass(slots=True, kw_only=True)
 class _Stored:
-    """A move that was there already."""
+    """A move that is already in the store."""
 
     operation_id: str
     attempt: int
@@ -61,37 +60,37 @@ class _Stored:
 def claim_all(
     connection: sa.Connection, now_us: int, pending: Sequence[PendingClaim], same_move: SameMove
 ) -> list[ClaimResult]:
-    """Claim them all, in the order of their keys so that two batches never wait for each other in a circle.
+    """Claim all moves, in the order of their keys, so that two batches cannot deadlock.
 
-    Returns: one result per claim, in the order given.
+    Returns: one result per claim, in the given order.
     """
     if not pending:
         return []
     order = sorted(range(len(pending)), key=lambda index: pending[index].claim.scope)
     connection.execute(
         insert_into(connection, operations).on_conflict_do_nothing(index_elements=_MOVE),
-        [_row(pending[index], now_us) for index in order],
+        [claim_row(pending[index].claim, pending[index].operation_id, now_us) for index in order],
     )
-    won = _won(connection, pending)
-    flags = _flags_of_new(connection, [pending[index] for index in order if pending[index].operation_id in won])
-    lost = [index for index in order if pending[index].operation_id not in won]
-    found = _found(connection, [pending[index].claim for index in lost])
+    inserted = _inserted(connection, pending)
+    flags = _flags_of_new(connection, [pending[index] for index in order if pending[index].operation_id in inserted])
+    existing = [index for index in order if pending[index].operation_id not in inserted]
+    found = _found(connection, [pending[index].claim for index in existing])
     results: dict[int, ClaimResult] = {}
     for index, one in enumerate(pending):
-        if one.operation_id in won:
+        if one.operation_id in inserted:
             suspect_replay, probed_before = flags[one.operation_id]
             held = suspect_replay and one.claim.holds_suspects
             results[index] = ClaimResult(
                 disposition=None if held else Disposition.NEW,
                 operation_id=one.operation_id,
                 attempt=HELD_ATTEMPT if held else 1,
-                lease_expires_at_us=0 if held else won[one.operation_id],
+                lease_expires_at_us=0 if held else inserted[one.operation_id],
                 recorded=None,
                 suspect_replay=suspect_replay,
                 probed_before=probed_before,
             )
     expired: list[int] = []
-    for index in lost:
+    for index in existing:
         claim = pending[index].claim
         stored = found[claim.scope]
         disposition = _disposition(stored, claim, now_us, same_move)
@@ -103,8 +102,8 @@ def claim_all(
     return [results[index] for index in range(len(pending))]
 
 
-def _disposition(stored: _Stored, claim: Claim, now_us: int, same_move: SameMove) -> Disposition | None:
-    """Return what the claimant does; None: the move stays held."""
+def _disposition(stored: _Stored, claim: MoveClaim, now_us: int, same_move: SameMove) -> Disposition | None:
+    """Return what the claimant has to do; None: the move stays held."""
     if not same_move(stored.content, claim.content):
         return Disposition.CONFLICT
     if stored.recorded is not None:
@@ -117,15 +116,15 @@ def _disposition(stored: _Stored, claim: Claim, now_us: int, same_move: SameMove
 def _reclaim(
     connection: sa.Connection,
     now_us: int,
-    claims: dict[int, Claim],
+    claims: dict[int, MoveClaim],
     found: dict[Scope, _Stored],
     same_move: SameMove,
 ) -> dict[int, ClaimResult]:
-    """Take over what nobody finished; of many who try, one wins and the others see its fresh lease."""
+    """Take over unfinished moves. Of several claimants, one wins and the others see its new lease."""
     if not claims:
         return {}
     rows = connection.execute(
-        sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *_RESPONSE)
+        sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *RESPONSE_COLUMNS)
         .where(_t.operation_id.in_(pad_in_list(found[claim.scope].operation_id for claim in claims.values())))
         .order_by(_t.operation_id)
         .with_for_update()
@@ -136,12 +135,12 @@ def _reclaim(
     for index, claim in claims.items():
         stored = found[claim.scope]
         row = locked.pop(stored.operation_id, None)
-        if row is not None:  # first sight of it: as it is now that nobody else can change it
+        if row is not None:  # first claim of this move here: its state now, under the lock
             stored.attempt, stored.lease_expires_at_us = row.attempt, row.lease_expires_at_us
             stored.recorded = recorded_of(row)
         disposition = _disposition(stored, claim, now_us, same_move)
         if disposition is Disposition.RECLAIMED:
-            # A held move goes on as a second attempt: 1 is the NEW of the one who brought it, held or not.
+            # A held move continues as attempt 2, because attempt 1 belongs to the first claimant, held or not.
             stored.attempt = max(stored.attempt, 1) + 1
             stored.lease_expires_at_us = now_us + claim.lease_us
             updates.append(
@@ -174,14 +173,14 @@ def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:
     )
 
 
-def _won(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
-    """Return the claims whose row is there under their own id, with the lease that it got."""
-    rows = connection.execute(_WON, {"ids": pad_in_list(one.operation_id for one in pending)})
+def _inserted(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
+    """Return the claims whose row exists with their own id, with its lease."""
+    rows = connection.execute(_INSERTED, {"ids": pad_in_list(one.operation_id for one in pending)})
     return {row.operation_id: row.lease_expires_at_us for row in rows}
 
 
 def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dict[str, tuple[bool, bool]]:
-    """Return suspect_replay and probed_before of each new move, keep them where one is true, and hold what is to be."""
+    """Return suspect_replay and probed_before of each new move; store them if true, and hold suspects if requested."""
     if not new:
         return {}
     by_body = sorted(new, key=lambda one: (one.claim.content.body_sha256, one.claim.operator_code))
@@ -230,36 +229,8 @@ def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dic
     return flags
 
 
-_RESPONSE = (_t.response_status, _t.response_body_sha256, _t.response_body, _t.recorded_at_us)
-
-
-def recorded_of(row: sa.Row[*tuple[Any, ...]]) -> RecordedResponse | None:
-    """Return the response in a row that holds its columns; None while there is none."""
-    if row.response_status is None:
-        return None
-    return RecordedResponse(
-        status=row.response_status,
-        body_sha256=HexStr(row.response_body_sha256),
-        body=row.response_body,
-        recorded_at_us=row.recorded_at_us,
-    )
-
-
-def content_of(row: sa.Row[*tuple[Any, ...]]) -> MoveContent:
-    """Return the content in a row that holds its columns."""
-    return MoveContent(
-        operation=row.operation,
-        player_id=row.player_id,
-        currency=row.currency,
-        amount=None if row.amount is None else Decimal(row.amount),
-        amount_json=row.amount_json,
-        references_json=row.references_json,
-        body_sha256=HexStr(row.body_sha256),
-    )
-
-
-def _found(connection: sa.Connection, claims: Iterable[Claim]) -> dict[Scope, _Stored]:
-    """Return what is stored under the scopes of claims that were not the first."""
+def _found(connection: sa.Connection, claims: Iterable[MoveClaim]) -> dict[Scope, _Stored]:
+    """Return the stored moves for claims that are not new."""
     keys = pad_in_list(claim.idempotency_key for claim in claims)
     if not keys:
         return {}
@@ -276,33 +247,4 @@ def _found(connection: sa.Connection, claims: Iterable[Claim]) -> dict[Scope, _S
             recorded=recorded_of(row),
         )
         for row in rows
-    }
-
-
-def _row(pending: PendingClaim, now_us: int) -> dict[str, Any]:
-    claim = pending.claim
-    content = claim.content
-    return {
-        "operation_id": pending.operation_id,
-        "operator_code": claim.operator_code,
-        "environment": claim.environment.value,
-        "operation": content.operation,
-        "idempotency_key": claim.idempotency_key,
-        "attempt": 1,
-        "lease_expires_at_us": now_us + claim.lease_us,
-        "received_at_us": claim.received_at_us,
-        "suspect_replay": False,
-        "probed_before": False,
-        "player_id": content.player_id,
-        "currency": content.currency,
-        "amount": None if content.amount is None else str(content.amount),
-        "body_sha256": content.body_sha256,
-        "signature": claim.signature,
-        "key_id": claim.key_id,
-        "request_id": claim.request_id,
-        "reason": claim.reason,
-        "amount_json": content.amount_json,
-        "references_json": content.references_json,
-        "body": claim.body,
-        "journaled": 1,  # chain_journal appends the line of it in the same transaction
     }

@@ -1,7 +1,7 @@
-"""The real store: SQLAlchemy Core over SQLite or PostgreSQL, all writes through one group commit.
+"""The implementation of WalletStore: SQLAlchemy Core with SQLite or PostgreSQL; all writes go through one group commit.
 
-Wires the parts and keeps from the database what it could not hold. Leaves rules to claims, probes and
-outcomes, transactions to the database.
+It connects the parts and refuses values that the database cannot store. claims.py, probes.py and outcomes.py have the
+rules; the database runs the transactions.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.chain.journal import journal_decided
-from gateway.evidence.chain.public_keys import KeptKeys, PublicKeyOf, keep_keys
+from gateway.evidence.chain.public_keys import PublicKeyOf, StoredKeys, store_keys
 from gateway.evidence.claims import PendingClaim, claim_all
 from gateway.evidence.listing import page_of
 from gateway.evidence.outcomes import Owner, record_all
 from gateway.evidence.probes import probe_all
-from gateway.evidence.reading import evidence_at, evidence_of
+from gateway.evidence.reading import NO_SUCH_OPERATION, evidence_at, evidence_of
 from gateway.evidence.record import (
-    Claim,
     ClaimResult,
     Evidence,
     EvidencePage,
     EvidenceQuery,
+    MoveClaim,
     Outcome,
     Probe,
     ProbeResult,
     Replays,
 )
-from gateway.evidence.repeats import note_conflicts, note_replays
+from gateway.evidence.repeats import add_replays, store_conflicts
 from gateway.evidence.replay_tally import ReplayTally
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
@@ -48,26 +48,26 @@ _Op = PendingClaim | Probe | Outcome | Replays
 _Result = ClaimResult | ProbeResult | Evidence | Replays
 
 _MAX_KEY_BYTES = 1024
-"""An index entry of PostgreSQL holds about 2,700 bytes, operator and operation included."""
+"""An index entry of PostgreSQL can have about 2,700 bytes, including operator and operation."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _OVERHEAD_BYTES = 1024
 _COUNT_WITHIN_S = 5.0
 
 
 class StoreObserver(Protocol):
-    """Counts transactions; `telemetry.metrics.Metrics` is one."""
+    """Counts transactions. `telemetry.metrics.Metrics` implements it."""
 
     def evidence_committed(self, operations: int, seconds: float) -> None:
-        """One transaction of so many operations was committed."""
+        """Count one committed transaction and its operations."""
         ...
 
     def store_failed(self, kind: str) -> None:
-        """One failed: `unavailable` or `timeout`."""
+        """Count one failed transaction: `unavailable` or `timeout`."""
         ...
 
 
 class DurableWalletStore:
-    """The WalletStore that survives. `same_move` tells a repeated move from another under the same key."""
+    """The durable WalletStore. `same_move` decides whether two calls with the same key are the same move."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class DurableWalletStore:
         hash_only: frozenset[Owner] = frozenset(),
         public_key_of: PublicKeyOf = lambda key_id: None,
     ) -> None:
-        """Args: `observer` hears of every transaction, `clock` times it.
+        """Args: `observer` counts every transaction; `clock` measures it.
 
-        `hash_only`: whose response bodies are not kept. `public_key_of` gives the platform keys in use, to be kept.
+        `hash_only`: owners whose response bodies are not stored. `public_key_of`: the platform keys in use, to store.
         """
         self._database = database
         self._same_move = same_move
@@ -91,7 +91,7 @@ class DurableWalletStore:
         self._clock = clock or SystemClock()
         self._observer = observer
         self._hash_only = hash_only
-        self._keys = KeptKeys(public_key_of)
+        self._keys = StoredKeys(public_key_of)
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
             "evidence-commit", self._commit, size_of=_size_of, settings=settings
         )
@@ -100,16 +100,16 @@ class DurableWalletStore:
         )
 
     async def start(self) -> None:
-        """Begin to work; touches no database, so a gateway starts while that is down. `check` tells."""
+        """Start the commit task. It does not connect, so a gateway starts while its database is down."""
         self._committer.start()
 
     async def stop(self, within_s: float = 5.0) -> None:
-        """Commit what waits, at most this long, then close the database."""
+        """Commit waiting operations within this time, then close the database."""
         await self._tally.stop()
         await self._committer.stop(within_s)
         await self._database.stop()
 
-    async def claim(self, claim: Claim, deadline: Deadline) -> ClaimResult:
+    async def claim(self, claim: MoveClaim, deadline: Deadline) -> ClaimResult:
         """See WalletStore."""
         _check_storable(claim.operator_code, claim.idempotency_key, claim.reason, claim.signature, claim.request_id)
         content = claim.content
@@ -147,18 +147,18 @@ class DurableWalletStore:
     async def record_outcome(self, outcome: Outcome, deadline: Deadline) -> Evidence:
         """See WalletStore."""
         if _UNSTORABLE.search(outcome.operation_id):
-            raise PhoenixNotFound("No such wallet operation is kept.")
+            raise PhoenixNotFound(NO_SUCH_OPERATION)
         _check_storable(outcome.body_sha256, outcome.operator_transaction_id, outcome.operator_reservation_id)
         return cast(Evidence, await self._committer.submit(outcome, deadline))
 
     async def evidence_by_id(self, operation_id: str, deadline: Deadline) -> Evidence:
         """See WalletStore."""
         if _UNSTORABLE.search(operation_id):
-            raise PhoenixNotFound("No such wallet operation is kept.")
+            raise PhoenixNotFound(NO_SUCH_OPERATION)
         found = await self._read(
             lambda connection, _now: evidence_of(connection, [operation_id]).get(operation_id), deadline
         )
-        return _there(found)
+        return _found_or_raise(found)
 
     async def evidence_by_key(
         self,
@@ -171,8 +171,8 @@ class DurableWalletStore:
         """See WalletStore."""
         scope = (operator_code, environment.value, operation, idempotency_key)
         if any(_UNSTORABLE.search(part) for part in scope):
-            raise PhoenixNotFound("No such wallet operation is kept.")
-        return _there(await self._read(lambda connection, _now: evidence_at(connection, scope), deadline))
+            raise PhoenixNotFound(NO_SUCH_OPERATION)
+        return _found_or_raise(await self._read(lambda connection, _now: evidence_at(connection, scope), deadline))
 
     async def list_evidence(self, query: EvidenceQuery, deadline: Deadline) -> EvidencePage:
         """See WalletStore."""
@@ -181,7 +181,7 @@ class DurableWalletStore:
     async def check(self, deadline: Deadline) -> None:
         """See WalletStore."""
         if not await self._read(lambda connection, _now: is_current(connection), deadline):
-            raise StoreUnavailable("The store's schema is older than this gateway.")
+            raise StoreUnavailable("The store's schema is older than this gateway. Wait until it is upgraded.")
 
     async def _read(self, work: Work[T], deadline: Deadline) -> T:
         remaining = deadline.remaining()
@@ -194,23 +194,23 @@ class DurableWalletStore:
         keys = self._keys.missing(op.claim.key_id for op in ops if isinstance(op, PendingClaim))
 
         def work(connection: sa.Connection, now_us: int) -> list[_Result | GatewayError]:
-            keep_keys(connection, now_us, keys)  # first, as everybody does: nobody waits for it who holds other rows
+            store_keys(connection, now_us, keys)  # first in every transaction, so that it cannot deadlock
             results: dict[int, _Result | GatewayError] = {}
             asked = [(index, op) for index, op in enumerate(ops) if isinstance(op, Probe)]
             claims = [(index, op) for index, op in enumerate(ops) if isinstance(op, PendingClaim)]
             outcomes = [(index, op) for index, op in enumerate(ops) if isinstance(op, Outcome)]
-            # They all wait at this moment, so any order is true; a probe first marks the move that comes with it.
+            # All operations are concurrent, so any order is valid. Probes first, so that they mark moves of this batch.
             answers = probe_all(connection, [op for _, op in asked])
             results.update(zip((index for index, _ in asked), answers, strict=True))
             claimed = claim_all(connection, now_us, [op for _, op in claims], self._same_move)
             results.update(zip((index for index, _ in claims), claimed, strict=True))
             recorded = record_all(connection, now_us, [op for _, op in outcomes], self._hash_only)
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
-            note_conflicts(connection, zip((op.claim for _, op in claims), claimed, strict=True))
+            store_conflicts(connection, zip((op.claim for _, op in claims), claimed, strict=True))
             replayed = {index: op for index, op in enumerate(ops) if isinstance(op, Replays)}
             results.update(replayed)
             counts = sum((Counter(op.counts) for op in replayed.values()), Counter[str]())
-            note_replays(connection, now_us, counts)
+            add_replays(connection, now_us, counts)
             journal_decided(
                 connection,
                 now_us,
@@ -222,7 +222,7 @@ class DurableWalletStore:
 
         began_at = self._clock.monotonic()
         try:
-            # A probe that says NOT_SEEN and a claim that sees no probe must not miss each other.
+            # Exclusive, so that a probe that answers NOT_SEEN and a claim that sees no probe cannot miss each other.
             results = await self._database.write(work, limit_s, exclusive=probing)
         except StoreUnavailable:
             if self._observer is not None:
@@ -245,10 +245,10 @@ def _size_of(op: _Op) -> int:
 
 
 def _check_storable(*texts: str) -> None:
-    """Refuse what PostgreSQL's text cannot hold, on SQLite too, as a claim that cannot be made durable."""
+    """Refuse texts that PostgreSQL cannot store, on SQLite too."""
     for text in texts:
         if _UNSTORABLE.search(text):
-            raise StoreUnavailable("The store cannot hold a NUL or half a surrogate pair in text.")
+            raise StoreUnavailable("The store cannot hold text with a NUL or a lone surrogate.")
 
 
 def _check_key(idempotency_key: str) -> None:
@@ -256,7 +256,7 @@ def _check_key(idempotency_key: str) -> None:
         raise StoreUnavailable(f"The store cannot hold an idempotency key of more than {_MAX_KEY_BYTES} bytes.")
 
 
-def _there(found: Evidence | None) -> Evidence:
+def _found_or_raise(found: Evidence | None) -> Evidence:
     if found is None:
-        raise PhoenixNotFound("No such wallet operation is kept.")
+        raise PhoenixNotFound(NO_SUCH_OPERATION)
     return found

@@ -1,7 +1,7 @@
-"""Reads money moves in the order of their receipt, one bounded page after the other.
+"""List money moves in the order of their receipt, in bounded pages.
 
-Pages go by a key (time of receipt, then id), so nothing moves between them. What was received a moment ago may still
-be joined by a move that was received before it and is committed after it: `settled_us` tells up to where that is over.
+Pages use a key (time of receipt, then id), so moves do not shift between pages. A move may be committed after a later
+one; `settled_us` is the time before which the list is complete.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from gateway.evidence.record import Evidence, EvidencePage, EvidenceQuery, Posit
 from gateway.evidence.tables import operations
 
 SETTLES_AFTER_US = 10_000_000
-"""A claim is committed within its call's 5 s or never; the rest is for clocks that differ."""
+"""A claim is committed within the 5 s of its call or never; the rest is for clock differences."""
 _EXAMINED = 1000
-"""Most rows that one page looks at, so that a filter which fits few never holds up the other reads."""
+"""Maximum rows that one page examines, so that a filter with few matches does not block other reads."""
 _PAGE_BYTES = 2 * 1024 * 1024
-"""Well below the 4 MiB that a gRPC client takes in one message."""
+"""Well below the 4 MiB that a gRPC client accepts in one message."""
 _OVERHEAD_BYTES = 2048
 _INCIDENT_BYTES = 448
 _t = operations.c
 
 
 def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> EvidencePage:
-    """Return the next page; bodies are read of those moves only that are on it."""
+    """Return the next page. Bodies are read only for moves on the page."""
     filtered = bool(query.player_id) or query.state is not None
     most = _EXAMINED if filtered else query.limit
     rows = connection.execute(_statement(query, most + 1)).all()
@@ -35,15 +35,15 @@ def page_of(connection: sa.Connection, now_us: int, query: EvidenceQuery) -> Evi
     position = query.after
     seen = size = 0
     for row in examined:
-        if _fits(row, query):
+        if _matches(row, query):
             size += 2 * row.body_bytes + (row.response_bytes or 0) + _OVERHEAD_BYTES
             if chosen and (len(chosen) == query.limit or size > _PAGE_BYTES):
                 break
             chosen.append(row.operation_id)
         seen += 1
-        position = _place(row)
+        position = _position(row)
     found = evidence_of(connection, chosen) if chosen else {}
-    evidence = _cut([found[operation_id] for operation_id in chosen])
+    evidence = _fit_message([found[operation_id] for operation_id in chosen])
     if len(evidence) < len(chosen):
         last = evidence[-1]
         position = Position(received_at_us=last.received_at_us, operation_id=last.operation_id)
@@ -70,7 +70,7 @@ def _statement(query: EvidenceQuery, rows: int) -> sa.Select[*tuple[Any, ...]]:
     if query.end_us is not None:
         wanted = wanted.where(_t.received_at_us < query.end_us)
     after = query.after
-    if after is not None:  # the first condition is for the index, which holds no id
+    if after is not None:  # the first condition uses the index, which has no id
         wanted = wanted.where(
             _t.received_at_us >= after.received_at_us,
             sa.or_(_t.received_at_us > after.received_at_us, _t.operation_id > after.operation_id),
@@ -78,18 +78,18 @@ def _statement(query: EvidenceQuery, rows: int) -> sa.Select[*tuple[Any, ...]]:
     return wanted.order_by(_t.received_at_us, _t.operation_id).limit(rows)
 
 
-def _fits(row: sa.Row[*tuple[Any, ...]], query: EvidenceQuery) -> bool:
+def _matches(row: sa.Row[*tuple[Any, ...]], query: EvidenceQuery) -> bool:
     if query.player_id and row.player_id != query.player_id:
         return False
     return query.state is None or query.state is state_of(row.attempt, has_response=row.response_status is not None)
 
 
-def _place(row: sa.Row[*tuple[Any, ...]]) -> Position:
+def _position(row: sa.Row[*tuple[Any, ...]]) -> Position:
     return Position(received_at_us=row.received_at_us, operation_id=row.operation_id)
 
 
-def _cut(evidence: list[Evidence]) -> list[Evidence]:
-    """Return as many as fit into a message with the incidents that they turned out to have; one at least."""
+def _fit_message(evidence: list[Evidence]) -> list[Evidence]:
+    """Return as many as fit into a message with their incidents and conflicts; at least one."""
     size = 0
     for index, one in enumerate(evidence):
         size += 2 * len(one.body) + len(one.response.body or b"" if one.response else b"") + _OVERHEAD_BYTES

@@ -1,6 +1,6 @@
-"""Records what wallets answered, many inside one transaction, and keeps what had to be refused.
+"""Record many outcomes of wallets in one transaction, and store refused outcomes as incidents.
 
-Repeatable: the same outcome again is fine, and the same incident is kept once.
+It is repeatable: the same outcome is accepted again, and the same incident is stored once.
 Source: prediction.md 5.5; API.md, RecordWalletOutcome.
 """
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from gateway.core.types import Environment, OperatorCode
 from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleAttempt
-from gateway.evidence.reading import evidence_of
+from gateway.evidence.reading import NO_SUCH_OPERATION, evidence_of
 from gateway.evidence.record import Balance, Evidence, IncidentReason, Outcome
 from gateway.evidence.tables import incidents, operations
 from gateway.store.schema import insert_into, pad_in_list
@@ -32,17 +32,17 @@ _REFUSALS: dict[IncidentReason, type[GatewayError]] = {
     IncidentReason.OUTCOME_DIFFERS: OutcomeDiffers,
 }
 Owner = tuple[OperatorCode, Environment]
-_Essence = tuple[int, str, str, str]
+_Identity = tuple[int, str, str, str]
 _t = operations.c
 
 
 def record_all(
     connection: sa.Connection, now_us: int, outcomes: Sequence[Outcome], hash_only: Collection[Owner] = ()
 ) -> list[Evidence | GatewayError]:
-    """Record them all.
+    """Record all outcomes.
 
-    Args: `hash_only`: whose response bodies are not kept.
-    Returns: evidence or refusal of each, in the order given; refusals are kept in the same transaction.
+    Args: `hash_only`: owners whose response bodies are not stored.
+    Returns: evidence or refusal of each, in the given order. Refusals are stored in the same transaction.
     """
     if not outcomes:
         return []
@@ -57,7 +57,7 @@ def record_all(
     )
     attempts: dict[str, int] = {}
     owners: dict[str, Owner] = {}
-    finished: dict[str, _Essence] = {}
+    finished: dict[str, _Identity] = {}
     for row in rows:
         attempts[row.operation_id] = row.attempt
         owners[row.operation_id] = (OperatorCode(row.operator_code), Environment(row.environment))
@@ -70,7 +70,7 @@ def record_all(
             )
     accepted: list[Outcome] = []
     refused: dict[int, IncidentReason] = {}
-    strangers: set[int] = set()
+    not_owned: set[int] = set()
     for index, outcome in enumerate(outcomes):
         attempt = attempts.get(outcome.operation_id)
         if (
@@ -78,16 +78,16 @@ def record_all(
             and outcome.operators is not None
             and owners[outcome.operation_id] not in outcome.operators
         ):
-            strangers.add(index)
+            not_owned.add(index)
             continue
-        if attempt is None or finished.get(outcome.operation_id) == _essence(outcome):
+        if attempt is None or finished.get(outcome.operation_id) == _identity(outcome):
             continue
         if outcome.attempt != attempt:
             refused[index] = IncidentReason.STALE_ATTEMPT
         elif outcome.operation_id in finished:
             refused[index] = IncidentReason.OUTCOME_DIFFERS
-        else:  # also when the lease is over: nobody has taken the move over
-            finished[outcome.operation_id] = _essence(outcome)
+        else:  # also after the lease has expired, if no other attempt took the move over
+            finished[outcome.operation_id] = _identity(outcome)
             accepted.append(outcome)
     if accepted:
         connection.execute(
@@ -106,15 +106,15 @@ def record_all(
     for index, outcome in enumerate(outcomes):
         if index in refused:
             results.append(_REFUSALS[refused[index]]())
-        elif index in strangers:
-            results.append(PhoenixNotFound("No such wallet operation is kept."))
+        elif index in not_owned:
+            results.append(PhoenixNotFound(NO_SUCH_OPERATION))
         else:
-            results.append(evidence.get(outcome.operation_id) or PhoenixNotFound("No such wallet operation is kept."))
+            results.append(evidence.get(outcome.operation_id) or PhoenixNotFound(NO_SUCH_OPERATION))
     return results
 
 
-def _essence(outcome: Outcome) -> _Essence:
-    """What makes two outcomes the same; balances and times are told along, not compared."""
+def _identity(outcome: Outcome) -> _Identity:
+    """Return the values that make two outcomes the same. Balances and times are not compared."""
     return (
         outcome.status,
         outcome.body_sha256,

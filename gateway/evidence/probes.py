@@ -1,7 +1,7 @@
-"""Answers status probes inside one transaction: remembers that they came, claims nothing.
+"""Answer status probes in one transaction, and record that they arrived. A probe claims nothing.
 
-Leaves to the database that no claim slips in between looking and remembering (`Database.write`,
-`exclusive`). Source: prediction.md 4.9.
+The transaction must be exclusive (`Database.write`), so that no claim happens between the read and the record.
+Source: prediction.md 4.9.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.wallet_verdict import OriginalState
-from gateway.evidence.claims import recorded_of
 from gateway.evidence.record import Probe, ProbeResult
+from gateway.evidence.rows import recorded_of
 from gateway.evidence.tables import operations, probes
 from gateway.store.schema import insert_into, pad_in_list
 
@@ -23,7 +23,7 @@ _t = operations.c
 
 
 def probe_all(connection: sa.Connection, asked: Sequence[Probe]) -> list[ProbeResult]:
-    """Remember and answer them all. Returns: one result per probe, in the order given."""
+    """Record and answer all probes. Returns: one result per probe, in the given order."""
     if not asked:
         return []
     rows = [
@@ -67,8 +67,8 @@ def _answer(probe: Probe, moves: list[sa.Row[*tuple[Any, ...]]]) -> ProbeResult:
     if not moves:
         return ProbeResult(state=OriginalState.NOT_SEEN, operation_id="", recorded=None)
     if probe.original_operation is not None:
-        # A name that fits none of the moves under this key is a doubt about our reading of the body: telling
-        # NOT_SEEN could make Phoenix repeat a move that was made.
+        # If no move with this key has the name, we may have misread the body. NOT_SEEN could make Phoenix repeat a
+        # move that was made.
         moves = [row for row in moves if row.operation == probe.original_operation]
     if len(moves) != 1:
         return ProbeResult(state=OriginalState.AMBIGUOUS, operation_id="", recorded=None)

@@ -1,4 +1,4 @@
-"""Reads evidence back, exactly as it was written."""
+"""Read evidence exactly as it was written."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
-from gateway.evidence.claims import content_of, recorded_of
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, Scope
+from gateway.evidence.rows import content_of, recorded_of
 from gateway.evidence.tables import conflicts, incidents, operations, repeats
 from gateway.store.schema import pad_in_list
 
 MAX_INCIDENTS = 100
 MAX_CONFLICTS = 100
 MAX_CONFLICT_BYTES = 512 * 1024
-"""Of bodies of one move's conflicts together: with everything else of it they fit into one gRPC message."""
+"""Total size of the conflict bodies of one move, so that the move fits into one gRPC message."""
+NO_SUCH_OPERATION = "No such wallet operation exists. Check the operation id or the key."
 _t = operations.c
 
 
-# Made once: building them costs more than running them, and every outcome runs the three.
+# Built once: building these statements costs more than running them, and every outcome runs all three.
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _WITH_REPEATS = sa.select(operations, repeats.c.replay_count).outerjoin(
     repeats, repeats.c.operation_id == operations.c.operation_id
@@ -60,13 +61,13 @@ _INCIDENTS, _CONFLICTS = _incidents_statement(), _conflicts_statement()
 
 
 def evidence_of(connection: sa.Connection, operation_ids: Iterable[str]) -> dict[str, Evidence]:
-    """Return the evidence of those that exist, by id."""
+    """Return the evidence of the existing moves, by id."""
     ids = pad_in_list(operation_ids)
     return _evidence(connection, connection.execute(_BY_ID, {"ids": ids}).all()) if ids else {}
 
 
 def evidence_at(connection: sa.Connection, scope: Scope) -> Evidence | None:
-    """Return the evidence of the move known by this scope."""
+    """Return the evidence of the move with this scope."""
     operator_code, environment, operation, idempotency_key = scope
     rows = connection.execute(
         _WITH_REPEATS.where(

@@ -1,7 +1,6 @@
-"""What the store takes and gives: calls, outcomes and the evidence made of them. Pure.
+"""The values that the wallet store takes and returns: claims, probes, outcomes and evidence. Pure.
 
-Times are whole microseconds since the Unix epoch, UTC (`_us`). Texts are "" where the call had no such
-member. Leaves reading a body to core/wallet and where it is kept to durable.py.
+Times are whole microseconds since the Unix epoch, UTC (`_us`). A text is "" if the call had no such member.
 Source: prediction.md 4.7, 4.9 and 5.5; API.md, WalletService.
 """
 
@@ -16,12 +15,12 @@ from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition, OriginalState
 
 Scope = tuple[str, str, str, str]
-"""Operator, environment, operation, idempotency key: what a money move is known by."""
+"""Operator, environment, operation and idempotency key. Together they identify a money move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A verified money move that asks to be done once."""
+class MoveClaim:
+    """A request to make a verified money move once."""
 
     operator_code: OperatorCode
     environment: Environment
@@ -34,38 +33,38 @@ class Claim:
     request_id: str
     received_at_us: int
     lease_us: int
-    """How long the claimant may work before another may take the move over."""
+    """How long the claimant may work before another claimant may take the move over."""
     holds_suspects: bool = False
-    """Whether it is held, not claimed, should its signed body have come before under another key."""
+    """Whether to hold the move instead of claiming it if its signed body was seen before with another key."""
 
     @property
     def scope(self) -> Scope:
-        """What the unique constraint holds."""
+        """The values of the unique constraint."""
         return (self.operator_code, self.environment.value, self.content.operation, self.idempotency_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A status probe: asks what became of a move, claims nothing."""
+    """A status probe: asks for the state of a move and claims nothing."""
 
     operator_code: OperatorCode
     environment: Environment
     idempotency_key: str
     original_operation: str | None
-    """The operation that the probe names; None where its body names none."""
+    """The operation that the probe names, or None."""
     received_at_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replays:
-    """How often recorded responses were given again since the last of these, by the moves' ids."""
+    """The numbers of repeated responses since the last count, by the ids of the moves."""
 
     counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """A balance as the wallet reported it; `amount` is decimal text, kept as it came."""
+    """A balance as the wallet reported it. `amount` is the unchanged decimal text."""
 
     amount: str
     currency: str
@@ -73,26 +72,26 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a wallet did and answered. `body` None: only its hash is to be kept."""
+    """What a wallet did and answered. `body` None: only its hash is stored."""
 
     operation_id: str
     attempt: int
     status: int
     body: bytes | None = field(repr=False)
     body_sha256: HexStr
-    """Of `body` where that is given: the caller's duty."""
+    """The hash of `body`; the caller must compute it correctly."""
     operator_transaction_id: str
     operator_reservation_id: str
     available: Balance | None
     reserved: Balance | None
     processed_at_us: int | None
     operators: frozenset[tuple[OperatorCode, Environment]] | None = None
-    """Whose operation it must be, else there is none; None: anybody's."""
+    """The allowed owners of the move; for any other owner, it counts as missing. None: every owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResponse:
-    """The response that the wallet gave. `body` None: only its hash was kept."""
+    """The response that the wallet gave. `body` None: only its hash is stored."""
 
     status: int
     body_sha256: HexStr
@@ -102,10 +101,10 @@ class RecordedResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
-    """What became of a claim.
+    """The result of a claim.
 
-    `disposition` is NEW, REPLAY, IN_PROGRESS, RECLAIMED or CONFLICT; None: held as a suspect replay, nobody may do it.
-    `recorded` is set for a finished move. The two flags are those of the move as it was first claimed.
+    `disposition` is NEW, REPLAY, IN_PROGRESS, RECLAIMED or CONFLICT; None: held as a suspect replay, not to be made.
+    `recorded` is set for a finished move. The two flags are those of the first claim of the move.
     """
 
     disposition: Disposition | None
@@ -119,7 +118,7 @@ class ClaimResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What is known of the move that a probe asks about; `operation_id` "" unless exactly one is meant."""
+    """The state of the move that a probe asks about. `operation_id` is "" unless exactly one move matches."""
 
     state: OriginalState
     operation_id: str
@@ -127,7 +126,7 @@ class ProbeResult:
 
 
 class IncidentReason(enum.Enum):
-    """Why an outcome was refused; the values are the error reasons of the contract."""
+    """Why an outcome was refused. The values are error reasons of the API."""
 
     STALE_ATTEMPT = "STALE_ATTEMPT"
     OUTCOME_DIFFERS = "OUTCOME_DIFFERS"
@@ -135,7 +134,7 @@ class IncidentReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """An outcome that was refused and kept."""
+    """An outcome that was refused and stored."""
 
     reason: IncidentReason
     received_at_us: int
@@ -146,20 +145,20 @@ class Incident:
 
 
 class OperationState(enum.Enum):
-    """How far a move has come."""
+    """The state of a move."""
 
     IN_PROGRESS = "IN_PROGRESS"
     FINISHED = "FINISHED"
     HELD = "HELD"
-    """Held as a suspect replay: no wallet was ever told to do it."""
+    """Held as a suspect replay: no wallet was asked to make it."""
 
 
 HELD_ATTEMPT = 0
-"""The attempt of a held move, which no outcome can name."""
+"""The attempt number of a held move. No outcome can have it."""
 
 
 def state_of(attempt: int, *, has_response: bool) -> OperationState:
-    """Return the state of a move from what is stored of it."""
+    """Return the state of a move from its stored values."""
     if has_response:
         return OperationState.FINISHED
     return OperationState.HELD if attempt == HELD_ATTEMPT else OperationState.IN_PROGRESS
@@ -167,14 +166,14 @@ def state_of(attempt: int, *, has_response: bool) -> OperationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """A signed call with a move's key and other content, which was refused.
+    """A refused signed call with the key of a move and other content.
 
-    `body` None: left out because the conflicts of this move are too large together; the store has it.
+    `body` None: left out, because the conflicts of this move are too large together. The store has it.
     """
 
     received_at_us: int
     count: int
-    """At least so often: a commit whose answer was lost counts once more."""
+    """The number of calls. It may be too high by one for each lost commit answer."""
     body_sha256: HexStr
     body: bytes | None = field(repr=False)
     signature: str = field(repr=False)
@@ -184,7 +183,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything kept of one money move."""
+    """Everything that is stored about one money move."""
 
     operation_id: str
     operator_code: OperatorCode
@@ -196,7 +195,7 @@ class Evidence:
     signature: str = field(repr=False)
     key_id: KeyId
     request_id: str
-    """Of the first call."""
+    """The request id of the first call."""
     received_at_us: int
     attempt: int
     lease_expires_at_us: int
@@ -212,19 +211,19 @@ class Evidence:
     incidents: tuple[Incident, ...]
     """Oldest first, at most 100."""
     replay_count: int = 0
-    """How often the recorded response was given again, up to a second ago; a crash may lose the last of them."""
+    """How often the recorded response was repeated, up to a second ago. A crash may lose the last counts."""
     conflicts: tuple[Conflict, ...] = ()
     """Oldest first, at most 100."""
 
     @property
     def state(self) -> OperationState:
-        """How far it has come."""
+        """The state of the move."""
         return state_of(self.attempt, has_response=self.response is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Position:
-    """A place in the order; what comes after it is read next."""
+    """A position in the order. The next page starts after it."""
 
     received_at_us: int
     operation_id: str
@@ -232,9 +231,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceQuery:
-    """Which moves of one operator in one environment: there is no query over both environments.
+    """A query for moves of one operator in one environment. There is no query over both environments.
 
-    From `start_us` on, before `end_us`. `player_id` "": every player. `state` None: every state.
+    Moves from `start_us` and before `end_us`. `player_id` "": every player. `state` None: every state.
     """
 
     operator_code: OperatorCode
@@ -249,11 +248,11 @@ class EvidenceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidencePage:
-    """What was found. `more`: there may be more after `position`; then a page may also be short or empty."""
+    """One page of moves. `more`: there may be more after `position`; such a page may be short or empty."""
 
     evidence: tuple[Evidence, ...]
     position: Position | None
-    """The last place that was looked at; None where nothing was."""
+    """The position of the last examined move, or None."""
     more: bool
     settled_us: int
-    """Whatever was received before this is there already."""
+    """All moves received before this time are committed."""

@@ -1,8 +1,7 @@
-"""Keeps conflicting calls, in the transaction that answers them, and counts replays, soon after theirs.
+"""Store conflicting calls in the transaction that answers them, and count replays soon after their answers.
 
-The last thing in a transaction, and in one order: nobody who waits for these rows holds others that their holder wants.
-A transaction that is run again because its commit's answer was lost counts once more. Source: API.md, dispositions;
-issue 7, point 5.
+These are the last writes of a transaction, in a fixed order, so that they cannot deadlock. A transaction that runs
+again after a lost commit answer counts once more. Source: API.md, dispositions.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.wallet_verdict import Disposition
-from gateway.evidence.record import Claim, ClaimResult
+from gateway.evidence.record import ClaimResult, MoveClaim
 from gateway.evidence.tables import conflicts, repeats
 from gateway.store.schema import insert_into
 
 _CONFLICT = ("operation_id", "body_sha256")
 
 
-def note_conflicts(connection: sa.Connection, decided: Iterable[tuple[Claim, ClaimResult]]) -> None:
-    """Keep the conflicting calls among the claims just decided."""
+def store_conflicts(connection: sa.Connection, decided: Iterable[tuple[MoveClaim, ClaimResult]]) -> None:
+    """Store the conflicting calls among these claims."""
     differing: dict[tuple[str, str], dict[str, Any]] = {}
     for claim, result in decided:
         if result.disposition is Disposition.CONFLICT:
@@ -42,8 +41,8 @@ def note_conflicts(connection: sa.Connection, decided: Iterable[tuple[Claim, Cla
         )
 
 
-def note_replays(connection: sa.Connection, now_us: int, counts: Mapping[str, int]) -> None:
-    """Add to how often the recorded responses of moves were given again."""
+def add_replays(connection: sa.Connection, now_us: int, counts: Mapping[str, int]) -> None:
+    """Add to the replay counts of moves."""
     if not counts:
         return
     insert = insert_into(connection, repeats)
@@ -62,7 +61,7 @@ def note_replays(connection: sa.Connection, now_us: int, counts: Mapping[str, in
     )
 
 
-def _row(claim: Claim, operation_id: str) -> dict[str, Any]:
+def _row(claim: MoveClaim, operation_id: str) -> dict[str, Any]:
     return {
         "operation_id": operation_id,
         "body_sha256": claim.content.body_sha256,

@@ -1,7 +1,7 @@
-"""Counts the replays that were given and has the counts committed soon after; no answer waits for it.
+"""Count replays and commit the counts soon after. No answer waits for this.
 
-A replay changes nothing, so its answer needs no write and must not be made to wait for a disk. What a crash can lose
-is the count of the last moment, never a move.
+A replay changes nothing, so its answer needs no write and must not wait for a disk. A crash can lose the counts of the
+last half second, but never a move.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gateway.errors import GatewayError
 from gateway.resilience.supervision import run_job
 
 EVERY_S = 0.5
-"""How long counts gather. With the commit they are in the store within a second."""
+"""How long counts are collected. With the commit, they are in the store within a second."""
 Commit = Callable[[Mapping[str, int]], Awaitable[object]]
-"""Adds to the counts of moves by id. Raises: GatewayError; the counts may then be there all the same."""
+"""Adds to the counts of moves, by id. Raises: GatewayError; the counts may still have been committed."""
 
 
 class ReplayTally:
-    """What was counted and is not committed yet."""
+    """The counts that are not committed yet."""
 
     def __init__(self, commit: Commit, *, every_s: float = EVERY_S) -> None:
         self._commit = commit
@@ -29,13 +29,13 @@ class ReplayTally:
         self._task: asyncio.Task[None] | None = None
 
     def note(self, operation_id: str) -> None:
-        """Count one replay; needs a running loop."""
+        """Count one replay. Needs a running event loop."""
         self._counts[operation_id] += 1
         if self._task is None or self._task.done():
             self._task = run_job("replay-tally", self._run())
 
     async def stop(self) -> None:
-        """Commit what is left, once."""
+        """Commit the remaining counts; one attempt."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -54,6 +54,6 @@ class ReplayTally:
         try:
             await self._commit(counts)
         except (GatewayError, asyncio.CancelledError) as trouble:
-            self._counts.update(counts)  # the next turn brings them
+            self._counts.update(counts)  # committed with the next counts
             if isinstance(trouble, asyncio.CancelledError):
                 raise

@@ -1,9 +1,9 @@
-"""Reconciles exported evidence: counts, exact sums, and what somebody should look at. Pure.
+"""Reconcile exported evidence: counts, exact sums, and moves that need attention. Pure.
 
-One report is about one operator in one environment. Only moves that the wallet answered with 2xx moved money; the
-others are counted as refused, unfinished or held. A move whose amount could not be read is listed and enters no sum.
-Captures and releases are held against the reservation of the same order (`references.order_id`) and currency; where
-a report cannot know the whole order, it says so in place of guessing. Source: prediction.md 4.4 to 4.6; API.md.
+A report is about one operator in one environment. Only moves that the wallet answered with 2xx moved money; the others
+are counted as refused, unfinished or held. A move with an unreadable amount is listed and is in no sum. Captures and
+releases are compared with the reservation of the same order (`references.order_id`) and currency. If the report does
+not have the whole order, it says so and does not guess. Source: prediction.md 4.4 to 4.6; API.md.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from gateway.core.types import Environment
 
 RESERVE, CAPTURE, RELEASE = "reserve_cash", "capture_cash", "release_cash"
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
-"""The default context would round sums silently at 28 digits."""
+"""The default context rounds sums silently to 28 digits."""
 
 
 class MixedReport(ValueError):
-    """Moves of two operators or environments were put into one report."""
+    """The moves are from more than one operator or environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What a report needs of one move. `amount` None: it could not be read. `status` None: unfinished."""
+    """One move in a report. `amount` None: it could not be read. `status` None: unfinished."""
 
     operator_code: str
     environment: Environment
@@ -42,23 +42,23 @@ class Move:
     attempt: int
     suspect_replay: bool
     incidents: tuple[str, ...]
-    """Reasons of the outcomes that were refused."""
+    """Reasons of the refused outcomes."""
     held: bool = False
     """Held as a suspect replay: it was never begun."""
     replays: int = 0
-    """How often its recorded response was given again."""
+    """How often its recorded response was repeated."""
     conflicts: int = 0
-    """How many calls came with its key and other content."""
+    """The number of calls with its key and other content."""
 
     @property
     def moved(self) -> bool:
-        """Whether the wallet said that it did it."""
+        """Whether the wallet answered that it made the move."""
         return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(slots=True, kw_only=True)
 class Line:
-    """Counts and sum of one operation in one currency. `total` is of the moves that moved money and can be read."""
+    """Counts and sum of one operation in one currency. `total`: the readable amounts of moves that moved money."""
 
     operation: str
     currency: str
@@ -73,18 +73,18 @@ class Line:
 
 
 class OrderFault(enum.Enum):
-    """What is wrong, or cannot be told, about an order."""
+    """What is wrong with an order, or unknown."""
 
     ABOVE_RESERVATION = "above_reservation"
     NO_RESERVATION = "no_reservation"
-    """Captured or released; its reservation was not received in the report's time."""
+    """Captured or released, but its reservation is not in the time range of the report."""
     UNKNOWN = "unknown"
-    """A move of it is unfinished or unreadable, so its sums are not known."""
+    """One of its moves is unfinished or unreadable, so its sums are unknown."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Order:
-    """What was reserved, captured and released of one order in one currency."""
+    """The amounts reserved, captured and released for one order in one currency."""
 
     order_id: str
     currency: str
@@ -95,7 +95,7 @@ class Order:
     reserve_is_certain: bool = True
     """Whether every reserve of it is finished and readable."""
     taken_is_certain: bool = True
-    """The same of captures and releases; what is not counted could only add to them."""
+    """The same for captures and releases. Uncounted ones could only increase the sum."""
 
     @property
     def taken(self) -> Decimal:
@@ -104,7 +104,7 @@ class Order:
 
     @property
     def fault(self) -> OrderFault | None:
-        """What to say of it; None where it holds, whatever is still reserved."""
+        """The fault of the order; None if it is correct, even if an amount is still reserved."""
         if not self.reserve_is_certain:
             return OrderFault.UNKNOWN
         if self.is_reserved and self.taken > self.reserved:
@@ -116,7 +116,7 @@ class Order:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """The result. Lists hold the moves in the order of their receipt."""
+    """The result. Lists have the moves in the order in which they were added."""
 
     operator_code: str = ""
     environment: Environment | None = None
@@ -127,21 +127,21 @@ class Report:
     unreadable: list[Move] = field(default_factory=list)
     suspects: list[Move] = field(default_factory=list)
     late: list[Move] = field(default_factory=list)
-    """Moves with outcomes that were refused."""
+    """Moves with refused outcomes."""
     conflicts: list[Move] = field(default_factory=list)
-    """Moves whose key came with other content too."""
+    """Moves whose key was also used with other content."""
     replays: int = 0
-    """Recorded responses that were given again, of all moves."""
+    """Repeated responses of all moves."""
     reclaimed: int = 0
-    """Moves that needed more than one attempt."""
+    """Moves with more than one attempt."""
     unbound: int = 0
-    """Reserves, captures and releases that name no order: they were held against no reservation."""
+    """Reserves, captures and releases without an order. They are compared with no reservation."""
     orders: list[Order] = field(default_factory=list)
     """Only those with a fault."""
 
 
 class Reconciliation:
-    """Takes moves one by one, in any order and each once; keeps a few numbers of every order, not the moves."""
+    """Takes moves one by one, each once and in any order. It keeps a few numbers for each order, not the moves."""
 
     def __init__(self) -> None:
         self._report = Report()
@@ -154,7 +154,7 @@ class Reconciliation:
         if report.environment is None:
             report.operator_code, report.environment = move.operator_code, move.environment
         elif (report.operator_code, report.environment) != (move.operator_code, move.environment):
-            raise MixedReport("a report is about one operator in one environment")
+            raise MixedReport("the export has moves of several operators or environments; make one export for each")
         report.moves += 1
         self._count(move)
         if move.held:
@@ -175,7 +175,7 @@ class Reconciliation:
             self._bind(move)
 
     def report(self) -> Report:
-        """Return what came of it."""
+        """Return the report."""
         self._report.lines = [self._lines[key] for key in sorted(self._lines)]
         self._report.orders = [order for _, order in sorted(self._orders.items()) if order.fault is not None]
         return self._report
@@ -218,7 +218,7 @@ class Reconciliation:
 
 
 def order_of(references_json: str) -> str | None:
-    """Return the order that a move names; None where it names none that can be read."""
+    """Return the order id of a move; None if it has none, or none that can be read."""
     if not references_json:
         return None
     try:

@@ -1,8 +1,8 @@
-"""What the rest of the gateway knows of the store: six questions and the promises behind them.
+"""The protocol of the wallet store, for the rest of the gateway.
 
-Every method raises StoreUnavailable when the store cannot be reached or did not commit within the
-deadline, Overloaded when too much waits for it already, and DeadlineTooShort when no time was left to
-begin. After any of these the work may still have been committed: asking again is always safe.
+Every method raises StoreUnavailable if the store cannot be reached or does not commit within the deadline, Overloaded
+if too many operations wait, and DeadlineTooShort if no time is left. After any of these errors the work may still have
+been committed; calling again is always safe.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import Protocol
 from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet_operation import MoveContent
 from gateway.evidence.record import (
-    Claim,
     ClaimResult,
     Evidence,
     EvidencePage,
     EvidenceQuery,
+    MoveClaim,
     Outcome,
     ProbeResult,
 )
 from gateway.resilience.deadline import Deadline
 
 SameMove = Callable[[MoveContent, MoveContent], bool]
-"""Tells whether a stored move and a new one under the same key are the same (core/wallet `same_move`)."""
+"""Tells whether a stored move and a new one with the same key are the same (core/wallet `same_move`)."""
 
 
 class WalletStore(Protocol):
-    """Claims money moves once, remembers what became of them, for ever."""
+    """Claims each money move once and stores its outcome. Evidence is never deleted."""
 
-    async def claim(self, claim: Claim, deadline: Deadline) -> ClaimResult:
-        """Claim a move or tell who has it; durable, on every replica, before this returns.
+    async def claim(self, claim: MoveClaim, deadline: Deadline) -> ClaimResult:
+        """Claim a move, or return its state. The result is durable, for every replica, before this returns.
 
-        One unique constraint over operator, environment, operation and idempotency key decides. A move
-        whose lease is over and that has no outcome goes to exactly one new claimant, with a higher
-        attempt. Conflicting calls are kept in the same commit, replays counted within a second. A claim that
-        asks for it is held where its body came before under another key.
+        A unique constraint over operator, environment, operation and idempotency key decides. If the lease of a move
+        has expired without an outcome, exactly one new claimant gets the move, with a higher attempt. Conflicting calls
+        are stored in the same commit; replays are counted within a second. With `holds_suspects`, the move is held if
+        its body was seen before with another key.
         """
         ...
 
@@ -49,19 +49,19 @@ class WalletStore(Protocol):
         received_at_us: int,
         deadline: Deadline,
     ) -> ProbeResult:
-        """Tell what is known of a move, and remember that it was asked; claims nothing."""
+        """Return the state of a move, and record the probe. Claims nothing."""
         ...
 
     async def record_outcome(self, outcome: Outcome, deadline: Deadline) -> Evidence:
-        """Keep what the wallet answered; the same outcome again is fine, from whichever attempt.
+        """Record the wallet's answer. The same outcome is accepted again, from any attempt.
 
-        Raises: PhoenixNotFound; StaleAttempt when another attempt has taken the move over, OutcomeDiffers
-        when another outcome is recorded: both are kept as incidents before they are raised.
+        Raises: PhoenixNotFound; StaleAttempt if another attempt took the move over; OutcomeDiffers if another outcome
+        is recorded. The last two are stored as incidents before they are raised.
         """
         ...
 
     async def evidence_by_id(self, operation_id: str, deadline: Deadline) -> Evidence:
-        """Return everything kept of one move. Raises: PhoenixNotFound."""
+        """Return all evidence of one move. Raises: PhoenixNotFound."""
         ...
 
     async def evidence_by_key(
@@ -72,13 +72,13 @@ class WalletStore(Protocol):
         idempotency_key: str,
         deadline: Deadline,
     ) -> Evidence:
-        """Return everything kept of one move, found by its place in Phoenix's world. Raises: PhoenixNotFound."""
+        """Return all evidence of one move, found by its scope. Raises: PhoenixNotFound."""
         ...
 
     async def list_evidence(self, query: EvidenceQuery, deadline: Deadline) -> EvidencePage:
-        """Return the next moves by time of receipt; reads a bounded number of rows, so a page may be short."""
+        """Return the next moves by time of receipt. It reads a bounded number of rows, so a page may be short."""
         ...
 
     async def check(self, deadline: Deadline) -> None:
-        """Return if the store is there and its schema is the right one. Raises: StoreUnavailable."""
+        """Check that the store can be reached and has the right schema. Raises: StoreUnavailable."""
         ...

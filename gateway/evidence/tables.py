@@ -1,6 +1,6 @@
-"""The tables of the wallet evidence, for SQLite and PostgreSQL alike.
+"""The tables of the wallet evidence, for SQLite and PostgreSQL.
 
-Large columns stand last, so that reading the short ones stays cheap.
+Large columns come last, so that reading the short ones is cheap.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ operations = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("response_body", sa.LargeBinary),
     sa.Column("journaled", sa.Integer),
-    # The one constraint that decides who claims. The key comes first: it alone finds the row, also for a
-    # probe that does not name the operation.
+    # The constraint that decides claims. The key comes first, because it alone finds the row, also for a probe that
+    # does not name the operation.
     sa.UniqueConstraint(
         "idempotency_key", "operator_code", "environment", "operation", name="uq_wallet_operations_move"
     ),
-    # Listing by time. New rows go to its end, so it costs a claim about half a microsecond.
+    # For listing by time. New rows go to its end, so it costs a claim about half a microsecond.
     sa.Index("ix_wallet_operations_received", "operator_code", "environment", "received_at_us"),
-    # Moves that are in no journal: those of a gateway older than the chain.
+    # Moves without a journal line, from a gateway older than the chain.
     sa.Index(
         "ix_wallet_operations_missed",
         "sequence",
@@ -71,7 +71,7 @@ bodies = sa.Table(
     sa.Column("first_operation_id", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Which move brought a signed body first; any other is a suspect replay."""
+"""The move that first used a signed body. Any other move with this body is a suspect replay."""
 
 probes = sa.Table(
     "wallet_probes",
@@ -98,7 +98,7 @@ incidents = sa.Table(
     sa.Column("operator_transaction_id", Text, nullable=False),
     sa.Column("operator_reservation_id", Text, nullable=False),
     sa.Column("received_at_us", sa.BigInteger, nullable=False),
-    # A wallet that repeats a refused outcome adds nothing.
+    # A repeated refused outcome adds no row.
     sa.UniqueConstraint(
         "operation_id",
         "reason",
@@ -120,7 +120,7 @@ repeats = sa.Table(
     sa.Column("last_replayed_at_us", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""How often recorded responses were given again. Beside the moves: their rows stay as they were written."""
+"""Replay counts. They are not in the rows of the moves, because those rows stay as they were written."""
 
 conflicts = sa.Table(
     "wallet_conflicts",
@@ -135,7 +135,7 @@ conflicts = sa.Table(
     sa.Column("key_id", Text, nullable=False),
     sa.Column("request_id", Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    # Phoenix repeats a call: each body is kept once.
+    # Phoenix repeats calls, so each body is stored once.
     sa.UniqueConstraint("operation_id", "body_sha256", name="uq_wallet_conflicts_body"),
 )
-"""Signed calls that came with the key of a move and asked for something else."""
+"""Signed calls with the key of a move and other content."""

@@ -64,7 +64,7 @@ async def test_down_refuses_to_drop_evidence(make_database: Callable[[], Databas
     store = await make_store()
     await store.claim(claim_of(), soon())
     database = make_database()
-    with pytest.raises(RuntimeError, match="never dropped"):
+    with pytest.raises(RuntimeError, match="never deleted"):
         await database.write(lambda connection, _now: migrate(connection, down_to="base"), 10)
     await database.stop()
     assert (await store.claim(claim_of(), soon())).disposition is Disposition.IN_PROGRESS

@@ -14,7 +14,7 @@ from gateway.core.wallet_verdict import Disposition, OriginalState
 from gateway.errors import StaleAttempt, StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.reading import MAX_CONFLICT_BYTES
-from gateway.evidence.record import Claim, Evidence, EvidenceQuery, OperationState
+from gateway.evidence.record import Evidence, EvidenceQuery, MoveClaim, OperationState
 from gateway.evidence.replay_tally import ReplayTally
 from tests.evidence.conftest import MakeStore
 from tests.evidence.wallet_factory import LEASE_S, OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, sha256, soon
@@ -23,7 +23,7 @@ from tests.manual_clock import ManualClock
 BODY = b"the same signed body"
 
 
-def with_body(key: str, *, holds: bool) -> Claim:
+def with_body(key: str, *, holds: bool) -> MoveClaim:
     """A claim whose body is the same under every key."""
     return dataclasses.replace(claim_of(key, operation="credit_cash", body=BODY), holds_suspects=holds)
 

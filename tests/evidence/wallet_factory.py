@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
 from gateway.core.wallet_operation import MoveContent
-from gateway.evidence.record import Balance, Claim, Outcome
+from gateway.evidence.record import Balance, MoveClaim, Outcome
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 
@@ -37,10 +37,10 @@ def claim_of(
     lease_s: float = LEASE_S,
     reason: str = "ORDER_REQUESTED",
     request_id: str = "018f0000-0000-7000-8000-000000000001",
-) -> Claim:
+) -> MoveClaim:
     """A claim whose body differs with its content and key, unless `body` is given."""
     raw = f"{operation} {key} {amount} {player_id}".encode() if body is None else body
-    return Claim(
+    return MoveClaim(
         operator_code=operator_code,
         environment=environment,
         idempotency_key=key,

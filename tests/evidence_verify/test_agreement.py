@@ -19,7 +19,7 @@ from gateway.cli.evidence_files import _writer
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment, HexStr, OperatorCode
 from gateway.core.wallet_operation import MoveContent
-from gateway.evidence.chain.blocks import NO_BLOCK, Waiting, next_block
+from gateway.evidence.chain.blocks import NO_BLOCK, JournalRow, next_block
 from gateway.evidence.chain.entries import claim_line, conflict_line, incident_line, outcome_line, replays_line
 from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, RecordedResponse
@@ -152,7 +152,7 @@ def lines_of(evidence: Evidence) -> list[str]:
 def export(path: Path, evidence: Evidence) -> None:
     """Write an export of this one."""
     lines = lines_of(evidence)
-    waiting = Waiting(
+    waiting = JournalRow(
         id=1,
         entry_count=len(lines),
         oldest_received_us=evidence.received_at_us,

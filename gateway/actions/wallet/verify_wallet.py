@@ -31,7 +31,7 @@ from gateway.core.wallet import (
     signed_parts,
 )
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
-from gateway.evidence.record import Claim, ProbeResult, RecordedResponse
+from gateway.evidence.record import MoveClaim, ProbeResult, RecordedResponse
 from gateway.evidence.store import WalletStore
 from gateway.keys.platform.settings import KeyUnavailable
 from gateway.resilience.clock import Clock
@@ -189,7 +189,7 @@ class VerifyWallet:
         call: Call,
     ) -> Decision:
         result = await self._store.claim(
-            Claim(
+            MoveClaim(
                 operator_code=room.operator_code,
                 environment=room.environment,
                 idempotency_key=operation.idempotency_key or "",

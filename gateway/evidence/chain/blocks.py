@@ -1,8 +1,8 @@
-"""Blocks of the chain: lines in their order, bound to the block before and signed. Pure.
+"""Blocks of the chain: ordered lines, linked to the previous block and signed. Pure.
 
-There is one chain for each operator and environment. A block's header names the lines by their hash; its own hash is
-over the header alone, so that a block whose lines are left out still links the blocks around it. `evidence_verify` has
-its own code for the same form.
+Each operator and environment has one chain. The header of a block contains the hash of its lines; the hash of the block
+covers the header only, so that a block without its lines still links its neighbours. `evidence_verify` has independent
+code for the same format.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from hashlib import sha256
 import orjson
 
 FORM = "phoenix-gateway evidence block 1"
-"""Stands in each header, so that a signature over one is good for nothing else."""
+"""Part of each header, so that a header's signature is valid for nothing else."""
 NO_BLOCK = "0" * 64
-"""The hash before the first block."""
+"""The previous hash of the first block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a block's hash and signature are over. Times in microseconds."""
+    """The content that a block's hash and signature cover. Times in microseconds."""
 
     operator_code: str
     environment: str
     number: int
-    """From 1, without a gap."""
+    """Counts from 1, without gaps."""
     previous_hash: str
     chained_at_us: int
-    """Never before that of the block before."""
+    """Never earlier than that of the previous block."""
     first_sequence: int
-    """Of its first line, counted from 1 over the whole chain."""
+    """Number of its first line, counted from 1 over the whole chain."""
     entry_count: int
     oldest_received_us: int
-    """Of all moves that its lines are about."""
+    """The oldest of all moves that its lines are about."""
     newest_received_us: int
     entries_sha256: str
     key_id: str
-    """Of the key that signs; "" where none is configured."""
+    """The id of the signing key; "" if none is configured."""
 
     def to_bytes(self) -> bytes:
-        """Return the bytes that are hashed and signed: a JSON array in this order, UTF-8, no blanks."""
+        """Return the bytes to hash and sign: a JSON array in this order, UTF-8, without blanks."""
         return orjson.dumps(
             [
                 FORM,
@@ -62,18 +62,18 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A header with its hash, its signature (base64url; "" for none) and its lines."""
+    """A header with its hash, its signature (base64url; "" if none) and its lines."""
 
     header: Header
     hash: str
     signature: str
     entries: str | None = field(repr=False)
-    """The lines, joined by newlines; None where they were left out."""
+    """The lines, joined by newlines; None if they are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSigner:
-    """The gateway's evidence key, as far as blocks need it. `sign` returns base64url."""
+    """The gateway's evidence key, as blocks use it. `sign` returns base64url."""
 
     key_id: str
     public_key: bytes
@@ -81,8 +81,8 @@ class BlockSigner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """Lines that one transaction left to be chained."""
+class JournalRow:
+    """The lines of one transaction that are not chained yet."""
 
     id: int
     entry_count: int
@@ -95,18 +95,18 @@ def next_block(
     scope: tuple[str, str],
     previous: Header | None,
     previous_hash: str,
-    waiting: list[Waiting],
+    waiting: list[JournalRow],
     now_us: int,
     signer: BlockSigner | None,
 ) -> Block:
-    """Return the block that follows `previous` and holds what waits. Args: `scope`: operator and environment."""
+    """Return the block after `previous` with the waiting lines. Args: `scope`: operator and environment."""
     entries = "\n".join(one.entries for one in waiting)
     header = Header(
         operator_code=scope[0],
         environment=scope[1],
         number=1 if previous is None else previous.number + 1,
         previous_hash=previous_hash,
-        # A clock that was set back must not make the chain's times go back.
+        # If a clock was set back, the times of the chain must still not decrease.
         chained_at_us=now_us if previous is None else max(now_us, previous.chained_at_us),
         first_sequence=1 if previous is None else previous.first_sequence + previous.entry_count,
         entry_count=sum(one.entry_count for one in waiting),

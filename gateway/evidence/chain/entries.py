@@ -1,8 +1,8 @@
-"""What the chain says of each change of a money move: one short line a change. Pure.
+"""The lines of the chain: one short line for each change of a money move. Pure.
 
-A line names the move, when it was received, and the SHA-256 of what the change holds, so that whoever has the exported
-evidence can make the line anew and compare. `evidence_verify` does that with code of its own: a change of a line's form
-here is a change there, and old lines stay readable. Leaves the order of lines to chain_blocks.
+A line has the move's id, its time of receipt, and the SHA-256 of the change, so that anyone with the exported evidence
+can compute the line again and compare. `evidence_verify` does this with independent code: change the format of a line
+in both places, and keep old lines readable. blocks.py orders the lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def claim_line(
     attempt: int,
     lease_expires_at_us: int,
 ) -> str:
-    """Say that a move was claimed for the first time, with everything that never changes afterwards."""
+    """Return the line for the first claim of a move, with everything that never changes afterwards."""
     digest = _digest(
         [
             operation_id,
@@ -62,7 +62,7 @@ def claim_line(
 
 
 def reclaim_line(operation_id: str, received_at_us: int, attempt: int, lease_expires_at_us: int) -> str:
-    """Say that a later attempt took the move over. `received_at_us`: of the move, as in every line."""
+    """Return the line for a later attempt that took the move over. `received_at_us`: of the move, as in every line."""
     return _line(["reclaim", operation_id, received_at_us, attempt, lease_expires_at_us])
 
 
@@ -77,7 +77,7 @@ def outcome_line(
     reserved: Balance | None,
     processed_at_us: int | None,
 ) -> str:
-    """Say what the wallet did and answered, and whether its answer's body was kept."""
+    """Return the line for what the wallet did and answered, and whether the body of its answer is stored."""
     digest = _digest(
         [
             operation_id,
@@ -96,7 +96,7 @@ def outcome_line(
 
 
 def incident_line(operation_id: str, received_at_us: int, incident: Incident) -> str:
-    """Say that an outcome was refused and kept."""
+    """Return the line for an outcome that was refused and stored."""
     digest = _digest(
         [
             operation_id,
@@ -112,7 +112,7 @@ def incident_line(operation_id: str, received_at_us: int, incident: Incident) ->
 
 
 def conflict_line(operation_id: str, received_at_us: int, conflict: Conflict) -> str:
-    """Say how often a signed call with the move's key and other content has come so far."""
+    """Return the line for a signed call with the move's key and other content, with its count so far."""
     digest = _digest(
         [
             operation_id,
@@ -127,7 +127,7 @@ def conflict_line(operation_id: str, received_at_us: int, conflict: Conflict) ->
 
 
 def replays_line(operation_id: str, received_at_us: int, count: int) -> str:
-    """Say how often the recorded response has been given again so far."""
+    """Return the line for the number of times that the recorded response was repeated so far."""
     return _line(["replays", operation_id, received_at_us, count])
 
 

@@ -1,8 +1,8 @@
-"""Appends to the journal what a transaction changed, inside that transaction: a row for each operator and environment.
+"""Append the changes of a transaction to the journal, in the same transaction: one row per operator environment.
 
-So a change and its line are committed together or not at all, and a line costs the claim about as much as a short
-column. A transaction that is run again because its commit's answer was lost may leave the same line twice, which says
-no more than once. Moves claimed by a gateway older than the chain have no line: `journal_missed` adds it.
+So a change and its line are committed together or not at all. A line costs a claim about as much as a short column. A
+transaction that runs again after a lost commit answer may write the same line twice, which has no further meaning.
+Moves from a gateway older than the chain have no line; `journal_missed` adds it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gateway.evidence.tables import conflicts, incidents, operations, repeats
 from gateway.store.schema import pad_in_list
 
 JOURNALED = 1
-"""What a move's row says once it has lines; a gateway older than the chain leaves it empty."""
+"""The mark of a move that has lines. A gateway older than the chain leaves it empty."""
 _t = operations.c
 
 
@@ -45,7 +45,7 @@ class Journal:
         self._lines: dict[tuple[str, str], list[str]] = {}
 
     def add(self, operator_code: str, environment: str, received_at_us: int, line: str) -> None:
-        """Take a line about a move that was received then."""
+        """Add a line about a move with this time of receipt."""
         scope = (operator_code, environment)
         lines = self._lines.get(scope)
         if lines is None:
@@ -65,7 +65,7 @@ class Journal:
             row["newest_received_us"] = received_at_us
 
     def write(self, connection: sa.Connection) -> None:
-        """Append them, if there are any."""
+        """Append the lines to the journal, if there are any."""
         for scope, row in self._rows.items():
             lines = self._lines[scope]
             row["entry_count"], row["entries"] = len(lines), "\n".join(lines)
@@ -75,9 +75,9 @@ class Journal:
 
 @cache
 def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
-    """Return the INSERT as the driver takes it, and its parameters' names in order.
+    """Return the INSERT as text for the driver, and the names of its parameters in order.
 
-    Every transaction pays for it, and most of an INSERT of SQLAlchemy's is not in the database.
+    Every transaction runs it, and most of the cost of an INSERT with SQLAlchemy is outside the database.
     """
     columns = [column.name for column in journal.columns if column.name != "id"]
     compiled = sa.insert(journal).inline().compile(dialect=dialect, column_keys=columns)
@@ -92,16 +92,16 @@ def journal_decided(
     outcomes: Iterable[tuple[Outcome, Evidence | GatewayError]],
     replayed: Collection[str],
 ) -> None:
-    """Append what became of claims and outcomes in this transaction, and the moves whose replays it counted."""
+    """Append the results of claims and outcomes of this transaction, and the moves whose replays it counted."""
     lines = Journal()
     differing: set[tuple[str, str]] = set()
     for pending, result in claims:
         claim = pending.claim
         if result.disposition is Disposition.NEW:
-            # Another lease: the row is from before, when the answer of its commit was lost.
+            # A different lease means that the row is from an earlier run whose commit answer was lost.
             if result.lease_expires_at_us == now_us + claim.lease_us:
                 _add_claim(lines, pending, result)
-        elif result.disposition is None:  # held; its id is another's where it was held before
+        elif result.disposition is None:  # held; if it was held before, it has the id of the earlier claim
             if result.operation_id == pending.operation_id:
                 _add_claim(lines, pending, result)
         elif result.disposition is Disposition.RECLAIMED:
@@ -151,7 +151,7 @@ def _add_claim(lines: Journal, pending: PendingClaim, result: ClaimResult) -> No
 
 
 def _add_first(lines: Journal, evidence: Evidence) -> None:
-    """Add the claim of a move that has no line yet, as it stands in the store."""
+    """Add the claim of a move without a line, in its present state."""
     line = claim_line(
         operation_id=evidence.operation_id,
         operator_code=evidence.operator_code,
@@ -178,7 +178,7 @@ def _add_reclaim(connection: sa.Connection, lines: Journal, result: ClaimResult)
 
 
 def _moves(connection: sa.Connection, operation_ids: Iterable[str]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """Return whose moves these are and when they were received."""
+    """Return the owners of these moves and their times of receipt."""
     return connection.execute(
         sa.select(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us).where(
             _t.operation_id.in_(pad_in_list(operation_ids))
@@ -202,7 +202,7 @@ def _add_outcome(lines: Journal, evidence: Evidence) -> None:
 
 
 def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: list[str], now_us: int) -> None:
-    """Add the refusals that this transaction kept; a repeated one was kept before."""
+    """Add the refusals that this transaction stored. A repeated refusal was stored before."""
     moves = {row.operation_id: row for row in _moves(connection, operation_ids)}
     if not moves:
         return
@@ -224,7 +224,7 @@ def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: lis
 
 
 def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple[str, str]]) -> None:
-    """Add how often conflicting calls have come. Args: `brought`: move and body's hash of those that came now."""
+    """Add the counts of conflicting calls. Args: `brought`: move and hash of the body of those that arrived now."""
     moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _ in brought})}
     kept = sa.select(*(column for column in conflicts.columns if column.name != "body")).where(
         conflicts.c.operation_id.in_(pad_in_list(moves))
@@ -247,7 +247,7 @@ def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple
 
 
 def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Collection[str]) -> None:
-    """Add how often these have been replayed, counted a moment ago in this transaction."""
+    """Add the replay counts of these moves, which this transaction has just updated."""
     counted = sa.select(
         *(_t.operation_id, _t.operator_code, _t.environment, _t.received_at_us, repeats.c.replay_count)
     ).join(repeats, repeats.c.operation_id == _t.operation_id)
@@ -257,7 +257,7 @@ def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Colle
 
 
 def journal_missed(connection: sa.Connection, limit: int) -> int:
-    """Append the lines of moves that have none, as they stand now; return how many moves there were."""
+    """Append lines for moves that have none, in their present state. Return the number of moves."""
     missed = (
         connection.execute(sa.select(_t.operation_id).where(_t.journaled.is_(None)).order_by(_t.sequence).limit(limit))
         .scalars()
@@ -265,7 +265,7 @@ def journal_missed(connection: sa.Connection, limit: int) -> int:
     )
     if not missed:
         return 0
-    # Locked first: a change that another gateway is about to commit has its own line, or is in what is read here.
+    # Locked first, so that a change that another gateway commits now has its own line, or is read here.
     connection.execute(
         sa.select(_t.operation_id)
         .where(_t.operation_id.in_(pad_in_list(missed)))

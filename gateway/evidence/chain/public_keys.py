@@ -1,6 +1,6 @@
-"""Keeps the public halves of the keys that evidence stands on: in the transaction that first uses one, for ever.
+"""Store the public keys that the evidence needs, in the transaction that first uses a key. They are never deleted.
 
-Phoenix publishes its current key alone; years later, a stored signature can be verified only with the key kept here.
+Phoenix publishes only its current key. Years later, a stored signature can be verified only with the key stored here.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from gateway.evidence.chain.tables import public_keys
 from gateway.store.schema import insert_into, pad_in_list
 
 PublicKeyOf = Callable[[KeyId], bytes | None]
-"""Gives the 32 bytes of a platform key in use, by its id; None where it is not known (any more)."""
+"""Returns the 32 bytes of a platform key in use, by its id; None if it is unknown."""
 
 
-class KeptKeys:
-    """Knows which keys this process has kept already, so that a claim asks the database about new ones alone."""
+class StoredKeys:
+    """The keys that this process has stored already, so that a claim writes only new ones."""
 
     def __init__(self, public_key_of: PublicKeyOf) -> None:
         self._public_key_of = public_key_of
         self._kept: set[KeyId] = set()
 
     def missing(self, key_ids: Iterable[KeyId]) -> dict[KeyId, bytes]:
-        """Return the keys of these that are to be kept."""
+        """Return those of these keys that must be stored."""
         found = {key_id: self._public_key_of(key_id) for key_id in set(key_ids) - self._kept}
         return {key_id: key for key_id, key in found.items() if key is not None}
 
     def committed(self, key_ids: Iterable[KeyId]) -> None:
-        """Note that these are in the database."""
+        """Record that these keys are in the database."""
         self._kept.update(key_ids)
 
 
-def keep_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes]) -> None:
-    """Put keys where they stay, unless they are there."""
+def store_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes]) -> None:
+    """Store the keys that are not stored yet."""
     if keys:
         connection.execute(
             insert_into(connection, public_keys).on_conflict_do_nothing(index_elements=("key_id",)),
@@ -44,7 +44,7 @@ def keep_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes
 
 
 def keys_of(connection: sa.Connection, key_ids: Iterable[str]) -> dict[str, bytes]:
-    """Return the 32 bytes of those keys that are kept, by id."""
+    """Return the 32 bytes of the stored keys, by id."""
     wanted = pad_in_list(key_ids)
     if not wanted:
         return {}

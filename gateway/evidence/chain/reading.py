@@ -1,8 +1,8 @@
-"""Reads the chain: heads to publish, and the part of it that belongs to an export.
+"""Read the chain: heads to publish, and the part for an export.
 
-An export of everything gets every block. One of a range of time gets the blocks from shortly before it to an hour after
-it without a gap, lines only where they are about moves of the range; of later blocks, those that are about such moves.
-Every block is signed by itself, so the later ones can be believed without those between.
+An export of everything has every block. An export of a time range has all blocks from shortly before the range to an
+hour after it, with lines only where they are about moves of the range, and the later blocks that are about such moves.
+Each block is signed separately, so a later block can be verified without the blocks in between.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gateway.evidence.chain.tables import blocks, journal
 from gateway.evidence.tables import operations
 
 MARGIN_US = 600_000_000
-"""A move is chained after it was received; clocks of gateways and database differ by less than this."""
+"""A move is chained after its receipt. The clocks of gateways and database differ by less than this."""
 HORIZON_US = 3_600_000_000
-"""So long after the end of a range, outcomes of its moves are expected and the chain is shown whole."""
+"""How long after the end of a range the export has all blocks, because outcomes of its moves are expected then."""
 _CHARS = 1 << 20
 _LINE_CHARS = 192
 _HEADERS = 2000
@@ -29,7 +29,7 @@ _b = blocks.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRange:
-    """Of which chain, and about moves received when: from `start_us` on, before `end_us`; None: without a bound."""
+    """One chain, and the moves received from `start_us` and before `end_us`; None: no limit."""
 
     operator_code: str
     environment: str
@@ -38,20 +38,20 @@ class ChainRange:
 
     @property
     def scope(self) -> tuple[str, str]:
-        """Which chain."""
+        """The operator and environment of the chain."""
         return (self.operator_code, self.environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainPart:
-    """Some blocks in their order. `after`: where to go on; None: these were the last."""
+    """Some blocks in their order. `after`: where to continue; None: these were the last."""
 
     blocks: tuple[Block, ...]
     after: int | None
 
 
 def heads(connection: sa.Connection) -> list[Block]:
-    """Return the head of every chain there is; looks each one up, however long it is."""
+    """Return the head of every chain. Each chain costs one look-up, independent of its length."""
     found: list[Block] = []
     scope = ("", "")
     place = sa.tuple_(_b.operator_code, _b.environment)
@@ -70,16 +70,16 @@ def heads(connection: sa.Connection) -> list[Block]:
 
 
 def head_number(connection: sa.Connection, wanted: ChainRange) -> int:
-    """Return the number of the newest block; 0: there is none."""
+    """Return the number of the newest block; 0 if there is none."""
     head = head_of(connection, wanted.scope)
     return 0 if head is None else head.header.number
 
 
 def unchained(connection: sa.Connection, wanted: ChainRange, rows: frozenset[int] | None) -> frozenset[int] | None:
-    """Return what of the journal's rows is not chained yet.
+    """Return the rows of the journal that are not chained yet.
 
-    Args: `rows`: what waited at the first look; None: this is it.
-    Returns: what of it waits still; None while moves without any line are being added.
+    Args: `rows`: the rows that waited at the first check; None: this is the first check.
+    Returns: those that still wait; None while moves without a line are being added.
     """
     missed = sa.select(
         sa.exists().where(
@@ -100,40 +100,43 @@ def unchained(connection: sa.Connection, wanted: ChainRange, rows: frozenset[int
 
 
 def chain_part(connection: sa.Connection, wanted: ChainRange, after: int) -> ChainPart:
-    """Return the next blocks after number `after` (0: from the first one that belongs to the range)."""
+    """Return the next blocks after number `after` (0: from the first block of the range)."""
     newest = head_number(connection, wanted)
     if after == 0 and wanted.start_us is not None:
-        # One more before it shows that nothing is left out at the beginning.
+        # One more block before the range shows that nothing is left out at the beginning.
         after = max(_first_since(connection, wanted, wanted.start_us - MARGIN_US, newest) - 2, 0)
     whole_until = newest
     if wanted.end_us is not None:
         whole_until = min(_first_since(connection, wanted, wanted.end_us + HORIZON_US, newest), newest)
     if after < whole_until:
-        return _whole(connection, wanted, after, whole_until, newest)
-    return _scattered(connection, wanted, after, newest)
+        return _all_blocks(connection, wanted, after, whole_until, newest)
+    return _matching_blocks(connection, wanted, after, newest)
 
 
-def _whole(connection: sa.Connection, wanted: ChainRange, after: int, until: int, newest: int) -> ChainPart:
+def _all_blocks(connection: sa.Connection, wanted: ChainRange, after: int, until: int, newest: int) -> ChainPart:
     rows = connection.execute(
-        _of(wanted).where(_b.number > after, _b.number <= until).order_by(_b.number).limit(_HEADERS)
+        _blocks_of(wanted).where(_b.number > after, _b.number <= until).order_by(_b.number).limit(_HEADERS)
     ).all()
-    return _cut(connection, wanted, [block_of(row) for row in rows], newest)
+    return _fit_message(connection, wanted, [block_of(row) for row in rows], newest)
 
 
-def _scattered(connection: sa.Connection, wanted: ChainRange, after: int, newest: int) -> ChainPart:
+def _matching_blocks(connection: sa.Connection, wanted: ChainRange, after: int, newest: int) -> ChainPart:
     until = min(after + _SCANNED, newest)
     rows = connection.execute(
-        _of(wanted).where(_b.number > after, _b.number <= until, *_about(wanted)).order_by(_b.number).limit(_HEADERS)
+        _blocks_of(wanted)
+        .where(_b.number > after, _b.number <= until, *_about(wanted))
+        .order_by(_b.number)
+        .limit(_HEADERS)
     ).all()
     found = [block_of(row) for row in rows]
-    part = _cut(connection, wanted, found, newest)
+    part = _fit_message(connection, wanted, found, newest)
     if len(part.blocks) < len(found) or len(found) == _HEADERS:
         return part
     return ChainPart(blocks=part.blocks, after=until if until < newest else None)
 
 
-def _cut(connection: sa.Connection, wanted: ChainRange, found: list[Block], newest: int) -> ChainPart:
-    """Return as many of the blocks as fit into a message, with their lines where they are about the range."""
+def _fit_message(connection: sa.Connection, wanted: ChainRange, found: list[Block], newest: int) -> ChainPart:
+    """Return as many blocks as fit into a message, with their lines if these are about the range."""
     chosen: list[Block] = []
     size = 0
     for block in found:
@@ -168,7 +171,7 @@ def _cut(connection: sa.Connection, wanted: ChainRange, found: list[Block], newe
     return ChainPart(blocks=with_lines, after=last if last < newest else None)
 
 
-def _of(wanted: ChainRange) -> sa.Select[*tuple[object, ...]]:
+def _blocks_of(wanted: ChainRange) -> sa.Select[*tuple[object, ...]]:
     return sa.select(*HEADER).where(_b.operator_code == wanted.operator_code, _b.environment == wanted.environment)
 
 
@@ -189,9 +192,9 @@ def _is_about(block: Block, wanted: ChainRange) -> bool:
 
 
 def _first_since(connection: sa.Connection, wanted: ChainRange, at_us: int, newest: int) -> int:
-    """Return the number of the first block chained at this time or later; one more than the newest where none was.
+    """Return the number of the first block chained at this time or later, or one more than the newest.
 
-    Times never go back along the chain, so it is found by halving.
+    Times never decrease along the chain, so a binary search finds it.
     """
     low, high = 1, newest + 1
     while low < high:

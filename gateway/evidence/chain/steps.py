@@ -1,8 +1,8 @@
-"""Chains what the journal holds, in one transaction: lease checked, blocks appended, journal emptied of them.
+"""Chain the journal in one transaction: check the lease, append blocks, delete the chained rows.
 
-Whoever chains holds the lease's row locked until its commit, so two cannot chain at once, whatever their clocks say; a
-block that would fork is refused by the table's constraints besides. What is in the journal at that moment is chained,
-however its numbers lie: what commits later, under whatever number, is there the next time.
+The process that chains keeps the row of the lease locked until its commit, so two processes cannot chain at once,
+whatever their clocks say. Constraints of the table also refuse a fork. Each step chains the rows that are in the
+journal at that moment. A row that commits later, with any number, is chained by the next step.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.types import KeyId
-from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Header, Waiting, next_block
+from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, Header, JournalRow, next_block
 from gateway.evidence.chain.journal import journal_missed
-from gateway.evidence.chain.public_keys import keep_keys
+from gateway.evidence.chain.public_keys import store_keys
 from gateway.evidence.chain.tables import blocks, journal, sequencer
 from gateway.evidence.tables import operations
 from gateway.store.schema import insert_into, pad_in_list
 
 _NAME = "chain"
 _ROWS = 512
-"""Most rows of the journal in one transaction."""
+"""Maximum rows of the journal in one transaction."""
 _MISSED = 200
 _BLOCK_CHARS = 1 << 20
-"""A block stays well below what one gRPC message holds; a single row of the journal is far smaller."""
+"""A block is far smaller than a gRPC message may be, and a row of the journal is far smaller than a block."""
 
 _b = blocks.c
 HEADER = (
     *(_b.operator_code, _b.environment, _b.number, _b.hash, _b.previous_hash, _b.chained_at_us, _b.first_sequence),
     *(_b.entry_count, _b.oldest_received_us, _b.newest_received_us, _b.entries_sha256, _b.key_id, _b.signature),
 )
-"""All columns of a block but its lines."""
+"""All columns of a block except its lines."""
 
 
 class Duty(enum.Enum):
-    """What there is to do for one of the processes that could chain."""
+    """Which process has to chain."""
 
     NONE = "none"
-    """Nothing waits."""
-    ANOTHERS = "anothers"
-    """Something waits, and another process chains."""
+    """No line waits."""
+    OTHER = "other"
+    """Lines wait, and another process has the lease."""
     OWN = "own"
-    """Something waits, and this process may chain it: it holds the lease, or the lease is over."""
+    """Lines wait, and this process may chain them: it has the lease, or the lease has expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What there is to do. `oldest`: number of the journal's first row, while it has one."""
+class ChainStatus:
+    """The state of the chain for one process. `oldest`: number of the journal's first row, if any."""
 
     duty: Duty
     oldest: int | None
@@ -58,12 +58,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chained:
-    """What one transaction did. `heads`: the newest block of each chain that grew, without its lines."""
+    """The result of one step. `heads`: the newest block of each chain that grew, without its lines."""
 
     is_holder: bool
     entries: int = 0
     more: bool = False
-    """Whether something waits still."""
+    """Whether lines still wait."""
     heads: tuple[Block, ...] = field(default=())
 
 
@@ -73,14 +73,14 @@ _LEASE = sa.select(sequencer).where(sequencer.c.name == _NAME)
 _WAITING = sa.select(journal).order_by(journal.c.id).limit(_ROWS)
 
 
-def look_at(connection: sa.Connection, now_us: int, holder: str) -> Look:
-    """Tell `holder` what there is to do; changes nothing."""
+def chain_status(connection: sa.Connection, now_us: int, holder: str) -> ChainStatus:
+    """Return the state of the chain for `holder`. Changes nothing."""
     oldest = connection.execute(_OLDEST).scalar_one()
     if oldest is None and not connection.execute(_MISSING).scalar_one():
-        return Look(duty=Duty.NONE, oldest=None)
+        return ChainStatus(duty=Duty.NONE, oldest=None)
     lease = connection.execute(_LEASE).one_or_none()
     may = lease is None or lease.holder == holder or lease.expires_at_us <= now_us
-    return Look(duty=Duty.OWN if may else Duty.ANOTHERS, oldest=oldest)
+    return ChainStatus(duty=Duty.OWN if may else Duty.OTHER, oldest=oldest)
 
 
 def chain_once(
@@ -90,11 +90,11 @@ def chain_once(
     holder: str,
     lease_us: int,
     signer: BlockSigner | None,
-    is_key_kept: bool = False,
+    is_key_stored: bool = False,
 ) -> Chained:
-    """Take or renew the lease and chain what waits; nothing where another process holds the lease.
+    """Take or renew the lease and chain the waiting lines. Do nothing if another process has the lease.
 
-    Args: `is_key_kept`: the signer's public key is in the database already.
+    Args: `is_key_stored`: the signer's public key is already in the database.
     """
     if not _take_lease(connection, now_us, holder, lease_us):
         return Chained(is_holder=False)
@@ -102,9 +102,9 @@ def chain_once(
     rows = connection.execute(_WAITING).all()
     if not rows:
         return Chained(is_holder=True)
-    if signer is not None and not is_key_kept:
-        keep_keys(connection, now_us, {KeyId(signer.key_id): signer.public_key})
-    scopes: dict[tuple[str, str], list[Waiting]] = {}
+    if signer is not None and not is_key_stored:
+        store_keys(connection, now_us, {KeyId(signer.key_id): signer.public_key})
+    scopes: dict[tuple[str, str], list[JournalRow]] = {}
     for row in rows:
         scopes.setdefault((row.operator_code, row.environment), []).append(_waiting(row))
     made: list[Block] = []
@@ -128,7 +128,7 @@ def chain_once(
 
 
 def release(connection: sa.Connection, _now_us: int, holder: str) -> None:
-    """Give the lease back, so that nobody waits for its end."""
+    """Release the lease, so that no process has to wait for its expiry."""
     connection.execute(
         sa.update(sequencer).where(sequencer.c.name == _NAME, sequencer.c.holder == holder).values(expires_at_us=0)
     )
@@ -146,7 +146,7 @@ def head_of(connection: sa.Connection, scope: tuple[str, str]) -> Block | None:
 
 
 def block_of(row: sa.Row[*tuple[Any, ...]], entries: str | None = None) -> Block:
-    """Return the block of a row that holds the columns of HEADER."""
+    """Return the block of a row with the columns of HEADER."""
     header = Header(
         operator_code=row.operator_code,
         environment=row.environment,
@@ -182,8 +182,8 @@ def _take_lease(connection: sa.Connection, now_us: int, holder: str, lease_us: i
     return True
 
 
-def _waiting(row: sa.Row[*tuple[Any, ...]]) -> Waiting:
-    return Waiting(
+def _waiting(row: sa.Row[*tuple[Any, ...]]) -> JournalRow:
+    return JournalRow(
         id=row.id,
         entry_count=row.entry_count,
         oldest_received_us=row.oldest_received_us,
@@ -192,9 +192,9 @@ def _waiting(row: sa.Row[*tuple[Any, ...]]) -> Waiting:
     )
 
 
-def _parts(waiting: Sequence[Waiting]) -> list[list[Waiting]]:
-    """Cut what waits into blocks that are not too long."""
-    parts: list[list[Waiting]] = []
+def _parts(waiting: Sequence[JournalRow]) -> list[list[JournalRow]]:
+    """Split the waiting rows into blocks that are not too long."""
+    parts: list[list[JournalRow]] = []
     size = _BLOCK_CHARS
     for one in waiting:
         if size + len(one.entries) > _BLOCK_CHARS:

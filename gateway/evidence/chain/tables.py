@@ -1,6 +1,6 @@
-"""The tables of the chain: what waits to be chained, the blocks, who chains, and the public keys that belong to both.
+"""The tables of the chain: the journal, the blocks, the lease of the sequencer, and public keys.
 
-Beside those of schema.py, in the same database and the same metadata. Long texts stand last.
+They are in the same database and metadata as the tables of evidence/tables.py. Long texts are the last columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ journal = sa.Table(
     sa.Column("newest_received_us", sa.BigInteger, nullable=False),
     sa.Column("entries", Text, nullable=False),
 )
-"""Lines that are committed and not chained yet, one row a transaction. What is there waits, whatever its number:
+"""Lines that are committed but not chained yet, one row for each transaction. Every row waits, whatever its number is:
 PostgreSQL commits numbers out of order."""
 
 blocks = sa.Table(
@@ -40,7 +40,7 @@ blocks = sa.Table(
     sa.Column("key_id", Text, nullable=False),
     sa.Column("signature", Text, nullable=False),
     sa.Column("entries", Text, nullable=False),
-    # No two blocks follow the same one: with the primary key this makes a fork impossible, whoever writes.
+    # Two blocks cannot follow the same one. With the primary key, this makes a fork impossible.
     sa.UniqueConstraint("operator_code", "environment", "previous_hash", name="uq_wallet_chain_previous"),
 )
 
@@ -53,7 +53,7 @@ sequencer = sa.Table(
     sa.Column("expires_at_us", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The lease of the one that chains. `fence` counts holders."""
+"""The lease of the process that chains. `fence` counts the holders."""
 
 public_keys = sa.Table(
     "wallet_keys",
@@ -63,4 +63,4 @@ public_keys = sa.Table(
     sa.Column("first_used_at_us", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The 32 bytes of each Ed25519 key that verified a webhook or signed a block, for years after it is gone elsewhere."""
+"""The 32 bytes of each Ed25519 key that verified a webhook or signed a block. They are stored for years."""

@@ -20,7 +20,7 @@ from gateway.evidence.chain.blocks import BlockSigner
 from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.chain.sequencer import Sequencer, SequencerSettings
 from gateway.evidence.durable import DurableWalletStore
-from gateway.evidence.record import Claim, EvidenceQuery
+from gateway.evidence.record import EvidenceQuery, MoveClaim
 from gateway.evidence_verify.command import to_json
 from gateway.evidence_verify.verification import verify_export
 from gateway.resilience.clock import Clock, SystemClock
@@ -38,13 +38,13 @@ def public_key_of(key_id: KeyId) -> bytes | None:
     return PLATFORM_KEY.public.raw if key_id == PLATFORM_KEY.key_id else None
 
 
-def signed(claim: Claim) -> Claim:
+def signed(claim: MoveClaim) -> MoveClaim:
     """The claim with Phoenix's signature over its body."""
     signature = b64url_encode(PLATFORM_KEY.sign(claim.body))
     return replace(claim, signature=signature, key_id=PLATFORM_KEY.key_id)
 
 
-def signed_claim(key: str, *, received_at_us: int | None = None, **more: object) -> Claim:
+def signed_claim(key: str, *, received_at_us: int | None = None, **more: object) -> MoveClaim:
     """A claim whose signature verifies."""
     claim = signed(claim_of(key, **more))  # type: ignore[arg-type]
     return claim if received_at_us is None else replace(claim, received_at_us=received_at_us)
