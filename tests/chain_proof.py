@@ -57,6 +57,6 @@ def assert_chain_holds(gateway: GatewayProcess, folder: Path) -> dict[str, Any]:
     if json.loads(head.read_text())["heads"]:
         arguments += ["--head", str(head)]
     done = evidence_command("verify", *arguments, "--json")
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert (0, "proven", []) == (done.returncode, told["verdict"], told["findings"]), done.stdout
-    return told
+    reported: dict[str, Any] = json.loads(done.stdout)
+    assert (0, "proven", []) == (done.returncode, reported["verdict"], reported["findings"]), done.stdout
+    return reported

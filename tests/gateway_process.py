@@ -110,9 +110,9 @@ class GatewayProcess:
                 except grpc.RpcError:
                     pass
                 if process.poll() is not None or time.monotonic() > until:
-                    told = self.log_text[-4000:]
+                    reported = self.log_text[-4000:]
                     self.stop(signal.SIGKILL)
-                    raise RuntimeError(f"the gateway did not start: {told}")
+                    raise RuntimeError(f"the gateway did not start: {reported}")
 
     def open_channel(self) -> grpc.Channel:
         """Return a channel, with the credentials that were given."""

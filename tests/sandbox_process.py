@@ -70,9 +70,9 @@ class SandboxProcess:
         until = time.monotonic() + START_WITHIN_S
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > until:
-                told = self.log_path.read_text(errors="replace")[-2000:]
+                reported = self.log_path.read_text(errors="replace")[-2000:]
                 self.stop()
-                raise RuntimeError(f"the sandbox did not start: {told}")
+                raise RuntimeError(f"the sandbox did not start: {reported}")
             time.sleep(0.01)
         told_urls = json.loads(ready.read_text())
         self.urls = {name: value for name, value in told_urls.items() if isinstance(value, str)}

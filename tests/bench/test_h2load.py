@@ -23,9 +23,9 @@ def test_a_report_is_read() -> None:
 
 
 @pytest.mark.parametrize(("told", "seconds"), [("997.90ms", 0.9979), ("1.50s", 1.5), ("812us", 0.000812)])
-def test_times_have_units(told: str, seconds: float) -> None:
+def test_times_have_units(reported: str, seconds: float) -> None:
     """h2load picks the unit by size."""
-    assert read_report(PRINTED.replace("2.00s", told)).elapsed_s == pytest.approx(seconds)
+    assert read_report(PRINTED.replace("2.00s", reported)).elapsed_s == pytest.approx(seconds)
 
 
 def test_another_text_is_refused() -> None:

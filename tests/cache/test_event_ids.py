@@ -49,8 +49,8 @@ KEYS = seal_keys()
 
 
 def ids_in(cache: RedisCache, keys: SealKeys = KEYS, heard: list[str] | None = None) -> RedisEventIds:
-    told: list[str] = [] if heard is None else heard
-    return RedisEventIds(cache=cache, seal_keys=keys, clock=CLOCK, on_event=told.append)
+    reported: list[str] = [] if heard is None else heard
+    return RedisEventIds(cache=cache, seal_keys=keys, clock=CLOCK, on_event=reported.append)
 
 
 def entry(state: EventState = EventState.BEGUN, digest: bytes = b"1" * 32) -> RememberedEvent:

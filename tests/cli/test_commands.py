@@ -47,10 +47,10 @@ def test_a_wrong_configuration_ends_the_start_with_all_faults(tmp_path: Path) ->
         "ADMIN_API_KEY": f"{CANARY} {CANARY}",
     }
     done = gateway("serve", environ=settings, folder=tmp_path)
-    told = done.stderr.splitlines()
+    reported = done.stderr.splitlines()
     assert done.returncode == 2
-    assert told[0] == "The configuration cannot be used (4 faults):"
-    named = {line.split(":")[0].strip() for line in told[1:]}
+    assert reported[0] == "The configuration cannot be used (4 faults):"
+    named = {line.split(":")[0].strip() for line in reported[1:]}
     assert named == {"PREDICTION_LAUNCH_KEY", "GATEWAY_LISTEN", "QUERY_BASE_URL", "ADMIN_API_KEY"}
     assert CANARY not in done.stderr
     assert "Traceback" not in done.stderr

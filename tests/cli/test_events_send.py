@@ -44,8 +44,8 @@ class Run:
 
     def end(self) -> tuple[int, dict[str, Any]]:
         """Wait; return exit code and summary."""
-        out, told = self.process.communicate(timeout=100)
-        self.told = told.decode()
+        out, reported = self.process.communicate(timeout=100)
+        self.told = reported.decode()
         return self.process.returncode, json.loads(out) if out else {}
 
     def kill(self, number: int) -> None:
@@ -98,15 +98,15 @@ def test_a_file_is_sent_once_however_often_it_is_run(
 ) -> None:
     """The second run says that all was sent before; lines that were appended since are sent by the third."""
     path = lines_in(tmp_path)
-    code, told = Run(gateway, path).end()
-    assert (0, True, COUNT) == (code, told["complete"], told["accepted"])
+    code, reported = Run(gateway, path).end()
+    assert (0, True, COUNT) == (code, reported["complete"], reported["accepted"])
     assert_each_once(sandbox)
-    code, told = Run(gateway, path).end()
-    assert (0, COUNT) == (code, told["in_earlier_runs"])
+    code, reported = Run(gateway, path).end()
+    assert (0, COUNT) == (code, reported["in_earlier_runs"])
     with path.open("a") as more:
         more.write('{"leaderboard_id": "xp", "user_id": "late", "score_delta": 1}\n')
-    code, told = Run(gateway, path).end()
-    assert (0, COUNT + 1) == (code, told["accepted"])
+    code, reported = Run(gateway, path).end()
+    assert (0, COUNT + 1) == (code, reported["accepted"])
     assert_each_once(sandbox, COUNT + 1)
 
 
@@ -117,11 +117,11 @@ def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess,
         run = Run(gateway, path, "--rate", "1000")
         wait_for(lambda: taken(sandbox) > 0)
         run.kill(signal.SIGINT)
-        code, told = run.end()
-        assert (1, False, "interrupted") == (code, told["complete"], told["stopped_because"])
-        assert taken(sandbox) == told["accepted"] < COUNT
-        code, told = Run(gateway, path).end()
-        assert (0, COUNT, 0) == (code, told["accepted"], told["duplicate"])
+        code, reported = run.end()
+        assert (1, False, "interrupted") == (code, reported["complete"], reported["stopped_because"])
+        assert taken(sandbox) == reported["accepted"] < COUNT
+        code, reported = Run(gateway, path).end()
+        assert (0, COUNT, 0) == (code, reported["accepted"], reported["duplicate"])
     assert_each_once(sandbox)
 
 
@@ -133,8 +133,8 @@ def test_a_killed_run_goes_on(gateway: GatewayProcess, sandbox: SandboxProcess, 
     wait_for(lambda: taken(sandbox) > 0)
     run.kill(signal.SIGKILL)
     run.end()
-    code, told = Run(gateway, path).end()
-    assert (0, COUNT) == (code, told["accepted"] + told["duplicate"])
+    code, reported = Run(gateway, path).end()
+    assert (0, COUNT) == (code, reported["accepted"] + reported["duplicate"])
     assert_each_once(sandbox)
 
 
@@ -150,8 +150,8 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
             assert gateway.stop() == 0
             assert time.monotonic() - began < DRAIN_S  # the stream did not hold it for all of that time
             gateway.start()
-        code, told = run.end()
-        assert (0, COUNT, {}) == (code, told["accepted"], told["failed_by_reason"]), run.told
+        code, reported = run.end()
+        assert (0, COUNT, {}) == (code, reported["accepted"], reported["failed_by_reason"]), run.told
     assert_each_once(sandbox)
 
 
@@ -165,13 +165,13 @@ def test_a_gateway_that_dies_leaves_unknown_what_it_had_and_nothing_else(
         wait_for(lambda: taken(sandbox) > 0)
         gateway.stop(signal.SIGKILL)
         gateway.start()
-        code, told = run.end()
+        code, reported = run.end()
     unknown = [one for one in failed_lines(path) if one["reason"] == "OUTCOME_UNKNOWN"]
-    assert (3, True, len(unknown)) == (code, told["complete"], told["failed"])
-    assert COUNT == told["accepted"] + len(unknown)
+    assert (3, True, len(unknown)) == (code, reported["complete"], reported["failed"])
+    assert COUNT == reported["accepted"] + len(unknown)
     assert sandbox.control("POST", "/effects", {})["more_than_once"] == []
     effects = sandbox.control("POST", "/effects", {"event_ids": [one["event_id"] for one in unknown]})
-    assert effects["total"] == told["accepted"] + sum(effects["effects"].values())
+    assert effects["total"] == reported["accepted"] + sum(effects["effects"].values())
 
 
 def test_lines_of_unknown_outcome_are_sent_again_on_demand(sandbox: SandboxProcess, tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_lines_of_unknown_outcome_are_sent_again_on_demand(sandbox: SandboxProce
         wait_for(lambda: taken(sandbox) > 0)
         gateway.stop(signal.SIGKILL)
         gateway.start()
-        code, told = run.end()
-        assert (0, COUNT) == (code, told["accepted"] + told["duplicate"]), run.told
+        code, reported = run.end()
+        assert (0, COUNT) == (code, reported["accepted"] + reported["duplicate"]), run.told
     assert_each_once(sandbox)
 
 
@@ -196,8 +196,8 @@ def test_durable_lines_are_queued_once_over_a_killed_run(
     wait_for(lambda: taken(sandbox) > 0)
     run.kill(signal.SIGKILL)
     run.end()
-    code, told = Run(gateway, path, "--durable").end()
-    assert (0, COUNT, 0) == (code, told["queued"] + told["duplicate"], told["accepted"]), told
+    code, reported = Run(gateway, path, "--durable").end()
+    assert (0, COUNT, 0) == (code, reported["queued"] + reported["duplicate"], reported["accepted"]), reported
     wait_for(lambda: taken(sandbox) == COUNT)
     assert_each_once(sandbox)
 
@@ -214,8 +214,8 @@ def test_durable_lines_survive_any_death_of_the_gateway(sandbox: SandboxProcess,
             wait_for(lambda at=before: taken(sandbox) > at, 60)  # type: ignore[misc]  # the default binds the value
             gateway.stop(signal.SIGKILL)
             gateway.start()
-        code, told = run.end()
-        assert (0, COUNT, 0) == (code, told["queued"] + told["duplicate"], told["failed"]), run.told
+        code, reported = run.end()
+        assert (0, COUNT, 0) == (code, reported["queued"] + reported["duplicate"], reported["failed"]), run.told
         wait_for(lambda: taken(sandbox) == COUNT, 60)
     assert_each_once(sandbox)
 
@@ -224,8 +224,8 @@ def test_trouble_that_passes_is_waited_for(gateway: GatewayProcess, sandbox: San
     """Phoenix answers 503 for a while, long enough to open the circuit: the lines come again until they are taken."""
     path = lines_in(tmp_path, 500)
     sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503, "times": 12})
-    code, told = Run(gateway, path).end()
-    assert (0, 500) == (code, told["accepted"])
+    code, reported = Run(gateway, path).end()
+    assert (0, 500) == (code, reported["accepted"])
     assert_each_once(sandbox, 500)
 
 
@@ -235,9 +235,9 @@ def test_trouble_that_stays_ends_the_run_and_loses_nothing(
     """Past its patience the run ends unfinished, with no line failed; the next one does it."""
     path = lines_in(tmp_path, 500)
     sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503})
-    code, told = Run(gateway, path, "--patience", "0.5").end()
-    assert (1, 0, 0) == (code, told["accepted"], told["failed"])
-    assert "nothing was taken" in told["stopped_because"]
+    code, reported = Run(gateway, path, "--patience", "0.5").end()
+    assert (1, 0, 0) == (code, reported["accepted"], reported["failed"])
+    assert "nothing was taken" in reported["stopped_because"]
     sandbox.control("DELETE", "/faults")
     assert Run(gateway, path).end()[0] == 0
     assert_each_once(sandbox, 500)
@@ -262,8 +262,8 @@ def test_bad_lines_are_told_by_number_and_the_rest_is_sent(
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"".join(line + b"\n\n" + good + b"\n" for line, _, _ in bad))
     run = Run(gateway, path, "--tenant", sandbox.environ["TENANT_ID"])
-    code, told = run.end()
-    assert (3, len(bad), len(bad)) == (code, told["accepted"], told["failed"])
+    code, reported = run.end()
+    assert (3, len(bad), len(bad)) == (code, reported["accepted"], reported["failed"])
     found = sorted(failed_lines(path), key=lambda one: int(one["line"]))
     assert [(3 * place + 1, reason) for place, (_, reason, _) in enumerate(bad)] == [
         (one["line"], one["reason"]) for one in found
@@ -279,8 +279,8 @@ def test_standard_input_is_sent_and_says_that_it_cannot_be_taken_up(
     path = lines_in(tmp_path, 200)
     for options, name in (((), "accepted"), ((), "duplicate"), (("--label", "again"), "accepted")):
         with path.open("rb") as source:
-            code, told = Run(gateway, "-", *options, stdin=source).end()
-        assert (0, 200, None) == (code, told[name], told["progress_file"])
+            code, reported = Run(gateway, "-", *options, stdin=source).end()
+        assert (0, 200, None) == (code, reported[name], reported["progress_file"])
     assert_each_once(sandbox, 400)
     with path.open("rb") as source:
         run = Run(gateway, "-", "--progress", str(tmp_path / "kept"), stdin=source)
@@ -334,9 +334,9 @@ def test_a_terminal_sees_a_bar_and_nobody_else_does(gateway: GatewayProcess, tmp
 
 def test_no_second_sees_more_than_the_rate(gateway: GatewayProcess, tmp_path: Path) -> None:
     """200 events at 100 a second take most of two seconds."""
-    code, told = Run(gateway, lines_in(tmp_path, 200), "--rate", "100").end()
-    assert (0, 200) == (code, told["accepted"])
-    assert told["seconds"] > 1.6
+    code, reported = Run(gateway, lines_in(tmp_path, 200), "--rate", "100").end()
+    assert (0, 200) == (code, reported["accepted"])
+    assert reported["seconds"] > 1.6
 
 
 def test_a_limit_of_the_caller_is_kept_to(sandbox: SandboxProcess, tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_limit_of_the_caller_is_kept_to(sandbox: SandboxProcess, tmp_path: Pat
     sandbox.control("POST", "/settings", {"dedupe": False})
     environ = {**of_sandbox(sandbox.urls, sandbox.environ), **NO_DEDUPLICATION, "GATEWAY_CONFIG": str(policy)}
     with GatewayProcess(environ) as gateway:
-        code, told = Run(gateway, lines_in(tmp_path, 300)).end()
-    assert (0, 300, 0) == (code, told["accepted"], told["failed"])
+        code, reported = Run(gateway, lines_in(tmp_path, 300)).end()
+    assert (0, 300, 0) == (code, reported["accepted"], reported["failed"])
     assert_each_once(sandbox, 300)
 
 
@@ -378,11 +378,11 @@ def test_an_interrupt_is_heard_while_no_gateway_is_there(sandbox: SandboxProcess
         wait_for(lambda: taken(sandbox) > 0)
         gateway.stop()
         run.kill(signal.SIGINT)
-        code, told = run.end()
-        assert (1, "interrupted", 0) == (code, told["stopped_because"], told["failed"])
+        code, reported = run.end()
+        assert (1, "interrupted", 0) == (code, reported["stopped_because"], reported["failed"])
         gateway.start()
-        code, told = Run(gateway, path).end()
-    assert (0, 600) == (code, told["accepted"] + told["duplicate"])
+        code, reported = Run(gateway, path).end()
+    assert (0, 600) == (code, reported["accepted"] + reported["duplicate"])
     assert_each_once(sandbox, 600)
 
 
@@ -403,7 +403,7 @@ def test_two_runs_of_one_file_do_not_meet(gateway: GatewayProcess, sandbox: Sand
 def test_what_all_lines_would_fail_with_ends_the_run(gateway: GatewayProcess, tmp_path: Path) -> None:
     """An unknown tenant is no fault of a line: nothing is put among the failed ones."""
     path = lines_in(tmp_path, 10)
-    code, told = Run(gateway, path, "--tenant", "nobody").end()
-    assert (1, 0) == (code, told["failed"])
-    assert "TENANT_UNKNOWN" in told["stopped_because"]
+    code, reported = Run(gateway, path, "--tenant", "nobody").end()
+    assert (1, 0) == (code, reported["failed"])
+    assert "TENANT_UNKNOWN" in reported["stopped_because"]
     assert failed_lines(path) == []

@@ -20,9 +20,9 @@ def reasons() -> list[str]:
 def test_each_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """By its status or reply, whatever its letters' case."""
     assert run(name.lower()) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(name)
-    assert len(told.splitlines()) >= 2
+    reported = capsys.readouterr().out
+    assert reported.startswith(name)
+    assert len(reported.splitlines()) >= 2
 
 
 def test_final_replies_are_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,8 +81,8 @@ def test_every_fault_is_named_with_its_place(tmp_path: Path) -> None:
     assert 2 == done.returncode
     places = ("callers[0].tenants[0]: ", "callers[0].allow[0]: is no right and no method; did you mean boards.read?")
     assert [] == [one for one in (*places, "callers[0].limit: ") if one not in done.stderr]
-    told = json.loads(policy("check", path, "--json").stdout)
-    assert (False, 3) == (told["usable"], len(told["faults"]))
+    reported = json.loads(policy("check", path, "--json").stdout)
+    assert (False, 3) == (reported["usable"], len(reported["faults"]))
 
 
 def test_what_can_never_be_used_is_a_warning(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_difference_is_what_is_gained_and_lost(files: tuple[Path, Path]) -> No
         "~ gone: identities: gone.internal -> none",
     } <= set(lines)
     assert [] == [line for line in lines if "MintLaunchJWT  acme/sandbox" in line]
-    told = json.loads(policy("diff", *files, "--json").stdout)
-    assert len(lines) == len(told["gained"]) + len(told["lost"]) + len(told["bounds"])
+    reported = json.loads(policy("diff", *files, "--json").stdout)
+    assert len(lines) == len(reported["gained"]) + len(reported["lost"]) + len(reported["bounds"])
 
 
 def test_the_same_policy_has_no_difference(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def retry(kind: type[errors.GatewayError]) -> str:
 
 def test_every_reason_is_described() -> None:
     """The table has each reason with its status and RetryInfo, in the order of the tree, and no other."""
-    described = [(reason, status, told.strip()) for reason, status, told, _, _ in ROW.findall(DOC)]
+    described = [(reason, status, reported.strip()) for reason, status, reported, _, _ in ROW.findall(DOC)]
     assert described == [(kind.reason, kind.code, retry(kind)) for kind in leaves()]
 
 

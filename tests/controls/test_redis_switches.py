@@ -42,8 +42,8 @@ async def cache(redis_server: RedisProcess) -> AsyncIterator[RedisCache]:
 
 
 def shared_in(cache: RedisCache, keys: SealKeys = KEYS, heard: list[str] | None = None) -> RedisSwitches:
-    told: list[str] = [] if heard is None else heard
-    return RedisSwitches(cache=cache, seal_keys=keys, clock=CLOCK, on_event=told.append)
+    reported: list[str] = [] if heard is None else heard
+    return RedisSwitches(cache=cache, seal_keys=keys, clock=CLOCK, on_event=reported.append)
 
 
 def switched(known: Switches, name: str, *, is_off: bool = True) -> Switches:

@@ -30,10 +30,10 @@ def settings(**members: Any) -> bytes:
     ("members", "told"),
     [({}, (None, False)), ({"fee_schedule": None}, (None, True)), ({"fee_schedule": 5}, (None, False))],
 )
-def test_only_null_says_that_trading_is_disabled(members: dict[str, Any], told: tuple[object, bool]) -> None:
+def test_only_null_says_that_trading_is_disabled(members: dict[str, Any], reported: tuple[object, bool]) -> None:
     """A member that is missing or unreadable says nothing."""
     read = decode_settings(settings(**members))
-    assert told == (read.fee_schedule, read.trading_disabled)
+    assert reported == (read.fee_schedule, read.trading_disabled)
 
 
 def test_a_coefficient_sent_as_a_number_keeps_its_digits() -> None:

@@ -123,8 +123,8 @@ class Stack:
         until = time.monotonic() + HEALTHY_WITHIN_S
         while not self.is_healthy(service):
             if self.processes[service].poll() is not None or time.monotonic() > until:
-                told = self.log_path(service).read_text(errors="replace")[-3000:]
-                raise RuntimeError(f"{service} does not become healthy: {told}")
+                reported = self.log_path(service).read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{service} does not become healthy: {reported}")
             time.sleep(0.05)
 
     def is_healthy(self, service: str) -> bool:
@@ -209,13 +209,13 @@ class Stack:
         return account
 
     def _run(
-        self, command: list[str], environment: dict[str, str], account: pwd.struct_passwd | None, told: str = ""
+        self, command: list[str], environment: dict[str, str], account: pwd.struct_passwd | None, reported: str = ""
     ) -> None:
         done = subprocess.run(
             command,
             cwd=self._data,
             env=environment,
-            input=told.encode(),
+            input=reported.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,

@@ -42,9 +42,9 @@ def test_the_licences_of_what_runs_are_allowed(lock: dict[str, Any]) -> None:
     ],
     ids=["git", "no hash", "weak hash", "no files"],
 )
-def test_what_is_not_pinned_is_a_fault(package: dict[str, Any], told: str) -> None:
+def test_what_is_not_pinned_is_a_fault(package: dict[str, Any], reported: str) -> None:
     """A branch can change, and so can a file without a hash."""
-    assert list(supply_chain.lock_faults({"package": [{"name": "p", **package}]})) == [f"p {told}"]
+    assert list(supply_chain.lock_faults({"package": [{"name": "p", **package}]})) == [f"p {reported}"]
 
 
 class Package:
@@ -79,10 +79,10 @@ def test_advisories_that_cannot_be_asked_for_are_not_taken_for_none(
     """Without uv, or with one that cannot reach anything."""
     monkeypatch.setattr(supply_chain, "ROOT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, told = supply_chain.advisories()
-    assert (code, "NOT CHECKED" in told) == (supply_chain.COULD_NOT_RUN, True)
+    code, reported = supply_chain.advisories()
+    assert (code, "NOT CHECKED" in reported) == (supply_chain.COULD_NOT_RUN, True)
     fake = tmp_path / "uv"
     fake.write_text('#!/bin/sh\n[ "$1" = export ] && exit 0\nexit 1\n')
     fake.chmod(0o755)
-    code, told = supply_chain.advisories()
-    assert (code, "NOT CHECKED" in told) == (supply_chain.COULD_NOT_RUN, True)
+    code, reported = supply_chain.advisories()
+    assert (code, "NOT CHECKED" in reported) == (supply_chain.COULD_NOT_RUN, True)

@@ -136,12 +136,12 @@ def test_table_on_a_terminal(sandbox: SandboxProcess, tmp_path: Path) -> None:
         settings = {**settings_of(sandbox, tmp_path), "COLUMNS": "160", "TERM": "xterm"}
         ended = command(settings, tmp_path, stdout=theirs, stderr=theirs)
         os.close(theirs)
-        told = b""
+        reported = b""
         while chunk := _read(ours):
-            told += chunk
+            reported += chunk
     finally:
         os.close(ours)
-    text = told.decode(errors="replace")
+    text = reported.decode(errors="replace")
     assert ended.returncode == 0
     assert all(word in text for word in ("what to do", "hmac", "checks done", "│"))
     assert "…" not in text
@@ -183,7 +183,7 @@ def test_no_secret_is_told(sandbox: SandboxProcess, tmp_path: Path, arguments: l
         secrets[broken] = f"{canary()}://{canary()}:{canary()}@\x01{canary()}"
     ended = command({**settings_of(sandbox, tmp_path), **secrets}, tmp_path, arguments)
     assert ended.returncode in (1, 2)
-    told = ended.stdout + ended.stderr
-    assert "Traceback" not in told
-    assert [name for name, secret in secrets.items() for piece in pieces_of(secret) if piece in told] == []
-    assert "CANARY" not in told
+    reported = ended.stdout + ended.stderr
+    assert "Traceback" not in reported
+    assert [name for name, secret in secrets.items() for piece in pieces_of(secret) if piece in reported] == []
+    assert "CANARY" not in reported

@@ -207,9 +207,9 @@ async def test_what_phoenix_says_is_not_repeated(sandbox: SandboxProcess, tmp_pa
     sandbox.control("POST", "/faults", {"surface": "admin", "kind": "status", "status": 200, "body": listed})
     findings = await findings_of(settings)
     assert "refused (401)" in pick(findings, "admin").what
-    told = "".join(f"{finding.what}{finding.fix}{finding.subject}" for finding in findings)
-    assert settings["ADMIN_API_KEY"] not in told
-    assert "\x1b" not in told
+    reported = "".join(f"{finding.what}{finding.fix}{finding.subject}" for finding in findings)
+    assert settings["ADMIN_API_KEY"] not in reported
+    assert "\x1b" not in reported
 
 
 async def test_one_tenant_of_two(sandbox: SandboxProcess, tmp_path: Path) -> None:

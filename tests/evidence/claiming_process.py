@@ -26,11 +26,11 @@ async def same(store: DurableWalletStore, count: int) -> None:
     results = await asyncio.gather(
         *(store.claim(claim_of("the-key"), soon(30)) for _ in range(count)), return_exceptions=True
     )
-    told = Counter(
+    reported = Counter(
         result.reason if isinstance(result, GatewayError) else getattr(result, "disposition", result)
         for result in results
     )
-    print(" ".join(f"{getattr(kind, 'value', kind)}={number}" for kind, number in told.items()), flush=True)
+    print(" ".join(f"{getattr(kind, 'value', kind)}={number}" for kind, number in reported.items()), flush=True)
 
 
 async def series(store: DurableWalletStore, name: str) -> None:

@@ -179,8 +179,8 @@ async def test_store_that_is_not_there_does_not_tell_its_password() -> None:
     await store.start()
     with pytest.raises(StoreUnavailable) as trouble:
         await store.claim(claim_of(), soon(2))
-    told: BaseException | None = trouble.value
-    while told is not None:
-        assert "hunter2" not in f"{told!r} {told}"
-        told = told.__cause__ or told.__context__
+    reported: BaseException | None = trouble.value
+    while reported is not None:
+        assert "hunter2" not in f"{reported!r} {reported}"
+        reported = reported.__cause__ or reported.__context__
     await store.stop()

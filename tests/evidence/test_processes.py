@@ -42,12 +42,12 @@ async def test_500_identical_claims_over_4_processes(place: str) -> None:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        told: Counter[str] = Counter()
+        reported: Counter[str] = Counter()
         for process in processes:
             for part in line_of(process).split():
                 kind, _, number = part.partition("=")
-                told[kind] += int(number)
-        assert told == {"NEW": 1, "IN_PROGRESS": 499}
+                reported[kind] += int(number)
+        assert reported == {"NEW": 1, "IN_PROGRESS": 499}
         assert [process.wait(20) for process in processes] == [0] * PROCESSES
     finally:
         for process in processes:
@@ -59,25 +59,25 @@ async def test_500_identical_claims_over_4_processes(place: str) -> None:
 async def test_killed_between_acknowledgements(place: str, make_store: MakeStore, lines: int) -> None:
     """Two processes killed with -9 at various points: each claim and outcome that they told is there, none twice."""
     processes = [start(place, "series", name) for name in ("a", "b")]
-    told: list[str] = []
+    reported: list[str] = []
     try:
         for process in processes:
-            told += [line_of(process) for _ in range(lines)]
+            reported += [line_of(process) for _ in range(lines)]
     finally:
         for process in processes:
             process.kill()
             rest, _ = process.communicate()
             # A line that was cut off in the pipe was not told.
-            told += [line for line in rest.splitlines() if len(line.split()) == 3 and len(line.split()[2]) == 36]
+            reported += [line for line in rest.splitlines() if len(line.split()) == 3 and len(line.split()[2]) == 36]
     store = await make_store()
-    for line in told:
+    for line in reported:
         what, key, operation_id = line.split()
         evidence = await store.evidence_by_key(OPERATOR, Environment.PROD, "reserve_cash", key, soon())
         assert evidence.operation_id == operation_id
         if what == "recorded":
             assert evidence.operator_transaction_id == f"tx-{key}"
             assert (await store.claim(claim_of(key), soon())).disposition is Disposition.REPLAY
-    assert len(told) >= 2 * lines
+    assert len(reported) >= 2 * lines
 
 
 async def test_two_processes_write_one_database(place: str, make_store: MakeStore) -> None:

@@ -131,9 +131,9 @@ class StoreMachine(RuleBasedStateMachine):
         outcome: Outcome = outcome_of(move.operation_id, attempt=attempt, status=status, transaction_id=tx)
         try:
             self.run(self.store.record_outcome(outcome, soon()))
-            told = "OK"
+            reported = "OK"
         except (StaleAttempt, OutcomeDiffers) as refusal:
-            told = refusal.reason
+            reported = refusal.reason
         if move.outcome == (status, tx):
             expected = "OK"
         elif attempt != move.attempt:
@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
             move.outcome = (status, tx)
         if expected != "OK":
             move.incidents.add((expected, attempt, status, tx))
-        assert told == expected
+        assert reported == expected
         evidence = self.run(self.store.evidence_by_id(move.operation_id, soon()))
         assert {
             (one.reason.value, one.attempt, one.status, one.operator_transaction_id) for one in evidence.incidents

@@ -177,9 +177,9 @@ def test_any_evidence_is_proven(evidence: Evidence) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "export"
         export(path, evidence)
-        told = verdict(path)
-        assert ([], "proven") == (told["findings"], told["verdict"])
-        assert 1 + len(evidence.conflicts) == told["signatures"]
+        reported = verdict(path)
+        assert ([], "proven") == (reported["findings"], reported["verdict"])
+        assert 1 + len(evidence.conflicts) == reported["signatures"]
         changed = replace(evidence, reason=evidence.reason + "x")
         text = path.read_text()
         before = json.dumps(evidence.reason, ensure_ascii=False)

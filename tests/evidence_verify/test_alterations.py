@@ -20,19 +20,19 @@ from tests.evidence_verify.tampering import ALTERATIONS, Lines, read_lines
 
 def test_an_export_that_nobody_touched_is_proven(small: Exported) -> None:
     """With its head nothing is left open."""
-    told = verdict(small.path, small.head)
-    assert ("proven", [], 240) == (told["verdict"], told["not_proven"], told["records"])
-    assert ("proven", 12) == (told["verdict"], told["blocks"])
+    reported = verdict(small.path, small.head)
+    assert ("proven", [], 240) == (reported["verdict"], reported["not_proven"], reported["records"])
+    assert ("proven", 12) == (reported["verdict"], reported["blocks"])
 
 
 def test_without_a_head_the_end_is_not_proven(small: Exported) -> None:
     """And that is said, as is the key that nobody vouches for; with the key given, only the end is open."""
-    told = " ".join(verdict(small.path)["not_proven"])  # type: ignore[arg-type]
-    assert "the end:" in told
-    assert "belongs to the gateway" in told
-    told = " ".join(verdict(small.path, key_pems=[GATEWAY_KEY.public.spki_pem])["not_proven"])  # type: ignore[arg-type]
-    assert "the end:" in told
-    assert "is the gateway's" not in told
+    reported = " ".join(verdict(small.path)["not_proven"])  # type: ignore[arg-type]
+    assert "the end:" in reported
+    assert "belongs to the gateway" in reported
+    reported = " ".join(verdict(small.path, key_pems=[GATEWAY_KEY.public.spki_pem])["not_proven"])  # type: ignore[arg-type]
+    assert "the end:" in reported
+    assert "is the gateway's" not in reported
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -47,8 +47,8 @@ def test_every_alteration_is_found(small: Exported, tmp_path: Path, number: int)
 @pytest.mark.timeout(900)  # 192 times 10,000 records
 def test_every_alteration_of_10_000_records_is_found(large: Exported, tmp_path: Path) -> None:
     """The same with as many records as the issue names."""
-    told = verdict(large.path, large.head)
-    assert ("proven", 10_000) == (told["verdict"], told["records"])
+    reported = verdict(large.path, large.head)
+    assert ("proven", 10_000) == (reported["verdict"], reported["records"])
     rng = random.Random(7)
     for _ in range(12):
         for alteration in ALTERATIONS:
@@ -106,9 +106,9 @@ def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> N
         "block_hash": block["hash"],
         "key_id": block["key_id"],
     }
-    told = verdict(small.path, json.dumps(line).encode() + b"\n")
-    assert "proven" == told["verdict"]
-    assert ["that nothing is missing after block 5: the stored head is older than the export"] == told["not_proven"]
+    reported = verdict(small.path, json.dumps(line).encode() + b"\n")
+    assert "proven" == reported["verdict"]
+    assert ["that nothing is missing after block 5: the stored head is older than the export"] == reported["not_proven"]
     line["block_hash"] = "f" * 64
     assert {"head_differs"} == codes(small.path, json.dumps(line).encode())
 

@@ -62,9 +62,9 @@ class WalletProcess:
                 return self
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > until:
-                    told = self.log_text[-2000:]
+                    reported = self.log_text[-2000:]
                     self.stop(signal.SIGKILL)
-                    raise RuntimeError(f"the wallet did not start: {told}") from None
+                    raise RuntimeError(f"the wallet did not start: {reported}") from None
                 time.sleep(0.02)
 
     def wait_end(self, within_s: float = 20.0) -> int:

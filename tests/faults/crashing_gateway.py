@@ -31,8 +31,8 @@ _AMID_S = 0.003
 class CrashPoint:
     """Ends the process at the nth time of its point."""
 
-    def __init__(self, told: str) -> None:
-        self._point, _, nth = told.partition(":")
+    def __init__(self, reported: str) -> None:
+        self._point, _, nth = reported.partition(":")
         self._left = int(nth or 0)
 
     def reach(self, point: str) -> None:
@@ -124,6 +124,6 @@ def shorten_leases(lease_s: float) -> None:
 if __name__ == "__main__":
     if lease := os.environ.get("LEASE_S"):
         shorten_leases(float(lease))
-    if told := os.environ.get("CRASH_AT"):
-        install(CrashPoint(told))
+    if reported := os.environ.get("CRASH_AT"):
+        install(CrashPoint(reported))
     main()

@@ -228,9 +228,9 @@ class Load:
         elif reason not in LATER and reason != "PHOENIX_UNAVAILABLE":
             self._tell(pending, event_id, Told.REFUSED)
 
-    def _tell(self, pending: dict[str, events_pb2.Event], event_id: str, told: Told) -> None:
+    def _tell(self, pending: dict[str, events_pb2.Event], event_id: str, reported: Told) -> None:
         del pending[event_id]
-        self.told[event_id] = told
+        self.told[event_id] = reported
 
 
 def _reason_in(status: status_pb2.Status) -> str:

@@ -161,8 +161,8 @@ class Load:
         await self.verifier.check(token)
         if self.done["MintLaunchJWT"] % 20 == 0:
             self._older.append((time.monotonic(), token))
-            told = await self._sandbox.control_async("POST", "/tokens/verify", {"token": token, "kind": "launch"})
-            assert told["ok"], f"Phoenix: {told['reason']}"
+            reported = await self._sandbox.control_async("POST", "/tokens/verify", {"token": token, "kind": "launch"})
+            assert reported["ok"], f"Phoenix: {reported['reason']}"
 
     async def _verify_older(self) -> None:
         """Tokens of a few seconds ago, that the key before this one signed, still verify."""
@@ -175,8 +175,8 @@ class Load:
         tenant = await self._call(stub, "MintTenantJWT", tokens_pb2.MintTenantJWTRequest(user_id="ada"))
         admin = await self._call(stub, "MintAdminJWT", tokens_pb2.MintAdminJWTRequest(subject="ops"))
         for kind, token in (("tenant", tenant.token), ("admin", admin.token)):
-            told = await self._sandbox.control_async("POST", "/tokens/verify", {"token": token, "kind": kind})
-            assert told["ok"], f"Phoenix: {told['reason']}"
+            reported = await self._sandbox.control_async("POST", "/tokens/verify", {"token": token, "kind": kind})
+            assert reported["ok"], f"Phoenix: {reported['reason']}"
 
     async def _submit(self) -> None:
         event = events_pb2.Event(leaderboard_id=BOARD, user_id="ada", score_delta=1)

@@ -89,9 +89,9 @@ class Generator:
             await self._count(answer.results)
 
     async def _count(self, results: Any) -> None:
-        told = Counter("taken" if not one.HasField("error") else _reason_in(one.error) for one in results)
-        self.results.update(told)
-        if set(told) != {"taken"}:
+        reported = Counter("taken" if not one.HasField("error") else _reason_in(one.error) for one in results)
+        self.results.update(reported)
+        if set(reported) != {"taken"}:
             await asyncio.sleep(0.05)
 
 

@@ -220,7 +220,7 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: in
     gaps = [later - earlier for earlier, later in pairwise(fetched)]
     missed = sum(fleet.missed())
     refused = verdicts_in(folder)
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "trouble": trouble,
         "forged": dict(refused),
         "seconds": round(took, 1),
@@ -231,7 +231,7 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: in
         "failed": dict(sum((one.failures for one in genuine), Counter())),
         "slowest_genuine_s": round(max(one.slowest_s for one in genuine), 2),
     }
-    print(json.dumps(told))
+    print(json.dumps(reported))
 
     # Every forged call was answered: refused for good against a fresh key, or put off; none passed, none failed.
     assert [{}] * REPLICAS == [outcome["failures"] for outcome in outcomes]
@@ -247,7 +247,7 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: in
     # No genuine call was refused or failed; good ones kept passing through every gateway.
     statuses: Counter[int] = sum((one.statuses for one in genuine), Counter())
     assert {0, 503} >= set(statuses), statuses
-    assert {} == told["failed"]
+    assert {} == reported["failed"]
     assert [] == [one.verdicts for one in genuine if one.verdicts["VERIFIED"] == 0]
 
     # And when the key server is well again, what was signed with the new key passes everywhere.

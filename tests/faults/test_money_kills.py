@@ -104,12 +104,12 @@ class Setting:
         while True:  # the newest changes are chained within a second
             with urlopen(f"http://{self.gateway.admin_address}/evidence/head", timeout=5) as page:
                 head.write_bytes(page.read())
-            told = evidence_command("export", "--target", self.gateway.address, "--out", str(export))
-            assert 0 == told.returncode, told.stderr
-            told = evidence_command("verify", str(export), "--head", str(head))
-            if told.returncode == 0:
+            reported = evidence_command("export", "--target", self.gateway.address, "--out", str(export))
+            assert 0 == reported.returncode, reported.stderr
+            reported = evidence_command("verify", str(export), "--head", str(head))
+            if reported.returncode == 0:
                 break
-            assert time.monotonic() < until, told.stdout + told.stderr
+            assert time.monotonic() < until, reported.stdout + reported.stderr
             time.sleep(0.5)
         report = evidence_command("report", "--target", self.gateway.address, "--json")
         assert 0 == report.returncode, report.stdout + report.stderr

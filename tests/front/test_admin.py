@@ -128,10 +128,10 @@ async def test_heads_of_evidence_are_told(start: Start) -> None:
     server = AdminServer("127.0.0.1:0", admin.metrics, lambda: True, admin.readiness, evidence_head=head)
     await server.start()
     other = Admin(server=server, metrics=admin.metrics)
-    told, gone = await other.get("/evidence/head"), await other.get("/evidence/head")
+    reported, gone = await other.get("/evidence/head"), await other.get("/evidence/head")
     await server.stop()
     assert [(404, b'{"error":"not_found"}'), (200, b'{"heads":[]}'), (503, b'{"error":"store_unavailable"}')] == [
-        (status, body) for status, _, body in (none, told, gone)
+        (status, body) for status, _, body in (none, reported, gone)
     ]
 
 

@@ -36,10 +36,10 @@ def try_one(name: str, data: bytes) -> None:
         outcome = refusal
     assert time.process_time() - began < LONGEST_S, "takes too long"
     if isinstance(outcome, Exception):
-        assert not quoted(told(outcome), data), "what is said quotes the input"
+        assert not quoted(reported(outcome), data), "what is said quotes the input"
 
 
-def told(refusal: Exception) -> str:
+def reported(refusal: Exception) -> str:
     """All that a refusal says to anybody."""
     parts = [str(refusal), repr(refusal)]
     if isinstance(refusal, InvalidField):

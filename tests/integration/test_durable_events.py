@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
-from tests.integration.test_events import INGESTION, event, metric, once_each, received, refused, told
+from tests.integration.test_events import INGESTION, event, metric, once_each, received, refused, reported
 from tests.sandbox_process import SandboxProcess
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -60,7 +60,7 @@ def letters(events: Stub, **more: Any) -> list[events_pb2.DeadLetter]:
 
 def redrive(events: Stub, *ids: str, **more: Any) -> list[Any]:
     request = events_pb2.RedriveDeadLettersRequest(event_ids=ids, **more)
-    return told(events.RedriveDeadLetters(request, timeout=10).results)
+    return reported(events.RedriveDeadLetters(request, timeout=10).results)
 
 
 def scores_of(sandbox: SandboxProcess) -> dict[str, list[int]]:
@@ -95,7 +95,7 @@ def test_a_batch_of_a_thousand_is_delivered_in_each_users_order(events: Stub, sa
         events_pb2.Event(leaderboard_id="xp", user_id=f"u{place % 40}", score_delta=place + 1) for place in range(999)
     ]
     results = submit(events, *batch, event(""))
-    assert [QUEUED] * 999 + ["INVALID_FIELD"] == told(results)
+    assert [QUEUED] * 999 + ["INVALID_FIELD"] == reported(results)
     until(lambda: once_each(sandbox, [one.event_id for one in results[:-1]]))
     assert all(scores == sorted(scores) for scores in scores_of(sandbox).values())
 
@@ -116,7 +116,7 @@ def test_a_durable_stream_is_acknowledged_once_committed(events: Stub, sandbox: 
     ]
     answers = list(events.StreamEvents(iter(messages), timeout=20))
     results = [result for answer in answers for result in answer.results]
-    assert [QUEUED] * 108 == told(results)
+    assert [QUEUED] * 108 == reported(results)
     sandbox.control("DELETE", f"/faults/{fault['id']}")
     until(lambda: once_each(sandbox, [one.event_id for one in results]))
     assert all(scores == sorted(scores) for scores in scores_of(sandbox).values())
@@ -127,7 +127,7 @@ def test_a_phoenix_that_is_down_for_a_while_gets_everything(sandbox: SandboxProc
     with a_gateway(sandbox) as (process, events):
         fault = sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503})
         results = submit(events, *(event(f"u{n}", f"down-{n}") for n in range(150)))
-        assert [QUEUED] * 150 == told(results)
+        assert [QUEUED] * 150 == reported(results)
         until(lambda: metric(process, "phoenix_gateway_queue_events ") == 150)
         until(lambda: metric(process, "phoenix_gateway_queue_oldest_seconds") > 0)
         sandbox.control("DELETE", f"/faults/{fault['id']}")
@@ -205,7 +205,7 @@ def test_a_full_queue_is_refused_with_a_time_to_wait(sandbox: SandboxProcess) ->
         assert retry_s(error) == 5
         message = events_pb2.StreamEventsRequest(sequence=1, delivery=DURABLE, events=[event(), event()])
         (answer,) = events.StreamEvents(iter([message]), timeout=10)
-        assert ["OVERLOADED"] * 2 == told(answer.results)
+        assert ["OVERLOADED"] * 2 == reported(answer.results)
 
 
 def retry_s(error: grpc.RpcError) -> int:
@@ -230,7 +230,7 @@ def test_a_killed_gateway_loses_and_doubles_nothing(sandbox: SandboxProcess) -> 
             for call in range(4):
                 sent = [event(f"u{n % 30}", f"kill-{turn}-{call}-{n}") for n in range(100)]
                 results = submit(events, *sent)
-                assert [QUEUED] * 100 == told(results)
+                assert [QUEUED] * 100 == reported(results)
                 answered += [one.event_id for one in results]
             if turn < 2:
                 process.stop(signal.SIGKILL)
@@ -259,7 +259,7 @@ def test_two_gateways_on_postgres_keep_each_event_once(sandbox: SandboxProcess, 
     ):
         calls = [[event(f"u{n % 13}", f"both-{call}-{n}") for n in range(50)] for call in range(8)]
         asked = [pool.submit(submit, stub, *sent) for sent in calls for stub in (one, two)]
-        told_of = [told(each.result()) for each in asked]
+        told_of = [reported(each.result()) for each in asked]
         for first, second in zip(told_of[::2], told_of[1::2], strict=True):
             assert [{QUEUED, DUPLICATE}] * 50 == [set(pair) for pair in zip(first, second, strict=True)]
         until(lambda: once_each(sandbox, [each.event_id for sent in calls for each in sent]), within_s=60)

@@ -145,7 +145,7 @@ def reason_in(status: status_pb2.Status) -> str:
     return info.reason if status.details and status.details[0].Unpack(info) else ""
 
 
-def told(results: Sequence[events_pb2.EventResult]) -> list[Any]:
+def reported(results: Sequence[events_pb2.EventResult]) -> list[Any]:
     return [reason_in(one.error) if one.HasField("error") else one.status for one in results]
 
 
@@ -174,7 +174,7 @@ def test_each_bad_event_of_a_batch_costs_itself(events: Stub, sandbox: SandboxPr
     good: list[str] = []
     for batch in batches([fields for _, fields, _, _ in BAD]):
         results = events.SubmitEvents(events_pb2.SubmitEventsRequest(events=batch), timeout=20).results
-        assert ["INVALID_FIELD", ACCEPTED] * (len(batch) // 2) == told(results)
+        assert ["INVALID_FIELD", ACCEPTED] * (len(batch) // 2) == reported(results)
         for place in range(0, len(batch), 2):
             _, _, field, word = next(cases)
             assert_named(results[place], place, field, word)
@@ -190,7 +190,7 @@ def test_each_bad_event_of_a_stream_costs_itself(events: Stub, sandbox: SandboxP
         for number, batch in enumerate(batches([fields for _, fields, _, _ in BAD]))
     ]
     answers = list(events.StreamEvents(iter(messages), timeout=30))
-    assert [told(one.results) for one in answers] == [
+    assert [reported(one.results) for one in answers] == [
         ["INVALID_FIELD", ACCEPTED] * (len(message.events) // 2) for message in messages
     ]
     assert len(BAD) == sandbox.control("POST", "/effects", {})["total"]
@@ -215,7 +215,7 @@ def test_what_is_just_within_the_bounds_is_taken(events: Stub, sandbox: SandboxP
         assert ACCEPTED == events.SubmitEvent(events_pb2.SubmitEventRequest(event=event(**fields))).status
     again = [{name: value for name, value in fields.items() if name != "event_id"} for fields in GOOD]
     request = events_pb2.SubmitEventsRequest(events=[event(**fields) for fields in again])
-    assert [ACCEPTED] * len(GOOD) == told(events.SubmitEvents(request, timeout=20).results)
+    assert [ACCEPTED] * len(GOOD) == reported(events.SubmitEvents(request, timeout=20).results)
     assert 2 * len(GOOD) == sandbox.control("POST", "/effects", {})["total"]
 
 
@@ -242,7 +242,7 @@ def test_another_tenants_events_are_not_sent(events: Stub, sandbox: SandboxProce
         events_pb2.StreamEventsRequest(sequence=number + 1, tenant_id=tenant, events=[event(), event()])
         for number, tenant in enumerate([own, "other", own])
     ]
-    answers = [told(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
+    answers = [reported(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
     assert [[ACCEPTED] * 2, ["TENANT_UNKNOWN"] * 2, [ACCEPTED] * 2] == answers
     assert 4 == sandbox.control("POST", "/effects", {})["total"]
 
@@ -264,7 +264,7 @@ def test_a_caller_of_one_tenant_sends_for_no_other(sandbox: SandboxProcess, tmp_
     ]
     with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
         events = Stub(channel)
-        answers = [told(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
+        answers = [reported(one.results) for one in events.StreamEvents(iter(messages), timeout=10)]
         with pytest.raises(grpc.RpcError) as error:
             events.SubmitEvents(events_pb2.SubmitEventsRequest(tenant_id="other", events=[event()]), timeout=10)
     assert "NOT_ALLOWED" == reason_of(error.value)
@@ -282,7 +282,7 @@ def test_an_id_that_comes_again_in_a_batch_is_one_event(events: Stub, sandbox: S
         event(),
     ]
     results = events.SubmitEvents(events_pb2.SubmitEventsRequest(events=batch), timeout=10).results
-    assert [ACCEPTED, DUPLICATE, "EVENT_ID_REUSED", ACCEPTED] == told(results)
+    assert [ACCEPTED, DUPLICATE, "EVENT_ID_REUSED", ACCEPTED] == reported(results)
     assert code_pb2.ALREADY_EXISTS == results[2].error.code
     assert 2 == sandbox.control("POST", "/effects", {})["total"]
 

@@ -59,7 +59,7 @@ def reason_in(status: status_pb2.Status) -> str:
     return info.reason if status.details and status.details[0].Unpack(info) else ""
 
 
-def told(results: Sequence[events_pb2.EventResult]) -> list[Any]:
+def reported(results: Sequence[events_pb2.EventResult]) -> list[Any]:
     return [reason_in(one.error) if one.HasField("error") else one.status for one in results]
 
 
@@ -95,7 +95,7 @@ def metric(process: GatewayProcess, name: str) -> float:
 def test_a_thousand_events_go_in_ten_calls(events: Stub, sandbox: SandboxProcess) -> None:
     """Each counted once, each answered in its place."""
     results = events.SubmitEvents(batch(1000)).results
-    assert set(told(results)) == {ACCEPTED}
+    assert set(reported(results)) == {ACCEPTED}
     assert once_each(sandbox, [one.event_id for one in results])
     assert calls_of(sandbox) == {"/v1/events": 0, "/v1/events/bulk": 10}
 
@@ -137,7 +137,7 @@ def test_a_stream_is_acknowledged_in_order_and_keeps_each_users_order(events: St
     answers = list(events.StreamEvents(iter(messages), timeout=30))
     assert [one.sequence for one in answers] == [one.sequence for one in messages]
     results = [result for answer in answers for result in answer.results]
-    assert set(told(results)) == {ACCEPTED}
+    assert set(reported(results)) == {ACCEPTED}
     assert once_each(sandbox, [one.event_id for one in results])
     scores: dict[str, list[int]] = {}
     for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
@@ -173,7 +173,7 @@ def test_a_stream_goes_on_after_events_that_fail(events: Stub, sandbox: SandboxP
         events_pb2.StreamEventsRequest(sequence=2, events=[event(""), event()]),
     ]
     answers = list(events.StreamEvents(iter(messages), timeout=10))
-    assert [told(one.results) for one in answers] == [["TENANT_UNKNOWN"] * 2, ["INVALID_FIELD", ACCEPTED]]
+    assert [reported(one.results) for one in answers] == [["TENANT_UNKNOWN"] * 2, ["INVALID_FIELD", ACCEPTED]]
 
 
 async def once_accepted(gateway: GatewayProcess) -> None:
@@ -239,7 +239,7 @@ def test_an_id_twice_in_a_batch(events: Stub, sandbox: SandboxProcess) -> None:
     request = events_pb2.SubmitEventsRequest(
         events=[event("ada", mine), event("ada", mine), event("bob", mine), event("eve")]
     )
-    assert told(events.SubmitEvents(request).results) == [ACCEPTED, DUPLICATE, "EVENT_ID_REUSED", ACCEPTED]
+    assert reported(events.SubmitEvents(request).results) == [ACCEPTED, DUPLICATE, "EVENT_ID_REUSED", ACCEPTED]
     assert received(sandbox, mine) == 1
 
 
@@ -248,7 +248,7 @@ def test_a_bulk_call_that_is_refused_as_a_whole_is_divided(events: Stub, sandbox
     fault = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 422, "times": 3}
     sandbox.control("POST", "/faults", fault)
     results = events.SubmitEvents(batch(100)).results
-    assert set(told(results)) == {ACCEPTED}
+    assert set(reported(results)) == {ACCEPTED}
     assert once_each(sandbox, [one.event_id for one in results])
 
 
@@ -257,7 +257,7 @@ def test_a_lost_answer_to_a_bulk_call_doubles_nothing(events: Stub, sandbox: San
     """Phoenix acted and its answer is gone or unreadable: asked again under the same ids."""
     sandbox.control("POST", "/faults", {**INGESTION, "kind": kind, "times": 1})
     results = events.SubmitEvents(batch(60), timeout=20).results
-    assert {*told(results)} <= {ACCEPTED, DUPLICATE}
+    assert {*reported(results)} <= {ACCEPTED, DUPLICATE}
     assert once_each(sandbox, [one.event_id for one in results])
 
 
@@ -281,7 +281,7 @@ def test_every_bad_event_costs_only_itself(events: Stub, sandbox: SandboxProcess
     fields: dict[str, Any] = {"leaderboard_id": "xp", "user_id": "u", "score_delta": 1}
     mixed = [one for bad in BAD for one in (events_pb2.Event(**{**fields, **bad}), event())]
     results = events.SubmitEvents(events_pb2.SubmitEventsRequest(events=mixed)).results
-    assert told(results) == ["INVALID_FIELD", ACCEPTED] * len(BAD)
+    assert reported(results) == ["INVALID_FIELD", ACCEPTED] * len(BAD)
     assert all(f"events[{2 * place}]" in results[2 * place].error.message for place in range(len(BAD)))
     assert all(one.error.code == code_pb2.INVALID_ARGUMENT for one in results[::2])
 
@@ -326,10 +326,10 @@ def test_bulk_without_deduplication_never_sends_again(sandbox: SandboxProcess) -
     sandbox.control("POST", "/settings", {"dedupe": False, "bulk_envelope": "array"})
     settings = {"PHOENIX_BULK_EVENTS": "array", "PHOENIX_DEDUPLICATES_EVENTS": "false"}
     with a_gateway(sandbox, **settings) as (_, stub):
-        assert set(told(stub.SubmitEvents(batch(30)).results)) == {ACCEPTED}
+        assert set(reported(stub.SubmitEvents(batch(30)).results)) == {ACCEPTED}
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "lose_answer", "times": 1})
         results = stub.SubmitEvents(batch(20)).results
-        assert told(results) == ["OUTCOME_UNKNOWN"] * 20
+        assert reported(results) == ["OUTCOME_UNKNOWN"] * 20
         assert {received(sandbox, one.event_id) for one in results} == {1}
 
 
@@ -369,12 +369,12 @@ def test_replicas_remember_ids_together_and_go_on_without_redis(
     ids = [str(uuid.uuid4()) for _ in range(200)]
     request = events_pb2.SubmitEventsRequest(events=[event(event_id=one) for one in ids])
     with a_gateway(sandbox, **settings) as (_, here), a_gateway(sandbox, **settings) as (_, there):
-        assert told(here.SubmitEvents(request).results) == [ACCEPTED] * 200
-        assert told(there.SubmitEvents(request).results) == [DUPLICATE] * 200
+        assert reported(here.SubmitEvents(request).results) == [ACCEPTED] * 200
+        assert reported(there.SubmitEvents(request).results) == [DUPLICATE] * 200
         other = events_pb2.SubmitEventRequest(event=event("bob", ids[0]))
         assert reason_of(refused(lambda: there.SubmitEvent(other))) == "EVENT_ID_REUSED"
         assert once_each(sandbox, ids)
         redis_server.kill()
-        assert told(here.SubmitEvents(request).results) == [DUPLICATE] * 200
+        assert reported(here.SubmitEvents(request).results) == [DUPLICATE] * 200
         fresh = events_pb2.SubmitEventsRequest(events=[event(event_id=str(uuid.uuid4())) for _ in range(50)])
-        assert told(there.SubmitEvents(fresh).results) == [ACCEPTED] * 50
+        assert reported(there.SubmitEvents(fresh).results) == [ACCEPTED] * 50

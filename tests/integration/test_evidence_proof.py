@@ -95,9 +95,9 @@ def test_one_of_two_chains_and_the_other_takes_over_when_it_is_killed(
     holder.wait_serving(WALLET)
     move(sandbox, holder)
     (tmp_path / "head").write_text(json.dumps(heads))
-    told = assert_chain_holds(other, tmp_path)
-    assert (8, 8, 16) == (told["records"], told["signatures"], told["changes"])
-    assert 1 == len(told["gateway_keys"])
+    reported = assert_chain_holds(other, tmp_path)
+    assert (8, 8, 16) == (reported["records"], reported["signatures"], reported["changes"])
+    assert 1 == len(reported["gateway_keys"])
     done = evidence_command("verify", str(tmp_path / "export.jsonl"), "--head", str(tmp_path / "head"))
     assert 0 == done.returncode
     assert "is older than the export" in done.stdout
@@ -130,10 +130,10 @@ def test_what_is_altered_is_named_by_the_command(
     export.write_text(
         "".join(line for line in text.splitlines(keepends=True) if f'{{"operation_id":"{victim}"' not in line)
     )
-    told: dict[str, Any] = json.loads(evidence_command("verify", str(export), "--json").stdout)
+    reported: dict[str, Any] = json.loads(evidence_command("verify", str(export), "--json").stdout)
     assert ("tampered", [("deleted", victim)]) == (
-        told["verdict"],
-        [(one["code"], one["operation_id"]) for one in told["findings"]],
+        reported["verdict"],
+        [(one["code"], one["operation_id"]) for one in reported["findings"]],
     )
     table = tmp_path / "export.csv"
     assert (
@@ -159,8 +159,8 @@ def test_postgresql_without_a_key_is_chained_without_signatures(
         gateway.wait_serving(WALLET)
         move(sandbox, gateway)
         wait_head(gateway, 2)
-        told = assert_chain_holds(gateway, tmp_path)
-        assert [] == told["gateway_keys"]
+        reported = assert_chain_holds(gateway, tmp_path)
+        assert [] == reported["gateway_keys"]
         done = evidence_command("verify", str(tmp_path / "export.jsonl"))
         assert (2, True) == (done.returncode, "is not signed" in done.stderr)
         assert "GATEWAY_EVIDENCE_KEY" in gateway.log_text

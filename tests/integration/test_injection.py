@@ -119,8 +119,8 @@ def test_no_metadata_of_a_caller_goes_to_phoenix(
     stub = events_pb2_grpc.EventServiceStub(channel)
     stub.SubmitEvent(events_pb2.SubmitEventRequest(event=event), metadata=metadata, timeout=20)
     (sent,) = [one for one in requests_at(sandbox) if one["surface"] == "ingestion"]
-    told = json.dumps(sent["headers"]).lower()
-    assert [word for word in ("other", "stolen", "forged", "a=b", "traceparent", "evil") if word in told] == []
+    reported = json.dumps(sent["headers"]).lower()
+    assert [word for word in ("other", "stolen", "forged", "a=b", "traceparent", "evil") if word in reported] == []
 
 
 @pytest.mark.parametrize("given", ["a b", "x" * 129, 'a"b', "a;b", ""])

@@ -143,8 +143,8 @@ def test_a_flood_is_answered_at_our_pace_and_others_are_served(limited: Limited)
         while flood.poll() is None:
             answers.append(mint(other))
         took_s = time.monotonic() - began
-        told, _ = flood.communicate(timeout=60)
-    counts = json.loads(told)
+        reported, _ = flood.communicate(timeout=60)
+    counts = json.loads(reported)
     assert set(answers) == {"OK"}
     assert set(counts) <= {"OK", "RESOURCE_EXHAUSTED RATE_LIMITED"}
     assert counts.get("OK", 0) <= 5 * took_s + 10

@@ -72,9 +72,9 @@ def page(board: str, **more: Any) -> leaderboards_pb2.GetLeaderboardRequest:
 
 
 def refused(call: Callable[[], object]) -> Any:
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reported:
         call()
-    return told.value
+    return reported.value
 
 
 def test_a_stampede_on_a_cold_board_costs_one_call(

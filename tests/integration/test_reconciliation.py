@@ -174,9 +174,9 @@ def test_commands_export_and_report(
     assert {"sandbox"} == {row["environment"] for row in rows}
     assert [one["operation_id"] for one in exported] == [row["operation_id"] for row in rows]
 
-    told = command(own_gateway, "report", "--json")
-    assert 3 == told.returncode, told.stderr
-    report = json.loads(told.stdout)
+    reported = command(own_gateway, "report", "--json")
+    assert 3 == reported.returncode, reported.stderr
+    report = json.loads(reported.stdout)
     sums = {line["operation"]: (line["moved"], line["unfinished"], line["total"]) for line in report["operations"]}
     assert {
         "capture_cash": (2, 0, "14.11"),

@@ -166,8 +166,8 @@ def wait_until(channel: grpc.Channel, fits: Callable[[str], bool], ask: Callable
 
 def readyz(gateway: GatewayProcess) -> Mapping[str, Any]:
     with urlopen(f"http://{gateway.admin_address}/readyz", timeout=5) as answer:
-        told: Mapping[str, Any] = json.loads(answer.read())
-    return told
+        reported: Mapping[str, Any] = json.loads(answer.read())
+    return reported
 
 
 def metric(gateway: GatewayProcess, line: str) -> float:

@@ -80,13 +80,13 @@ class Asked:
         """Send a webhook: this verdict and disposition, this reply, counted under these names once."""
         before = self.counted()
         answer = self.wallet.VerifyWallet(request, timeout=timeout)
-        told = (
+        reported = (
             wallet_pb2.WalletVerdict.Name(answer.verdict).removeprefix("WALLET_VERDICT_"),
             wallet_pb2.WalletDisposition.Name(answer.disposition)
             .removeprefix("WALLET_DISPOSITION_")
             .replace("UNSPECIFIED", ""),
         )
-        assert (verdict, disposition) == told
+        assert (verdict, disposition) == reported
         sent = answer.reply
         found = (sent.status, sent.content_type, sent.body, sent.retry_after_seconds > 0)
         assert reply == (found if answer.HasField("reply") else None)

@@ -151,9 +151,9 @@ def test_bad_input_names_the_field(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, wish: dict[str, Any], fields: list[str]
 ) -> None:
     """Before anything is opened."""
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reported:
         next(stub.WatchLeaderboard(WatchLeaderboardRequest(**{"leaderboard_id": "xp", **wish}), timeout=10))
-    assert ("INVALID_FIELD", fields) == (reason_of(told.value), fields_of(told.value))
+    assert ("INVALID_FIELD", fields) == (reason_of(reported.value), fields_of(reported.value))
 
 
 def test_watchers_of_different_sizes_share_one_socket(
@@ -193,9 +193,9 @@ def test_a_board_that_is_not_there_or_not_active_says_so(
     """Though a refused handshake tells no reason."""
 
     def reason(name: str) -> str:
-        with pytest.raises(grpc.RpcError) as told:
+        with pytest.raises(grpc.RpcError) as reported:
             next(stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=name), timeout=10))
-        return reason_of(told.value)
+        return reason_of(reported.value)
 
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}/status", {"status": "inactive"})
     assert ("PHOENIX_NOT_FOUND", "BOARD_NOT_ACTIVE") == (reason("nowhere"), reason(board))
@@ -208,9 +208,9 @@ def test_a_board_that_is_switched_off_ends_its_watchers_with_the_reason(
     stream = stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=30)
     next(stream)
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}/status", {"status": "archived"})
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reported:
         next(stream)
-    assert "BOARD_NOT_ACTIVE" == reason_of(told.value)
+    assert "BOARD_NOT_ACTIVE" == reason_of(reported.value)
 
 
 @pytest.mark.parametrize("form", ["pages", "changes"])
@@ -308,9 +308,9 @@ def test_a_signature_is_new_for_every_connection_and_checked(
 ) -> None:
     """A Phoenix whose clock differs refuses the handshake, and the caller is told whose fault it is."""
     sandbox.control("POST", "/clock", {"offset_s": 4000})
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reported:
         next(stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=10))
-    assert "PHOENIX_REJECTED_CREDENTIALS" == reason_of(told.value)
+    assert "PHOENIX_REJECTED_CREDENTIALS" == reason_of(reported.value)
 
 
 def test_watchers_outlive_credentials_that_are_rejected_for_a_while(
@@ -373,13 +373,13 @@ def test_a_stop_ends_watchers_in_peace(sandbox: SandboxProcess, board: str) -> N
 def test_watch_and_top_print_the_board(gateway: GatewayProcess, sandbox: SandboxProcess, board: str) -> None:
     """For people and for pipes."""
 
-    def told(*arguments: str) -> str:
+    def reported(*arguments: str) -> str:
         command = [sys.executable, "-m", "gateway", *arguments, "--target", gateway.address]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
 
-    line = json.loads(told("watch", board, "--json", "--count", "1", "--top", "2"))
+    line = json.loads(reported("watch", board, "--json", "--count", "1", "--top", "2"))
     assert ["user-000", "user-001"] == [each["user_id"] for each in line["leaderboard"]["entries"]]
-    assert "user-001" in told("watch", board, "--count", "1", "--top", "2")
-    printed = told("top", board, "--top", "2")
+    assert "user-001" in reported("watch", board, "--count", "1", "--top", "2")
+    printed = reported("top", board, "--top", "2")
     assert ("user-001" in printed, "user-002" in printed) == (True, False)
-    assert 2 == len(json.loads(told("top", board, "--top", "2", "--json"))["leaderboard"]["entries"])
+    assert 2 == len(json.loads(reported("top", board, "--top", "2", "--json"))["leaderboard"]["entries"])

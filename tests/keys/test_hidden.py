@@ -131,12 +131,12 @@ def test_a_traceback_with_its_locals_shows_no_secret(keyring: Keyring, number: i
     try:
         failing_uses(keyring)[number]()
     except (TypeError, ValueError, GatewayError):
-        told = "".join(traceback.TracebackException(*sys.exc_info(), capture_locals=True).format())
+        reported = "".join(traceback.TracebackException(*sys.exc_info(), capture_locals=True).format())
         frames = [frame.f_locals for frame, _ in traceback.walk_tb(sys.exc_info()[2])]
     else:
         pytest.fail("it was to fail")
     wanted = [*spellings(CANARY.encode()), *spellings(SEED), *spellings(PEM), *spellings(RSA), *spellings(RSA_DER)]
-    assert [] == [spelling for spelling in wanted if spelling in told or spelling in repr(frames)]
+    assert [] == [spelling for spelling in wanted if spelling in reported or spelling in repr(frames)]
 
 
 def test_hidden_bytes_and_text_work_as_such() -> None:

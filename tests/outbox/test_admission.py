@@ -81,8 +81,8 @@ async def test_two_gateways_that_get_the_same_events_at_once_keep_each_once(
     answers = await asyncio.gather(*(admit(queue, *call) for call in calls for queue in gateways))
     new = [
         event.event_id
-        for call, told in zip([c for c in calls for _ in gateways], answers, strict=True)
-        for event, standing in zip(call, told, strict=True)
+        for call, reported in zip([c for c in calls for _ in gateways], answers, strict=True)
+        for event, standing in zip(call, reported, strict=True)
         if standing == "new"
     ]
     assert sorted(new) == sorted(event.event_id for event in events)

@@ -290,8 +290,8 @@ async def test_two_gateways_deliver_each_event_once(path: Path) -> None:
     async with gateway_at(path, phoenix) as one, gateway_at(path, phoenix) as two:
         for start in range(0, 200, 20):
             pairs = [(f"{n:03}", f"u{n % 9}") for n in range(start, start + 20)]
-            told = await asyncio.gather(put(one, *pairs), put(two, *pairs))
-            assert [["duplicate", "queued"]] * 20 == [sorted(each) for each in zip(*told, strict=True)]
+            reported = await asyncio.gather(put(one, *pairs), put(two, *pairs))
+            assert [["duplicate", "queued"]] * 20 == [sorted(each) for each in zip(*reported, strict=True)]
         await drained(one)
     assert sorted(phoenix.ids) == [f"{n:03}" for n in range(200)]
     assert all(first < second for order in orders(phoenix).values() for first, second in pairwise(order))

@@ -33,7 +33,7 @@ def taken(first_sent_at_us: int | None = None) -> TakenEvent:
     )
 
 
-def told(error: GatewayError, window: Window, before: int | None = None) -> Settled:
+def reported(error: GatewayError, window: Window, before: int | None = None) -> Settled:
     return delivery_result_of(
         taken(before), Failed(event_id="e", error=error), window, marked_at_us=NOW_US - 1000, wait_us=WAIT_US
     )
@@ -72,7 +72,7 @@ def test_what_phoenix_has_is_delivered(window: Window) -> None:
 )
 def test_a_refusal_is_a_dead_letter_with_its_reason(error: GatewayError, reason: str, window: Window) -> None:
     """And with Phoenix's status."""
-    settled = told(error, window)
+    settled = reported(error, window)
     assert (DeliveryResult.DEAD, reason, None) == (settled.fate, settled.reason, settled.first_sent_at_us)
     assert f"phoenix_status={error.metadata['phoenix_status']}" in settled.detail
 
@@ -97,7 +97,7 @@ def test_a_try_that_left_nothing_is_repeated_as_if_it_had_not_been(
     error: GatewayError, window: Window, before: int | None
 ) -> None:
     """Troubles of ours and of Phoenix's are never final, and the doubt stays what it was before."""
-    settled = told(error, window, before)
+    settled = reported(error, window, before)
     assert (DeliveryResult.AGAIN, WAIT_US, before) == (settled.fate, settled.wait_us, settled.first_sent_at_us)
 
 
@@ -116,7 +116,7 @@ DOUBTS = [
 @pytest.mark.parametrize("error", DOUBTS)
 def test_without_deduplication_a_doubt_is_never_sent_again(error: GatewayError) -> None:
     """It is a dead letter of unknown outcome, and says since when."""
-    settled = told(error, WITHOUT)
+    settled = reported(error, WITHOUT)
     assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", NOW_US - 1000) == (
         settled.fate,
         settled.reason,
@@ -127,13 +127,13 @@ def test_without_deduplication_a_doubt_is_never_sent_again(error: GatewayError) 
 @pytest.mark.parametrize("error", DOUBTS)
 def test_with_deduplication_a_doubt_is_sent_again_while_phoenix_remembers(error: GatewayError) -> None:
     """Counted from the first sending, however many follow; rather at once than too late."""
-    first = told(error, WITH)
+    first = reported(error, WITH)
     assert (DeliveryResult.AGAIN, WAIT_US, NOW_US - 1000) == (first.fate, first.wait_us, first.first_sent_at_us)
     late = NOW_US - RESEND_WITHIN_US + 600_000
-    hasty = told(error, WITH, late)
+    hasty = reported(error, WITH, late)
     assert (DeliveryResult.AGAIN, 0, late) == (hasty.fate, hasty.wait_us, hasty.first_sent_at_us)
     over = NOW_US - RESEND_WITHIN_US
-    ended = told(error, WITH, over)
+    ended = reported(error, WITH, over)
     assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", over) == (ended.fate, ended.reason, ended.first_sent_at_us)
 
 
@@ -147,6 +147,6 @@ def test_a_refusal_after_a_doubt_clears_it_only_where_it_held_before(
 ) -> None:
     """Bytes that are refused were refused; a board that is closed now may have been open."""
     assert (DeliveryResult.DEAD, reason) == (
-        told(error, window, NOW_US - 5).fate,
-        told(error, window, NOW_US - 5).reason,
+        reported(error, window, NOW_US - 5).fate,
+        reported(error, window, NOW_US - 5).reason,
     )

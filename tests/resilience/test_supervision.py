@@ -39,7 +39,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def told(ends: list[UnexpectedEnd]) -> list[tuple[str, type[BaseException] | None, bool]]:
+def reported(ends: list[UnexpectedEnd]) -> list[tuple[str, type[BaseException] | None, bool]]:
     return [(end.name, None if end.error is None else type(end.error), end.is_fatal) for end in ends]
 
 
@@ -59,14 +59,14 @@ async def test_a_task_that_raises_is_fatal(ends: list[UnexpectedEnd]) -> None:
     """Whatever it raises."""
     SupervisedTask("keys", broken())
     await until(lambda: ends)
-    assert [("keys", KeyError, True)] == told(ends)
+    assert [("keys", KeyError, True)] == reported(ends)
 
 
 async def test_a_task_that_returns_is_fatal(ends: list[UnexpectedEnd]) -> None:
     """A service has no last piece of work."""
     SupervisedTask("keys", done())
     await until(lambda: ends)
-    assert [("keys", None, True)] == told(ends)
+    assert [("keys", None, True)] == reported(ends)
 
 
 async def test_a_task_that_another_cancels_is_fatal(ends: list[UnexpectedEnd]) -> None:
@@ -75,7 +75,7 @@ async def test_a_task_that_another_cancels_is_fatal(ends: list[UnexpectedEnd]) -
     await asyncio.sleep(0)
     next(task for task in asyncio.all_tasks() if task.get_name() == "keys").cancel()
     await until(lambda: ends)
-    assert [("keys", asyncio.CancelledError, True)] == told(ends)
+    assert [("keys", asyncio.CancelledError, True)] == reported(ends)
 
 
 async def test_a_task_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> None:
@@ -100,7 +100,7 @@ async def test_what_breaks_while_it_stops_is_told_and_not_fatal(ends: list[Unexp
     task = SupervisedTask("keys", breaks_at_the_end())
     await asyncio.sleep(0)
     await task.stop()
-    assert [("keys", OSError, False)] == told(ends)
+    assert [("keys", OSError, False)] == reported(ends)
 
 
 async def test_a_job_may_end_but_not_fail_unheard(ends: list[UnexpectedEnd]) -> None:
@@ -110,7 +110,7 @@ async def test_a_job_may_end_but_not_fail_unheard(ends: list[UnexpectedEnd]) -> 
         await run_job("broken", broken())
     run_job("cancelled", forever()).cancel()
     await asyncio.sleep(0.01)
-    assert [("broken", KeyError, False)] == told(ends)
+    assert [("broken", KeyError, False)] == reported(ends)
 
 
 async def test_a_thread_that_returns_or_raises_is_fatal(ends: list[UnexpectedEnd]) -> None:
@@ -123,7 +123,7 @@ async def test_a_thread_that_returns_or_raises_is_fatal(ends: list[UnexpectedEnd
     await until(lambda: ends)
     SupervisedThread("leaves", leave)
     await until(lambda: len(ends) == 2)
-    assert [("returns", None, True), ("leaves", SystemExit, True)] == told(ends)
+    assert [("returns", None, True), ("leaves", SystemExit, True)] == reported(ends)
 
 
 async def test_a_thread_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> None:
@@ -150,5 +150,5 @@ async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list
         await worker.run(threading.get_ident)  # it wakes with this job, and dies with it
     await until(lambda: ends)
     assert await worker.run(lambda: 1) == 1
-    assert [("evidence-writer", MemoryError, True)] == told(ends)
+    assert [("evidence-writer", MemoryError, True)] == reported(ends)
     assert await worker.stop(5)

@@ -100,8 +100,8 @@ class Client:
 
     def effects(self, event_id: str) -> dict[str, int]:
         """Return what the sandbox counted for an event id."""
-        told = self.sandbox.control("GET", f"/effects?event_id={event_id}")
-        return {name: told[name] for name in ("received", "effects", "scored")}
+        reported = self.sandbox.control("GET", f"/effects?event_id={event_id}")
+        return {name: reported[name] for name in ("received", "effects", "scored")}
 
     def operator_headers(
         self, method: str, path: str, body: bytes = b"", *, parts: int = 6, at: int | None = None

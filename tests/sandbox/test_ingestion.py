@@ -187,9 +187,9 @@ async def test_bulk_takes_both_envelopes(client: Client, form: str) -> None:
     """100 events count once each; a repeat inside the call is told by nothing but the count."""
     events = [client.event(f"e-{index}", user=f"u-{index % 3}") for index in range(99)] + [client.event("e-0")]
     answer = await client.post("/v1/events/bulk", {"events": events} if form == "object" else events)
-    told = answer.json()
-    assert (202, 100, 100) == (answer.status, told["accepted"], len(told["results"]))
-    assert {"event_id": "e-1", "status": "accepted"} == told["results"][1]
+    reported = answer.json()
+    assert (202, 100, 100) == (answer.status, reported["accepted"], len(reported["results"]))
+    assert {"event_id": "e-1", "status": "accepted"} == reported["results"][1]
     assert {"received": 2, "effects": 1, "scored": 1} == client.effects("e-0")
 
 

@@ -23,17 +23,17 @@ async def test_well_known_key_rotates_and_counts_its_fetches(client: Client) -> 
     client.sandbox.control("POST", "/faults", {"surface": "prediction", "kind": "status", "times": 1})
     assert 500 == (await client.call("prediction", "GET", KEY_PATH)).status
     second = (await client.call("prediction", "GET", KEY_PATH)).body.decode()
-    told = client.sandbox.control("GET", "/keys")
-    assert (second, rotated, 3) == (rotated, told["current"], told["fetches"])
-    assert first == told["previous"][-1]
-    assert "PRIVATE" not in json.dumps(told)
+    reported = client.sandbox.control("GET", "/keys")
+    assert (second, rotated, 3) == (rotated, reported["current"], reported["fetches"])
+    assert first == reported["previous"][-1]
+    assert "PRIVATE" not in json.dumps(reported)
 
 
 async def test_a_key_of_ones_own_can_be_rotated_in(client: Client) -> None:
     """Control takes a private PEM and refuses what is none."""
     own = client.launch_key()
-    told = client.sandbox.control("POST", "/keys/rotate", {"private_pem": client.environ["PREDICTION_LAUNCH_KEY"]})
-    assert own.public_key() == load_pem_public_key(told["public_pem"].encode())
+    reported = client.sandbox.control("POST", "/keys/rotate", {"private_pem": client.environ["PREDICTION_LAUNCH_KEY"]})
+    assert own.public_key() == load_pem_public_key(reported["public_pem"].encode())
     with pytest.raises(AssertionError, match="400"):
         client.sandbox.control("POST", "/keys/rotate", {"private_pem": "no key"})
 
@@ -81,8 +81,8 @@ async def test_bad_fee_schedule_is_422(client: Client, schedule: object) -> None
 
 async def test_categories_are_the_active_ones_in_order(client: Client) -> None:
     """By display order, inactive left out; stats answer too."""
-    told = (await operator_call(client, "GET", path="/operator/api/categories")).json()["categories"]
-    assert [("sports", 1), ("politics", 2)] == [(each["slug"], each["display_order"]) for each in told]
+    reported = (await operator_call(client, "GET", path="/operator/api/categories")).json()["categories"]
+    assert [("sports", 1), ("politics", 2)] == [(each["slug"], each["display_order"]) for each in reported]
     assert 200 == (await operator_call(client, "GET", path="/operator/api/stats")).status
 
 
@@ -149,8 +149,8 @@ def encoded(data: bytes) -> str:
 async def test_launch_token_is_judged_as_at_connect(client: Client, change: dict[str, Any], reason: str | None) -> None:
     """Control tells the reason; the embed page lets in or refuses."""
     made = launch_token(client.launch_key(), **change)
-    told = client.sandbox.control("POST", "/tokens/verify", {"token": made, "kind": "launch"})
-    assert (reason is None, reason) == (told["ok"], told["reason"])
+    reported = client.sandbox.control("POST", "/tokens/verify", {"token": made, "kind": "launch"})
+    assert (reason is None, reason) == (reported["ok"], reported["reason"])
     embed = await client.call("prediction", "GET", f"/o/acme?token={made}")
     assert (200 if reason is None else 403) == embed.status
 
@@ -158,5 +158,5 @@ async def test_launch_token_is_judged_as_at_connect(client: Client, change: dict
 async def test_launch_token_of_another_key_is_refused(client: Client) -> None:
     """Signed by a stranger, or no token at all."""
     for token, reason in ((launch_token(Ed25519PrivateKey.generate()), "bad_signature"), ("x", "malformed")):
-        told = client.sandbox.control("POST", "/tokens/verify", {"token": token})
-        assert (False, reason) == (told["ok"], told["reason"])
+        reported = client.sandbox.control("POST", "/tokens/verify", {"token": token})
+        assert (False, reason) == (reported["ok"], reported["reason"])

@@ -20,9 +20,9 @@ def fill(client: Client, scores: dict[str, float], board: str = "xp") -> None:
 async def test_page_is_ranked_by_score_then_user(client: Client) -> None:
     """Best first, equal scores by id, no shared rank; offset and limit cut the page."""
     fill(client, {"cleo": 7, "bob": 7, "ada": 9.5, "dan": 1})
-    told = (await client.board("?offset=1&limit=2")).json()
-    assert 4 == told["total"]
-    assert [(2, "bob", 7), (3, "cleo", 7)] == [(e["rank"], e["user_id"], e["score"]) for e in told["entries"]]
+    reported = (await client.board("?offset=1&limit=2")).json()
+    assert 4 == reported["total"]
+    assert [(2, "bob", 7), (3, "cleo", 7)] == [(e["rank"], e["user_id"], e["score"]) for e in reported["entries"]]
 
 
 async def test_rank_score_and_neighbours_agree(client: Client) -> None:
@@ -41,8 +41,8 @@ async def test_encoded_ids_are_one_segment_decoded_once(client: Client, user: st
     """A separator inside an id stays in the id."""
     await client.post("/v1/events", client.event(user=user))
     encoded = "".join(f"%{byte:02X}" for byte in user.encode())
-    told = await client.board(f"/rank/{encoded}")
-    assert (200, user, 1) == (told.status, told.json()["user_id"], told.json()["rank"])
+    reported = await client.board(f"/rank/{encoded}")
+    assert (200, user, 1) == (reported.status, reported.json()["user_id"], reported.json()["rank"])
 
 
 @pytest.mark.parametrize("rest", ["/rank/..", "/rank/../../xp", "/rank/%ff", "//rank/ada"])
@@ -168,8 +168,8 @@ async def test_token_signed_with_another_key_is_401(client: Client, kind: str, s
     forged = token(claims, client.environ[secret] + "x")
     path = f"/v1/leaderboards/{client.tenant}/xp"
     answer = await client.call("query", "GET", path, headers={"Authorization": f"Bearer {forged}"})
-    told = client.sandbox.control("POST", "/tokens/verify", {"token": forged, "kind": kind})
-    assert (401, "bad_signature") == (answer.status, told["reason"])
+    reported = client.sandbox.control("POST", "/tokens/verify", {"token": forged, "kind": kind})
+    assert (401, "bad_signature") == (answer.status, reported["reason"])
 
 
 async def test_foreign_tenant_is_403(client: Client) -> None:

@@ -74,10 +74,10 @@ def test_all_faults_are_listed_by_name_and_no_value_is_told() -> None:
     }
     with pytest.raises(OptionsInvalid) as raised:
         read_options(environ, host="0.0.0.0", port_base=70_000)
-    told = "\n".join(raised.value.faults)
+    reported = "\n".join(raised.value.faults)
     names = ("--host", "--port-base", "ADMIN_API_KEY", "INGESTION_HMAC_SECRET", "PREDICTION_LAUNCH_KEY")
-    assert [] == [name for name in (*names, "PREDICTION_ENVIRONMENT") if name not in told]
-    assert secret not in told
+    assert [] == [name for name in (*names, "PREDICTION_ENVIRONMENT") if name not in reported]
+    assert secret not in reported
 
 
 def test_bad_options_exit_2() -> None:

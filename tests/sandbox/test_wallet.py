@@ -142,10 +142,10 @@ def test_request_ids_are_uuid_version_7() -> None:
 
 async def send(sandbox: SandboxProcess, wallet: Wallet, **wish: Any) -> dict[str, Any]:
     """Have the sandbox send a webhook to the wallet."""
-    told: dict[str, Any] = await sandbox.control_async(
+    reported: dict[str, Any] = await sandbox.control_async(
         "POST", "/wallet/send", {"target": wallet.url, "pause_ms": 1, **wish}
     )
-    return told
+    return reported
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,14 @@ async def test_final_answers_end_the_matter(
 ) -> None:
     """One attempt, whatever retries are left; the answer comes back byte for byte."""
     wallet.answer = lambda request, number: web.Response(status=status, body=b'{"a": 1}')
-    told = await send(sandbox, wallet, retries=3)
-    assert (status, treatment, False, 1) == (told["status"], told["treatment"], told["gave_up"], len(wallet.calls))
-    assert b'{"a": 1}' == base64.b64decode(told["body_base64"])
+    reported = await send(sandbox, wallet, retries=3)
+    assert (status, treatment, False, 1) == (
+        reported["status"],
+        reported["treatment"],
+        reported["gave_up"],
+        len(wallet.calls),
+    )
+    assert b'{"a": 1}' == base64.b64decode(reported["body_base64"])
 
 
 async def test_long_answer_comes_back_whole(sandbox: SandboxProcess, wallet: Wallet) -> None:
@@ -175,8 +180,11 @@ async def test_retry_keeps_key_and_body_and_takes_a_new_request_id(
 ) -> None:
     """409 and 503 lead to another attempt of the same move."""
     wallet.answer = lambda request, number: web.json_response({}, status=status if number < 2 else 200)
-    told = await send(sandbox, wallet, retries=5)
-    assert (["retry", "retry", "success"], []) == ([each["treatment"] for each in told["attempts"]], told["probes"])
+    reported = await send(sandbox, wallet, retries=5)
+    assert (["retry", "retry", "success"], []) == (
+        [each["treatment"] for each in reported["attempts"]],
+        reported["probes"],
+    )
     assert 1 == len({(headers["idempotency-key"], headers["signature"], body) for _, headers, body in wallet.calls})
     assert 3 == len({headers["x-request-id"] for _, headers, _ in wallet.calls})
 
@@ -184,8 +192,8 @@ async def test_retry_keeps_key_and_body_and_takes_a_new_request_id(
 async def test_retries_end(sandbox: SandboxProcess, wallet: Wallet) -> None:
     """After the last one Phoenix gave up, and says so."""
     wallet.answer = lambda request, number: web.json_response({}, status=503)
-    told = await send(sandbox, wallet, retries=2)
-    assert (3, True) == (len(wallet.calls), told["gave_up"])
+    reported = await send(sandbox, wallet, retries=2)
+    assert (3, True) == (len(wallet.calls), reported["gave_up"])
 
 
 @pytest.mark.parametrize(("state", "attempts"), [("completed", 1), ("not_found", 2)])
@@ -195,9 +203,9 @@ async def test_timeout_is_probed_with_the_original_key(
     """The probe repeats the envelope on the status route; only a settled state ends the matter."""
     wallet.waits = {0}
     wallet.answer = lambda request, number: web.json_response({"status": state})
-    told = await send(sandbox, wallet, timeout_s=0.3, retries=2)
+    reported = await send(sandbox, wallet, timeout_s=0.3, retries=2)
     assert ("timeout", attempts, "success") == (
-        told["attempts"][0]["error"], len(told["attempts"]), told["treatment"]
+        reported["attempts"][0]["error"], len(reported["attempts"]), reported["treatment"]
     )  # fmt: skip
     (_, move, body), (path, probe, probe_body) = wallet.calls[:2]
     assert "/wallet/transactions/status" == path
@@ -207,10 +215,10 @@ async def test_timeout_is_probed_with_the_original_key(
 
 async def test_wallet_that_is_not_there_is_no_answer(sandbox: SandboxProcess) -> None:
     """No connection counts as a retry, then as given up."""
-    told = await sandbox.control_async(
+    reported = await sandbox.control_async(
         "POST", "/wallet/send", {"target": "http://127.0.0.1:1", "probe": False, "retries": 1, "pause_ms": 1}
     )
-    assert (None, True, 2) == (told["status"], told["gave_up"], len(told["attempts"]))
+    assert (None, True, 2) == (reported["status"], reported["gave_up"], len(reported["attempts"]))
 
 
 @pytest.mark.parametrize(

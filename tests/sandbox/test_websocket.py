@@ -80,5 +80,5 @@ async def test_changes_tell_who_moved_and_who_left(client: Client) -> None:
         await socket.receive_json(timeout=5)
         await client.post("/v1/events", client.event("e-2", "eve", 4))
         update = await socket.receive_json(timeout=5)
-    told = [(entry["rank"], entry["user_id"]) for entry in update["changes"]]
-    assert ([(2, "eve"), (3, "bob")], [], 1) == (told, update["removed"], update["sequence"])
+    reported = [(entry["rank"], entry["user_id"]) for entry in update["changes"]]
+    assert ([(2, "eve"), (3, "bob")], [], 1) == (reported, update["removed"], update["sequence"])

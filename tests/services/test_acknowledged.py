@@ -72,8 +72,8 @@ async def test_acknowledgements_keep_the_order_of_the_messages() -> None:
         assert not reading.done()
         work.doing[number].set()
         await work.settle()
-    told = [await reading, *[one async for one in answers]]
-    assert [sequence for sequence, _ in told] == [1, 2, 3, 4]
+    reported = [await reading, *[one async for one in answers]]
+    assert [sequence for sequence, _ in reported] == [1, 2, 3, 4]
 
 
 async def test_a_broken_message_ends_the_stream_after_those_before_it() -> None:
@@ -110,8 +110,8 @@ async def test_at_a_stop_what_was_begun_is_acknowledged_and_nothing_more_is_read
     intake.drain()
     for number in range(1, MESSAGES_UNDER_WAY + 1):
         work.doing[number].set()
-    told = [(await first)[0], *[(await anext(answers))[0] for _ in range(MESSAGES_UNDER_WAY - 1)]]
-    assert list(range(1, MESSAGES_UNDER_WAY + 1)) == told == work.read
+    reported = [(await first)[0], *[(await anext(answers))[0] for _ in range(MESSAGES_UNDER_WAY - 1)]]
+    assert list(range(1, MESSAGES_UNDER_WAY + 1)) == reported == work.read
     with pytest.raises(Stopping):
         await anext(answers)
 

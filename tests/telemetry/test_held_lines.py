@@ -143,5 +143,5 @@ def test_waiting_lines_that_cannot_be_written_are_all_counted() -> None:
         structlog.reset_defaults()
         logging.captureWarnings(False)
         logging.basicConfig(handlers=[], force=True)
-    told = [(line["event"], line.get("count")) for line in map(json.loads, stream.getvalue().splitlines())]
-    assert told == [("log lines lost", 2), ("three", None)]
+    reported = [(line["event"], line.get("count")) for line in map(json.loads, stream.getvalue().splitlines())]
+    assert reported == [("log lines lost", 2), ("three", None)]

@@ -107,8 +107,8 @@ def test_place_of_ours_is_told_beside_a_librarys() -> None:
     exec(code, namespace)
     with pytest.raises(ValueError) as caught:
         namespace["ours"](lambda: json.loads("{"))
-    told = where_raised(caught.value)
-    assert (told["error_at"].split(":")[0], told["error_from"]) == ("decoder.py", "transport.py:1 in ours")
+    reported = where_raised(caught.value)
+    assert (reported["error_at"].split(":")[0], reported["error_from"]) == ("decoder.py", "transport.py:1 in ours")
 
 
 def test_ring_of_causes_ends() -> None:
@@ -202,8 +202,8 @@ def test_log_that_cannot_be_written_stops_nothing(out: io.StringIO) -> None:
     stream.full = False
     log().info("three")
     log().info("four")
-    told = [(line["event"], line.get("count")) for line in lines(stream)]
-    assert told == [("log lines lost", 2), ("three", None), ("four", None)]
+    reported = [(line["event"], line.get("count")) for line in lines(stream)]
+    assert reported == [("log lines lost", 2), ("three", None), ("four", None)]
 
 
 def test_closed_stream_stops_nothing(out: io.StringIO) -> None:

@@ -69,8 +69,13 @@ def test_time_is_found_in_its_bucket(metrics: Metrics) -> None:
     for seconds in (0.0002, 4.0):
         metrics.call_began(METHOD)
         metrics.call_ended(METHOD, "OK", "", seconds)
-    told = samples(metrics)
-    assert [told["call_seconds_bucket", bound, METHOD] for bound in ("0.00025", "2.5", "5.0", "+Inf")] == [1, 1, 2, 2]
+    reported = samples(metrics)
+    assert [reported["call_seconds_bucket", bound, METHOD] for bound in ("0.00025", "2.5", "5.0", "+Inf")] == [
+        1,
+        1,
+        2,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,8 +84,8 @@ def test_time_is_found_in_its_bucket(metrics: Metrics) -> None:
 def test_upstream_status_is_a_code_or_its_class(metrics: Metrics, status: int, label: str) -> None:
     """Common statuses count by themselves, others by class, nonsense as OTHER."""
     metrics.upstream_answered("query", status, 0.02)
-    told = samples(metrics)
-    assert (told["upstream_requests_total", label, "query"], told["upstream_seconds_count", "query"]) == (1, 1)
+    reported = samples(metrics)
+    assert (reported["upstream_requests_total", label, "query"], reported["upstream_seconds_count", "query"]) == (1, 1)
 
 
 def test_unanswered_request_is_counted(metrics: Metrics) -> None:
@@ -95,8 +100,12 @@ def test_rejected_credentials_are_counted_once_settled(metrics: Metrics) -> None
     tried = samples(metrics)["credentials_rejected_total", "ingestion"]
     metrics.upstream_settled("ingestion", "PHOENIX_REJECTED_CREDENTIALS", 2)
     metrics.upstream_settled("ingestion", "", 1)
-    told = samples(metrics)
-    assert (tried, told["credentials_rejected_total", "ingestion"], told["upstream_tries_sum", "ingestion"]) == (
+    reported = samples(metrics)
+    assert (
+        tried,
+        reported["credentials_rejected_total", "ingestion"],
+        reported["upstream_tries_sum", "ingestion"],
+    ) == (
         0,
         1,
         3,
@@ -143,18 +152,18 @@ def test_key_events_go_to_their_metric(metrics: Metrics) -> None:
     """One callback serves the platform key and the secret files."""
     metrics.key_event("platform_key_rotated")
     metrics.key_event("secret_file_refused")
-    told = samples(metrics)
-    assert (told["platform_key_events_total", "rotated"], told["secret_file_events_total", "refused"]) == (1, 1)
+    reported = samples(metrics)
+    assert (reported["platform_key_events_total", "rotated"], reported["secret_file_events_total", "refused"]) == (1, 1)
 
 
 def test_every_event_of_the_keys_room_is_known() -> None:
     """No event that gateway/keys tells counts as OTHER, and none is known that it never tells."""
     source = "".join(path.read_text() for path in KEYS_ROOM.rglob("*.py"))
-    told = set(re.findall(r'"(platform_key_[a-z_]+|secret_file_[a-z_]+)"', source))
+    reported = set(re.findall(r'"(platform_key_[a-z_]+|secret_file_[a-z_]+)"', source))
     known = {f"platform_key_{name}" for name in PLATFORM_KEY_EVENTS} | {
         f"secret_file_{name}" for name in SECRET_FILE_EVENTS
     }
-    assert told == known
+    assert reported == known
 
 
 def test_every_surface_is_known() -> None:
@@ -177,32 +186,32 @@ def test_values_from_outside_make_no_series(metrics: Metrics) -> None:
         metrics.key_event(strange)
         metrics.cache_looked_up(strange, strange)
         metrics.store_failed(strange)
-    told = samples(metrics)
-    added = [key for key in told if "id-" in "".join(key)]
-    histogram_lines = sum(1 for key in told if "OTHER" in key and key[0].startswith(("upstream_", "call_seconds")))
-    assert (added, len(told) - before < histogram_lines + 12) == ([], True)
+    reported = samples(metrics)
+    added = [key for key in reported if "id-" in "".join(key)]
+    histogram_lines = sum(1 for key in reported if "OTHER" in key and key[0].startswith(("upstream_", "call_seconds")))
+    assert (added, len(reported) - before < histogram_lines + 12) == ([], True)
 
 
 def test_alerts_have_a_zero_before_their_first_increase(metrics: Metrics) -> None:
     """Series that one alerts on exist from the start, since Prometheus sees no increase in a series' first value."""
-    told = samples(metrics)
+    reported = samples(metrics)
     assert {
-        told["credentials_rejected_total", "ingestion"],
-        told["platform_key_events_total", "fetch_failed"],
-        told["secret_file_events_total", "refused"],
-        told["suspect_replays_total", "prod"],
-        told["store_errors_total", "unavailable"],
-        told["calls_total", METHOD, "", "OK"],
+        reported["credentials_rejected_total", "ingestion"],
+        reported["platform_key_events_total", "fetch_failed"],
+        reported["secret_file_events_total", "refused"],
+        reported["suspect_replays_total", "prod"],
+        reported["store_errors_total", "unavailable"],
+        reported["calls_total", METHOD, "", "OK"],
     } == {0}
 
 
 def test_process_and_build_are_told(metrics: Metrics) -> None:
     """Memory, open files and the version are there; birthdays of series are not."""
-    told = samples(metrics)
-    assert told["process_resident_memory_bytes",] > 1_000_000
-    assert told["process_open_fds",] > 0
-    assert told["build_info", "3.11", "abc", "1.2"] == 1
-    assert not [key for key in told if key[0].endswith("_created")]
+    reported = samples(metrics)
+    assert reported["process_resident_memory_bytes",] > 1_000_000
+    assert reported["process_open_fds",] > 0
+    assert reported["build_info", "3.11", "abc", "1.2"] == 1
+    assert not [key for key in reported if key[0].endswith("_created")]
 
 
 def test_two_registries_share_nothing() -> None:

@@ -153,9 +153,9 @@ async def test_a_404_is_remembered_for_a_second() -> None:
     with pytest.raises(PhoenixNotFound):
         await task
     clock.advance(0.9)
-    with pytest.raises(PhoenixNotFound) as told:
+    with pytest.raises(PhoenixNotFound) as reported:
         await replica.read()
-    assert ("LEADERBOARD_NOT_FOUND", 1) == (told.value.metadata["phoenix_code"], phoenix.asked)
+    assert ("LEADERBOARD_NOT_FOUND", 1) == (reported.value.metadata["phoenix_code"], phoenix.asked)
     clock.advance(0.2)
     later = replica.begin()
     await settle()

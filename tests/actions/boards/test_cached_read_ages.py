@@ -47,12 +47,12 @@ class World:
         self.running: list[asyncio.Task[None]] = []
 
     async def read(self, replica: int, max_staleness_s: float | None) -> None:
-        told = Told(arrived_at=self.clock.monotonic(), max_staleness_s=max_staleness_s)
+        reported = Told(arrived_at=self.clock.monotonic(), max_staleness_s=max_staleness_s)
         task = self.replicas[replica].begin(max_staleness_s)
-        self.running.append(asyncio.ensure_future(self.judge(told, task)))
+        self.running.append(asyncio.ensure_future(self.judge(reported, task)))
         await settle()
 
-    async def judge(self, told: Told, task: asyncio.Task[ReadAnswer]) -> None:
+    async def judge(self, reported: Told, task: asyncio.Task[ReadAnswer]) -> None:
         """Compare with the payload, which is the moment at which Phoenix looked at its data."""
         try:
             answer = await task
@@ -63,11 +63,11 @@ class World:
             raise
         now, given_at = self.clock.monotonic(), float(answer.payload)
         assert now - given_at <= answer.age_s + EPSILON, "it is older than it says"
-        if told.max_staleness_s == 0:
-            assert given_at >= told.arrived_at - EPSILON, "it was asked for before the call came"
+        if reported.max_staleness_s == 0:
+            assert given_at >= reported.arrived_at - EPSILON, "it was asked for before the call came"
             assert answer.source is Source.LIVE
-        elif told.max_staleness_s is not None:
-            assert given_at >= told.arrived_at - told.max_staleness_s - EPSILON, "it is older than was allowed"
+        elif reported.max_staleness_s is not None:
+            assert given_at >= reported.arrived_at - reported.max_staleness_s - EPSILON, "it is older than was allowed"
         elif answer.source is not Source.LIVE:
             assert answer.age_s <= 60 + EPSILON, "it is older than may ever be served"
 

@@ -81,9 +81,9 @@ async def test_a_404_is_shared() -> None:
     await fleet.phoenix.absent()
     await fleet.look_again(0.02)
     for task in (first, second):
-        with pytest.raises(PhoenixNotFound) as told:
+        with pytest.raises(PhoenixNotFound) as reported:
             await task
-        assert "LEADERBOARD_NOT_FOUND" == told.value.metadata["phoenix_code"]
+        assert "LEADERBOARD_NOT_FOUND" == reported.value.metadata["phoenix_code"]
     assert 1 == fleet.phoenix.asked
 
 

@@ -99,8 +99,8 @@ async def test_a_hanging_phoenix_keeps_a_mint_no_longer_than_half_a_second() -> 
 async def test_many_at_once_share_one_fetch() -> None:
     """A thousand mints at a cold start ask once."""
     case = Case(_EUR)
-    told = await asyncio.gather(*[case.refused("XTS") for _ in range(1000)])
-    assert ({_EUR}, 1) == (set(told), case.phoenix.asked)
+    reported = await asyncio.gather(*[case.refused("XTS") for _ in range(1000)])
+    assert ({_EUR}, 1) == (set(reported), case.phoenix.asked)
 
 
 async def test_an_old_list_is_fetched_again_behind_a_mint_that_passes() -> None:

@@ -37,9 +37,9 @@ async def test_killed_at_every_point(place: str, make_database: Callable[[], Dat
     store = DurableWalletStore(make_database(), same_move=same_move, public_key_of=public_key_of)
     await sequencer(database, key=key).step()
     exporter = Exporter(store, database)
-    told = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
+    reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
     moves = 2 * (deaths + 1)
-    assert ([], moves, 2 * moves) == (told["findings"], told["records"], told["changes"])
-    assert [key.key_id] == told["gateway_keys"]
+    assert ([], moves, 2 * moves) == (reported["findings"], reported["records"], reported["changes"])
+    assert [key.key_id] == reported["gateway_keys"]
     await store.stop()
     await database.stop()

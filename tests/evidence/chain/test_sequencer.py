@@ -69,9 +69,9 @@ async def test_every_kind_of_change_is_proven(
     while (await store.evidence_by_id(finished, soon())).replay_count < 2:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0.02)  # they are counted soon after their answers
     assert await chain.step()
-    told = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
-    assert [] == told["findings"]
-    assert ("proven", 4, 6) == (told["verdict"], told["records"], told["signatures"])
+    reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
+    assert [] == reported["findings"]
+    assert ("proven", 4, 6) == (reported["verdict"], reported["records"], reported["signatures"])
 
 
 async def test_what_comes_while_an_export_is_read_is_no_tampering(
@@ -158,8 +158,8 @@ async def test_many_that_try_at_once_make_one_chain(
 
     await asyncio.gather(moving(), *(chaining(one, str(number)) for number, one in enumerate(databases)))
     await sequencer(databases[0], clock).step()
-    told = verdict(await Exporter(store, databases[0]).write(tmp_path / "export"))
-    assert ("proven", 30, 60) == (told["verdict"], told["records"], told["changes"])
+    reported = verdict(await Exporter(store, databases[0]).write(tmp_path / "export"))
+    assert ("proven", 30, 60) == (reported["verdict"], reported["records"], reported["changes"])
     for database in databases:
         await database.stop()
 
@@ -241,8 +241,8 @@ async def test_moves_of_a_gateway_older_than_the_chain_are_chained(
 
     await database.write(forget, 10)
     await chain.step()
-    told = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
-    assert ([], "proven", 231) == (told["findings"], told["verdict"], told["records"])
+    reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
+    assert ([], "proven", 231) == (reported["findings"], reported["verdict"], reported["records"])
 
 
 async def test_a_chain_for_each_operator_and_environment(
@@ -258,8 +258,8 @@ async def test_a_chain_for_each_operator_and_environment(
         (head.header.operator_code, head.header.environment, head.header.entry_count) for head in heads
     ]
     assert {GATEWAY_KEY.key_id: GATEWAY_KEY.public.raw} == keys
-    told = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
-    assert ("proven", 1, 2) == (told["verdict"], told["records"], told["changes"])
+    reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
+    assert ("proven", 1, 2) == (reported["verdict"], reported["records"], reported["changes"])
 
 
 async def test_a_range_of_time_is_proven_as_a_range(
@@ -289,10 +289,10 @@ async def test_a_range_of_time_is_proven_as_a_range(
     await chain.step()
     about = ChainRange(operator_code=OPERATOR, environment="prod", start_us=start + 2 * hour, end_us=start + 3 * hour)
     path = await exporter.write(tmp_path / "range", await exporter.begin(about))
-    told = verdict(path, await exporter.head())
-    assert ([], "proven", 6) == (told["findings"], told["verdict"], told["records"])
-    assert 20 > int(str(told["blocks"]))  # not the chain of all hours
-    not_proven = " ".join(told["not_proven"])  # type: ignore[arg-type]
+    reported = verdict(path, await exporter.head())
+    assert ([], "proven", 6) == (reported["findings"], reported["verdict"], reported["records"])
+    assert 20 > int(str(reported["blocks"]))  # not the chain of all hours
+    not_proven = " ".join(reported["not_proven"])  # type: ignore[arg-type]
     assert "before the range" in not_proven
     assert "no change of these records is missing" in not_proven
     lines = path.read_text().splitlines(keepends=True)
@@ -312,12 +312,12 @@ async def test_an_unsigned_chain_is_held_against_a_head(
     await moved(store, "first")
     await unsigned.step()
     head = await exporter.head()
-    told = verdict(await exporter.write(tmp_path / "export"), head)
-    assert ("proven", []) == (told["verdict"], told["gateway_keys"])
+    reported = verdict(await exporter.write(tmp_path / "export"), head)
+    assert ("proven", []) == (reported["verdict"], reported["gateway_keys"])
     await moved(store, "second")
     await unsigned.step()
-    told = verdict(await exporter.write(tmp_path / "export"), head)
-    assert "nothing is missing after block 1" in " ".join(told["not_proven"])  # type: ignore[arg-type]
+    reported = verdict(await exporter.write(tmp_path / "export"), head)
+    assert "nothing is missing after block 1" in " ".join(reported["not_proven"])  # type: ignore[arg-type]
 
 
 async def test_waiting_ends_when_all_is_chained(

@@ -202,7 +202,7 @@ def test_the_same_content_laid_down_again_changes_nothing(bench: Bench) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_and_told(
-    bench: Bench, content: bytes | None, mode: int, told: str
+    bench: Bench, content: bytes | None, mode: int, reported: str
 ) -> None:
     """Half-written, empty, too large, readable by others, of another type: counted once, told in ListKeys."""
     first = bench.launch_now()
@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_used_is_refused_and_told(
     bench.look_for(1)
     assert (first, {first}, {"secret_file_refused": 1}) == (bench.launch_now(), bench.published(), bench.events)
     (row,) = bench.rows(KeyKind.OPERATOR)
-    assert told in row.note
+    assert reported in row.note
 
 
 def test_what_is_no_private_file_of_ours_is_refused(bench: Bench, tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ async def test_silence_is_noticed() -> None:
     """A peer that answers no ping is gone, and it is said that it was silent."""
     async with server(pongs=False) as (url, _), client() as realtime:
         socket = await realtime.open(url, Opening(path="/ws"))
-        with pytest.raises(SocketClosed) as told:
+        with pytest.raises(SocketClosed) as reported:
             await asyncio.wait_for(socket.receive(), 5)
-        assert told.value.silent
+        assert reported.value.silent
         await socket.close()
 
 
