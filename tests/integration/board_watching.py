@@ -31,7 +31,7 @@ class Scores:
     accepted: list[tuple[float, int]] = field(default_factory=list)
 
     def make(self, sandbox: SandboxProcess) -> None:
-        """Make the board at Phoenix, as it stands here."""
+        """Create the board at Phoenix with these scores."""
         scores = {**self.scores, LEADER: self.scores.get(LEADER, 1e6)}
         self.scores = scores
         sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{self.board}", {"scores": scores})
@@ -50,7 +50,7 @@ class Scores:
         return [(place + 1, user, float(self.scores[user])) for place, user in enumerate(order)]
 
     def certain(self, moment: float) -> int:
-        """Return the leader's score that everybody must see who sees the board of this moment."""
+        """Return the leader's score that every correct view of the board at this time shows."""
         return max((score for at, score in self.accepted if at < moment), default=0)
 
 

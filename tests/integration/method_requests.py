@@ -1,6 +1,6 @@
-"""A request of every method that is served, valid but for whom it is for, and how each method says what came of it.
+"""A request for every served method, valid except for tenant and operator, and how each method returns its result.
 
-A method that is added needs its request here: the tests that call every method fail until it has one.
+Add the request of a new method here: the tests that call every method fail without it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _event() -> events_pb2.Event:
 
 
 def _call(tenant: str) -> phoenix_pb2.CallRequest:
-    """PhoenixService says by the surface whom it is for."""
+    """In PhoenixService, the surface decides between tenant and operator."""
     if tenant:
         return phoenix_pb2.CallRequest(surface=phoenix_pb2.PHOENIX_SURFACE_QUERY, method="GET", path="/health")
     operator = phoenix_pb2.PHOENIX_SURFACE_OPERATOR

@@ -53,7 +53,7 @@ def audited(sandbox_process: SandboxProcess, folder: Path) -> Iterator[GatewayPr
 
 @pytest.fixture(scope="module")
 def strict(sandbox_process: SandboxProcess, folder: Path) -> Iterator[GatewayProcess]:
-    """A gateway that does nothing without its audit log, which lies in a folder that a test may take away."""
+    """A gateway that requires its audit log. The test may remove the log's folder."""
     (folder / "strict").mkdir()
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
     settings |= {"GATEWAY_AUDIT_FILE": str(folder / "strict" / "audit"), "GATEWAY_AUDIT_REQUIRED": "true"}

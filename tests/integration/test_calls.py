@@ -96,7 +96,7 @@ def test_an_event_is_accepted_and_read_back(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub,
     board: str,
 ) -> None:
-    """Submit, then rank, score and page all tell it."""
+    """After the submission, rank, score and page show the event."""
     submitted = events.SubmitEvent(events_pb2.SubmitEventRequest(event=event(board)))
     assert events_pb2.EVENT_STATUS_ACCEPTED == submitted.status
     assert uuid.UUID(submitted.event_id).version == 7
@@ -135,7 +135,7 @@ def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates(
 def test_a_batch_answers_per_event_in_order(
     events: events_pb2_grpc.EventServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """A bad event costs only itself, and says which field."""
+    """An invalid event fails alone, and its error names the field."""
     batch = [event(board, "user-1"), event(board, ""), event(board, "user-3", float("nan")), event(board, "user-4")]
     results = events.SubmitEvents(events_pb2.SubmitEventsRequest(events=batch)).results
     accepted, failed = events_pb2.EVENT_STATUS_ACCEPTED, events_pb2.EVENT_STATUS_UNSPECIFIED
@@ -209,7 +209,7 @@ def test_an_unknown_tenant_is_not_found(events: events_pb2_grpc.EventServiceStub
 
 
 def test_an_unknown_board_is_not_found(boards: leaderboards_pb2_grpc.LeaderboardServiceStub) -> None:
-    """Phoenix's 404 says so."""
+    """Phoenix's 404 is passed on."""
     request = leaderboards_pb2.GetLeaderboardRequest(leaderboard_id="no-such-board")
     assert "PHOENIX_NOT_FOUND" == reason_of(refused(lambda: boards.GetLeaderboard(request)))
 
@@ -217,7 +217,7 @@ def test_an_unknown_board_is_not_found(boards: leaderboards_pb2_grpc.Leaderboard
 def test_a_user_without_an_entry_is_not_ranked(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, board: str
 ) -> None:
-    """Unranked is said, never rank 0 of a board that does not exist."""
+    """The answer is "unranked", never rank 0 of a board that does not exist."""
     answer = boards.GetUserRank(leaderboards_pb2.GetUserRankRequest(leaderboard_id=board, user_id="nobody"))
     assert (False, 0) == (answer.ranked, answer.rank)
 
@@ -311,7 +311,7 @@ def test_a_bad_launch_request_names_its_field(
 
 
 def test_prod_is_unknown_where_only_sandbox_is_configured(tokens: tokens_pb2_grpc.TokenServiceStub) -> None:
-    """Environments do not stand in for each other."""
+    """One environment does not replace another."""
     request = tokens_pb2.MintLaunchJWTRequest(environment=2, visitor={})  # type: ignore[arg-type]
     assert "OPERATOR_UNKNOWN" == reason_of(refused(lambda: tokens.MintLaunchJWT(request)))
 

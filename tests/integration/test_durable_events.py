@@ -123,7 +123,7 @@ def test_a_durable_stream_is_acknowledged_once_committed(events: Stub, sandbox: 
 
 
 def test_a_phoenix_that_is_down_for_a_while_gets_everything(sandbox: SandboxProcess) -> None:
-    """Events are taken in meanwhile; the queue's depth and age are told."""
+    """Events are accepted in the meantime, and the queue reports its depth and age."""
     with a_gateway(sandbox) as (process, events):
         fault = sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503})
         results = submit(events, *(event(f"u{n}", f"down-{n}") for n in range(150)))
@@ -196,7 +196,7 @@ def test_a_lost_answer_is_a_dead_letter_that_is_redriven_only_on_demand(sandbox:
 
 
 def test_a_full_queue_is_refused_with_a_time_to_wait(sandbox: SandboxProcess) -> None:
-    """RESOURCE_EXHAUSTED with RetryInfo; streams are told of each event."""
+    """RESOURCE_EXHAUSTED with RetryInfo; streams get it for each event."""
     with a_gateway(sandbox, GATEWAY_QUEUE_EVENTS="5") as (_, events):
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503})
         submit(events, *(event(f"u{n}") for n in range(5)))
@@ -251,7 +251,7 @@ def test_a_stopped_gateway_leaves_its_queue_to_the_next(sandbox: SandboxProcess)
 
 
 def test_two_gateways_on_postgres_keep_each_event_once(sandbox: SandboxProcess, postgres_url: str) -> None:
-    """Both get the same calls at the same moment; one of them says queued, and each event is sent once."""
+    """Both get the same calls at the same time. One of them answers "queued", and each event is sent once."""
     with (
         a_gateway(sandbox, DATABASE_URL=postgres_url) as (_, one),
         a_gateway(sandbox, DATABASE_URL=postgres_url) as (_, two),

@@ -1,4 +1,4 @@
-"""Did Phoenix act? The caller's status says it, and no client that retries by itself makes an event count twice."""
+"""Did Phoenix act? The caller's status says so, and a client with automatic retries never counts an event twice."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ UNKNOWN = (grpc.StatusCode.UNKNOWN, "OUTCOME_UNKNOWN", "maybe", "-1")
 
 @pytest.mark.parametrize("status", [500, 502, 504])
 def test_acts_then_5xx_until_the_gateway_gives_up(sandbox: SandboxProcess, status: int) -> None:
-    """A caller without an id that retries as told is counted once, where Phoenix deduplicates by the id."""
+    """A caller without an id that follows RetryInfo counts once, if Phoenix deduplicates by id."""
     with retrying_client(sandbox, DEDUPLICATES) as submit:
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": status, "act": True, "times": 3})
         assert refusal(submit) == UNKNOWN
@@ -85,7 +85,7 @@ def test_acts_then_5xx_until_the_gateway_gives_up(sandbox: SandboxProcess, statu
 
 
 def test_an_answer_that_is_lost_twice(sandbox: SandboxProcess) -> None:
-    """With the default settings and a client that retries by itself: one effect, and the caller is told."""
+    """Default settings and a client with automatic retries: one effect, and the caller learns that it is unknown."""
     with retrying_client(sandbox, DEFAULTS) as submit:
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "lose_answer", "times": 2})
         assert refusal(submit) == UNKNOWN
@@ -93,7 +93,7 @@ def test_an_answer_that_is_lost_twice(sandbox: SandboxProcess) -> None:
 
 
 def test_acts_then_500_with_default_settings(sandbox: SandboxProcess) -> None:
-    """It is not sent again, by nobody."""
+    """Neither the client nor the gateway sends it again."""
     with retrying_client(sandbox, DEFAULTS) as submit:
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "act": True, "times": 3})
         assert refusal(submit) == UNKNOWN

@@ -150,7 +150,7 @@ def reported(results: Sequence[events_pb2.EventResult]) -> list[Any]:
 
 
 def assert_named(result: events_pb2.EventResult, place: int, field: str, word: str) -> None:
-    """The result says which event, which field, and what it must be."""
+    """The result names the event, the field and the valid values."""
     assert (code_pb2.INVALID_ARGUMENT, "INVALID_FIELD") == (result.error.code, reason_in(result.error))
     [(named, description)] = violations(result.error)
     assert f"events[{place}].{field}".rstrip(".") == named
@@ -248,7 +248,7 @@ def test_another_tenants_events_are_not_sent(events: Stub, sandbox: SandboxProce
 
 
 def test_a_caller_of_one_tenant_sends_for_no_other(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Also where the gateway has the other one: its events are refused, his own are sent."""
+    """Even if the gateway has the other tenant: events of that tenant are refused, the caller's own are sent."""
     own = sandbox.environ["TENANT_ID"]
     config = tmp_path / "gateway.toml"
     config.write_text(

@@ -101,7 +101,7 @@ def test_a_thousand_events_go_in_ten_calls(events: Stub, sandbox: SandboxProcess
 
 
 def test_events_of_many_callers_leave_together(events: Stub, sandbox: SandboxProcess) -> None:
-    """50 callers side by side: each has his own answer, and there are far fewer calls than events."""
+    """50 concurrent callers: each gets its own answer, and there are far fewer calls to Phoenix than events."""
     sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 50})
 
     def caller(number: int) -> list[str]:
@@ -193,7 +193,7 @@ async def once_accepted(gateway: GatewayProcess) -> None:
 async def test_a_stream_is_read_no_faster_than_it_is_delivered(
     gateway: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
-    """While Phoenix hangs, the client's writes come to a stop; everything is delivered afterwards."""
+    """While Phoenix hangs, the client's writes block. Everything is delivered afterwards."""
     await once_accepted(gateway)
     await sandbox.control_async("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 2000, "times": 40})
     padding = json.dumps({"m": "x" * 20_000}).encode()
@@ -277,7 +277,7 @@ BAD: list[dict[str, Any]] = [
 
 
 def test_every_bad_event_costs_only_itself(events: Stub, sandbox: SandboxProcess) -> None:
-    """Each names its place; what stands between them is delivered."""
+    """Each error names its index; the events between them are delivered."""
     fields: dict[str, Any] = {"leaderboard_id": "xp", "user_id": "u", "score_delta": 1}
     mixed = [one for bad in BAD for one in (events_pb2.Event(**{**fields, **bad}), event())]
     results = events.SubmitEvents(events_pb2.SubmitEventsRequest(events=mixed)).results
@@ -306,7 +306,7 @@ def test_a_phoenix_without_bulk_calls_gets_single_ones(sandbox: SandboxProcess, 
 
 
 def test_by_default_nothing_is_lost_or_doubled(sandbox: SandboxProcess) -> None:
-    """Bulk off, no deduplication believed: single calls, and a lost answer is told and never sent again."""
+    """Without bulk and deduplication: single calls, and an event with a lost answer is reported and not sent again."""
     sandbox.control("POST", "/settings", {"dedupe": False})
     defaults = {"PHOENIX_BULK_EVENTS": "off", "PHOENIX_DEDUPLICATES_EVENTS": "false"}
     with a_gateway(sandbox, **defaults) as (_, stub):

@@ -153,7 +153,7 @@ def test_what_is_altered_is_named_by_the_command(
 def test_postgresql_without_a_key_is_chained_without_signatures(
     sandbox: SandboxProcess, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """The start warns of it; a head that was kept elsewhere proves what it covers, and without one nothing is said."""
+    """The start logs a warning. A head that was stored elsewhere proves what it covers; no head proves nothing."""
     del settings["GATEWAY_EVIDENCE_KEY_FILE"]
     with GatewayProcess(settings) as gateway:
         gateway.wait_serving(WALLET)

@@ -79,7 +79,7 @@ def fleet(
 
 @pytest.mark.timeout(180)
 def test_five_hundred_identical_calls_make_one_new(fleet: Fleet, own_sandbox: SandboxProcess) -> None:
-    """One replica wins, every other call is told to wait, and none fails."""
+    """One replica wins, every other call gets "in progress", and none fails."""
     request = reserve(own_sandbox)
     answers = fleet.verify_everywhere([request] * 500)
     found = Counter(wallet_pb2.WalletDisposition.Name(answer.disposition) for answer in answers)

@@ -1,4 +1,4 @@
-"""What a gateway takes before it has done anything: the time until it serves, and memory (issue 3, "Shown by")."""
+"""The start time and the idle memory of a gateway."""
 
 from __future__ import annotations
 

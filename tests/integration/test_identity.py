@@ -107,7 +107,7 @@ def test_a_wrong_name_is_nobody(setup: PolicySetup, gateway: GatewayProcess, nam
 def test_a_certificate_without_a_usable_name_is_refused(
     setup: PolicySetup, gateway: GatewayProcess, names: list[str]
 ) -> None:
-    """An address names a machine and nobody; two URIs are no SPIFFE certificate. Not even health is told."""
+    """An IP address names no caller, and two URIs are not a SPIFFE certificate. Even the health service refuses."""
     with setup.channel(gateway, *names) as channel:
         assert ("NOT_ALLOWED", "PERMISSION_DENIED") == (listed(channel), health(channel))
 
@@ -164,14 +164,14 @@ PLAINTEXT = {"GATEWAY_LISTEN": "0.0.0.0:0"}
 
 
 def test_plaintext_on_a_public_address_is_no_start(setup: PolicySetup) -> None:
-    """The process ends at once and says which setting it was."""
+    """The process ends at once and names the setting."""
     gateway = GatewayProcess({**PLAINTEXT, "GATEWAY_CONFIG": str(setup.policy_file("", "public.toml"))})
     assert 2 == gateway.spawn().wait(timeout=60)
     assert "GATEWAY_LISTEN: is plaintext on an address that others reach" in gateway.log_text
 
 
 def test_certificates_without_a_policy_are_no_start(setup: PolicySetup) -> None:
-    """Whoever set them up does not mean everybody to do everything."""
+    """Certificates without a policy must not open everything to every caller."""
     problem = "callers: are missing while GATEWAY_TLS_CLIENT_CA_FILE is set"
     with pytest.raises(RuntimeError, match=problem), setup.gateway("", name="without.toml"):
         pass
@@ -212,13 +212,13 @@ def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(setup: PolicySetu
     ids=["none", "a stranger", "another's before the proxy's own", "inside a quoted value", "cut off"],
 )  # fmt: skip
 def test_a_proxy_is_not_its_clients(setup: PolicySetup, gateway: GatewayProcess, header: str) -> None:
-    """What its last client is not, the call is not; and the proxy itself is nobody."""
+    """The identity is that of the last client in the header. The proxy itself is not a caller."""
     with setup.channel(gateway, identity("proxy")) as channel:
         assert "NOT_ALLOWED" == listed(channel, **(forwarded(header) if header else {}))
 
 
 def test_keys_are_listed_for_the_callers_own_alone(setup: PolicySetup, gateway: GatewayProcess) -> None:
-    """One sees his tenant's keys, the other, who has none, nothing."""
+    """One caller sees the keys of its tenant. The other, without a tenant, sees none."""
     found = {}
     for name in ("reader", "other"):
         with setup.channel(gateway, identity(name)) as channel:
@@ -232,7 +232,7 @@ def plain(setup: PolicySetup, name: str, policy: str, **settings: str) -> Gatewa
 
 
 def test_each_socket_is_one_caller(setup: PolicySetup, tmp_path: Path) -> None:
-    """Whoever can open it is that caller; the socket is 0600 in a directory of 0700; plaintext TCP is nobody's."""
+    """Every process that can open it is that caller. Its mode is 0600 in a 0700 directory. Plaintext TCP is refused."""
     folder = tmp_path / "run"
     sockets = f"reader={folder}/reader.sock, idle={folder}/idle.sock"
     policy = POLICY + caller("idle")
@@ -275,7 +275,7 @@ def test_a_listening_socket_is_private_and_its_caller_is_local(setup: PolicySetu
 
 
 def test_the_development_token_is_asked_for(setup: PolicySetup) -> None:
-    """Without it, or with another, not even health is told; and it is nowhere in the log."""
+    """Without the token, or with a wrong one, even the health service refuses. The token is not in the log."""
     token = "development-token-4f1dd27c"
     gateway = plain(setup, "token.toml", "", GATEWAY_DEV_TOKEN=token)
     gateway.spawn()
@@ -360,7 +360,7 @@ def counted(gateway: GatewayProcess, sample: str) -> float:
 
 
 def test_commands_show_the_token_of_the_environment(setup: PolicySetup) -> None:
-    """And only to this machine; without it they are told what to do."""
+    """Only on loopback. Without a policy, the log says what to do."""
     token = "development-token-4f1dd27c"
     gateway = plain(setup, "command.toml", "", GATEWAY_DEV_TOKEN=token)
     gateway.spawn()

@@ -51,7 +51,7 @@ def evil_requests() -> Iterator[tuple[str, Message]]:
 
 
 def spoil(message: Any, field: FieldDescriptor, depth: int) -> bool:
-    """Turn a field's texts evil; tell whether it has any."""
+    """Replace a field's texts by hostile ones. Return False if it has none."""
     if depth > 3 or (field.message_type is not None and field.message_type.full_name.startswith("google.protobuf.")):
         return False
     held = getattr(message, field.name)
@@ -125,7 +125,7 @@ def test_no_metadata_of_a_caller_goes_to_phoenix(
 
 @pytest.mark.parametrize("given", ["a b", "x" * 129, 'a"b', "a;b", ""])
 def test_an_odd_request_id_is_replaced(gateway: GatewayProcess, channel: grpc.Channel, given: str) -> None:
-    """What could not stand in a header or a log comes back as an id of the gateway's own."""
+    """An id that is not valid in a header or a log is replaced by an id of the gateway."""
     call: Any = channel.unary_unary("/phoenix.gateway.v1.KeyService/ListKeys")
     _, ended = call.with_call(b"", metadata=(("x-request-id", given),), timeout=20)
     back = dict(ended.trailing_metadata())["x-request-id"]

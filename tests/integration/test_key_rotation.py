@@ -86,7 +86,7 @@ class Bench:
 
 @pytest.fixture
 def bench(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Bench]:
-    """A gateway whose HMAC secret and launch key lie in folders."""
+    """A gateway whose HMAC secret and launch key are in folders."""
     hmac, launch = tmp_path / "hmac", tmp_path / "launch"
     settings = of_sandbox(sandbox.urls, sandbox.environ)
     for folder, name in ((hmac, "INGESTION_HMAC_SECRET"), (launch, "PREDICTION_LAUNCH_KEY")):

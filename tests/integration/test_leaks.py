@@ -64,7 +64,7 @@ FAULTS = ("status", "garbage", "cut", "lose_answer")
 
 
 class Heard:
-    """Everything that a caller is told."""
+    """Everything that a caller receives."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -156,7 +156,7 @@ def test_a_secret_that_is_there_is_found(place: str, tmp_path: Path) -> None:
 
 
 def test_the_private_half_of_a_key_is_looked_for(sandbox_process: SandboxProcess) -> None:
-    """Not only its PEM: the 32 bytes as they lie in memory too."""
+    """The PEM, and also the 32 raw bytes."""
     pem = sandbox_process.environ["PREDICTION_LAUNCH_KEY"]
     key: Any = load_pem_private_key(pem.encode(), password=None)
     secret_scanner = SecretScanner({"PREDICTION_LAUNCH_KEY": pem})

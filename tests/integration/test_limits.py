@@ -1,4 +1,4 @@
-"""Limits of a running gateway, as its policy file says: of callers and operators, changed while it runs, in a flood."""
+"""Limits of a running gateway from its policy file: for callers and operators, after a change, and in a flood."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def wait_for(fits: Callable[[], bool]) -> None:
 
 
 def test_a_callers_limit_is_his_alone_and_changes_while_the_gateway_runs(limited: Limited) -> None:
-    """The file is written anew, and seconds later the new number holds; another caller notices nothing."""
+    """The file is replaced, and seconds later the new limit applies. Another caller is not affected."""
     limited.write(flood_per_s=1_000_000)
     with grpc.insecure_channel(limited.socket) as own, grpc.insecure_channel(limited.gateway.address) as other:
         wait_for(lambda: mint(own) == "OK")
@@ -125,7 +125,7 @@ def test_an_operators_limit_holds_over_all_callers(limited: Limited) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_flood_is_answered_at_our_pace_and_others_are_served(limited: Limited) -> None:
-    """200 calls in flight, each begun anew when refused: fewer than a hundred answers a second, nothing but
+    """200 calls in flight, each repeated when refused: fewer than 100 answers per second, nothing but
     RATE_LIMITED, and every call of another caller succeeds. What it costs the other is measured by `make bench`."""
     limited.write(flood_per_s=5)
     arguments = ["--target", limited.socket, "--at-once", "200", "--seconds", "4"]

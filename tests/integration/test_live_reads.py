@@ -1,4 +1,4 @@
-"""GetLeaderboard of a board that is watched: from its live socket where that answers exactly, and as old as it says."""
+"""GetLeaderboard of a watched board: from its live socket if that answers exactly, with a correct age."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_more_entries_than_are_live_are_asked_for(stub: Stub, sandbox: SandboxPr
 
 
 def test_a_broken_or_silent_socket_serves_nothing(stub: Stub, sandbox: SandboxProcess, board: str) -> None:
-    """While it reconnects, and while Phoenix shows nothing any more, though the connection stands."""
+    """While it reconnects, and while Phoenix sends nothing on an open connection."""
     with watched(stub, board):
         assert SOCKET == get(stub, board).freshness.source
         sandbox.control("POST", "/sockets", {"mute": True})

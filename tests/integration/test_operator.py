@@ -82,7 +82,7 @@ def test_the_settings_are_read(operator: operator_pb2_grpc.OperatorServiceStub) 
 
 
 def test_the_fee_schedule_is_set_and_cleared(operator: operator_pb2_grpc.OperatorServiceStub) -> None:
-    """Clearing says that trading is disabled."""
+    """Clearing the schedule reports that trading is disabled."""
     update = operator.UpdateOperatorSettings
     changed = update(operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE)).settings
     read = operator.GetOperatorSettings(operator_pb2.GetOperatorSettingsRequest()).settings
@@ -153,7 +153,7 @@ def test_statistics_are_passed_on(operator: operator_pb2_grpc.OperatorServiceStu
 
 
 def rejections(gateway: GatewayProcess) -> float:
-    """How often Phoenix rejected the operator's signature, as the metric tells."""
+    """The number of rejected operator signatures, from the metric."""
     with urlopen(f"http://{gateway.admin_address}/metrics") as answer:
         text = answer.read().decode()
     found = re.search(r'^phoenix_gateway_credentials_rejected_total\{surface="prediction"\} (\S+)$', text, re.M)
@@ -273,7 +273,7 @@ def test_an_open_path_is_signed_and_answered(phoenix: phoenix_pb2_grpc.PhoenixSe
 def test_each_way_to_authenticate_is_taken_by_phoenix(
     phoenix: phoenix_pb2_grpc.PhoenixServiceStub, auth: phoenix_pb2.PhoenixAuth.ValueType
 ) -> None:
-    """An unknown board is 404, which says that the credentials passed."""
+    """An unknown board is a 404, which shows that the credentials are valid."""
     error = refused(lambda: phoenix.Call(wanted(QUERY, "/v1/leaderboards/tenant-test-001/none", auth=auth)))
     assert "PHOENIX_NOT_FOUND" == reason_of(error)
 
@@ -363,7 +363,7 @@ def test_a_body_that_is_no_json_is_passed_on_as_it_came(phoenix: phoenix_pb2_grp
 
 
 def test_a_get_is_tried_again(phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sandbox: SandboxProcess) -> None:
-    """A read harms nobody."""
+    """A read has no effect."""
     sandbox.control("POST", "/faults", {"surface": "prediction", "kind": "cut", "times": 1})
     assert 200 == phoenix.Call(wanted(OPERATOR, "/operator/api/settings")).status
 

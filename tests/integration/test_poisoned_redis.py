@@ -1,6 +1,6 @@
-"""Somebody may write whatever he likes into Redis: two gateways believe none of it, count it, and ask Phoenix anew.
+"""An attacker writes into Redis: two gateways ignore the entries, count them and ask Phoenix again.
 
-Gateways, Redis, PostgreSQL and Phoenix are processes; the attacker knows the names of all entries and has no seal key.
+Gateways, Redis, PostgreSQL and Phoenix are processes. The attacker knows all entry names but has no cache key.
 Source: issue 8, Proof, "Poisoned Redis".
 """
 
@@ -67,13 +67,13 @@ class Bench:
         return wallet_pb2.WalletVerdict.Name(answer.verdict).removeprefix("WALLET_VERDICT_")
 
     def entry(self, name: bytes) -> bytes:
-        """What lies there."""
+        """The stored entry."""
         found = self.redis.get(name)
         assert isinstance(found, bytes)
         return found
 
     def top(self, gateway: GatewayProcess, board: str) -> list[tuple[str, float]]:
-        """The board as this gateway tells it; from its cache or Redis where that will do."""
+        """The board as this gateway returns it, from its cache or Redis if possible."""
         request = leaderboards_pb2.GetLeaderboardRequest(leaderboard_id=board)
         with grpc.insecure_channel(gateway.address) as channel:
             answer = leaderboards_pb2_grpc.LeaderboardServiceStub(channel).GetLeaderboard(request, timeout=15)
@@ -93,7 +93,7 @@ class Bench:
         return sum(float(found) for found in re.findall(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE))
 
     def names(self, ending: str) -> list[bytes]:
-        """The entries of this kind that lie in Redis now."""
+        """The entries of this kind in Redis."""
         return list(self.redis.scan_iter(match=f"pgw:*{ending}"))
 
     @contextmanager
@@ -142,7 +142,7 @@ def _settings(sandbox: SandboxProcess, server: RedisProcess, postgres: PostgresP
 
 
 def forged(genuine: wallet_pb2.VerifyWalletRequest, key: SigningKey) -> wallet_pb2.VerifyWalletRequest:
-    """The same webhook, signed by somebody else."""
+    """The same webhook, signed with another key."""
     made = wallet_pb2.VerifyWalletRequest()
     made.CopyFrom(genuine)
     for header in made.headers:
@@ -153,9 +153,9 @@ def forged(genuine: wallet_pb2.VerifyWalletRequest, key: SigningKey) -> wallet_p
 
 @pytest.mark.timeout(180)
 def test_a_foreign_platform_key_verifies_nothing(bench: Bench) -> None:
-    """Laid over the shared entry all the time, sealed with a stranger's key or not at all: no replica takes it.
+    """A false key repeatedly overwrites the shared entry, with a wrong cache key or in plaintext. No replica uses it.
 
-    Not even one that begins with what lies in Redis. Genuine webhooks are verified all the while.
+    This includes a replica that starts with this entry. Genuine webhooks are verified all the time.
     """
     attacker, _ = generate_signing_key()
     (name,) = bench.names(":entry")
@@ -180,7 +180,7 @@ def test_a_foreign_platform_key_verifies_nothing(bench: Bench) -> None:
 
 @pytest.mark.timeout(120)
 def test_an_old_platform_key_put_back_verifies_nothing(bench: Bench) -> None:
-    """A sealed entry of our own from before a rotation: the key in it is retired, and that is what calls are told."""
+    """A genuine entry from before a rotation: its key is retired, and calls get that result."""
     late = reserve(bench.sandbox)
     (name,) = bench.names(":entry")
     old = bench.entry(name)
@@ -205,7 +205,7 @@ def test_a_changed_leaderboard_is_fetched_anew(bench: Bench) -> None:
     assert [("ada", 10.0), ("bob", 5.0)] == bench.top(first, board)
     (name,) = set(bench.names(":entry")) - before
     entry = bytearray(bench.entry(name))
-    assert b"ada" not in entry  # encrypted: Redis shows nobody what is cached
+    assert b"ada" not in entry  # encrypted: nobody can read the cache in Redis
     entry[-40] ^= 1
     bench.redis.set(name, bytes(entry), keepttl=True)
     assert [("ada", 10.0), ("bob", 5.0)] == bench.top(second, board)
@@ -251,9 +251,9 @@ def test_garbage_everywhere_does_no_harm(bench: Bench) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_deleted_lease_wins_no_second_fetch(bench: Bench) -> None:
-    """The attacker deletes every lease all the time, and forgeries flood one process: it keeps its own cooldown.
+    """The attacker keeps deleting every lease while forgeries flood one process. It keeps its own cooldown.
 
-    The last test of this file: it ends the other gateway, whose fetches could not be told from this one's.
+    Keep this test last: it stops the other gateway, whose fetches look the same as this one's.
     """
     gateway, idle = bench.gateways
     idle.stop()

@@ -221,7 +221,7 @@ KEYS, WATCH = _V1 + "KeyService/ListKeys", _V1 + "LeaderboardService/WatchLeader
 
 
 def comes_to(call: Callable[[], str], expected: str, within_s: float = 45.0) -> str:
-    """Call until it comes to that, or for so long; return what it came to last."""
+    """Call until this result or the end of the time. Return the last result."""
     until = time.monotonic() + within_s
     while (came := call()) != expected and time.monotonic() < until:
         time.sleep(0.05)
@@ -265,7 +265,7 @@ def comes_to_sample(gateway: GatewayProcess, sample: str, expected: float) -> fl
 
 
 def test_open_streams_end_when_their_right_is_taken_away(setup: PolicySetup) -> None:
-    """A watcher is told nothing more, a stream of events takes nothing more: both end with the refusal."""
+    """A watcher gets no more updates, and a stream of events accepts no more. Both end with the refusal."""
     with setup.gateway(READER, name="taken.toml") as gateway:
         setup.sandbox.control("POST", "/boards/one/taken", {"scores": {"ada": 1}})
         event = events_pb2.Event(leaderboard_id="taken", user_id="ada", score_delta=1.0)
@@ -287,7 +287,7 @@ def test_open_streams_end_when_their_right_is_taken_away(setup: PolicySetup) -> 
 
 
 def test_a_caller_who_is_taken_out_is_nobody_at_once(setup: PolicySetup) -> None:
-    """His open connection does not keep his name."""
+    """An open connection does not keep the caller's identity."""
     other = caller("other", allow=["keys.read"], tenants=["one"])
     with (
         setup.gateway(READER + other, name="out.toml") as gateway,

@@ -40,12 +40,12 @@ CALLERS = ("game", "wallet", "operations", "studio", "idle")
 OPEN_IS = {"OK", "PHOENIX_NOT_FOUND"}
 """How a call of an open cell ends: it is done, or Phoenix or the store has nothing of that name."""
 NOBODYS = {"TENANT_UNKNOWN", "OPERATOR_UNKNOWN"}
-"""And how it ends for one who may see everything and asks for what nobody has."""
+"""And the result for a caller with all rights that asks for an unknown one."""
 
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicySetup]:
-    """The sandbox and everybody there is."""
+    """The sandbox with all callers."""
     with start_policy_setup(tmp_path_factory.mktemp("policy")) as made:
         yield made
 
@@ -72,7 +72,7 @@ def test_every_cell_is_as_the_matrix_says(
 ) -> None:
     """Each method, for each caller, tenant, operator and environment: open cells are served, closed ones refused.
 
-    What nobody has (`*`) is told to be unknown to those alone who may see everything.
+    Only callers with access to everything learn that an unknown one (`*`) does not exist.
     """
     wrong = []
     with ExitStack() as stack:
@@ -115,7 +115,7 @@ def test_the_matrix_has_every_cell(cells: list[dict[str, Any]], setup: PolicySet
 def test_a_stranger_with_a_certificate_is_told_of_health_alone(
     setup: PolicySetup, gateway: GatewayProcess, cells: list[dict[str, Any]]
 ) -> None:
-    """The CA's word that somebody is somebody opens nothing that the policy does not give."""
+    """A valid certificate opens nothing that the policy does not allow."""
     with setup.channel(gateway, "spiffe://test.internal/stranger") as channel:
         came = {cell["method"]: _called(channel, cell) for cell in cells if cell["caller"] == "operations"}
     assert {method for method, reason in came.items() if reason != "NOT_ALLOWED"} == {

@@ -105,7 +105,7 @@ async def test_a_fleets_stampede_costs_one_call(fleet: Fleet) -> None:
 
 
 async def test_a_fleet_reads_on_without_redis(fleet: Fleet, redis_server: RedisProcess) -> None:
-    """Killed in the middle: each replica asks for itself, once for all its readers, and nobody fails."""
+    """Redis is killed in the middle: each replica asks Phoenix once for all its readers, and no read fails."""
     await fleet.stampede("before")
     redis_server.kill()
     began = time.monotonic()

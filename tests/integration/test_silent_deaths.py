@@ -33,7 +33,7 @@ class DyingGateway(GatewayProcess):
         self.module = "tests.integration.failing_gateway"
 
     def noticed_after(self) -> float:
-        """Have the part die; return after how many seconds the gateway said that it serves no more."""
+        """Make the part fail. Return the seconds until the gateway reported that it does not serve."""
         with self.open_channel() as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             assert health.Check(MINTING, timeout=5).status == SERVING
@@ -49,12 +49,12 @@ class DyingGateway(GatewayProcess):
                 time.sleep(0.02)
 
     def exit_code(self) -> int:
-        """Wait for its end, for which nobody asks."""
+        """Wait for its end. The test does not stop it."""
         assert self._process is not None
         return self._process.wait(timeout=ENDED_WITHIN_S)
 
     def deaths(self) -> list[tuple[str, str]]:
-        """Return what the log says of deaths: the task, and what it died of."""
+        """Return each failed task in the log, with its error."""
         lines = [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
         return [
             (line["task"], line.get("error_type", line.get("trouble", "")))

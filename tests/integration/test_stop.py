@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: calls in flight end well, new ones are refused, watchers hear of it and leave."""
+"""A stopping gateway: calls in flight succeed, new ones are refused, and watchers are informed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stopping(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
 
 
 def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(stopping: GatewayProcess) -> None:
-    """NOT_SERVING is the last that a watcher is told; its stream then ends, and so does the process, at once."""
+    """NOT_SERVING is the last message to a watcher. Then its stream and the process end at once."""
     with grpc.insecure_channel(stopping.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         watched = health.Watch(SERVICE, timeout=30)

@@ -1,4 +1,4 @@
-"""`disable` and `enable` on running gateways: how soon, how far, what is said of it, and what an attacker cannot do."""
+"""`disable` and `enable` on running gateways: delay, scope, reports, and what an attacker cannot do."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def thrown(fleet: Fleet) -> set[tuple[str, str, str | None]]:
 
 
 def test_a_method_is_off_on_every_replica_within_a_second_and_on_again(fleet: Fleet) -> None:
-    """UNAVAILABLE with RetryInfo, nothing else is touched, and it is told on the admin port, in metrics and audit."""
+    """UNAVAILABLE with RetryInfo, and nothing else changes. The admin port, metrics and the audit log show it."""
     done = fleet.command("disable", "MintLaunchJWT", "--reason", "leaked key")
     assert (done.returncode, done.stderr) == (0, "")
     took = [wait_until(channel, lambda found: found == "DISABLED") for channel in fleet.channels]
@@ -227,7 +227,7 @@ def test_a_service_that_is_off_does_not_serve_for_health(fleet: Fleet) -> None:
 def test_a_webhook_of_an_operator_that_is_off_is_no_final_refusal(
     fleet: Fleet, sandbox_process: SandboxProcess
 ) -> None:
-    """The call fails as UNAVAILABLE, for the wallet to answer 503; what was claimed before may still be told of."""
+    """The call fails with UNAVAILABLE, so the wallet answers 503. Outcomes of earlier claims can still be recorded."""
     first, second = (wallet_pb2_grpc.WalletServiceStub(channel) for channel in fleet.channels)
     claimed = first.VerifyWallet(reserve(sandbox_process), timeout=5)
     fleet.switch("operator:acme/sandbox", off=True)
@@ -336,7 +336,7 @@ def test_a_restart_does_not_switch_on(fleet: Fleet) -> None:
         wait_until(channel, lambda found: found == "DISABLED")
     gateway = fleet.gateways[1]
     if fleet.redis is not None:
-        time.sleep(WITHIN_S)  # the database is told at the same look, and has not said so to anybody
+        time.sleep(WITHIN_S)  # the same check also writes to the database, which no other gateway has read yet
         for one in fleet.gateways:
             one.stop()
             (one.data_dir / "switches.json").unlink(missing_ok=True)
@@ -351,7 +351,7 @@ def test_a_restart_does_not_switch_on(fleet: Fleet) -> None:
 
 @pytest.mark.faults
 def test_who_can_write_in_redis_cannot_switch(fleet: Fleet) -> None:
-    """Deleting, overwriting and putting back an older list of ours: all are refused, counted and mended."""
+    """Deleted, overwritten and replayed lists are all refused, counted and repaired."""
     redis = fleet.redis
     if redis is None:
         pytest.skip("about Redis")

@@ -151,7 +151,7 @@ def test_every_series_is_there_from_the_start(asked: Asked) -> None:
 
 
 def test_VERIFIED(asked: Asked) -> None:
-    """The signature holds: the operation is told, read, and no reply stands in the way."""
+    """The signature is valid: the answer has the parsed operation and no reply."""
     answer = asked.expect(asked.move(), "VERIFIED", None, "NEW")
     assert ("reserve_cash", 64) == (answer.operation.operation, len(answer.key_id))
 
@@ -204,7 +204,7 @@ def rsa_pem() -> str:
     ids=["500", "html", "rsa", "100 MB", "redirect"],
 )
 def test_KEY_UNAVAILABLE(asked: Asked, trouble: dict[str, Any]) -> None:
-    """Forged or signed with a newer key, nobody can tell while the key cannot be had: 503."""
+    """While the key is not available, a forgery and a signature with a newer key look the same: 503."""
     asked.sandbox.control("POST", "/keys/rotate", {})
     genuine = asked.move()
     asked.sandbox.control("POST", "/faults", {"surface": "prediction", "path_prefix": "/.well-known", **trouble})
@@ -417,7 +417,7 @@ def logged(asked: Asked, request_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("forge", "verdict"), [("none", "VERIFIED"), ("bit", "BAD_SIGNATURE")])
 def test_a_call_is_logged_with_what_phoenix_asks_for(asked: Asked, forge: str, verdict: str) -> None:
-    """Phoenix's request id, the environment and the verification's result stand on the line."""
+    """The line has Phoenix's request id, the environment and the result of the verification."""
     request = asked.move(forge=forge)
     asked.wallet.VerifyWallet(request)
     request_id = next(header.value for header in request.headers if header.name == "x-request-id")

@@ -261,7 +261,7 @@ def test_the_same_body_under_another_key_is_flagged(
 
 
 def test_many_identical_calls_make_one_new(sandbox: SandboxProcess, gateway: GatewayProcess) -> None:
-    """Two hundred at once: one wins, the others are told to wait."""
+    """200 concurrent calls: one wins, the others get "in progress"."""
     request = reserve(sandbox)
 
     def call(channel: grpc.Channel) -> int:
@@ -304,7 +304,7 @@ def test_keys_are_listed_without_material(sandbox: SandboxProcess, channel: grpc
 
 
 def test_a_refreshed_platform_key_is_told_as_changed(sandbox: SandboxProcess, channel: grpc.Channel) -> None:
-    """RefreshPlatformKey waits for the fetch and says what it brought."""
+    """RefreshPlatformKey waits for the fetch and returns its result."""
     keys = keys_pb2_grpc.KeyServiceStub(channel)
     before = keys.RefreshPlatformKey(keys_pb2.RefreshPlatformKeyRequest()).key_id
     sandbox.control("POST", "/keys/rotate", {})
@@ -316,7 +316,7 @@ def test_a_refreshed_platform_key_is_told_as_changed(sandbox: SandboxProcess, ch
 def test_what_happened_is_counted(
     sandbox: SandboxProcess, gateway: GatewayProcess, wallet: wallet_pb2_grpc.WalletServiceStub
 ) -> None:
-    """The admin port tells calls, verdicts, evidence writes and key fetches."""
+    """The admin port shows calls, verdicts, evidence writes and key fetches."""
     wallet.VerifyWallet(reserve(sandbox))
     with urlopen(f"http://{gateway.admin_address}/metrics", timeout=5) as page:
         text = page.read().decode()

@@ -29,7 +29,7 @@ LOST = leaderboards_pb2.RESYNC_REASON_CONNECTION_LOST
 
 @pytest.fixture
 def board(sandbox: SandboxProcess) -> Iterator[str]:
-    """A board of 30 users that nobody has watched."""
+    """A board of 30 users without watchers."""
     name = f"live-{uuid.uuid4().hex[:8]}"
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{name}", {"scores": SCORES})
     sandbox.control("POST", "/sockets", {"reset": True})
@@ -112,7 +112,7 @@ def test_many_watchers_share_one_socket(
 def test_a_window_is_configured_and_the_top_is_cut(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """On every connection, the one after a cut too; the entries that nobody wants stay here."""
+    """On every connection, also after a disconnect. Unwanted entries are dropped in the gateway."""
     (rolled,) = sandbox.control("POST", "/windows/roll", {"leaderboard_id": board})["rolled"]
     scored(sandbox, board, "newcomer", 1)
     request = WatchLeaderboardRequest(
@@ -159,7 +159,7 @@ def test_bad_input_names_the_field(
 def test_watchers_of_different_sizes_share_one_socket(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """Each sees as much as he asked for, though the largest comes last and needs larger pages than Phoenix's own."""
+    """Each watcher sees as many entries as it requested, even if the largest comes last and needs larger pages."""
     crowd = {f"user-{number:03}": 1000 - number for number in range(300)}
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}", {"scores": crowd})
     wishes: list[dict[str, Any]] = [
@@ -190,7 +190,7 @@ def test_watchers_of_different_sizes_share_one_socket(
 def test_a_board_that_is_not_there_or_not_active_says_so(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """Though a refused handshake tells no reason."""
+    """Although a refused handshake has no reason."""
 
     def reason(name: str) -> str:
         with pytest.raises(grpc.RpcError) as reported:
@@ -204,7 +204,7 @@ def test_a_board_that_is_not_there_or_not_active_says_so(
 def test_a_board_that_is_switched_off_ends_its_watchers_with_the_reason(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """Once it is certain: Phoenix has said so more than once."""
+    """After Phoenix has answered so more than once."""
     stream = stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=30)
     next(stream)
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}/status", {"status": "archived"})
@@ -306,7 +306,7 @@ def test_a_watcher_that_does_not_read_delays_nobody(
 def test_a_signature_is_new_for_every_connection_and_checked(
     stub: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """A Phoenix whose clock differs refuses the handshake, and the caller is told whose fault it is."""
+    """A Phoenix whose clock differs refuses the handshake, and the caller's error names the cause."""
     sandbox.control("POST", "/clock", {"offset_s": 4000})
     with pytest.raises(grpc.RpcError) as reported:
         next(stub.WatchLeaderboard(WatchLeaderboardRequest(leaderboard_id=board), timeout=10))
@@ -355,7 +355,7 @@ def test_the_newer_path_is_a_setting(sandbox: SandboxProcess, board: str) -> Non
 
 
 def test_a_stop_ends_watchers_in_peace(sandbox: SandboxProcess, board: str) -> None:
-    """SIGTERM: the streams end without an error and the upstream socket is closed; nobody waits for the drain."""
+    """SIGTERM: the streams end without an error and the upstream socket closes, without waiting for the drain."""
     with (
         GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway,
         grpc.insecure_channel(gateway.address) as channel,

@@ -40,7 +40,7 @@ def mortal_sandbox() -> Iterator[SandboxProcess]:
 
 
 def _port_base() -> int:
-    """Return the first of five ports that nobody listens on now."""
+    """Return the first of five free ports."""
     for _ in range(100):
         base = 20_000 + secrets.randbelow(8_000)
         with ExitStack() as stack:
@@ -57,7 +57,7 @@ def _port_base() -> int:
 async def test_watchers_follow_a_phoenix_that_is_killed_and_comes_back(
     mortal_sandbox: SandboxProcess, scores: Scores
 ) -> None:
-    """Every watcher ends with the true board, told of each break, and none has to come back."""
+    """Every watcher ends with the correct board and learns of each disconnect. None has to reconnect."""
     sandbox = mortal_sandbox
     scores.make(sandbox)
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
@@ -119,7 +119,7 @@ def redis() -> Iterator[RedisProcess]:
 async def test_redis_may_be_emptied_and_killed_under_watchers_and_readers(
     sandbox: SandboxProcess, postgres_server: PostgresProcess, redis: RedisProcess, scores: Scores
 ) -> None:
-    """Nobody fails, no answer is older than it says, and every watcher ends with the true board."""
+    """No call fails, no answer is older than reported, and every watcher ends with the correct board."""
     unwatched = Scores(board=f"read-{uuid.uuid4().hex[:8]}")
     scores.make(sandbox)
     unwatched.make(sandbox)

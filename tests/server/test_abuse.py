@@ -43,7 +43,7 @@ BOMB_MIB = 4096
 
 @pytest.fixture(scope="module")
 def attacked(sandbox_process: SandboxProcess) -> Iterator[GatewayProcess]:
-    """A gateway of one's own: what is done to it stays in its memory for a while."""
+    """A separate gateway, because the test's effects stay in its memory for some time."""
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
     with GatewayProcess({**settings, "GATEWAY_LOG_LEVEL": "warning"}) as process:
         yield process
@@ -51,7 +51,7 @@ def attacked(sandbox_process: SandboxProcess) -> Iterator[GatewayProcess]:
 
 @pytest.fixture
 def others(attacked: GatewayProcess) -> Iterator[Callable[[], None]]:
-    """Make a call as somebody else; after the test too."""
+    """Make a call as another client, also after the test."""
     with grpc.insecure_channel(attacked.address) as channel:
         stub = tokens_pb2_grpc.TokenServiceStub(channel)
 
@@ -110,7 +110,7 @@ def test_headers_without_end_take_no_memory(attacked: GatewayProcess, others: Ca
 @pytest.mark.timeout(120)
 def test_a_compressed_bomb_is_refused_before_it_goes_off(attacked: GatewayProcess, others: Callable[[], None]) -> None:
     """4 GiB of zeros in 4 MB of gzip: refused as too large, in no time and with no memory to speak of."""
-    # One block of 16 MiB, flushed so that it may stand behind itself as often as one likes.
+    # One block of 16 MiB, flushed so that it can be repeated.
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(16 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     bomb = b"\x1f\x8b\x08" + bytes(6) + b"\xff" + block * (BOMB_MIB // 16)
@@ -154,7 +154,7 @@ def _send_all(connection: RawConnection, data: bytes) -> None:
 
 
 def test_a_flood_of_pings_ends_the_connection(attacked: GatewayProcess, others: Callable[[], None]) -> None:
-    """ENHANCE_YOUR_CALM after a few; nobody else notices."""
+    """ENHANCE_YOUR_CALM after a few; other clients are not affected."""
     with RawConnection(attacked.address) as connection:
         for number in range(2000):
             if not connection.send(ping(number)) or connection.gone_away:
@@ -256,7 +256,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 def _until_gone(address: str, *, calls: bool) -> float:
-    """Return after how long a connection is told to go, with a call every 50 ms or without any."""
+    """Return the time until a connection gets GOAWAY, with a call every 50 ms or without calls."""
     began = time.monotonic()
     with RawConnection(address) as connection:
         stream = 1
@@ -291,7 +291,7 @@ async def test_an_old_connection_is_told_to_go_however_busy(serve: Serve) -> Non
 
 
 async def test_a_handshake_that_never_ends_is_ended(serve: Serve) -> None:
-    """A client that connects with TLS and says nothing holds a place for a short time only."""
+    """A client that connects with TLS and sends nothing is disconnected after a short time."""
     own = Authority().issue("localhost")
     address = await serve(grpc.ssl_server_credentials([(own.key, own.certificate)]), handshake_s=0.5)
 

@@ -1,4 +1,4 @@
-"""What is concluded from Phoenix's answers to a new key, the one before it, and nobody."""
+"""The conclusion from Phoenix's answers to the new key, to the old key and to no key."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def keyring(text: str) -> Keyring:
 
 CASES = [
     ((200, 200, 401), TrialResult.ACCEPTED),
-    ((200, 200, 200), TrialResult.UNPROVEN),  # the route says yes to anybody
+    ((200, 200, 200), TrialResult.UNPROVEN),  # the route accepts every caller
     ((200, 200, None), TrialResult.UNPROVEN),
     ((401, 200, 401), TrialResult.REFUSED),
     ((403, 200, 401), TrialResult.REFUSED),

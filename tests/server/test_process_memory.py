@@ -1,4 +1,4 @@
-"""The memory of a gateway that runs: no core dumps, and nobody of the same user looks into it."""
+"""The memory of a running gateway: no core dumps, and no process of the same user can read it."""
 
 from __future__ import annotations
 

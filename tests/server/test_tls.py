@@ -26,7 +26,7 @@ NOW = SystemClock().now()
 
 
 class Shelf:
-    """The three files, and what was told of them."""
+    """The three files, and the reports about them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Shelf:
         self.source = TlsSource(self.files, SystemClock(), self.events.append)
 
     def handshake(self) -> list[str]:
-        """What is asked before one, and what was told of it."""
+        """The check before a reload, and the reports about it."""
         del self.events[:]
         self.source._fetch()
         return list(self.events)
@@ -177,7 +177,7 @@ def test_the_admin_port_follows_the_files(shelf: Shelf, run: Callable[[Coroutine
 def test_a_ca_that_was_removed_is_trusted_no_more(
     shelf: Shelf, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
-    """Without a restart: whoever takes a CA away means it."""
+    """Removing a CA takes effect without a restart."""
 
     async def remove() -> None:
         other, ca_file = Authority("Other CA"), shelf.files.client_ca_file

@@ -13,7 +13,7 @@ from gateway.services.ordered_acks import MESSAGES_UNDER_WAY, Acknowledgement, R
 
 
 class Work:
-    """Numbers that come in; each is done when the test says so."""
+    """Incoming numbers. The test decides when each is done."""
 
     def __init__(self, count: int, breaks_after: int | None = None) -> None:
         self.read: list[int] = []
@@ -102,7 +102,7 @@ async def test_closing_it_cancels_what_is_under_way() -> None:
 
 
 async def test_at_a_stop_what_was_begun_is_acknowledged_and_nothing_more_is_read() -> None:
-    """Then the client is told; what it had written besides was never begun."""
+    """Then the client gets the error. Its later messages are not processed."""
     work, intake = Work(100), StreamGate()
     answers = ordered_acks(work.requests(), work.begin, intake)
     first = asyncio.ensure_future(anext(answers))

@@ -87,7 +87,7 @@ VALUES = st.recursive(
 @LOADED
 @given(st.dictionaries(st.sampled_from(["timeframe", "scoring", "ranking", "scope", "other"]), VALUES))
 def test_any_configuration_comes_back(config: dict[str, Any]) -> None:
-    """Whatever stands where."""
+    """For any content in any place."""
     assert config == round_trip(config)
 
 

@@ -1,4 +1,4 @@
-"""Serialised answers put together by hand read as the messages that they stand for."""
+"""Answers that are serialised by hand parse as the intended messages."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_few_faults_are_all_named() -> None:
 
 
 def test_very_many_faults_still_fit_into_the_metadata_of_any_client() -> None:
-    """As many as there is room for, then how many more there are: too large a status would reach nobody."""
+    """As many as fit, then the number of the rest: a status that is too large would not arrive."""
     error = InvalidField([FieldFault(field=f"headers[{n}].value", description="must be short") for n in range(400)])
     found = violations(error)
     assert found[0] == ("headers[0].value", "must be short")
@@ -39,7 +39,7 @@ def test_very_many_faults_still_fit_into_the_metadata_of_any_client() -> None:
 
 
 def test_a_path_with_a_long_name_of_the_callers_still_fits() -> None:
-    """Members of a Struct are named by whoever sends them, in any script."""
+    """The sender names the members of a Struct, in any script."""
     error = InvalidField(
         [FieldFault(field="event.metadata." + "\N{SNOWMAN}" * 20_000, description="must be finite")] * 9
     )

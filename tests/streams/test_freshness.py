@@ -105,7 +105,7 @@ def test_a_lost_connection_proves_nothing() -> None:
 
 
 async def test_who_waits_is_woken_by_the_answer_and_by_the_end() -> None:
-    """And else leaves after his time."""
+    """Otherwise it leaves at its deadline."""
     freshness = fresh_board(ManualClock())
     for is_end in (False, True):
         waiting = asyncio.ensure_future(freshness.wait_for_answer(30))

@@ -1,4 +1,4 @@
-"""Many watchers, one connection: what is opened, closed, shared, left out and begun anew."""
+"""Many watchers, one connection: opening, closing, sharing, skipped updates and restarts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_slow_watcher_gets_the_newest_board_and_delays_nobody() -> None:
 
 
 async def test_a_reconnect_is_a_new_epoch_with_its_reason() -> None:
-    """The board is configured again, and the sequence begins anew."""
+    """The board is configured again, and the sequence restarts."""
     upstream = Upstream()
     hub = upstream.hub()
     async with hub.subscribe(TOPIC, 100) as watcher:
@@ -131,7 +131,7 @@ async def test_garbage_asks_for_a_page_and_unknown_types_are_counted() -> None:
 
 
 async def test_a_board_that_cannot_be_had_ends_its_watchers() -> None:
-    """With Phoenix's reason, at once; a later watcher tries anew."""
+    """At once and with Phoenix's reason. A later watcher tries again."""
     upstream = Upstream()
     upstream.refusals = [BoardNotActive()]
     hub = upstream.hub()
@@ -179,7 +179,7 @@ async def test_a_drain_ends_watchers_in_peace() -> None:
 
 
 async def test_watchers_are_bounded() -> None:
-    """One too many is told to wait."""
+    """A watcher above the limit is refused with RetryInfo."""
     upstream = Upstream()
     hub = upstream.hub()
     held = [hub.subscribe(TOPIC, 100) for _ in range(100)]
@@ -194,7 +194,7 @@ async def test_watchers_are_bounded() -> None:
 
 
 async def test_who_wants_more_makes_the_same_connection_show_more() -> None:
-    """Configured and asked for again; until that has come, the others see what there is and he sees nothing."""
+    """The page is requested again. Until it arrives, the others see the old page and the new watcher nothing."""
     upstream = Upstream()
     hub = upstream.hub()
     async with hub.subscribe(TOPIC, 100) as few:
@@ -260,7 +260,7 @@ async def test_a_row_of_updates_that_nobody_watched_for_a_while_goes_on() -> Non
 async def test_a_board_that_was_live_is_not_given_up_at_the_first_refusal(
     refusal: GatewayError, tolerated: int
 ) -> None:
-    """A restarting server refuses what it will serve; said often enough in a row, it is believed."""
+    """A restarting server refuses boards that it serves later. Several refusals in a row count."""
     upstream = Upstream()
     hub = upstream.hub(rejections=5, refusals=3)
     async with hub.subscribe(TOPIC, 100) as watcher:
@@ -294,7 +294,7 @@ async def test_credentials_that_are_rejected_at_first_are_tried_once_more_at_onc
 
 
 async def test_nobody_new_is_shown_a_board_that_was_lost_long_ago() -> None:
-    """Who watches goes on waiting; who comes is told that Phoenix cannot be reached."""
+    """Existing watchers continue to wait. New ones learn that Phoenix cannot be reached."""
     upstream = Upstream()
     hub = upstream.hub(lost_after_s=0.05)
     async with hub.subscribe(TOPIC, 100) as watcher:

@@ -1,4 +1,4 @@
-"""Reads through the cache: what is served when, how old it says it is, and what it costs at Phoenix."""
+"""Reads through the cache: which answer is served, its reported age, and the calls to Phoenix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fresh_start(**settings: Any) -> tuple[ManualClock, BlockingPhoenix, Reads]:
 
 
 async def test_a_thousand_readers_cost_one_call() -> None:
-    """And all get its answer, told as live."""
+    """All callers get its answer, marked as live."""
     _, phoenix, replica = fresh_start()
     tasks = [replica.begin() for _ in range(1000)]
     await settle()
@@ -77,7 +77,7 @@ async def test_a_long_unread_board_is_read_before_it_is_shown() -> None:
 
 
 async def test_a_slow_phoenix_is_not_waited_for_long() -> None:
-    """With an answer at hand that may be served, that is served; the fetch goes on for the next reader."""
+    """If a cached answer may be served, it is served. The fetch continues for the next reader."""
     clock, phoenix, replica = fresh_start(patience_s=0.0)
     await replica.warm()
     clock.advance(30)
@@ -91,7 +91,7 @@ async def test_a_slow_phoenix_is_not_waited_for_long() -> None:
     "failure", [PhoenixUnavailable(), PhoenixTimeout(), PhoenixRateLimited(), PhoenixAnswerUnreadable()], ids=repr
 )
 async def test_while_phoenix_fails_the_old_answer_is_served_for_a_minute(failure: Exception) -> None:
-    """Then the failure is told."""
+    """Then the caller gets the failure."""
     clock, phoenix, replica = fresh_start(patience_s=10.0)
     await replica.warm()
     clock.advance(30)
@@ -196,7 +196,7 @@ async def test_zero_staleness_does_not_wait_for_a_hanging_fetch() -> None:
 
 @pytest.mark.parametrize(("staleness", "source"), [(0.5, None), (2.0, Source.STALE), (60.0, Source.STALE)])
 async def test_staleness_is_the_callers_say(staleness: float, source: Source | None) -> None:
-    """Older than that is not served to him, though it may be to others."""
+    """An older answer is not served to this caller, but may be served to others."""
     clock, phoenix, replica = fresh_start()
     await replica.warm()
     clock.advance(1.5)
@@ -211,7 +211,7 @@ async def test_staleness_is_the_callers_say(staleness: float, source: Source | N
 
 
 async def test_a_caller_with_limits_gets_the_failure_and_not_old_data() -> None:
-    """He said how old it may be."""
+    """The caller set the highest age."""
     clock, phoenix, replica = fresh_start()
     await replica.warm()
     clock.advance(3)
@@ -270,7 +270,7 @@ async def test_a_caller_waits_no_longer_than_his_deadline() -> None:
 
 
 async def test_a_hasty_callers_deadline_is_not_the_others() -> None:
-    """Whoever joined his fetch and has more time begins another when it runs out."""
+    """A caller that joined the fetch and has more time starts another one when the first runs out of time."""
     clock, phoenix, replica = fresh_start()
     hasty = replica.begin(within_s=1.0)
     patient = replica.begin(within_s=100.0)

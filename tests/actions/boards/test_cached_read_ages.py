@@ -1,4 +1,4 @@
-"""No interleaving of reads, refreshes, failures and expiries makes an answer older than it says or than is allowed."""
+"""In any order of reads, refreshes, failures and expiries, no answer is older than it reports or may be."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class World:
                 self.shared.is_down = number == 1
 
     async def end(self) -> None:
-        """Let everything come to its end; what was wrong with a read is raised here."""
+        """Wait until everything has ended. Raises the failure of a read."""
         for _ in range(200):
             while self.phoenix.waiting:
                 await self.phoenix.answer()

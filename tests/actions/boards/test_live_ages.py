@@ -1,4 +1,4 @@
-"""No order of changes, questions, answers, losses and breaks makes a page from a live socket older than it says."""
+"""In any order of changes, requests, answers and disconnects, no page of a live socket is older than reported."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Phoenix(Upstream):
         self.on_the_way.append(orjson.dumps({"type": kind, "sequence": score, "total": 1, listed: entries}))
 
     def score_at(self, moment: float) -> int:
-        """Return the score that everybody must see who sees the board of that moment."""
+        """Return the score that every correct view of the board at this time shows."""
         return sum(at < moment - EPSILON for at in self.moments)
 
 
@@ -188,7 +188,7 @@ def _steps(*kinds: str) -> list[tuple[str, float | None]]:
 def test_no_page_from_a_live_socket_is_older_than_it_says(
     steps: list[tuple[str, float | None]], as_changes: bool
 ) -> None:
-    """Full pages or changes; frames that are lost, spoilt and turned round; changes that Phoenix never tells."""
+    """Full pages or changes; lost, damaged and reordered frames; changes that Phoenix never sends."""
 
     async def run() -> None:
         world = World(as_changes=as_changes)

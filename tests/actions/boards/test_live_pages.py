@@ -55,7 +55,7 @@ class Live:
     async def read(
         self, max_staleness_s: float | None = None, *, offset: int = 0, size: int = 100, window_key: str = ""
     ) -> tuple[bytes, float] | None:
-        """Return what is read, and the age it is told to have."""
+        """Return the answer and its reported age."""
         cut = Cut(TOPIC.tenant_id, TOPIC.leaderboard_id, window_key, offset, size)
         answer = await self.pages.page(cut, max_staleness_s, Deadline.after(60, self.clock))
         if answer is None:
@@ -88,7 +88,7 @@ async def test_a_proof_is_asked_for_in_good_time(live: Live) -> None:
 
 
 async def test_past_its_fresh_time_a_proof_is_waited_for(live: Live) -> None:
-    """Not long: then there is no answer, and nobody else waits until Phoenix answers again."""
+    """The wait is short. Then there is no answer, and no other caller waits until Phoenix answers again."""
     live.clock.advance(30)
     reading = asyncio.create_task(live.read())
     await until(lambda: live.asked == 1)

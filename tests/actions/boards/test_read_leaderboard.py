@@ -1,4 +1,4 @@
-"""Pages of boards: tokens, windows that are closed for good, and where a list ends."""
+"""Pages of boards: page tokens, closed windows, and the end of a list."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Fleet:
         self.replicas = [Reads(self.phoenix, self.shared) for _ in range(replicas)]
 
     async def look_again(self, seconds: float) -> None:
-        """Let time pass, and whoever polls look again."""
+        """Advance the clock and let waiting callers poll again."""
         self.clock.advance(seconds)
         for replica in self.replicas:
             replica.tick.set()

@@ -1,6 +1,6 @@
-"""A Phoenix whose answers the test lets go one by one, and the reads of a gateway before it; the test turns the clock.
+"""A Phoenix whose answers the test releases one by one, and the cached reads of a gateway. The test sets the clock.
 
-The payload of an answer is the moment at which Phoenix looked at its data, so its true age can be told.
+The payload of an answer is the time at which Phoenix read its data, so the test knows its true age.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def settle() -> None:
 
 
 class BlockingPhoenix:
-    """Answers when told to. `asked` counts the calls."""
+    """Answers when the test releases it. `asked` counts the calls."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock

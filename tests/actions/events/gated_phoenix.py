@@ -161,5 +161,5 @@ def call(seconds: float = 5.0) -> Call:
 async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
     """Let others run until the condition holds. Raises: TimeoutError."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)

@@ -71,7 +71,7 @@ async def test_a_full_bulk_call_does_not_wait() -> None:
 
 
 async def test_callers_stand_alone_after_one_has_cost_others_their_answer() -> None:
-    """Nobody deduplicates, and a refusal as a whole says of nobody's event what became of it: once, not again."""
+    """Without deduplication, a refusal of the whole call leaves each event undecided. No event is sent again."""
 
     def refuses_bad(request: object, ids: list[str]) -> int:
         return 400 if "bad" in ids else 202
@@ -198,7 +198,7 @@ async def test_a_first_caller_who_leaves_lets_the_gathered_go() -> None:
 
 
 async def test_each_deadline_is_its_own() -> None:
-    """Unsent in time: nothing was sent. Sent and not answered in time: unknown. The patient caller gets his answer."""
+    """Not sent in time: no effect. Not answered in time: unknown. A caller with a longer deadline gets its answer."""
     phoenix = GatedPhoenix()
     one = coalescer(phoenix)
     tasks = await gather(one, phoenix, [item("e0")])

@@ -37,7 +37,7 @@ DOUBTS.append(lambda: TimedOut("late", sent=True))
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What Phoenix does with one request, and what it says. `share`: of the events that it acts on."""
+    """What Phoenix does with one request, and its answer. `share` is the share of events that it acts on."""
 
     says: Says
     share: float = 0.0
@@ -89,7 +89,7 @@ class ModelPhoenix:
 
 @dataclass(slots=True)
 class Caller:
-    """One event that somebody wants counted once. `ids`: all under which it was sent; the last is the present one."""
+    """One event that must count once. `ids` are all ids under which it was sent; the last is the current one."""
 
     name: str
     has_own_id: bool
@@ -175,7 +175,7 @@ async def scenario(
 def test_no_event_counts_twice_and_unavailable_means_not_counted(
     steps: list[Step], deduplicates: bool, repeat_status: int, bulk: BulkEnvelope | None, own_ids: list[bool]
 ) -> None:
-    """Whatever Phoenix does and says, with and without deduplication, alone and in bulk, with and without own ids."""
+    """For all actions and answers of Phoenix, with and without deduplication, bulk and own ids."""
     asyncio.run(scenario(steps, deduplicates=deduplicates, repeat_status=repeat_status, bulk=bulk, own_ids=own_ids))
 
 

@@ -159,7 +159,7 @@ async def test_memory_is_bounded() -> None:
 
 
 async def test_another_replica_recalls_what_this_one_sent() -> None:
-    """One round trip for a whole batch, and one to tell how it ended."""
+    """One round trip for a whole batch, and one for its result."""
     clock, shared = ManualClock(), Shared()
     here, there = EventMemory(clock, shared), EventMemory(clock, shared)
     wanted = [(f"e{number}", ONE) for number in range(50)]

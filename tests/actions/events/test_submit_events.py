@@ -55,7 +55,7 @@ async def test_a_batch_arrives_whole_and_each_users_events_in_order(bulk: BulkEn
 
 @pytest.mark.parametrize(("bulk", "most"), [(None, 32), ("events", 4)])
 async def test_calls_go_side_by_side_within_a_bound(bulk: BulkEnvelope | None, most: int) -> None:
-    """Each user his own event, so nothing need wait for another."""
+    """Each event has its own user, so no event waits for another."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     submit = submit_to(phoenix, bulk=bulk)
@@ -215,7 +215,7 @@ async def test_a_made_id_in_doubt_is_sent_again_where_phoenix_deduplicates() -> 
 
 @pytest.mark.parametrize("bulk", BULK)
 async def test_an_event_that_came_in_doubt_stays_so_however_its_repeat_fails(bulk: BulkEnvelope | None) -> None:
-    """The first sending may have been counted, so UNAVAILABLE would be a lie; the id is not forgotten either."""
+    """The first attempt may have counted, so the answer is not UNAVAILABLE, and the id is not forgotten."""
     answers: list[int | AnswerLost] = [500, 500, 500, 503, 503, 503, 422, 503, 503, 503]
     phoenix = GatedPhoenix(lambda request, ids: answers.pop(0))
     submit = submit_to(phoenix, bulk=bulk, deduplicates=True)

@@ -21,7 +21,7 @@ OPERATORS = OperatorDirectory({(ACME, SANDBOX): "as", (ACME, PROD): "ap", (ZETA,
 
 
 def call(grant: Grant = FULL_GRANT) -> Call:
-    """A call of somebody who may do that."""
+    """A call of a caller with this right."""
     deadline = Deadline.after(5, SystemClock())
     return Call(method="m", peer=Peer(address=""), request_id="r", deadline=deadline, arrived_at=0.0, grant=grant)
 
@@ -54,7 +54,7 @@ def test_an_empty_tenant_id_means_the_callers_only_one() -> None:
 
 
 def test_a_caller_of_several_tenants_names_one() -> None:
-    """As somebody who sees all does."""
+    """As for a caller with access to everything."""
     with pytest.raises(InvalidField):
         TENANTS.resolve("", of_tenants(ONE, TWO))
 
@@ -67,7 +67,7 @@ def test_an_unknown_tenant_is_refused(asked: str) -> None:
 
 
 def test_no_tenant_at_all_is_refused() -> None:
-    """Without a tenant the error says which setting is missing."""
+    """Without a tenant, the error names the missing setting."""
     with pytest.raises(TenantUnknown, match="TENANT_ID"):
         TenantDirectory[str]({}).resolve("", call())
 
@@ -79,7 +79,7 @@ def refusal_of(tenant_id: str, by: Call) -> tuple[type[GatewayError], str]:
 
 
 def test_a_refusal_does_not_tell_whether_there_is_such_a_tenant() -> None:
-    """Another's tenant and one that nobody has are refused in the same words."""
+    """The tenant of another caller and an unknown tenant get the same refusal."""
     assert NotAllowed is refusal_of("one", of_tenants(TWO))[0]
     assert refusal_of("one", of_tenants(TWO)) == refusal_of("nobody's", of_tenants(TWO))
 
@@ -134,7 +134,7 @@ def test_an_operator_in_another_environment_is_unknown() -> None:
 
 @pytest.mark.parametrize(("code", "environment"), [("acme", PROD), ("zeta", PROD), ("nobody", PROD), ("zeta", None)])
 def test_a_sandbox_only_caller_reaches_no_other_environment(code: str, environment: Environment | None) -> None:
-    """Neither of his own operator nor of another, one that nobody has included."""
+    """For its own operator, for another one and for an unknown one."""
     asked = of_operators((ACME, SANDBOX))
     with pytest.raises(NotAllowed):
         OPERATORS.resolve(code, environment, asked)

@@ -25,7 +25,7 @@ class Switch:
 
 
 async def test_a_service_without_checks_serves_from_the_start() -> None:
-    """Minting stands on nothing outside."""
+    """Minting depends on no other service."""
     assert HealthWatch({"Tokens": []}, ManualClock()).is_serving("Tokens") is True
 
 

@@ -159,7 +159,7 @@ async def test_a_lifetime_past_the_cap_is_refused() -> None:
 
 
 async def test_audience_and_typ_are_settings() -> None:
-    """Left out where the setting says so."""
+    """Omitted if the setting asks for it."""
     mint = Mint(LaunchSettings(audience=None, sends_typ=False))
     claims = verified(await mint.tokens.launch(wanted(), mint.call), mint.key.public)
     assert {"iss", "env", "iat", "exp"} == set(claims)

@@ -1,4 +1,4 @@
-"""Supported currencies: refused only by a fresh list; with Phoenix in trouble a token passes and nobody waits long."""
+"""Supported currencies: only a fresh list refuses a token. If Phoenix fails, the token is minted after a short wait."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Case:
 
 
 async def test_the_first_question_asks_phoenix() -> None:
-    """What is in the list passes, what is not is refused with the list; once it is fresh, nobody asks again."""
+    """A listed currency passes, any other is refused with the list. A fresh list is not fetched again."""
     case = Case(_EUR)
     assert [None, _EUR, _EUR] == [await case.refused(one) for one in ("EUR", "XTS", "USD")]
     assert 1 == case.phoenix.asked
 
 
 async def test_a_currency_that_phoenix_has_added_passes() -> None:
-    """An older list refuses nobody: it is fetched again first."""
+    """An older list refuses no token: it is fetched again first."""
     case = Case(_EUR)
     await case.refused("EUR")
     case.phoenix.known = frozenset({"EUR", "USD"})
