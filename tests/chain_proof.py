@@ -15,7 +15,7 @@ from tests.gateway_process import ROOT, GatewayProcess
 
 
 def published_head(gateway: GatewayProcess) -> dict[str, Any]:
-    """Return what the admin port says of the heads."""
+    """Return the heads from the admin port."""
     with urllib.request.urlopen(f"http://{gateway.admin_address}/evidence/head", timeout=10) as answer:
         found: dict[str, Any] = json.load(answer)
     return found

@@ -1,4 +1,4 @@
-"""Pytest plugin: `sandbox`, a Phoenix of one's own; one process per test session and worker, reset before each test.
+"""Pytest plugin: the fixture `sandbox`. One process for each test session and worker, reset before each test.
 
 Use it with `pytest_plugins = ["tests.fixtures_sandbox"]` in the top conftest, or import both fixtures.
 """

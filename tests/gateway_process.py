@@ -28,17 +28,17 @@ START_WITHIN_S = 45.0
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class GatewayProcess:
-    """One gateway process; a context manager, or `start` and `stop`.
+    """One gateway process. Use it as a context manager, or call `start` and `stop`.
 
     Args: `environ`: settings of docs/configuration.md; listeners get free ports and the data a folder of its own.
-    `credentials`: of whoever asks for its health, where it speaks TLS.
+    `credentials`: of the health check, if the gateway uses TLS.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class GatewayProcess:
         return grpc.secure_channel(self.address, self._credentials)
 
     def wait_serving(self, service: str, *, serving: bool = True, within_s: float = 15.0) -> None:
-        """Wait until a service says that it serves, or that it does not. Raises: AssertionError."""
+        """Wait until a service reports that it serves, or that it does not. Raises: AssertionError."""
         wanted = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         with self.open_channel() as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -153,7 +153,7 @@ class GatewayProcess:
         assert leaked == set(), "a secret of the gateway's was written down"
 
     def _leaked(self) -> set[str]:
-        """Return what of its secrets stands in its log, its database or any other file that it made."""
+        """Return the secrets that are in its log, its database or any other file of it."""
         given = [Path(value) for name, value in self.environ.items() if name.endswith("_FILE")]
         return SecretScanner(self.environ).found_below(Path(self._directory.name), but=given)
 
@@ -186,7 +186,7 @@ def fields_of(error: grpc.RpcError) -> list[str]:
 
 
 def _unpacked(error: Any, detail: Any) -> bool:
-    """Fill `detail` from the status details of that type; tell whether there were any."""
+    """Fill `detail` from the status details of that type. Return False if there are none."""
     trailing = dict(error.trailing_metadata() or ())
     status = status_pb2.Status.FromString(trailing.get("grpc-status-details-bin", b""))
     return any(packed.Unpack(detail) for packed in status.details)

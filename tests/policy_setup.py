@@ -36,7 +36,7 @@ class PolicySetup:
     """[[tenants]] and [[operators]] of the gateways' TOML file, and the hosts."""
 
     def policy_file(self, policy: str, name: str = "gateway.toml") -> Path:
-        """Write the TOML file of a gateway: everybody there is, and this policy. One that is there is replaced."""
+        """Write or replace the TOML file of a gateway: all tenants and operators, and this policy."""
         path = self.folder / name
         new = path.with_suffix(".new")
         new.touch(mode=0o600)
@@ -116,7 +116,7 @@ def _table(kind: str, **values: str) -> str:
 
 
 def caller(name: str, **members: str | int | bool | Sequence[str]) -> str:
-    """Return a [[callers]] table of the policy; its identity is spiffe://test.internal/NAME unless `ids` says else."""
+    """Return a [[callers]] table of the policy. Without `ids`, its identity is spiffe://test.internal/NAME."""
     given = {"ids": [identity(name)], **members}
     # JSON writes texts, numbers, flags and lists as TOML does.
     lines = ["", "[[callers]]", f'name = "{name}"', *(f"{key} = {json.dumps(value)}" for key, value in given.items())]

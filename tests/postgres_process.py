@@ -125,7 +125,7 @@ class PostgresProcess:
         self._process = None
 
     def restart(self) -> None:
-        """Kill it and start it anew: it recovers from its log, on the same port."""
+        """Kill it and start it again on the same port. It recovers from its log."""
         self.kill()
         self.start()
 
@@ -208,7 +208,7 @@ def _children(pid: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -85,7 +85,7 @@ class RawConnection:
 
     @property
     def gone_away(self) -> bool:
-        """Whether the other end has said that it wants no more, or has hung up."""
+        """Whether the peer has sent GOAWAY or closed the connection."""
         return self.is_closed or any(one.kind == GOAWAY for one in self.seen)
 
     @property

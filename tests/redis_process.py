@@ -73,7 +73,7 @@ class RedisProcess:
             self._process = None
 
     def restart(self) -> None:
-        """Kill it and start it anew, empty, on the same port."""
+        """Kill it and start it again on the same port, empty."""
         self.kill()
         self.start()
 
@@ -114,7 +114,7 @@ class RedisProcess:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -118,7 +118,7 @@ class SandboxProcess:
 
 
 def fresh_secrets() -> dict[str, str]:
-    """Return the environment of one tenant and one operator, made anew."""
+    """Return a new environment with one tenant and one operator."""
     launch_key = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -1,6 +1,6 @@
-"""Secrets of a test run, looked for wherever something could have left them: raw, in hex, in base64 at any offset.
+"""Searches for the secrets of a test run in files and output: raw, in hex, in base64 at any offset.
 
-Every gateway that a test starts is searched when it stops (`GatewayProcess`), and tests/integration/test_leaks.py looks
+`GatewayProcess` searches the files of every gateway when it stops, and tests/integration/test_leaks.py searches
 everywhere else.
 """
 
@@ -30,7 +30,7 @@ SECRET_SETTINGS = (
     "REDIS_URL",
 )
 SHORTEST = 12
-"""A shorter value could stand anywhere by chance."""
+"""A shorter value could occur by chance."""
 
 
 class SecretScanner:
@@ -49,7 +49,7 @@ class SecretScanner:
         return sum(bool(found) for found in self._forms.values())
 
     def found_in(self, data: bytes) -> set[str]:
-        """Return the settings whose secret stands in the data."""
+        """Return the settings whose secret is in the data."""
         return {name for name, all_forms in self._forms.items() if any(form in data for form in all_forms)}
 
     def found_below(self, folder: Path, *, but: Iterable[Path] = ()) -> set[str]:
@@ -64,7 +64,7 @@ class SecretScanner:
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """Return a secret as it may stand in a text or a dump: raw, in hex, percent-encoded, in base64 at any offset."""
+    """Return a secret in all forms of a text or a dump: raw, in hex, percent-encoded, in base64 at any offset."""
     found = {secret, secret.hex().encode(), secret.hex().upper().encode(), quote(secret, safe="").encode()}
     for before in range(3):
         padded = b"\x00" * before + secret

@@ -12,7 +12,7 @@ Pair = tuple[Connection, "Peer"]
 
 
 class Peer:
-    """The other end by hand: hears frames, says what the test says."""
+    """The other end of the connection: receives frames and sends what the test wants."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self._socket = accepted
@@ -69,7 +69,7 @@ def test_a_stream_waits_for_its_window(pair: Pair) -> None:
 
 
 def test_all_streams_together_wait_for_the_connections_window(pair: Pair) -> None:
-    """A wide stream does not widen the connection: 65,535 bytes until the peer says more."""
+    """A larger stream window does not enlarge the connection window: 65,535 bytes until the peer's update."""
     connection, peer = pair
     connection.begin(0, bytes(100_000))
     connection.flush()

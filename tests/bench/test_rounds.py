@@ -46,7 +46,7 @@ def test_one_wild_round_does_not_move_the_median() -> None:
     ],
 )
 def test_a_bar_is_reached_only_with_right_answers(case: Result, is_ok: bool, said: str) -> None:
-    """And a missed one says by how much."""
+    """The report says by how much a bar is missed."""
     assert (case.ok, said in report.verdict(case)) == (is_ok, True)
 
 

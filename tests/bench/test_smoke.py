@@ -1,4 +1,4 @@
-"""One case from start to file, with the stand-in as its subject: the harness, not the gateway."""
+"""One complete case with the baseline as the subject. This tests the harness, not the gateway."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_a_case_runs_and_is_written(tmp_path: Path) -> None:
     """New moves differ from call to call, are checked one by one, and the figures end in the file."""
     output = tmp_path / "bench.json"
     arguments = ["--only", "verify_wallet_new", "--subject", "baseline", "--rounds", "1", "--seconds", "0.3"]
-    assert main([*arguments, "--output", str(output)]) in (0, 1)  # the stand-in need not reach the bar
+    assert main([*arguments, "--output", str(output)]) in (0, 1)  # the baseline need not reach the bar
     (result,) = json.loads(output.read_text())["results"]
     assert (result["name"], result["against"], result["faults"]) == ("verify_wallet_new", "E", {})
     assert min(result["subject_per_s"], result["comparator_per_s"], result["ratio"]) > 0

@@ -58,7 +58,7 @@ def entry(state: EventState = EventState.BEGUN, digest: bytes = b"1" * 32) -> Re
 
 
 async def test_a_batch_is_claimed_in_one_round_trip(cache: CountingCache) -> None:
-    """The second to ask is told what the first one wrote."""
+    """The second caller gets what the first one wrote."""
     wanted = [(f"e{number}", entry()) for number in range(1000)]
     assert await ids_in(cache).claim(T, wanted) == [None] * 1000
     assert cache.trips == 1

@@ -1,4 +1,4 @@
-"""Answers of reads in a real Redis: sealed, aged by two clocks, fetched by whoever holds the lease."""
+"""Answers of reads in a real Redis: encrypted, with an age from two clocks, fetched by the holder of the lease."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Replica:
     events: list[str] = field(default_factory=list)
 
     async def age(self, place: ReadPlace = PLACE) -> float | None:
-        """The age of what lies there, None for nothing."""
+        """The age of the entry, or None if there is none."""
         found = (await self.reads.lookup(place, lease_s=2)).found
         return None if found is None else found.age_s
 
@@ -77,7 +77,7 @@ async def test_one_of_many_gets_the_lease(fleet: list[Replica]) -> None:
 
 
 async def test_a_clock_that_is_behind_makes_nothing_younger(fleet: list[Replica], redis_server: RedisProcess) -> None:
-    """Redis has counted down by then: its time to live tells."""
+    """The remaining time to live in Redis shows the age."""
     await publish(fleet[0])
     redis_server.command("PEXPIRE", ENTRY, "20000")  # as if 40 s had passed
     fleet[1].wall.set_wall(fleet[0].wall.now() - 50)
@@ -87,7 +87,7 @@ async def test_a_clock_that_is_behind_makes_nothing_younger(fleet: list[Replica]
 
 
 async def test_an_older_entry_put_back_is_as_old_as_it_is(fleet: list[Replica], redis_server: RedisProcess) -> None:
-    """Its time to live is new again, but its seal tells when it was stored; past its end it is refused."""
+    """Its time to live is renewed, but the encrypted entry has the time of storage. After its end it is refused."""
     await publish(fleet[0], keep_s=60)
     sealed = redis_server.command("GET", ENTRY).split(b"\r\n", 1)[1][:-2]
     for wait, least in ((30.0, 30.5), (29.0, 59.5)):
@@ -104,7 +104,7 @@ async def test_an_older_entry_put_back_is_as_old_as_it_is(fleet: list[Replica], 
 async def test_an_entry_that_is_kept_longer_than_it_was_stored_for_is_refused(
     fleet: list[Replica], redis_server: RedisProcess, words: tuple[str, ...]
 ) -> None:
-    """Its age cannot be told from its time to live."""
+    """Its time to live does not show its age."""
     await publish(fleet[0])
     redis_server.command(words[0], ENTRY, *words[1:])
     assert (None, ["read_cache_entry_refused"]) == (await fleet[1].age(), fleet[1].events)

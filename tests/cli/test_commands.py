@@ -72,7 +72,7 @@ def test_an_address_in_use_is_told_without_a_traceback(tmp_path: Path) -> None:
 
 
 def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
-    """The report says which step failed and that the others did not run; the exit code is not zero."""
+    """The report names the failed step and the steps that did not run. The exit code is not zero."""
     target = f"127.0.0.1:{free_port()}"
     done = gateway("smoke", "--target", target, "--json", folder=tmp_path)
     report = json.loads(done.stdout)
@@ -82,7 +82,7 @@ def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
 
 
 def test_smoke_with_a_wrong_configuration_tells_its_faults(tmp_path: Path) -> None:
-    """Without --target a gateway is started for it; what that one says comes through."""
+    """Without --target, the command starts a gateway and shows its output."""
     done = gateway("smoke", environ={**WHOLE, "ADMIN_AUTH": "basic"}, folder=tmp_path)
     assert done.returncode == 1
     assert "FAILED at 'start the gateway'" in done.stderr
@@ -106,7 +106,7 @@ def test_smoke_refuses_wrong_options(arguments: list[str], named: str, tmp_path:
 
 
 def test_keys_generate_makes_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
-    """The public half is printed, the private one only stands in the file, and no file is overwritten."""
+    """The public key is printed, the private key is only in the file, and no file is overwritten."""
     path = tmp_path / "launch.pem"
     done = gateway("keys", "generate", "--out", str(path), folder=tmp_path)
     key = load_signing_key(path.read_bytes())
@@ -145,9 +145,9 @@ def test_the_local_smoke_run_holds() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_make_run_stays_up_and_ends_both_children(number: int, tmp_path: Path) -> None:
-    """The four grpcurl lines are printed; Ctrl-C or SIGTERM ends everything; secrets lie in files of mode 0600.
+    """The four grpcurl lines are printed, Ctrl-C or SIGTERM ends everything, and secrets are in files of mode 0600.
 
-    It is started as a shell starts a job in the background, with SIGINT ignored.
+    The test starts it with SIGINT ignored, as a shell starts a background job.
     """
     log = tmp_path / "run.log"
     run = [sys.executable, "-m", "tools.local", "run", "--folder", str(tmp_path / "run")]

@@ -96,7 +96,7 @@ def doubtful(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
 def test_a_file_is_sent_once_however_often_it_is_run(
     gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    """The second run says that all was sent before; lines that were appended since are sent by the third."""
+    """The second run reports that everything was sent before. The third run sends lines that were appended since."""
     path = lines_in(tmp_path)
     code, reported = Run(gateway, path).end()
     assert (0, True, COUNT) == (code, reported["complete"], reported["accepted"])
@@ -111,7 +111,7 @@ def test_a_file_is_sent_once_however_often_it_is_run(
 
 
 def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Ctrl-C waits for what is under way: the next run sends the rest, also where nobody deduplicates."""
+    """Ctrl-C waits for events in flight. The next run sends the rest, also without deduplication."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
         run = Run(gateway, path, "--rate", "1000")
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on(gateway: GatewayProcess, sandbox: SandboxProcess, 
 
 
 def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The run goes on by itself with the next process; nothing is lost, doubled or unknown, and nobody deduplicates."""
+    """The run continues with the next process. Without deduplication, no event is lost, repeated or unknown."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
         run = Run(gateway, path, "--rate", "1000")
@@ -158,7 +158,7 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
 def test_a_gateway_that_dies_leaves_unknown_what_it_had_and_nothing_else(
     sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    """What only the dead process remembered is told by line, never sent again: each line counted once, or unknown."""
+    """Lines that only the killed process remembered are listed, not sent again. Each counts once or is unknown."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
         run = Run(gateway, path, "--rate", "1000")
@@ -322,7 +322,7 @@ def test_a_terminal_sees_a_bar_and_nobody_else_does(gateway: GatewayProcess, tmp
         while chunk := os.read(ours, 65536):
             drawn += chunk
     except OSError:
-        pass  # how a terminal says that nobody writes to it any longer
+        pass  # how a terminal signals the end of input
     os.close(ours)
     printed, _ = process.communicate(timeout=30)
     assert (0, COUNT) == (process.returncode, json.loads(printed)["accepted"])
@@ -371,7 +371,7 @@ def test_a_file_that_was_changed_is_not_gone_on_with(
 
 
 def test_an_interrupt_is_heard_while_no_gateway_is_there(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The gateway is gone and the run waits for the next one: it ends, says why, and the next run goes on."""
+    """While the run waits for a gateway, Ctrl-C ends it with the reason, and the next run continues."""
     path = lines_in(tmp_path, 600)
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
         run = Run(gateway, path, "--rate", "500")

@@ -72,6 +72,6 @@ def test_a_cut_stream_goes_on_and_gives_each_move_once() -> None:
 
 
 def test_a_stream_that_never_began_is_no_stream_cut_off() -> None:
-    """A gateway that is not there is told at once."""
+    """A missing gateway is reported at once."""
     with serving(Cutting([[], [part("never", a=1)]])) as target, pytest.raises(grpc.RpcError):
         list(EvidenceStream(wish=WISH, target=target, tls=(None, None, None)))

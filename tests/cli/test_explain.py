@@ -26,7 +26,7 @@ def test_each_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_final_replies_are_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """A forged webhook is refused for good, one that nobody could check is not."""
+    """A forged webhook gets a final refusal. One that could not be checked does not."""
     run("BAD_SIGNATURE")
     run("KEY_UNAVAILABLE")
     forged, unchecked = (line for line in capsys.readouterr().out.splitlines() if "answers" in line)

@@ -74,7 +74,7 @@ def test_the_file_may_come_from_the_environment(files: tuple[Path, Path]) -> Non
 
 
 def test_every_fault_is_named_with_its_place(tmp_path: Path) -> None:
-    """Exit code 2; a tenant that nobody configured, a right that is none, a misspelt key."""
+    """Exit code 2 for an unknown tenant, an unknown right and a misspelt key."""
     path = tmp_path / "bad.toml"
     path.write_text('[[callers]]\nname = "a"\ntenants = ["two"]\nallow = ["boards.reed"]\nlimit = 3\n')
     done = policy("check", path)
@@ -86,7 +86,7 @@ def test_every_fault_is_named_with_its_place(tmp_path: Path) -> None:
 
 
 def test_what_can_never_be_used_is_a_warning(tmp_path: Path) -> None:
-    """A caller that nobody can be, rights about tenants without one."""
+    """A caller without a possible identity, and rights for tenants without a tenant."""
     path = tmp_path / "odd.toml"
     path.write_text('[[callers]]\nname = "a"\nallow = ["boards.read", "tokens.mint.launch"]\n')
     done = policy("check", path)
@@ -105,7 +105,7 @@ def test_the_matrix_shows_who_may_call_what_for_whom(files: tuple[Path, Path]) -
 
 
 def test_the_matrix_of_one_caller(files: tuple[Path, Path]) -> None:
-    """Its cells alone; a name that nobody has is told."""
+    """Only its rows; an unknown name is reported."""
     cells = json.loads(policy("matrix", files[0], "--caller", "gone", "--json").stdout)["cells"]
     assert {"gone"} == {cell["caller"] for cell in cells}
     assert {"phoenix.gateway.v1.KeyService/ListKeys"} == {

@@ -96,7 +96,7 @@ def test_operators_are_environments_of_operators(members: str, expected: set[Any
 
 
 def test_every_tenant_is_a_word() -> None:
-    """It means those that are configured later, too, whatever stands beside it."""
+    """It includes those that are configured later, also beside other values."""
     assert [None, None, {"one"}] == [
         grant_of(f"tenants = {tenants}").tenants for tenants in ('["*"]', '["one", "*"]', '["one"]')
     ]

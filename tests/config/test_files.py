@@ -51,7 +51,7 @@ def test_a_secret_file_that_others_can_read_is_refused(name: str, mode: int, tmp
 
 
 def test_a_value_and_a_file_together_are_refused(tmp_path: Path) -> None:
-    """Nobody can tell which one was meant."""
+    """It is not clear which one is meant."""
     path = private_file(tmp_path / "secret", "x")
     assert faulty({**WHOLE, "ADMIN_API_KEY_FILE": path}) == ["ADMIN_API_KEY"]
 
@@ -141,7 +141,7 @@ platform_key_sha256 = ["{"ab" * 32}", "{"CD" * 32}"]
 
 
 def test_the_toml_file_holds_several_tenants_and_operators(tmp_path: Path) -> None:
-    """Its tables stand beside each other, share the process's settings and override them; paths start at its folder."""
+    """Its tables share the process's settings and override them. Paths are relative to its folder."""
     private_file(tmp_path / "two.secret", "secret-two")
     private_file(tmp_path / "acme.pem", ed25519_pem())
     config = loaded(toml_file(tmp_path, TWO_OF_EACH))
@@ -179,7 +179,7 @@ def test_the_environment_goes_before_the_toml_file(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, remedy: str, tmp_path: Path) -> None:
-    """A misspelled setting is told with its neighbour."""
+    """A misspelled setting is reported with the closest name."""
     faults = refused({**WHOLE, **toml_file(tmp_path, text)}).faults
     assert (setting, remedy) in [(fault.setting, fault.remedy) for fault in faults]
 
@@ -197,7 +197,7 @@ def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, rem
     ],
 )
 def test_a_wrong_form_in_the_toml_file_is_told_by_its_place(text: str, setting: str, tmp_path: Path) -> None:
-    """The fault says which table and key."""
+    """The fault names the table and the key."""
     assert setting in faulty({**WHOLE, **toml_file(tmp_path, text)})
 
 
@@ -243,7 +243,7 @@ def test_tls_opens_public_addresses_to_callers_with_certificates(tmp_path: Path)
 
 
 def test_a_policy_needs_a_way_in(tmp_path: Path) -> None:
-    """Callers that only certificates name are nobody where none is asked for; a socket or the name `local` is a way."""
+    """Callers that are named only by certificates need mutual TLS. A socket or the name `local` works without it."""
     table = '[[callers]]\nname = "%s"\nids = ["game.example"]\n'
     assert faulty({**WHOLE, **toml_file(tmp_path, table % "game")}) == ["callers"]
     assert not loaded({**WHOLE, **toml_file(tmp_path, table % "local")}).warnings

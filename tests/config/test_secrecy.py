@@ -27,7 +27,7 @@ MARKS = (CANARY, CACHE_KEY, KEY_PEM.splitlines()[1])
 
 
 def renderings(value: object) -> Iterator[str]:
-    """How a value comes out where somebody prints or logs it."""
+    """How a value appears when it is printed or logged."""
     yield str(value)
     yield repr(value)
     yield f"{value!s:>10}"
@@ -56,7 +56,7 @@ def test_a_configuration_with_secrets_is_not_pickled() -> None:
 @pytest.mark.parametrize("name", sorted(names.ENVIRONMENT_NAMES))
 @pytest.mark.parametrize("wrong", ["", f" {CANARY} ", f"{CANARY}\x00\n{CANARY}", f"https://{CANARY}@{CANARY}?{CANARY}"])
 def test_no_value_shows_in_an_error(name: str, wrong: str) -> None:
-    """Whatever stands in whichever setting, no error repeats it."""
+    """No error repeats the value of any setting."""
     try:
         assert_hidden(load({**WITH_CANARIES, name: wrong, "GATEWAY_WORKERS": "wrong"}, env_file=NO_ENV_FILE))
     except ConfigInvalid as error:

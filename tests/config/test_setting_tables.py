@@ -1,4 +1,4 @@
-"""The tables behind docs/configuration.md tell the truth: defaults are in force, examples are accepted."""
+"""The tables behind docs/configuration.md are correct: defaults apply and examples are accepted."""
 
 from dataclasses import fields
 from typing import Any

@@ -135,7 +135,7 @@ def test_a_wrong_value_is_refused_by_the_settings_name(name: str, value: str) ->
     """The error names the setting, and the text that stood there is nowhere in it."""
     error = refused({**SHARED, name: value})
     assert name in [fault.setting for fault in error.faults]
-    # What a message says of itself (a default, a form) may hold a short value; test_secrecy.py uses marks.
+    # The fixed text of a message may contain a short value; test_secrecy.py uses unique values.
     assert len(value) < 12 or value not in str(error)
 
 
@@ -242,7 +242,7 @@ def test_what_is_set_is_taken() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    """One start tells everything that has to be mended."""
+    """One start reports all faults."""
     settings = {**WHOLE, "GATEWAY_WORKERS": "none", "ADMIN_AUTH": "basic", "QUERY_BASE_URL": "http://x.example"}
     del settings["INGESTION_HMAC_SECRET"]
     assert set(faulty(settings)) == {"GATEWAY_WORKERS", "ADMIN_AUTH", "QUERY_BASE_URL", "INGESTION_HMAC_SECRET"}
@@ -301,13 +301,13 @@ def test_a_platform_key_must_be_among_the_pins() -> None:
 
 
 def test_a_given_platform_key_is_taken() -> None:
-    """It stands in for fetching."""
+    """It replaces the fetch."""
     key = loaded({**WHOLE, "PREDICTION_PLATFORM_KEY": platform_pem()}).operators[0].static_platform_key
     assert key is not None
 
 
 def test_a_misspelled_variable_is_warned_of_with_its_neighbour() -> None:
-    """Variables of the gateway's families that it does not know are told, others are none of its business."""
+    """Unknown variables with the gateway's prefixes are reported, others are ignored."""
     config = loaded({**WHOLE, "GATEWAY_WROKERS": "2", "PATH": "/bin", "GATEWAI_X": "1"})
     assert [(one.setting, one.remedy) for one in config.warnings] == [
         ("GATEWAY_WROKERS", "did you mean GATEWAY_WORKERS?")
@@ -337,6 +337,6 @@ def test_what_is_set_about_wallet_bodies() -> None:
 
 
 def test_an_amount_that_is_text() -> None:
-    """One name says where it stands and what it is."""
+    """One name gives the position and the meaning."""
     adapter = loaded({**WHOLE, "PREDICTION_WALLET_MEMBERS": "amount_text=sum"}).operators[0].wallet
     assert (adapter.amount, adapter.amount_is_text) == ("sum", True)

@@ -1,4 +1,4 @@
-"""docs/adr: every record follows the template, and says what supersedes it."""
+"""docs/adr: every record follows the template and names the record that supersedes it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_every_setting_is_in_the_tables_once() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """A command that nobody reads of does not exist for its users."""
+    """Users cannot find a command that is not documented."""
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert [path for path, _ in commands() if f"\n### {path}\n" not in page] == []
 

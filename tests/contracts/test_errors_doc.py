@@ -34,7 +34,7 @@ def test_every_reason_is_described() -> None:
 
 
 def test_every_reason_has_cause_and_advice() -> None:
-    """Each row says in sentences why it happens and what to do."""
+    """Each row has sentences with the cause and the remedy."""
     wrong = [
         reason
         for reason, _, _, cause, advice in ROW.findall(DOC)

@@ -55,7 +55,7 @@ def test_names_follow_prometheus() -> None:
 
 
 def test_label_values_are_described() -> None:
-    """Every value that a label of ours can take, other than those of the contract, stands in the document."""
+    """Every value of our labels, except those of the contract, is in the document."""
     values = {
         *metrics.SURFACES,
         *metrics.UNANSWERED,

@@ -72,7 +72,7 @@ def test_the_calls_are_those_that_are_printed(running: Running) -> None:
 
 
 def test_each_call_answers_as_quoted(running: Running) -> None:
-    """Every quoted member is there with its value, and no other, but where the README says so by an ellipsis."""
+    """Every quoted member is present with its value, and no other, except where the README has an ellipsis."""
     tool, reasons = grpcurl.find()
     if tool is None:
         pytest.skip("; ".join(reasons))
@@ -133,7 +133,7 @@ _VARIES = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|[0-9.]+s|http://127\.0\.0\.1:\d
 
 
 def _matches(quoted: Any, found: Any) -> bool:
-    """Compare; an ellipsis ends a text that goes on, or stands for further members; times and ports vary."""
+    """Compare. An ellipsis stands for the rest of a text or for further members. Times and ports vary."""
     if isinstance(quoted, dict) and isinstance(found, dict):
         named = quoted.keys() - {"…"}
         if not named <= found.keys() or ("…" not in quoted and found.keys() != named):

@@ -56,7 +56,7 @@ def off(switches: Switches) -> list[str]:
 
 
 def raw_value(redis_server: RedisProcess) -> bytes:
-    """What lies there: the bulk reply without its length and its end."""
+    """The stored entry: the bulk reply without its length and its end."""
     return redis_server.command("GET", KEY).split(b"\r\n", 1)[1][:-2]
 
 
@@ -118,7 +118,7 @@ async def test_a_restart_with_an_empty_redis_reads_the_file(
 
 
 async def test_nobody_without_the_key_can_switch(cache: RedisCache, redis_server: RedisProcess, tmp_path: Path) -> None:
-    """An entry that was sealed with another key is refused, told once, and replaced."""
+    """An entry that was encrypted with another key is refused, reported once and replaced."""
     replica = Replica(tmp_path, cache)
     known = await shared_in(cache).merge(switched(Switches(), "t"))
     assert await replica.off() == ["t"]
@@ -174,7 +174,7 @@ async def test_garbage_is_refused_and_replaced(
 async def test_without_redis_the_list_in_force_stays(
     cache: RedisCache, redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    """And whoever wants to switch is told."""
+    """The caller of the command gets an error."""
     replica = Replica(tmp_path, cache)
     await shared_in(cache).merge(switched(Switches(), "t"))
     await replica.off()
@@ -195,7 +195,7 @@ def test_two_processes_that_write_the_file_both_get_their_decision_in(tmp_path: 
 
 @pytest.mark.parametrize("spoil", ["garbage", "writable", "half"])
 def test_a_file_that_is_not_to_be_believed_is_refused(tmp_path: Path, spoil: str) -> None:
-    """By whoever reads, and by whoever would write over it."""
+    """By readers and by writers."""
     file = SwitchFile(tmp_path, CLOCK)
     file.merge(switched(Switches(), "t"))
     if spoil == "writable":
@@ -208,7 +208,7 @@ def test_a_file_that_is_not_to_be_believed_is_refused(tmp_path: Path, spoil: str
 
 
 async def test_a_file_that_is_spoiled_or_removed_switches_nothing_on(tmp_path: Path) -> None:
-    """A removed one is written again, a spoiled one is left for the operator to look at, and told."""
+    """A removed entry is written again. A damaged entry is reported and left for the operator."""
     heard: list[str] = []
     file = SwitchFile(tmp_path, CLOCK)
     watch = KillSwitches(file, None, lambda switches, fresh: None, heard.append)

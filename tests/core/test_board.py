@@ -69,8 +69,8 @@ def test_a_missing_change_asks_for_a_page() -> None:
 @pytest.mark.parametrize(
     "moved",
     [
-        Change(window_key="", entries=(entry(1, "b", 9),), removed=frozenset()),  # who was first is not told
-        Change(window_key="", entries=(entry(5, "c", 0),), removed=frozenset()),  # ranks 3 and 4 are not told
+        Change(window_key="", entries=(entry(1, "b", 9),), removed=frozenset()),  # the first user is unknown
+        Change(window_key="", entries=(entry(5, "c", 0),), removed=frozenset()),  # ranks 3 and 4 are unknown
         Change(window_key="", entries=(), removed=frozenset({"a"})),  # ranks would begin at 2
         Change(window_key="w2", entries=(entry(1, "a", 1),), removed=frozenset()),  # another window
         Change(window_key="", entries=(entry(1, "a", 1),), removed=frozenset(), ranked=False),
@@ -103,7 +103,7 @@ MOVES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 5)), min_
 def test_any_duplicates_losses_and_disorder_end_at_the_same_board(
     moves: list[tuple[str, int]], limit: int, as_changes: bool, data: st.DataObject
 ) -> None:
-    """However frames come, a board that asks for a page where it says so ends as the true one."""
+    """For any order of frames, a board that requests pages when needed ends with the correct entries."""
     scores: dict[str, int] = {"a": 1, "b": 1}
     pages = [page(scores, limit)]
     for user, points in moves:
@@ -154,7 +154,7 @@ def test_a_change_is_told_from_a_page() -> None:
 
 
 def test_a_difference_without_a_rank_is_a_change_that_needs_a_page() -> None:
-    """A score alone places nobody."""
+    """A score alone gives no rank."""
     frame = decode_frame(b'{"type":"score_update","changes":[{"user_id":"a","score_delta":5}]}')
     assert isinstance(frame, Change)
     assert not frame.ranked

@@ -69,7 +69,7 @@ def test_signatures_verify_exactly_when_valid(group: dict[str, Any], test: dict[
 
 
 def test_there_are_vectors_of_both_kinds() -> None:
-    """The vector file holds what the test above stands on."""
+    """The vector file has the vectors of the test above."""
     results = [test["result"] for _, test in _WYCHEPROOF]
     assert (results.count("valid"), results.count("invalid")) == (88, 63)
 

@@ -34,12 +34,12 @@ GAME = "spiffe://d.internal/game"
     ],
 )  # fmt: skip
 def test_the_last_client_is_named(header: str, expected: tuple[str, ...]) -> None:
-    """By its one SPIFFE id, then its DNS names; nobody where the header cannot be read whole."""
+    """By its single SPIFFE id, then its DNS names. No caller if the header cannot be parsed completely."""
     assert expected == forwarded_names(header)
 
 
 @given(st.text(alphabet='URIDNS=;,"\\ aspiffe:/', max_size=60))
 def test_no_header_breaks_it(header: str) -> None:
-    """Whatever comes, names come out or none; and each of them stands in the header."""
+    """For any input, the result is names of the header or nothing."""
     for name in forwarded_names(header):
         assert name.lower() in header.replace("\\", "").lower()

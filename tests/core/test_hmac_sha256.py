@@ -36,7 +36,7 @@ def test_truncated_tags_are_refused(test: dict[str, Any]) -> None:
 
 
 def test_there_are_vectors_of_both_kinds() -> None:
-    """The vector file holds what the two tests above stand on."""
+    """The vector file has the vectors of the two tests above."""
     assert (len(_FULL), len(_TRUNCATED)) == (87, 87)
 
 

@@ -31,7 +31,7 @@ def settings(**members: Any) -> bytes:
     [({}, (None, False)), ({"fee_schedule": None}, (None, True)), ({"fee_schedule": 5}, (None, False))],
 )
 def test_only_null_says_that_trading_is_disabled(members: dict[str, Any], reported: tuple[object, bool]) -> None:
-    """A member that is missing or unreadable says nothing."""
+    """A missing or unreadable member has no meaning."""
     read = decode_settings(settings(**members))
     assert reported == (read.fee_schedule, read.trading_disabled)
 
@@ -79,7 +79,7 @@ def test_categories_keep_phoenix_order() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b'{"categories":null}', b'{"categories":[1]}', b"x"])
 def test_no_list_of_categories_is_unreadable(body: bytes) -> None:
-    """An empty list is only said when Phoenix says it."""
+    """An empty list is returned only if Phoenix returns one."""
     with pytest.raises(PhoenixAnswerUnreadable):
         decode_categories(body)
 

@@ -80,7 +80,7 @@ def test_a_plain_path_is_split_as_it_stands(path: str) -> None:
 
 @given(st.text(min_size=1, max_size=8))
 def test_no_encoded_segment_becomes_two_or_a_step(text: str) -> None:
-    """Whatever a segment is made of: it is refused, or stands as one segment that is no step."""
+    """Any segment is refused, or stays one segment that is not a dot segment."""
     try:
         segments = split_path("/v1/" + encode_segment(text) + "/end")
     except (PathRefused, ValueError):

@@ -64,7 +64,7 @@ def test_the_order_of_merging_does_not_matter(a: Switches, b: Switches, c: Switc
 @settings(deadline=None)
 @given(lists, lists)
 def test_an_old_list_changes_nothing(a: Switches, b: Switches) -> None:
-    """What was merged once is merged for good: the same object comes back."""
+    """A second merge changes nothing and returns the same object."""
     together = a.merged(b)
     assert together.merged(a) is together
     assert together.merged(b) is together
@@ -189,7 +189,7 @@ def test_a_name_that_means_nothing_or_several_things_is_refused(text: str) -> No
 
 
 def test_what_another_machine_may_know_is_believed_with_its_kind() -> None:
-    """But it is told that nobody here knows it."""
+    """But it is reported as unknown."""
     assert find_target("caller:spiffe://other/x", KNOWN) == (
         Target(kind=TargetKind.CALLER, name="spiffe://other/x"),
         False,

@@ -193,7 +193,7 @@ def test_each_verdict_has_its_reply(verdict: Verdict, reply: Reply | None) -> No
 
 
 def test_only_certain_verdicts_are_final() -> None:
-    """400, 401 and 403, which Phoenix never tries again, are said by exactly these verdicts."""
+    """Exactly these verdicts give 400, 401 and 403, which Phoenix never retries."""
     final = {
         v.name for v in Verdict if (reply := reply_for(v, _ADAPTER)) is not None and reply.status in (400, 401, 403)
     }

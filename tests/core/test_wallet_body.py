@@ -67,7 +67,7 @@ def _without(name: str) -> dict[str, Any]:
 
 
 def test_a_move_is_read() -> None:
-    """Every member is where the contract says."""
+    """Every member is in its documented place."""
     raw = json.dumps(_MOVE).encode()
     assert _parse(raw) == Operation(
         operation="reserve_cash",

@@ -354,7 +354,7 @@ def test_a_score_or_its_absence_is_read(body: bytes, expected: ScoreAnswer) -> N
     "body", [b"", b"[]", b"{}", b'{"ok":true}', b'{"rank":"x","score":"x"}', b'{"rank":-1,"score":true}', b"null"]
 )
 def test_rank_and_score_without_essence_are_unreadable(body: bytes) -> None:
-    """An answer that says neither is not taken for "not ranked"."""
+    """An answer with neither is not read as "not ranked"."""
     with pytest.raises(PhoenixAnswerUnreadable):
         decode_rank(body)
     with pytest.raises(PhoenixAnswerUnreadable):
@@ -417,7 +417,7 @@ def test_an_error_code_is_taken_only_when_it_is_one(body: bytes, code: str | Non
 
 @given(st.binary(max_size=100) | _JSON.map(lambda v: json.dumps(v).encode()))
 def test_no_answer_crashes_a_reader(body: bytes) -> None:
-    """Whatever Phoenix answers, a reader returns or says unreadable."""
+    """For any answer of Phoenix, a reader returns a value or reports it as unreadable."""
     for read in (decode_leaderboard, decode_rank, decode_score, decode_definition, decode_definitions):
         try:
             read(body)

@@ -1,4 +1,4 @@
-"""Snapshots and neighbours are read whatever their shape; what cannot be read is said to be so."""
+"""Snapshots and neighbours are read in every known form; anything else is reported as unreadable."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_neighbours_come_in_many_shapes(value: object) -> None:
     ids=json.dumps,
 )
 def test_a_user_without_an_entry_has_no_neighbours(value: object) -> None:
-    """Even where Phoenix shows him others' entries."""
+    """Even if Phoenix returns the entries of others."""
     found = decode_neighbors(body(value))
     assert (False, ()) == (found.ranked, found.page.entries)
 
@@ -114,7 +114,7 @@ def test_a_users_place_is_read(value: object, ranked: bool, rank: int | None, sc
 
 @pytest.mark.parametrize("name", ["pagination", "meta", "paging"])
 def test_a_total_may_stand_beside_the_list(name: str) -> None:
-    """Where paging is told apart."""
+    """If the paging is a separate member."""
     assert 25 == decode_leaderboard(body({"data": [place(1)], name: {"total": 25}})).total
 
 

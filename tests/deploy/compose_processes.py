@@ -167,7 +167,7 @@ class Stack:
             try:
                 self.stop(service)
             except subprocess.TimeoutExpired:
-                pass  # killed by `stop`; its test says so
+                pass  # killed by `stop`, as its test expects
 
     def _command(self, service: str, command: list[str]) -> list[str]:
         first, *rest = [self._translated(service, word) for word in command]

@@ -21,7 +21,7 @@ from tools import dev_ca, dev_secrets
 ROOT = compose_file.ROOT
 SERVICES = ("gateway-1", "gateway-2", "redis", "postgres", "sandbox")
 GATEWAYS = ("gateway-1", "gateway-2")
-DRAIN_S = 10  # issue 4, point 4
+DRAIN_S = 10  # the expected services and ports
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_exactly_these_services_run(compose: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_is_hardened(compose: dict[str, Any], service: str) -> None:
-    """Read-only root, not root, no new privileges, no capability; writable only where said, in memory."""
+    """Read-only root, not the root user, no new privileges, no capability; writable folders only in memory."""
     one = compose["services"][service]
     assert one["read_only"] is True
     assert one["user"] == "1000:1000"
@@ -133,7 +133,7 @@ def test_secrets_come_as_files_that_are_mounted(compose: dict[str, Any], service
 
 
 def test_every_mounted_file_is_there_after_make_dev_ca(compose: dict[str, Any]) -> None:
-    """Secrets are 0600, as the gateway demands; no secret is declared that nobody mounts."""
+    """Secrets have mode 0600, as the gateway demands. Every declared secret is mounted."""
     modes = {name: Path(each["file"]).stat().st_mode & 0o777 for name, each in compose["secrets"].items()}
     assert modes == dict.fromkeys(compose["secrets"], 0o600)
     assert all(Path(each["file"]).is_file() for each in compose["configs"].values())
@@ -169,7 +169,7 @@ def test_the_gateway_itself_takes_its_settings(
 def test_listeners_off_loopback_have_mutual_tls_and_the_admin_port_stays_inside(
     compose: dict[str, Any], service: str
 ) -> None:
-    """Translated to loopback, the reader would not object to plaintext: so it is said here."""
+    """On loopback the config reader accepts plaintext, so this test checks it separately."""
     environment = compose["services"][service]["environment"]
     assert environment["GATEWAY_LISTEN"] == "0.0.0.0:50051"
     assert {"GATEWAY_TLS_CERT_FILE", "GATEWAY_TLS_KEY_FILE", "GATEWAY_TLS_CLIENT_CA_FILE"} <= set(environment)

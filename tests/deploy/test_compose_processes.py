@@ -84,7 +84,7 @@ def sign_wallet_call(stack: Stack) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["redis", "postgres", "sandbox", *GATEWAYS])
 def test_health_check_of_each_service_passes(stack: Stack, service: str) -> None:
-    """Each service's own command comes up and its own health check says so."""
+    """Each service's command starts and its health check passes."""
     assert stack.is_healthy(service)
 
 

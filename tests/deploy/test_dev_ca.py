@@ -94,7 +94,7 @@ def test_a_server_certificate_names_no_caller(folder: Path) -> None:
 
 
 def test_a_caller_has_a_spiffe_id_and_a_dns_name(folder: Path) -> None:
-    """The SPIFFE id stands first, since the gateway takes the first name."""
+    """The SPIFFE id is first, because the gateway takes the first name."""
     names = certificate(folder, "wallet").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [name.value for name in names] == ["spiffe://dev.internal/wallet", "wallet.dev.internal"]
 
@@ -122,7 +122,7 @@ def test_the_ca_can_sign_for_no_real_host(folder: Path) -> None:
 
 
 def test_a_second_run_changes_nothing(folder: Path) -> None:
-    """Idempotent, and it says so."""
+    """A second run changes nothing and reports so."""
     before = contents(folder)
     lines = dev_ca.make(folder, NOW + timedelta(hours=1))
     assert contents(folder) == before
@@ -130,7 +130,7 @@ def test_a_second_run_changes_nothing(folder: Path) -> None:
 
 
 def test_it_says_when_it_renews(folder: Path) -> None:
-    """Each line names the time from which the next run makes it anew, and that is when it does."""
+    """Each line names the time from which a run renews the file, and a run at this time does."""
     renews = NOW + dev_ca.LIFETIME - dev_ca.RENEW_BEFORE
     line = dev_ca.make(folder, NOW)[1]
     assert f"renews it from {renews:%Y-%m-%d %H:%M}" in line
@@ -139,7 +139,7 @@ def test_it_says_when_it_renews(folder: Path) -> None:
 
 
 def test_certificates_are_renewed_under_the_same_ca(folder: Path) -> None:
-    """Nobody has to trust anew as long as the CA lasts; no certificate outlives it."""
+    """Clients need no new CA while it is valid, and no certificate outlives it."""
     before = contents(folder)
     dev_ca.make(folder, NOW + timedelta(days=6))
     after = contents(folder)
@@ -171,7 +171,7 @@ def test_a_damaged_pair_is_made_anew(folder: Path, name: str, damage: bytes | No
 
 
 def test_a_pair_of_another_ca_is_made_anew(folder: Path, tmp_path: Path) -> None:
-    """A certificate that was copied here from elsewhere would be trusted by nobody."""
+    """No client would trust a certificate that was copied from elsewhere."""
     dev_ca.make(tmp_path / "other", NOW)
     for name in ("game.pem", "game.key"):
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())

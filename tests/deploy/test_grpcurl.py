@@ -1,4 +1,4 @@
-"""grpcurl, or what stands in for it, against a gateway; a warning in the summary says which tool ran."""
+"""grpcurl, or its replacement, against a gateway. A warning in the summary names the tool."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_buf_cannot_do_is_told(line: str) -> None:
 
 
 def test_without_any_tool_each_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No PATH: nothing is built or installed, and the reasons stand in a row."""
+    """Without a PATH, nothing is built or installed, and all reasons are listed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(grpcurl, "ROOT", tmp_path)
     monkeypatch.setattr(grpcurl, "INSTALLED", tmp_path)

@@ -1,4 +1,4 @@
-"""What the gateway is built from is pinned, its licences are allowed; a check that cannot run says so."""
+"""The gateway's packages are pinned and their licences allowed. A check that cannot run reports so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_is_not_pinned_is_a_fault(package: dict[str, Any], reported: str) -
 
 
 class Package:
-    """An installed package that says this of its licence."""
+    """An installed package with this licence text."""
 
     def __init__(self, **said: str) -> None:
         self.metadata = Message()

@@ -65,12 +65,12 @@ def faults_in(findings: Sequence[Finding]) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def canary() -> str:
-    """A value that can stand in a header, a URL and a file, and that nothing else holds."""
+    """A unique value that is valid in a header, a URL and a file."""
     return f"CANARY{secrets.token_hex(12)}"

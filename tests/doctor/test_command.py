@@ -70,7 +70,7 @@ def test_configuration_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_key_file_that_others_can_read(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A key file of mode 0644 is named with the command that mends it."""
+    """A key file of mode 0644 is reported with the command that repairs it."""
     settings = settings_of(sandbox, tmp_path)
     file = tmp_path / "launch.pem"
     file.write_text(settings.pop("PREDICTION_LAUNCH_KEY"))
@@ -85,7 +85,7 @@ def test_key_file_that_others_can_read(sandbox: SandboxProcess, tmp_path: Path) 
 
 
 def test_key_file_that_is_right(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A key file of mode 0600 is told as proven, with its fingerprint."""
+    """A key file of mode 0600 is reported as valid, with its fingerprint."""
     settings = settings_of(sandbox, tmp_path)
     file = tmp_path / "launch.pem"
     file.write_text(settings.pop("PREDICTION_LAUNCH_KEY"))
@@ -150,7 +150,7 @@ def test_table_on_a_terminal(sandbox: SandboxProcess, tmp_path: Path) -> None:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65_536)
-    except OSError:  # Linux says so when the other end is closed
+    except OSError:  # Linux raises this when the other end is closed
         return b""
 
 
@@ -167,7 +167,7 @@ def secret_settings() -> dict[str, str]:
 
 
 def pieces_of(secret: str) -> list[str]:
-    """What must not be seen of a secret: itself, and what stands in it that is secret."""
+    """The texts that must not appear: the secret and its secret parts."""
     inner = [line for line in secret.splitlines() if line and "-----" not in line]
     return [secret, *inner, *([secret.split(":")[2].split("@")[0]] if "://" in secret else [])]
 

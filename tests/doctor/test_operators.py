@@ -41,7 +41,7 @@ def rsa_public_pem() -> str:
 
 
 async def test_the_key_without_pins_comes_with_the_line_that_pins_it(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The fingerprint is told, and how to pin it."""
+    """The finding has the fingerprint and the way to pin it."""
     key_id = fingerprint(sandbox)
     found = pick(await findings_of(settings_of(sandbox, tmp_path)), "platform-key")
     assert found.state is State.OK
@@ -49,7 +49,7 @@ async def test_the_key_without_pins_comes_with_the_line_that_pins_it(sandbox: Sa
 
 
 async def test_the_key_is_pinned(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A pin that fits is said to."""
+    """A matching pin is reported."""
     settings = {**settings_of(sandbox, tmp_path), PINS: fingerprint(sandbox)}
     found = pick(await findings_of(settings), "platform-key")
     assert (found.state, found.what) == (State.OK, f"fetched and pinned: {settings[PINS]}")
@@ -83,7 +83,7 @@ async def test_web_page_in_place_of_the_key(sandbox: SandboxProcess, tmp_path: P
     ],
 )
 async def test_no_key_is_served(sandbox: SandboxProcess, tmp_path: Path, body: str, status: int, words: str) -> None:
-    """Anything else in place of the key is a fault that says what it is."""
+    """Anything else in place of the key is a fault that describes it."""
     serve(sandbox, body, status=status)
     findings = await findings_of(settings_of(sandbox, tmp_path))
     assert faults_in(findings) == ["platform-key"]
@@ -98,7 +98,7 @@ async def test_rsa_platform_key(sandbox: SandboxProcess, tmp_path: Path) -> None
 
 
 async def test_own_key_in_place_of_the_platform_key(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The operator's own key at the platform's place is told from any other."""
+    """The operator's own key in place of the platform key has a separate finding."""
     own = load_signing_key(sandbox.environ["PREDICTION_LAUNCH_KEY"].encode())
     serve(sandbox, own.public.spki_pem.decode())
     findings = await findings_of(settings_of(sandbox, tmp_path))
@@ -146,7 +146,7 @@ async def test_older_form_of_the_operator_signature(sandbox: SandboxProcess, tmp
 
 
 async def test_operator_id(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Set, it says what a wrong one costs; unset, that nothing tells operators apart."""
+    """If set, the finding names the effect of a wrong value; if unset, that operators cannot be distinguished."""
     settings = settings_of(sandbox, tmp_path)
     found = pick(await findings_of(settings), "operator-id")
     assert (found.state, "403" in found.what) == (State.OK, True)

@@ -20,7 +20,7 @@ CLOCK = SystemClock()
 
 
 async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Verdict:
-    """What the doctor says of these files."""
+    """The doctor's findings for these files."""
     files = TlsFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
     return await own_tls(files, CLOCK, Deadline.after(5, CLOCK))
 
@@ -30,7 +30,7 @@ async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Verdict:
     [(100, State.OK, "holds for 99 more days"), (5, State.WARNING, "expires in"), (-1, State.FAULT, "has expired")],
 )
 async def test_how_long_it_holds(tmp_path: Path, days: int, state: State, words: str) -> None:
-    """The days that are left decide, and are told."""
+    """The remaining days decide and are reported."""
     authority = Authority(tmp_path, "ca")
     cert, key = authority.issue("gateway.internal", NOW + timedelta(days=days))
     verdict = await look(cert, key, authority.file)
@@ -46,7 +46,7 @@ async def test_key_of_another_certificate(tmp_path: Path) -> None:
 
 
 async def test_key_with_a_password(tmp_path: Path) -> None:
-    """An encrypted key is a fault, and nobody is asked for a password."""
+    """An encrypted key is a fault, without a password prompt."""
     cert, key = Authority(tmp_path, "ca").issue("gateway.internal", NOW + timedelta(days=100))
     encrypt(key)
     verdict = await look(cert, key)

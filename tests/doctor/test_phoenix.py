@@ -56,14 +56,14 @@ async def test_other_ways_to_authenticate(sandbox: SandboxProcess, tmp_path: Pat
 
 
 async def test_the_key_without_the_right(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A 403 is told from a 401: the key is known and lacks the right."""
+    """A 403 differs from a 401: the key is known but has no right."""
     sandbox.control("POST", "/faults", {"surface": "admin", "kind": "status", "status": 403, "path_prefix": "/health"})
     findings = await findings_of(settings_of(sandbox, tmp_path))
     assert "has no right here (403)" in pick(findings, "admin").what
 
 
 async def test_health_without_credentials_proves_nothing(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Where the admin host says 200 to anyone that is a warning, and the signature is proven at the query host."""
+    """If the admin host answers 200 to everyone, that is a warning, and the query host verifies the signature."""
     sandbox.control("POST", "/faults", {"surface": "admin", "kind": "status", "status": 200, "path_prefix": "/health"})
     findings = await findings_of(settings_of(sandbox, tmp_path))
     assert pick(findings, "admin").state is State.WARNING
@@ -96,7 +96,7 @@ async def test_clock_that_differs_from_the_date_header(
 
 
 async def test_clock_beyond_the_tolerance(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Past 300 s signatures are refused: that line says it is the clock and not the secret."""
+    """After 300 s signatures are refused. The finding names the clock and not the secret."""
     findings = await findings_of(settings_of(sandbox, tmp_path), clock=OffsetClock(1000))
     assert faults_in(findings) == ["clock", "hmac"]
     assert "timestamp" in pick(findings, "hmac").what
@@ -116,7 +116,7 @@ async def test_clock_of_phoenix_that_no_header_shows(sandbox: SandboxProcess, tm
 
 
 async def test_host_that_is_down(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A host that nobody listens on is one fault; what stands on it is skipped and says why."""
+    """A host without a listener is one fault. Checks that need it are skipped with the reason."""
     settings = {**settings_of(sandbox, tmp_path), "ADMIN_BASE_URL": f"http://127.0.0.1:{free_port()}"}
     findings = await findings_of(settings)
     assert faults_in(findings) == ["tls"]
@@ -175,7 +175,7 @@ async def test_a_board_is_read(sandbox: SandboxProcess, tmp_path: Path) -> None:
 
 
 async def test_a_board_that_cannot_be_understood(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """An answer of unknown form is a fault of its own, told from wrong credentials."""
+    """An answer of unknown form is a separate fault from wrong credentials."""
     sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/weekly", {"scores": {"a": 1}})
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "garbage", "path_prefix": "/v1/leaderboards"})
     findings = await findings_of(settings_of(sandbox, tmp_path))
@@ -213,7 +213,7 @@ async def test_what_phoenix_says_is_not_repeated(sandbox: SandboxProcess, tmp_pa
 
 
 async def test_one_tenant_of_two(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """With several tenants each has lines of its own, and the one that is wrong is told from the other."""
+    """With several tenants, each has its own findings, and the faulty one is named."""
     settings = settings_of(sandbox, tmp_path)
     given = {name: settings.pop(name) for name in ("TENANT_ID", "ADMIN_API_KEY", "INGESTION_HMAC_SECRET")}
     document = f"""

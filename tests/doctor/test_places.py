@@ -29,12 +29,12 @@ NOBODY = 65534
 
 
 async def look_at_dir(path: Path) -> Verdict:
-    """What the doctor says of this data directory."""
+    """The doctor's findings for this data directory."""
     return await data_dir(config_of({**WHOLE, "GATEWAY_DATA_DIR": str(path)}), Deadline.after(5, CLOCK))
 
 
 async def look_at_listener(listen: Listen, admin_port: int) -> Verdict:
-    """What the doctor says of this address, where a gateway's admin port would be `admin_port`."""
+    """The doctor's findings for this address, with `admin_port` as the gateway's admin port."""
     config = config_of({**WHOLE, "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{admin_port}"})
     transport = Transport()
     try:
@@ -45,7 +45,7 @@ async def look_at_listener(listen: Listen, admin_port: int) -> Verdict:
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[int]:
-    """A port on which somebody listens who is no gateway."""
+    """A port on which another program listens."""
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]

@@ -68,7 +68,7 @@ async def test_every_kind_of_phoenix(
 
 @pytest.mark.parametrize("status", [200, 202, 409])
 async def test_every_answer_to_a_repeated_event(sandbox: SandboxProcess, settings: dict[str, str], status: int) -> None:
-    """However Phoenix answers a repeated event, the score tells that it counted once."""
+    """For any answer to a repeated event, the score shows that it counted once."""
     sandbox.control("POST", "/settings", {"duplicate_status": status})
     proof = await proof_of(settings)
     assert found(proof)["deduplicates_events"] == "true"
@@ -86,7 +86,7 @@ async def test_no_event_is_sent_more_often_than_meant(sandbox: SandboxProcess, s
 
 
 async def test_what_it_could_not_find_out_is_said(settings: dict[str, str]) -> None:
-    """The length of Phoenix's memory is not found out, and the report says so."""
+    """The length of Phoenix's memory is not measured, and the report says so."""
     said = pick((await proof_of(settings)).findings, "limits").what
     assert "not found out" in said
     assert "300 s" in said
@@ -128,7 +128,7 @@ async def test_one_envelope_is_accepted_and_lost(sandbox: SandboxProcess, settin
 
 
 async def test_bulk_in_trouble(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
-    """A 503 tells nothing of bulk: it stays off, as something not found out."""
+    """A 503 does not show whether bulk works: the setting stays off, as unknown."""
     planted = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 503}
     sandbox.control("POST", "/faults", planted)
     proof = await proof_of(settings)
@@ -138,7 +138,7 @@ async def test_bulk_in_trouble(sandbox: SandboxProcess, settings: dict[str, str]
 
 
 async def test_repeat_that_is_not_answered(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
-    """A repeat that may never have arrived proves nothing, though the score says one: the setting stays safe."""
+    """A repeat that may not have arrived proves nothing, even if the score is one. The setting stays safe."""
     steps: list[str] = []
 
     def on_step(step: str) -> None:
@@ -202,7 +202,7 @@ async def test_wrong_api_key(sandbox: SandboxProcess, settings: dict[str, str]) 
 
 @pytest.mark.parametrize("board", ["xp-weekly", "approved", "", "prove/../x", "prove events"])
 async def test_board_whose_name_does_not_say_so(sandbox: SandboxProcess, settings: dict[str, str], board: str) -> None:
-    """A board that may be somebody's is refused before anything is asked, even with --yes."""
+    """A board that may be in use is refused before any call, even with --yes."""
     sandbox.control("DELETE", "/requests")
     proof = await proof_of(settings, board, yes=True)
     assert pick(proof.findings, "board").state is State.FAULT
@@ -210,7 +210,7 @@ async def test_board_whose_name_does_not_say_so(sandbox: SandboxProcess, setting
 
 
 async def test_board_with_entries(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
-    """A board with entries is left alone, unless --yes says that it may be used."""
+    """A board with entries is not used without --yes."""
     path = f"/boards/{settings['TENANT_ID']}/{BOARD}"
     sandbox.control("POST", path, {"scores": {"someone": 5}})
     refused = await proof_of(settings)

@@ -42,7 +42,7 @@ def seal_key() -> str:
 
 
 async def look_at_redis(url: str, keys: str | None = None) -> Verdict:
-    """What the doctor says of this Redis."""
+    """The doctor's findings for this Redis."""
     settings = {
         **WHOLE,
         "REDIS_URL": url,
@@ -53,7 +53,7 @@ async def look_at_redis(url: str, keys: str | None = None) -> Verdict:
 
 
 async def look_at_database(**settings: str) -> Verdict:
-    """What the doctor says of the configured database."""
+    """The doctor's findings for the configured database."""
     return await database(config_of({**WHOLE, **settings}), Deadline.after(5, CLOCK))
 
 
@@ -71,20 +71,20 @@ async def test_redis_that_works(redis_server: RedisProcess) -> None:
 
 
 async def test_redis_that_is_down() -> None:
-    """Nobody listens: a fault that names REDIS_URL, and says that the gateway goes on."""
+    """Without a listener: a fault that names REDIS_URL and says that the gateway continues."""
     verdict = await look_at_redis(f"redis://127.0.0.1:{free_port()}/0")
     assert (verdict.state, "REDIS_URL" in verdict.fix, "no usable answer" in verdict.what) == (State.FAULT, True, True)
 
 
 async def test_redis_that_is_frozen(redis_server: RedisProcess) -> None:
-    """A Redis that takes connections and says nothing is a fault within its time."""
+    """A Redis that accepts connections and does not answer is a fault within the time limit."""
     redis_server.pause()
     verdict = await look_at_redis(redis_server.url)
     assert (verdict.state, "no usable answer within 2 s" in verdict.what) == (State.FAULT, True)
 
 
 async def test_redis_with_another_password(redis_server: RedisProcess) -> None:
-    """A wrong password is told from a Redis that is gone, and not repeated."""
+    """A wrong password differs from a missing Redis, and the finding does not show it."""
     redis_server.command("CONFIG", "SET", "requirepass", "right")
     verdict = await look_at_redis(redis_server.url.replace("redis://", "redis://:wrong-one@"))
     assert (verdict.state, verdict.fix) == (State.FAULT, "check user and password in REDIS_URL")
@@ -184,7 +184,7 @@ async def test_sqlite_that_is_no_database(file: Path) -> None:
 
 
 async def test_sqlite_that_another_program_holds(file: Path) -> None:
-    """A lock that is not let go is a warning that says so, within its time."""
+    """A lock that is not released is a warning within the time limit."""
     await make(file)
     holder = sqlite3.connect(file, isolation_level=None)
     try:
@@ -266,7 +266,7 @@ async def test_postgresql_before_the_first_start(postgres_url: str) -> None:
 
 
 async def test_postgresql_that_works(postgres_url: str) -> None:
-    """Version and revision are told."""
+    """The finding has version and revision."""
     await migrated(postgres_url)
     verdict = await look_at_database(DATABASE_URL=postgres_url)
     assert verdict.state is State.OK
@@ -309,7 +309,7 @@ async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> No
 
 
 async def test_postgresql_without_the_database(postgres_url: str) -> None:
-    """A name that is not there is told from a server that is not."""
+    """An unknown host name differs from a missing server."""
     verdict = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
     assert (verdict.state, verdict.what) == (State.FAULT, "there is no database of that name")
 

@@ -80,7 +80,7 @@ async def look(sandbox: SandboxProcess, tmp_path: Path, ca_file: Path | None) ->
 
 
 async def test_authorities(tmp_path: Path) -> None:
-    """An unknown CA is a fault that names the setting; a wrong one says so; the right one is ok, with the days left."""
+    """An unknown or wrong CA is a fault that names the setting. The right one is ok, with the remaining days."""
     authority, other = Authority(tmp_path, "ca"), Authority(tmp_path, "other")
     with tls_sandbox(authority) as sandbox:
         unknown = await look(sandbox, tmp_path, None)
@@ -105,7 +105,7 @@ async def test_certificate_that_ends_soon(tmp_path: Path) -> None:
 
 
 async def test_certificate_that_has_ended(tmp_path: Path) -> None:
-    """An expired certificate is told from an untrusted one."""
+    """An expired certificate differs from an untrusted one."""
     authority = Authority(tmp_path, "ca")
     with tls_sandbox(authority, days=-1) as sandbox:
         found = pick(await look(sandbox, tmp_path, authority.file), "tls", "ADMIN_BASE_URL")

@@ -31,7 +31,7 @@ async def test_first_claim_is_new(make_store: MakeStore, clock: ManualClock) -> 
 
 
 async def test_second_claim_is_in_progress(make_store: MakeStore) -> None:
-    """While the lease runs, the same move again is told that another attempt is at work."""
+    """During the lease, a repeat of the same operation gets "in progress"."""
     store = await make_store()
     first = await store.claim(claim_of(), soon())
     second = await store.claim(claim_of(request_id="another"), soon())
@@ -68,7 +68,7 @@ async def test_replay_is_byte_for_byte(make_store: MakeStore) -> None:
 
 
 async def test_replay_of_a_hash_has_no_body(make_store: MakeStore) -> None:
-    """Where only the hash was recorded, the replay says so instead of an empty body."""
+    """If only the hash was recorded, the replay says so and has no empty body."""
     store = await make_store()
     first = await store.claim(claim_of(), soon())
     await store.record_outcome(outcome_of(first.operation_id, keep_body=False), soon())
@@ -130,7 +130,7 @@ async def test_other_content_is_a_conflict(make_store: MakeStore, clock: ManualC
 
 
 async def test_other_spelling_of_the_amount_is_the_same_move(make_store: MakeStore) -> None:
-    """A body written anew with 12.5 for 12.50 is a repeat, no conflict: amounts come back as decimals."""
+    """A body with 12.5 in place of 12.50 is a repeat and no conflict: amounts are compared as decimals."""
     store = await make_store()
     await store.claim(claim_of(amount="12.50"), soon())
     again = await store.claim(claim_of(amount="12.5"), soon())
@@ -182,7 +182,7 @@ async def test_batch_of_different_claims(make_store: MakeStore) -> None:
 
 
 async def test_same_body_under_another_key_is_suspect(make_store: MakeStore) -> None:
-    """The key header is not signed: a body that comes again under another key is flagged, for good."""
+    """The key header is not signed: a body that is repeated under another key is flagged permanently."""
     store = await make_store()
     body = b'{"operation":"credit_cash"}'
     first = await store.claim(claim_of("key-1", body=body), soon())

@@ -72,7 +72,7 @@ async def test_one_bad_operation_in_a_batch(make_store: MakeStore) -> None:
 
 
 async def test_value_that_only_one_database_refuses(make_store: MakeStore) -> None:
-    """A number beyond the column disturbs nobody else in its batch."""
+    """A number that is too large for the column does not affect the rest of its batch."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
     bad, good = await asyncio.gather(

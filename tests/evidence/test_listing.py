@@ -121,7 +121,7 @@ async def test_a_place_behind_the_last_move_gives_an_empty_page(make_store: Make
 async def test_evidence_of_the_schema_before_is_listed_after_the_upgrade(
     make_store: MakeStore, make_database: Callable[[], Database]
 ) -> None:
-    """Also where somebody made the index by hand before the upgrade."""
+    """Also if the index was created manually before the upgrade."""
     store = await make_store()
     await claimed(store, "key-1", 1)
     index = sa.text(

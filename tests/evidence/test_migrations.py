@@ -1,4 +1,4 @@
-"""The schema: made once, by whoever is first, and never taken away from evidence."""
+"""The schema: the first process creates it once, and no migration removes evidence."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_other_outcome_differs(make_store: MakeStore, clock: ManualClock, 
     first = await store.record_outcome(outcome_of(claimed.operation_id), soon())
     clock.advance(7)
     other = outcome_of(claimed.operation_id, **change)  # type: ignore[arg-type]
-    for _ in range(2):  # said twice, kept once
+    for _ in range(2):  # reported twice, stored once
         with pytest.raises(OutcomeDiffers):
             await store.record_outcome(other, soon())
     kept = Incident(
@@ -128,7 +128,7 @@ async def test_other_outcome_differs(make_store: MakeStore, clock: ManualClock, 
 
 
 async def test_expired_lease_that_nobody_reclaimed(make_store: MakeStore, clock: ManualClock) -> None:
-    """A late outcome is taken while nobody else has the move."""
+    """A late outcome is accepted while no other attempt has the operation."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
     clock.advance(10 * LEASE_S)

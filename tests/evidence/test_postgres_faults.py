@@ -84,7 +84,7 @@ async def test_killed_and_restarted_in_the_middle(postgres_server: PostgresProce
 async def test_restart_in_a_quiet_moment_is_not_noticed(
     postgres_server: PostgresProcess, store: DurableWalletStore
 ) -> None:
-    """Connections that died while nobody used them cost no caller a failure."""
+    """Idle connections that broke cause no failed call."""
     assert (await store.claim(claim_of(), soon())).disposition is Disposition.NEW
     await asyncio.to_thread(postgres_server.restart)
     assert (await store.claim(claim_of(), soon())).disposition is Disposition.IN_PROGRESS
@@ -122,7 +122,7 @@ async def test_frozen_until_the_deadline(postgres_server: PostgresProcess, store
 
 
 async def test_locked_by_another(postgres_url: str, store: DurableWalletStore) -> None:
-    """A table locked by somebody else is unavailability at the deadline, and the lock's end ends it."""
+    """A table that another session locks makes the store unavailable at the deadline, until the lock ends."""
     blocker = PostgresDatabase(postgres_url)
     locked, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -39,7 +39,7 @@ async def stores(postgres_url: str) -> AsyncIterator[Callable[[], Awaitable[Dura
 
 @pytest.fixture
 async def other(postgres_url: str) -> AsyncIterator[Any]:
-    """A session of somebody else."""
+    """A session of another client."""
     connection = await asyncpg.connect(postgres_url)
     yield connection
     await connection.close()
@@ -77,7 +77,7 @@ async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def test_an_upgrade_outlives_the_call_that_began_it(
     postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
 ) -> None:
-    """While somebody holds the table, calls get their 503 in time; afterwards it is done without any of them."""
+    """While another session locks the table, calls get 503 in time. Afterwards the upgrade runs without a call."""
     await grown(postgres_url)
     holding = other.transaction()
     await holding.start()

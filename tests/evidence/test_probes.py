@@ -17,7 +17,7 @@ async def probe(store: DurableWalletStore, key: str = "key-1", original: str | N
 
 
 async def test_unknown_move_is_not_seen(make_store: MakeStore) -> None:
-    """A probe of a key never seen says so, and claims nothing: the move that follows is NEW."""
+    """A probe of an unknown key answers so and claims nothing: the operation after it is NEW."""
     store = await make_store()
     assert await probe(store) == ProbeResult(state=OriginalState.NOT_SEEN, operation_id="", recorded=None)
     claimed = await store.claim(claim_of(), soon())
@@ -43,7 +43,7 @@ async def test_probe_after_the_move_marks_nothing(make_store: MakeStore) -> None
 
 
 async def test_probe_of_a_move_at_work(make_store: MakeStore) -> None:
-    """A claimed move without outcome is IN_PROGRESS, also after its lease: nobody knows more."""
+    """A claimed operation without an outcome is IN_PROGRESS, also after its lease: its outcome is unknown."""
     store = await make_store()
     claimed = await store.claim(claim_of(lease_s=0), soon())
     found = await probe(store)
@@ -89,7 +89,7 @@ async def test_probe_looks_only_into_its_environment(make_store: MakeStore) -> N
 
 
 async def test_probe_and_move_never_miss_each_other(make_store: MakeStore) -> None:
-    """A probe and its move at the same time on two stores: whenever the probe says NOT_SEEN, the move is marked."""
+    """A probe and its operation at the same time on two stores: if the probe is NOT_SEEN, the operation is marked."""
     stores = [await make_store(), await make_store()]
     for store in stores:
         await store.check(soon())

@@ -57,7 +57,7 @@ async def test_500_identical_claims_over_4_processes(place: str) -> None:
 
 @pytest.mark.parametrize("lines", [1, 2, 7, 60, 61])
 async def test_killed_between_acknowledgements(place: str, make_store: MakeStore, lines: int) -> None:
-    """Two processes killed with -9 at various points: each claim and outcome that they told is there, none twice."""
+    """Two processes are killed with -9 at various points: each acknowledged claim and outcome is stored once."""
     processes = [start(place, "series", name) for name in ("a", "b")]
     reported: list[str] = []
     try:
@@ -67,7 +67,7 @@ async def test_killed_between_acknowledgements(place: str, make_store: MakeStore
         for process in processes:
             process.kill()
             rest, _ = process.communicate()
-            # A line that was cut off in the pipe was not told.
+            # A truncated line in the pipe is not an acknowledgement.
             reported += [line for line in rest.splitlines() if len(line.split()) == 3 and len(line.split()[2]) == 36]
     store = await make_store()
     for line in reported:

@@ -89,7 +89,7 @@ async def test_counts_that_could_not_be_committed_are_brought_again() -> None:
 
 
 async def test_a_call_in_progress_is_no_replay(make_store: MakeStore) -> None:
-    """What was told to wait got no recorded response."""
+    """A call that got "in progress" has no recorded response."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
     await store.claim(claim_of(), soon())

@@ -92,7 +92,7 @@ def test_an_environment_is_never_mixed_with_the_other() -> None:
     ],
 )
 def test_captures_and_releases_against_their_reservation(moves: list[Move], fault: OrderFault | None) -> None:
-    """Told where it is certain, in whatever order they came; what cannot be known is said to be unknown."""
+    """Reported if it is certain, in any order of arrival; otherwise reported as unknown."""
     assert [fault] == ([order.fault for order in reported(*moves).orders] or [None])
 
 

@@ -1,4 +1,4 @@
-"""One SQLite file: locked, removed, replaced, read-only, full. Unavailable, never wrong, never made anew."""
+"""One SQLite file: locked, removed, replaced, read-only, full. It is unavailable, never wrong and never recreated."""
 
 # ruff: noqa: ASYNC221, ASYNC240 - short work on files and mounts; nothing else waits for the loop meanwhile
 
@@ -102,7 +102,7 @@ async def test_replaced_file_acknowledges_nothing(store: DurableWalletStore, pat
 
 
 async def test_removed_log_acknowledges_nothing(store: DurableWalletStore, path: Path) -> None:
-    """Commits stand in the log beside the file at first: without it they would be lost."""
+    """New commits are in the write-ahead log beside the file. Without it they would be lost."""
     path.with_name(path.name + "-wal").unlink()
     assert await is_unavailable(store)
 
@@ -162,7 +162,7 @@ async def test_reading_cannot_write(path: Path) -> None:
 
 
 async def test_file_is_its_owners_only(store: DurableWalletStore, path: Path) -> None:
-    """It holds what players did: nobody else on the machine reads it."""
+    """It has data of players: no other user of the machine can read it."""
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -232,7 +232,7 @@ async def test_full_disk(small_disk: Path, store_on_small_disk: DurableWalletSto
 
 
 async def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    """A data directory in an impossible place does not stop the start; it is told as unavailability."""
+    """An impossible data directory does not stop the start. The store is reported as unavailable."""
     (tmp_path / "file").write_text("")
     store = DurableWalletStore(SqliteDatabase(tmp_path / "file" / "x.sqlite3", SystemClock()), same_move=same_move)
     await store.start()

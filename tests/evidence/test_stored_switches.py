@@ -1,4 +1,4 @@
-"""The list of what is switched off, in either database: merged, kept, mended."""
+"""The list of kill switches in either database: merged, stored, repaired."""
 
 from __future__ import annotations
 

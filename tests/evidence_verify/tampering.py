@@ -1,4 +1,4 @@
-"""Alters exports as somebody would who wants to hide something, with and without making the chain anew."""
+"""Changes exports as an attacker would, with and without rebuilding the chain."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def change_key(lines: Lines, rng: random.Random) -> str:
 
 
 def make_anew(lines: Lines, rng: random.Random, key: SigningKey | None = None) -> str:
-    """Change a record's answer, or take the record out, and make the chain anew around it.
+    """Change a record or remove it, and rebuild the chain.
 
-    Without `key` the signatures stay what they were; with one, everything is signed with it.
+    Without `key`, the signatures stay the same. With one, it signs everything.
     """
     place = rng.choice(record_places(lines))
     record = json.loads(lines[place])
@@ -200,9 +200,9 @@ def make_anew(lines: Lines, rng: random.Random, key: SigningKey | None = None) -
 
 
 def cut_end(lines: Lines, rng: random.Random) -> str:
-    """Take the last blocks out, with every record that began in them and every later change, and say that all is there.
+    """Remove the last blocks with their records and later changes, and change the stated scope to match.
 
-    Nothing in the rest is wrong: only a head tells. Records that changed later are taken out with all their lines.
+    The rest is consistent: only a head shows the change. Records that changed later are removed completely.
     """
     places = block_places(lines)
     kept = rng.randrange(1, len(places))

@@ -120,7 +120,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
 
 
 def lines_of(evidence: Evidence) -> list[str]:
-    """What the journal says of it."""
+    """The journal's lines of it."""
     name, at = evidence.operation_id, evidence.received_at_us
     members: dict[str, Any] = {
         member: getattr(evidence, member)

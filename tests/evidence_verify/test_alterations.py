@@ -26,7 +26,7 @@ def test_an_export_that_nobody_touched_is_proven(small: Exported) -> None:
 
 
 def test_without_a_head_the_end_is_not_proven(small: Exported) -> None:
-    """And that is said, as is the key that nobody vouches for; with the key given, only the end is open."""
+    """The open points are the end and the unconfirmed key. With the key given, only the end is open."""
     reported = " ".join(verdict(small.path)["not_proven"])  # type: ignore[arg-type]
     assert "the end:" in reported
     assert "belongs to the gateway" in reported
@@ -75,7 +75,7 @@ def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
 
 @pytest.mark.parametrize("number", range(8))
 def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
-    """Everything fits together; only the head, the log, or the public key that was kept elsewhere tells."""
+    """The export is consistent. Only a head, the log or a public key that was stored elsewhere shows the change."""
     lines = read_lines(small.text)
     tampering.make_anew(lines, random.Random(number), generate_signing_key()[0])
     path = tmp_path / "altered.jsonl"
@@ -88,7 +88,7 @@ def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported
 
 @pytest.mark.parametrize("number", range(8))
 def test_an_end_that_was_cut_off_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
-    """The rest is genuine in every way, and says that it is all."""
+    """The rest is genuine and claims to be complete."""
     lines = read_lines(small.text)
     tampering.cut_end(lines, random.Random(number))
     assert set() == told_of(lines, tmp_path)
@@ -96,7 +96,7 @@ def test_an_end_that_was_cut_off_is_found_by_the_head(small: Exported, tmp_path:
 
 
 def test_an_older_head_proves_up_to_itself(small: Exported, tmp_path: Path) -> None:
-    """What came later is believed for the key that the head names, and the rest is said."""
+    """Later blocks are trusted by the key that the head names. The rest is an open point."""
     block = json.loads(read_lines(small.text)[tampering.block_places(read_lines(small.text))[4]])["chain_block"]
     line = {
         "event": "evidence head",
@@ -124,7 +124,7 @@ def test_a_head_that_is_none_is_refused(small: Exported, head: bytes) -> None:
 
 
 def test_a_published_head_that_was_altered_is_refused(small: Exported) -> None:
-    """Its own signature tells."""
+    """Its signature does not verify."""
     for before, after in ((b'"number": "12"', b'"number": "13"'), (b'"entry_count": ', b'"entry_count": 1')):
         assert before in small.head
         with pytest.raises(UnusableInput, match="--head"):
@@ -132,7 +132,7 @@ def test_a_published_head_that_was_altered_is_refused(small: Exported) -> None:
 
 
 def test_the_head_of_another_chain_is_refused(small: Exported) -> None:
-    """It says nothing of this one."""
+    """It proves nothing about this chain."""
     line = b'{"event":"evidence head","operator":"acme","environment":"sandbox","block":1,"block_hash":"","key_id":""}'
     with pytest.raises(UnusableInput, match="has no head of acme in prod"):
         verify_export(small.path, heads=[line], processes=1)

@@ -1,7 +1,7 @@
-"""The example wallet, in which something happens once at a chosen point: `POINT WHAT`, then the wallet's own options.
+"""The example wallet with one failure at a chosen point: `POINT WHAT`, then the wallet's own options.
 
-WHAT is the pid to kill (0: the wallet itself), or `stall:SECONDS`. The parts are the real ones; what is added stands
-between them.
+WHAT is the pid to kill (0: the wallet itself), or `stall:SECONDS`. The wallet's code is unchanged; the hooks run
+between its parts.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def player(sandbox: SandboxProcess, wallet: WalletProcess) -> Player:
 
 
 def test_a_valid_reserve(player: Player, wallet: WalletProcess, short_leases: GatewayProcess) -> None:
-    """Available goes down, reserved up; the answer says so, and it is recorded with the wallet's own ids."""
+    """Available decreases, reserved increases. The answer shows it, and the outcome has the wallet's ids."""
     report = player.send("reserve_cash", "12.50", "r-" + player.name)
     assert (200, "success", ("87.50", "12.50")) == (report["status"], report["treatment"], player.funds)
     assert ("87.50", "12.50") == (report["answer"]["available"], report["answer"]["reserved"])
@@ -109,7 +109,7 @@ def test_a_credit_and_its_duplicate(player: Player, references: dict[str, str]) 
 
 
 def test_a_credit_for_a_stranger_is_not_refused_for_good(player: Player) -> None:
-    """A payout without an account gets 503: somebody must look."""
+    """A payout without an account gets 503, because an operator must decide."""
     report = player.send("credit_cash", "3.10", player=f"stranger-{uuid.uuid4()}")
     assert (503, "retry") == (report["status"], report["treatment"])
 

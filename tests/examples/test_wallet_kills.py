@@ -85,7 +85,7 @@ def killed_at(sandbox: SandboxProcess, gateway: GatewayProcess, victim: str, poi
         final = (report["probes"][-1:] if report["attempts"][-1]["treatment"] == "retry" else report["attempts"])[-1]
         assert evidence.response.status == final["status"]
         if point in ("moved", "committed") or (point, victim) == ("verified", "wallet"):
-            assert 2 <= evidence.attempt  # taken over: the first attempt never told its outcome
+            assert 2 <= evidence.attempt  # reclaimed: the first attempt never recorded its outcome
     finally:
         wallet.__exit__()
 

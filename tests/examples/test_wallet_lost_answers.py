@@ -30,7 +30,7 @@ CRASHING = "tests.examples.crashing_wallet"
 def test_a_probe_after_a_lost_answer(
     sandbox: SandboxProcess, idle_wallet: WalletProcess, short_leases: GatewayProcess
 ) -> None:
-    """The move was done and recorded when Phoenix gave up waiting: the probe alone tells it so."""
+    """The operation was recorded after Phoenix's timeout. The probe alone gives Phoenix the result."""
     player, key = Player(sandbox, idle_wallet), str(uuid.uuid4())
     idle_wallet.start(CRASHING, ("recorded", "stall:2"))
     report = player.send("credit_cash", "12.50", key, timeout_s=1)

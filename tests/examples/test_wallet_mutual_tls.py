@@ -1,4 +1,4 @@
-"""The example wallet as it runs in earnest: HTTPS towards Phoenix, mutual TLS towards the gateway, a known caller."""
+"""The example wallet as in production: HTTPS for Phoenix, mutual TLS with the gateway, a known caller."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def strict(whole: PolicySetup) -> Iterator[GatewayProcess]:
 def wallet_of(
     whole: PolicySetup, gateway: GatewayProcess, folder: Path, name: str | None, authority: Authority | None = None
 ) -> Iterator[WalletProcess]:
-    """Run the wallet over HTTPS; `name` is what its certificate says to the gateway, None: it has none."""
+    """Run the wallet over HTTPS. `name` is the name in its client certificate; None means no certificate."""
     (folder / "ca.pem").write_bytes(whole.authority.certificate)
     certificate, key = whole.authority.issue("127.0.0.1").write(folder, "own")
     options = ["--tls-cert", str(certificate), "--tls-key", str(key), "--gateway-ca", str(folder / "ca.pem")]
@@ -57,7 +57,7 @@ def wallet_of(
 
 
 def test_a_wallet_with_its_own_certificate(whole: PolicySetup, strict: GatewayProcess, tmp_path: Path) -> None:
-    """The money moves, the outcome is recorded, a forged call is refused; the evidence is for whoever may read it."""
+    """The money moves, the outcome is recorded, a forged call is refused, and the evidence needs its own right."""
     with wallet_of(whole, strict, tmp_path, "wallet") as wallet:
         player, ca = Player(whole.sandbox, wallet), str(tmp_path / "ca.pem")
         report = player.send("reserve_cash", "12.50", ca_file=ca, **OURS)

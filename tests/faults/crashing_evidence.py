@@ -1,7 +1,7 @@
-"""The gateway with points on the way of a money move, at which something is killed once: `CRASH_FILE` says what.
+"""The gateway with points in a wallet operation at which a process is killed once: `CRASH_FILE` says which.
 
-The file holds `POINT` and the pid to kill with its children (0: the gateway itself); it is gone when it was obeyed. The
-parts are the real ones; what is added stands between them.
+The file has `POINT` and the pid to kill with its children (0: the gateway itself). It is removed after the kill. The
+gateway's code is unchanged; the hooks run between its parts.
 """
 
 from __future__ import annotations

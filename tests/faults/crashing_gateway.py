@@ -1,7 +1,7 @@
-"""The gateway, ended by SIGKILL when a point of an event's way is reached for the nth time: `CRASH_AT=POINT:NTH`.
+"""The gateway, killed by SIGKILL when an event reaches a point for the nth time: `CRASH_AT=POINT:NTH`.
 
-The parts are the real ones; what is added stands between them. `LEASE_S` shortens the leases of durable events, for
-which the living wait after each death. Without both it is the gateway.
+The gateway's code is unchanged; the hooks run between its parts. `LEASE_S` shortens the leases of durable events, for
+which the other processes wait after a crash. Without both variables, nothing is changed.
 """
 
 from __future__ import annotations

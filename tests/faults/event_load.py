@@ -1,6 +1,6 @@
-"""Callers who send events through a gateway that is killed under them, and keep what they were told of each.
+"""Callers that send events through a gateway that is killed, and keep the result of each event.
 
-A caller goes on with an event until he has a definite answer. What is checked at the end: `Load.verdict`.
+A caller repeats an event until it has a definite answer. `Load.verdict` checks the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LATER = frozenset(
 
 
 class Told(enum.Enum):
-    """What a caller was told last of an event."""
+    """The last answer for an event."""
 
     ACCEPTED = "accepted"
     QUEUED = "queued"
@@ -55,9 +55,9 @@ class Manner:
     streams: int = 1
     batch_size: int = 40
     users: int = 15
-    """Whom the events of each call are for; 0: for somebody else each time."""
+    """The number of users of the events; 0 means a different user each time."""
     own_user: bool = False
-    """Instead, each caller's events are for a user of his own, and their scores rise."""
+    """Each caller's events have their own user, with increasing scores."""
     pause_s: float = 0.0
     """Between the calls of one caller."""
 
@@ -96,7 +96,7 @@ class Load:
         raise AssertionError(f"no answers: {self.refusals}")
 
     def verdict(self, sandbox: SandboxProcess) -> dict[Told, Counter[int]]:
-        """Return how often the sandbox took events, by what their callers were told."""
+        """Return how often the sandbox accepted events, by the last answer to their callers."""
         found: dict[Told, Counter[int]] = {}
         for event_id, count in self._effects(sandbox):
             found.setdefault(self.told[event_id], Counter())[count] += 1

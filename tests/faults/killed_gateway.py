@@ -29,11 +29,11 @@ class MortalGateway(GatewayProcess):
         self.kills = 0
 
     def __enter__(self) -> Self:
-        """Start nothing: the test says when."""
+        """Start nothing. The test starts it."""
         return self
 
     async def live(self) -> None:
-        """Start it for good."""
+        """Start it and keep it running."""
         self.environ.pop("CRASH_AT", None)
         self.spawn()
         await asyncio.to_thread(self._wait_listening)

@@ -56,7 +56,7 @@ class Verifier:
         self.unverified: list[str] = []
 
     async def check(self, token: str) -> None:
-        """Verify one token with the set that is kept, fetched anew only when its time is over."""
+        """Verify one token with the stored key set. Fetch the set again only when it expires."""
         if time.monotonic() - self._fetched_at > self._keep_s:
             began = time.monotonic()
             self._keys, self._fetched_at = await asyncio.to_thread(self._fetch), began
@@ -146,7 +146,7 @@ class Load:
             try:
                 answer = await getattr(stub(self._channels[attempt % 2]), method)(request, timeout=15)
             except grpc.aio.AioRpcError as error:
-                # A dead replica says nothing; what a living one says has a reason, and is a failure.
+                # A killed replica gives no reason. An error with a reason comes from a running one and is a failure.
                 if error.code() not in GONE or reason_of(error) or time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.02)

@@ -1,7 +1,7 @@
-"""Two gateways whose secrets lie in folders, before one sandbox: every kind of key rotates while both are loaded.
+"""Two gateways with secrets in folders and one sandbox: every kind of key rotates while both are under load.
 
-What a rotation is: Phoenix learns of the new secret beside the old one, a file is added, both replicas take it over by
-themselves, and Phoenix forgets the old one. Seal keys have no Phoenix; the platform key is Phoenix's own.
+A rotation: Phoenix accepts the new secret beside the old one, a file is added, both replicas load it
+automatically, and Phoenix removes the old one. Cache keys do not involve Phoenix; the platform key belongs to Phoenix.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.sandbox_process import SandboxProcess
 
 LEAD_S = 4.0
 KEPT_S = 1.0
-"""How long a verifier keeps the published keys: what `Cache-Control` says at this lead."""
+"""How long a verifier keeps the published keys, from `Cache-Control`."""
 TAKEN_OVER_WITHIN_S = 60.0
 KINDS = {
     keys_pb2.KEY_KIND_TENANT_HMAC,
@@ -95,7 +95,7 @@ class RotationBench:
             await control("POST", "/credentials/remove", {**self._operator(), "public_pem": gone})
 
     def versions_listed(self, gateway: GatewayProcess) -> list[keys_pb2.KeyDescription]:
-        """What one replica says of its keys."""
+        """The key list of one replica."""
         with grpc.insecure_channel(gateway.address) as channel:
             answer = keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
         return list(answer.keys)
@@ -117,7 +117,7 @@ class RotationBench:
         await self.sandbox.control_async("POST", "/keys/rotate", {})
 
     def _wait_taken_over(self, gateway: GatewayProcess) -> None:
-        """Wait until the newest version of each kind is in use. Raises: AssertionError with what the replica says."""
+        """Wait until the newest version of each kind is in use. Raises: AssertionError with the replica's key list."""
         until = time.monotonic() + TAKEN_OVER_WITHIN_S
         wanted = set(self._newest.values())
         while True:

@@ -1,7 +1,7 @@
-"""Durable events under SIGKILL of the gateway, restarts of PostgreSQL and cut answers: each queued one delivered once.
+"""Durable events with SIGKILL of the gateway, restarts of PostgreSQL and lost answers: each is delivered once.
 
-Callers ask again under the same id until they hear that their event is queued. Then the queue empties, and the
-sandbox's count is held against what they were told. Source: issue 5, "Proof that nothing is lost or doubled".
+Callers repeat an event under the same id until they learn that it is queued. Then the queue empties, and the
+sandbox's count is compared with the answers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[MortalGatewa
 
 @asynccontextmanager
 async def load_on(gateway: MortalGateway, manner: Manner = DURABLE) -> AsyncIterator[Load]:
-    """Callers who go on while the body runs; at its end the gateway lives and each has his answer."""
+    """Callers that send during the `with` block. At its end, the gateway runs and each caller has its answer."""
     load = Load(gateway.address, manner)
     load.start()
     yield load
@@ -134,7 +134,7 @@ async def test_kills_of_one_of_two_gateways(sandbox: SandboxProcess, postgres_ur
 @pytest.mark.faults
 @pytest.mark.timeout(600)  # 54 starts under load
 async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> None:
-    """What was on its way when the gateway died is a dead letter that says so; no event is sent twice."""
+    """An event in flight at the kill becomes a dead letter with this reason. No event is sent twice."""
     with a_gateway(sandbox, **UNSURE) as gateway:
         load = await killed(gateway, sandbox, [*EVERYWHERE, *[RANDOM] * 10])
         dead = settled(load, sandbox, gateway)

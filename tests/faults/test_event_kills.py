@@ -1,7 +1,7 @@
-"""Events under SIGKILL of the gateway, cut answers and a Redis that restarts or is emptied: none lost, none doubled.
+"""Events with SIGKILL of the gateway, lost answers and a Redis that restarts or is emptied: none lost or repeated.
 
-Callers send all the time and go on with each event until they have a definite answer. Then the sandbox's count of
-effects is held against what they were told. Source: issue 5, "Proof that nothing is lost or doubled".
+Callers send continuously and repeat each event until they have a definite answer. Then the sandbox's count of
+effects is compared with the answers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SURE_OF_ITSELF = Manner(resends_unknown=True)
 AT_ITS_WORD = Manner()
 """Callers who ask again after a broken call, and take OUTCOME_UNKNOWN for an answer."""
 CAUTIOUS = Manner(resends_lost=False)
-"""Callers who ask again only where the gateway told them so."""
+"""Callers that repeat an event only if the gateway's answer asks for it."""
 
 
 def cut_answers(sandbox: SandboxProcess) -> None:
@@ -53,7 +53,7 @@ def assert_each_once(load: Load, sandbox: SandboxProcess) -> None:
 
 
 def assert_none_twice(load: Load, sandbox: SandboxProcess) -> None:
-    """What was answered as taken was taken once; what nobody knows of, once or never."""
+    """An accepted event counts once; one with an unknown outcome, once or never."""
     found = load.verdict(sandbox)
     assert {1} == set(found.pop(Told.ACCEPTED))
     assert {0, 1} >= {count for counts in found.values() for count in counts}
@@ -77,7 +77,7 @@ def shared(redis: RedisProcess, postgres_url: str) -> dict[str, str]:
 
 
 async def killed(gateway: MortalGateway, manner: Manner, points: Sequence[str]) -> Load:
-    """Kill at each point under load, then let it live until every caller has his answer."""
+    """Kill at each point under load, then let it run until every caller has its answer."""
     load = Load(gateway.address, manner)
     load.start()
     await gateway.killed_at(points, load, random.Random(len(points)))

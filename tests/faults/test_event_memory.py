@@ -1,6 +1,6 @@
-"""Full load for minutes: the gateway's memory stays flat, and a queue that is full says so instead of growing.
+"""Full load for minutes: the gateway's memory stays constant, and a full queue refuses events.
 
-`EVENT_LOAD_S` sets how long the load lasts, in seconds. Source: issue 5, "Speed".
+`EVENT_LOAD_S` sets the duration of the load in seconds.
 """
 
 from __future__ import annotations

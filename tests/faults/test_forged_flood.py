@@ -108,7 +108,7 @@ class Fleet:
         self.wallets = [wallet_pb2_grpc.WalletServiceStub(channel) for channel in channels]
 
     def keys(self) -> dict[str, Any]:
-        """What the sandbox tells of its key."""
+        """The sandbox's record of its key."""
         shown: dict[str, Any] = self.sandbox.control("GET", "/keys")
         return shown
 
@@ -233,7 +233,7 @@ def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: in
     }
     print(json.dumps(reported))
 
-    # Every forged call was answered: refused for good against a fresh key, or put off; none passed, none failed.
+    # Every forged call is refused against a fresh key or postponed. None passes and none fails.
     assert [{}] * REPLICAS == [outcome["failures"] for outcome in outcomes]
     assert count == sum(refused.values())
     assert {"BAD_SIGNATURE", "KEY_UNAVAILABLE"} >= set(refused)

@@ -34,7 +34,7 @@ from tests.sandbox_process import SandboxProcess
 
 WALLET = "phoenix.gateway.v1.WalletService"
 TAKEN_OVER = frozenset({"claim_committed", "claim_answering", "outcome_queued", "outcome_written"})
-"""Killed there, the gateway leaves a claim without an outcome: somebody has to take it over."""
+"""A gateway that is killed there leaves a claim without an outcome, which another attempt reclaims."""
 Place = tuple[str, str, str, str]
 
 PLACES: list[Place] = [

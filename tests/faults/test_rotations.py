@@ -1,6 +1,6 @@
 """Every kind of key rotates under full load, replicas are killed in between, and no call fails.
 
-Five times each in `make test`, a hundred times in `make test-faults`. Source: issue 8, Proof.
+Five times each in `make test`, a hundred times in `make test-faults`.
 """
 
 from __future__ import annotations
@@ -75,5 +75,5 @@ async def test_five_rotations_of_each_kind_fail_no_call(bench: RotationBench) ->
 async def test_a_hundred_rotations_of_each_kind_fail_no_call(bench: RotationBench) -> None:
     """The same, in full."""
     load = await rotate(bench, 100)
-    # Webhooks on their way when the platform key rotated: 503, never a refusal for good.
+    # Webhooks in flight during the platform key's rotation: 503, never a final refusal.
     assert load.done["WALLET_VERDICT_KEY_RETIRED"] > 0

@@ -30,7 +30,7 @@ SMALL = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0), ("g
 async def test_watchers_that_stop_reading_for_a_minute_cost_little_and_delay_nobody(
     gateway: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
-    """Each gets the newest board in the end, and is told how many were left out."""
+    """Each gets the newest board at the end, with the number of skipped updates."""
     scores = Scores(board=f"stall-{uuid.uuid4().hex[:8]}", scores={f"user-{n:03}": float(n) for n in range(95)})
     sandbox.control("POST", "/settings", {"extra_members": True})
     scores.make(sandbox)

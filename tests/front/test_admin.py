@@ -1,4 +1,4 @@
-"""The admin port on real sockets: its pages, nothing else, nobody holding it."""
+"""The admin port on real sockets: its pages, nothing else, and slow clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVICE = "phoenix.gateway.v1.EventService"
 
 @dataclass
 class Admin:
-    """An admin server, what stands behind it, and one raw request to it."""
+    """An admin server with its dependencies, and one raw request to it."""
 
     server: AdminServer
     metrics: Metrics
@@ -96,7 +96,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 async def test_liveness_is_told(start: Start) -> None:
-    """/healthz is 200 while the process is live and 503 when it says that it is not."""
+    """/healthz is 200 while the process is live, otherwise 503."""
     admin = await start()
     alive = await admin.get("/healthz")
     admin.live = False
@@ -205,7 +205,7 @@ async def test_large_head_is_refused(start: Start, request_bytes: bytes) -> None
 
 
 async def test_one_request_a_connection(start: Start) -> None:
-    """The connection is closed behind the answer, so that nobody keeps it."""
+    """The connection is closed after the answer, so that no client holds it."""
     admin = await start()
     _, headers, _ = await admin.get("/healthz")
     assert headers["connection"] == "close"

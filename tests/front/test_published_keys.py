@@ -48,7 +48,7 @@ def in_set(path: str) -> list[dict[str, str]]:
 
 
 def test_the_set_holds_every_key_as_rfc_8037_has_it() -> None:
-    """With what a verifier should know of it: whose it is, where it stands, from when it signs."""
+    """With the facts for a verifier: owner, state and time from which it signs."""
     first, second, *_ = in_set("/keys/jwks.json")
     assert {
         "kty": "OKP",

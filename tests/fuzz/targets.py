@@ -107,7 +107,7 @@ def _status(data: bytes) -> object:
 
 def _sealed(data: bytes) -> object:
     opened = _SEAL.open(_PLACE, data, now=UnixSeconds(int(NOW)))
-    assert opened.payload == b"payload"  # nobody else has the key
+    assert opened.payload == b"payload"  # no other process has the key
     return opened
 
 

@@ -1,4 +1,4 @@
-"""No bytes from outside crash a parser, hang it, or come back in what it says.
+"""No bytes from outside crash a parser, block it or appear in its messages.
 
 `make test` tries the corpus and a few hundred inputs each; `make fuzz` searches for FUZZ_MINUTES (10) over all targets.
 An input that broke a parser once is kept in `corpus/TARGET/`.
@@ -40,7 +40,7 @@ def try_one(name: str, data: bytes) -> None:
 
 
 def reported(refusal: Exception) -> str:
-    """All that a refusal says to anybody."""
+    """All texts of a refusal."""
     parts = [str(refusal), repr(refusal)]
     if isinstance(refusal, InvalidField):
         parts += [f"{fault.field} {fault.description}" for fault in refusal.faults]
@@ -51,7 +51,7 @@ def reported(refusal: Exception) -> str:
 
 
 def quoted(text: str, data: bytes) -> bool:
-    """Whether a run of the input stands in the text."""
+    """Whether a part of the input is in the text."""
     given_text = data.decode("latin-1")
     return any(
         given_text[at : at + QUOTED_BYTES] in text

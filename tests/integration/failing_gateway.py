@@ -1,6 +1,6 @@
-"""The gateway, of which one background task or thread dies when it gets SIGUSR1: `FAILING_TASK=KIND:NAME`.
+"""The gateway, in which one background task or thread fails on SIGUSR1: `FAILING_TASK=KIND:NAME`.
 
-Nothing of it is replaced. KIND says how: `thread` (MemoryError in the thread), `cancelled` (the task), `raised` (what
+The gateway's code is unchanged. KIND is the kind of failure: `thread` (MemoryError in the thread), `cancelled` (the task), `raised` (what
 the task waits for raises MemoryError), `returned` (a supervised task of this name returns).
 """
 

@@ -196,8 +196,8 @@ def test_a_stream_is_kept_when_it_begins(audited: GatewayProcess, folder: Path) 
 def test_without_a_place_for_it_nothing_is_done(
     strict: GatewayProcess, sandbox_process: SandboxProcess, folder: Path
 ) -> None:
-    """The folder goes: mints, webhooks and events are UNAVAILABLE in time and never a final refusal; it comes back,
-    and so do they. Health says so meanwhile."""
+    """The folder is removed: mints, webhooks and events are UNAVAILABLE in time and get no final refusal. Health
+    shows it. When the folder is back, they work again."""
     place = folder / "strict"
     with grpc.insecure_channel(strict.address) as channel:
         tokens = tokens_pb2_grpc.TokenServiceStub(channel)

@@ -1,7 +1,4 @@
-"""Bad input to every way of sending events: a clear error for each bad event or message, the rest delivered.
-
-Source: issue 5, "Bad input".
-"""
+"""Bad input to every way of sending events: a clear error for each bad event or message, the rest delivered."""
 
 from __future__ import annotations
 

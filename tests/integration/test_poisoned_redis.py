@@ -1,7 +1,6 @@
 """An attacker writes into Redis: two gateways ignore the entries, count them and ask Phoenix again.
 
 Gateways, Redis, PostgreSQL and Phoenix are processes. The attacker knows all entry names but has no cache key.
-Source: issue 8, Proof, "Poisoned Redis".
 """
 
 from __future__ import annotations

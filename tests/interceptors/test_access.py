@@ -1,4 +1,4 @@
-"""Every method says which right it needs and whose data it is about; one that does not stops the start."""
+"""Every method declares its right and its data's owner. A method without them stops the start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.v1 import access_pb2
 
 
 def test_every_served_method_says_what_it_needs() -> None:
-    """And nothing is said of methods that are not served."""
+    """Methods that are not served have no entry."""
     assert set(METHODS) == set(method_access())
 
 

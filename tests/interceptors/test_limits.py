@@ -28,7 +28,7 @@ EVENTS = "/phoenix.gateway.v1.EventService/SubmitEvents"
 
 
 class Named(Link):
-    """Names the caller as the call says."""
+    """Names the caller of the call."""
 
     async def before(self, call: Call) -> None:
         call.caller = call.metadata.get("caller", "anybody")
@@ -46,7 +46,7 @@ def limits(
 
 
 class Held:
-    """A handler that keeps calls until it is told to go on."""
+    """A handler that holds calls until the test releases them."""
 
     def __init__(self) -> None:
         self.inside = 0
@@ -214,7 +214,7 @@ async def test_a_stream_takes_one_place_and_its_events_are_counted_message_by_me
 
 
 async def test_the_process_takes_no_more_calls_than_it_can_hold(serve: Open) -> None:
-    """OVERLOADED, whoever calls; nobody's own limit."""
+    """OVERLOADED for every caller; it is not a limit of one caller."""
     handler = Held()
     served = await serve([endpoint(METHOD, handler)], [Named(), limits(max_in_flight=3)])
     running = [asyncio.ensure_future(code_of(served, str(number))) for number in range(3)]

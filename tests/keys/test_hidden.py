@@ -32,7 +32,7 @@ TENANT, OPERATOR = TenantId("tenant"), OperatorCode("acme")
 
 
 def spellings(secret: bytes) -> list[str]:
-    """The secret as it would stand in a text: raw, in hexadecimal, in both alphabets of base64, as Python shows it."""
+    """The secret in the forms of a text: raw, in hexadecimal, in both alphabets of base64, as Python's repr."""
     encoded = base64.b64encode(secret).decode().rstrip("=")
     return [repr(secret)[2:-1], secret.hex(), encoded, encoded.replace("+", "-").replace("/", "_")]
 

@@ -31,7 +31,7 @@ async def test_an_event_that_is_admitted_can_be_taken_as_it_was(queue: EventQueu
 
 
 async def test_the_same_event_is_taken_in_once(queue: EventQueue) -> None:
-    """In one call and across calls; whoever repeats it learns when it was accepted."""
+    """In one call and across calls. A repeat gets the time of the first acceptance."""
     assert await admit(queue, new_event("e-1"), new_event("e-1"), new_event("e-2")) == ["new", "queued", "new"]
     assert await admit(queue, new_event("e-2"), new_event("e-3")) == ["queued", "new"]
     assert (await queue.depth(soon())).events == 3
@@ -62,7 +62,7 @@ async def test_a_delivered_and_a_dead_event_are_remembered(queue: EventQueue) ->
 
 
 async def test_an_id_that_the_gateway_made_is_forgotten_once_delivered(queue: EventQueue) -> None:
-    """Nobody can repeat it who was never told to; while it waits, its row keeps it unique."""
+    """No caller repeats an event without an id of its own. While it waits, its row keeps it unique."""
     await admit(queue, new_event("made", is_id_given=False))
     assert await admit(queue, new_event("made")) == ["queued"]
     lease, taken = await take(queue)
@@ -90,7 +90,7 @@ async def test_two_gateways_that_get_the_same_events_at_once_keep_each_once(
 
 
 async def test_a_call_of_a_thousand_keeps_the_order_of_each_user(queue: EventQueue) -> None:
-    """The order in which they stand in the call."""
+    """The order in the call."""
     events = [new_event(f"e-{n:04}", f"user-{n % 3}") for n in range(1000)]
     await admit(queue, *events)
     seen: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Dead letters: looked at page by page, queued again when somebody says so."""
+"""Dead letters: listed in pages, and requeued on request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_dead_letter_tells_what_was_refused_and_why(queue: EventQueue) -
 
 
 async def test_a_redriven_event_that_phoenix_may_have_goes_out_as_one_with_a_known_id(queue: EventQueue) -> None:
-    """A 409 to it says that its first sending arrived, also where the gateway made the id."""
+    """A 409 shows that the first attempt arrived, also if the gateway made the id."""
     made = [dataclasses.replace(new_event(f"made-{user}", user), is_id_given=False) for user in ("ada", "bob")]
     await admit(queue, *made)
     lease, taken = await take(queue)
@@ -127,7 +127,7 @@ async def test_redriving_by_filter_takes_so_many_at_a_time(queue: EventQueue) ->
 
 
 async def test_a_redriven_event_does_not_hide_the_mark_of_the_one_that_is_out(queue: EventQueue) -> None:
-    """It stands before it; the lease that is given back takes its own mark away all the same."""
+    """The mark is set first. A released lease still removes its own mark."""
     await admit(queue, new_event("a1"), new_event("a2"))
     lease, taken = await take(queue)
     await settle(queue, lease, dead(taken.events[0]))

@@ -52,7 +52,7 @@ def orders(phoenix: GatedPhoenix) -> dict[str, list[str]]:
 
 async def drained(gateway: DurableGateway, within_s: float = 40.0) -> None:
     async with asyncio.timeout(within_s):
-        while await gateway.waiting():  # noqa: ASYNC110 - the store tells nobody
+        while await gateway.waiting():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
@@ -94,7 +94,7 @@ async def test_an_event_is_answered_before_it_is_delivered(path: Path) -> None:
 
 
 async def test_a_refused_event_becomes_a_dead_letter_and_lets_its_user_go_on(path: Path) -> None:
-    """The reason is kept; the same event again is told of it."""
+    """The reason is stored, and a repeat of the event gets it."""
     phoenix = GatedPhoenix(lambda request, ids: 422 if "a1" in ids else 202)
     async with gateway_at(path, phoenix, bulk=None) as gateway:
         await put(gateway, ("a1", "ada"), ("a2", "ada"), ("b1", "bob"))

@@ -115,7 +115,7 @@ DOUBTS = [
 
 @pytest.mark.parametrize("error", DOUBTS)
 def test_without_deduplication_a_doubt_is_never_sent_again(error: GatewayError) -> None:
-    """It is a dead letter of unknown outcome, and says since when."""
+    """It is a dead letter of unknown outcome, with its time."""
     settled = reported(error, WITHOUT)
     assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", NOW_US - 1000) == (
         settled.fate,

@@ -65,7 +65,7 @@ async def test_a_mark_of_the_first_sending_is_there_before_anything_is_sent(
 
 
 async def test_a_mark_stays_while_there_is_doubt_and_goes_when_there_is_none(queue: EventQueue) -> None:
-    """Whoever settles says which."""
+    """Settling names the lease."""
     await admit(queue, new_event("a1"), new_event("b1", "bob"))
     lease, taken = await take(queue)
     await settle(queue, lease, again(taken.events[0], first_sent_at_us=taken.now_us), again(taken.events[1]))
@@ -107,7 +107,7 @@ async def test_a_released_lease_leaves_no_trace(queue: EventQueue, clock: Manual
 
 
 async def test_tenants_take_their_own(queue: EventQueue) -> None:
-    """And nobody else's."""
+    """And no other lease."""
     other = TenantId("tenant-two")
     await admit(queue, new_event("a1"))
     await admit(queue, new_event("z1"), tenant=other)

@@ -59,7 +59,7 @@ async def test_whichever_answer_is_lost_each_event_is_delivered_once(tmp_path: P
         if not any(isinstance(result, Failed) for result in results):
             break
     async with asyncio.timeout(30):
-        while await gateway.waiting():  # noqa: ASYNC110 - the store tells nobody
+        while await gateway.waiting():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     assert [] == await gateway.dead_letters()
     assert ["e0", "e1", "e2", "e3"] == sorted(phoenix.ids)

@@ -40,7 +40,7 @@ class Lane:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Two gateways on one file do at random what gateways do; the model says what they must see."""
+    """Two gateways on one file do random operations. The model defines the expected results."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A server that speaks bytes: a test says what each connection does, and reads what arrived."""
+"""A server of raw bytes: the test sets what each connection does, and reads what arrived."""
 
 import asyncio
 import ssl

@@ -93,7 +93,7 @@ def test_the_code_is_kept_and_the_text_is_not() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"code":5}', b'{"code":"a b\\nc"}', b"\xff\xfe"])
 def test_a_body_without_a_clean_code_is_no_obstacle(body: bytes) -> None:
-    """The status says enough."""
+    """The status is sufficient."""
     fault = error_of(Answer(status=400, body=body), Surface.INGESTION, NOW, changes=True)
     assert "phoenix_code" not in fault.metadata
 

@@ -77,7 +77,7 @@ async def test_only_what_is_safe_is_sent_again(method: str, trouble: Step, sends
 
 @pytest.mark.parametrize(("method", "reason"), [("POST", "OUTCOME_UNKNOWN"), ("PATCH", "OUTCOME_UNKNOWN")])
 async def test_a_lost_answer_to_a_change_is_an_unknown_outcome(method: str, reason: str) -> None:
-    """Nobody is told that nothing happened."""
+    """No caller learns that nothing happened."""
     made, _, deadline = client(AnswerLost("x"))
     with pytest.raises(GatewayError) as error:
         await made.call(method, "/v1/a", deadline)

@@ -181,7 +181,7 @@ async def test_half_a_body_is_a_lost_answer(transport: Transport) -> None:
 
 
 async def test_half_a_head_is_a_lost_answer(transport: Transport) -> None:
-    """A cut head says nothing."""
+    """A truncated header proves nothing."""
 
     async def half(peer: Peer) -> None:
         await peer.request()
@@ -272,7 +272,7 @@ async def test_a_compressed_answer_is_garbled(transport: Transport) -> None:
 
 
 async def test_a_cancelled_call_closes_its_connection(transport: Transport) -> None:
-    """An answer that nobody waits for cannot reach the next call."""
+    """An answer without a waiting caller cannot reach the next call."""
 
     async def hang(peer: Peer) -> None:
         await peer.request()

@@ -40,7 +40,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_there_is_never_made_again(tmp_path: Path) -> None:
-    """A key above all; of two who make it at once, one is told no."""
+    """This matters for keys: of two concurrent writers, one is refused."""
     path = tmp_path / "launch.pem"
     create_file(path, b"first")
     with pytest.raises(FileExistsError):

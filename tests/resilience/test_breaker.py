@@ -129,7 +129,7 @@ def test_results_of_earlier_calls_do_not_count() -> None:
 
 @given(st.lists(st.sampled_from(["enter", "ok", "bad", "gone", "wait"]), max_size=60))
 def test_never_two_probes_and_never_stuck(steps: list[str]) -> None:
-    """Whatever happens: one probe at most while half open, and after the longest pause somebody may call."""
+    """In any sequence: at most one probe while half open, and a call is allowed after the longest pause."""
     clock = ManualClock()
     one = breaker(clock)
     held: list[tuple[Permit, bool]] = []

@@ -6,7 +6,7 @@ from tests.manual_clock import ManualClock
 
 
 def test_what_remains_shrinks_with_the_clock_and_goes_below_zero() -> None:
-    """A deadline that passed says by how much."""
+    """A passed deadline has a negative rest."""
     clock = ManualClock()
     deadline = Deadline.after(2.0, clock)
     clock.advance(0.5)

@@ -122,7 +122,7 @@ def test_without_the_fleet_the_share_stays() -> None:
 
 
 def test_the_first_refusals_leave_at_once_and_a_flood_of_them_at_our_pace() -> None:
-    """The pace is that of REFUSALS_PER_S, and nobody is kept for longer than is said."""
+    """The rate is REFUSALS_PER_S, and no refusal waits longer than the documented limit."""
     one = usage(requests_per_s=1)
     paces = [one.pace_refusal(100.0) for _ in range(10_000)]
     assert paces[: REFUSALS_AT_ONCE - 1] == [0.0] * (REFUSALS_AT_ONCE - 1)
@@ -140,7 +140,7 @@ def test_what_nothing_bounds_is_not_kept() -> None:
 
 
 def test_new_limits_hold_for_the_next_call_and_calls_that_run_still_count() -> None:
-    """A reload forgets nobody who is inside."""
+    """A reload keeps the calls in progress."""
     named = {"a": CallLimits(concurrent=3)}
     limiter = Limiter("caller", named.__getitem__)
     first = limiter.of("a")

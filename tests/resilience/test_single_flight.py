@@ -8,7 +8,7 @@ from gateway.resilience.single_flight import Flight
 
 
 class Work:
-    """Counts how often it was begun and cancelled, and ends when told."""
+    """Counts its starts and cancellations, and ends when the test wants."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -40,7 +40,7 @@ async def joined(shared: Flight[int], count: int) -> list[asyncio.Task[int]]:
 
 
 async def test_all_who_join_share_one_run() -> None:
-    """Fifty callers cost one piece of work, and `on_end` says that it is over."""
+    """50 callers cost one piece of work, and `on_end` is called at its end."""
     work = Work()
     shared, ended = flight(work)
     tasks = await joined(shared, 50)
@@ -63,7 +63,7 @@ async def test_one_who_leaves_leaves_the_others_waiting() -> None:
 
 
 async def test_the_last_one_to_leave_stops_the_work() -> None:
-    """`on_end` is called before the work is cancelled: nobody joins work that is being cancelled."""
+    """`on_end` is called before the work is cancelled, so no caller joins cancelled work."""
     work = Work()
     cancelled_at_end: list[int] = []
     shared = Flight(work, lambda _: cancelled_at_end.append(work.cancelled))

@@ -1,4 +1,4 @@
-"""Background tasks and threads: an end that nobody asked for is reported, with the name and what was raised."""
+"""Background tasks and threads: an unexpected end is reported with the name and the exception."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.fault_injection import raise_in_thread
 
 @pytest.fixture
 async def ends() -> list[UnexpectedEnd]:
-    """What the loop's exception handler is told."""
+    """The context of the loop's exception handler."""
     found: list[UnexpectedEnd] = []
 
     def hear(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -89,7 +89,7 @@ async def test_a_task_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> N
 
 
 async def test_what_breaks_while_it_stops_is_told_and_not_fatal(ends: list[UnexpectedEnd]) -> None:
-    """The process stops already; the log still says what was wrong."""
+    """The process is already stopping. The log still has the error."""
 
     async def breaks_at_the_end() -> None:
         try:

@@ -170,7 +170,7 @@ async def test_fault_that_makes_no_sense_is_refused(client: Client, wish: dict[s
 
 
 async def test_requests_are_kept_with_credentials_as_fingerprints(client: Client) -> None:
-    """Method, raw path, query, headers, body and status; a key is seen, not told."""
+    """Method, raw path, query, headers, body and status. A key appears only as a fingerprint."""
     await submit(client)
     await client.board("?limit=3")
     sent, read = client.sandbox.control("GET", "/requests")["requests"]
@@ -195,7 +195,7 @@ async def test_requests_are_bounded(client: Client) -> None:
 
 
 async def test_what_is_no_http_is_answered_and_marked(client: Client) -> None:
-    """Even the parser's own 400 says that it is a sandbox."""
+    """Even the parser's own 400 has the sandbox header."""
     host, _, port = client.sandbox.urls["admin"].removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"NONSENSE\r\n\r\n")

@@ -184,7 +184,7 @@ async def test_health_needs_no_credentials(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize("form", ["object", "array"])
 async def test_bulk_takes_both_envelopes(client: Client, form: str) -> None:
-    """100 events count once each; a repeat inside the call is told by nothing but the count."""
+    """100 events count once each. Only the count shows a repeat inside the call."""
     events = [client.event(f"e-{index}", user=f"u-{index % 3}") for index in range(99)] + [client.event("e-0")]
     answer = await client.post("/v1/events/bulk", {"events": events} if form == "object" else events)
     reported = answer.json()

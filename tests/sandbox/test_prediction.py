@@ -88,7 +88,7 @@ async def test_categories_are_the_active_ones_in_order(client: Client) -> None:
 
 @pytest.mark.parametrize(("form", "accepted"), [("six", (6,)), ("five", (5,)), ("both", (5, 6))])
 async def test_signature_form_is_a_setting(client: Client, form: str, accepted: tuple[int, ...]) -> None:
-    """Six parts by default, the older five or both when told."""
+    """Six parts by default; five parts or both by setting."""
     client.sandbox.control("POST", "/settings", {"operator_signature": form})
     passed = [parts for parts in (5, 6) if (await operator_call(client, "GET", parts=parts)).status == 200]
     assert accepted == tuple(passed)
@@ -147,7 +147,7 @@ def encoded(data: bytes) -> str:
     ids=str,
 )
 async def test_launch_token_is_judged_as_at_connect(client: Client, change: dict[str, Any], reason: str | None) -> None:
-    """Control tells the reason; the embed page lets in or refuses."""
+    """The control listener returns the reason. The embed page accepts or refuses."""
     made = launch_token(client.launch_key(), **change)
     reported = client.sandbox.control("POST", "/tokens/verify", {"token": made, "kind": "launch"})
     assert (reason is None, reason) == (reported["ok"], reported["reason"])

@@ -26,7 +26,7 @@ async def test_page_is_ranked_by_score_then_user(client: Client) -> None:
 
 
 async def test_rank_score_and_neighbours_agree(client: Client) -> None:
-    """The three reads of one user tell the same standing."""
+    """The three reads of one user agree."""
     fill(client, {f"u{index}": 100 - index for index in range(50)})
     rank = (await client.board("/rank/u10")).json()
     score = (await client.board("/score/u10")).json()
@@ -104,7 +104,7 @@ async def test_unknown_window_and_snapshot_are_404(client: Client) -> None:
 
 
 async def test_shapes_hold_the_same_in_other_words(client: Client) -> None:
-    """Every read shape tells the standing."""
+    """Every read form has the same data."""
     fill(client, {"ada": 3})
     found: dict[str, Any] = {}
     for shape in ("default", "camel", "wrapped", "data"):

@@ -18,7 +18,7 @@ Answering = Callable[[web.Request, int], web.Response]
 
 
 class Wallet:
-    """An operator's server: keeps what it got, answers as told (the call's number counts from 0)."""
+    """An operator's server: keeps its requests and answers as the test wants (calls count from 0)."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str], bytes]] = []
@@ -190,7 +190,7 @@ async def test_retry_keeps_key_and_body_and_takes_a_new_request_id(
 
 
 async def test_retries_end(sandbox: SandboxProcess, wallet: Wallet) -> None:
-    """After the last one Phoenix gave up, and says so."""
+    """After the last attempt, the result is "gave up"."""
     wallet.answer = lambda request, number: web.json_response({}, status=503)
     reported = await send(sandbox, wallet, retries=2)
     assert (3, True) == (len(wallet.calls), reported["gave_up"])

@@ -1,6 +1,6 @@
-"""A database that an earlier version wrote opens in this one, with everything that is in it.
+"""A database of an earlier version opens in this one with all its content.
 
-`earlier/README.md` says which code wrote each file.
+`earlier/README.md` names the code that wrote each file.
 """
 
 from __future__ import annotations

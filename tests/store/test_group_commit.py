@@ -18,7 +18,7 @@ from tests.manual_clock import ManualClock
 
 
 class Ledger:
-    """A store that shows its batches, and waits at the gate when it is told to."""
+    """A store that records its batches and waits at a gate when the test wants."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -142,7 +142,7 @@ async def test_operation_that_breaks_the_transaction(make_committer: MakeCommitt
 
 
 async def test_failed_commit_fails_all_of_its_batch(make_committer: MakeCommitter, ledger: Ledger) -> None:
-    """A store in trouble is told to everyone in the batch, and the next batch is tried anew."""
+    """A failing store fails every item of the batch, and the next batch is tried again."""
     committer = make_committer()
     running = await hold(committer, ledger)
     tasks = await queued(committer, [1, 2])

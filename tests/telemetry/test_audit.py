@@ -1,4 +1,4 @@
-"""The audit trail on real files, pipes and full disks: what is kept, what is told of the rest, nobody hangs."""
+"""The audit trail on real files, pipes and full disks: stored records, reports about lost ones, no blocked call."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def refused(work: Awaitable[None]) -> float:
 
 
 def test_a_record_is_one_line_of_allowed_members() -> None:
-    """Facts beyond the list stay out, whoever left them there."""
+    """Facts that are not listed are omitted."""
     line = line_of(record(tenant="t", key_id="k1", verdict="VERIFIED", body="secret", token="secret"))
     assert {
         "time": "2023-11-14T22:13:20.123Z",
@@ -97,7 +97,7 @@ def test_a_record_is_one_line_of_allowed_members() -> None:
 
 @pytest.mark.parametrize("text", ["two\nlines", 'quote " and \\', "\x00\x1b[2J", "\ud800", "x" * 100_000, "ü" * 9_000])
 def test_no_text_makes_a_second_line_or_an_unreadable_one(text: str) -> None:
-    """Whatever stands in a fact or a name."""
+    """For any content of a fact or a name."""
     made = record(text, tenant=text, operator=text, key_id=text)._replace(caller=text, method=text)
     line = line_of(made)
     assert line.count(b"\n") == 1
@@ -155,7 +155,7 @@ async def test_a_moved_file_is_left_and_a_new_one_begun(open_trail: Open, tmp_pa
 
 
 async def test_a_full_disk_refuses_at_once_and_is_told(open_trail: Open) -> None:
-    """/dev/full takes no byte; the second time nobody even tries."""
+    """/dev/full accepts no byte. The second time, no write is tried."""
     trail = open_trail(Path("/dev/full"), retry_after_s=60.0)
     assert await refused(trail.keep(record(), 5.0)) < 3.0
     assert trail.is_failing
@@ -163,7 +163,7 @@ async def test_a_full_disk_refuses_at_once_and_is_told(open_trail: Open) -> None
 
 
 async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Open, tmp_path: Path) -> None:
-    """And serves as soon as somebody reads."""
+    """It serves as soon as the pipe has a reader."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     trail = open_trail(path, retry_after_s=0.01)
@@ -178,7 +178,7 @@ async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Ope
 
 
 async def test_a_reader_who_stops_reading_holds_nobody(open_trail: Open, tmp_path: Path) -> None:
-    """Once the pipe is full, who waits is refused in time, and so is everybody who comes after."""
+    """Once the pipe is full, waiting calls are refused in time, and later calls too."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -193,7 +193,7 @@ async def test_a_reader_who_stops_reading_holds_nobody(open_trail: Open, tmp_pat
 
 
 async def test_a_removed_folder_refuses_and_a_new_one_is_used(open_trail: Open, tmp_path: Path) -> None:
-    """The file that is still open is nobody's to read: it does not count."""
+    """The file that is still open does not count."""
     folder = tmp_path / "audit"
     folder.mkdir()
     path = folder / "audit.jsonl"
@@ -220,7 +220,7 @@ async def test_records_that_nobody_waits_for_survive_a_failure(open_trail: Open,
 
 
 async def test_what_finds_the_queue_full_is_counted_in_the_file(open_trail: Open, tmp_path: Path) -> None:
-    """The file itself says that records are missing, and how many."""
+    """The file itself shows how many records are missing."""
     folder = tmp_path / "missing"
     trail = open_trail(folder / "audit.jsonl", max_queued=100, retry_after_s=0.01, linger_s=0.5)
     for number in range(150):
@@ -306,7 +306,7 @@ async def test_several_processes_write_whole_lines_into_one_file(tmp_path: Path)
 
 
 async def test_a_writer_that_dies_of_anything_refuses_at_once(open_trail: Open, tmp_path: Path) -> None:
-    """Not only of a failing file: who waits is told, who comes later too, and so are health and the process."""
+    """For any error: waiting calls, later calls, health and the process learn of it."""
     ends: list[UnexpectedEnd | None] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: ends.append(unexpected_end_of(context)))

@@ -148,7 +148,7 @@ async def test_line_tells_the_call(gateway: Gateway) -> None:
 
 
 async def test_refused_caller_is_told_by_address(gateway: Gateway) -> None:
-    """A call refused before anyone knows who calls is told by the address that it came from."""
+    """A call that is refused before its caller is known is logged with its address."""
     gateway.gate.shut = True
     assert await gateway.call() is grpc.StatusCode.PERMISSION_DENIED
     (line,) = gateway.lines()
@@ -186,7 +186,7 @@ async def test_store_fault_is_told_with_its_cause(gateway: Gateway) -> None:
 
 
 async def test_rejected_credentials_are_an_error(gateway: Gateway) -> None:
-    """Credentials that Phoenix rejects are the operators' matter and told as an error."""
+    """Credentials that Phoenix rejects concern the operators and are logged as an error."""
 
     async def rejected(request: Struct, call: Call) -> Struct:
         raise PhoenixRejectedCredentials

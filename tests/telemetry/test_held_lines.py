@@ -16,7 +16,7 @@ from gateway.telemetry.logs import configure, frequent_line, gathered, log
 
 
 class Timer:
-    """Keeps what is to be called later, and calls it when the test says so."""
+    """Stores scheduled calls and runs them when the test wants."""
 
     def __init__(self) -> None:
         self.due: list[tuple[float, Callable[[], None]]] = []
@@ -32,7 +32,7 @@ class Timer:
 
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    """JSON logs of this test; everybody's logging is put back behind it."""
+    """JSON logs of this test. The logging setup is restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -72,7 +72,7 @@ def test_a_line_after_the_timer_sets_it_again(out: io.StringIO) -> None:
 
 
 def test_any_other_line_takes_those_that_wait_along(out: io.StringIO) -> None:
-    """An error is never told before what led to it."""
+    """An error is never logged before the lines that led to it."""
     with gathered(Timer()):
         frequent_line()("info", "one", {})
         log().error("two")

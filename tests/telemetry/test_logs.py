@@ -31,7 +31,7 @@ class Trouble(Exception):
 
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    """JSON logs of this test; everybody's logging is put back behind it."""
+    """JSON logs of this test. The logging setup is restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -84,14 +84,14 @@ def test_secret_in_a_dropped_field_is_not_written(out: io.StringIO) -> None:
     ids=["bytes", "dict", "list", "exception", "object"],
 )
 def test_secret_in_an_object_is_not_written(out: io.StringIO, value: object) -> None:
-    """Of a value that is neither number, flag nor text only the type is told, also in an allowed field."""
+    """A value that is not a number, flag or text is logged by its type only, also in an allowed field."""
     log().info("call", trouble=value)
     (line,) = lines(out)
     assert (SECRET in out.getvalue(), line["trouble"]) == (False, f"<{type(value).__name__}>")
 
 
 def test_secret_in_an_exception_is_not_written(out: io.StringIO) -> None:
-    """An exception is told by types and places, its text and its causes' texts by nothing."""
+    """An exception is logged with types and positions, without its text and the texts of its causes."""
     error = raised(Trouble(SECRET), cause=ValueError(SECRET))
     log().error("call", **where_raised(error), exc_info=error)
     (line,) = lines(out)
@@ -101,7 +101,7 @@ def test_secret_in_an_exception_is_not_written(out: io.StringIO) -> None:
 
 
 def test_place_of_ours_is_told_beside_a_librarys() -> None:
-    """When another library raised, the innermost line of the gateway's own is told too."""
+    """If a library raises, the innermost line of the gateway is logged too."""
     code = compile("def ours(call): call()", "/srv/gateway/phoenix/transport.py", "exec")
     namespace: dict[str, Any] = {}
     exec(code, namespace)
@@ -112,14 +112,14 @@ def test_place_of_ours_is_told_beside_a_librarys() -> None:
 
 
 def test_ring_of_causes_ends() -> None:
-    """Exceptions that name each other as cause are told and do not hang."""
+    """Exceptions that name each other as cause are logged and do not block."""
     one, other = Trouble("a"), ValueError("b")
     one.__cause__, other.__cause__ = other, one
     assert where_raised(one)["error_causes"].count("<") == 7
 
 
 def test_secret_in_a_foreign_record_is_not_written(out: io.StringIO) -> None:
-    """Of another library's record only its name, place and the exception's type are told."""
+    """Of a library's record, only its name, position and the exception's type are logged."""
     try:
         raise Trouble(SECRET)
     except Trouble:
@@ -194,7 +194,7 @@ class Fickle(io.StringIO):
 
 
 def test_log_that_cannot_be_written_stops_nothing(out: io.StringIO) -> None:
-    """Lines that the stream does not take are lost, counted, and told once it takes lines again."""
+    """Lines that the stream does not accept are lost, counted, and reported when it accepts lines again."""
     stream = Fickle()
     configure("info", "json", stream)
     log().info("one")
@@ -246,7 +246,7 @@ def test_real_pipe_without_reader_stops_nothing() -> None:
     ids=["main", "thread", "finalizer"],
 )
 def test_secret_in_an_uncaught_exception_is_not_written(fatal: str) -> None:
-    """What nobody caught is told by type and place, in any thread."""
+    """An uncaught exception is logged with type and position, in any thread."""
     script = (
         "import os\nfrom gateway.telemetry.logs import configure, report_uncaught\n"
         "configure('info', 'json')\nreport_uncaught()\nSECRET = os.environ['SECRET']\n" + fatal

@@ -89,7 +89,7 @@ class Exporter:
         self._archive = ChainArchive(database)
 
     async def begin(self, about: ChainRange = ALL) -> Extent:
-        """What an export says first."""
+        """The first lines of an export."""
         return Extent(wanted=about, as_of=await self._archive.head_number(about, soon()))
 
     async def write(self, path: Path, extent: Extent | None = None) -> Path:

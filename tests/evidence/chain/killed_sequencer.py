@@ -50,7 +50,7 @@ async def child(place: str, number: int) -> None:
         claimed = await store.claim(signed_claim(f"{number}-{move}"), soon(60))
         await store.record_outcome(outcome_of(claimed.operation_id), soon(60))
     database = open_place(place)
-    # The lease of the one before is over at once: here it is about what lies between two steps.
+    # The lease of the process before ends at once, because this tests what happens between two steps.
     chain = sequencer(database, key=key, settings=SequencerSettings(lease_s=0.000001))
     countdown.is_armed = True
     await chain.step()

@@ -66,7 +66,7 @@ async def test_every_kind_of_change_is_proven(
     assert (await store.claim(held, soon())).disposition is None
     await store.probe(OPERATOR, Environment.PROD, "probed", "reserve_cash", RECEIVED_AT_US, soon())
     assert (await store.claim(signed_claim("probed"), soon())).probed_before
-    while (await store.evidence_by_id(finished, soon())).replay_count < 2:  # noqa: ASYNC110 - no event tells
+    while (await store.evidence_by_id(finished, soon())).replay_count < 2:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.02)  # they are counted soon after their answers
     assert await chain.step()
     reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
@@ -270,7 +270,7 @@ async def test_a_range_of_time_is_proven_as_a_range(
     clock: ManualClock,
     tmp_path: Path,
 ) -> None:
-    """Hours in one chain: the middle one with its late outcome is proven, and what is not is said."""
+    """Several hours in one chain: an export of the middle hour with a late outcome is proven, with the open points."""
     hour = 3_600_000_000
     start = round(clock.now() * 1_000_000)
     late = ""
@@ -323,7 +323,7 @@ async def test_an_unsigned_chain_is_held_against_a_head(
 async def test_waiting_ends_when_all_is_chained(
     store: DurableWalletStore, database: Database, chain: Sequencer
 ) -> None:
-    """And raises when the chain stands still."""
+    """It raises if the chain does not advance."""
     archive = ChainArchive(database)
     await archive.wait_chained(ALL, soon())
     await moved(store, "first")

@@ -1,4 +1,4 @@
-"""Evidence and its chain altered in the database, by somebody with every right in it: an export tells."""
+"""Evidence and its chain are changed by an attacker with all database rights. The export shows it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_what_is_altered_in_the_database_is_found(
     first = await moved(store, "key-1")
     await refused(store, first, transaction_id="other")
     await store.claim(signed_claim("key-1"), soon())
-    while not (await store.evidence_by_id(first, soon())).replay_count:  # noqa: ASYNC110 - no event tells
+    while not (await store.evidence_by_id(first, soon())).replay_count:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.02)  # it is counted soon after the answer
     await chain.step()
     for key in ("key-2", "key-3"):
@@ -62,7 +62,7 @@ async def test_what_is_altered_in_the_database_is_found(
 async def test_an_end_that_is_taken_out_of_the_database_is_found_by_a_head(
     store: DurableWalletStore, database: Database, chain: Sequencer, exporter: Exporter, tmp_path: Path
 ) -> None:
-    """The rest fits together; whoever kept the head knows better."""
+    """The rest is consistent. Only a stored head shows the change."""
     for key in ("key-1", "key-2"):
         await moved(store, key)
         await chain.step()

@@ -26,7 +26,7 @@ LEAD_S, RETIRE_S = 300.0, 3900.0
 
 
 class Phoenix:
-    """Takes the secrets that it was told of; `answers` False: gives no answer."""
+    """Accepts the given secrets. If `answers` is False, it does not answer."""
 
     def __init__(self) -> None:
         self.takes: set[bytes] = set()
@@ -140,7 +140,7 @@ def test_a_secret_takes_over_at_the_time_of_its_name(bench: Bench) -> None:
 
 
 def test_an_operator_key_is_published_for_the_lead_before_it_signs(bench: Bench) -> None:
-    """Whatever its name says; the replaced one stays published for as long as its tokens may live."""
+    """Independent of its name. The replaced key stays published as long as its tokens may be valid."""
     first = bench.launch_now()
     second = bench.add_launch_key()
     bench.look_for(1)
@@ -204,7 +204,7 @@ def test_the_same_content_laid_down_again_changes_nothing(bench: Bench) -> None:
 def test_a_file_that_cannot_be_used_is_refused_and_told(
     bench: Bench, content: bytes | None, mode: int, reported: str
 ) -> None:
-    """Half-written, empty, too large, readable by others, of another type: counted once, told in ListKeys."""
+    """Incomplete, empty, too large, readable by others, of another type: counted once, shown in ListKeys."""
     first = bench.launch_now()
     write(
         bench.launch / name_for(bench.clock.now(), ".pem"),
@@ -296,7 +296,7 @@ def test_a_version_in_use_is_not_changed_by_its_file(bench: Bench) -> None:
 
 
 def test_a_deleted_file_takes_back_what_is_not_in_use(bench: Bench) -> None:
-    """An announced version is withdrawn, a retiring one no longer published; the one in use stays, and that is told."""
+    """An announced version is withdrawn, a retiring one is unpublished. The one in use stays, and this is reported."""
     first = bench.launch_now()
     withdrawn = bench.add_launch_key(1)
     bench.look_for(1)
@@ -381,7 +381,7 @@ async def test_a_process_that_begins_with_a_refused_secret_goes_back_before_it_s
 
 
 def test_a_file_that_is_replaced_over_and_over_leaves_nothing_behind(tmp_path: Path) -> None:
-    """What was replaced is told for as long as it is retiring, and then forgotten."""
+    """A replaced version is listed while it retires, then removed."""
     bench = Bench(tmp_path)
     bench.hmac.rmdir()
     bench.add_launch_key(-7200)
@@ -417,7 +417,7 @@ async def test_a_replaced_single_file_is_tried_too(tmp_path: Path) -> None:
 
 
 async def test_many_rejected_calls_have_the_keys_looked_into_once(tmp_path: Path) -> None:
-    """All wait for the one look, and go on with the key that Phoenix takes; with nothing to try nobody waits."""
+    """All calls wait for one trial and use the key that Phoenix accepts. Without a candidate, no call waits."""
     phoenix = Phoenix()
     bench = Bench(tmp_path, phoenix)
     bench.add_hmac(b"first", -7200)

@@ -20,7 +20,7 @@ OPERATOR = OperatorCode("acme")
 
 
 class Bench:
-    """A keyring whose secrets lie in files."""
+    """A keyring with secrets in files."""
 
     def __init__(self, directory: Path) -> None:
         self.hmac, self.launch = directory / "hmac", directory / "launch"

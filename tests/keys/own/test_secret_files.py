@@ -53,7 +53,7 @@ def test_one_line_end_is_taken_off() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "\ud800"])
 def test_nothing_and_no_text_are_refused(text: str) -> None:
-    """An empty secret would sign for everybody."""
+    """Everybody could sign with an empty secret."""
     with pytest.raises(SecretRefused):
         Secret.from_text(text)
 
@@ -72,7 +72,7 @@ def test_a_private_file_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o777])
 def test_a_file_open_to_others_is_refused_with_the_fix(tmp_path: Path, mode: int) -> None:
-    """Whatever others may do with the file: refused, and the text says chmod 600."""
+    """Any access by others is refused, and the text names chmod 600."""
     with pytest.raises(SecretRefused, match="chmod 600"):
         read_secret_file(secret_file(tmp_path, b"value", mode))
 

@@ -19,7 +19,7 @@ TEN = datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp()
         ("2026-11-21T10:00:00Z", TEN),
         ("20261121T100000Z.pem", TEN),
         ("2026-11-21T10-00-30Z.key.pem", TEN + 30),
-        ("2026-11-21T10:00", None),  # no zone: nobody knows whose ten o'clock
+        ("2026-11-21T10:00", None),  # no time zone: the time is ambiguous
         ("2026-13-21T10:00Z", None),
         ("2026-02-30T10:00Z", None),
         ("launch_key.pem", None),
@@ -40,7 +40,7 @@ def test_a_name_is_read_as_it_was_made() -> None:
 
 
 def test_a_folder_in_order_without_what_is_being_written(tmp_path: Path) -> None:
-    """By time, not by spelling; hidden and unfinished files are passed over, other names told without control codes."""
+    """By time, not by name. Hidden and unfinished files are skipped, other names are reported without control codes."""
     for name in ("2026-11-21T10:00Z", "20261121T090000Z", ".2026-11-21T11:00Z", "..data", "a.tmp", "b~", "bad\x1bname"):
         (tmp_path / name).touch()
     found = find_versions(tmp_path)
@@ -49,7 +49,7 @@ def test_a_folder_in_order_without_what_is_being_written(tmp_path: Path) -> None
 
 
 def test_a_path_that_is_no_folder_is_one_version(tmp_path: Path) -> None:
-    """There or not: reading it tells."""
+    """The result of the read shows whether it exists."""
     assert [(tmp_path / "absent", None)] == [
         (one.path, one.named_at) for one in find_versions(tmp_path / "absent").files
     ]

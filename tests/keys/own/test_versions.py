@@ -85,14 +85,14 @@ def test_a_tried_version_waits_for_its_trial() -> None:
     assert [] == versions.settle(2001.0 + UNTRIED_AFTER_S * 2)
     assert [] == versions.to_try(2001.0 + RETRY_DUE_S / 2)
     assert [(new, old)] == versions.to_try(2001.0 + RETRY_DUE_S)
-    assert [] == versions.record_trial(new, TrialResult.REFUSED, 2004.0)  # told once
+    assert [] == versions.record_trial(new, TrialResult.REFUSED, 2004.0)  # reported once
     versions.record_trial(new, TrialResult.ACCEPTED, 2010.0)
     assert [TAKEN_OVER] == versions.settle(2010.0)
     assert [] == versions.to_try(9999.0)
 
 
 def test_a_version_that_was_tried_early_is_tried_when_its_time_comes() -> None:
-    """What Phoenix said before, for the note, holds nothing up."""
+    """Phoenix's earlier answer, for the note, does not block a call."""
     versions = Versions(TRIED, [version("old", 1000.0)], 1500.0)
     new = version("new", 2000.0)
     versions.add(new)

@@ -1,4 +1,4 @@
-"""Stands for Phoenix's well-known route: a function that counts and can be told how to answer."""
+"""Replaces Phoenix's well-known route: a function that counts calls and answers as the test wants."""
 
 from __future__ import annotations
 

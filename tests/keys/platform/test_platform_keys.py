@@ -212,7 +212,7 @@ async def test_a_revoked_key_is_neither_retired_nor_taken_back() -> None:
 
 
 async def test_the_waiting_room_is_bounded_in_number_and_bytes() -> None:
-    """More calls, or more bytes, than may wait are told at once that no key can be had; places become free again."""
+    """If too many calls or bytes wait, further calls get KEY_UNAVAILABLE at once. Later there is room again."""
     bench = Bench(PlatformKeySettings(max_waiting=3, max_waiting_bytes=100))
     bench.source.gate.clear()
     waiting = [asyncio.create_task(bench.keys.fresher(bench.soon(), 40)) for _ in range(2)]

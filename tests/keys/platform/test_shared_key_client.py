@@ -94,7 +94,7 @@ class FleetBench:
         return f"{self.replicas[0].shared._entry.removesuffix(':entry')}:{kind}"
 
     async def copy_of(self, kind: str) -> bytes:
-        """The sealed bytes that lie in Redis now."""
+        """The encrypted bytes in Redis."""
         value = await self.replicas[0].cache.get(self.name(kind), max_bytes=100_000)
         assert value is not None
         return value
@@ -135,7 +135,7 @@ async def test_four_replicas_under_a_forged_flood_fetch_once_per_cooldown(fleet:
 
 
 async def test_the_cooldown_of_the_fleet_holds_after_failures(fleet: FleetBench) -> None:
-    """Phoenix down: the replicas tell each other of the failure, and still fetch once per cooldown."""
+    """If Phoenix is down, the replicas share the failure and still fetch once per cooldown."""
     replicas = [await fleet.replica() for _ in range(4)]
     fleet.source.answer = ConnectionError("down")
     end = time.monotonic() + 2.5
@@ -374,7 +374,7 @@ async def test_a_holder_that_dies_while_fetching_is_replaced(fleet: FleetBench) 
 
 
 async def test_a_revoked_key_is_revoked_in_the_fleet(fleet: FleetBench) -> None:
-    """The other replica hears of it with its next fetch; whoever removes it from Redis gains nothing."""
+    """The other replica learns of it with its next fetch. Removing it from Redis changes nothing."""
     one, other, late = [await fleet.replica(redis_timeout_s=PATIENT_S) for _ in range(3)]
     for replica in (one, other):
         await replica.fresher()

@@ -54,7 +54,7 @@ async def test_health_proves_the_key() -> None:
 
 
 async def test_health_with_a_bad_key_is_a_rejection() -> None:
-    """Asked twice, then told."""
+    """After the second request, the error is returned."""
     async with fake_phoenix(**{"GET /health": [(401, b"")]}) as phoenix:
         with pytest.raises(errors.PhoenixRejectedCredentials):
             await of(phoenix).check_health(soon())
@@ -152,7 +152,7 @@ async def test_a_creation_that_may_have_happened_is_never_unavailable(steps: lis
     ],
 )
 async def test_ensure_says_whether_it_may_have_made_the_board(steps: list[Step], reason: str, effect: Effect) -> None:
-    """A list that cannot be read afterwards says nothing of the creation before it."""
+    """An unreadable list does not show whether the creation succeeded."""
     client, _ = over(Answer(status=200, body=EMPTY), *steps)
     with pytest.raises(errors.GatewayError) as caught:
         await client.ensure("xp", soon(), name="XP")

@@ -15,7 +15,7 @@ T, D, R, Q = Said.TAKEN, Said.DUPLICATE, Said.REFUSED, Said.DOUBTFUL
 ALL_TAKEN, ALL_DOUBTFUL = [T, T, T], [Q, Q, Q]
 
 CASES: list[tuple[Any, list[Said]]] = [
-    # Nothing is said against any event.
+    # No event is reported as invalid.
     ({}, ALL_TAKEN),
     ([], ALL_TAKEN),
     ({"status": "accepted"}, ALL_TAKEN),
@@ -37,7 +37,7 @@ CASES: list[tuple[Any, list[Said]]] = [
     ({"failed": ["a"], "accepted": ["b", "c"]}, [R, T, T]),
     ({"duplicates": ["a"], "accepted": 2}, [D, T, T]),
     ({"duplicates": ["a"], "accepted": 3}, [D, T, T]),
-    # Failures that cannot be told apart.
+    # Failures that cannot be distinguished.
     ({"accepted": 2}, ALL_DOUBTFUL),
     ({"accepted": 2, "failed": 1}, ALL_DOUBTFUL),
     ({"failed": 1}, ALL_DOUBTFUL),
@@ -56,13 +56,13 @@ CASES: list[tuple[Any, list[Said]]] = [
 
 @pytest.mark.parametrize(("answer", "said"), CASES)
 def test_answers(answer: Any, said: list[Said]) -> None:
-    """An event is taken where the answer says so or says nothing against any; what is muddled is in doubt."""
+    """An event is accepted if the answer says so or reports no failure. Otherwise it is undecided."""
     assert said == [word.said for word in read_bulk_answer(json.dumps(answer).encode(), IDS)]
 
 
 @pytest.mark.parametrize(("body", "said"), [(b"", ALL_TAKEN), (b" \n", ALL_TAKEN), (b"<html>", ALL_DOUBTFUL)])
 def test_bodies_that_are_no_json(body: bytes, said: list[Said]) -> None:
-    """No body is what a 202 may have; a page of some proxy says nothing."""
+    """A 202 may have no body. The page of a proxy proves nothing."""
     assert said == [word.said for word in read_bulk_answer(body, IDS)]
 
 
@@ -103,7 +103,7 @@ def test_an_event_named_as_refused_is_never_taken(rest: Any, place: int) -> None
 
 @pytest.mark.parametrize("nested", [None, [], [{"index": 1}]])
 def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) -> None:
-    """Two levels that disagree leave every event in doubt; an empty member says nothing."""
+    """If two levels disagree, every event is undecided. An empty member has no meaning."""
     answer = {"errors": [{"index": 0}], "data": {"errors": nested}}
     assert read_bulk_answer(orjson.dumps(answer), IDS)[0].said in (R, Q)
 
@@ -130,5 +130,5 @@ def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) ->
     ],
 )
 def test_refusals(refusal: Any, certain: bool) -> None:
-    """Nothing was taken where the refusal says so of all; its reason alone says nothing of the events without fault."""
+    """A refusal of the whole call accepts no event. Its reason does not apply to events without a fault."""
     assert certain == says_nothing_taken(json.dumps(refusal).encode(), IDS)

@@ -19,7 +19,7 @@ A, D = Acceptance.ACCEPTED, Acceptance.DUPLICATE
 
 
 class Phoenix:
-    """Answers as the test says; keeps the paths and the ids of what arrived."""
+    """Answers as the test wants and keeps the paths and ids of all requests."""
 
     def __init__(self, says: Says) -> None:
         self._says = says
@@ -92,7 +92,7 @@ async def test_the_guilty_stand_alone_and_the_rest_is_delivered(status: int) -> 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
 async def test_nothing_is_sent_twice_where_phoenix_does_not_deduplicate(status: int) -> None:
-    """A refusal as a whole may hide events that were taken: said, not tried out."""
+    """A refusal of the whole call may hide accepted events: they are reported and not retried."""
     case = Case(refuses("b", status=status), deduplicates=False)
     assert await case.submit("a", "b") == [errors.OutcomeUnknown] * 2
     assert len(case.phoenix.seen) == 1
@@ -131,7 +131,7 @@ async def test_after_a_refusal_of_unknown_effect_callers_stand_alone_for_a_while
 
 
 async def test_a_body_that_is_too_large_is_divided_in_any_case() -> None:
-    """A 413 is said before anything is read."""
+    """A 413 comes before the body is read."""
     case = Case(lambda request, ids: 413 if len(ids) > 2 else 202, deduplicates=False)
     assert await case.submit("a", "b", "c", "d") == [A, A, A, A]
     assert [len(ids) for _, ids in case.phoenix.seen] == [4, 2, 2]
@@ -230,7 +230,7 @@ async def test_without_the_setting_there_is_no_bulk_call() -> None:
 
 
 async def test_failures_in_a_row_open_the_circuit() -> None:
-    """Then nothing is sent, and the error says so."""
+    """Then nothing is sent, and the error shows it."""
     case = Case(lambda request, ids: 503, deduplicates=False, breaker=True)
     for _ in range(5):
         with pytest.raises(errors.PhoenixUnavailable):

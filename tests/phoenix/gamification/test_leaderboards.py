@@ -35,7 +35,7 @@ async def test_a_page_is_read() -> None:
 
 
 async def test_without_a_window_none_is_sent() -> None:
-    """Phoenix chooses, and says which."""
+    """Phoenix chooses the window and names it."""
     async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
         await of(phoenix).page("xp", soon(), limit=100)
         assert phoenix.seen[0].path == "/v1/leaderboards/t/xp?limit=100&offset=0"
@@ -69,7 +69,7 @@ async def test_a_score_is_read() -> None:
     "body", [b'{"code":"USER_NOT_FOUND"}', b'{"error":"not_ranked"}', b'{"error":{"code":"no-entry"}}']
 )
 async def test_a_404_that_can_only_mean_no_entry_is_unranked(body: bytes) -> None:
-    """The code says that it is about the user."""
+    """The code shows that the user is missing."""
     routes = {f"GET /v1/leaderboards/t/xp/{what}/u": [(404, body)] for what in ("rank", "score")}
     async with fake_phoenix(**routes) as phoenix:
         rank, score = await of(phoenix).rank("xp", "u", soon()), await of(phoenix).score("xp", "u", soon())

@@ -76,7 +76,7 @@ async def test_an_idle_socket_is_kept_by_pings() -> None:
         socket = await realtime.open(url, Opening(path="/ws"))
         receiving = asyncio.create_task(socket.receive())
         async with asyncio.timeout(5):
-            while seen.count("PING") < 3:  # noqa: ASYNC110 - the server tells nobody
+            while seen.count("PING") < 3:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
         assert not receiving.done()
         receiving.cancel()
@@ -84,7 +84,7 @@ async def test_an_idle_socket_is_kept_by_pings() -> None:
 
 
 async def test_silence_is_noticed() -> None:
-    """A peer that answers no ping is gone, and it is said that it was silent."""
+    """A peer that answers no ping is disconnected, and the error says that it was silent."""
     async with server(pongs=False) as (url, _), client() as realtime:
         socket = await realtime.open(url, Opening(path="/ws"))
         with pytest.raises(SocketClosed) as reported:

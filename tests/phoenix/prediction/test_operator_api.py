@@ -71,7 +71,7 @@ async def test_a_change_that_cannot_be_seen_is_an_unknown_outcome(seen: Step) ->
 
 
 async def test_clearing_in_doubt_is_proved_by_null_alone() -> None:
-    """Settings that tell no schedule at all prove nothing."""
+    """Settings without a schedule prove nothing."""
     made, _, deadline = client(AnswerLost("x"), Answer(status=200, body=b'{"code":"acme"}'))
     with pytest.raises(GatewayError) as error:
         await made.set_fee_schedule(None, deadline)

@@ -29,7 +29,7 @@ async def test_the_bytes_come_back_as_they_are() -> None:
     ],
 )
 async def test_a_failed_fetch_is_one_fetch(answer: tuple[int, bytes], fault: type[errors.GatewayError]) -> None:
-    """The cool-down between fetches is kept by whoever asks, so nothing is tried again here."""
+    """The caller keeps the cooldown between fetches, so there is no retry here."""
     async with fake_phoenix(**{ROUTE: [answer]}) as phoenix:
         client = SigningKeysClient(sender=phoenix.transport, base_url=phoenix.url, clock=CLOCK)
         with pytest.raises(fault):
