@@ -21,7 +21,8 @@ from tools import dev_ca, dev_secrets
 ROOT = compose_file.ROOT
 SERVICES = ("gateway-1", "gateway-2", "redis", "postgres", "sandbox")
 GATEWAYS = ("gateway-1", "gateway-2")
-DRAIN_S = 10  # the expected services and ports
+DRAIN_S = 10
+"""The documented time in which a gateway finishes its calls."""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The gateway, in which one background task or thread fails on SIGUSR1: `FAILING_TASK=KIND:NAME`.
 
-The gateway's code is unchanged. KIND is the kind of failure: `thread` (MemoryError in the thread), `cancelled` (the task), `raised` (what
-the task waits for raises MemoryError), `returned` (a supervised task of this name returns).
+The gateway's code is unchanged. KIND is the kind of failure: `thread` (MemoryError in the thread), `cancelled` (the
+task is cancelled), `raised` (what the task awaits raises MemoryError), `returned` (the supervised task returns).
 """
 
 from __future__ import annotations
