@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from gateway.actions.admin.call_phoenix import AnyCall, CallAuth, CallPhoenix, CallSurface
+from gateway.actions.admin.call_phoenix import CallAuth, CallPhoenix, CallSurface, PathRequest
 from gateway.actions.shared.call import Call
 from gateway.core.json_text import DoubtfulJson, NotJsonObject, read_object
 from gateway.core.operator_api import exact_plain
@@ -36,7 +36,7 @@ class PhoenixService:
 
     async def Call(self, request: phoenix_pb2.CallRequest, call: Call) -> phoenix_pb2.CallResponse:
         """Send the request if its path is open."""
-        wanted = AnyCall(
+        wanted = PathRequest(
             surface=_SURFACES[request.surface],
             method=request.method,
             path=request.path,

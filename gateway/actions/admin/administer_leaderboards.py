@@ -1,6 +1,6 @@
-"""Administration of leaderboards: create, list, look at definitions, prove the key.
+"""Administration of leaderboards: create, list and read definitions, and check the API key.
 
-Phoenix lists all of a tenant's boards at once; pages of them are cut here.
+Phoenix returns all boards of a tenant at once; this module divides them into pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXAMPLE_CONFIG = (
     b'{"timeframe":{"type":"weekly","timezone":"UTC","reset_day":"monday","reset_time":"00:00"},'
     b'"scoring":{"aggregation":"sum"},"ranking":{"method":"score_desc","size":1000,"min_score":0}}'
 )
-"""The vendor's own weekly example, for a board that is created without a configuration. Source: gamification.md 2.3."""
+"""The default configuration of a board: the vendor's weekly example. Source: gamification.md 2.3."""
 
 
 DEFAULT_PAGE_SIZE = 100
@@ -27,15 +27,15 @@ _LIST = "definitions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A page of boards by id, and the token of the one that follows; empty when this was the last."""
+    """A page of boards, ordered by id. `next_page_token` is "" on the last page."""
 
     definitions: tuple[Definition, ...]
     next_page_token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ensured:
-    """A board as Phoenix has it, and whether this call made it."""
+class EnsuredBoard:
+    """A board at Phoenix, and whether this call created it."""
 
     definition: Definition
     created: bool
@@ -57,20 +57,20 @@ class AdministerLeaderboards:
         description: str,
         config_json: bytes | None,
         call: Call,
-    ) -> Ensured:
-        """Create the board if the tenant has none of that id. Repeating it is safe.
+    ) -> EnsuredBoard:
+        """Create the board if the tenant has none with this id. Repeating the call is safe.
 
-        Raises: UpstreamFault; OutcomeUnknown when it cannot be found out whether the board was made.
+        Raises: UpstreamFault; OutcomeUnknown if it is not known whether the board was created.
         """
-        room = self._room(tenant_id, call)
-        definition, created = await room.admin.ensure(
+        context = self._context(tenant_id, call)
+        definition, created = await context.admin.ensure(
             leaderboard_id,
             call.deadline,
             name=name or leaderboard_id,
             description=description,
             config_json=config_json if config_json is not None else EXAMPLE_CONFIG,
         )
-        return Ensured(definition=definition, created=created)
+        return EnsuredBoard(definition=definition, created=created)
 
     async def create(
         self,
@@ -82,8 +82,8 @@ class AdministerLeaderboards:
         config_json: bytes | None,
         call: Call,
     ) -> Definition:
-        """Create a board. Raises: PhoenixConflict if there is one of that id; OutcomeUnknown; UpstreamFault."""
-        return await self._room(tenant_id, call).admin.create(
+        """Create a board. Raises: PhoenixConflict if one with this id exists; OutcomeUnknown; UpstreamFault."""
+        return await self._context(tenant_id, call).admin.create(
             leaderboard_id,
             call.deadline,
             name=name or leaderboard_id,
@@ -92,33 +92,33 @@ class AdministerLeaderboards:
         )
 
     async def listed(self, *, tenant_id: str, page_size: int | None, page_token: str, call: Call) -> Listed:
-        """Return the tenant's boards that follow the token's, by id.
+        """Return the next page of the tenant's boards, ordered by id.
 
-        Raises: InvalidField for a token that is not ours or is another tenant's; UpstreamFault.
+        Raises: InvalidField for a token that is invalid or belongs to another tenant; UpstreamFault.
         """
-        room = self._room(tenant_id, call)
+        context = self._context(tenant_id, call)
         after = ""
         if page_token:
-            after = decode_page_token(page_token, of=_LIST, tenant_id=room.tenant_id).after
+            after = decode_page_token(page_token, of=_LIST, tenant_id=context.tenant_id).after
         size = page_size or DEFAULT_PAGE_SIZE
-        found = sorted(await room.admin.definitions(call.deadline), key=lambda definition: definition.leaderboard_id)
+        found = sorted(await context.admin.definitions(call.deadline), key=lambda definition: definition.leaderboard_id)
         rest = [definition for definition in found if definition.leaderboard_id > after]
         shown = tuple(rest[:size])
         if len(rest) <= size:
             return Listed(definitions=shown, next_page_token="")
-        token = PageToken(of=_LIST, tenant_id=room.tenant_id, after=shown[-1].leaderboard_id)
+        token = PageToken(of=_LIST, tenant_id=context.tenant_id, after=shown[-1].leaderboard_id)
         return Listed(definitions=shown, next_page_token=encode_page_token(token))
 
     async def definition(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Definition:
         """Return one board's definition. Raises: PhoenixNotFound; UpstreamFault."""
-        return await self._room(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
+        return await self._context(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
 
     async def check_health(self, *, tenant_id: str, call: Call) -> float:
         """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""
-        await self._room(tenant_id, call).admin.check_health(call.deadline)
+        await self._context(tenant_id, call).admin.check_health(call.deadline)
         return self._clock.now()
 
-    def _room(self, tenant_id: str, call: Call) -> TenantContext:
-        room = self._tenants.resolve(tenant_id, call)
-        call.facts["tenant"] = room.tenant_id
-        return room
+    def _context(self, tenant_id: str, call: Call) -> TenantContext:
+        context = self._tenants.resolve(tenant_id, call)
+        call.facts["tenant"] = context.tenant_id
+        return context

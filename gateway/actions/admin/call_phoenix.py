@@ -1,7 +1,7 @@
-"""Any path of any of Phoenix's surfaces, if the caller's policy opens it; nothing is open by default.
+"""Call any path of Phoenix that the caller's policy opens. No path is open by default.
 
-The path is judged before anything else, a tenant's existence included; what goes out is that very path to a configured
-host. What has an RPC with a guard of its own stays closed. Source: issue 7, point 8.
+The path is checked before anything else, even before the tenant's existence, and is sent unchanged to a configured
+host. Operations whose own RPC has a safety check stay closed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gateway.phoenix.http_types import Answer
 MAX_BODY_BYTES = 1_000_000
 _OPERATOR_API = ("operator", "api")
 _GUARDED = frozenset({"PATCH", "PUT"})
-"""Methods on the operator's settings: UpdateOperatorSettings asks before it disables trading; nothing goes round it."""
+"""Methods that change operator settings. Only UpdateOperatorSettings may, because it confirms disabling trading."""
 
 
 class CallSurface(enum.Enum):
-    """Where to; the values are the words of `PHOENIX_PATHS`."""
+    """The surface of Phoenix. The values are the words of `PHOENIX_PATHS`."""
 
     INGESTION = "INGESTION"
     QUERY = "QUERY"
@@ -34,7 +34,7 @@ class CallSurface(enum.Enum):
 
 
 class CallAuth(enum.Enum):
-    """How the gateway says who it is."""
+    """How the gateway authenticates."""
 
     DEFAULT = "default"
     API_KEY = "api_key"
@@ -45,7 +45,7 @@ class CallAuth(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantSurfaces:
-    """A tenant's ways to its three hosts, by how they are authenticated."""
+    """The clients of a tenant for its three hosts, by surface and authentication."""
 
     tenant_id: TenantId
     clients: Mapping[tuple[CallSurface, CallAuth], PathClient]
@@ -53,7 +53,7 @@ class TenantSurfaces:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSurface:
-    """An operator environment's way to the Operator API."""
+    """The client of an operator environment for the Operator API."""
 
     operator_code: OperatorCode
     environment: Environment
@@ -61,8 +61,8 @@ class OperatorSurface:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnyCall:
-    """What a caller wants sent. `path` as it is to go out; `body` None: none."""
+class PathRequest:
+    """A request to Phoenix from a caller. `path` is sent unchanged; `body` None: no body."""
 
     surface: CallSurface
     method: str
@@ -87,14 +87,14 @@ class CallPhoenix:
         self._tenants = tenants
         self._operators = operators
 
-    async def send(self, wanted: AnyCall, call: Call) -> Answer:
-        """Send it and return Phoenix's 2xx.
+    async def send(self, wanted: PathRequest, call: Call) -> Answer:
+        """Send the request and return Phoenix's 2xx answer.
 
         Raises: InvalidField, NotAllowed, TenantUnknown, OperatorUnknown, KeyUnknown, UpstreamFault.
         """
         call.facts["surface"] = wanted.surface.value.lower()
-        # The pattern, not the path: a path may name a player.
-        call.facts["path"] = str(_opened(wanted, call.grant.paths))
+        # The pattern, not the path, because a path may contain a player's id.
+        call.facts["path"] = str(_open_pattern(wanted, call.grant.paths))
         return await self._client(wanted, call).call(
             wanted.method,
             wanted.path,
@@ -104,7 +104,7 @@ class CallPhoenix:
             idempotency_key=wanted.idempotency_key,
         )
 
-    def _client(self, wanted: AnyCall, call: Call) -> PathClient:
+    def _client(self, wanted: PathRequest, call: Call) -> PathClient:
         if wanted.surface is CallSurface.OPERATOR:
             operator = self._operators.resolve(wanted.operator_code, wanted.environment, call)
             call.facts["operator"] = operator.operator_code
@@ -115,8 +115,8 @@ class CallPhoenix:
         return tenant.clients[wanted.surface, wanted.auth]
 
 
-def _opened(wanted: AnyCall, open_paths: Sequence[PathPattern]) -> PathPattern:
-    """Return the pattern that opens the path. Raises: NotAllowed, InvalidField for a path or body that won't do."""
+def _open_pattern(wanted: PathRequest, open_paths: Sequence[PathPattern]) -> PathPattern:
+    """Return the pattern that opens the path. Raises: NotAllowed; InvalidField for an invalid path or body."""
     try:
         segments = split_path(wanted.path)
     except PathRefused as refused:
@@ -126,16 +126,16 @@ def _opened(wanted: AnyCall, open_paths: Sequence[PathPattern]) -> PathPattern:
     is_operators = segments[:2] == _OPERATOR_API and len(segments) > 2
     is_settings = [one.lower() for one in segments[2:3]] == ["settings"]
     if wanted.surface is CallSurface.OPERATOR and wanted.method in _GUARDED and is_settings:
-        raise NotAllowed("Use UpdateOperatorSettings: it asks before trading is disabled.")
+        raise NotAllowed("Operator settings cannot be changed by path. Use UpdateOperatorSettings.")
     if opened is None or (wanted.surface is CallSurface.OPERATOR and not is_operators):
-        raise NotAllowed("This path is not open to this caller. Whoever keeps the gateway's policy opens paths.")
+        raise NotAllowed("This path is not open to this caller. Ask the administrator of the gateway's policy.")
     faults = []
     if wanted.body is not None and wanted.method in ("GET", "DELETE"):
         faults.append(FieldFault(field="body", description="must be left out for GET and DELETE"))
     if wanted.body is not None and len(wanted.body) > MAX_BODY_BYTES:
         faults.append(FieldFault(field="body", description=f"must have at most {MAX_BODY_BYTES} bytes as JSON"))
     if wanted.surface is CallSurface.OPERATOR and wanted.auth is not CallAuth.DEFAULT:
-        faults.append(FieldFault(field="auth", description="must be left out: the operator's signature is all"))
+        faults.append(FieldFault(field="auth", description="must be left out: operator calls are always signed"))
     if faults:
         raise InvalidField(faults)
     return opened

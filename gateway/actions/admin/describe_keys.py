@@ -1,4 +1,4 @@
-"""Describes keys, publishes public halves, refreshes and revokes Phoenix's platform key."""
+"""Describe keys, return public keys, and refresh or revoke Phoenix's platform key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.keys.own.keyring import Keyring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKey:
-    """An operator's public key in both of its forms. `jwk` is JSON text. Times are Unix seconds."""
+    """An operator's public key as PEM and as JWK (JSON text). Times are Unix seconds."""
 
     key_id: KeyId
     spki_pem: str
@@ -29,7 +29,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKeys:
-    """The key that was asked for, and all that are published, the one in use first."""
+    """The requested key, and all published keys, the current one first."""
 
     wanted: PublicKey
     published: tuple[PublicKey, ...]
@@ -52,7 +52,7 @@ class DescribeKeys:
         self._keyring = keyring
 
     def all(self, call: Call) -> list[KeyDescription]:
-        """Return every key of the caller's tenants and operators, ours first, then Phoenix's."""
+        """Return every key of the caller's tenants and operators: our keys first, then Phoenix's."""
         grant = call.grant
         descriptions = [
             one
@@ -63,36 +63,36 @@ class DescribeKeys:
                 else grant.sees_operator(one.owner, one.environment)
             )
         ]
-        for room in self._operators.seen_by(grant):
-            descriptions.extend(room.platform_keys.describe(room.environment))
+        for context in self._operators.seen_by(grant):
+            descriptions.extend(context.platform_keys.describe(context.environment))
         return descriptions
 
     def public(self, operator_code: str, environment: Environment | None, key_id: str, call: Call) -> PublicKeys:
-        """Return an operator's public keys; `key_id` empty: the one in use is wanted.
+        """Return an operator's public keys. `key_id` "": the current key.
 
         Raises: OperatorUnknown; KeyUnknown, also for a key that is not published.
         """
-        room = self._room(operator_code, environment, call)
+        context = self._context(operator_code, environment, call)
         published = tuple(
             _public(one)
             for one in self._keyring.published()
-            if (one.operator_code, one.environment) == (room.operator_code, room.environment)
+            if (one.operator_code, one.environment) == (context.operator_code, context.environment)
         )
         if not published:
             raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
         wanted = next((one for one in published if key_id in ("", one.key_id)), None)
         if wanted is None:
-            raise KeyUnknown("This operator environment publishes no such key. ListKeys shows what there is.")
+            raise KeyUnknown("This operator environment publishes no such key. ListKeys shows its keys.")
         return PublicKeys(wanted=wanted, published=published)
 
     async def refresh_platform_key(self, operator_code: str, environment: Environment | None, call: Call) -> Refreshed:
-        """Wait for the next fetch of the platform key, which all who ask share.
+        """Wait for the next fetch of the platform key. All callers share the fetch.
 
-        Raises: OperatorUnknown; KeyUnavailable when none came in time or it was not acceptable.
+        Raises: OperatorUnknown; KeyUnavailable if no key arrives in time or it is refused.
         """
-        room = self._room(operator_code, environment, call)
-        before = room.platform_keys.current()
-        fresh = await room.platform_keys.fresher(call.deadline)
+        context = self._context(operator_code, environment, call)
+        before = context.platform_keys.current()
+        fresh = await context.platform_keys.fresher(call.deadline)
         call.facts["key_id"] = fresh.key.key_id
         return Refreshed(
             key_id=fresh.key.key_id,
@@ -103,23 +103,23 @@ class DescribeKeys:
     async def revoke_platform_key(
         self, operator_code: str, environment: Environment | None, key_id: str, call: Call
     ) -> bool:
-        """Never count this key again; return whether it was remembered as retired here.
+        """Revoke this key. Return whether this gateway remembered it as retired.
 
-        Raises: OperatorUnknown; InvalidField for the key in use; StoreUnavailable when no other process could be told.
+        Raises: OperatorUnknown; InvalidField for the current key; StoreUnavailable if no other process can be informed.
         """
-        room = self._room(operator_code, environment, call)
+        context = self._context(operator_code, environment, call)
         call.facts["key_id"] = key_id
-        was_remembered = any(one.key_id == key_id for one in room.platform_keys.retired())
-        if not await room.platform_keys.revoke(KeyId(key_id)):
-            description = "is the key in use; it can be revoked when Phoenix has replaced it"
+        was_remembered = any(one.key_id == key_id for one in context.platform_keys.retired())
+        if not await context.platform_keys.revoke(KeyId(key_id)):
+            description = "is the current key; revoke it after Phoenix has replaced it"
             raise InvalidField([FieldFault(field="key_id", description=description)])
         return was_remembered
 
-    def _room(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
-        room = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
-        return room
+    def _context(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
+        context = self._operators.resolve(operator_code, environment, call)
+        call.facts["operator"] = context.operator_code
+        call.facts["environment"] = context.environment.value
+        return context
 
 
 def _public(one: PublishedKey) -> PublicKey:

@@ -1,6 +1,7 @@
-"""What an operator reads and changes at Phoenix: settings, fee schedule, categories, statistics.
+"""Read and change an operator's data at Phoenix: settings, fee schedule, categories, statistics.
 
-Signing and retrying are the client's; that clearing is meant is proved by the request's own rules and once more here.
+The client signs and retries. Clearing the fee schedule needs a confirmation, which the request's validation checks, and
+this module again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MAX_PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryPage:
-    """Categories in Phoenix's order; `next_page_token` "" on the last page."""
+    """Categories in Phoenix's order. `next_page_token` is "" on the last page."""
 
     categories: tuple[Category, ...]
     next_page_token: str
@@ -45,8 +46,8 @@ class ManageOperatorSettings:
 
     async def settings(self, *, operator_code: str, environment: Environment | None, call: Call) -> OperatorSettings:
         """Read the settings. Raises: OperatorUnknown, KeyUnknown, UpstreamFault."""
-        room = self._room(operator_code, environment, call)
-        return await room.operator_api.settings(call.deadline)
+        context = self._context(operator_code, environment, call)
+        return await context.operator_api.settings(call.deadline)
 
     async def set_fee_schedule(
         self,
@@ -57,17 +58,17 @@ class ManageOperatorSettings:
         confirm_disable_trading: bool,
         call: Call,
     ) -> OperatorSettings:
-        """Set the fee schedule, or clear it where that is confirmed.
+        """Set the fee schedule, or clear it if that is confirmed.
 
-        Raises: InvalidField when clearing is not confirmed, or confirmed beside a schedule; OperatorUnknown,
+        Raises: InvalidField if clearing is not confirmed, or is confirmed together with a schedule; OperatorUnknown,
         KeyUnknown, UpstreamFault.
         """
         if confirm_disable_trading is (schedule is not None):
             description = "must be true to clear the fee schedule, which disables trading, and false to set one"
             raise InvalidField([FieldFault(field="confirm_disable_trading", description=description)])
-        room = self._room(operator_code, environment, call)
+        context = self._context(operator_code, environment, call)
         call.facts["kind"] = "clear_fee_schedule" if schedule is None else "set_fee_schedule"
-        return await room.operator_api.set_fee_schedule(schedule, call.deadline)
+        return await context.operator_api.set_fee_schedule(schedule, call.deadline)
 
     async def categories(
         self,
@@ -78,11 +79,11 @@ class ManageOperatorSettings:
         page_token: str,
         call: Call,
     ) -> CategoryPage:
-        """List a page of the active categories. Raises: InvalidField, OperatorUnknown, KeyUnknown, UpstreamFault."""
-        room = self._room(operator_code, environment, call)
-        of = f"ListCategories {room.operator_code} {room.environment.value}"
+        """Return a page of the active categories. Raises: InvalidField, OperatorUnknown, KeyUnknown, UpstreamFault."""
+        context = self._context(operator_code, environment, call)
+        of = f"ListCategories {context.operator_code} {context.environment.value}"
         offset = decode_page_token(page_token, of=of, tenant_id="").offset if page_token else 0
-        found = await room.operator_api.categories(call.deadline)
+        found = await context.operator_api.categories(call.deadline)
         end = offset + (page_size or MAX_PAGE_SIZE)
         return CategoryPage(
             categories=found[offset:end],
@@ -91,12 +92,12 @@ class ManageOperatorSettings:
 
     async def stats(self, *, operator_code: str, environment: Environment | None, call: Call) -> Stats:
         """Read the statistics. Raises: OperatorUnknown, KeyUnknown, UpstreamFault."""
-        room = self._room(operator_code, environment, call)
-        members = await room.operator_api.stats(call.deadline)
+        context = self._context(operator_code, environment, call)
+        members = await context.operator_api.stats(call.deadline)
         return Stats(members=members, read_at=self._clock.now())
 
-    def _room(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
-        room = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
-        return room
+    def _context(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
+        context = self._operators.resolve(operator_code, environment, call)
+        call.facts["operator"] = context.operator_code
+        call.facts["environment"] = context.environment.value
+        return context

@@ -1,4 +1,4 @@
-"""Which part of a board is wanted, and how a caller gets from one part to the next, wherever the entries come from."""
+"""The range of a page of a board, and the token of the next page, for every source of entries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.core.wire import Page
 
 PAGES = "leaderboard"
 UNNAMED = ("", CURRENT_WINDOW)
-"""Window keys under which another window may be found tomorrow."""
+"""Window keys that mean another window at another time."""
 
 
-class Cut(NamedTuple):
-    """One part of a board. `window_key`: as it was asked for."""
+class PageRange(NamedTuple):
+    """The requested range of a board. `window_key`: as requested."""
 
     tenant_id: TenantId
     leaderboard_id: str
@@ -24,26 +24,26 @@ class Cut(NamedTuple):
     size: int
 
 
-def next_page_token(cut: Cut, page: Page) -> str:
-    """Return the token of what follows; empty where nothing does. Args: `page`: what was found at the cut."""
-    end = cut.offset + len(page.entries)
-    if is_last_page(page, end, cut.size):
+def next_page_token(page_range: PageRange, page: Page) -> str:
+    """Return the token of the next page, or "" if there is none. Args: `page`: the entries found in the range."""
+    end = page_range.offset + len(page.entries)
+    if is_last_page(page, end, page_range.size):
         return ""
     return encode_page_token(
         PageToken(
             of=PAGES,
-            tenant_id=cut.tenant_id,
-            leaderboard_id=cut.leaderboard_id,
-            place=page.window_key or cut.window_key,
+            tenant_id=page_range.tenant_id,
+            leaderboard_id=page_range.leaderboard_id,
+            place=page.window_key or page_range.window_key,
             offset=end,
         )
     )
 
 
 def is_last_page(page: Page, end: int, size: int) -> bool:
-    """Tell whether nothing follows a page that ends at this offset.
+    """Tell whether a page that ends at this offset is the last one.
 
-    Phoenix's own limit is not published and may be lower than the size that was asked for, but not than its default.
+    Phoenix does not publish its limit. It may be lower than the requested size, but not lower than Phoenix's default.
     """
     if not page.entries:
         return True

@@ -1,7 +1,7 @@
-"""Reads of a board as it is: pages, neighbours, ranks, scores; all through the cache, unless the board is live.
+"""Read a board: pages, neighbours, ranks and scores, through the cache or from the live state.
 
-Answers stay serialised as the `encoder` made them: a hit costs no conversion. Page tokens are opaque to callers and
-carry the window, so that pages of two windows never mix.
+The cache stores answers as the `encoder` serialised them, so a hit needs no conversion. Page tokens are opaque to
+callers and contain the window, so that pages of different windows never mix.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.actions.boards.board_pages import PAGES, UNNAMED, Cut, next_page_token
+from gateway.actions.boards.board_pages import PAGES, UNNAMED, PageRange, next_page_token
 from gateway.actions.boards.cached_read import CachedReads
 from gateway.actions.boards.closed_windows import ClosedWindows
 from gateway.actions.boards.live_pages import LivePages
@@ -26,22 +26,22 @@ from gateway.resilience.deadline import Deadline
 
 
 class BoardEncoder(Protocol):
-    """Serialises answers, their freshness left out."""
+    """Serialises answers without their freshness."""
 
     def page(self, page: Page, next_page_token: str) -> bytes:
-        """Of GetLeaderboard."""
+        """Serialise a GetLeaderboardResponse."""
         ...
 
     def neighbors(self, neighbors: Neighbors) -> bytes:
-        """Of GetUserNeighbors."""
+        """Serialise a GetUserNeighborsResponse."""
         ...
 
     def rank(self, answer: RankAnswer) -> bytes:
-        """Of GetUserRank."""
+        """Serialise a GetUserRankResponse."""
         ...
 
     def score(self, answer: ScoreAnswer) -> bytes:
-        """Of GetUserScore."""
+        """Serialise a GetUserScoreResponse."""
         ...
 
 
@@ -88,60 +88,64 @@ class ReadLeaderboard:
     async def page(self, read: PageRead, call: Call) -> ReadAnswer:
         """Return one page of a board, as GetLeaderboardResponse.
 
-        Raises: InvalidField for a token that is not ours or is of another board or window; WindowChanged when Phoenix
-        answers with another window than the token's; UpstreamFault.
+        Raises: InvalidField for a token that is invalid or belongs to another board or window; WindowChanged if Phoenix
+        answers with a window other than the token's; UpstreamFault.
         """
-        room = self._room(read.tenant_id, call)
+        context = self._context(read.tenant_id, call)
         window_key, offset, size = read.window_key, 0, read.page_size or DEFAULT_PAGE_SIZE
         if read.page_token:
             token = decode_page_token(
-                read.page_token, of=PAGES, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
+                read.page_token, of=PAGES, tenant_id=context.tenant_id, leaderboard_id=read.leaderboard_id
             )
             if read.window_key and read.window_key not in (token.place, CURRENT_WINDOW):
                 raise token_fault("belongs to another window_key")
             window_key, offset = token.place, token.offset
-        cut = Cut(room.tenant_id, read.leaderboard_id, window_key, offset, size)
+        page_range = PageRange(context.tenant_id, read.leaderboard_id, window_key, offset, size)
         if self._live is not None and self._live.any:
-            live = await self._live.page(cut, read.max_staleness_s, call.deadline)
+            live = await self._live.page(page_range, read.max_staleness_s, call.deadline)
             if live is not None:
                 return live
-        key = ReadKey(room.tenant_id, read.leaderboard_id, PAGES, (window_key, str(size), str(offset)))
+        key = ReadKey(context.tenant_id, read.leaderboard_id, PAGES, (window_key, str(size), str(offset)))
         answer = self._reads.get_fresh(key, read.max_staleness_s)
         if answer is None:
-            answer = await self._fetch_page(room, cut, key, read.max_staleness_s, call)
+            answer = await self._fetch_page(context, page_range, key, read.max_staleness_s, call)
         if read.page_token and window_key not in UNNAMED and answer.window_key not in ("", window_key):
             raise WindowChanged()
         return answer
 
     async def _fetch_page(
-        self, room: TenantContext, cut: Cut, key: ReadKey, max_staleness_s: float | None, call: Call
+        self, context: TenantContext, page_range: PageRange, key: ReadKey, max_staleness_s: float | None, call: Call
     ) -> ReadAnswer:
-        """Return a page that has to be fetched, or be fetched behind it."""
+        """Return a page that is not fresh in this process."""
 
         async def fetch(deadline: Deadline) -> Fetched:
             asked_at = self._clock.monotonic()
-            page = await room.boards.page(
-                cut.leaderboard_id, deadline, limit=cut.size, offset=cut.offset, window_key=cut.window_key
+            page = await context.boards.page(
+                page_range.leaderboard_id,
+                deadline,
+                limit=page_range.size,
+                offset=page_range.offset,
+                window_key=page_range.window_key,
             )
-            payload = self._encoder.page(page, next_page_token(cut, page))
-            return self._page_fetched(key, page, cut.window_key, payload, asked_at)
+            payload = self._encoder.page(page, next_page_token(page_range, page))
+            return self._page_fetched(key, page, page_range.window_key, payload, asked_at)
 
         return await self._answer(key, fetch, max_staleness_s, call)
 
     def check_tenant(self, tenant_id: str, call: Call) -> None:
-        """Refuse a batch as a whole where its tenant is not there. Raises: TenantUnknown, InvalidField."""
-        self._room(tenant_id, call)
+        """Check the tenant of a whole batch. Raises: TenantUnknown, InvalidField."""
+        self._context(tenant_id, call)
 
     async def neighbors(self, read: UserRead, call: Call, *, window_key: str, size: int | None) -> ReadAnswer:
         """Return the entries around a user, as GetUserNeighborsResponse. Raises: UpstreamFault."""
-        room = self._room(read.tenant_id, call)
+        context = self._context(read.tenant_id, call)
         limit = size or DEFAULT_PAGE_SIZE
         detail = (read.user_id, window_key, str(limit))
-        key = ReadKey(room.tenant_id, read.leaderboard_id, "neighbors", detail)
+        key = ReadKey(context.tenant_id, read.leaderboard_id, "neighbors", detail)
 
         async def fetch(deadline: Deadline) -> Fetched:
             asked_at = self._clock.monotonic()
-            found = await room.boards.neighbors(
+            found = await context.boards.neighbors(
                 read.leaderboard_id, read.user_id, deadline, limit=limit, window_key=window_key
             )
             return self._page_fetched(key, found.page, window_key, self._encoder.neighbors(found), asked_at)
@@ -150,24 +154,24 @@ class ReadLeaderboard:
 
     async def rank(self, read: UserRead, call: Call) -> ReadAnswer:
         """Return a user's rank in the latest window, as GetUserRankResponse. Raises: UpstreamFault."""
-        room = self._room(read.tenant_id, call)
+        context = self._context(read.tenant_id, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
-            found = await room.boards.rank(read.leaderboard_id, read.user_id, deadline)
+            found = await context.boards.rank(read.leaderboard_id, read.user_id, deadline)
             return Fetched(payload=self._encoder.rank(found))
 
-        key = ReadKey(room.tenant_id, read.leaderboard_id, "rank", (read.user_id,))
+        key = ReadKey(context.tenant_id, read.leaderboard_id, "rank", (read.user_id,))
         return await self._answer(key, fetch, read.max_staleness_s, call)
 
     async def score(self, read: UserRead, call: Call) -> ReadAnswer:
         """Return a user's score in the latest window, as GetUserScoreResponse. Raises: UpstreamFault."""
-        room = self._room(read.tenant_id, call)
+        context = self._context(read.tenant_id, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
-            found = await room.boards.score(read.leaderboard_id, read.user_id, deadline)
+            found = await context.boards.score(read.leaderboard_id, read.user_id, deadline)
             return Fetched(payload=self._encoder.score(found))
 
-        key = ReadKey(room.tenant_id, read.leaderboard_id, "score", (read.user_id,))
+        key = ReadKey(context.tenant_id, read.leaderboard_id, "score", (read.user_id,))
         return await self._answer(key, fetch, read.max_staleness_s, call)
 
     async def _answer(self, key: ReadKey, fetch: Fetch, max_staleness_s: float | None, call: Call) -> ReadAnswer:
@@ -185,11 +189,11 @@ class ReadLeaderboard:
                 asked_at=asked_at,
                 answered_at=self._clock.monotonic(),
             )
-        # An unnamed window is another one tomorrow, whatever it is today.
+        # An unnamed window means another window at another time, so its answer is never final.
         is_final = asked_for not in UNNAMED and self._closed.is_final(key.board, window_key, asked_at)
         return Fetched(payload=payload, window_key=page.window_key, is_final=is_final)
 
-    def _room(self, tenant_id: str, call: Call) -> TenantContext:
-        room = self._tenants.resolve(tenant_id, call)
-        call.facts["tenant"] = room.tenant_id
-        return room
+    def _context(self, tenant_id: str, call: Call) -> TenantContext:
+        context = self._tenants.resolve(tenant_id, call)
+        call.facts["tenant"] = context.tenant_id
+        return context

@@ -1,6 +1,6 @@
-"""Reads of completed windows: which snapshots there are, their pages, a user's place in one; all through the cache.
+"""Read snapshots of completed windows: the list, their pages, and a user's place in one; all through the cache.
 
-A snapshot never changes, so its answers are kept long. Source: gamification.md 2.2.
+A snapshot never changes, so its answers are cached for a long time. Source: gamification.md 2.2.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from gateway.resilience.deadline import Deadline
 _LIST, _PAGES, _USER = "snapshots", "snapshot", "snapshot_user"
 _OLDER, _NEWER = "older", "newer"
 EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Years 1 to 9999: what a Timestamp may hold."""
+"""Years 1 to 9999, the range of a Timestamp."""
 
 
 class SnapshotEncoder(Protocol):
-    """Serialises answers, their freshness left out."""
+    """Serialises answers without their freshness."""
 
     def snapshots(self, snapshots: Sequence[SnapshotInfo], next_page_token: str) -> bytes:
-        """Of ListSnapshots."""
+        """Serialise a ListSnapshotsResponse."""
         ...
 
     def snapshot_page(self, page: Page, next_page_token: str) -> bytes:
-        """Of GetSnapshot."""
+        """Serialise a GetSnapshotResponse."""
         ...
 
     def snapshot_user(self, answer: RankAnswer) -> bytes:
-        """Of GetUserSnapshot."""
+        """Serialise a GetUserSnapshotResponse."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotRead:
-    """What every read of snapshots names. `max_staleness_s`: None for the board's setting."""
+    """The fields that every read of snapshots has. `max_staleness_s`: None for the board's setting."""
 
     tenant_id: str
     leaderboard_id: str
@@ -80,28 +80,28 @@ class ReadSnapshots:
         page_size: int | None,
         page_token: str,
     ) -> ReadAnswer:
-        """Return the snapshots taken in a span, as ListSnapshotsResponse.
+        """Return the snapshots taken in a time range, as ListSnapshotsResponse.
 
-        Pages go by time, in whichever order Phoenix lists. Raises: InvalidField for a token that is not ours or is of
-        another board; UpstreamFault.
+        Pages are ordered by time, in the direction in which Phoenix lists.
+        Raises: InvalidField for a token that is invalid or belongs to another board; UpstreamFault.
         """
-        room = self._room(read, call)
+        context = self._context(read, call)
         size, order, after_us = page_size or DEFAULT_PAGE_SIZE, "", None
         if page_token:
             token = decode_page_token(
-                page_token, of=_LIST, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
+                page_token, of=_LIST, tenant_id=context.tenant_id, leaderboard_id=read.leaderboard_id
             )
             order, after_us = token.place, _after(token)
             if order == _OLDER:
                 until_us = after_us if until_us is None else min(until_us, after_us)
             else:
                 since_us = after_us if since_us is None else max(since_us, after_us)
-        # One more for the element that both pages hold; two show the order.
+        # One more for the snapshot that both pages contain. At least two, because two show the order.
         limit = max(size, 2) + (1 if after_us is not None else 0)
-        key = _key(room, read, _LIST, since_us, until_us, after_us, order, size)
+        key = _key(context, read, _LIST, since_us, until_us, after_us, order, size)
 
         async def fetch(deadline: Deadline) -> Fetched:
-            listed = await room.snapshots.listed(
+            listed = await context.snapshots.listed(
                 read.leaderboard_id, deadline, limit=limit, since_us=since_us, until_us=until_us
             )
             windows = [snapshot.window_key for snapshot in listed]
@@ -119,21 +119,21 @@ class ReadSnapshots:
     ) -> ReadAnswer:
         """Return one page of a snapshot, as GetSnapshotResponse.
 
-        Raises: InvalidField for a token that is not ours or is of another board or snapshot; UpstreamFault.
+        Raises: InvalidField for a token that is invalid or belongs to another board or snapshot; UpstreamFault.
         """
-        room = self._room(read, call)
+        context = self._context(read, call)
         size, offset = page_size or DEFAULT_PAGE_SIZE, 0
         if page_token:
             token = decode_page_token(
-                page_token, of=_PAGES, tenant_id=room.tenant_id, leaderboard_id=read.leaderboard_id
+                page_token, of=_PAGES, tenant_id=context.tenant_id, leaderboard_id=read.leaderboard_id
             )
             if token.place != str(taken_at_us):
                 raise token_fault("belongs to another snapshot_time")
             offset = token.offset
-        key = _key(room, read, _PAGES, taken_at_us, size, offset)
+        key = _key(context, read, _PAGES, taken_at_us, size, offset)
 
         async def fetch(deadline: Deadline) -> Fetched:
-            page = await room.snapshots.page(read.leaderboard_id, taken_at_us, deadline, limit=size, offset=offset)
+            page = await context.snapshots.page(read.leaderboard_id, taken_at_us, deadline, limit=size, offset=offset)
             end, token = offset + len(page.entries), ""
             if not is_last_page(page, end, size):
                 token = encode_page_token(_token(key, _PAGES, place=str(taken_at_us), offset=end))
@@ -144,17 +144,17 @@ class ReadSnapshots:
 
     async def user(self, read: SnapshotRead, call: Call, *, taken_at_us: int, user_id: str) -> ReadAnswer:
         """Return a user's place in a snapshot, as GetUserSnapshotResponse. Raises: UpstreamFault."""
-        room = self._room(read, call)
+        context = self._context(read, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
-            found = await room.snapshots.user(read.leaderboard_id, taken_at_us, user_id, deadline)
+            found = await context.snapshots.user(read.leaderboard_id, taken_at_us, user_id, deadline)
             is_final = found.ranked and self._has_settled(taken_at_us)
             return Fetched(payload=self._encoder.snapshot_user(found), is_final=is_final)
 
-        return await self._answer(_key(room, read, _USER, taken_at_us, user_id), fetch, read, call)
+        return await self._answer(_key(context, read, _USER, taken_at_us, user_id), fetch, read, call)
 
     def _has_settled(self, taken_at_us: int) -> bool:
-        """Whether the snapshot is so old that Phoenix has certainly finished taking it."""
+        """Tell whether the snapshot is so old that Phoenix has certainly finished it."""
         return self._clock.now() - taken_at_us / 1_000_000 >= GRACE_S
 
     async def _answer(self, key: ReadKey, fetch: Fetch, read: SnapshotRead, call: Call) -> ReadAnswer:
@@ -162,14 +162,14 @@ class ReadSnapshots:
             key, fetch, max_staleness_s=read.max_staleness_s, arrived_at=call.arrived_at, deadline=call.deadline
         )
 
-    def _room(self, read: SnapshotRead, call: Call) -> TenantContext:
-        room = self._tenants.resolve(read.tenant_id, call)
-        call.facts["tenant"] = room.tenant_id
-        return room
+    def _context(self, read: SnapshotRead, call: Call) -> TenantContext:
+        context = self._tenants.resolve(read.tenant_id, call)
+        call.facts["tenant"] = context.tenant_id
+        return context
 
 
-def _key(room: TenantContext, read: SnapshotRead, what: str, *detail: object) -> ReadKey:
-    return ReadKey(room.tenant_id, read.leaderboard_id, what, tuple(map(str, detail)))
+def _key(context: TenantContext, read: SnapshotRead, what: str, *detail: object) -> ReadKey:
+    return ReadKey(context.tenant_id, read.leaderboard_id, what, tuple(map(str, detail)))
 
 
 def _token(key: ReadKey, of: str, *, place: str, offset: int = 0, after: str = "") -> PageToken:

@@ -1,6 +1,6 @@
-"""What cached reads are made of: keys, what was fetched, what is kept, what is answered, and the settings.
+"""The values of cached reads: keys, fetched values, cache entries, answers and settings.
 
-Times are the process's monotonic seconds. Source: issue 6, point 2.
+Times are monotonic seconds of this process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIELDS = {
 
 
 class ReadKey(NamedTuple):
-    """One thing that can be read. `detail`: whatever tells it from others of its kind on this board."""
+    """The key of one answer. `detail`: what distinguishes it from others of its kind on the same board."""
 
     tenant_id: str
     leaderboard_id: str
@@ -35,27 +35,27 @@ class ReadKey(NamedTuple):
 
     @property
     def board(self) -> tuple[str, str]:
-        """The board, whose answers share one part of the cache."""
+        """The board. All answers of a board share one part of the cache."""
         return (self.tenant_id, self.leaderboard_id)
 
     @property
     def purpose(self) -> str:
-        """What it counts as."""
+        """The label in metrics."""
         return "rank" if self.what in _OF_ONE_USER else "leaderboard"
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields of a request that name it: where to look when it is not there."""
+        """The request fields that identify it, for the error if it is missing."""
         return _FIELDS.get(self.what, ("leaderboard_id",))
 
     @property
     def name(self) -> str:
-        """A text that no other key of the tenant has."""
+        """A text that is unique among the keys of the tenant."""
         return json.dumps([self.leaderboard_id, self.what, *self.detail], separators=(",", ":"))
 
 
 class Source(enum.Enum):
-    """Where an answer was taken from."""
+    """The source of an answer."""
 
     LIVE = "live"
     CACHE = "cache"
@@ -65,7 +65,7 @@ class Source(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What Phoenix gave: the serialised answer without its freshness. `is_final`: it never changes any more."""
+    """A fetched value: the serialised answer without its freshness. `is_final`: it will not change any more."""
 
     payload: bytes
     window_key: str = ""
@@ -76,10 +76,10 @@ Fetch = Callable[[Deadline], Awaitable[Fetched]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Kept:
-    """An answer in the process. `as_of`: a moment at which Phoenix had not given it yet, so it is no older than that.
+class CacheEntry:
+    """An answer in the cache of this process. `as_of`: just before the request to Phoenix; the data is not older.
 
-    Exactly one of `value` and `absent` is set. `rest_until`: no refresh before then, the last one failed.
+    Exactly one of `value` and `absent` is set. `rest_until`: no refresh before this time, because the last one failed.
     """
 
     as_of: float
@@ -90,7 +90,7 @@ class Kept:
 
 
 class ReadAnswer(NamedTuple):
-    """A serialised answer without its freshness, and its freshness. `age_s` is never less than the data's true age."""
+    """A serialised answer without its freshness, and the freshness. `age_s` is at least the true age of the data."""
 
     payload: bytes
     window_key: str
@@ -100,41 +100,41 @@ class ReadAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCacheSettings:
-    """How long answers are good, in seconds, and how much is kept."""
+    """How long answers may be served, in seconds, and how much is cached."""
 
     fresh_s: float = 1.0
-    """Served without asking. One second: boards move with every event, and one call a second a board is little."""
+    """How long an answer is fresh. One second: boards change with every event, and one call per second is little."""
     fresh_by_board: Mapping[str, float] = field(default_factory=dict)
-    """Boards with a time of their own, by id."""
+    """Fresh times of single boards, by id."""
     behind_times: float = 5.0
-    """Served at once up to so many times the fresh time, while one refresh runs behind; then callers wait for it."""
+    """Up to this multiple of the fresh time, an answer is served at once while a refresh runs; then callers wait."""
     failing_s: float = 60.0
-    """Served while Phoenix fails."""
+    """How long an old answer may be served while Phoenix fails."""
     final_s: float = 3600.0
-    """Served without asking where nothing changes any more: closed windows, snapshots."""
+    """How long an answer that cannot change is fresh: closed windows, snapshots."""
     absent_s: float = 1.0
-    """How long a 404 is remembered: long enough for a stampede, too short to hide a board that was just made."""
+    """How long a 404 is cached: enough for many concurrent callers, but too short to hide a new board."""
     rest_s: float = 1.0
-    """No refresh for so long after one that failed, while there is something to serve."""
+    """Time without another refresh after a failed one, while an answer can be served."""
     patience_s: float = 0.3
-    """How long a caller waits for a newer answer while there is an older one that may be served."""
+    """How long a caller waits for a newer answer if an older one may be served."""
     refresh_s: float = 10.0
-    """Longest time of a refresh that nobody waits for."""
+    """Longest time of a background refresh."""
     fleet_wait_s: float = 1.0
-    """How long to wait for another replica's fetch; then fetch oneself."""
+    """How long to wait for another replica's fetch before fetching here."""
     lease_s: float = 2.0
-    """How long a replica keeps others from fetching; longer than most answers take, short if it dies."""
+    """How long a replica may fetch for the fleet: longer than most answers take, but short if the replica dies."""
     poll_s: float = 0.02
-    """How often to look whether another replica is done."""
+    """Time between checks whether another replica has finished."""
     max_bytes: int = 32 * 1024 * 1024
-    """Memory of the cache in the process."""
+    """Memory of the cache in this process."""
     board_share: float = 0.25
-    """Part of it that one board may hold."""
+    """The share of this memory that one board may use."""
 
     def fresh_for(self, key: ReadKey) -> float:
         """Return the fresh time of a board's answers."""
         return self.fresh_of(key.leaderboard_id)
 
     def fresh_of(self, leaderboard_id: str) -> float:
-        """Return the same by the board's id."""
+        """Return the fresh time by board id."""
         return self.fresh_by_board.get(leaderboard_id, self.fresh_s)

@@ -1,7 +1,7 @@
-"""Watching a board live: the steps from a request to a stream of serialised boards.
+"""Watch a board live: the steps from a request to a stream of serialised boards.
 
-Many watchers of one board share one upstream socket and every message; streams/hub.py sees to that. Source: API.md,
-WatchLeaderboard; gamification.md 3.
+All watchers of a board share one upstream socket and every message (streams/hub.py).
+Source: API.md, WatchLeaderboard; gamification.md 3.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WHY_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What a watcher wants to see. `page_size`, `top_n`: None for the default and for no filter."""
+    """A request to watch a board. `page_size` None: the default; `top_n` None: no filter."""
 
     tenant_id: str
     leaderboard_id: str
@@ -44,13 +44,13 @@ class WatchLeaderboard:
         self._hub = hub
 
     async def watch(self, watch: Watch, call: Call) -> AsyncGenerator[Delivery, None]:
-        """Yield the board, then its updates, until the caller leaves or this gateway stops.
+        """Yield the board and then its updates, until the caller leaves or this gateway stops.
 
-        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault when there is no board to be had.
+        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened.
         """
-        room = self._tenants.resolve(watch.tenant_id, call)
-        call.facts["tenant"] = room.tenant_id
-        topic = Topic(room.tenant_id, watch.leaderboard_id, watch.window_key)
+        context = self._tenants.resolve(watch.tenant_id, call)
+        call.facts["tenant"] = context.tenant_id
+        topic = Topic(context.tenant_id, watch.leaderboard_id, watch.window_key)
         size = watch.page_size or DEFAULT_PAGE_SIZE
         count = size if watch.top_n is None else min(size, watch.top_n)
         async with self._hub.subscribe(topic, count) as watcher:
@@ -59,7 +59,7 @@ class WatchLeaderboard:
 
 
 class OpenBoard:
-    """The streams' `open_topic`: a signed socket of the topic's tenant."""
+    """The `open_topic` of the streams room: opens a signed socket of the topic's tenant."""
 
     def __init__(self, tenants: TenantDirectory[TenantContext], realtime: RealtimeClient, clock: Clock) -> None:
         self._tenants = tenants
@@ -67,14 +67,14 @@ class OpenBoard:
         self._clock = clock
 
     async def __call__(self, topic: Topic) -> _Channel:
-        """Open it. Raises: UpstreamFault, KeyUnknown."""
-        room = self._tenants.configured(topic.tenant_id)
+        """Open the socket. Raises: UpstreamFault, KeyUnknown."""
+        context = self._tenants.configured(topic.tenant_id)
         try:
-            socket = await self._realtime.open(room.socket_base_url, room.authorize_socket(topic.leaderboard_id))
+            socket = await self._realtime.open(context.socket_base_url, context.authorize_socket(topic.leaderboard_id))
         except (PhoenixNotFound, PhoenixRefusedState, PhoenixRefusedInput):
-            # A refused handshake has no body that could say why; a read of the same board does: not there, not active.
+            # A refused handshake has no body with the reason. A read of the same board returns it.
             try:
-                await room.boards.page(
+                await context.boards.page(
                     topic.leaderboard_id,
                     Deadline.after(_WHY_WITHIN_S, self._clock),
                     limit=1,
@@ -88,7 +88,7 @@ class OpenBoard:
 
 
 class _Channel:
-    """The socket in the streams' words."""
+    """Adapts the socket to the Channel protocol of the streams room."""
 
     def __init__(self, socket: BoardSocket) -> None:
         self._socket = socket

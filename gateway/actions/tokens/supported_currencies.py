@@ -1,9 +1,8 @@
-"""Which currencies an operator supports, as the Operator API tells them; for operators that configure none.
+"""The currencies that an operator supports, from the Operator API; for operators whose configuration names none.
 
-A token with a wrong currency is refused by Phoenix at connect and harms nobody; a token refused here by mistake locks a
-player out. So a currency is refused only by a list that was fetched just now, and any trouble lets it pass: then its
-form alone was checked. Phoenix being down costs one mint half a second, not more often than once a minute.
-Source: issue 7, point 6.
+Phoenix refuses a token with a wrong currency at connect, which does no harm. But a token that is refused here by
+mistake locks a player out. So a currency is refused only by a list that was just fetched. After any failure the
+currency passes, with only its form checked. If Phoenix is down, one mint per minute waits half a second.
 """
 
 from __future__ import annotations
@@ -22,25 +21,26 @@ FetchCurrencies = Callable[[Deadline], Awaitable[frozenset[str]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrencySettings:
-    """How long what is known. Seconds."""
+    """Times in seconds."""
 
     fresh_s: float = 300.0
-    """A list this old is fetched again behind a mint that it lets pass."""
+    """An older list is fetched again in the background after it accepts a currency."""
     certain_s: float = 10.0
-    """A list no older than this refuses; an older one is fetched again first. Also the least time between fetches."""
+    """A list may refuse a currency up to this age; an older one is fetched again first. Also the shortest time between
+    fetches."""
     pause_s: float = 60.0
-    """Time without another fetch after one that failed."""
+    """Time without another fetch after a failed one."""
     wait_s: float = 0.5
-    """Longest that a mint waits for a fetch."""
+    """Longest wait of a mint for a fetch."""
     fetch_s: float = 5.0
-    """Longest that a fetch takes."""
+    """Longest time of a fetch."""
 
 
 class SupportedCurrencies:
-    """One operator environment's list; at most one fetch is under way."""
+    """The list of one operator environment. At most one fetch runs at a time."""
 
     def __init__(self, fetch: FetchCurrencies, clock: Clock, settings: CurrencySettings | None = None) -> None:
-        """Know nothing yet. `fetch` raises a GatewayError where Phoenix cannot be asked; an empty list says nothing."""
+        """Start without a list. `fetch` raises GatewayError if Phoenix cannot be reached; an empty list is ignored."""
         self._fetch = fetch
         self._clock = clock
         self._settings = settings or CurrencySettings()
@@ -51,7 +51,7 @@ class SupportedCurrencies:
         self._fetching: asyncio.Task[None] | None = None
 
     async def refused(self, currency: str, deadline: Deadline) -> frozenset[str] | None:
-        """Return the supported currencies if `currency` certainly is none of them; None if it may pass."""
+        """Return the supported currencies if `currency` is certainly not one of them; None if it may pass."""
         if currency in self._known:
             if self._age_s > self._settings.fresh_s:
                 self._begin()
@@ -62,7 +62,7 @@ class SupportedCurrencies:
         return self._known if certainly else None
 
     async def stop(self) -> None:
-        """End a fetch that is under way."""
+        """Cancel a running fetch."""
         fetching = self._fetching
         if fetching is not None:
             fetching.cancel()
@@ -73,7 +73,7 @@ class SupportedCurrencies:
         return self._clock.monotonic() - self._known_at
 
     def _begin(self) -> asyncio.Task[None] | None:
-        """Return the fetch under way, begun if need be; None in the pause after one that failed."""
+        """Return the running fetch, started if needed; None in the pause after a failed fetch."""
         if self._fetching is None:
             if self._clock.monotonic() - self._failed_at < self._settings.pause_s:
                 return None
@@ -82,7 +82,7 @@ class SupportedCurrencies:
         return self._fetching
 
     async def _wait(self, deadline: Deadline) -> None:
-        """Wait for a fetch, but not for one that has kept others waiting in vain already."""
+        """Wait for a fetch, but not for one that other mints have already waited for too long."""
         fetching = self._begin()
         if fetching is None:
             return
@@ -97,11 +97,11 @@ class SupportedCurrencies:
         try:
             known = await self._fetch(Deadline.after(self._settings.fetch_s, self._clock))
         except GatewayError:
-            known = frozenset()  # counted where it was raised; it decides nothing here
+            known = frozenset()  # counted where it was raised; it has no effect here
         finally:
             self._fetching = None
             if known:
-                # Counted from its beginning: what changed since may not be in it.
+                # The age counts from the beginning of the fetch, because later changes may be missing.
                 self._known, self._known_at = known, began_at
             else:
                 self._failed_at = self._clock.monotonic()

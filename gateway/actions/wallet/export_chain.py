@@ -1,7 +1,7 @@
-"""Exports evidence together with what proves it: first the evidence, then, once all of it is chained, the blocks.
+"""Export evidence with its proof: first the evidence, then, when all of it is chained, the blocks.
 
-Cut off, either half goes on by its own token. Leaves reading evidence to list_evidence, and the proof to whoever has
-the export.
+An interrupted export continues with the token of either half. list_evidence.py reads the evidence; the owner of the
+export verifies it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from gateway.resilience.deadline import Deadline
 _CHAIN = "ExportWalletEvidence/chain"
 _PART_WITHIN_S = 5.0
 _CHAINED_WITHIN_S = 10.0
-"""Ten times as long as it takes while a sequencer works; after a holder's death its lease has to run out."""
+"""Ten times as long as chaining takes while a sequencer runs. After its death, the lease must expire first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """What the chain in an export is about. `as_of`: number of the newest block before any evidence was read."""
+    """The range of the chain in an export. `as_of`: number of the newest block before the evidence was read."""
 
     wanted: ChainRange
     as_of: int
@@ -39,7 +39,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """One part. `public_keys` by id: those that it is the first to name."""
+    """One part of an export. `public_keys`: the keys that no earlier part had, by id."""
 
     next_page_token: str
     extent: Extent | None = None
@@ -60,18 +60,18 @@ class ExportChain:
         self._clock = clock
 
     async def __call__(self, wanted: Wanted, page_token: str, call: Call) -> AsyncIterator[Exported]:
-        """Yield everything, each part read when the one before was taken.
+        """Yield all parts. Each part is read after the previous one was consumed.
 
-        Raises: InvalidField, OperatorUnknown; StoreUnavailable, also in the middle, and when the chain stands still.
+        Raises: InvalidField, OperatorUnknown; StoreUnavailable, also in the middle, and if the chain does not grow.
         """
-        room = self._operators.resolve(wanted.operator_code, wanted.environment, call)
+        context = self._operators.resolve(wanted.operator_code, wanted.environment, call)
         about = ChainRange(
-            operator_code=room.operator_code,
-            environment=room.environment.value,
+            operator_code=context.operator_code,
+            environment=context.environment.value,
             start_us=wanted.start_us,
             end_us=wanted.end_us,
         )
-        keys = _NamedKeys(self._archive)
+        keys = _NewKeys(self._archive)
         after = _block_of(page_token, about)
         as_of = await self._archive.head_number(about, self._within(_PART_WITHIN_S, call))
         extent: Extent | None = Extent(wanted=about, as_of=as_of)
@@ -97,15 +97,15 @@ class ExportChain:
         return Deadline.after(seconds, self._clock).earlier(call.deadline)
 
 
-class _NamedKeys:
-    """Looks up each key once a stream."""
+class _NewKeys:
+    """Looks up each key once per stream."""
 
     def __init__(self, archive: ChainArchive) -> None:
         self._archive = archive
         self._named: set[str] = set()
 
     async def new(self, key_ids: Iterable[str], deadline: Deadline) -> tuple[tuple[str, bytes], ...]:
-        """Return the keys of these that were not named before; one that is not kept is left out."""
+        """Return those of these keys that were not returned before. Keys that are not stored are left out."""
         wanted = set(key_ids) - self._named
         self._named |= wanted
         if not wanted:
@@ -129,13 +129,13 @@ def _token(about: ChainRange, number: int) -> str:
 
 
 def _block_of(page_token: str, about: ChainRange) -> int | None:
-    """Return the number of the block to go on after; None where the token is about evidence, or is none."""
+    """Return the block number after which to continue; None if the token is empty or is about evidence."""
     if not page_token:
         return None
     try:
         token = decode_page_token(page_token, of=_CHAIN, tenant_id="")
     except InvalidField:
-        return None  # it is of the other half, or refused there
+        return None  # a token of the evidence half, which also refuses an invalid one
     if token.place != _asked(about) or not token.after.isdecimal() or len(token.after) > 18:
         return None
     return int(token.after)

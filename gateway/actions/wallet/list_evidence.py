@@ -1,4 +1,4 @@
-"""Lists and exports the evidence of money moves, one operator and environment at a time."""
+"""List and export the evidence of money moves of one operator in one environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LATEST_US = 253_402_300_800_000_000  # the year 10000: no Timestamp is later
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which moves a caller asks for. Times in microseconds: from `start_us` on, before `end_us`."""
+    """The moves that a caller requests. Times in microseconds: from `start_us`, before `end_us`."""
 
     operator_code: str
     environment: Environment | None
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One page or part. `next_page_token` "": nothing comes after it."""
+    """One page or part. `next_page_token` "": it is the last one."""
 
     evidence: tuple[Evidence, ...]
     next_page_token: str
@@ -61,9 +61,9 @@ class ListEvidence:
         return Listed(evidence=found.evidence, next_page_token=token, settled_us=found.settled_us)
 
     async def export(self, wanted: Wanted, page_token: str, call: Call) -> AsyncIterator[Listed]:
-        """Yield everything, part by part, each read when the one before was taken.
+        """Yield all parts. Each part is read after the previous one was consumed.
 
-        A token never points past what is settled: who resumes gets some of the newest moves again, and misses none.
+        A token never points past `settled_us`, so a resumed export repeats some of the newest moves and misses none.
         Raises: InvalidField, OperatorUnknown; StoreUnavailable, also in the middle.
         """
         query = self._query(wanted, _EXPORT, page_token, _PART, call)
@@ -82,13 +82,13 @@ class ListEvidence:
             query = _after(query, found.position)
 
     def _query(self, wanted: Wanted, of: str, page_token: str, limit: int, call: Call) -> EvidenceQuery:
-        room = self._operators.resolve(wanted.operator_code, wanted.environment, call)
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
+        context = self._operators.resolve(wanted.operator_code, wanted.environment, call)
+        call.facts["operator"] = context.operator_code
+        call.facts["environment"] = context.environment.value
         _check_times(wanted)
         query = EvidenceQuery(
-            operator_code=room.operator_code,
-            environment=room.environment,
+            operator_code=context.operator_code,
+            environment=context.environment,
             start_us=wanted.start_us,
             end_us=wanted.end_us,
             player_id=wanted.player_id,
@@ -101,7 +101,7 @@ class ListEvidence:
 def _check_times(wanted: Wanted) -> None:
     times = (("start_time", wanted.start_us), ("end_time", wanted.end_us))
     faults = [
-        FieldFault(field=name, description="must lie between the years 1970 and 9999")
+        FieldFault(field=name, description="must be between the years 1970 and 9999")
         for name, at_us in times
         if at_us is not None and not 0 <= at_us < _LATEST_US
     ]
@@ -125,7 +125,7 @@ def _after(query: EvidenceQuery, position: Position | None) -> EvidenceQuery:
 
 
 def _asked(query: EvidenceQuery) -> str:
-    """Return what must not change from page to page."""
+    """Return the request fields that must not change from page to page."""
     return json.dumps(
         [
             query.operator_code,

@@ -1,4 +1,4 @@
-"""Records what a wallet did, and shows the evidence of a money move."""
+"""Record the outcome of a wallet, and return the evidence of a money move."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.evidence.store import WalletStore
 class NewOutcome:
     """What a wallet did and answered. Exactly one of `body` and `body_sha256` is set. Time in microseconds.
 
-    `operator_code` "", `environment` None: the operation's own.
+    `operator_code` "", `environment` None: those of the operation.
     """
 
     operator_code: str = ""
@@ -43,9 +43,9 @@ class RecordWalletOutcomes:
         self._store = store
 
     async def record(self, outcome: NewOutcome, call: Call) -> Evidence:
-        """Store an outcome and return the evidence as it stands now.
+        """Store an outcome and return the present evidence.
 
-        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the one named;
+        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the named one;
         StaleAttempt, OutcomeDiffers, StoreUnavailable.
         """
         call.facts["operation_id"] = outcome.operation_id
@@ -72,11 +72,11 @@ class RecordWalletOutcomes:
         return evidence
 
     def _operators_of(self, outcome: NewOutcome, call: Call) -> frozenset[tuple[OperatorCode, Environment]] | None:
-        """Return whose operation it may be: the operator's that is named, else any that the caller may act for."""
+        """Return the allowed owners of the operation: the named operator, or all operators of the caller."""
         if not outcome.operator_code and outcome.environment is None:
             return call.grant.operators
-        room = self._operators.resolve(outcome.operator_code, outcome.environment, call)
-        return frozenset({(room.operator_code, room.environment)})
+        context = self._operators.resolve(outcome.operator_code, outcome.environment, call)
+        return frozenset({(context.operator_code, context.environment)})
 
     async def get(
         self,
@@ -88,19 +88,19 @@ class RecordWalletOutcomes:
         idempotency_key: str,
         call: Call,
     ) -> Evidence:
-        """Return one operation's evidence, by id where one is given, else by operation and key.
+        """Return the evidence of one operation, by its id if given, otherwise by operation and key.
 
         Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator; StoreUnavailable.
         """
-        room = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
+        context = self._operators.resolve(operator_code, environment, call)
+        call.facts["operator"] = context.operator_code
+        call.facts["environment"] = context.environment.value
         if not operation_id:
             return await self._store.evidence_by_key(
-                room.operator_code, room.environment, operation, idempotency_key, call.deadline
+                context.operator_code, context.environment, operation, idempotency_key, call.deadline
             )
         call.facts["operation_id"] = operation_id
         evidence = await self._store.evidence_by_id(operation_id, call.deadline)
-        if (evidence.operator_code, evidence.environment) != (room.operator_code, room.environment):
-            raise PhoenixNotFound("This operator and environment has no such operation.")
+        if (evidence.operator_code, evidence.environment) != (context.operator_code, context.environment):
+            raise PhoenixNotFound("This operator environment has no such operation. Check operation_id.")
         return evidence

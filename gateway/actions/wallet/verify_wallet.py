@@ -1,8 +1,8 @@
-"""Verifies one wallet webhook, claims its move, and says what the wallet does and answers.
+"""Verify one wallet webhook, claim its move, and decide what the wallet does and answers.
 
-The order is the safety: the signature over the raw bytes first, with nothing parsed; then the body;
-then one durable claim. A final refusal (400, 401, 403) is given only where it is certainly true;
-every doubt and every trouble of our own is a 503. Source: prediction.md 5.1; API.md, WalletService.
+The order makes it safe: first the signature over the raw bytes, before any parsing; then the body; then one durable
+claim. A final refusal (400, 401, 403) is given only if it is certain. Every doubt and every failure of ours is a 503.
+Source: prediction.md 5.1; API.md, WalletService.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gateway.telemetry.logs import log
 
 
 class Webhook(NamedTuple):
-    """A webhook exactly as it was received. `headers`: name and value pairs, repeated ones kept."""
+    """A webhook exactly as received. `headers`: name and value pairs, with repeated names."""
 
     method: str
     path: str
@@ -48,7 +48,7 @@ class Webhook(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What verification found and what follows. `reply` is set whenever the wallet must not act."""
+    """The result of verification. `reply` is set whenever the wallet must not act."""
 
     verdict: Verdict
     body_sha256: str
@@ -78,13 +78,13 @@ class VerifyWallet:
     ) -> Decision:
         """Decide on one webhook.
 
-        Raises: OperatorUnknown, InvalidField. Every other trouble is a Decision with a 503 reply.
+        Raises: OperatorUnknown, InvalidField. Every other failure is a Decision with a 503 reply.
         """
-        room = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = room.operator_code
-        call.facts["environment"] = room.environment.value
+        context = self._operators.resolve(operator_code, environment, call)
+        call.facts["operator"] = context.operator_code
+        call.facts["environment"] = context.environment.value
         received_at_us = round(self._clock.now() * 1_000_000)
-        decision = await self._decide(room, webhook, received_at_us, call)
+        decision = await self._decide(context, webhook, received_at_us, call)
         call.facts["verdict"] = decision.verdict.value
         if decision.disposition is not None:
             call.facts["disposition"] = decision.disposition.value
@@ -100,49 +100,49 @@ class VerifyWallet:
                 "the same signed body came before under another key",
                 request_id=call.request_id,
                 operation_id=decision.operation_id,
-                operator=room.operator_code,
-                environment=room.environment.value,
+                operator=context.operator_code,
+                environment=context.environment.value,
             )
         return decision
 
-    async def _decide(self, room: OperatorContext, webhook: Webhook, received_at_us: int, call: Call) -> Decision:
+    async def _decide(self, context: OperatorContext, webhook: Webhook, received_at_us: int, call: Call) -> Decision:
         body_sha256 = sha256_hex(webhook.raw_body)
-        # 1. The headers that count.
+        # 1. The relevant headers.
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
-            return self._refused(room, parts.verdict, body_sha256)
+            return self._refused(context, parts.verdict, body_sha256)
         if parts.request_id:
             call.facts["webhook_request_id"] = parts.request_id
         if parts.anomalies:
-            _note_odd(call, parts)
-        # 2. The signature over the raw bytes; nothing is parsed so far.
-        verdict, key_id = await self._check_signature(room, parts, webhook.raw_body, call)
+            _record_header_anomalies(call, parts)
+        # 2. The signature over the raw bytes. Nothing is parsed so far.
+        verdict, key_id = await self._check_signature(context, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:
-            return self._refused(room, verdict, body_sha256)
-        # 3. The body, now that it is Phoenix's.
+            return self._refused(context, verdict, body_sha256)
+        # 3. The body, which is now known to be from Phoenix.
         operation = parse_operation(
             webhook.method,
             webhook.path,
             webhook.raw_body,
             parts.idempotency_key,
-            room.wallet,
-            room.operator_id,
-            room.environment,
+            context.wallet,
+            context.operator_id,
+            context.environment,
         )
         if isinstance(operation, Refusal):
             log().warning(
                 "signed webhook not taken",
                 request_id=call.request_id,
-                operator=room.operator_code,
-                environment=room.environment.value,
+                operator=context.operator_code,
+                environment=context.environment.value,
                 verdict=operation.verdict.value,
                 trouble=operation.why,
             )
-            return self._refused(room, operation.verdict, body_sha256, key_id)
+            return self._refused(context, operation.verdict, body_sha256, key_id)
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
             if parts.idempotency_key is not None:
-                _note_odd(call, parts, HeaderAnomaly.BALANCE_KEY)
+                _record_header_anomalies(call, parts, HeaderAnomaly.BALANCE_KEY)
             return Decision(
                 verdict=Verdict.VERIFIED,
                 body_sha256=body_sha256,
@@ -152,22 +152,22 @@ class VerifyWallet:
             )
         try:
             if operation.kind is OperationKind.PROBE:
-                return await self._probe(room, operation, received_at_us, key_id, call)
-            return await self._claim(room, operation, parts, webhook.raw_body, received_at_us, key_id, call)
+                return await self._probe(context, operation, received_at_us, key_id, call)
+            return await self._claim(context, operation, parts, webhook.raw_body, received_at_us, key_id, call)
         except (StoreFault, Overloaded, DeadlineTooShort):
-            return self._refused(room, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
+            return self._refused(context, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
 
     async def _check_signature(
-        self, room: OperatorContext, parts: SignedParts, body: bytes, call: Call
+        self, context: OperatorContext, parts: SignedParts, body: bytes, call: Call
     ) -> tuple[Verdict, KeyId | None]:
-        """Verify with the platform key only; call a signature bad only against a key fetched after the call came."""
-        keys = room.platform_keys
+        """Verify with the platform key only. A signature is bad only for a key fetched after the call arrived."""
+        keys = context.platform_keys
         try:
             known = keys.current() or await keys.first(call.deadline, len(body))
             if known.key.verify(body, parts.signature):
                 return Verdict.VERIFIED, known.key.key_id
             fresh = await keys.fresher(call.deadline, len(body))
-            # The same key gives the same answer: a flood of forged calls costs one verification each.
+            # The same key gives the same result, so a forged call costs only one verification.
             if fresh.key != known.key and fresh.key.verify(body, parts.signature):
                 return Verdict.VERIFIED, fresh.key.key_id
             trouble = Verdict.BAD_SIGNATURE
@@ -180,7 +180,7 @@ class VerifyWallet:
 
     async def _claim(
         self,
-        room: OperatorContext,
+        context: OperatorContext,
         operation: Operation,
         parts: SignedParts,
         body: bytes,
@@ -190,8 +190,8 @@ class VerifyWallet:
     ) -> Decision:
         result = await self._store.claim(
             MoveClaim(
-                operator_code=room.operator_code,
-                environment=room.environment,
+                operator_code=context.operator_code,
+                environment=context.environment,
                 idempotency_key=operation.idempotency_key or "",
                 content=operation.content(),
                 reason=operation.reason,
@@ -200,8 +200,8 @@ class VerifyWallet:
                 key_id=key_id or KeyId(""),
                 request_id=parts.request_id,
                 received_at_us=received_at_us,
-                lease_us=round(room.lease_s * 1_000_000),
-                holds_suspects=operation.operation in room.held_operations & HOLDABLE,
+                lease_us=round(context.lease_s * 1_000_000),
+                holds_suspects=operation.operation in context.held_operations & HOLDABLE,
             ),
             call.deadline,
         )
@@ -209,7 +209,7 @@ class VerifyWallet:
             return Decision(
                 verdict=Verdict.HELD_SUSPECT_REPLAY,
                 body_sha256=operation.body_sha256,
-                reply=reply_for(Verdict.HELD_SUSPECT_REPLAY, room.wallet),
+                reply=reply_for(Verdict.HELD_SUSPECT_REPLAY, context.wallet),
                 key_id=key_id,
                 operation_id=result.operation_id,
                 suspect_replay=True,
@@ -233,18 +233,18 @@ class VerifyWallet:
         )
 
     async def _probe(
-        self, room: OperatorContext, operation: Operation, received_at_us: int, key_id: KeyId | None, call: Call
+        self, context: OperatorContext, operation: Operation, received_at_us: int, key_id: KeyId | None, call: Call
     ) -> Decision:
         result: ProbeResult = await self._store.probe(
-            room.operator_code,
-            room.environment,
+            context.operator_code,
+            context.environment,
             operation.idempotency_key or "",
             operation.original_operation,
             received_at_us,
             call.deadline,
         )
         if result.state is OriginalState.AMBIGUOUS:
-            return self._refused(room, Verdict.UNREADABLE_OPERATION, operation.body_sha256, key_id)
+            return self._refused(context, Verdict.UNREADABLE_OPERATION, operation.body_sha256, key_id)
         return Decision(
             verdict=Verdict.VERIFIED,
             body_sha256=operation.body_sha256,
@@ -257,11 +257,13 @@ class VerifyWallet:
         )
 
     @staticmethod
-    def _refused(room: OperatorContext, verdict: Verdict, body_sha256: str, key_id: KeyId | None = None) -> Decision:
-        return Decision(verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, room.wallet), key_id=key_id)
+    def _refused(context: OperatorContext, verdict: Verdict, body_sha256: str, key_id: KeyId | None = None) -> Decision:
+        return Decision(
+            verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, context.wallet), key_id=key_id
+        )
 
 
-def _note_odd(call: Call, parts: SignedParts, *more: HeaderAnomaly) -> None:
+def _record_header_anomalies(call: Call, parts: SignedParts, *more: HeaderAnomaly) -> None:
     """Have odd headers counted and logged: they are not signed, so they are no ground to refuse."""
     call.facts["odd_headers"] = " ".join(sorted(anomaly.value for anomaly in (*parts.anomalies, *more)))
     if HeaderAnomaly.PROVIDER in parts.anomalies and parts.provider is not None:
@@ -269,7 +271,7 @@ def _note_odd(call: Call, parts: SignedParts, *more: HeaderAnomaly) -> None:
 
 
 def _replay(recorded: RecordedResponse) -> Reply | None:
-    """Return the recorded response; None where only its hash was kept: then the wallet answers from its ledger."""
+    """Return the recorded response; None if only its hash is stored. Then the wallet answers from its ledger."""
     if recorded.body is None:
         return None
     content_type = "application/problem+json" if recorded.status == 422 else "application/json"

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.actions.boards.board_pages import Cut
+from gateway.actions.boards.board_pages import PageRange
 from gateway.actions.boards.live_pages import LivePages
 from gateway.actions.boards.read_values import ReadAnswer, ReadCacheSettings
 from gateway.core.board import Topic
@@ -105,7 +105,7 @@ class World:
         """Begin a read that is judged when it ends."""
 
         async def judged() -> None:
-            cut = Cut(TOPIC.tenant_id, TOPIC.leaderboard_id, "", 0, 10)
+            cut = PageRange(TOPIC.tenant_id, TOPIC.leaderboard_id, "", 0, 10)
             answer: ReadAnswer | None = await self.pages.page(cut, max_staleness_s, Deadline.after(1e6, self.clock))
             if answer is None:
                 return

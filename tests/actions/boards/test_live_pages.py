@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.actions.boards.board_pages import Cut
+from gateway.actions.boards.board_pages import PageRange
 from gateway.actions.boards.live_pages import LivePages
 from gateway.actions.boards.read_values import ReadCacheSettings, Source
 from gateway.core.wire import Page
@@ -56,7 +56,7 @@ class Live:
         self, max_staleness_s: float | None = None, *, offset: int = 0, size: int = 100, window_key: str = ""
     ) -> tuple[bytes, float] | None:
         """Return the answer and its reported age."""
-        cut = Cut(TOPIC.tenant_id, TOPIC.leaderboard_id, window_key, offset, size)
+        cut = PageRange(TOPIC.tenant_id, TOPIC.leaderboard_id, window_key, offset, size)
         answer = await self.pages.page(cut, max_staleness_s, Deadline.after(60, self.clock))
         if answer is None:
             return None
@@ -135,7 +135,7 @@ async def test_the_callers_limit_counts(live: Live) -> None:
     live.clock.advance(3)
     assert (b"1", 3.0) == await live.read(100.0)
     assert None is await live.read(0.0)
-    cut = Cut(TOPIC.tenant_id, "never", "", 0, 10)
+    cut = PageRange(TOPIC.tenant_id, "never", "", 0, 10)
     async with live.hub.subscribe(TOPIC._replace(leaderboard_id="never"), 100) as watcher:
         await taken(watcher)
         assert None is await live.pages.page(cut, None, Deadline.after(60, live.clock))
