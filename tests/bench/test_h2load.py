@@ -22,7 +22,7 @@ def test_a_report_is_read() -> None:
     assert read_report(PRINTED) == REPORT
 
 
-@pytest.mark.parametrize(("told", "seconds"), [("997.90ms", 0.9979), ("1.50s", 1.5), ("812us", 0.000812)])
+@pytest.mark.parametrize(("reported", "seconds"), [("997.90ms", 0.9979), ("1.50s", 1.5), ("812us", 0.000812)])
 def test_times_have_units(reported: str, seconds: float) -> None:
     """h2load picks the unit by size."""
     assert read_report(PRINTED.replace("2.00s", reported)).elapsed_s == pytest.approx(seconds)

@@ -27,7 +27,7 @@ def settings(**members: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "reported"),
     [({}, (None, False)), ({"fee_schedule": None}, (None, True)), ({"fee_schedule": 5}, (None, False))],
 )
 def test_only_null_says_that_trading_is_disabled(members: dict[str, Any], reported: tuple[object, bool]) -> None:

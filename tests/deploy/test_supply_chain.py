@@ -33,7 +33,7 @@ def test_the_licences_of_what_runs_are_allowed(lock: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "told"),
+    ("package", "reported"),
     [
         ({"source": {"git": "https://x"}, "wheels": [GOOD]}, "comes from git, not from a registry"),
         ({"source": {"registry": "r"}, "wheels": [GOOD, {"url": "u"}]}, "has a file without a SHA-256 in uv.lock"),

@@ -192,7 +192,7 @@ def test_the_same_content_laid_down_again_changes_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "told"),
+    ("content", "mode", "reported"),
     [
         (b"-----BEGIN PRIVATE KEY-----\nMC4CAQ", 0o600, "exactly one PEM block"),
         (b"", 0o600, "empty"),
