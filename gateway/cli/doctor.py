@@ -58,7 +58,7 @@ def _prove(config: Config, board_id: str, tenant_id: str, *, use_filled: bool, a
 
     status, tell = _progress()
     with status:
-        proof = asyncio.run(
+        report = asyncio.run(
             prove(
                 config,
                 board_id,
@@ -68,10 +68,10 @@ def _prove(config: Config, board_id: str, tenant_id: str, *, use_filled: bool, a
                 on_step=lambda step: tell(f"trying: {step}"),
             )
         )
-    code = exit_code(proof.findings)
-    _print(proof.findings, code, as_json=as_json, settings=proof.settings)
+    code = exit_code(report.findings)
+    _print(report.findings, code, as_json=as_json, settings=report.settings)
     if not as_json:
-        for name, value in proof.settings.items():
+        for name, value in report.settings.items():
             print(f"{name}={value}")
     return code
 

@@ -1,6 +1,6 @@
-"""`phoenix-gateway doctor`: looks at everything that a start stands on, and says what to do about what is wrong.
+"""`phoenix-gateway doctor`: checks everything that a start depends on, and says how to fix what is wrong.
 
-It only looks: no migration, no file, no board is made, but for `prove_events`, which is asked for by name. `diagnose`
-is the list of checks; the rooms' own files hold one subject each. Nothing here repeats a secret, or text of Phoenix's
-but for a cleaned error code. Source: issue 4, point 3.
+It changes nothing: it runs no migration and makes no file or board. Only `prove_events`, which the user asks for by
+name, sends events. `diagnose.py` is the list of checks; each other file holds the checks of one subject. No output
+repeats a secret. Of Phoenix's own text it shows only the error code, and that only in a known form.
 """

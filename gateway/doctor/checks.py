@@ -1,4 +1,4 @@
-"""Runs checks side by side: each within its own time, none before what it stands on."""
+"""Runs checks concurrently: each within its own time limit, none before the checks that it needs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.doctor.report import Finding, State, Verdict, fault, found, skipped
+from gateway.doctor.report import Finding, Result, State, fault, finding_of, skipped
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 LIMIT_S = 5.0
-"""Longest time of one check, from when what it needs is there."""
+"""Longest time of one check, counted from the end of the checks that it needs."""
 _MARGIN_S = 0.2
-"""A check's own deadline ends so much sooner, so that it can still say itself what took too long."""
+"""A check's own deadline ends this much sooner, so that the check itself can report what was slow."""
 
-Look = Callable[[Deadline], Awaitable[Verdict]]
+Probe = Callable[[Deadline], Awaitable[Result]]
 OnProgress = Callable[[int, int], None]
-"""Hears how many checks are done, and of how many."""
+"""Takes the number of checks that are done, and the number of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Check:
-    """One thing to look at. `needs`: skipped unless these were well; `after`: begins when these have ended."""
+    """One check. It is skipped if a check of `needs` failed, and starts when the checks of `after` have ended."""
 
     name: str
     subject: str
-    look: Look
+    probe: Probe
     needs: tuple[Check, ...] = ()
     after: tuple[Check, ...] = ()
 
@@ -39,19 +39,19 @@ async def run_checks(
     limit_s: float = LIMIT_S,
     on_progress: OnProgress = lambda done, total: None,
 ) -> list[Finding]:
-    """Run them all and return one finding each, in the order given.
+    """Run all checks and return one finding for each, in the given order.
 
-    Args: a check stands behind those it needs.
+    Args: `checks`: a check comes after those that it needs.
     """
     tasks: dict[Check, asyncio.Task[Finding]] = {}
     done = 0
 
     async def run_one(check: Check) -> Finding:
         nonlocal done
-        verdict = await _stand_on(check, tasks) or await _look(check, clock, limit_s)
+        result = await _why_skipped(check, tasks) or await _probe(check, clock, limit_s)
         done += 1
         on_progress(done, len(checks))
-        return found(check.name, check.subject, verdict)
+        return finding_of(check.name, check.subject, result)
 
     on_progress(0, len(checks))
     async with asyncio.TaskGroup() as group:
@@ -60,33 +60,33 @@ async def run_checks(
     return [tasks[check].result() for check in checks]
 
 
-async def _stand_on(check: Check, tasks: dict[Check, asyncio.Task[Finding]]) -> Verdict | None:
-    """Wait for what comes first; return why the check is skipped, None when it is not."""
+def always(result: Result) -> Probe:
+    """Return the probe of a check whose result is already known."""
+
+    async def probe(deadline: Deadline) -> Result:
+        return result
+
+    return probe
+
+
+async def _why_skipped(check: Check, tasks: dict[Check, asyncio.Task[Finding]]) -> Result | None:
+    """Wait for the checks that come first. Return why this one is skipped, or None if it can run."""
     for other in check.after:
         await tasks[other]
     for other in check.needs:
         before = await tasks[other]
         if before.state in (State.FAULT, State.SKIPPED):
-            return skipped(f"not looked at, because of {before.name} ({before.subject})")
+            return skipped(f"not checked, because of {before.name} ({before.subject})")
     return None
 
 
-async def _look(check: Check, clock: Clock, limit_s: float) -> Verdict:
+async def _probe(check: Check, clock: Clock, limit_s: float) -> Result:
     try:
         async with asyncio.timeout(limit_s):
-            return await check.look(Deadline.after(limit_s - _MARGIN_S, clock))
+            return await check.probe(Deadline.after(limit_s - _MARGIN_S, clock))
     except TimeoutError:
-        return fault(f"no result within {limit_s:g} s", "look at the network between here and there, and at its load")
+        return fault(f"no result within {limit_s:g} s", "check the network to this host, and the load on both sides")
     except GatewayError as error:
         return fault(error.message, "see the other lines of this report")
-    except Exception as error:  # noqa: BLE001 - one broken check must not hide the others; its text may hold anything
+    except Exception as error:  # noqa: BLE001 - one broken check must not hide the others; its text may hold a secret
         return fault(f"the check itself failed ({type(error).__name__})", "report this as a bug of the doctor")
-
-
-def told(verdict: Verdict) -> Look:
-    """Return the look of a check whose verdict is known without waiting."""
-
-    async def look(deadline: Deadline) -> Verdict:
-        return verdict
-
-    return look

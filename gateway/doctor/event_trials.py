@@ -1,6 +1,6 @@
-"""Sends trial events to a board and watches what they do to scores. Each is sent once, and nothing is tried again.
+"""Sends trial events to a board and watches how they change scores. It sends each once, without retries.
 
-Every trial has users of its own, so that a score tells how often an event counted. Source: gamification.md 2.1, 2.2.
+Every trial has its own users, so that a score shows how often an event counted. Source: gamification.md 2.1, 2.2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, Event, encode_bulk, encode_event
-from gateway.doctor.probe import named
+from gateway.doctor.phoenix_request import status_text
 from gateway.errors import GatewayError
 from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
@@ -24,33 +24,33 @@ from gateway.resilience.deadline import Deadline
 SINGLE_PATH = "/v1/events"
 BULK_PATH = "/v1/events/bulk"
 MARK = 1000
-"""What the event adds that is sent last: once it shows, what came before it had its chance, and the rest of the score
-tells how often that counted."""
+"""The score of the last event of a trial. Once it shows, Phoenix has had time to count the earlier events, and the rest
+of the score shows how often they counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSettings:
-    """How patient to be; scores follow an accepted event "within a few seconds"."""
+    """How long to wait. Scores follow an accepted event "within a few seconds"."""
 
     patience_s: float = 30.0
     """Longest wait for a score."""
     settle_s: float = 3.0
-    """How long to wait on after the last event has counted, in case an earlier one is late; at least twice as long as
-    the slowest event so far took."""
+    """How long to wait after the last event has counted, because an earlier one may be late; at least twice as long
+    as the slowest event so far took."""
     poll_every_s: float = 0.2
     request_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of one request: its status, or None where no answer came."""
+    """The result of one request: its status, or None if no answer came."""
 
     status: int | None
-    said: str
-    """For a reader: `202`, `400 VALIDATION`, or what went wrong."""
+    text: str
+    """For the report: `202`, `400 VALIDATION`, or what went wrong."""
 
     @property
-    def taken(self) -> bool:
+    def accepted(self) -> bool:
         """Whether it was a 2xx."""
         return self.status is not None and 200 <= self.status < 300
 
@@ -86,7 +86,7 @@ class EventTrials:
         self._slowest_s = 0.0
 
     def new_user(self) -> str:
-        """Return a user that no other trial has, in this run or another."""
+        """Return a user that no other trial has, in this run or any other."""
         self._users += 1
         return f"prove-events-{self._run}-{self._users}"
 
@@ -105,9 +105,9 @@ class EventTrials:
         return await self._post(BULK_PATH, encode_bulk(events, envelope))
 
     async def wait_for(self, user_id: str, at_least: float, *, share: float = 1.0) -> float | None:
-        """Wait until the user's score is so high, for a share of the patience; return how many seconds it took.
+        """Wait until the user's score is at least this high; return the seconds it took, or None if it never was.
 
-        None: it did not get there.
+        Args: `share`: the share of the patience to wait for.
         """
         began = time.monotonic()
         wait_s = self._settings.poll_every_s
@@ -124,13 +124,13 @@ class EventTrials:
             wait_s = min(wait_s * 1.5, 2.0)
 
     async def wait_for_all(self, user_ids: Sequence[str], at_least: float) -> list[float | None]:
-        """Wait for several users at once, as `wait_for`."""
+        """Wait for several users at once; see `wait_for`."""
         return list(await asyncio.gather(*(self.wait_for(user_id, at_least) for user_id in user_ids)))
 
     async def counted(self, user_ids: Sequence[str], *, with_id: bool = True) -> list[int | None]:
-        """Send each user a marking event, wait for it and a while longer; return how often what came before counted.
+        """Send a marking event for each user and wait for it; return how often each user's earlier event counted.
 
-        None: the mark did not show, or the score is none that these events can make.
+        None: the mark did not show, or these events cannot add up to the score.
         """
         for user_id in user_ids:
             await self.send(self.event(user_id, MARK, with_id=with_id))
@@ -143,7 +143,7 @@ class EventTrials:
         ]
 
     async def score(self, user_id: str) -> float | None:
-        """The user's score; None while there is none, or while it cannot be read."""
+        """Return the user's score; None while there is none, or while it cannot be read."""
         deadline = Deadline.after(self._settings.request_s, self._clock)
         try:
             return (await self._boards.score(self._board_id, user_id, deadline)).score
@@ -165,5 +165,5 @@ class EventTrials:
         try:
             answer: Answer = await self._sender.send(request, Deadline.after(self._settings.request_s, self._clock))
         except ExchangeFailed as failure:
-            return Sent(status=None, said=f"no answer: {failure}")
-        return Sent(status=answer.status, said=named(answer))
+            return Sent(status=None, text=f"no answer: {failure}")
+        return Sent(status=answer.status, text=status_text(answer))

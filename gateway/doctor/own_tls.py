@@ -1,7 +1,6 @@
-"""The gateway's own certificate: readable, of its key, in its time; and the CA that callers' certificates come from.
+"""The gateway's own certificate: readable, matching its key, currently valid; and the CA of its callers' certificates.
 
-Found out by a handshake with itself in memory, since only a verified certificate is shown by the standard library.
-Source: API.md, `GATEWAY_TLS_CERT_FILE` and its companions.
+The check makes a handshake with itself in memory, because the standard library shows only a verified certificate.
 """
 
 from __future__ import annotations
@@ -11,30 +10,30 @@ import ssl
 from typing import Any
 
 from gateway.config import TlsFiles
-from gateway.doctor.report import Verdict, fault, ok, warning
+from gateway.doctor.report import Result, fault, ok, warning
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 WARN_DAYS = 14
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _STEPS = 8
-"""More than a handshake takes in either direction."""
+"""More messages than a handshake takes in either direction."""
 
 
-async def own_tls(files: TlsFiles, clock: Clock, deadline: Deadline) -> Verdict:
-    """Load what the listener will load, and see how long it holds."""
+async def own_tls(files: TlsFiles, clock: Clock, deadline: Deadline) -> Result:
+    """Load what the listener will load, and check how long it is valid."""
     return await asyncio.to_thread(_own_tls, files, clock.now())
 
 
-def _own_tls(files: TlsFiles, now: float) -> Verdict:
+def _own_tls(files: TlsFiles, now: float) -> Result:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         server.load_cert_chain(files.cert_file, files.key_file, password=_no_password)
     except (ssl.SSLError, OSError, _Encrypted) as error:
         if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
             return fault(
-                "the certificate is not that of the key",
-                "put a pair that was made together into GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE",
+                "the certificate does not belong to the key",
+                "put a matching pair into GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE",
             )
         if isinstance(error, _Encrypted):
             return fault("the key is encrypted", "store it unencrypted in GATEWAY_TLS_KEY_FILE, mode 0600")
@@ -43,29 +42,29 @@ def _own_tls(files: TlsFiles, now: float) -> Verdict:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=files.client_ca_file)
         except (ssl.SSLError, OSError):
-            return fault("the callers' CA holds no certificate in PEM", "check GATEWAY_TLS_CLIENT_CA_FILE")
+            return fault("the file of the callers' CA holds no certificate in PEM", "check GATEWAY_TLS_CLIENT_CA_FILE")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False  # which names callers use is theirs to know
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is the anchor: its issuer may be away
+    client.check_hostname = False  # the names that callers use are not known here
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer may be missing here
     client.load_verify_locations(cafile=files.cert_file)
     try:
-        certificate = _shown(client, server)
+        certificate = _verified_certificate(client, server)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _EXPIRED:
-            return fault("the certificate has expired", "renew it; the gateway takes a changed file over while it runs")
+            return fault("the certificate has expired", "renew it; a running gateway loads the changed file by itself")
         if error.verify_code == _NOT_YET_VALID:
-            return fault("the certificate is not valid yet", "look at this machine's clock")
+            return fault("the certificate is not valid yet", "check this machine's clock")
         return warning(
-            f"the certificate is refused by this machine's own TLS (OpenSSL code {error.verify_code})",
-            "look at it with: openssl x509 -text",
+            f"this machine's own TLS refuses the certificate (OpenSSL code {error.verify_code})",
+            "inspect it with: openssl x509 -text",
         )
     except ssl.SSLError:
-        return warning("no handshake with the certificate was possible", "look at it with: openssl x509 -text")
+        return warning("no handshake with the certificate was possible", "inspect it with: openssl x509 -text")
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
     callers = "callers need a certificate" if files.client_ca_file is not None else "callers need no certificate"
     if days < WARN_DAYS:
-        return warning(f"the certificate expires in {days:.1f} days", "renew it; no restart is needed")
-    return ok(f"pair proven, holds for {int(days)} more days; {callers}")
+        return warning(f"the certificate expires in {days:.1f} days", "renew it; the gateway needs no restart")
+    return ok(f"the pair matches and is valid for {int(days)} more days; {callers}")
 
 
 class _Encrypted(Exception):
@@ -76,8 +75,8 @@ def _no_password() -> str:
     raise _Encrypted
 
 
-def _shown(client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> dict[str, Any]:
-    """Return the certificate that a client verified. Raises: ssl.SSLError."""
+def _verified_certificate(client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> dict[str, Any]:
+    """Return the certificate as a client sees it after it verified it. Raises: ssl.SSLError."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context.wrap_bio(to_client, to_server)
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
@@ -92,4 +91,4 @@ def _shown(client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> di
             server.do_handshake()
         except ssl.SSLWantReadError:
             pass
-    raise ssl.SSLError("the handshake did not end")
+    raise ssl.SSLError("the handshake did not finish")

@@ -1,7 +1,4 @@
-"""Makes the board of `doctor --prove-events`, or refuses one that is not made for it, and starts the trials on it.
-
-Source: issue 4, point 3; API.md, EventService.
-"""
+"""Prepares the board for `doctor --prove-events` and starts the trials on it. A board for other uses is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import re
 
 from gateway.config import Config, TenantConfig
 from gateway.doctor.event_trials import EventTrials, TrialSettings
-from gateway.doctor.prove_events import OnStep, Proof, prove_events
+from gateway.doctor.prove_events import OnStep, TrialReport, prove_events
 from gateway.doctor.report import fault, ok
 from gateway.errors import GatewayError, PhoenixNotFound
 from gateway.keys.own.keyring import Keyring
@@ -21,7 +18,7 @@ from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
-_SAYS_SO = frozenset({"prove", "proof", "doctor"})
+_TRIAL_WORDS = frozenset({"prove", "proof", "doctor"})
 _BOARD_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _BOARD_S = 20.0
 
@@ -35,25 +32,25 @@ async def prove(
     use_filled: bool = False,
     settings: TrialSettings | None = None,
     on_step: OnStep = lambda step: None,
-) -> Proof:
-    """Run the whole proof for one tenant ("": the only one) and return what was found."""
-    proof = Proof(board_id=board_id)
+) -> TrialReport:
+    """Run all trials for one tenant ("": the only one) and return what they found."""
+    report = TrialReport(board_id=board_id)
     tenants = [tenant for tenant in config.tenants if tenant_id in ("", tenant.keys.tenant_id)]
     if len(tenants) != 1:
-        what = "no such tenant is configured" if not tenants else "several tenants are configured"
+        what = "this tenant is not configured" if not tenants else "several tenants are configured"
         known = ", ".join(tenant.keys.tenant_id for tenant in config.tenants) or "none"
-        proof.add("tenant", fault(what, f"name one by --tenant; configured: {known}"))
-        return proof
+        report.add("tenant", fault(what, f"choose one with --tenant; configured: {known}"))
+        return report
     transport = Transport(ca_file=config.upstream_ca_file)
     try:
-        await _prove(proof, tenants[0], transport, clock, settings or TrialSettings(), on_step, use_filled=use_filled)
+        await _prove(report, tenants[0], transport, clock, settings or TrialSettings(), on_step, use_filled=use_filled)
     finally:
         await transport.close()
-    return proof
+    return report
 
 
 async def _prove(
-    proof: Proof,
+    report: TrialReport,
     tenant: TenantConfig,
     transport: Transport,
     clock: Clock,
@@ -78,11 +75,11 @@ async def _prove(
         authorize=authorize.admin_host(tenant.admin_auth, keyring, tenant_id, clock),
     )
     on_step("the board")
-    if not await prepare_board(proof, admin, boards, clock, use_filled=use_filled):
+    if not await prepare_board(report, admin, boards, clock, use_filled=use_filled):
         return
     trials = EventTrials(
         tenant_id=tenant_id,
-        board_id=proof.board_id,
+        board_id=report.board_id,
         base_url=tenant.ingestion_base_url,
         authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
         boards=boards,
@@ -90,39 +87,43 @@ async def _prove(
         clock=clock,
         settings=settings,
     )
-    await prove_events(proof, trials, tenant, on_step)
+    await prove_events(report, trials, tenant, on_step)
 
 
 async def prepare_board(
-    proof: Proof, admin: AdminClient, boards: LeaderboardsClient, clock: Clock, *, use_filled: bool
+    report: TrialReport, admin: AdminClient, boards: LeaderboardsClient, clock: Clock, *, use_filled: bool
 ) -> bool:
-    """See that the board is there, made for this, and active; return whether events may be sent to it.
+    """Check that the board exists, is made for trials, and is active; return whether to send events to it.
 
-    `use_filled`: a board with entries is taken all the same.
+    Args: `use_filled`: accept a board with entries.
     """
-    board_id, deadline = proof.board_id, Deadline.after(_BOARD_S, clock)
-    if _BOARD_ID.fullmatch(board_id) is None or not _SAYS_SO & set(re.split(r"[-_]", board_id.lower())):
-        what = "the name does not say that the board is made for this; trial events would count on it"
-        proof.add("board", fault(what, "choose one with the word prove, proof or doctor, such as prove-events-1"))
+    board_id, deadline = report.board_id, Deadline.after(_BOARD_S, clock)
+    if _BOARD_ID.fullmatch(board_id) is None or not _TRIAL_WORDS & set(re.split(r"[-_]", board_id.lower())):
+        what = "the name does not show that the board is for trials; trial events would count on it"
+        report.add("board", fault(what, "choose a name with the word prove, proof or doctor, such as prove-events-1"))
         return False
     try:
         board, is_new = await admin.ensure(
             board_id, deadline, name="Gateway trial events", description="Made by phoenix-gateway doctor --prove-events"
         )
         if board.status not in ("active", ""):
-            proof.add("board", fault("is there, but not active: events have no effect", "activate it, or name another"))
+            report.add(
+                "board", fault("exists, but is not active: events have no effect", "activate it, or choose another")
+            )
             return False
         is_empty = is_new or await _is_empty(boards, board_id, deadline)
     except GatewayError as error:
-        fix = f"see phoenix-gateway doctor, or make the board {board_id} at Phoenix by hand and run this again"
-        proof.add("board", fault(f"cannot be made or looked at: {error.message}", fix))
+        fix = f"see phoenix-gateway doctor, or create the board {board_id} at Phoenix yourself and run this again"
+        report.add("board", fault(f"cannot be created or read: {error.message}", fix))
         return False
     if not is_empty and not use_filled:
-        what = "is there already and has entries (or may have): trial users would be added to them"
-        proof.add("board", fault(what, "name a board of its own, or say --yes"))
+        what = "exists and has entries, or may have: trial users would be added to them"
+        report.add("board", fault(what, "choose a new board, or confirm with --yes"))
         return False
-    told = "made" if is_new else ("is there and empty" if is_empty else "is there with entries, used because of --yes")
-    proof.add("board", ok(told))
+    state = (
+        "created" if is_new else ("exists and is empty" if is_empty else "exists with entries, used because of --yes")
+    )
+    report.add("board", ok(state))
     return True
 
 
@@ -130,4 +131,4 @@ async def _is_empty(boards: LeaderboardsClient, board_id: str, deadline: Deadlin
     try:
         return not (await boards.page(board_id, deadline, limit=1)).entries
     except PhoenixNotFound:
-        return False  # listed by the admin host, unknown to the query host: nothing is known of it
+        return False  # the admin host lists it and the query host does not: its entries are unknown

@@ -1,4 +1,4 @@
-"""The shared cache: there, quick enough, writable, and sealed by keys of ours. Source: API.md, `REDIS_URL`."""
+"""The shared cache: reachable, fast enough, writable, and holding only entries under our keys."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSetting
 from gateway.config import Config, RedisConfig
 from gateway.core.sealing import SealedFor, SealRefused
 from gateway.core.types import Environment, UnixSeconds
-from gateway.doctor.report import Verdict, fault, ok, warning
+from gateway.doctor.report import Result, fault, ok, warning
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 PATIENCE_S = 2.0
-"""Longer than the gateway waits, so that a slow Redis is told from one that is gone."""
+"""Longer than the gateway waits, to tell a slow Redis from one that is down."""
 _ROUND_TRIPS = 5
 _KIND = re.compile(r"\((\w+)\)$")
 _ACCESS = frozenset({"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"})
 
 
-async def redis(config: Config, clock: Clock, deadline: Deadline) -> Verdict:
-    """Ping, measure, write and read a sealed value, and look whether what lies there opens."""
+async def redis(config: Config, clock: Clock, deadline: Deadline) -> Result:
+    """Ping, measure, write and read an entry, and check that our keys open the stored platform key."""
     if config.redis is None:
-        return ok("in-process: REDIS_URL is not set, each replica has a cache of its own")
+        return ok("in-process: REDIS_URL is not set, so each replica has its own cache")
     patience = RedisCacheSettings(timeout_s=PATIENCE_S, connect_timeout_s=PATIENCE_S)
     cache = RedisCache(config.redis.target, clock, patience)
     try:
@@ -36,7 +36,7 @@ async def redis(config: Config, clock: Clock, deadline: Deadline) -> Verdict:
         if not await _comes_back(cache, config.redis, clock):
             return fault(
                 "a sealed value did not come back as it was written",
-                "look whether this Redis evicts at once (maxmemory), or whether another program changes its keys",
+                "check whether this Redis evicts at once (maxmemory), or another program changes its keys",
             )
         foreign = await _foreign(cache, config.redis, config, clock)
     except CacheUnavailable as unavailable:
@@ -45,18 +45,18 @@ async def redis(config: Config, clock: Clock, deadline: Deadline) -> Verdict:
         await cache.close()
     if foreign:
         return fault(
-            f"the platform key that lies there ({', '.join(foreign)}) was sealed by a key that is not among ours, "
+            f"the stored platform key ({', '.join(foreign)}) was encrypted with a key that is not among ours, "
             "or was changed",
-            "give all replicas the same GATEWAY_CACHE_KEYS; if they have them, somebody else writes to this Redis",
+            "give all replicas the same GATEWAY_CACHE_KEYS; if they have them, another program writes to this Redis",
         )
     limit_s = RedisCacheSettings().timeout_s
-    told = f"round trip {latency_s * 1000:.1f} ms; a sealed value came back"
+    summary = f"round trip {latency_s * 1000:.1f} ms; a sealed value came back"
     if latency_s > limit_s / 2:
         return warning(
-            f"{told}; the gateway waits {limit_s * 1000:.0f} ms at most, then goes on without it",
-            "put Redis nearer, or look at its load",
+            f"{summary}; the gateway waits {limit_s * 1000:.0f} ms at most, then continues without it",
+            "move Redis closer, or check its load",
         )
-    return ok(told)
+    return ok(summary)
 
 
 async def _ping(client: Any) -> None:
@@ -70,7 +70,7 @@ async def _timed(cache: RedisCache) -> float:
 
 
 async def _comes_back(cache: RedisCache, config: RedisConfig, clock: Clock) -> bool:
-    """Write a sealed value under a name of our own, read it, take it away."""
+    """Write an entry under a name of our own, read it, delete it."""
     name = f"pgw:doctor:{secrets.token_hex(8)}"
     place = SealedFor(purpose="doctor", name=name)
     payload = secrets.token_bytes(32)
@@ -90,7 +90,7 @@ async def _comes_back(cache: RedisCache, config: RedisConfig, clock: Clock) -> b
 
 
 async def _foreign(cache: RedisCache, redis_config: RedisConfig, config: Config, clock: Clock) -> Sequence[str]:
-    """The environments whose published platform key does not open."""
+    """Return the environments whose stored platform key our keys do not open."""
     refused: list[str] = []
     places: dict[tuple[str, Environment], None] = {
         (operator.base_url, operator.keys.environment): None for operator in config.operators
@@ -111,16 +111,16 @@ async def _foreign(cache: RedisCache, redis_config: RedisConfig, config: Config,
     return refused
 
 
-def _unavailable(unavailable: CacheUnavailable) -> Verdict:
+def _unavailable(unavailable: CacheUnavailable) -> Result:
     match = _KIND.search(str(unavailable))
     kind = match[1] if match is not None else "down"
     if kind in _ACCESS:
-        return fault(f"refuses us ({kind})", "check user and password in REDIS_URL")
+        return fault(f"Redis refuses the login ({kind})", "check user and password in REDIS_URL")
     if kind == "ReadOnlyError":
-        return fault("cannot be written to: it is a replica", "name the primary, or use redis+sentinel:// in REDIS_URL")
+        return fault("cannot be written to: it is a replica", "use the primary, or redis+sentinel://, in REDIS_URL")
     if kind in ("OutOfMemoryError", "ResponseError"):
-        return fault(f"refuses to write ({kind})", "look at its memory (maxmemory) and at the rights of our user")
+        return fault(f"Redis refuses writes ({kind})", "check its memory (maxmemory) and the rights of our user")
     return fault(
         f"no usable answer within {PATIENCE_S:g} s ({kind})",
-        "check host and port in REDIS_URL, and that Redis is up; the gateway serves on without it, each replica alone",
+        "check host and port in REDIS_URL, and that Redis is up; without it each replica serves with its own cache",
     )

@@ -1,4 +1,4 @@
-"""What the doctor says: findings, the exit code they amount to, and their form as JSON."""
+"""What the doctor reports: findings, the exit code that follows from them, and their JSON form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 EXIT_FINE = 0
 EXIT_FAULT = 1
 EXIT_UNREADABLE = 2
-"""The configuration cannot be read, so nothing else was looked at."""
+"""The configuration cannot be read, so nothing else was checked."""
 
 
 class State(enum.Enum):
@@ -23,8 +23,8 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What one check found, and what to do about it; both of one line, neither with a secret."""
+class Result:
+    """What one check found, and how to fix it. Each is one line without a secret."""
 
     state: State
     what: str
@@ -33,7 +33,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A verdict with the check's name and what it looked at: a host, tenant, operator, setting; may be empty."""
+    """A result with the name of its check and its subject: a host, tenant, operator or setting. May be empty."""
 
     name: str
     subject: str
@@ -52,33 +52,33 @@ class Finding:
         }
 
 
-def ok(what: str, fix: str = "") -> Verdict:
-    """All is well; `fix` may tell what could be better."""
-    return Verdict(state=State.OK, what=what, fix=fix)
+def ok(what: str, fix: str = "") -> Result:
+    """All is well; `fix` may suggest an improvement."""
+    return Result(state=State.OK, what=what, fix=fix)
 
 
-def warning(what: str, fix: str) -> Verdict:
-    """It works, or may work, but should be looked at."""
-    return Verdict(state=State.WARNING, what=what, fix=fix)
+def warning(what: str, fix: str) -> Result:
+    """It works, or may work, but needs attention."""
+    return Result(state=State.WARNING, what=what, fix=fix)
 
 
-def fault(what: str, fix: str) -> Verdict:
+def fault(what: str, fix: str) -> Result:
     """It does not work."""
-    return Verdict(state=State.FAULT, what=what, fix=fix)
+    return Result(state=State.FAULT, what=what, fix=fix)
 
 
-def skipped(what: str) -> Verdict:
-    """It was not looked at; `what` says why."""
-    return Verdict(state=State.SKIPPED, what=what)
+def skipped(what: str) -> Result:
+    """It was not checked; `what` says why."""
+    return Result(state=State.SKIPPED, what=what)
 
 
-def found(name: str, subject: str, verdict: Verdict) -> Finding:
-    """Return the finding of a verdict."""
-    return Finding(name=name, subject=subject, state=verdict.state, what=verdict.what, fix=verdict.fix)
+def finding_of(name: str, subject: str, result: Result) -> Finding:
+    """Return the finding for a result."""
+    return Finding(name=name, subject=subject, state=result.state, what=result.what, fix=result.fix)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 1 where anything is a fault, else 0: warnings do not fail a deployment."""
+    """Return 1 if anything is a fault, else 0: a warning does not fail a deployment."""
     return EXIT_FAULT if any(finding.state is State.FAULT for finding in findings) else EXIT_FINE
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.config import TlsFiles
 from gateway.doctor.own_tls import own_tls
-from gateway.doctor.report import State, Verdict
+from gateway.doctor.report import Result, State
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.doctor.test_tls import NOW, Authority
@@ -19,7 +19,7 @@ from tests.doctor.test_tls import NOW, Authority
 CLOCK = SystemClock()
 
 
-async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Verdict:
+async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Result:
     """The doctor's findings for these files."""
     files = TlsFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
     return await own_tls(files, CLOCK, Deadline.after(5, CLOCK))
@@ -27,30 +27,30 @@ async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Verdict:
 
 @pytest.mark.parametrize(
     ("days", "state", "words"),
-    [(100, State.OK, "holds for 99 more days"), (5, State.WARNING, "expires in"), (-1, State.FAULT, "has expired")],
+    [(100, State.OK, "valid for 99 more days"), (5, State.WARNING, "expires in"), (-1, State.FAULT, "has expired")],
 )
 async def test_how_long_it_holds(tmp_path: Path, days: int, state: State, words: str) -> None:
     """The remaining days decide and are reported."""
     authority = Authority(tmp_path, "ca")
     cert, key = authority.issue("gateway.internal", NOW + timedelta(days=days))
-    verdict = await look(cert, key, authority.file)
-    assert (verdict.state, words in verdict.what) == (state, True)
+    result = await look(cert, key, authority.file)
+    assert (result.state, words in result.what) == (state, True)
 
 
 async def test_key_of_another_certificate(tmp_path: Path) -> None:
     """A pair that does not belong together is called that."""
     cert, _ = Authority(tmp_path, "one").issue("gateway.internal", NOW + timedelta(days=100))
     _, key = Authority(tmp_path, "two").issue("gateway.internal", NOW + timedelta(days=100))
-    verdict = await look(cert, key)
-    assert (verdict.state, verdict.what) == (State.FAULT, "the certificate is not that of the key")
+    result = await look(cert, key)
+    assert (result.state, result.what) == (State.FAULT, "the certificate does not belong to the key")
 
 
 async def test_key_with_a_password(tmp_path: Path) -> None:
     """An encrypted key is a fault, without a password prompt."""
     cert, key = Authority(tmp_path, "ca").issue("gateway.internal", NOW + timedelta(days=100))
     encrypt(key)
-    verdict = await look(cert, key)
-    assert (verdict.state, verdict.what) == (State.FAULT, "the key is encrypted")
+    result = await look(cert, key)
+    assert (result.state, result.what) == (State.FAULT, "the key is encrypted")
 
 
 async def test_files_that_hold_something_else(tmp_path: Path) -> None:

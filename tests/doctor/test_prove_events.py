@@ -9,7 +9,7 @@ import pytest
 
 from gateway.doctor.event_trials import TrialSettings
 from gateway.doctor.prove_board import prove
-from gateway.doctor.prove_events import Proof
+from gateway.doctor.prove_events import TrialReport
 from gateway.doctor.report import State, exit_code
 from gateway.resilience.clock import SystemClock
 from tests.doctor.diagnosis import config_of, pick, settings_of
@@ -26,22 +26,22 @@ def settings(sandbox: SandboxProcess, tmp_path: Path) -> dict[str, str]:
     return {**settings_of(sandbox, tmp_path), **SAFE}
 
 
-async def proof_of(
+async def report_of(
     settings: Mapping[str, str],
     board: str = BOARD,
     *,
     yes: bool = False,
     tenant: str = "",
     on_step: Callable[[str], None] = lambda step: None,
-) -> Proof:
-    """Run the proof, impatiently."""
+) -> TrialReport:
+    """Run the report, impatiently."""
     config = config_of(settings)
     return await prove(config, board, SystemClock(), tenant_id=tenant, use_filled=yes, settings=QUICK, on_step=on_step)
 
 
-def found(proof: Proof) -> dict[str, str]:
+def found(report: TrialReport) -> dict[str, str]:
     """The settings that were found out, by short names."""
-    return {name.removeprefix("PHOENIX_").lower(): value for name, value in proof.settings.items()}
+    return {name.removeprefix("PHOENIX_").lower(): value for name, value in report.settings.items()}
 
 
 @pytest.mark.parametrize("dedupe", [True, False])
@@ -58,27 +58,27 @@ def found(proof: Proof) -> dict[str, str]:
 async def test_every_kind_of_phoenix(
     sandbox: SandboxProcess, settings: dict[str, str], dedupe: bool, bulk: str, envelope: str, expected: str
 ) -> None:
-    """Bulk, envelope and deduplication are found as they are, and the proof succeeds."""
+    """Bulk, envelope and deduplication are found as they are, and the command succeeds."""
     sandbox.control("POST", "/settings", {"dedupe": dedupe, "bulk": bulk, "bulk_envelope": envelope})
-    proof = await proof_of(settings)
+    report = await report_of(settings)
     deduplicates = "true" if dedupe else "false"
-    assert found(proof) == {"send_event_id": "true", "bulk_events": expected, "deduplicates_events": deduplicates}
-    assert exit_code(proof.findings) == 0
+    assert found(report) == {"send_event_id": "true", "bulk_events": expected, "deduplicates_events": deduplicates}
+    assert exit_code(report.findings) == 0
 
 
 @pytest.mark.parametrize("status", [200, 202, 409])
 async def test_every_answer_to_a_repeated_event(sandbox: SandboxProcess, settings: dict[str, str], status: int) -> None:
     """For any answer to a repeated event, the score shows that it counted once."""
     sandbox.control("POST", "/settings", {"duplicate_status": status})
-    proof = await proof_of(settings)
-    assert found(proof)["deduplicates_events"] == "true"
-    assert f"answered {status}" in pick(proof.findings, "deduplication").what
+    report = await report_of(settings)
+    assert found(report)["deduplicates_events"] == "true"
+    assert f"answered {status}" in pick(report.findings, "deduplication").what
 
 
 async def test_no_event_is_sent_more_often_than_meant(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
-    """Nothing is tried again behind the proof's back: each body is sent once, or twice where that is the question."""
+    """Nothing is retried: each body is sent once, or twice where that is the question."""
     sandbox.control("DELETE", "/requests")
-    await proof_of(settings)
+    await report_of(settings)
     requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
     posts = [request["body_base64"] for request in requests if request["method"] == "POST"]
     assert sorted({posts.count(body) for body in posts}) == [1, 2]
@@ -87,8 +87,8 @@ async def test_no_event_is_sent_more_often_than_meant(sandbox: SandboxProcess, s
 
 async def test_what_it_could_not_find_out_is_said(settings: dict[str, str]) -> None:
     """The length of Phoenix's memory is not measured, and the report says so."""
-    said = pick((await proof_of(settings)).findings, "limits").what
-    assert "not found out" in said
+    said = pick((await report_of(settings)).findings, "limits").what
+    assert "not tested" in said
     assert "300 s" in said
 
 
@@ -96,45 +96,45 @@ async def test_event_id_is_refused(sandbox: SandboxProcess, settings: dict[str, 
     """Where an event with an id is refused and one without is taken, ids are not to be sent."""
     planted = {"surface": "ingestion", "method": "POST", "path_prefix": "/v1/events", "kind": "status", "status": 400}
     sandbox.control("POST", "/faults", {**planted, "times": 1})
-    proof = await proof_of(settings)
-    assert found(proof) == {"send_event_id": "false", "bulk_events": "events", "deduplicates_events": "false"}
-    assert pick(proof.findings, "deduplication").state is State.SKIPPED
-    assert "PHOENIX_SEND_EVENT_ID is true here" in pick(proof.findings, "settings").what
+    report = await report_of(settings)
+    assert found(report) == {"send_event_id": "false", "bulk_events": "events", "deduplicates_events": "false"}
+    assert pick(report.findings, "deduplication").state is State.SKIPPED
+    assert "PHOENIX_SEND_EVENT_ID is true, but" in pick(report.findings, "settings").what
 
 
 async def test_neither_envelope_is_taken(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """Two refusals mean that there is no bulk to use."""
     planted = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 400}
     sandbox.control("POST", "/faults", planted)
-    proof = await proof_of(settings)
-    assert found(proof)["bulk_events"] == "off"
-    assert "neither envelope is taken" in pick(proof.findings, "bulk").what
+    report = await report_of(settings)
+    assert found(report)["bulk_events"] == "off"
+    assert "accepts neither envelope" in pick(report.findings, "bulk").what
 
 
 async def test_bulk_that_is_accepted_and_lost(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """A 202 without effect is no proof of an envelope."""
     planted = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 202}
     sandbox.control("POST", "/faults", planted)
-    proof = await proof_of(settings)
-    assert found(proof)["bulk_events"] == "off"
-    assert "nothing counted" in pick(proof.findings, "bulk").what
+    report = await report_of(settings)
+    assert found(report)["bulk_events"] == "off"
+    assert "nothing counted" in pick(report.findings, "bulk").what
 
 
 async def test_one_envelope_is_accepted_and_lost(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """Where the first envelope is taken without effect the other one is tried."""
     planted = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 202, "times": 1}
     sandbox.control("POST", "/faults", planted)
-    assert found(await proof_of(settings))["bulk_events"] == "array"
+    assert found(await report_of(settings))["bulk_events"] == "array"
 
 
 async def test_bulk_in_trouble(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """A 503 does not show whether bulk works: the setting stays off, as unknown."""
     planted = {"surface": "ingestion", "path_prefix": "/v1/events/bulk", "kind": "status", "status": 503}
     sandbox.control("POST", "/faults", planted)
-    proof = await proof_of(settings)
-    assert found(proof)["bulk_events"] == "off"
-    assert pick(proof.findings, "bulk").state is State.WARNING
-    assert "could not be found out" in pick(proof.findings, "bulk").what
+    report = await report_of(settings)
+    assert found(report)["bulk_events"] == "off"
+    assert pick(report.findings, "bulk").state is State.WARNING
+    assert "not proven" in pick(report.findings, "bulk").what
 
 
 async def test_repeat_that_is_not_answered(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
@@ -149,10 +149,10 @@ async def test_repeat_that_is_not_answered(sandbox: SandboxProcess, settings: di
             sandbox.control("POST", "/faults", {**planted, "kind": "delay", "delay_ms": 1, "times": 1})
             sandbox.control("POST", "/faults", {**planted, "kind": "cut", "times": 1})
 
-    proof = await proof_of(settings, on_step=on_step)
+    report = await report_of(settings, on_step=on_step)
     assert "the same bulk call twice" in steps
-    assert pick(proof.findings, "bulk-deduplication").state is State.WARNING
-    assert found(proof)["deduplicates_events"] == "false"
+    assert pick(report.findings, "bulk-deduplication").state is State.WARNING
+    assert found(report)["deduplicates_events"] == "false"
 
 
 async def test_deduplication_alone_and_not_in_bulk(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
@@ -162,41 +162,41 @@ async def test_deduplication_alone_and_not_in_bulk(sandbox: SandboxProcess, sett
         if step == "the same bulk call twice":
             sandbox.control("POST", "/settings", {"dedupe": False})
 
-    proof = await proof_of(settings, on_step=on_step)
-    assert "counts once" in pick(proof.findings, "deduplication").what
-    assert "counts each time" in pick(proof.findings, "bulk-deduplication").what
-    assert found(proof)["deduplicates_events"] == "false"
+    report = await report_of(settings, on_step=on_step)
+    assert "counts once" in pick(report.findings, "deduplication").what
+    assert "counts each time" in pick(report.findings, "bulk-deduplication").what
+    assert found(report)["deduplicates_events"] == "false"
 
 
 async def test_event_that_never_counts(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """Accepted and never counted: nothing can be found out, and no settings are printed."""
     sandbox.control("POST", "/faults", {"surface": "ingestion", "method": "POST", "kind": "status", "status": 202})
-    proof = await proof_of(settings)
-    assert proof.settings == {}
-    assert pick(proof.findings, "event").state is State.FAULT
-    assert "no score was seen" in pick(proof.findings, "event").what
+    report = await report_of(settings)
+    assert report.settings == {}
+    assert pick(report.findings, "event").state is State.FAULT
+    assert "no score appeared" in pick(report.findings, "event").what
 
 
 async def test_board_that_is_known_late(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """An event that is swallowed because the scoring does not know the board yet is followed by another."""
     planted = {"surface": "ingestion", "method": "POST", "kind": "status", "status": 202, "times": 1}
     sandbox.control("POST", "/faults", planted)
-    assert found(await proof_of(settings))["deduplicates_events"] == "true"
+    assert found(await report_of(settings))["deduplicates_events"] == "true"
 
 
 async def test_wrong_secret(settings: dict[str, str]) -> None:
-    """A refused signature ends the proof and points at the doctor's own lines."""
-    proof = await proof_of({**settings, "INGESTION_HMAC_SECRET": "0" * 64})
-    assert proof.settings == {}
-    assert "401 AUTH_001" in pick(proof.findings, "event").what
-    assert "hmac" in pick(proof.findings, "event").fix
+    """A refused signature ends the trials and points at the doctor's own lines."""
+    report = await report_of({**settings, "INGESTION_HMAC_SECRET": "0" * 64})
+    assert report.settings == {}
+    assert "401 AUTH_001" in pick(report.findings, "event").what
+    assert "hmac" in pick(report.findings, "event").fix
 
 
 async def test_wrong_api_key(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """Without admin rights there is no board, and no event is sent."""
     sandbox.control("DELETE", "/requests")
-    proof = await proof_of({**settings, "ADMIN_API_KEY": "pk_" + "0" * 32})
-    assert pick(proof.findings, "board").state is State.FAULT
+    report = await report_of({**settings, "ADMIN_API_KEY": "pk_" + "0" * 32})
+    assert pick(report.findings, "board").state is State.FAULT
     assert sandbox.control("GET", "/requests?surface=ingestion")["requests"] == []
 
 
@@ -204,8 +204,8 @@ async def test_wrong_api_key(sandbox: SandboxProcess, settings: dict[str, str]) 
 async def test_board_whose_name_does_not_say_so(sandbox: SandboxProcess, settings: dict[str, str], board: str) -> None:
     """A board that may be in use is refused before any call, even with --yes."""
     sandbox.control("DELETE", "/requests")
-    proof = await proof_of(settings, board, yes=True)
-    assert pick(proof.findings, "board").state is State.FAULT
+    report = await report_of(settings, board, yes=True)
+    assert pick(report.findings, "board").state is State.FAULT
     assert sandbox.control("GET", "/requests")["requests"] == []
 
 
@@ -213,19 +213,19 @@ async def test_board_with_entries(sandbox: SandboxProcess, settings: dict[str, s
     """A board with entries is not used without --yes."""
     path = f"/boards/{settings['TENANT_ID']}/{BOARD}"
     sandbox.control("POST", path, {"scores": {"someone": 5}})
-    refused = await proof_of(settings)
+    refused = await report_of(settings)
     assert "--yes" in pick(refused.findings, "board").fix
     state = sandbox.control("GET", "/state")["tenants"][settings["TENANT_ID"]]["boards"]
     assert state[0]["scores"] == {"someone": 5}
-    assert found(await proof_of(settings, yes=True))["bulk_events"] == "events"
+    assert found(await report_of(settings, yes=True))["bulk_events"] == "events"
 
 
 async def test_board_that_is_there_and_empty(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """An empty board of the right name is used as it is."""
     sandbox.control("POST", f"/boards/{settings['TENANT_ID']}/{BOARD}", {})
-    proof = await proof_of(settings)
-    assert pick(proof.findings, "board").what == "is there and empty"
-    assert proof.settings != {}
+    report = await report_of(settings)
+    assert pick(report.findings, "board").what == "exists and is empty"
+    assert report.settings != {}
 
 
 async def test_board_that_is_not_active(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
@@ -233,36 +233,36 @@ async def test_board_that_is_not_active(sandbox: SandboxProcess, settings: dict[
     path = f"/boards/{settings['TENANT_ID']}/{BOARD}"
     sandbox.control("POST", path, {})
     sandbox.control("POST", f"{path}/status", {"status": "inactive"})
-    proof = await proof_of(settings)
-    assert pick(proof.findings, "board").state is State.FAULT
-    assert "not active" in pick(proof.findings, "board").what
-    assert proof.settings == {}
+    report = await report_of(settings)
+    assert pick(report.findings, "board").state is State.FAULT
+    assert "not active" in pick(report.findings, "board").what
+    assert report.settings == {}
 
 
 async def test_configured_otherwise_than_proven(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
     """Settings under which events are doubled or refused are a fault; settings that could be better are not."""
-    better = await proof_of(settings)
+    better = await report_of(settings)
     assert pick(better.findings, "settings").state is State.OK
     assert "PHOENIX_DEDUPLICATES_EVENTS=true" in pick(better.findings, "settings").fix
 
     sandbox.control("POST", "/settings", {"dedupe": False})
-    doubled = await proof_of({**settings, "PHOENIX_DEDUPLICATES_EVENTS": "true"}, "prove-2")
+    doubled = await report_of({**settings, "PHOENIX_DEDUPLICATES_EVENTS": "true"}, "prove-2")
     assert pick(doubled.findings, "settings").state is State.FAULT
     assert "PHOENIX_DEDUPLICATES_EVENTS=false" in pick(doubled.findings, "settings").fix
 
     sandbox.control("POST", "/settings", {"bulk_envelope": "object"})
-    refused = await proof_of({**settings, "PHOENIX_BULK_EVENTS": "array"}, "prove-3")
+    refused = await report_of({**settings, "PHOENIX_BULK_EVENTS": "array"}, "prove-3")
     assert pick(refused.findings, "settings").state is State.FAULT
     assert "PHOENIX_BULK_EVENTS=events" in pick(refused.findings, "settings").fix
 
 
 async def test_the_configured_envelope_is_tried_first(settings: dict[str, str]) -> None:
     """Where Phoenix takes both, what is configured is right as it is."""
-    proof = await proof_of({**settings, "PHOENIX_BULK_EVENTS": "array"})
-    assert found(proof)["bulk_events"] == "array"
+    report = await report_of({**settings, "PHOENIX_BULK_EVENTS": "array"})
+    assert found(report)["bulk_events"] == "array"
 
 
 async def test_tenant_that_is_not_configured(settings: dict[str, str]) -> None:
     """An unknown tenant is a fault that lists those there are."""
-    proof = await proof_of(settings, tenant="nobody")
-    assert settings["TENANT_ID"] in pick(proof.findings, "tenant").fix
+    report = await report_of(settings, tenant="nobody")
+    assert settings["TENANT_ID"] in pick(report.findings, "tenant").fix

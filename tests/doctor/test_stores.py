@@ -20,7 +20,7 @@ from gateway.core.sealing import SealKeys
 from gateway.core.types import Environment
 from gateway.doctor.database_checks import database
 from gateway.doctor.redis_checks import redis
-from gateway.doctor.report import State, Verdict
+from gateway.doctor.report import Result, State
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.shared_key import KeyEntry
 from gateway.resilience.clock import SystemClock
@@ -41,7 +41,7 @@ def seal_key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-async def look_at_redis(url: str, keys: str | None = None) -> Verdict:
+async def look_at_redis(url: str, keys: str | None = None) -> Result:
     """The doctor's findings for this Redis."""
     settings = {
         **WHOLE,
@@ -52,50 +52,50 @@ async def look_at_redis(url: str, keys: str | None = None) -> Verdict:
     return await redis(config_of(settings), CLOCK, Deadline.after(5, CLOCK))
 
 
-async def look_at_database(**settings: str) -> Verdict:
+async def look_at_database(**settings: str) -> Result:
     """The doctor's findings for the configured database."""
     return await database(config_of({**WHOLE, **settings}), Deadline.after(5, CLOCK))
 
 
 async def test_no_redis() -> None:
     """Without REDIS_URL the cache is in-process, which is fine."""
-    verdict = await redis(config_of(WHOLE), CLOCK, Deadline.after(5, CLOCK))
-    assert (verdict.state, verdict.what.split(":")[0]) == (State.OK, "in-process")
+    result = await redis(config_of(WHOLE), CLOCK, Deadline.after(5, CLOCK))
+    assert (result.state, result.what.split(":")[0]) == (State.OK, "in-process")
 
 
 async def test_redis_that_works(redis_server: RedisProcess) -> None:
     """A sealed value comes back, and nothing is left behind."""
-    verdict = await look_at_redis(redis_server.url)
-    assert (verdict.state, "a sealed value came back" in verdict.what) == (State.OK, True)
+    result = await look_at_redis(redis_server.url)
+    assert (result.state, "a sealed value came back" in result.what) == (State.OK, True)
     assert redis_server.command("DBSIZE") == b":0\r\n"
 
 
 async def test_redis_that_is_down() -> None:
     """Without a listener: a fault that names REDIS_URL and says that the gateway continues."""
-    verdict = await look_at_redis(f"redis://127.0.0.1:{free_port()}/0")
-    assert (verdict.state, "REDIS_URL" in verdict.fix, "no usable answer" in verdict.what) == (State.FAULT, True, True)
+    result = await look_at_redis(f"redis://127.0.0.1:{free_port()}/0")
+    assert (result.state, "REDIS_URL" in result.fix, "no usable answer" in result.what) == (State.FAULT, True, True)
 
 
 async def test_redis_that_is_frozen(redis_server: RedisProcess) -> None:
     """A Redis that accepts connections and does not answer is a fault within the time limit."""
     redis_server.pause()
-    verdict = await look_at_redis(redis_server.url)
-    assert (verdict.state, "no usable answer within 2 s" in verdict.what) == (State.FAULT, True)
+    result = await look_at_redis(redis_server.url)
+    assert (result.state, "no usable answer within 2 s" in result.what) == (State.FAULT, True)
 
 
 async def test_redis_with_another_password(redis_server: RedisProcess) -> None:
     """A wrong password differs from a missing Redis, and the finding does not show it."""
     redis_server.command("CONFIG", "SET", "requirepass", "right")
-    verdict = await look_at_redis(redis_server.url.replace("redis://", "redis://:wrong-one@"))
-    assert (verdict.state, verdict.fix) == (State.FAULT, "check user and password in REDIS_URL")
-    assert "wrong-one" not in f"{verdict}"
+    result = await look_at_redis(redis_server.url.replace("redis://", "redis://:wrong-one@"))
+    assert (result.state, result.fix) == (State.FAULT, "check user and password in REDIS_URL")
+    assert "wrong-one" not in f"{result}"
 
 
 async def test_redis_that_is_full(redis_server: RedisProcess) -> None:
     """A Redis that takes no more is a fault that names its memory."""
     redis_server.command("CONFIG", "SET", "maxmemory", "1")
-    verdict = await look_at_redis(redis_server.url)
-    assert (verdict.state, "maxmemory" in verdict.fix) == (State.FAULT, True)
+    result = await look_at_redis(redis_server.url)
+    assert (result.state, "maxmemory" in result.fix) == (State.FAULT, True)
 
 
 async def test_redis_with_the_entry_of_another_key(redis_server: RedisProcess) -> None:
@@ -113,8 +113,8 @@ async def test_redis_with_the_entry_of_another_key(redis_server: RedisProcess) -
     key = generate_signing_key()[0].public
     await shared.publish(KeyEntry(key=key, began_at=CLOCK.now(), answered=frozenset()))
     await cache.close()
-    verdict = await look_at_redis(redis_server.url)
-    assert (verdict.state, "GATEWAY_CACHE_KEYS" in verdict.fix) == (State.FAULT, True)
+    result = await look_at_redis(redis_server.url)
+    assert (result.state, "GATEWAY_CACHE_KEYS" in result.fix) == (State.FAULT, True)
 
 
 @pytest.fixture
@@ -137,16 +137,16 @@ def damage(file: Path) -> None:
 
 async def test_sqlite_before_the_first_start(file: Path) -> None:
     """No file yet is fine, and the doctor makes none."""
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert (verdict.state, os.listdir(file.parent)) == (State.OK, [])
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (result.state, os.listdir(file.parent)) == (State.OK, [])
 
 
 async def test_sqlite_that_works(file: Path) -> None:
     """Writable, WAL, the newest revision."""
     await make(file)
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert verdict.state is State.OK
-    assert all(word in verdict.what for word in ("writable", "WAL", "revision", "synchronous=FULL"))
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert result.state is State.OK
+    assert all(word in result.what for word in ("writable", "WAL", "revision", "synchronous=FULL"))
 
 
 async def test_sqlite_is_left_as_it_is(file: Path) -> None:
@@ -163,8 +163,8 @@ async def test_sqlite_of_an_older_version(file: Path) -> None:
     await make(file)
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert (verdict.state, "revision 0000" in verdict.what, "migrates" in verdict.fix) == (State.WARNING, True, True)
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (result.state, "revision 0000" in result.what, "migrates" in result.fix) == (State.WARNING, True, True)
 
 
 async def test_sqlite_of_another_program(file: Path) -> None:
@@ -172,15 +172,15 @@ async def test_sqlite_of_another_program(file: Path) -> None:
     await make(file)
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'a1b2c3'")
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert (verdict.state, "another program" in verdict.what) == (State.FAULT, True)
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (result.state, "another program" in result.what) == (State.FAULT, True)
 
 
 async def test_sqlite_that_is_no_database(file: Path) -> None:
     """A damaged file is a fault, and the advice is not to delete it."""
     damage(file)
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert (verdict.state, "damaged" in verdict.what, "do not delete" in verdict.fix) == (State.FAULT, True, True)
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (result.state, "damaged" in result.what, "do not delete" in result.fix) == (State.FAULT, True, True)
 
 
 async def test_sqlite_that_another_program_holds(file: Path) -> None:
@@ -189,18 +189,18 @@ async def test_sqlite_that_another_program_holds(file: Path) -> None:
     holder = sqlite3.connect(file, isolation_level=None)
     try:
         holder.execute("BEGIN IMMEDIATE")
-        verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+        result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
     finally:
         holder.close()
-    assert (verdict.state, "locked" in verdict.what) == (State.WARNING, True)
+    assert (result.state, "locked" in result.what) == (State.WARNING, True)
 
 
 async def test_sqlite_that_others_can_read(file: Path) -> None:
     """Evidence that others can read is a warning with the command."""
     await make(file)
     os.chmod(file, 0o644)
-    verdict = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
-    assert (verdict.state, f"chmod 600 {file}" in verdict.fix) == (State.WARNING, True)
+    result = await look_at_database(GATEWAY_DATA_DIR=str(file.parent))
+    assert (result.state, f"chmod 600 {file}" in result.fix) == (State.WARNING, True)
 
 
 @pytest.fixture
@@ -233,15 +233,15 @@ async def test_sqlite_that_cannot_be_written_to(as_nobody: Callable[[], None], h
         os.chmod(folder, 0o555)
         as_nobody()
         try:
-            verdict = await look_at_database(GATEWAY_DATA_DIR=str(folder))
+            result = await look_at_database(GATEWAY_DATA_DIR=str(folder))
         finally:
             if os.getuid() == 0:
                 os.seteuid(0)
             os.chmod(folder, 0o700)
             holder.close()
-    assert verdict.state is State.FAULT
-    assert "cannot be written to" in verdict.what or "cannot be opened" in verdict.what
-    assert str(folder) in verdict.fix
+    assert result.state is State.FAULT
+    assert "cannot be written to" in result.what or "cannot be opened" in result.what
+    assert str(folder) in result.fix
 
 
 async def migrated(url: str) -> None:
@@ -261,24 +261,24 @@ async def execute(url: str, *statements: str) -> None:
 
 async def test_postgresql_before_the_first_start(postgres_url: str) -> None:
     """An empty database is fine, and stays empty."""
-    verdict = await look_at_database(DATABASE_URL=postgres_url)
-    assert (verdict.state, "empty" in verdict.what) == (State.OK, True)
+    result = await look_at_database(DATABASE_URL=postgres_url)
+    assert (result.state, "empty" in result.what) == (State.OK, True)
 
 
 async def test_postgresql_that_works(postgres_url: str) -> None:
     """The finding has version and revision."""
     await migrated(postgres_url)
-    verdict = await look_at_database(DATABASE_URL=postgres_url)
-    assert verdict.state is State.OK
-    assert verdict.what.startswith("PostgreSQL ")
+    result = await look_at_database(DATABASE_URL=postgres_url)
+    assert result.state is State.OK
+    assert result.what.startswith("PostgreSQL ")
 
 
 async def test_postgresql_of_an_older_version(postgres_url: str) -> None:
     """An older schema is a warning: the next start migrates."""
     await migrated(postgres_url)
     await execute(postgres_url, "UPDATE alembic_version SET version_num = '0000'")
-    verdict = await look_at_database(DATABASE_URL=postgres_url)
-    assert (verdict.state, "revision 0000" in verdict.what) == (State.WARNING, True)
+    result = await look_at_database(DATABASE_URL=postgres_url)
+    assert (result.state, "revision 0000" in result.what) == (State.WARNING, True)
 
 
 async def test_postgresql_that_is_read_only(postgres_url: str) -> None:
@@ -286,8 +286,8 @@ async def test_postgresql_that_is_read_only(postgres_url: str) -> None:
     await migrated(postgres_url)
     name = postgres_url.rpartition("/")[2]
     await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    verdict = await look_at_database(DATABASE_URL=postgres_url)
-    assert (verdict.state, "read-only" in verdict.what) == (State.FAULT, True)
+    result = await look_at_database(DATABASE_URL=postgres_url)
+    assert (result.state, "read-only" in result.what) == (State.FAULT, True)
 
 
 async def test_postgresql_with_a_user_without_rights(postgres_url: str) -> None:
@@ -295,8 +295,8 @@ async def test_postgresql_with_a_user_without_rights(postgres_url: str) -> None:
     await migrated(postgres_url)
     user = f"doctor_{secrets.token_hex(4)}"
     await execute(postgres_url, f"CREATE USER {user}", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
-    verdict = await look_at_database(DATABASE_URL=postgres_url.replace("postgres@", f"{user}@"))
-    assert (verdict.state, "GRANT SELECT, INSERT, UPDATE" in verdict.fix) == (State.FAULT, True)
+    result = await look_at_database(DATABASE_URL=postgres_url.replace("postgres@", f"{user}@"))
+    assert (result.state, "GRANT SELECT, INSERT, UPDATE" in result.fix) == (State.FAULT, True)
 
 
 async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> None:
@@ -304,18 +304,18 @@ async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> No
     await migrated(postgres_url)
     name = postgres_url.rpartition("/")[2]
     await execute(postgres_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
-    verdict = await look_at_database(DATABASE_URL=postgres_url)
-    assert (verdict.state, "synchronous_commit is off" in verdict.what) == (State.WARNING, True)
+    result = await look_at_database(DATABASE_URL=postgres_url)
+    assert (result.state, "synchronous_commit is off" in result.what) == (State.WARNING, True)
 
 
 async def test_postgresql_without_the_database(postgres_url: str) -> None:
     """An unknown host name differs from a missing server."""
-    verdict = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
-    assert (verdict.state, verdict.what) == (State.FAULT, "there is no database of that name")
+    result = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
+    assert (result.state, result.what) == (State.FAULT, "there is no database of that name")
 
 
 async def test_postgresql_that_is_down() -> None:
     """Nobody listens: a fault that names DATABASE_URL and repeats nothing of it."""
-    verdict = await look_at_database(DATABASE_URL=f"postgresql://user:hidden-one@127.0.0.1:{free_port()}/d")
-    assert (verdict.state, "cannot be reached" in verdict.what) == (State.FAULT, True)
-    assert "hidden-one" not in f"{verdict}"
+    result = await look_at_database(DATABASE_URL=f"postgresql://user:hidden-one@127.0.0.1:{free_port()}/d")
+    assert (result.state, "cannot be reached" in result.what) == (State.FAULT, True)
+    assert "hidden-one" not in f"{result}"

@@ -87,11 +87,11 @@ async def test_authorities(tmp_path: Path) -> None:
         wrong = await look(sandbox, tmp_path, other.file)
         right = await look(sandbox, tmp_path, authority.file)
     assert set(faults_in(unknown)) == {"tls"}
-    assert "not trusted here" in pick(unknown, "tls", "ADMIN_BASE_URL").what
+    assert "does not trust" in pick(unknown, "tls", "ADMIN_BASE_URL").what
     assert "GATEWAY_UPSTREAM_CA_FILE" in pick(unknown, "tls", "ADMIN_BASE_URL").fix
-    assert "holds another CA" in pick(wrong, "tls", "ADMIN_BASE_URL").fix
+    assert "holds a different CA" in pick(wrong, "tls", "ADMIN_BASE_URL").fix
     assert faults_in(right) == []
-    assert "holds for 99 more days" in pick(right, "tls", "ADMIN_BASE_URL").what
+    assert "valid for 99 more days" in pick(right, "tls", "ADMIN_BASE_URL").what
     assert pick(right, "hmac").state is State.OK
 
 
@@ -125,7 +125,7 @@ async def test_tls_to_a_port_that_speaks_none(sandbox: SandboxProcess, tmp_path:
     settings = settings_of(sandbox, tmp_path)
     settings["PREDICTION_BASE_URL"] = settings["PREDICTION_BASE_URL"].replace("http:", "https:")
     found = pick(await findings_of(settings), "tls", "PREDICTION_BASE_URL")
-    assert (found.state, found.what) == (State.FAULT, "no TLS is spoken there")
+    assert (found.state, found.what) == (State.FAULT, "the server does not speak TLS on this port")
 
 
 async def test_ca_file_without_a_certificate(sandbox: SandboxProcess, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One request of the doctor's to Phoenix: sent once, with nothing tried again, and what its status is called."""
+"""One request of the doctor to Phoenix: sent once, without retries; and the text for its status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.resilience.deadline import Deadline
 
 MAX_BYTES = 1024 * 1024
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,31}")
-"""Capitals only: a credential that a server puts into its refusal does not look so."""
+"""Capitals only, so that a credential which a server repeats in its refusal is not shown."""
 
 
 async def get(
@@ -26,24 +26,29 @@ async def get(
 ) -> Answer:
     """GET with these credentials and return the answer, whatever its status.
 
-    Raises: ExchangeFailed; KeyUnknown where the credentials are not configured.
+    Raises: ExchangeFailed; KeyUnknown if the credentials are not configured.
     """
     headers: Mapping[str, str] = {"accept": "application/json", **authorize("GET", raw_path, b"")}
     request = Request(method="GET", url_base=base_url, raw_path=raw_path, query=query, headers=headers)
     return await sender.send(request, deadline, MAX_BYTES)
 
 
-def is_fine(answer: Answer) -> bool:
-    """Tell whether the status is a 2xx."""
+def without_credentials(method: str, path: str, body: bytes) -> Mapping[str, str]:
+    """Authenticate nothing; an Authorize."""
+    return {}
+
+
+def is_success(answer: Answer) -> bool:
+    """Whether the status is a 2xx."""
     return 200 <= answer.status < 300
 
 
-def code_of(answer: Answer) -> str:
-    """Return Phoenix's error code, "" where there is none that can be shown."""
+def error_code(answer: Answer) -> str:
+    """Return Phoenix's error code, or "" if there is none that may be shown."""
     code = refused_code(answer.body) or ""
     return code if _CODE.fullmatch(code) else ""
 
 
-def named(answer: Answer) -> str:
-    """Return the status and, where there is one, the code: `401 AUTH_001`."""
-    return f"{answer.status} {code_of(answer)}".strip()
+def status_text(answer: Answer) -> str:
+    """Return the status and the error code, if there is one: `401 AUTH_001`."""
+    return f"{answer.status} {error_code(answer)}".strip()

@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.config import Listen
-from gateway.doctor.place_checks import data_dir, listener
-from gateway.doctor.report import State, Verdict
+from gateway.doctor.machine_checks import data_dir, listener
+from gateway.doctor.report import Result, State
 from gateway.front.admin import AdminServer
 from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import SystemClock
@@ -28,12 +28,12 @@ CLOCK = SystemClock()
 NOBODY = 65534
 
 
-async def look_at_dir(path: Path) -> Verdict:
+async def look_at_dir(path: Path) -> Result:
     """The doctor's findings for this data directory."""
     return await data_dir(config_of({**WHOLE, "GATEWAY_DATA_DIR": str(path)}), Deadline.after(5, CLOCK))
 
 
-async def look_at_listener(listen: Listen, admin_port: int) -> Verdict:
+async def look_at_listener(listen: Listen, admin_port: int) -> Result:
     """The doctor's findings for this address, with `admin_port` as the gateway's admin port."""
     config = config_of({**WHOLE, "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{admin_port}"})
     transport = Transport()
@@ -56,9 +56,9 @@ async def listening() -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("mode", "state", "words"),
     [
-        (0o700, State.OK, "its owner's alone"),
-        (0o750, State.WARNING, "look into"),
-        (0o755, State.WARNING, "look into"),
+        (0o700, State.OK, "only its owner"),
+        (0o750, State.WARNING, "other users can read"),
+        (0o755, State.WARNING, "other users can read"),
         (0o770, State.FAULT, "replace evidence"),
         (0o777, State.FAULT, "replace evidence"),
     ],
@@ -66,15 +66,15 @@ async def listening() -> AsyncIterator[int]:
 async def test_who_can_reach_the_data(tmp_path: Path, mode: int, state: State, words: str) -> None:
     """A directory that others can look into is a warning, one that others can write to a fault; both say chmod 700."""
     os.chmod(tmp_path, mode)
-    verdict = await look_at_dir(tmp_path)
-    assert (verdict.state, words in verdict.what) == (state, True)
-    assert (f"chmod 700 {tmp_path}" in verdict.fix) is (state is not State.OK)
+    result = await look_at_dir(tmp_path)
+    assert (result.state, words in result.what) == (state, True)
+    assert (f"chmod 700 {tmp_path}" in result.fix) is (state is not State.OK)
 
 
 async def test_directory_that_is_not_there(tmp_path: Path) -> None:
     """One that can be made is fine, and is not made now."""
-    verdict = await look_at_dir(tmp_path / "a" / "b")
-    assert (verdict.state, (tmp_path / "a").exists()) == (State.OK, False)
+    result = await look_at_dir(tmp_path / "a" / "b")
+    assert (result.state, (tmp_path / "a").exists()) == (State.OK, False)
 
 
 async def test_directory_that_cannot_be_used() -> None:
@@ -106,8 +106,8 @@ async def test_not_used_with_postgresql() -> None:
 async def test_address_that_is_free() -> None:
     """A free address is ok, and is free afterwards."""
     port = free_port()
-    verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
-    assert (verdict.state, verdict.what) == (State.OK, f"127.0.0.1:{port} is free")
+    result = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
+    assert (result.state, result.what) == (State.OK, f"127.0.0.1:{port} is free")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
 
@@ -115,8 +115,8 @@ async def test_address_that_is_free() -> None:
 async def test_address_that_another_program_has() -> None:
     """A taken address without a gateway behind it is a fault that names the setting."""
     async with listening() as port:
-        verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
-    assert (verdict.state, "GATEWAY_LISTEN" in verdict.fix) == (State.FAULT, True)
+        result = await look_at_listener(Listen(host="127.0.0.1", port=port), free_port())
+    assert (result.state, "GATEWAY_LISTEN" in result.fix) == (State.FAULT, True)
 
 
 async def test_address_while_the_gateway_runs() -> None:
@@ -126,16 +126,16 @@ async def test_address_while_the_gateway_runs() -> None:
     await admin.start()
     try:
         async with listening() as port:
-            verdict = await look_at_listener(Listen(host="127.0.0.1", port=port), int(admin.address.rpartition(":")[2]))
+            result = await look_at_listener(Listen(host="127.0.0.1", port=port), int(admin.address.rpartition(":")[2]))
     finally:
         await admin.stop()
-    assert (verdict.state, "a gateway runs here" in verdict.what) == (State.SKIPPED, True)
+    assert (result.state, "a gateway that runs here" in result.what) == (State.SKIPPED, True)
 
 
 async def test_address_of_another_machine() -> None:
     """An address that this machine does not have is a fault of its own kind."""
-    verdict = await look_at_listener(Listen(host="192.0.2.1", port=50051), free_port())
-    assert (verdict.state, "cannot be listened on" in verdict.what) == (State.FAULT, True)
+    result = await look_at_listener(Listen(host="192.0.2.1", port=50051), free_port())
+    assert (result.state, "cannot listen on" in result.what) == (State.FAULT, True)
 
 
 async def test_socket_paths(tmp_path: Path) -> None:

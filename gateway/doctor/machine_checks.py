@@ -1,0 +1,115 @@
+"""What the gateway needs from this machine: the data directory, and the addresses that it listens on."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+from gateway.config import Config, Listen
+from gateway.doctor.report import Result, fault, ok, skipped, warning
+from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
+from gateway.resilience.deadline import Deadline
+
+LEAST_FREE_BYTES = 256 * 1024 * 1024
+
+
+async def data_dir(config: Config, deadline: Deadline) -> Result:
+    """Check who can reach the directory of the evidence, and whether it has free space."""
+    if config.database_url is not None:
+        return skipped("not used: DATABASE_URL is set")
+    return await asyncio.to_thread(_data_dir, config.data_dir)
+
+
+def _data_dir(path: Path) -> Result:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        parent = next((each for each in path.absolute().parents if each.exists()), Path("/"))
+        if not os.access(parent, os.W_OK | os.X_OK):
+            return fault(
+                f"{path} does not exist and cannot be made",
+                f"make it for this user (mode 0700), or let it write to {parent}",
+            )
+        return ok(f"{path} does not exist yet; the first start makes it (mode 0700)")
+    except OSError as error:
+        return fault(f"{path} cannot be read ({error.strerror})", "check GATEWAY_DATA_DIR and its owner")
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return fault(f"{path} cannot be written to by this user", f"run chown and chmod 700 on {path}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return fault(f"other users can write to {path}: they could replace evidence", f"run chmod 700 {path}")
+    free = shutil.disk_usage(path).free
+    if free < LEAST_FREE_BYTES:
+        return warning(
+            f"the disk of {path} has {free // 2**20} MiB left; when it is full, every wallet call gets 503",
+            "free some space, or move GATEWAY_DATA_DIR",
+        )
+    if status.st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH):
+        return warning(f"other users can read {path}", f"run chmod 700 {path}")
+    return ok(f"only its owner can reach {path}; {free // 2**30} GiB left")
+
+
+async def is_gateway_running(config: Config, sender: Sender, deadline: Deadline) -> bool:
+    """Whether a gateway answers on the admin address."""
+    listen = config.admin_listen
+    if listen.socket_path is not None or listen.port == 0:
+        return False
+    request = Request(method="GET", url_base=f"http://{listen.target}", raw_path="/healthz")
+    try:
+        answer = await sender.send(request, deadline, 64 * 1024)
+    except ExchangeFailed:
+        return False
+    return answer.status == 200
+
+
+async def listener(listen: Listen, setting: str, config: Config, sender: Sender, deadline: Deadline) -> Result:
+    """Check that the address can be bound; skipped while a gateway runs on this machine."""
+    if listen.socket_path is not None:
+        return await asyncio.to_thread(_socket_path, listen.socket_path, setting)
+    if listen.port == 0:
+        return ok("the start picks a free port")
+    trouble = await asyncio.to_thread(_bind, listen)
+    if trouble is None:
+        return ok(f"{listen.target} is free")
+    if trouble.errno == errno.EADDRINUSE and await is_gateway_running(config, sender, deadline):
+        return skipped(f"{listen.target} is in use by a gateway that runs here")
+    if trouble.errno == errno.EADDRINUSE:
+        return fault(
+            f"{listen.target} is in use, and no gateway answers on GATEWAY_ADMIN_LISTEN",
+            f"stop the program that listens there (ss -ltnp shows it), or set {setting} to another address",
+        )
+    return fault(
+        f"the gateway cannot listen on {listen.target} ({trouble.strerror or type(trouble).__name__})",
+        f"correct {setting}: it needs an address of this machine, and a port that this user may use",
+    )
+
+
+def _bind(listen: Listen) -> OSError | None:
+    try:
+        found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as attempt:
+            # As servers do: an address whose last connections are still closing is free.
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _socket_path(path: Path, setting: str) -> Result:
+    if path.exists():
+        try:
+            with socket.socket(socket.AF_UNIX) as attempt:
+                attempt.settimeout(1)
+                attempt.connect(str(path))
+        except OSError:
+            return ok(f"{path} is left over from an earlier start")
+        return skipped(f"{path} is in use; a gateway may be running here")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return fault(f"{path} cannot be made", f"make its folder for this user, or set {setting} to another path")
+    return ok(f"{path} is free")
