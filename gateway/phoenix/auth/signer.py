@@ -1,4 +1,4 @@
-"""What request signing needs of the keys. `gateway.keys.own.keyring.Keyring` provides it; `server` passes it in."""
+"""What request signing needs of the keys. `gateway.keys.own.signing.SigningKeys` provides it; `server` passes it in."""
 
 from __future__ import annotations
 
