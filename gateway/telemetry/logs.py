@@ -40,8 +40,8 @@ ALLOWED_FIELDS = frozenset(
         "claims_sha256", "surface", "upstream_status", "tries", "age_s",
         "error_type", "error_at", "error_from", "error_causes", "address", "admin_address", "version", "revision",
         "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
-        "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache", "elapsed_ms",
-        "memory_mib", "dropped",
+        "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache",
+        "elapsed_ms", "memory_mib", "dropped",
     }
 )  # fmt: skip
 """Every field that a line may have. None of them holds a payload, a token, a signature or a secret."""
