@@ -1,7 +1,7 @@
-"""Takes events into the queue, each id once. Runs inside one transaction and may be run again.
+"""Accept events into the queue, each id once. Runs inside one transaction, and may run again.
 
-Lanes come before their events: whoever holds a lane's row alone adds to it, so the sequence of a lane's events is the
-order in which they were committed.
+The row of an ordering key (`lane` in the database) is written before its events. Only the transaction that has locked
+this row adds events, so the sequence of a key's events is their order of commit.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.core.types import TenantId
-from gateway.outbox.record import Admit, Admitted, NewEvent, Standing, lane_of
+from gateway.outbox.record import AdmissionState, Admit, Admitted, NewEvent, ordering_key_of
 from gateway.outbox.statements import Statement
 from gateway.outbox.tables import DEAD, DELIVERED, QUEUED
 
 _KNOWN = Statement(
-    "SELECT {told} FROM {given} JOIN durable_events AS kept"
+    "SELECT {returned} FROM {given} JOIN durable_events AS kept"
     " ON kept.event_id = given.event_id AND kept.tenant_id = given.tenant_id",
     given="tenant_id text, event_id text",
-    told="kept.tenant_id, kept.event_id, kept.state, kept.digest, kept.accepted_at_us, kept.reason",
+    returned="kept.tenant_id, kept.event_id, kept.state, kept.digest, kept.accepted_at_us, kept.reason",
 )
-ADD_TO_LANES = Statement(
+ADD_TO_QUEUE = Statement(
     "INSERT INTO durable_lanes (lane, tenant_id, pending, pending_bytes, due_at_us)"
     " SELECT lane, tenant_id, pending, pending_bytes, CAST(:now_us AS bigint) FROM {given} WHERE true"
     " ON CONFLICT (lane) DO UPDATE SET pending = durable_lanes.pending + excluded.pending,"
@@ -37,29 +37,29 @@ _INSERT = Statement(
     given="tenant_id text, event_id text, lane bigint, is_id_given integer, size_bytes integer, digest text,"
     " leaderboard_id text, user_id text, body text",
 )
-_STANDINGS = {QUEUED: Standing.QUEUED, DELIVERED: Standing.DELIVERED, DEAD: Standing.DEAD}
+_STATES = {QUEUED: AdmissionState.QUEUED, DELIVERED: AdmissionState.DELIVERED, DEAD: AdmissionState.DEAD}
 
 _Known = tuple[str, Admitted]
-"""Digest, and what to tell whoever brings the same."""
+"""Digest, and the answer for the same event."""
 
 
 class ConcurrentInsert(Exception):
-    """Another gateway committed one of the ids meanwhile: undo, and look at all of them in the next run."""
+    """Another gateway committed one of the ids meanwhile. Roll back, and check all ids in the next run."""
 
 
 def admit_all(
-    connection: sa.Connection, now_us: int, admits: Sequence[Admit], *, look_at_all: bool
+    connection: sa.Connection, now_us: int, admits: Sequence[Admit], *, check_all_ids: bool
 ) -> list[list[Admitted]]:
-    """Take them in, in their order; return one answer per event.
+    """Accept the events in their order. Return one answer per event.
 
-    Args: `look_at_all`: also at ids that gateways made, which may be there after a commit whose answer was lost.
+    Args: `check_all_ids`: also check ids that gateways made, which may exist after a lost commit answer.
     Raises: ConcurrentInsert.
     """
-    known = _known(connection, admits, look_at_all=look_at_all)
-    new = Admitted(standing=Standing.NEW, accepted_at_us=now_us)
-    again = Admitted(standing=Standing.QUEUED, accepted_at_us=now_us)
+    known = _known(connection, admits, check_all_ids=check_all_ids)
+    new = Admitted(state=AdmissionState.NEW, accepted_at_us=now_us)
+    again = Admitted(state=AdmissionState.QUEUED, accepted_at_us=now_us)
     rows: list[tuple[Any, ...]] = []
-    lanes: dict[int, list[Any]] = {}
+    totals: dict[int, list[Any]] = {}
     results: list[list[Admitted]] = []
     for admit in admits:
         tenant_id = admit.tenant_id
@@ -72,46 +72,46 @@ def admit_all(
                 continue
             known[tenant_id, event.event_id] = (digest, again)
             answers.append(new)
-            rows.append(_row(tenant_id, event, digest, lanes))
+            rows.append(_row(tenant_id, event, digest, totals))
         results.append(answers)
     if rows:
-        ADD_TO_LANES.run(connection, [lanes[lane] for lane in sorted(lanes)], now_us=now_us)
+        ADD_TO_QUEUE.run(connection, [totals[key] for key in sorted(totals)], now_us=now_us)
         if _INSERT.run(connection, rows, now_us=now_us) != len(rows):
             raise ConcurrentInsert
     return results
 
 
-def _known(connection: sa.Connection, admits: Sequence[Admit], *, look_at_all: bool) -> dict[tuple[str, str], _Known]:
+def _known(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool) -> dict[tuple[str, str], _Known]:
     asked = [
         (admit.tenant_id, event.event_id)
         for admit in admits
         for event in admit.events
-        if event.is_id_given or look_at_all
+        if event.is_id_given or check_all_ids
     ]
     if not asked:
         return {}
     return {
         (tenant_id, event_id): (
             digest,
-            Admitted(standing=_STANDINGS[state], accepted_at_us=accepted_at_us, reason=reason or ""),
+            Admitted(state=_STATES[state], accepted_at_us=accepted_at_us, reason=reason or ""),
         )
-        for tenant_id, event_id, state, digest, accepted_at_us, reason in _KNOWN.told(connection, asked)
+        for tenant_id, event_id, state, digest, accepted_at_us, reason in _KNOWN.fetch(connection, asked)
     }
 
 
-def _row(tenant_id: TenantId, event: NewEvent, digest: str, lanes: dict[int, list[Any]]) -> tuple[Any, ...]:
-    lane = lane_of(tenant_id, event.leaderboard_id, event.user_id)
+def _row(tenant_id: TenantId, event: NewEvent, digest: str, totals: dict[int, list[Any]]) -> tuple[Any, ...]:
+    ordering_key = ordering_key_of(tenant_id, event.leaderboard_id, event.user_id)
     size = len(event.body)
-    total = lanes.get(lane)
+    total = totals.get(ordering_key)
     if total is None:
-        lanes[lane] = [lane, tenant_id, 1, size]
+        totals[ordering_key] = [ordering_key, tenant_id, 1, size]
     else:
         total[2] += 1
         total[3] += size
     return (
         tenant_id,
         event.event_id,
-        lane,
+        ordering_key,
         int(event.is_id_given),
         size,
         digest,
@@ -122,4 +122,4 @@ def _row(tenant_id: TenantId, event: NewEvent, digest: str, lanes: dict[int, lis
 
 
 def _reused(held: Admitted) -> Admitted:
-    return Admitted(standing=Standing.REUSED, accepted_at_us=held.accepted_at_us)
+    return Admitted(state=AdmissionState.REUSED, accepted_at_us=held.accepted_at_us)

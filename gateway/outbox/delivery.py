@@ -50,9 +50,9 @@ class DeliverySettings:
     """Leases out at once: some are being sent while others are being committed."""
     calls: int = 4
     """Bulk calls at once: hides the way to Phoenix."""
-    lanes: int = 4 * MAX_EVENTS
+    ordering_keys: int = 4 * MAX_EVENTS
     """Most lanes in a lease where events go together: a commit costs as much as hundreds of rows."""
-    single_lanes: int = 64
+    single_keys: int = 64
     """And where they go one by one."""
     lease_bytes: int = 4 << 20
     """Most bytes in a lease; its first event may be larger."""
@@ -192,10 +192,10 @@ class OutboxDelivery:
     async def _take(self, lease_id: int) -> Taken:
         """Lease what is due. Raises: GatewayError; the lease is given back then, should it be there."""
         settings = self._settings
-        lanes = settings.lanes if self._sender.sends_bulk else settings.single_lanes
+        ordering_keys = settings.ordering_keys if self._sender.sends_bulk else settings.single_keys
         asked = Take(
             tenant_id=self._tenant_id,
-            max_lanes=1 if self._is_troubled else lanes,
+            max_keys=1 if self._is_troubled else ordering_keys,
             lease_id=lease_id,
             lease_us=round(settings.lease_s * _US),
             max_bytes=settings.lease_bytes,
@@ -328,8 +328,8 @@ class OutboxDelivery:
             self._news.set()
 
     def _report(self, outcomes: Sequence[Settled]) -> None:
-        out = [one.event for one in outcomes if one.fate is not DeliveryResult.AGAIN]
-        dead = [one for one in outcomes if one.fate is DeliveryResult.DEAD]
+        out = [one.event for one in outcomes if one.result is not DeliveryResult.AGAIN]
+        dead = [one for one in outcomes if one.result is DeliveryResult.DEAD]
         self._level.left(len(out), sum(len(event.body) for event in out))
         for name, count in (("delivered", len(out) - len(dead)), ("retried", len(outcomes) - len(out))):
             if count:

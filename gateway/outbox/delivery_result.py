@@ -49,21 +49,21 @@ def delivery_result_of(
     Args: `window`: as of now; `marked_at_us`: when this try was begun; `wait_us`: how long to wait for the next one.
     """
     if isinstance(result, Submitted):
-        return Settled(event=event, fate=DeliveryResult.DELIVERED)
+        return Settled(event=event, result=DeliveryResult.DELIVERED)
     error = result.error
     before = event.first_sent_at_us
     if isinstance(error, _REFUSED):
         # A refusal of the bytes themselves held for earlier tries too; of others nobody can say.
         if before is None or isinstance(error, errors.PhoenixRefusedInput):
-            return Settled(event=event, fate=DeliveryResult.DEAD, reason=error.reason, detail=detail_of(error))
+            return Settled(event=event, result=DeliveryResult.DEAD, reason=error.reason, detail=detail_of(error))
         return given_up(event, error, before)
     if error.effect is Effect.NONE:
-        return Settled(event=event, fate=DeliveryResult.AGAIN, wait_us=wait_us, first_sent_at_us=before)
+        return Settled(event=event, result=DeliveryResult.AGAIN, wait_us=wait_us, first_sent_at_us=before)
     first = marked_at_us if before is None else before
     if window.is_open_for(first):
         # Rather at once than too late.
         patient_us = wait_us if window.is_open_for(first, 2 * wait_us) else 0
-        return Settled(event=event, fate=DeliveryResult.AGAIN, wait_us=patient_us, first_sent_at_us=first)
+        return Settled(event=event, result=DeliveryResult.AGAIN, wait_us=patient_us, first_sent_at_us=first)
     return given_up(event, error, first)
 
 
@@ -71,7 +71,7 @@ def given_up(event: TakenEvent, error: GatewayError | None, first_sent_at_us: in
     """Return the end of an event of which nobody knows whether Phoenix has it. `error`: None after a crash."""
     return Settled(
         event=event,
-        fate=DeliveryResult.DEAD,
+        result=DeliveryResult.DEAD,
         reason=errors.OutcomeUnknown.reason,
         detail="no_answer" if error is None else detail_of(error),
         first_sent_at_us=first_sent_at_us,

@@ -1,7 +1,7 @@
-"""Leases the first event of each lane, and writes down how its sending ended. Runs inside one transaction.
+"""Lease the first event of each ordering key, and record the results. Runs inside one transaction.
 
-An event is marked as sent before it is: whoever finds the mark after a crash knows that Phoenix may have it. One event
-of a lane is out at a time, so none overtakes another. Source: issue 5, point 6.
+An event is marked before it is sent, so that after a crash the mark shows that Phoenix may have it. Only one event of
+an ordering key is leased at a time, so events never overtake each other. In the database, an ordering key is a `lane`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take
 from gateway.outbox.statements import Statement
 
 _DUE = Statement(
-    "SELECT {told} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= :now_us"
-    " ORDER BY due_at_us LIMIT :max_lanes {skip}) AS due",
-    told="lane",
+    "SELECT {returned} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= :now_us"
+    " ORDER BY due_at_us LIMIT :max_keys {skip}) AS due",
+    returned="lane",
 )
 _HEADS = Statement(
-    "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = (SELECT min(waiting.sequence)"
+    "SELECT {returned} FROM {given} JOIN durable_events AS head ON head.sequence = (SELECT min(waiting.sequence)"
     " FROM durable_events AS waiting WHERE waiting.lane = given.lane AND waiting.state = 0)",
     given="lane bigint",
-    told="head.sequence, head.lane, head.size_bytes",
+    returned="head.sequence, head.lane, head.size_bytes",
 )
 _READ = Statement(
-    "SELECT {told} FROM {given} JOIN durable_events AS head ON head.sequence = given.sequence",
+    "SELECT {returned} FROM {given} JOIN durable_events AS head ON head.sequence = given.sequence",
     given="sequence bigint",
-    told="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
+    returned="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
     " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
 )
 _MARK = Statement(
@@ -42,13 +42,13 @@ _LEASE = Statement(
 )
 _NEXT_DUE = sa.text("SELECT min(due_at_us) FROM durable_lanes WHERE tenant_id = :tenant_id")
 
-LOCK_LANES = Statement(
-    "SELECT {told} FROM (SELECT lane, lease_id FROM durable_lanes WHERE lane IN (SELECT lane FROM {given})"
+LOCK_KEYS = Statement(
+    "SELECT {returned} FROM (SELECT lane, lease_id FROM durable_lanes WHERE lane IN (SELECT lane FROM {given})"
     " ORDER BY lane {lock}) AS held",
     given="lane bigint",
-    told="held.lane, held.lease_id",
+    returned="held.lane, held.lease_id",
 )
-# "state < 1" is "state = 0" without leading PostgreSQL to the index of all that is queued.
+# "state < 1" means "state = 0", but keeps PostgreSQL from using the index of all queued events.
 _DELIVERED = Statement(
     "UPDATE durable_events SET state = 1, done_at_us = :now_us, first_sent_at_us = NULL, body = NULL"
     " WHERE state < 1 AND sequence IN (SELECT sequence FROM {given})",
@@ -83,8 +83,8 @@ _WAIT = Statement(
     " FROM {given} WHERE durable_lanes.lane = given.lane",
     given="lane bigint, due_at_us bigint",
 )
-# Marked by this very lease: its time is that of the lease's beginning. Not by its place: a dead letter that was
-# redriven meanwhile stands before it.
+# Find the events that this lease marked by their time, which is the beginning of the lease. Not by their position,
+# because a dead letter that was queued again meanwhile comes before them.
 _UNMARK = sa.text(
     "UPDATE durable_events SET first_sent_at_us = NULL, attempts = attempts - 1 WHERE state = 0 AND lane IN"
     " (SELECT held.lane FROM durable_lanes AS held WHERE held.lease_id = :lease_id)"
@@ -95,37 +95,42 @@ _FREE = sa.text("UPDATE durable_lanes SET lease_id = NULL, due_at_us = :now_us W
 
 
 def take(connection: sa.Connection, now_us: int, asked: Take) -> Taken:
-    """Lease what is due, the longest waiting lanes first."""
-    lanes = _DUE.told(connection, tenant_id=asked.tenant_id, now_us=now_us, max_lanes=asked.max_lanes)
-    if not lanes:
+    """Lease the due events, those that have waited longest first."""
+    keys = _DUE.fetch(connection, tenant_id=asked.tenant_id, now_us=now_us, max_keys=asked.max_keys)
+    if not keys:
         return look(connection, now_us, asked.tenant_id)
-    heads = _within(sorted(_HEADS.told(connection, lanes)), asked.max_bytes)
+    heads = _within(sorted(_HEADS.fetch(connection, keys)), asked.max_bytes)
     sequences = [(sequence,) for sequence, _, _ in heads]
-    events = sorted((_taken(*head) for head in _READ.told(connection, sequences)), key=lambda event: event.sequence)
+    events = sorted((_taken(*head) for head in _READ.fetch(connection, sequences)), key=lambda event: event.sequence)
     _MARK.run(connection, sequences, now_us=now_us)
-    _LEASE.run(connection, [(lane,) for _, lane, _ in heads], until_us=now_us + asked.lease_us, lease_id=asked.lease_id)
+    _LEASE.run(
+        connection,
+        [(key,) for _, key, _ in heads],
+        until_us=now_us + asked.lease_us,
+        lease_id=asked.lease_id,
+    )
     return Taken(events=tuple(events), now_us=now_us, next_due_us=None)
 
 
 def look(connection: sa.Connection, now_us: int, tenant_id: TenantId) -> Taken:
-    """Tell when something is due, and take nothing."""
+    """Return when the next event is due, without a lease."""
     next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": tenant_id}).scalar_one()
     return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
 
 
 def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]) -> list[int]:
-    """Write down how events ended, of lanes whose lease still holds; return how many that was, for each.
+    """Record results of events whose lease is still valid. Return the number of these for each argument.
 
-    A lease that another took over says nothing any more: that one knows the event's mark and decides.
+    If another gateway took the lease over, its result counts, because it saw the mark of the event.
     """
-    lanes = [(settled.event.lane,) for settle in settles for settled in settle.outcomes]
-    if not lanes:
+    keys = [(settled.event.ordering_key,) for settle in settles for settled in settle.outcomes]
+    if not keys:
         return [0] * len(settles)
-    held: dict[int, int | None] = dict(LOCK_LANES.told(connection, lanes))
+    held: dict[int, int | None] = dict(LOCK_KEYS.fetch(connection, keys))
     kept: list[Settled] = []
     counts = []
     for settle in settles:
-        own = [settled for settled in settle.outcomes if held.get(settled.event.lane) == settle.lease_id]
+        own = [settled for settled in settle.outcomes if held.get(settled.event.ordering_key) == settle.lease_id]
         kept += own
         counts.append(len(own))
     _write_down(connection, now_us, kept)
@@ -133,18 +138,18 @@ def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]
 
 
 def release(connection: sa.Connection, now_us: int, asked: Release) -> int:
-    """Give a lease back of which certainly nothing was sent; return how many lanes it held."""
+    """Release a lease of which certainly nothing was sent. Return how many ordering keys it held."""
     connection.execute(_UNMARK, {"lease_id": asked.lease_id, "lease_us": asked.lease_us})
     return int(connection.execute(_FREE, {"lease_id": asked.lease_id, "now_us": now_us}).rowcount)
 
 
 def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settled]) -> None:
-    delivered = [settled.event for settled in outcomes if settled.fate is DeliveryResult.DELIVERED]
-    dead = [settled for settled in outcomes if settled.fate is DeliveryResult.DEAD]
-    again = [settled for settled in outcomes if settled.fate is DeliveryResult.AGAIN]
+    delivered = [settled.event for settled in outcomes if settled.result is DeliveryResult.DELIVERED]
+    dead = [settled for settled in outcomes if settled.result is DeliveryResult.DEAD]
+    again = [settled for settled in outcomes if settled.result is DeliveryResult.AGAIN]
     if remembered := [(event.sequence,) for event in delivered if event.is_id_given]:
         _DELIVERED.run(connection, remembered, now_us=now_us)
-    # Nobody can bring an id again that nobody gave.
+    # Callers do not know the ids that gateways made, so such an event need not be remembered.
     if forgotten := [(event.sequence,) for event in delivered if not event.is_id_given]:
         _FORGOTTEN.run(connection, forgotten)
     if dead:
@@ -152,15 +157,15 @@ def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settl
         _DEAD.run(connection, rows, now_us=now_us)
     if again:
         _AGAIN.run(connection, [(one.event.sequence, one.first_sent_at_us) for one in again])
-        _WAIT.run(connection, [(one.event.lane, now_us + one.wait_us) for one in again])
+        _WAIT.run(connection, [(one.event.ordering_key, now_us + one.wait_us) for one in again])
     if out := [*delivered, *(one.event for one in dead)]:
-        ended = _LAST_OUT.run(connection, [(event.lane,) for event in out])
+        ended = _LAST_OUT.run(connection, [(event.ordering_key,) for event in out])
         if ended < len(out):
-            _ONE_OUT.run(connection, [(event.lane, len(event.body)) for event in out], now_us=now_us)
+            _ONE_OUT.run(connection, [(event.ordering_key, len(event.body)) for event in out], now_us=now_us)
 
 
 def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int]]:
-    """Return the first events that together have no more bytes, and at least one."""
+    """Return the first events within `max_bytes`, and at least one."""
     kept: list[Sequence[int]] = []
     total = 0
     for head in heads:
@@ -173,7 +178,7 @@ def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int
 
 def _taken(
     sequence: int,
-    lane: int,
+    ordering_key: int,
     event_id: str,
     is_id_given: int,
     leaderboard_id: str,
@@ -185,7 +190,7 @@ def _taken(
 ) -> TakenEvent:
     return TakenEvent(
         sequence=sequence,
-        lane=lane,
+        ordering_key=ordering_key,
         event_id=event_id,
         is_id_given=bool(is_id_given),
         leaderboard_id=leaderboard_id,

@@ -1,6 +1,6 @@
-"""What goes into the queue of durable events and comes out of it: plain data, no SQL.
+"""The values that the queue of durable events takes and returns. No SQL.
 
-What an event's failure means, and how long to wait, is the action's to say. Source: issue 5, points 4 to 6.
+delivery_result.py decides what a failure means and how long to wait.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from gateway.core.types import TenantId
 
 
-def lane_of(tenant_id: TenantId, leaderboard_id: str, user_id: str) -> int:
-    """Return the number of a lane: one user on one board of one tenant, whose events keep their order."""
-    # No part holds a NUL: the contract's rules keep control characters out.
+def ordering_key_of(tenant_id: TenantId, leaderboard_id: str, user_id: str) -> int:
+    """Return the ordering key of a user on a board of a tenant. Events with the same key keep their order."""
+    # No part contains a NUL, because the API's validation refuses control characters.
     name = f"{tenant_id}\0{leaderboard_id}\0{user_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event that is to be kept until Phoenix has it. `digest`: of its decoded content; `body`: as it is sent."""
+    """An event to store until Phoenix has it. `digest`: of its decoded content; `body`: as it is sent."""
 
     event_id: str
     is_id_given: bool
@@ -33,19 +33,19 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit:
-    """Take these events in, all or none, but for those whose id is known."""
+    """Accept these events, all or none, except those whose id is known."""
 
     tenant_id: TenantId
     events: tuple[NewEvent, ...]
 
 
-class Standing(enum.Enum):
-    """What is known of an event's id."""
+class AdmissionState(enum.Enum):
+    """What the queue knows about an event id."""
 
     NEW = "new"
-    """Nothing so far: the event is committed now."""
+    """The id is new, and the event is committed now."""
     QUEUED = "queued"
-    """The same event waits here already."""
+    """The same event already waits."""
     DELIVERED = "delivered"
     """Phoenix has the same event."""
     DEAD = "dead"
@@ -56,22 +56,22 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """What became of one event. `accepted_at_us`: of the first one; `reason`: of a dead letter."""
+    """The result for one event. `accepted_at_us`: of the first event with this id; `reason`: of a dead letter."""
 
-    standing: Standing
+    state: AdmissionState
     accepted_at_us: int
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """Lease the first event of up to so many lanes of a tenant, and mark them as about to be sent.
+    """Lease the first event of up to `max_keys` ordering keys of a tenant, and mark these events as about to be sent.
 
-    `max_bytes`: of their bodies, but for the first one's. `lease_id`: a number that nobody else uses.
+    `max_bytes`: total size of the bodies; the first body may be larger. `lease_id`: a unique number.
     """
 
     tenant_id: TenantId
-    max_lanes: int
+    max_keys: int
     lease_id: int
     lease_us: int
     max_bytes: int = 4 << 20
@@ -79,13 +79,13 @@ class Take:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenEvent:
-    """A leased event. `first_sent_at_us`: when an earlier sending began that may have reached Phoenix; None: none did.
+    """A leased event. `first_sent_at_us`: when the first send that may have reached Phoenix began; None: none did.
 
-    `attempts`: this one included.
+    `attempts`: including this one.
     """
 
     sequence: int
-    lane: int
+    ordering_key: int
     event_id: str
     is_id_given: bool
     leaderboard_id: str
@@ -98,7 +98,7 @@ class TakenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What was leased, at which time of the store's. `next_due_us`: when more is due, where nothing was."""
+    """The leased events, and the time of the store. `next_due_us`: if there are none, when the next one is due."""
 
     events: tuple[TakenEvent, ...]
     now_us: int
@@ -106,7 +106,7 @@ class Taken:
 
 
 class DeliveryResult(enum.Enum):
-    """What became of a leased event."""
+    """The result of a leased event."""
 
     DELIVERED = "delivered"
     DEAD = "dead"
@@ -115,14 +115,14 @@ class DeliveryResult(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """How the sending of one event ended.
+    """The result of sending one event.
 
-    `reason` and `detail` are those of a dead letter. For an event that is to be tried again: `wait_us` until then, and
-    `first_sent_at_us` as it must stand from now on (None: Phoenix certainly does not have it).
+    `reason` and `detail`: for a dead letter. For an event to send again: `wait_us` until then, and the new value of
+    `first_sent_at_us` (None: Phoenix certainly does not have the event).
     """
 
     event: TakenEvent
-    fate: DeliveryResult
+    result: DeliveryResult
     reason: str = ""
     detail: str = ""
     wait_us: int = 0
@@ -131,7 +131,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
-    """Write down how the events of a lease ended, and let their lanes go on. Returns how many it still held."""
+    """Record the results of a lease's events and free their ordering keys. Result: how many the lease still held."""
 
     lease_id: int
     outcomes: tuple[Settled, ...]
@@ -139,7 +139,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Give back a lease of which nothing was sent, as if it had not been taken. Returns how many lanes it held."""
+    """Release a lease of which nothing was sent, as if it had not been taken. Result: how many keys it held."""
 
     lease_id: int
     lease_us: int
@@ -147,7 +147,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Depth:
-    """What waits in the queue of all tenants. `oldest_at_us`: when the first of it was accepted."""
+    """The size of the queue of all tenants. `oldest_at_us`: when its oldest event was accepted."""
 
     events: int
     size_bytes: int
@@ -158,7 +158,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that was given up. `first_sent_at_us`: only where nobody knows whether Phoenix has it."""
+    """An event that will not be sent again. `first_sent_at_us`: only if it is unknown whether Phoenix has it."""
 
     sequence: int
     event_id: str
@@ -175,7 +175,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterQuery:
-    """Which dead letters of a tenant: empty filters let all pass; `after`: the last sequence of the page before."""
+    """A query for dead letters of a tenant. Empty filters match all; `after`: last sequence of the previous page."""
 
     tenant_id: TenantId
     leaderboard_id: str = ""

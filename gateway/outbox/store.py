@@ -1,7 +1,6 @@
-"""The queue of durable events over a database: what comes at the same time is committed together.
+"""The queue of durable events in a database, with group commit: concurrent operations are committed together.
 
-Taking events in, leasing them and settling them share the gather-and-commit path of the evidence. The bound of the
-queue, and what is sent when, are the action's. Source: issue 5, points 4 and 6.
+queue_level.py limits the queue; delivery.py decides what is sent and when.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from gateway.core.types import TenantId
 from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
 from gateway.outbox import dead_letters, upkeep
 from gateway.outbox.admission import ConcurrentInsert, admit_all
-from gateway.outbox.leasing import LOCK_LANES, look, release, settle_all, take
+from gateway.outbox.leasing import LOCK_KEYS, look, release, settle_all, take
 from gateway.outbox.record import (
     Admit,
     Admitted,
@@ -27,7 +26,7 @@ from gateway.outbox.record import (
     Settle,
     Take,
     Taken,
-    lane_of,
+    ordering_key_of,
 )
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
@@ -38,30 +37,30 @@ _Op = Admit | Take | Settle | Release
 _Result = tuple[Admitted, ...] | Taken | int
 
 _OVERHEAD_BYTES = 512
-"""Of one event's row, index entries included."""
+"""Size of one event's row, including index entries."""
 _RUNS = 5
 _SETTINGS = CommitSettings(max_batch=200, max_batch_bytes=1 << 20)
-"""A thousand events or so in one transaction: others wait ten to twenty milliseconds for it, wallets among them."""
+"""About a thousand events in one transaction. Other transactions, also of wallets, wait 10 to 20 ms for it."""
 _DAY_US = 24 * 3600 * 1_000_000
 REMEMBERED_US = _DAY_US
 """How long the id of a delivered event is remembered."""
 DEAD_LETTERS_US = 30 * _DAY_US
-"""How long dead letters wait for somebody to look."""
+"""How long dead letters are stored."""
 _PURGE_STEP = 500
 
 
 class QueueObserver(Protocol):
-    """Hears of failed transactions; `telemetry.metrics.Metrics` is one."""
+    """Counts failed transactions. `telemetry.metrics.Metrics` implements it."""
 
     def store_failed(self, kind: str) -> None:
-        """One failed: `unavailable` or `timeout`."""
+        """Count one failed transaction: `unavailable` or `timeout`."""
         ...
 
 
 class EventQueue:
-    """Durable events of all tenants. Every method raises StoreUnavailable where the database is in trouble.
+    """The durable events of all tenants. Every method raises StoreUnavailable if the database fails.
 
-    What raised so may be committed all the same. The database is opened and closed by whoever gives it.
+    After this error the operation may still have been committed. The caller opens and closes the database.
     """
 
     def __init__(
@@ -80,37 +79,37 @@ class EventQueue:
         )
 
     def start(self) -> None:
-        """Begin to work; needs a running loop and touches no database."""
+        """Start the commit task. Needs a running event loop; does not connect."""
         self._committer.start()
 
     async def stop(self, within_s: float = 5.0) -> None:
-        """Commit what waits, at most this long."""
+        """Commit waiting operations within this time."""
         await self._committer.stop(within_s)
 
     async def admit(self, admit: Admit, deadline: Deadline) -> tuple[Admitted, ...]:
-        """Take events in; return one answer per event once they are committed. Raises: DeadlineTooShort, Overloaded."""
+        """Accept events. Return one answer per event after the commit. Raises: DeadlineTooShort, Overloaded."""
         return cast("tuple[Admitted, ...]", await self._committer.submit(admit, deadline))
 
     async def take(self, asked: Take, deadline: Deadline) -> Taken:
-        """Lease events that are due. After StoreUnavailable the lease may be there: give it back."""
+        """Lease due events. After StoreUnavailable the lease may exist, so release it."""
         return cast(Taken, await self._committer.submit(asked, deadline))
 
     async def look(self, tenant_id: TenantId, deadline: Deadline) -> Taken:
-        """Tell when something is due, without a transaction that writes."""
+        """Return when the next event is due, without a write transaction."""
         return await self._database.read(
             lambda connection, now_us: look(connection, now_us, tenant_id), _left(deadline)
         )
 
     async def settle(self, settle: Settle, deadline: Deadline) -> int:
-        """Write down how leased events ended; return of how many the lease still held."""
+        """Record the results of leased events. Return for how many the lease was still valid."""
         return cast(int, await self._committer.submit(settle, deadline))
 
     async def release(self, asked: Release, deadline: Deadline) -> int:
-        """Give a lease back of which nothing was sent; return how many lanes it held."""
+        """Release a lease of which nothing was sent. Return how many ordering keys it held."""
         return cast(int, await self._committer.submit(asked, deadline))
 
     async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> tuple[list[DeadLetter], bool]:
-        """Return the next dead letters, and whether more follow."""
+        """Return the next dead letters, and whether there are more."""
         return await self._database.read(
             lambda connection, _now_us: dead_letters.page_of(connection, query), _left(deadline)
         )
@@ -118,18 +117,18 @@ class EventQueue:
     async def redrive(
         self, query: DeadLetterQuery, deadline: Deadline, *, may_count_twice: bool
     ) -> tuple[list[str], list[str]]:
-        """Queue dead letters again; return the ids of those queued, and of those held back. See `dead_letters`."""
+        """Queue dead letters again. Return the ids that were queued and those held back. See dead_letters.py."""
         return await self._write(
             lambda connection, now_us: dead_letters.redrive(connection, now_us, query, may_count_twice=may_count_twice),
             _left(deadline),
         )
 
     async def depth(self, deadline: Deadline) -> Depth:
-        """Return what waits now."""
+        """Return the present size of the queue."""
         return await self._database.read(upkeep.depth, _left(deadline))
 
     async def purge(self, deadline: Deadline) -> tuple[int, int]:
-        """Delete a step of what is old; return how many delivered events and dead letters went."""
+        """Delete a limited number of old rows. Return how many delivered events and dead letters were deleted."""
         return await self._write(
             lambda connection, now_us: upkeep.purge(
                 connection,
@@ -143,13 +142,13 @@ class EventQueue:
 
     async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
         until = self._clock.monotonic() + limit_s
-        look_at_all = False
+        check_all_ids = False
         for _ in range(_RUNS):
-            work = functools.partial(_run, ops=ops, look_at_all=look_at_all)
+            work = functools.partial(_run, ops=ops, check_all_ids=check_all_ids)
             try:
                 return await self._write(work, max(until - self._clock.monotonic(), 0.001))
             except ConcurrentInsert:
-                look_at_all = True
+                check_all_ids = True
         raise StoreUnavailable("Other gateways keep committing the same event ids. Try again.", may_be_committed=False)
 
     async def _write(self, work: Work[T], limit_s: float) -> T:
@@ -164,9 +163,9 @@ class EventQueue:
 
 
 def _run(
-    connection: sa.Connection, now_us: int, ops: Sequence[_Op], *, look_at_all: bool
+    connection: sa.Connection, now_us: int, ops: Sequence[_Op], *, check_all_ids: bool
 ) -> list[_Result | GatewayError]:
-    """Do them all: what ended first, so that what waits behind it can be taken in the same transaction."""
+    """Run all operations; results first, so that the next events can be leased in the same transaction."""
     results: dict[int, _Result | GatewayError] = {}
     settles = [(at, op) for at, op in enumerate(ops) if isinstance(op, Settle)]
     admits = [(at, op) for at, op in enumerate(ops) if isinstance(op, Admit)]
@@ -175,7 +174,7 @@ def _run(
     results.update(
         zip((at for at, _ in settles), settle_all(connection, now_us, [op for _, op in settles]), strict=True)
     )
-    admitted = admit_all(connection, now_us, [op for _, op in admits], look_at_all=look_at_all)
+    admitted = admit_all(connection, now_us, [op for _, op in admits], check_all_ids=check_all_ids)
     results.update((at, tuple(answers)) for (at, _), answers in zip(admits, admitted, strict=True))
     for at, op in enumerate(ops):
         if isinstance(op, Release):
@@ -186,12 +185,12 @@ def _run(
 
 
 def _lock_in_order(connection: sa.Connection, settles: Sequence[Settle], admits: Sequence[Admit]) -> None:
-    """Lock every lane that is there in one order, so that two gateways never wait for each other in a circle."""
-    lanes = {settled.event.lane for settle in settles for settled in settle.outcomes}
+    """Lock the rows of all ordering keys in one order, so that two gateways cannot deadlock."""
+    keys = {settled.event.ordering_key for settle in settles for settled in settle.outcomes}
     for admit in admits:
-        lanes.update(lane_of(admit.tenant_id, event.leaderboard_id, event.user_id) for event in admit.events)
-    if lanes:
-        LOCK_LANES.told(connection, [(lane,) for lane in sorted(lanes)])
+        keys.update(ordering_key_of(admit.tenant_id, event.leaderboard_id, event.user_id) for event in admit.events)
+    if keys:
+        LOCK_KEYS.fetch(connection, [(key,) for key in sorted(keys)])
 
 
 def _size_of(op: _Op) -> int:
@@ -199,7 +198,7 @@ def _size_of(op: _Op) -> int:
         return sum(len(event.body) + _OVERHEAD_BYTES for event in op.events)
     if isinstance(op, Settle):
         return len(op.outcomes) * _OVERHEAD_BYTES
-    return op.max_lanes * _OVERHEAD_BYTES if isinstance(op, Take) else _OVERHEAD_BYTES
+    return op.max_keys * _OVERHEAD_BYTES if isinstance(op, Take) else _OVERHEAD_BYTES
 
 
 def _left(deadline: Deadline) -> float:

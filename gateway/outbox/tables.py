@@ -1,7 +1,7 @@
-"""The tables of the durable events, beside those of the evidence and under the same migrations.
+"""The tables of the durable events, with the same migrations as the evidence.
 
-Written once and then changed as little as possible: an event's row is put down, marked before it is sent, and marked or
-taken away when it is settled. Whose turn it is stands in the row of its lane. Source: issue 5, point 6.
+A row changes as little as possible: it is inserted, marked before the event is sent, and marked or deleted after that.
+The lease of an event is in the row of its ordering key (`lane`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import sqlalchemy as sa
 from gateway.store.schema import RowNumber, Text, metadata
 
 QUEUED, DELIVERED, DEAD = 0, 1, 2
-"""Values of `state`. They stand in the conditions of the indexes below, so queries write them out as well."""
+"""Values of `state`. The conditions of the indexes below use them, so the queries write them out too."""
 
 events = sa.Table(
     "durable_events",
     metadata,
-    # The order of delivery within a lane.
+    # The order of delivery within an ordering key.
     sa.Column("sequence", RowNumber, sa.Identity(), primary_key=True),
     sa.Column("tenant_id", Text, nullable=False),
     sa.Column("event_id", Text, nullable=False),
     sa.Column("state", sa.Integer, nullable=False),
-    # Board and user as one number; two lanes that meet in it wait for each other, and that is all.
+    # The ordering key: a hash of board and user. If two collide, their events only wait for each other.
     sa.Column("lane", sa.BigInteger, nullable=False),
     sa.Column("is_id_given", sa.Integer, nullable=False),
     sa.Column("accepted_at_us", sa.BigInteger, nullable=False),
     sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    # Set before the first sending that may have reached Phoenix; null: Phoenix certainly does not have it.
+    # Set before the first send that may have reached Phoenix; null: Phoenix certainly does not have the event.
     sa.Column("first_sent_at_us", sa.BigInteger),
     sa.Column("done_at_us", sa.BigInteger),
     sa.Column("reason", Text),
@@ -35,9 +35,9 @@ events = sa.Table(
     sa.Column("digest", Text, nullable=False),
     sa.Column("leaderboard_id", Text, nullable=False),
     sa.Column("user_id", Text, nullable=False),
-    # As it is sent; null once it is delivered.
+    # As it is sent; null after delivery.
     sa.Column("body", Text),
-    # The one constraint that decides which of two gateways takes an event in.
+    # The constraint that decides which of two gateways accepts an event.
     sa.UniqueConstraint("event_id", "tenant_id", name="uq_durable_events_id"),
     sa.Index(
         "ix_durable_events_lane",
@@ -67,12 +67,12 @@ lanes = sa.Table(
     metadata,
     sa.Column("lane", RowNumber, primary_key=True, autoincrement=False),
     sa.Column("tenant_id", Text, nullable=False),
-    # Queued events of the lane, and their bytes; at zero the row goes.
+    # Number and bytes of the queued events. At zero, the row is deleted.
     sa.Column("pending", sa.Integer, nullable=False),
     sa.Column("pending_bytes", sa.BigInteger, nullable=False),
-    # When its first event may be sent, or the end of the lease of whoever is sending it.
+    # When the first event may be sent, or the end of the lease of the gateway that sends it.
     sa.Column("due_at_us", sa.BigInteger, nullable=False),
-    # Which lease; null: nobody's.
+    # The lease; null: none.
     sa.Column("lease_id", sa.BigInteger),
     sa.Index("ix_durable_lanes_due", "tenant_id", "due_at_us"),
 )

@@ -1,4 +1,4 @@
-"""Counts what waits, and purges what is done. Runs inside one transaction."""
+"""Measure the queue, and purge old rows. Runs inside one transaction."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from gateway.outbox.record import Depth
 
-# "+ 0": the first queued event is the least entry of the index of queued ones. Read by the order of all sequences,
-# it would be looked for behind everything that was delivered.
+# "+ 0" makes the database use the index of queued events. In the order of all sequences, it would search for the first
+# queued event behind all delivered ones.
 _DEPTH = sa.text(
     "SELECT COALESCE(sum(pending), 0) AS events, COALESCE(sum(pending_bytes), 0) AS size_bytes,"
     " (SELECT count(*) FROM durable_events WHERE state = 2) AS dead_letters,"
@@ -25,7 +25,7 @@ _PURGE_DEAD = sa.text(
 
 
 def depth(connection: sa.Connection, now_us: int) -> Depth:
-    """Return what waits, of all tenants; takes time with the number of lanes."""
+    """Return the size of the queue of all tenants. The time grows with the number of ordering keys."""
     row = connection.execute(_DEPTH).one()
     return Depth(
         events=int(row.events),
@@ -39,7 +39,7 @@ def depth(connection: sa.Connection, now_us: int) -> Depth:
 def purge(
     connection: sa.Connection, now_us: int, *, delivered_after_us: int, dead_after_us: int, most: int
 ) -> tuple[int, int]:
-    """Delete up to `most` delivered events and as many dead letters of that age; return how many of each."""
+    """Delete up to `most` old delivered events and as many old dead letters. Return the numbers of both."""
     delivered = connection.execute(_PURGE_DELIVERED, {"before_us": now_us - delivered_after_us, "most": most}).rowcount
     dead = connection.execute(_PURGE_DEAD, {"before_us": now_us - dead_after_us, "most": most}).rowcount
     return int(delivered), int(dead)

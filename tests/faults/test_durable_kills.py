@@ -144,7 +144,7 @@ async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> 
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)  # 17 starts under load, and lanes that wait for leases of the dead
+@pytest.mark.timeout(300)  # 17 starts under load, and ordering keys that wait for leases of the dead
 async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) -> None:
     """Phoenix sees the events of each user for the first time in the order in which they were taken in."""
     sandbox.control("POST", "/settings", {"dedupe": True})

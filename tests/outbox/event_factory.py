@@ -31,7 +31,7 @@ def new_event(
 
 async def admit(queue: EventQueue, *events: NewEvent, tenant: TenantId = TENANT) -> list[str]:
     """Take events in; return their standings."""
-    return [one.standing.value for one in await admitted(queue, *events, tenant=tenant)]
+    return [one.state.value for one in await admitted(queue, *events, tenant=tenant)]
 
 
 async def admitted(queue: EventQueue, *events: NewEvent, tenant: TenantId = TENANT) -> tuple[Admitted, ...]:
@@ -41,7 +41,7 @@ async def admitted(queue: EventQueue, *events: NewEvent, tenant: TenantId = TENA
 async def take(queue: EventQueue, most: int = 100, *, tenant: TenantId = TENANT) -> tuple[int, Taken]:
     """Lease what is due; return the lease and what it holds."""
     lease_id = next(leases)
-    taken = await queue.take(Take(tenant_id=tenant, max_lanes=most, lease_id=lease_id, lease_us=LEASE_US), soon())
+    taken = await queue.take(Take(tenant_id=tenant, max_keys=most, lease_id=lease_id, lease_us=LEASE_US), soon())
     return lease_id, taken
 
 
@@ -50,13 +50,13 @@ async def settle(queue: EventQueue, lease_id: int, *outcomes: Settled) -> int:
 
 
 def delivered(event: TakenEvent) -> Settled:
-    return Settled(event=event, fate=DeliveryResult.DELIVERED)
+    return Settled(event=event, result=DeliveryResult.DELIVERED)
 
 
 def dead(event: TakenEvent, reason: str = "PHOENIX_REFUSED_INPUT", *, first_sent_at_us: int | None = None) -> Settled:
     return Settled(
         event=event,
-        fate=DeliveryResult.DEAD,
+        result=DeliveryResult.DEAD,
         reason=reason,
         detail="phoenix_status=400",
         first_sent_at_us=first_sent_at_us,
@@ -65,7 +65,7 @@ def dead(event: TakenEvent, reason: str = "PHOENIX_REFUSED_INPUT", *, first_sent
 
 def again(event: TakenEvent, wait_s: float = 0.0, *, first_sent_at_us: int | None = None) -> Settled:
     return Settled(
-        event=event, fate=DeliveryResult.AGAIN, wait_us=round(wait_s * 1_000_000), first_sent_at_us=first_sent_at_us
+        event=event, result=DeliveryResult.AGAIN, wait_us=round(wait_s * 1_000_000), first_sent_at_us=first_sent_at_us
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.core.types import TenantId
-from gateway.outbox.record import Standing
+from gateway.outbox.record import AdmissionState
 from gateway.outbox.store import EventQueue
 from gateway.store.group_commit import CommitSettings
 from tests.evidence.wallet_factory import soon
@@ -57,7 +57,7 @@ async def test_a_delivered_and_a_dead_event_are_remembered(queue: EventQueue) ->
     one, two = taken.events
     await settle(queue, lease, delivered(one), dead(two, "BOARD_NOT_ACTIVE"))
     answers = await admitted(queue, new_event("e-1", "ada"), new_event("e-2", "bob"), new_event("e-1", "eve"))
-    assert [Standing.DELIVERED, Standing.DEAD, Standing.REUSED] == [one.standing for one in answers]
+    assert [AdmissionState.DELIVERED, AdmissionState.DEAD, AdmissionState.REUSED] == [one.state for one in answers]
     assert ["", "BOARD_NOT_ACTIVE", ""] == [one.reason for one in answers]
 
 
@@ -82,8 +82,8 @@ async def test_two_gateways_that_get_the_same_events_at_once_keep_each_once(
     new = [
         event.event_id
         for call, reported in zip([c for c in calls for _ in gateways], answers, strict=True)
-        for event, standing in zip(call, reported, strict=True)
-        if standing == "new"
+        for event, state in zip(call, reported, strict=True)
+        if state == "new"
     ]
     assert sorted(new) == sorted(event.event_id for event in events)
     assert (await gateways[0].depth(soon())).events == len(events)

@@ -93,7 +93,7 @@ async def test_filters_leave_out_the_rest(queue: EventQueue) -> None:
     ]
 
 
-async def test_a_redriven_event_goes_before_the_later_ones_of_its_lane(queue: EventQueue) -> None:
+async def test_a_redriven_event_goes_before_the_later_ones_of_its_ordering_key(queue: EventQueue) -> None:
     """As if it had never been refused: no attempts, no mark."""
     await admit(queue, new_event("a1"), new_event("a2"), new_event("a3"))
     lease, taken = await take(queue)

@@ -21,7 +21,7 @@ WITHOUT = Window(deduplicates=False, now_us=NOW_US)
 def taken(first_sent_at_us: int | None = None) -> TakenEvent:
     return TakenEvent(
         sequence=1,
-        lane=1,
+        ordering_key=1,
         event_id="e",
         is_id_given=True,
         leaderboard_id="xp",
@@ -53,7 +53,8 @@ def test_what_phoenix_has_is_delivered(window: Window) -> None:
     for duplicate in (True, False):
         result = Submitted(event_id="e", duplicate=duplicate, accepted_at=0.0)
         assert (
-            DeliveryResult.DELIVERED is delivery_result_of(taken(), result, window, marked_at_us=NOW_US, wait_us=0).fate
+            DeliveryResult.DELIVERED
+            is delivery_result_of(taken(), result, window, marked_at_us=NOW_US, wait_us=0).result
         )
 
 
@@ -73,7 +74,7 @@ def test_what_phoenix_has_is_delivered(window: Window) -> None:
 def test_a_refusal_is_a_dead_letter_with_its_reason(error: GatewayError, reason: str, window: Window) -> None:
     """And with Phoenix's status."""
     settled = reported(error, window)
-    assert (DeliveryResult.DEAD, reason, None) == (settled.fate, settled.reason, settled.first_sent_at_us)
+    assert (DeliveryResult.DEAD, reason, None) == (settled.result, settled.reason, settled.first_sent_at_us)
     assert f"phoenix_status={error.metadata['phoenix_status']}" in settled.detail
 
 
@@ -98,7 +99,7 @@ def test_a_try_that_left_nothing_is_repeated_as_if_it_had_not_been(
 ) -> None:
     """Troubles of ours and of Phoenix's are never final, and the doubt stays what it was before."""
     settled = reported(error, window, before)
-    assert (DeliveryResult.AGAIN, WAIT_US, before) == (settled.fate, settled.wait_us, settled.first_sent_at_us)
+    assert (DeliveryResult.AGAIN, WAIT_US, before) == (settled.result, settled.wait_us, settled.first_sent_at_us)
 
 
 DOUBTS = [
@@ -118,7 +119,7 @@ def test_without_deduplication_a_doubt_is_never_sent_again(error: GatewayError) 
     """It is a dead letter of unknown outcome, with its time."""
     settled = reported(error, WITHOUT)
     assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", NOW_US - 1000) == (
-        settled.fate,
+        settled.result,
         settled.reason,
         settled.first_sent_at_us,
     )
@@ -128,13 +129,13 @@ def test_without_deduplication_a_doubt_is_never_sent_again(error: GatewayError) 
 def test_with_deduplication_a_doubt_is_sent_again_while_phoenix_remembers(error: GatewayError) -> None:
     """Counted from the first sending, however many follow; rather at once than too late."""
     first = reported(error, WITH)
-    assert (DeliveryResult.AGAIN, WAIT_US, NOW_US - 1000) == (first.fate, first.wait_us, first.first_sent_at_us)
+    assert (DeliveryResult.AGAIN, WAIT_US, NOW_US - 1000) == (first.result, first.wait_us, first.first_sent_at_us)
     late = NOW_US - RESEND_WITHIN_US + 600_000
     hasty = reported(error, WITH, late)
-    assert (DeliveryResult.AGAIN, 0, late) == (hasty.fate, hasty.wait_us, hasty.first_sent_at_us)
+    assert (DeliveryResult.AGAIN, 0, late) == (hasty.result, hasty.wait_us, hasty.first_sent_at_us)
     over = NOW_US - RESEND_WITHIN_US
     ended = reported(error, WITH, over)
-    assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", over) == (ended.fate, ended.reason, ended.first_sent_at_us)
+    assert (DeliveryResult.DEAD, "OUTCOME_UNKNOWN", over) == (ended.result, ended.reason, ended.first_sent_at_us)
 
 
 @pytest.mark.parametrize("window", [WITH, WITHOUT])
@@ -147,6 +148,6 @@ def test_a_refusal_after_a_doubt_clears_it_only_where_it_held_before(
 ) -> None:
     """Bytes that are refused were refused; a board that is closed now may have been open."""
     assert (DeliveryResult.DEAD, reason) == (
-        reported(error, window, NOW_US - 5).fate,
+        reported(error, window, NOW_US - 5).result,
         reported(error, window, NOW_US - 5).reason,
     )

@@ -1,4 +1,4 @@
-"""Leasing and settling: one event of a lane is out at a time, and a mark is left before it goes."""
+"""Leasing and settling: one event of each ordering key is out at a time, and a mark is left before it goes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.outbox.conftest import MakeQueue
 from tests.outbox.event_factory import LEASE_US, TENANT, admit, again, dead, delivered, ids, new_event, settle, take
 
 
-async def test_one_event_of_each_lane_is_taken(queue: EventQueue) -> None:
-    """The first; the next one once that is settled. The same user on another board is another lane."""
+async def test_one_event_of_each_ordering_key_is_taken(queue: EventQueue) -> None:
+    """The first; the next one once that is settled. The same user on another board is another ordering key."""
     await admit(queue, new_event("a1"), new_event("a2"), new_event("b1", "bob"), new_event("c1", board="daily"))
     lease, taken = await take(queue)
     assert ["a1", "b1", "c1"] == ids(taken)
@@ -25,14 +25,14 @@ async def test_one_event_of_each_lane_is_taken(queue: EventQueue) -> None:
 
 
 async def test_a_dead_letter_lets_its_user_go_on(queue: EventQueue) -> None:
-    """The next event of the lane is due at once."""
+    """The next event of the ordering key is due at once."""
     await admit(queue, new_event("a1"), new_event("a2"))
     lease, taken = await take(queue)
     await settle(queue, lease, dead(taken.events[0]))
     assert ["a2"] == ids((await take(queue))[1])
 
 
-async def test_an_event_that_waits_holds_back_its_lane_alone(queue: EventQueue, clock: ManualClock) -> None:
+async def test_an_event_that_waits_holds_back_its_ordering_key_alone(queue: EventQueue, clock: ManualClock) -> None:
     """And comes again, before the later ones, when its time is there."""
     await admit(queue, new_event("a1"), new_event("a2"), new_event("b1", "bob"), new_event("b2", "bob"))
     lease, taken = await take(queue)
@@ -74,7 +74,7 @@ async def test_a_mark_stays_while_there_is_doubt_and_goes_when_there_is_none(que
 
 
 async def test_a_lost_lease_settles_nothing(make_queue: MakeQueue, clock: ManualClock) -> None:
-    """Whoever took over decides: the late word changes neither the event nor its lane."""
+    """Whoever took over decides: the late word changes neither the event nor its ordering key."""
     late, other = make_queue(), make_queue()
     await admit(late, new_event("a1"), new_event("a2"))
     old_lease, old = await take(late)
@@ -115,7 +115,7 @@ async def test_tenants_take_their_own(queue: EventQueue) -> None:
     assert ["a1"] == ids((await take(queue))[1])
 
 
-async def test_many_gateways_share_the_lanes_and_keep_each_in_order(make_queue: MakeQueue) -> None:
+async def test_many_gateways_share_the_ordering_keys_and_keep_each_in_order(make_queue: MakeQueue) -> None:
     """Every event goes out exactly once, and each user's in their order."""
     gateways = [make_queue() for _ in range(3)]
     count, users = 120, 6
@@ -182,7 +182,7 @@ async def test_a_lease_holds_no_more_bytes_than_asked_and_at_least_one_event(que
     await admit(queue, *(new_event(f"e-{n}", f"user-{n}") for n in range(4)))
     size = len(new_event("e-0", "user-0").body)
     for max_bytes, expected in ((2 * size + 1, ["e-0", "e-1"]), (1, ["e-2"]), (size, ["e-3"])):
-        asked = Take(tenant_id=TENANT, max_lanes=9, lease_id=max_bytes, lease_us=LEASE_US, max_bytes=max_bytes)
+        asked = Take(tenant_id=TENANT, max_keys=9, lease_id=max_bytes, lease_us=LEASE_US, max_bytes=max_bytes)
         taken = await queue.take(asked, soon())
         assert expected == ids(taken)
         assert [1] * len(expected) == [event.attempts for event in taken.events]

@@ -27,7 +27,7 @@ fates = st.sampled_from([DeliveryResult.DELIVERED, DeliveryResult.DEAD, Delivery
 
 
 @dataclass
-class Lane:
+class KeyModel:
     """What the model knows of one user."""
 
     waiting: list[int] = field(default_factory=list)
@@ -47,7 +47,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.directory = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
-        self.lanes = {user: Lane() for user in USERS}
+        self.models = {user: KeyModel() for user in USERS}
         self.users: dict[int, str] = {}
         self.numbers = itertools.count(1)
         self.leases: dict[int, list[TakenEvent]] = {}
@@ -79,12 +79,12 @@ class QueueMachine(RuleBasedStateMachine):
         numbers = [next(self.numbers) for _ in wanted]
         events = [new_event(f"{number}", user) for number, user in zip(numbers, wanted, strict=True)]
         answers = self.run(admitted(self.queue, *events))
-        assert {"new"} == {answer.standing.value for answer in answers}
+        assert {"new"} == {answer.state.value for answer in answers}
         for number, user in zip(numbers, wanted, strict=True):
-            lane = self.lanes[user]
-            if not lane.waiting:
-                lane.due, lane.lease = self.clock.now(), None
-            lane.waiting.append(number)
+            model = self.models[user]
+            if not model.waiting:
+                model.due, model.lease = self.clock.now(), None
+            model.waiting.append(number)
             self.users[number] = user
 
     @rule(number=st.integers(1, 12))
@@ -93,25 +93,25 @@ class QueueMachine(RuleBasedStateMachine):
             return
         user = self.users[number]
         (answer,) = self.run(admitted(self.queue, new_event(f"{number}", user)))
-        lane = self.lanes[user]
-        expected = "queued" if number in lane.waiting else "dead" if number in lane.dead else "delivered"
-        assert expected == answer.standing.value
+        model = self.models[user]
+        expected = "queued" if number in model.waiting else "dead" if number in model.dead else "delivered"
+        assert expected == answer.state.value
 
     @rule(most=st.integers(1, 3))
     def take(self, most: int) -> None:
         now = self.clock.now()
-        due = [lane for lane in self.lanes.values() if lane.waiting and lane.due <= now]
+        due = [model for model in self.models.values() if model.waiting and model.due <= now]
         lease_id, taken = self.run(take(self.queue, most))
         assert min(most, len(due)) == len(taken.events)
         for event in taken.events:
-            lane = self.lanes[event.user_id]
+            model = self.models[event.user_id]
             number = int(event.event_id)
-            assert lane in due, "a lane went out that somebody has, or that waits"
-            assert lane.waiting[0] == number, "an event overtook another"
-            mark = lane.marks.get(number)
+            assert model in due, "an ordering key went out that somebody has, or that waits"
+            assert model.waiting[0] == number, "an event overtook another"
+            mark = model.marks.get(number)
             assert event.first_sent_at_us == (None if mark is None else round(mark * 1_000_000))
-            lane.marks.setdefault(number, now)
-            lane.lease, lane.due = lease_id, now + LEASE_S
+            model.marks.setdefault(number, now)
+            model.lease, model.due = lease_id, now + LEASE_S
         self.leases[lease_id] = list(taken.events)
 
     @rule(data=st.data())
@@ -124,32 +124,32 @@ class QueueMachine(RuleBasedStateMachine):
         outcomes = [
             Settled(
                 event=event,
-                fate=fate,
-                reason="BOARD_NOT_ACTIVE" if fate is DeliveryResult.DEAD else "",
+                result=result,
+                reason="BOARD_NOT_ACTIVE" if result is DeliveryResult.DEAD else "",
                 wait_us=round(wait * 1_000_000),
                 first_sent_at_us=event.first_sent_at_us,
             )
-            for event, fate, wait in chosen
+            for event, result, wait in chosen
         ]
-        held = [event for event in events if self.lanes[event.user_id].lease == lease_id]
+        held = [event for event in events if self.models[event.user_id].lease == lease_id]
         assert len(held) == self.run(settle(self.queue, lease_id, *outcomes))
-        for event, fate, wait in chosen:
+        for event, result, wait in chosen:
             if event in held:
-                self._end(event, fate, wait)
+                self._end(event, result, wait)
 
-    def _end(self, event: TakenEvent, fate: DeliveryResult, wait: float) -> None:
-        lane = self.lanes[event.user_id]
+    def _end(self, event: TakenEvent, result: DeliveryResult, wait: float) -> None:
+        model = self.models[event.user_id]
         number = int(event.event_id)
-        lane.lease, lane.due = None, self.clock.now()
-        if fate is DeliveryResult.AGAIN:
-            lane.due += wait
+        model.lease, model.due = None, self.clock.now()
+        if result is DeliveryResult.AGAIN:
+            model.due += wait
             if event.first_sent_at_us is None:
-                del lane.marks[number]
+                del model.marks[number]
             return
-        lane.waiting.remove(number)
-        lane.marks.pop(number)
-        if fate is DeliveryResult.DEAD:
-            lane.dead.append(number)
+        model.waiting.remove(number)
+        model.marks.pop(number)
+        if result is DeliveryResult.DEAD:
+            model.dead.append(number)
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
@@ -157,21 +157,21 @@ class QueueMachine(RuleBasedStateMachine):
             return
         lease_id = data.draw(st.sampled_from(sorted(self.leases)))
         events = self.leases.pop(lease_id)
-        held = [event for event in events if self.lanes[event.user_id].lease == lease_id]
+        held = [event for event in events if self.models[event.user_id].lease == lease_id]
         assert len(held) == self.run(self.queue.release(Release(lease_id=lease_id, lease_us=LEASE_US), soon()))
         for event in held:
             self._end(event, DeliveryResult.AGAIN, 0.0)
 
     @rule()
     def redrive(self) -> None:
-        dead = {number: lane for lane in self.lanes.values() for number in lane.dead}
+        dead = {number: model for model in self.models.values() for number in model.dead}
         revived, _ = self.run(self.queue.redrive(DeadLetterQuery(tenant_id=TENANT), soon(), may_count_twice=False))
         assert sorted(dead) == sorted(map(int, revived))
-        for number, lane in dead.items():
-            if not lane.waiting:
-                lane.due, lane.lease = self.clock.now(), None
-            lane.dead.remove(number)
-            lane.waiting = sorted([*lane.waiting, number])  # in its first place
+        for number, model in dead.items():
+            if not model.waiting:
+                model.due, model.lease = self.clock.now(), None
+            model.dead.remove(number)
+            model.waiting = sorted([*model.waiting, number])  # in its first place
 
     @rule(seconds=st.sampled_from([1.0, 5.0, LEASE_S]))
     def wait(self, seconds: float) -> None:
@@ -186,10 +186,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def depth_is_that_of_the_model(self) -> None:
         depth = self.run(self.queue.depth(soon()))
-        lanes = self.lanes.values()
+        models = self.models.values()
         assert (depth.events, depth.dead_letters) == (
-            sum(len(lane.waiting) for lane in lanes),
-            sum(len(lane.dead) for lane in lanes),
+            sum(len(model.waiting) for model in models),
+            sum(len(model.dead) for model in models),
         )
 
 

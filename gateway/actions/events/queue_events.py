@@ -18,7 +18,7 @@ from gateway.core.wire import Event, encode_event
 from gateway.errors import GatewayError, StoreUnavailable
 from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.queue_level import QueueLevel
-from gateway.outbox.record import Admit, Admitted, NewEvent, Standing
+from gateway.outbox.record import AdmissionState, Admit, Admitted, NewEvent
 from gateway.outbox.store import EventQueue
 from gateway.phoenix.gamification.bulk import MAX_BODY_BYTES
 from gateway.resilience.deadline import Deadline
@@ -113,7 +113,9 @@ class QueueEvents:
             new_count = new_bytes = 0
             try:
                 answers = await self._queue.admit(parcel.admit, deadline)
-                new = [event for event, answer in zip(events, answers, strict=True) if answer.standing is Standing.NEW]
+                new = [
+                    event for event, answer in zip(events, answers, strict=True) if answer.state is AdmissionState.NEW
+                ]
                 new_count, new_bytes = len(new), sum(len(event.body) for event in new)
             except GatewayError as error:
                 answers = None
@@ -145,16 +147,16 @@ def _not_taken(event: NewEvent, error: GatewayError) -> GatewayError:
 
 def result_of(event_id: str, answer: Admitted) -> Result:
     """Return what the caller is told."""
-    match answer.standing:
-        case Standing.NEW:
+    match answer.state:
+        case AdmissionState.NEW:
             return Submitted(
                 event_id=event_id, duplicate=False, accepted_at=answer.accepted_at_us / 1_000_000, queued=True
             )
-        case Standing.QUEUED | Standing.DELIVERED:
+        case AdmissionState.QUEUED | AdmissionState.DELIVERED:
             return Submitted(event_id=event_id, duplicate=True, accepted_at=answer.accepted_at_us / 1_000_000)
-        case Standing.DEAD:
+        case AdmissionState.DEAD:
             return Failed(event_id=event_id, error=_dead(answer.reason))
-        case Standing.REUSED:
+        case AdmissionState.REUSED:
             return Failed(event_id=event_id, error=errors.EventIdReused())
 
 
