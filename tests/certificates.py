@@ -24,7 +24,7 @@ class Pair:
     key: bytes
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write both, the key for its owner alone; return where. Files that are there are replaced in one step each."""
+        """Write both and return the paths. Only the owner can read the key. Existing files are replaced atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / f"{name}.pem", folder / f"{name}.key"
         for path, content, mode in zip(paths, (self.certificate, self.key), (0o644, 0o600), strict=True):

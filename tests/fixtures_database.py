@@ -31,7 +31,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def make_database(place: str, clock: ManualClock) -> Callable[[], Database]:
-    """Opens the test's database once more, with the hand-moved clock."""
+    """Opens the test's database again, with the manual clock."""
     return lambda: open_place(place, clock)
 
 

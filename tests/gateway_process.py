@@ -37,7 +37,7 @@ def free_port() -> int:
 class GatewayProcess:
     """One gateway process. Use it as a context manager, or call `start` and `stop`.
 
-    Args: `environ`: settings of docs/configuration.md; listeners get free ports and the data a folder of its own.
+    Args: `environ`: settings of docs/configuration.md. Listeners get free ports, and the data gets its own folder.
     `credentials`: of the health check, if the gateway uses TLS.
     """
 

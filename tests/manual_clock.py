@@ -25,5 +25,5 @@ class ManualClock:
         self._now += seconds
 
     def set_wall(self, now: float) -> None:
-        """Move the wall clock alone, as an operator setting the host's time would."""
+        """Move only the wall clock, as a change of the host's time does."""
         self._now = now

@@ -1,6 +1,6 @@
-"""A real PostgreSQL of one test session, on a port and socket of its own, to be killed and restarted.
+"""A real PostgreSQL for one test session, with its own port and socket. Tests can kill and restart it.
 
-fsync stays on: what it acknowledged must survive `kill`.
+fsync stays on: acknowledged data must survive `kill`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PostgresMissing(RuntimeError):
 
 
 class PostgresProcess:
-    """One PostgreSQL cluster in a directory of its own. The port stays the same over restarts."""
+    """One PostgreSQL cluster in its own directory. A restart keeps the port."""
 
     def __init__(self) -> None:
         """Find the binaries and a user that is not root; nothing is made before `start`."""

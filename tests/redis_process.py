@@ -1,4 +1,4 @@
-"""A real redis-server of one test, on a port and socket of its own, to be killed, frozen, emptied and filled."""
+"""A real redis-server for one test, with its own port and socket. Tests can kill, freeze, empty and fill it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class RedisProcess:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on with everything that has piled up."""
+        """Continue it with all waiting requests."""
         self._signal(signal.SIGCONT)
 
     def flush(self) -> None:

@@ -129,7 +129,7 @@ async def test_tls_is_verified(redis_server: RedisProcess, short_directory: Path
 async def test_a_frozen_server_costs_two_short_waits_and_then_nothing(
     redis_server: RedisProcess, cache: RedisCache
 ) -> None:
-    """Two waits of 50 ms, then callers are turned away at once; the probe notices when it is back."""
+    """After two waits of 50 ms, callers are refused at once. The probe detects when Redis is back."""
     redis_server.pause()
     for _ in range(2):
         began = time.monotonic()
@@ -147,7 +147,7 @@ async def test_a_frozen_server_costs_two_short_waits_and_then_nothing(
 
 
 async def test_answers_are_never_mixed_up_after_a_timeout(redis_server: RedisProcess, cache: RedisCache) -> None:
-    """What was given up in a freeze does not answer the next question."""
+    """A request that was cancelled during a freeze does not answer the next one."""
     for number in range(20):
         await cache.put(f"key{number}", b"value%d" % number, ttl_s=30)
     redis_server.pause()

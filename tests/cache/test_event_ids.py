@@ -66,7 +66,7 @@ async def test_a_batch_is_claimed_in_one_round_trip(cache: CountingCache) -> Non
 
 
 async def test_how_an_event_ended_is_told_to_the_next(cache: CountingCache) -> None:
-    """Accepted stays; what is taken away is free again."""
+    """An accepted id stays. A removed id is free again."""
     ids = ids_in(cache)
     await ids.claim(T, [("kept", entry()), ("gone", entry())])
     accepted = entry(EventState.ACCEPTED)

@@ -1,6 +1,6 @@
-"""No order of publishing, waiting, emptying and putting back old entries makes a shared answer look younger than it is.
+"""In any order of publishing, waiting, deleting and replaying old entries, no shared answer looks younger than it is.
 
-Held against a real Redis. The payload is the moment at which its data was true, by a clock that the test alone has.
+It runs with a real Redis. The payload is the time of its data, by a clock that only the test has.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ ENTRY, LEASE = _names(PLACE)
 
 @dataclass
 class Replica:
-    """One view of the shared answers, with a wall clock of its own."""
+    """One view of the shared answers with its own wall clock."""
 
     reads: RedisReadCache
     wall: ManualClock

@@ -121,7 +121,7 @@ def test_keys_generate_makes_a_file_that_only_its_owner_reads(tmp_path: Path) ->
 
 
 def test_the_sandbox_refuses_to_start_without_anyone_to_serve(tmp_path: Path) -> None:
-    """Exit code 2 and the names of what is missing."""
+    """Exit code 2 and the names of the missing settings."""
     done = gateway("sandbox", folder=tmp_path)
     assert done.returncode == 2
     assert "TENANT_ID" in done.stderr

@@ -54,7 +54,7 @@ def test_lines_that_were_begun_and_never_ended_are_doubts(source: Path) -> None:
 
 
 def test_a_record_that_was_being_written_counts_for_nothing(source: Path) -> None:
-    """A kill in the middle of a write: the half line goes, and the journal goes on behind the whole ones."""
+    """A kill during a write: the incomplete line is removed, and the journal continues after the complete ones."""
     journal = opened(source)
     journal.begin([1], BEGUN)
     journal.close()

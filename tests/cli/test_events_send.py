@@ -1,4 +1,4 @@
-"""`events send` as users run it: interrupted, killed, before a gateway that stops, dies or refuses."""
+"""`events send` as users run it: interrupted or killed, with a gateway that stops, crashes or refuses."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
 
 @contextmanager
 def doubtful(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
-    """A gateway that believes in no deduplication, before a sandbox that does none."""
+    """A gateway without PHOENIX_DEDUPLICATES_EVENTS and a sandbox without deduplication."""
     sandbox.control("POST", "/settings", {"dedupe": False})
     with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **NO_DEDUPLICATION}) as process:
         yield process
@@ -127,7 +127,7 @@ def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess,
 
 @pytest.mark.parametrize("rate", ["2000", "6000"])
 def test_a_killed_run_goes_on(gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path, rate: str) -> None:
-    """Lines whose answer it never saw are asked for under their ids: the gateway remembers them."""
+    """Lines without an answer are sent again under their ids: the gateway remembers them."""
     path = lines_in(tmp_path)
     run = Run(gateway, path, "--rate", rate)
     wait_for(lambda: taken(sandbox) > 0)
@@ -175,7 +175,7 @@ def test_a_gateway_that_dies_leaves_unknown_what_it_had_and_nothing_else(
 
 
 def test_lines_of_unknown_outcome_are_sent_again_on_demand(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Where the sender knows that Phoenix deduplicates: a dead gateway costs nothing."""
+    """If Phoenix deduplicates, a killed gateway causes no unknown line."""
     path = lines_in(tmp_path)
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
         run = Run(gateway, path, "--rate", "4000", "--resend-unknown")
@@ -205,7 +205,7 @@ def test_durable_lines_are_queued_once_over_a_killed_run(
 @pytest.mark.faults
 @pytest.mark.timeout(180)  # leases of the dead are waited for
 def test_durable_lines_survive_any_death_of_the_gateway(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The run goes on by itself, whatever answers were lost; each line is delivered once."""
+    """The run continues after lost answers, and each line is delivered once."""
     path = lines_in(tmp_path)
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
         run = Run(gateway, path, "--durable", "--rate", "2000")
@@ -246,7 +246,7 @@ def test_trouble_that_stays_ends_the_run_and_loses_nothing(
 def test_bad_lines_are_told_by_number_and_the_rest_is_sent(
     gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    """What the gateway refuses and what is no event at all; each with its reason and its text."""
+    """Events that the gateway refuses and lines that are not events, each with its reason and its text."""
     good = b'{"leaderboard_id": "xp", "user_id": "ada", "score_delta": 1}'
     bad = [
         (b"no json", "BAD_LINE", "not one JSON object"),
@@ -305,7 +305,7 @@ def test_each_users_lines_are_sent_in_their_order(
 
 
 def test_a_terminal_sees_a_bar_and_nobody_else_does(gateway: GatewayProcess, tmp_path: Path) -> None:
-    """On standard error, so that what is printed can be read by programs."""
+    """On standard error, so that programs can read standard output."""
     ours, theirs = os.openpty()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     command = [sys.executable, "-m", "gateway", "events", "send", str(lines_in(tmp_path)), "--target", gateway.address]
@@ -340,7 +340,7 @@ def test_no_second_sees_more_than_the_rate(gateway: GatewayProcess, tmp_path: Pa
 
 
 def test_a_limit_of_the_caller_is_kept_to(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """The gateway ends the stream at each excess, a message may be above the limit by itself: smaller ones follow."""
+    """The gateway ends the stream at each message above the limit. Smaller messages follow."""
     policy = tmp_path / "gateway.toml"
     policy.write_text(
         '[[callers]]\nname = "local"\nallow = ["events.write"]\ntenants = ["*"]\nlimits = {events_per_s = 100}\n'

@@ -115,7 +115,7 @@ def test_the_matrix_of_one_caller(files: tuple[Path, Path]) -> None:
 
 
 def test_a_difference_is_what_is_gained_and_lost(files: tuple[Path, Path]) -> None:
-    """Exit code 1; also rights for what is not configured yet, and bounds that changed."""
+    """Exit code 1, also for rights to unknown names and for changed limits."""
     done = policy("diff", *files)
     assert 1 == done.returncode
     lines = done.stdout.splitlines()

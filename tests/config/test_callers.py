@@ -50,7 +50,7 @@ def opened(members: str, before: str = "") -> set[str]:
 
 
 def test_what_is_left_out_is_closed() -> None:
-    """A caller of a name alone may ask for health."""
+    """A caller with only a name may call the health service."""
     grant = grant_of("")
     assert ({"/p.v1.Health/Check"}, set(), set(), ()) == (grant.methods, grant.tenants, grant.operators, grant.paths)
 
@@ -73,7 +73,7 @@ def test_rights_methods_and_patterns_open_methods(members: str, expected: set[st
 
 
 def test_roles_are_shared_lists() -> None:
-    """A caller has what its roles have and what is its own."""
+    """A caller has the rights of its roles and its own."""
     roles = '[roles]\nreader = ["boards.read"]\nminter = ["tokens.mint"]'
     assert {"Get", "List", "Make", "Check"} == opened('roles = ["reader"]\nallow = ["Boards/Make"]', roles)
 
@@ -91,7 +91,7 @@ def test_roles_are_shared_lists() -> None:
     ],
 )
 def test_operators_are_environments_of_operators(members: str, expected: set[Any] | None) -> None:
-    """`environments` takes away and never adds; "*" alone means those that are configured later, too."""
+    """`environments` only restricts. Only "*" includes environments that are configured later."""
     assert expected == grant_of(members).operators
 
 
@@ -103,7 +103,7 @@ def test_every_tenant_is_a_word() -> None:
 
 
 def test_bounds_are_read() -> None:
-    """Of tokens, of paths, of calls; what is not bounded has none."""
+    """For tokens, paths and calls. Without a setting there is no limit."""
     grant = grant_of(
         'max_token_ttl_s = 60\ncurrencies = ["EUR"]\nphoenix_paths = ["QUERY GET /v1/*/x"]\n'
         "limits = {requests_per_s = 0.5, concurrent = 3}"

@@ -225,7 +225,7 @@ def test_an_operator_may_have_both_environments_but_each_once(tmp_path: Path) ->
 
 
 def test_tls_opens_public_addresses_to_callers_with_certificates(tmp_path: Path) -> None:
-    """TLS alone would let anyone on the network mint tokens."""
+    """With TLS only, anyone on the network could mint tokens."""
     tls = {
         "GATEWAY_TLS_CERT_FILE": private_file(tmp_path / "cert", "cert", 0o644),
         "GATEWAY_TLS_KEY_FILE": private_file(tmp_path / "key", "key"),

@@ -315,7 +315,7 @@ def test_a_misspelled_variable_is_warned_of_with_its_neighbour() -> None:
 
 
 def test_what_is_set_about_wallet_bodies() -> None:
-    """Each member's place, the names inside the amount, scales, what is held, what is kept."""
+    """Each member's position, the names inside the amount, scales, held operations and stored bodies."""
     wish = {
         "PREDICTION_WALLET_MEMBERS": "player=customer.id, currency=money.currency ,amount=money,"
         "amount_minor_units=cents, original_operation=of, original_operation=original.name",

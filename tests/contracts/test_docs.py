@@ -74,7 +74,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     "path", [one for one in PAGES if one.parent.name != "adr"], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_files_that_a_page_names_exist(path: Path) -> None:
-    """A module that moved takes its mentions along. Decision records speak of their own time."""
+    """Documents name existing modules. Decision records may name modules of their time."""
     named = set(re.findall(r"`((?:gateway|tests|tools|protos|deploy|examples|docs)/[\w./-]+)`", path.read_text()))
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
 

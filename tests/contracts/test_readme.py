@@ -34,7 +34,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """`make run` with a folder of its own, ended as Ctrl-C ends it."""
+    """`make run` with its own folder, stopped by Ctrl-C."""
     folder = tmp_path_factory.mktemp("run")
     log = folder / "printed"
     with log.open("wb") as stream:

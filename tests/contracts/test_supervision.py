@@ -27,11 +27,11 @@ REASONS = {
     "store/postgres.py": (1, "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells"),
     "streams/hub.py": (1, "the board hears of its link's end and ends its watchers"),
 }
-"""How many a file begins by itself, and who notices when they end."""
+"""The number of tasks and threads that a file starts, and what detects their end."""
 
 
 def test_every_task_and_thread_has_an_owner() -> None:
-    """What is begun elsewhere dies in silence: the process serves on without it."""
+    """A task without an owner ends silently, and the process continues without it."""
     found: Counter[str] = Counter()
     for path in PACKAGE.rglob("*.py"):
         name = path.relative_to(PACKAGE).as_posix()

@@ -1,4 +1,4 @@
-"""The list of what is switched off in a real Redis and in a file: what attackers and accidents there cannot do."""
+"""The list of kill switches in a real Redis and in a file, with attackers and accidents."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def raw_value(redis_server: RedisProcess) -> bytes:
 
 
 class Replica:
-    """A watch on a file of its own and on Redis."""
+    """A watch on its own file and on Redis."""
 
     def __init__(self, folder: Path, cache: RedisCache, keys: SealKeys = KEYS) -> None:
         self.heard: list[str] = []
@@ -185,7 +185,7 @@ async def test_without_redis_the_list_in_force_stays(
 
 
 def test_two_processes_that_write_the_file_both_get_their_decision_in(tmp_path: Path) -> None:
-    """Each from what it knew; the file is the owner's alone."""
+    """Each uses its own list. Only the owner can read the file."""
     for name in "abc":
         SwitchFile(tmp_path, CLOCK).merge(switched(Switches(), name))
     file = SwitchFile(tmp_path, CLOCK)

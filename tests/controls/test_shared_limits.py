@@ -148,7 +148,7 @@ async def test_an_emptied_balance_leaves_every_replica_its_share(cache: RedisCac
 
 
 async def test_garbage_in_redis_counts_as_full(cache: RedisCache, redis_server: RedisProcess) -> None:
-    """Another type, or texts in place of numbers: the limit goes on, nothing raises."""
+    """Another type, or texts in place of numbers: the limit continues and nothing raises."""
     a = Replica(cache, KEYS, "a", CallLimits(requests_per_s=100, events_per_s=10))
     a.usage.enter(0.0)
     await a.sharing.exchange_now()

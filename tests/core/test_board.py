@@ -42,7 +42,7 @@ def shown(topic: Topic, scores: dict[str, int], sequence: int | None = 1) -> Boa
 
 
 def test_a_page_is_the_board() -> None:
-    """The first page is shown as it is."""
+    """The first page is shown unchanged."""
     applied = apply(Board(topic=TOPIC), FullPage(page=page({"a": 2, "b": 1})))
     assert (page({"a": 2, "b": 1}), True, False) == (applied.board.page, applied.changed, applied.needs_page)
 
@@ -60,7 +60,7 @@ def test_an_older_page_is_not_shown() -> None:
 
 
 def test_a_missing_change_asks_for_a_page() -> None:
-    """A gap in the sequence leaves the board alone."""
+    """A gap in the sequence does not change the board."""
     board = shown(TOPIC, {"a": 3, "b": 1})
     applied = apply(board, change(page({"a": 3, "b": 1}), page({"a": 3, "b": 2}), 3))
     assert ApplyResult(board=board, needs_page=True) == applied
@@ -77,7 +77,7 @@ def test_a_missing_change_asks_for_a_page() -> None:
     ],
 )
 def test_what_is_not_certain_is_not_guessed(moved: Change) -> None:
-    """Incomplete changes ask for a page."""
+    """Incomplete changes request a page."""
     board = shown(TOPIC, {"a": 3, "b": 1})
     assert ApplyResult(board=board, needs_page=True) == apply(board, moved)
 
@@ -89,7 +89,7 @@ def test_only_what_was_asked_for_is_shown() -> None:
 
 
 def test_the_first_page_of_another_window_is_not_the_board() -> None:
-    """Phoenix sends the active window at once; the one asked for follows."""
+    """Phoenix first sends the active window, then the requested one."""
     topic = Topic(TenantId("t"), "xp", "w0")
     first = apply(Board(topic=topic), FullPage(page=page({"a": 1}, window="w1")))
     second = apply(first.board, FullPage(page=page({"a": 7}, window="w0")))

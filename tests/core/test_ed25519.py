@@ -155,7 +155,7 @@ _BAD_PUBLICS = {
 
 @pytest.mark.parametrize("name", _BAD_PUBLICS)
 def test_other_things_are_no_public_key(name: str) -> None:
-    """One strict Ed25519 SPKI PEM block, or a refusal that repeats nothing of what was given."""
+    """One strict Ed25519 SPKI PEM block, or a refusal that repeats nothing of the input."""
     with pytest.raises(KeyRefused) as refusal:
         load_verifying_key(_BAD_PUBLICS[name])
     assert (str(refusal.value).startswith("The public key is refused"), refusal.value.__cause__) == (True, None)

@@ -1,4 +1,4 @@
-"""The content of an event as one digest, and what is remembered of an id as bytes."""
+"""The digest of an event's content, and the stored form of an id's state."""
 
 import json
 from typing import Any
@@ -77,7 +77,7 @@ def test_every_field_counts(change: dict[str, Any]) -> None:
 
 
 def test_the_id_itself_does_not_count() -> None:
-    """It is what the content is held against."""
+    """The content is compared with it."""
     assert digest_of() == digest_of(event_id="another")
 
 

@@ -48,13 +48,13 @@ def test_the_vectors_tokens_pass_the_check(vector: dict[str, Any]) -> None:
 
 
 def test_only_a_player_has_sub_and_currency() -> None:
-    """Presence of sub makes the player, so a visitor's token has none of the player's claims."""
+    """`sub` identifies a player, so a visitor's token has none of the player's claims."""
     visitor = build_claims(_VISITOR, _NOW)
     assert {"sub", "currency", "name", "avatar"} & visitor.keys() == set()
 
 
 def test_optional_claims_are_absent_unless_set() -> None:
-    """No aud, typ, name, avatar or cfg where none is asked for; all of them where they are."""
+    """aud, typ, name, avatar and cfg are present only if requested."""
     bare = dataclasses.replace(_PLAYER, audience=None, send_typ=False, player=Player(player_id="p", currency="ETB"))
     full = dataclasses.replace(
         _PLAYER,

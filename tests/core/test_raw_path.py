@@ -74,7 +74,7 @@ def test_a_path_that_could_mean_another_is_refused(path: str) -> None:
     "path", ["/v1/wallet/u1/balances", "/v1/a.b/c..d/~e", "/v1/a%20b", "/v1/Zo%C3%AB", "/v1/a%40b@c:d", "/health"]
 )
 def test_a_plain_path_is_split_as_it_stands(path: str) -> None:
-    """Segments stay encoded: what was judged is what goes out."""
+    """Segments stay encoded: the checked path is the sent path."""
     assert path == "/" + "/".join(split_path(path))
 
 

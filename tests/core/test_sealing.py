@@ -33,7 +33,7 @@ def test_it_opens_where_it_was_sealed() -> None:
 
 
 def test_it_shows_nothing_and_no_two_are_alike() -> None:
-    """The payload is encrypted under a nonce of its own."""
+    """The payload is encrypted with a unique nonce."""
     again = KEYS.seal(PLACE, b"payload", stored_at=STORED, expires_at=EXPIRES)
     assert b"payload" not in SEALED
     assert again != SEALED

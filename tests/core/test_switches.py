@@ -1,4 +1,4 @@
-"""Lists of what is switched off: how they merge, what is no list, and what an operator's word means."""
+"""Lists of kill switches: merging, invalid lists, and the names that an operator may give."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_malformed_signature(headers: list[tuple[str, str]]) -> None:
     ("value", "key"), [("k-1", "k-1"), (" k-1\t", "k-1"), ("", None), ("  ", None), ("a b", "a b"), ("ü:1", "ü:1")]
 )
 def test_keys_are_opaque_but_for_the_white_space_around(value: str, key: str | None) -> None:
-    """The key is taken as it is, without the white space that HTTP does not count."""
+    """The key is used unchanged, without the white space that HTTP ignores."""
     found = signed_parts([("signature", _GOOD), ("idempotency-key", value)])
     assert isinstance(found, SignedParts)
     assert found.idempotency_key == key
@@ -223,7 +223,7 @@ def test_settings_that_would_accept_or_hammer_are_refused(settings: dict[str, in
 
 
 def test_each_disposition_has_its_reply() -> None:
-    """Only IN_PROGRESS and CONFLICT have a reply of their own."""
+    """Only IN_PROGRESS and CONFLICT have their own reply."""
     replies = {d: reply for d in Disposition if (reply := reply_for_disposition(d)) is not None}
     conflict = {"type": "about:blank", "title": "Idempotency conflict", "status": 422, "code": "idempotency_conflict"}
     assert replies == {

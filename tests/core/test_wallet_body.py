@@ -1,4 +1,4 @@
-"""The signed body: what is certain, what is in doubt, what is the same move."""
+"""The signed body: certain members, undecided members, and equal operations."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_missing_idempotency_key(body: dict[str, Any], path: str, key: str | Non
 @pytest.mark.parametrize("operator_id", ["op-2", "op-11", "op", "x"])
 @pytest.mark.parametrize(("body", "path"), [(_MOVE, _MOVES), (_PROBE, _STATUS), (_BALANCE, _BALANCES)])
 def test_wrong_operator(operator_id: str, body: dict[str, Any], path: str) -> None:
-    """WRONG_OPERATOR: the signed body names another operator, whatever it asks for."""
+    """WRONG_OPERATOR: the signed body names another operator."""
     assert _verdict(_parse(body | {"operator_id": operator_id}, path=path)) is Verdict.WRONG_OPERATOR
 
 
@@ -263,7 +263,7 @@ def test_keys_that_cannot_be_trusted_or_kept_are_in_doubt(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["k", "a" * 1024, "01890-abc:reserve", "ü", "a b", "{}"])
 def test_keys_are_opaque(key: str) -> None:
-    """Whatever the form of a key, it is taken as it is."""
+    """A key of any form is used unchanged."""
     assert _read(_parse(_MOVE, key=key)).idempotency_key == key
 
 
@@ -351,7 +351,7 @@ def test_an_amount_that_is_text_is_a_setting() -> None:
 
 
 def test_whole_amounts_of_a_currency_with_a_scale() -> None:
-    """The scale counts for its own currency alone."""
+    """The scale applies only to its currency."""
     adapter = WalletAdapter(currency_scales={"EUR": 2})
     body = {**_MOVE, "amount": {"value": 1250}}
     assert Decimal("12.50") == _read(_parse(body, adapter=adapter)).amount

@@ -146,7 +146,7 @@ def test_a_definition_goes_out_with_what_is_set() -> None:
     ],
 )
 def test_one_json_object_may_be_passed_on(raw: bytes) -> None:
-    """Any spacing, order, number form and Unicode is passed on as it is, up to 32 levels."""
+    """Any spacing, order, number form and Unicode is passed on unchanged, up to 32 levels."""
     assert check_metadata_json(raw) is None
 
 
@@ -362,7 +362,7 @@ def test_rank_and_score_without_essence_are_unreadable(body: bytes) -> None:
 
 
 def test_definitions_are_read_alone_and_in_lists() -> None:
-    """Nested or not, with what is missing left empty."""
+    """Nested or not; missing members stay empty."""
     expected = Definition(
         leaderboard_id="b",
         tenant_id="t",

@@ -75,7 +75,7 @@ def test_a_user_without_an_entry_has_no_neighbours(value: object) -> None:
     ids=json.dumps,
 )  # fmt: skip
 def test_snapshots_come_in_many_shapes(value: object) -> None:
-    """Their time as one moment, what has no field in extra."""
+    """Their time as a timestamp; members without a field are in extra."""
     (found,) = decode_snapshots(body(value))
     assert (NOON_US, "w", 7, {"by": "cron"}) == (found.taken_at_us, found.window_key, found.total, found.extra)
 

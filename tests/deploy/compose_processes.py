@@ -46,7 +46,7 @@ class Stack:
     """The services of one compose file, as processes; a context manager that ends what it started."""
 
     def __init__(self, compose: dict[str, Any], folder: Path) -> None:
-        """Choose ports and write what is mounted; nothing runs before `up`."""
+        """Choose ports and write the mounted files. Nothing runs before `up`."""
         self._services: dict[str, dict[str, Any]] = compose["services"]
         self._folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -1,4 +1,4 @@
-"""docker-compose.yml, Dockerfile and .dockerignore, held against the schema, the settings and the hardening rules."""
+"""docker-compose.yml, Dockerfile and .dockerignore follow the schema, the settings and the hardening rules."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_each_image_is_pinned(compose: dict[str, Any], service: str) -> None:
 
 
 def test_ports_are_published_on_loopback_only_and_once(compose: dict[str, Any]) -> None:
-    """Only the gateways are published, each by a port of its own."""
+    """Only the gateways are published, each on its own port."""
     published = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
     assert published == {"gateway-1": ["127.0.0.1:50051:50051"], "gateway-2": ["127.0.0.1:50052:50051"]}
 
@@ -155,7 +155,7 @@ def test_what_is_mounted_lies_where_make_puts_it_and_git_does_not_look() -> None
 def test_the_gateway_itself_takes_its_settings(
     compose: dict[str, Any], service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gateway's own reader finds neither fault nor doubt, and what is read is mutual TLS, Redis and PostgreSQL."""
+    """The gateway's config reader finds no fault and no warning, and reads mutual TLS, Redis and PostgreSQL."""
     monkeypatch.chdir(tmp_path)  # no .env of the developer's
     config = load(Stack(compose, tmp_path).environment(service))
     assert config.warnings == ()

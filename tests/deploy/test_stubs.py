@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_calls_a_gateway(gateway: GatewayProcess, wheel: Path) -> None:
-    """Its code alone is enough: nothing of the gateway itself is imported."""
+    """Its code is sufficient: nothing of the gateway is imported."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", CALL, gateway.address],
         cwd=wheel, env={"PYTHONPATH": str(wheel)}, capture_output=True, text=True, timeout=60, check=False,

@@ -69,7 +69,7 @@ class Package:
     ],
 )
 def test_licences_are_read_as_they_are_written(said: dict[str, str], licences: set[str]) -> None:
-    """By expression, classifier or text; what is not understood is none, which is a fault."""
+    """By expression, classifier or text. An unknown text gives no licence, which is a fault."""
     assert supply_chain.licences_of(cast("Any", Package(**said))) == licences
 
 

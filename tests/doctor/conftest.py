@@ -14,6 +14,6 @@ __all__ = ["postgres_server", "postgres_url"]
 
 @pytest.fixture(scope="session")
 def sandbox_process() -> Iterator[SandboxProcess]:
-    """A sandbox of these tests' own: they count what it is asked, and the gateway of others asks for its health."""
+    """A separate sandbox for these tests, because they count its requests and another gateway would add some."""
     with SandboxProcess() as process:
         yield process

@@ -1,4 +1,4 @@
-"""A configuration before a sandbox, the doctor's findings of it, and how to pick one of them."""
+"""A configuration for a sandbox, the doctor's findings for it, and a search among them."""
 
 from __future__ import annotations
 

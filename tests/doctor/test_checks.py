@@ -67,7 +67,7 @@ async def test_what_is_needed_comes_first() -> None:
 
 
 async def test_progress() -> None:
-    """Progress begins at none of them and ends at all of them."""
+    """The progress starts at 0 and ends at the number of checks."""
     seen: list[tuple[int, int]] = []
     checks = [Check(name=name, subject="", probe=always(ok("fine"))) for name in "abc"]
     await run_checks(checks, CLOCK, on_progress=lambda done, total: seen.append((done, total)))

@@ -23,7 +23,7 @@ from tests.sandbox_process import ROOT, SandboxProcess
 def command(
     settings: Mapping[str, str], folder: Path, arguments: Sequence[str] = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m gateway doctor` under these settings alone."""
+    """Run `python -m gateway doctor` with only these settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "gateway", "doctor", *arguments],
@@ -104,7 +104,7 @@ def test_rsa_key(sandbox: SandboxProcess, tmp_path: Path) -> None:
 
 
 def test_secret_with_a_blank(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A secret that was copied with a blank is noticed before Phoenix refuses it for no visible reason."""
+    """A secret with a copied blank is found before Phoenix refuses it without a visible reason."""
     settings = settings_of(sandbox, tmp_path)
     settings["INGESTION_HMAC_SECRET"] += " "
     ended = command(settings, tmp_path)

@@ -133,7 +133,7 @@ async def test_address_while_the_gateway_runs() -> None:
 
 
 async def test_address_of_another_machine() -> None:
-    """An address that this machine does not have is a fault of its own kind."""
+    """An address that this machine does not have is a separate kind of fault."""
     result = await look_at_listener(Listen(host="192.0.2.1", port=50051), free_port())
     assert (result.state, "cannot listen on" in result.what) == (State.FAULT, True)
 

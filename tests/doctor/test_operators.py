@@ -139,7 +139,7 @@ async def test_unknown_operator(sandbox: SandboxProcess, tmp_path: Path) -> None
 
 
 async def test_older_form_of_the_operator_signature(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Where Phoenix takes the five-part form alone, the key is proven by it."""
+    """If Phoenix accepts only the five-part form, the key is verified with it."""
     sandbox.control("POST", "/settings", {"operator_signature": "five"})
     found = pick(await findings_of(settings_of(sandbox, tmp_path)), "operator-key")
     assert (found.state, "older form" in found.what) == (State.OK, True)

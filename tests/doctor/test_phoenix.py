@@ -1,4 +1,4 @@
-"""Faults between this machine and Phoenix, each planted alone: the line that names it, and no other, is a fault."""
+"""Faults between this machine and Phoenix, one at a time: only the finding for this fault is a fault."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_name_that_nobody_knows(sandbox: SandboxProcess, tmp_path: Path) -
 
 
 async def test_host_that_never_answers(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A host that hangs ends its check within its time, and the others go on."""
+    """A hanging host ends its check within the time limit, and the others continue."""
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "hang"})
     findings = await findings_of(settings_of(sandbox, tmp_path), limit_s=1.0)
     assert pick(findings, "health", "QUERY_BASE_URL").state is State.FAULT

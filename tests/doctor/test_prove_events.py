@@ -221,7 +221,7 @@ async def test_board_with_entries(sandbox: SandboxProcess, settings: dict[str, s
 
 
 async def test_board_that_is_there_and_empty(sandbox: SandboxProcess, settings: dict[str, str]) -> None:
-    """An empty board of the right name is used as it is."""
+    """An empty board with the right name is used unchanged."""
     sandbox.control("POST", f"/boards/{settings['TENANT_ID']}/{BOARD}", {})
     report = await report_of(settings)
     assert pick(report.findings, "board").what == "exists and is empty"
@@ -257,7 +257,7 @@ async def test_configured_otherwise_than_proven(sandbox: SandboxProcess, setting
 
 
 async def test_the_configured_envelope_is_tried_first(settings: dict[str, str]) -> None:
-    """Where Phoenix takes both, what is configured is right as it is."""
+    """If Phoenix accepts both, the configured value is correct."""
     report = await report_of({**settings, "PHOENIX_BULK_EVENTS": "array"})
     assert found(report)["bulk_events"] == "array"
 

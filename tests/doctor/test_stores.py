@@ -92,7 +92,7 @@ async def test_redis_with_another_password(redis_server: RedisProcess) -> None:
 
 
 async def test_redis_that_is_full(redis_server: RedisProcess) -> None:
-    """A Redis that takes no more is a fault that names its memory."""
+    """A full Redis is a fault that names its memory."""
     redis_server.command("CONFIG", "SET", "maxmemory", "1")
     result = await look_at_redis(redis_server.url)
     assert (result.state, "maxmemory" in result.fix) == (State.FAULT, True)
@@ -131,7 +131,7 @@ async def make(file: Path) -> None:
 
 
 def damage(file: Path) -> None:
-    """Write what is no database."""
+    """Write a file that is not a database."""
     file.write_bytes(b"no database at all, for as many bytes as a header has" * 10)
 
 
@@ -168,7 +168,7 @@ async def test_sqlite_of_an_older_version(file: Path) -> None:
 
 
 async def test_sqlite_of_another_program(file: Path) -> None:
-    """A revision that is none of ours means that the file is not ours."""
+    """An unknown revision means that the file belongs to another program."""
     await make(file)
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'a1b2c3'")

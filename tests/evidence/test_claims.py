@@ -149,7 +149,7 @@ async def test_other_spelling_of_the_amount_is_the_same_move(make_store: MakeSto
     ids=["operation", "case", "space", "environment", "operator"],
 )
 async def test_each_part_of_the_scope_counts(make_store: MakeStore, other: object) -> None:
-    """Operator, environment, operation and key, byte for byte, make a move one of its own."""
+    """Operator, environment, operation and key, byte for byte, identify an operation."""
     store = await make_store()
     await store.claim(claim_of(), soon())
     assert isinstance(other, type(claim_of()))
@@ -203,7 +203,7 @@ async def test_one_of_equal_bodies_in_one_batch_is_first(make_store: MakeStore) 
 
 
 async def test_same_body_elsewhere_is_not_suspect(make_store: MakeStore) -> None:
-    """Another operator or environment has bodies of its own."""
+    """Bodies of another operator or environment are separate."""
     store = await make_store()
     await store.claim(claim_of(body=b"same"), soon())
     sandbox = await store.claim(claim_of("key-2", body=b"same", environment=Environment.SANDBOX), soon())

@@ -88,7 +88,7 @@ async def test_filters_by_player_and_state(make_store: MakeStore) -> None:
 
 
 async def test_a_page_looks_at_few_rows(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A filter that fits little gives short and empty pages that go on, so that no read takes long."""
+    """A filter with few matches gives short and empty pages with a next page, so that no read takes long."""
     monkeypatch.setattr(listing, "_EXAMINED", 4)
     store = await make_store()
     for number in range(10):
@@ -110,7 +110,7 @@ async def test_large_bodies_make_a_page_short(make_store: MakeStore) -> None:
 
 
 async def test_a_place_behind_the_last_move_gives_an_empty_page(make_store: MakeStore) -> None:
-    """And keeps the place, so that a later question goes on from there."""
+    """It keeps the position, so that a later request continues there."""
     store = await make_store()
     await claimed(store, "key-1", 1)
     after = Position(received_at_us=RECEIVED_AT_US + 2, operation_id="")

@@ -71,7 +71,7 @@ async def test_down_refuses_to_drop_evidence(make_database: Callable[[], Databas
 
 
 async def test_newer_schema_is_served(make_database: Callable[[], Database], make_store: MakeStore) -> None:
-    """While a newer gateway has migrated already, this one goes on, also after a restart."""
+    """If a newer gateway has migrated the database, this one continues, also after a restart."""
     database = make_database()
     await database.write(
         lambda connection, _now: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'")), 10

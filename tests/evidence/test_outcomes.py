@@ -1,4 +1,4 @@
-"""Outcomes: recorded once, refused ones kept, evidence exactly as it came."""
+"""Outcomes: recorded once, refused ones stored as incidents, evidence unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.manual_clock import ManualClock
 
 
 async def test_evidence_holds_everything(make_store: MakeStore, clock: ManualClock) -> None:
-    """What came in and what was answered is all there, byte for byte, by id and by key."""
+    """Request and answer are stored byte for byte and found by id and by key."""
     store = await make_store()
     claim = claim_of(body=bytes(range(256)), reason="Zahlung für Ω 🎲")
     claimed = await store.claim(claim, soon())
@@ -218,7 +218,7 @@ async def test_hash_of_an_outcome_matches_its_body(make_store: MakeStore) -> Non
 
 
 async def test_an_outcome_for_another_operators_move_finds_none(make_store: MakeStore) -> None:
-    """Whoever names an operator reaches that operator's moves alone; nothing is written, no incident either."""
+    """A caller reaches only the operations of the named operator. Nothing is written, no incident either."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
     owners = (frozenset({(OperatorCode("other"), Environment.PROD)}), frozenset({(OPERATOR, Environment.SANDBOX)}))
@@ -232,7 +232,7 @@ async def test_an_outcome_for_another_operators_move_finds_none(make_store: Make
 
 
 async def test_an_operator_whose_bodies_are_not_kept(make_database: Callable[[], Database]) -> None:
-    """The hash alone is stored, for this operator environment and no other; the same outcome again is fine."""
+    """Only the hash is stored, for this operator environment only. Repeating the same outcome is allowed."""
     store = DurableWalletStore(
         make_database(), same_move=same_move, hash_only=frozenset({(OPERATOR, Environment.SANDBOX)})
     )

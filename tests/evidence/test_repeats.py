@@ -1,4 +1,4 @@
-"""What comes again: replays counted, conflicting calls kept, suspect replays held where that is asked for."""
+"""Repeats: replays are counted, conflicting calls stored, suspect replays held if the setting asks for it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_call_in_progress_is_no_replay(make_store: MakeStore) -> None:
 
 
 async def test_conflicting_calls_are_kept(make_store: MakeStore) -> None:
-    """Each different body once, exactly as it came, with how often; the move itself stays as it was."""
+    """Each different body is stored once, unchanged, with its count. The operation itself does not change."""
     store = await make_store()
     operation_id = await finished(store)
     before = await kept(store, operation_id)
@@ -152,7 +152,7 @@ async def test_a_suspect_replay_is_held(make_store: MakeStore) -> None:
 
 
 async def test_the_first_of_equal_bodies_is_never_held(make_store: MakeStore) -> None:
-    """It goes on as ever, whatever came after it."""
+    """It continues unchanged by later calls."""
     store = await make_store()
     first = await store.claim(with_body("key-1", holds=True), soon())
     await store.claim(with_body("key-2", holds=True), soon())
@@ -169,7 +169,7 @@ async def test_equal_bodies_at_once(make_store: MakeStore) -> None:
 
 
 async def test_a_held_move_goes_on_where_nothing_is_held(make_store: MakeStore, clock: ManualClock) -> None:
-    """Once the operator's settings hold it no more, one caller takes it over, looking into its ledger first."""
+    """When the operator's settings no longer hold it, one caller reclaims it."""
     store = await make_store()
     await store.claim(with_body("key-1", holds=True), soon())
     held = await store.claim(with_body("key-2", holds=True), soon())
@@ -185,7 +185,7 @@ async def test_a_held_move_goes_on_where_nothing_is_held(make_store: MakeStore, 
 
 
 async def test_a_suspect_that_is_not_to_be_held_is_flagged(make_store: MakeStore) -> None:
-    """The flag alone: the move is new."""
+    """Only the flag is set: the operation is new."""
     store = await make_store()
     await store.claim(with_body("key-1", holds=False), soon())
     second = await store.claim(with_body("key-2", holds=False), soon())

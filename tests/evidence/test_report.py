@@ -97,7 +97,7 @@ def test_captures_and_releases_against_their_reservation(moves: list[Move], faul
 
 
 def test_what_somebody_should_look_at_is_named() -> None:
-    """Suspects, late outcomes, moves taken over, moves that name no order."""
+    """Suspect replays, late outcomes, reclaimed operations, operations without an order."""
     report = reported(
         move("reserve_cash", suspect_replay=True),
         move("reserve_cash", incidents=("STALE_ATTEMPT",), attempt=2),

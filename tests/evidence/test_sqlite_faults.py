@@ -52,7 +52,7 @@ async def is_unavailable(store: DurableWalletStore, within_s: float = 2.0) -> bo
 
 
 async def test_locked_by_another_writer(store: DurableWalletStore, path: Path) -> None:
-    """A lock that outlasts the deadline is unavailability at the deadline; reads go on; its end ends it."""
+    """A lock beyond the deadline makes the store unavailable at the deadline. Reads continue. It ends with the lock."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert await is_unavailable(store)
@@ -74,7 +74,7 @@ async def test_lock_that_ends_in_time_is_waited_for(store: DurableWalletStore, p
 
 
 async def test_removed_file_acknowledges_nothing(store: DurableWalletStore, path: Path) -> None:
-    """SQLite would go on writing into a removed file: nothing is acknowledged, and no empty one takes its place."""
+    """SQLite would write into a removed file: nothing is acknowledged, and no empty file replaces it."""
     path.unlink()
     assert await is_unavailable(store)
     with pytest.raises(StoreUnavailable):
@@ -170,7 +170,7 @@ async def test_file_is_its_owners_only(store: DurableWalletStore, path: Path) ->
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB of its own, which can be filled and made read-only."""
+    """A separate file system of 2 MiB, which can be filled and made read-only."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], check=False)
@@ -192,7 +192,7 @@ async def store_on_small_disk(small_disk: Path) -> AsyncIterator[DurableWalletSt
 
 
 async def test_read_only_disk(small_disk: Path, store_on_small_disk: DurableWalletStore) -> None:
-    """A disk that turned read-only is unavailability; writable again, the same store goes on."""
+    """A read-only disk makes the store unavailable. When it is writable again, the same store continues."""
     store = store_on_small_disk
     await store.stop()  # an open file would keep the system from remounting
     readonly = DurableWalletStore(SqliteDatabase(small_disk / "evidence.sqlite3", SystemClock()), same_move=same_move)
@@ -207,7 +207,7 @@ async def test_read_only_disk(small_disk: Path, store_on_small_disk: DurableWall
 
 
 async def test_full_disk(small_disk: Path, store_on_small_disk: DurableWalletStore) -> None:
-    """A full disk is unavailability for what does not fit; what was acknowledged stays, and room ends it."""
+    """On a full disk, writes that do not fit fail. Acknowledged data stays, and free space ends the failure."""
     store = store_on_small_disk
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -241,7 +241,7 @@ async def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 async def test_file_that_is_no_database(path: Path) -> None:
-    """Garbage where the file should be is unavailability, and it is left as it is."""
+    """An invalid file makes the store unavailable and is not changed."""
     path.parent.mkdir()
     path.write_bytes(b"not a database at all" * 1000)
     store = DurableWalletStore(SqliteDatabase(path, SystemClock()), same_move=same_move)

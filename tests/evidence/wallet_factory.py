@@ -17,7 +17,7 @@ LEASE_S = 60
 
 
 def soon(seconds: float = 20.0) -> Deadline:
-    """A deadline on the real clock: generous, for it is reached only in trouble."""
+    """A deadline on the real clock, long enough that only a failure reaches it."""
     return Deadline.after(seconds, SystemClock())
 
 

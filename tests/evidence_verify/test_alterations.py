@@ -64,7 +64,7 @@ def found_is(exported: Exported, folder: Path, alteration: tampering.Alteration,
 
 
 def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
-    """Return what is found in an altered copy; an input that cannot be used is no proof either."""
+    """Return the findings for a changed copy. An unusable input counts as found."""
     path = folder / "altered.jsonl"
     path.write_bytes(b"".join(lines))
     try:

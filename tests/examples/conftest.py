@@ -13,7 +13,7 @@ from tests.sandbox_process import SandboxProcess
 
 @pytest.fixture(scope="session")
 def short_leases(sandbox_process: SandboxProcess) -> Iterator[GatewayProcess]:
-    """A gateway that lets an unfinished move be taken over after a second."""
+    """A gateway whose leases expire after one second."""
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ) | {"PREDICTION_WALLET_LEASE": "1"}
     with GatewayProcess(settings) as process:
         process.wait_serving("phoenix.gateway.v1.WalletService")

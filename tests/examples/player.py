@@ -67,7 +67,7 @@ def entries(wallet: WalletProcess, key: str) -> list[tuple[Any, ...]]:
 def assert_done_once(
     gateway: GatewayProcess, wallet: WalletProcess, operation: str, key: str
 ) -> wallet_pb2.WalletEvidence:
-    """One ledger entry, one recorded outcome, the same bytes, nothing held against it. Returns: the evidence."""
+    """One ledger entry, one recorded outcome, the same bytes, no incidents. Returns: the evidence."""
     with grpc.insecure_channel(gateway.address) as channel:
         named = wallet_pb2.WalletOperationKey(operation=operation, idempotency_key=key)
         asked = wallet_pb2.GetWalletEvidenceRequest(key=named)

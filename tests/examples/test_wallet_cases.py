@@ -88,7 +88,7 @@ def test_a_release_after_cancel_and_its_duplicate(player: Player) -> None:
 
 @pytest.mark.parametrize("operation", ["capture_cash", "release_cash"])
 def test_above_the_reservation(player: Player, operation: str) -> None:
-    """Captures plus releases are bounded by what was reserved for the order: 422, and nothing changes."""
+    """Captures plus releases above the order's reservation: 422, and nothing changes."""
     player.send("reserve_cash", "12.50")
     player.send("capture_cash", "10.00")
     report = player.send(operation, "2.51")
@@ -124,7 +124,7 @@ def test_a_capture_that_overtakes_its_reserve(player: Player) -> None:
 
 
 def test_a_key_with_other_content(player: Player) -> None:
-    """422 from the gateway, sent as it is; nothing more moves."""
+    """The gateway's 422 is sent unchanged, and no money moves."""
     key = str(uuid.uuid4())
     player.send("reserve_cash", "12.50", key)
     report = player.send("reserve_cash", "12.51", key)

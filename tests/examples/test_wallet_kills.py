@@ -1,4 +1,4 @@
-"""SIGKILL of the example wallet or its gateway between any two steps of a move, while Phoenix goes on trying.
+"""SIGKILL of the example wallet or its gateway between any two steps of an operation, while Phoenix retries.
 
 Money moves once per key, every key ends with one recorded outcome, and Phoenix gets that outcome.
 """

@@ -70,7 +70,7 @@ def dead_letters(gateway: GatewayProcess) -> dict[str, str]:
 
 
 def settled(load: Load, sandbox: SandboxProcess, gateway: GatewayProcess) -> dict[str, str]:
-    """Wait until each queued event was delivered or given up; return the dead letters. Raises: AssertionError."""
+    """Wait until each queued event is delivered or a dead letter. Return the dead letters. Raises: AssertionError."""
     until = time.monotonic() + EMPTY_WITHIN_S
     while True:
         dead = dead_letters(gateway)
@@ -82,7 +82,7 @@ def settled(load: Load, sandbox: SandboxProcess, gateway: GatewayProcess) -> dic
 
 
 def assert_each_once(load: Load, sandbox: SandboxProcess, gateway: GatewayProcess) -> None:
-    """Every event was answered as queued, and was taken once; nothing was given up."""
+    """Every event was queued and accepted once. There are no dead letters."""
     assert {} == settled(load, sandbox, gateway)
     assert {Told.QUEUED: Counter({1: len(load.told)})} == load.verdict(sandbox), load.refusals
     assert [] == sandbox.control("POST", "/effects", {})["more_than_once"]
@@ -120,7 +120,7 @@ async def test_every_kill(request: pytest.FixtureRequest, sandbox: SandboxProces
 @pytest.mark.faults
 @pytest.mark.timeout(600)  # 32 starts under load
 async def test_kills_of_one_of_two_gateways(sandbox: SandboxProcess, postgres_url: str) -> None:
-    """The other one delivers what the dead one had taken."""
+    """The other gateway delivers the events of the killed one."""
     with (
         a_gateway(sandbox, DATABASE_URL=postgres_url) as gateway,
         a_gateway(sandbox, DATABASE_URL=postgres_url) as other,
@@ -146,7 +146,7 @@ async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> 
 @pytest.mark.faults
 @pytest.mark.timeout(300)  # 17 starts under load, and ordering keys that wait for leases of the dead
 async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) -> None:
-    """Phoenix sees the events of each user for the first time in the order in which they were taken in."""
+    """Phoenix gets the events of each user for the first time in the order of acceptance."""
     sandbox.control("POST", "/settings", {"dedupe": True})
     manner = Manner(durable=True, own_user=True, singles=5, batches=2, batch_size=5, pause_s=0.1)
     with a_gateway(sandbox) as gateway:
@@ -176,7 +176,7 @@ async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) 
 async def test_a_postgresql_that_restarts_or_hangs_costs_nothing(
     sandbox: SandboxProcess, postgres_server: PostgresProcess, postgres_url: str, trouble: str
 ) -> None:
-    """Callers wait, or hear STORE_UNAVAILABLE and ask again; what was acknowledged is there and is delivered once."""
+    """Callers wait, or get STORE_UNAVAILABLE and repeat. Acknowledged events are stored and delivered once."""
     with a_gateway(sandbox, DATABASE_URL=postgres_url) as gateway:
         cut_answers(sandbox)
         await gateway.live()

@@ -29,7 +29,7 @@ __all__ = ["postgres_server", "postgres_url"]
 CUTS = ("lose_answer", "half", "cut")
 CUT_SHARE = 0.02
 NTHS = (1, 2, 7, 20)
-"""At which time of a point the gateway dies: at the first, with little and with much under way."""
+"""The number of the visit at which the gateway crashes: the first, with few and with many events in flight."""
 EVERYWHERE = [f"{point}:{nth}" for point in DIRECT_POINTS for nth in NTHS]
 UNSURE = {"PHOENIX_DEDUPLICATES_EVENTS": "false"}
 SURE_OF_ITSELF = Manner(resends_unknown=True)
@@ -63,7 +63,7 @@ def assert_none_twice(load: Load, sandbox: SandboxProcess) -> None:
 
 @contextmanager
 def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[MortalGateway]:
-    """One that is not started, before a sandbox that counts each arrival where the gateway is to rely on nothing."""
+    """A stopped gateway with a sandbox that counts each arrival if the gateway must not rely on deduplication."""
     sandbox.control("POST", "/settings", {"dedupe": settings.get("PHOENIX_DEDUPLICATES_EVENTS") != "false"})
     cut_answers(sandbox)
     with MortalGateway({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as gateway:
@@ -109,7 +109,7 @@ async def test_every_kill_where_phoenix_deduplicates(sandbox: SandboxProcess) ->
 @pytest.mark.faults
 @pytest.mark.timeout(900)  # 48 starts under load
 async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> None:
-    """The memory of ids dies with the process: callers who heed that see nothing twice, and know what is unknown."""
+    """The process loses its memory of ids: careful callers see no repeat and know which events are unknown."""
     with a_gateway(sandbox, **UNSURE) as gateway:
         load = await killed(gateway, CAUTIOUS, [*EVERYWHERE, *[RANDOM] * 20])
     assert_none_twice(load, sandbox)

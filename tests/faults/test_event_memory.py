@@ -41,7 +41,7 @@ def event(number: int, *, has_id: bool) -> events_pb2.Event:
 
 
 class Generator:
-    """Callers of all three kinds, as fast as they are answered, half of them with ids of their own."""
+    """Callers of all three kinds without pauses, half of them with their own ids."""
 
     def __init__(self, stub: Any, until: float, how: dict[str, Any]) -> None:
         self._stub = stub
@@ -137,7 +137,7 @@ async def test_memory_stays_flat_under_full_load_of_direct_events(sandbox: Sandb
 @pytest.mark.faults
 @pytest.mark.timeout(LOAD_S + 120)
 async def test_memory_stays_flat_under_full_load_of_durable_events(sandbox: SandboxProcess) -> None:
-    """More comes than Phoenix takes: past the queue's bound callers hear OVERLOADED; what was taken in is delivered."""
+    """More events than Phoenix accepts: above the limit, callers get OVERLOADED. Accepted events are delivered."""
     sandbox.control("POST", "/settings", {"record": False, "count_effects": False, "dedupe": False})
     sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 100})
     settings = {"GATEWAY_LOG_LEVEL": "warning", "GATEWAY_QUEUE_EVENTS": "20000"}
@@ -165,7 +165,7 @@ def series(gateway: GatewayProcess, name: str) -> float:
 
 
 async def test_a_full_queue_says_when_to_come_again(sandbox: SandboxProcess) -> None:
-    """While Phoenix hangs, callers past the bound get OVERLOADED with RetryInfo at once; what was taken in is sent."""
+    """While Phoenix hangs, callers above the limit get OVERLOADED with RetryInfo at once. Accepted events are sent."""
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 3000})
         async with grpc.aio.insecure_channel(gateway.address) as channel:

@@ -1,6 +1,6 @@
-"""Forged webhooks by the thousand on four gateways with one Redis: one key fetch a cooldown, no genuine call refused.
+"""Thousands of forged webhooks at four gateways with one Redis: one key fetch per cooldown, no refused genuine call.
 
-The flood keeps more calls waiting than the waiting rooms take. While it goes on, genuine calls are sent through every
+The flood keeps more calls waiting than the limit. At the same time, genuine calls are sent through every
 gateway without a pause, and the key rotates in the middle. Small in `make test`, 100,000 webhooks each in
 `make test-faults`.
 """
@@ -97,7 +97,7 @@ class Genuine:
 
 
 class Fleet:
-    """Four gateways, Phoenix before them, and what is sent through them."""
+    """Four gateways, their Phoenix and their calls."""
 
     def __init__(
         self, gateways: list[GatewayProcess], channels: list[grpc.Channel], sandbox: SandboxProcess, cooldown_s: float
@@ -122,7 +122,7 @@ class Fleet:
             yield float(found[1])
 
     def flood(self, count: int, folder: Path, streams: int) -> list[subprocess.Popen[str]]:
-        """Begin to send so many forged webhooks, a load generator of its own before each gateway."""
+        """Start to send this many forged webhooks, with a separate load generator for each gateway."""
         forged = [reserve(self.sandbox, forge=_FORGERIES[number % 3]).SerializeToString() for number in range(60)]
         requests = folder / "forged"
         share = count // REPLICAS
@@ -146,7 +146,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """Four replicas on PostgreSQL with Redis, and a sandbox of their own. The parameter is the cooldown in seconds."""
+    """Four replicas with PostgreSQL, Redis and their own sandbox. The parameter is the cooldown in seconds."""
     with ExitStack() as stack:
         sandbox = stack.enter_context(SandboxProcess())
         postgres: PostgresProcess = request.getfixturevalue("postgres_server")
@@ -186,9 +186,9 @@ def test_a_flood(fleet: Fleet, tmp_path: Path, trouble: str) -> None:
 
 
 def flooded(fleet: Fleet, folder: Path, trouble: str, count: int, *, streams: int, rotate_after: int) -> None:
-    """Flood, rotate after so many fetches, and look at every answer and every fetch.
+    """Flood, rotate after this many fetches, and check every answer and every fetch.
 
-    With a key server in trouble genuine calls pass until then, and are put off from then on.
+    If the key server fails, genuine calls pass until then and are postponed afterwards.
     """
     sandbox = fleet.sandbox
     sandbox.control("DELETE", "/faults")

@@ -1,6 +1,6 @@
-"""SIGKILL of the gateway, the example wallet and PostgreSQL at every point of a money move, on both databases.
+"""SIGKILL of the gateway, the example wallet and PostgreSQL at every point of a wallet operation, on both databases.
 
-Phoenix goes on trying. Money moves once per key, every key ends with one recorded outcome, and Phoenix gets it. With
+Phoenix retries. Money moves once per key, every key ends with one recorded outcome, and Phoenix gets it. With
 tests/examples/test_wallet_kills.py these are more than 200 different places; `make test` takes a few of them.
 """
 
@@ -51,7 +51,7 @@ FEW: list[Place] = [
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A gateway on one of the databases, with points, and what is before and behind it."""
+    """A gateway with crash points on one of the databases, with its Phoenix and its wallet."""
 
     sandbox: SandboxProcess
     gateway: GatewayProcess
@@ -85,7 +85,7 @@ class Setting:
             assert 2 <= evidence.attempt
 
     def live(self) -> None:
-        """Start what a case that failed has left dead, so that it spoils no other."""
+        """Restart processes that a failed case left killed, so that other cases are not affected."""
         self.crash.unlink(missing_ok=True)
         if self.postgres is not None and not self.postgres.is_running:
             self.postgres.restart()
@@ -161,7 +161,7 @@ def fresh_key() -> str:
 def settings(
     sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Setting]]:
-    """A setting for each database, made when it is first asked for."""
+    """A setup for each database, created at its first use."""
     with ExitStack() as stack:
         yield _Made(sandbox_process, tmp_path_factory, request, stack)
 

@@ -43,7 +43,7 @@ def bench(postgres_server: PostgresProcess, redis_server: RedisProcess, tmp_path
 
 
 async def rotate(bench: RotationBench, times: int, *, pause_s: float = 0.0) -> Load:
-    """Rotate so often under load, and hold what came of it; return the load for more."""
+    """Rotate this often under load and check the results. Return the load for further checks."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)

@@ -48,7 +48,7 @@ class Admin:
         return await asyncio.open_connection(host, int(port))
 
     async def raw(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Send these bytes; return status, headers and body of what came until the connection ended."""
+        """Send these bytes. Return status, headers and body of the answer until the end of the connection."""
         reader, writer = await self.connect()
         try:
             writer.write(request)
@@ -105,7 +105,7 @@ async def test_liveness_is_told(start: Start) -> None:
 
 
 async def test_readiness_names_each_service(start: Start) -> None:
-    """/readyz is 200 with the state of each service, also where one is in trouble but the process takes calls."""
+    """/readyz is 200 with the state of each service, also if one fails but the process accepts calls."""
     admin = await start()
     admin.services = {SERVICE: False, "phoenix.gateway.v1.TokenService": True}
     status, headers, body = await admin.get("/readyz")
@@ -144,7 +144,7 @@ async def test_not_ready_is_503(start: Start) -> None:
 
 
 async def test_metrics_are_prometheus_text(start: Start) -> None:
-    """/metrics can be read by Prometheus's own parser and holds what was counted and which services serve."""
+    """Prometheus's own parser can read /metrics, which has the counts and the serving services."""
     admin = await start()
     admin.services = {SERVICE: False}
     admin.metrics.call_began("/a.B/C")
@@ -278,7 +278,7 @@ async def test_what_channelz_does_not_know_is_not_found(page: str, start: Start)
 
 
 async def test_a_grpc_client_is_refused(start: Start) -> None:
-    """The port speaks HTTP/1.1 alone, and goes on."""
+    """The port supports only HTTP/1.1 and continues after other input."""
     admin = await start()
     async with grpc.aio.insecure_channel(admin.server.address) as channel:
         call: Any = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")

@@ -106,7 +106,7 @@ async def address() -> AsyncIterator[str]:
 
 
 async def test_the_admin_port_shows_them(address: str) -> None:
-    """As PEM that our own loader reads; what is not there is 404, and is not kept."""
+    """As PEM that our own loader reads. A missing key is a 404 and is not cached."""
     import asyncio
 
     def get(path: str) -> tuple[int, str, bytes]:

@@ -151,7 +151,7 @@ async def until(condition: Callable[[], bool], within_s: float = 40.0) -> None:
 
 @contextlib.asynccontextmanager
 async def running(*works: Any) -> Any:
-    """Run what has a `run`, and end it."""
+    """Run the `run` method during the block, then cancel it."""
     tasks = [asyncio.create_task(work.run()) for work in works]
     try:
         yield

@@ -166,7 +166,7 @@ def answer_class(method: str) -> type[Message]:
 
 
 def outcome(channel: grpc.Channel, method: str, request: Message, timeout_s: float = 10.0) -> str:
-    """Call and return the reason of what came of it, the first item's in a batch; "OK" where it is well."""
+    """Call and return the reason of the error, of the first item in a batch; "OK" without one."""
     name = method.rsplit("/", 1)[-1]
     make = {
         (False, False): channel.unary_unary,

@@ -1,4 +1,4 @@
-"""The audit log of a running gateway: who did what with which key; and what is not done when it cannot be kept."""
+"""The audit log of a running gateway: caller, action and key; and refused calls when it cannot be written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def audited(sandbox_process: SandboxProcess, folder: Path) -> Iterator[GatewayProcess]:
-    """A gateway that keeps an audit log and goes on without it."""
+    """A gateway with an audit log that is not required."""
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
     with GatewayProcess({**settings, "GATEWAY_AUDIT_FILE": str(folder / "audit.jsonl")}) as process:
         process.wait_serving(WALLET)

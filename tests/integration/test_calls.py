@@ -51,7 +51,7 @@ def tokens(channel: grpc.Channel) -> tokens_pb2_grpc.TokenServiceStub:
 
 @pytest.fixture
 def board(admin: leaderboard_admin_pb2_grpc.LeaderboardAdminServiceStub) -> str:
-    """A board of its own, active."""
+    """A separate active board."""
     board = f"xp-{uuid.uuid4().hex[:8]}"
     admin.EnsureLeaderboard(leaderboard_admin_pb2.EnsureLeaderboardRequest(leaderboard_id=board))
     return board

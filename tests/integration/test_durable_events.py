@@ -1,4 +1,4 @@
-"""Durable events end to end: committed, delivered once and in order, given up with a reason, redriven."""
+"""Durable events end to end: committed, delivered once and in order, dead letters with a reason, redriven."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def submit(events: Stub, *sent: events_pb2.Event) -> list[events_pb2.EventResult
 
 @contextmanager
 def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[tuple[GatewayProcess, Stub]]:
-    """A gateway of its own, with other settings."""
+    """A separate gateway with other settings."""
     environ = {**of_sandbox(sandbox.urls, sandbox.environ), **settings}
     with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
         yield process, Stub(channel)
@@ -137,7 +137,7 @@ def test_a_phoenix_that_is_down_for_a_while_gets_everything(sandbox: SandboxProc
 
 
 def test_refused_events_are_listed_with_their_reason_and_redriven(sandbox: SandboxProcess) -> None:
-    """A dead letter lets its user go on; redriven, it arrives."""
+    """A dead letter does not block its user's later events. After a redrive, it arrives."""
     with a_gateway(sandbox, PHOENIX_BULK_EVENTS="off") as (process, events):
         fault = sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 422, "times": 2})
         submit(events, event("ada", "dead-1"))
@@ -223,7 +223,7 @@ def status_of_error(error: Any) -> status_pb2.Status:
 
 
 def test_a_killed_gateway_loses_and_doubles_nothing(sandbox: SandboxProcess) -> None:
-    """SIGKILL in the middle of a load, twice; what was answered arrives exactly once."""
+    """SIGKILL during a load, twice. Acknowledged events arrive exactly once."""
     answered: list[str] = []
     with a_gateway(sandbox) as (process, events):
         for turn in range(3):

@@ -41,7 +41,7 @@ RETRIES_ON_UNAVAILABLE = json.dumps(
 def retrying_client(
     sandbox: SandboxProcess, settings: dict[str, str]
 ) -> Iterator[Callable[..., events_pb2.SubmitEventResponse]]:
-    """Yield a function that submits one event, over a channel that repeats what is UNAVAILABLE."""
+    """Yield a function that submits one event over a channel that retries UNAVAILABLE."""
     options = [("grpc.service_config", RETRIES_ON_UNAVAILABLE)]
     with (
         GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as process,

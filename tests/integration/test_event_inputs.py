@@ -181,7 +181,7 @@ def test_each_bad_event_of_a_batch_costs_itself(events: Stub, sandbox: SandboxPr
 
 
 def test_each_bad_event_of_a_stream_costs_itself(events: Stub, sandbox: SandboxProcess) -> None:
-    """The stream goes on over all of them."""
+    """The stream continues after all of them."""
     messages = [
         events_pb2.StreamEventsRequest(sequence=number + 1, events=batch)
         for number, batch in enumerate(batches([fields for _, fields, _, _ in BAD]))
@@ -298,7 +298,7 @@ def test_a_message_that_no_gateway_can_read_is_said_to_be_that(gateway: GatewayP
 
 
 def test_a_message_above_four_megabytes_is_refused(events: Stub, sandbox: SandboxProcess) -> None:
-    """By its size alone, before it is read; the connection serves on."""
+    """By its size, before it is parsed. The connection stays open."""
     many = [event(metadata=bulky(900_000)) for _ in range(5)]
     with pytest.raises(grpc.RpcError) as error:
         events.SubmitEvents(events_pb2.SubmitEventsRequest(events=many), timeout=10)

@@ -40,7 +40,7 @@ def events(channel: grpc.Channel) -> Stub:
 
 @contextmanager
 def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[tuple[GatewayProcess, Stub]]:
-    """A gateway of its own, with other settings."""
+    """A separate gateway with other settings."""
     environ = {**of_sandbox(sandbox.urls, sandbox.environ), **settings}
     with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
         yield process, Stub(channel)
@@ -334,7 +334,7 @@ def test_bulk_without_deduplication_never_sends_again(sandbox: SandboxProcess) -
 
 
 def test_a_failing_phoenix_opens_the_circuit_and_a_probe_closes_it(sandbox: SandboxProcess) -> None:
-    """CIRCUIT_OPEN with RetryInfo, nothing is sent; back by itself."""
+    """CIRCUIT_OPEN with RetryInfo, and nothing is sent. It recovers automatically."""
     request = events_pb2.SubmitEventRequest(event=event())
     with a_gateway(sandbox) as (process, stub):
         sandbox.control("POST", "/faults", {**INGESTION, "kind": "cut"})

@@ -30,7 +30,7 @@ WALLET = "phoenix.gateway.v1.WalletService"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, sandbox: SandboxProcess, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Of gateways that share a store: SQLite makes a key of its own, PostgreSQL is given one."""
+    """For gateways that share a store: with SQLite they create a key, with PostgreSQL they need a configured one."""
     found = of_sandbox(sandbox.urls, sandbox.environ)
     with tempfile.TemporaryDirectory(prefix="pgw-evidence-") as folder:
         if request.param == "sqlite":
@@ -78,7 +78,7 @@ def chained_by(gateway: GatewayProcess) -> int:
 def test_one_of_two_chains_and_the_other_takes_over_when_it_is_killed(
     sandbox: SandboxProcess, pair: list[GatewayProcess], settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """Changes of both are chained within a second or two; after SIGKILL the other goes on within the lease."""
+    """Changes of both are chained within two seconds. After SIGKILL, the other continues within the lease."""
     for number in range(6):
         move(sandbox, pair[number % 2])
     heads = wait_head(pair[0], 12)

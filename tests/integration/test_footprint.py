@@ -22,7 +22,7 @@ SERVICES = (
 )
 START_S = 3.0
 IDLE_MIB = 115.0
-"""Less than the 120 that were asked for: other machines' libraries differ by a few."""
+"""Lower than the limit of 120, because libraries of other machines differ."""
 TRIES = 4
 """Other tests share the machine: the time is that of the quickest of so many starts, while memory must hold in all."""
 # A client that was refused while the server was not there yet waits a second by default: too coarse to measure with.

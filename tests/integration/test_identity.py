@@ -98,7 +98,7 @@ def test_a_name_of_the_policy_is_its_caller(setup: PolicySetup, gateway: Gateway
     ids=["unknown spiffe id", "unknown dns name", "names of two callers", "longer spiffe id", "wildcard"],
 )
 def test_a_wrong_name_is_nobody(setup: PolicySetup, gateway: GatewayProcess, names: list[str]) -> None:
-    """A certificate of the right CA opens nothing by itself."""
+    """A certificate of the right CA gives no right."""
     with setup.channel(gateway, *names) as channel:
         assert "NOT_ALLOWED" == listed(channel)
 
@@ -295,7 +295,7 @@ def test_the_development_token_is_asked_for(setup: PolicySetup) -> None:
 
 
 def test_a_gateway_without_a_policy_says_so_at_its_start(setup: PolicySetup) -> None:
-    """Loopback development goes on as ever, with a warning."""
+    """Development on loopback works with a warning."""
     with plain(setup, "none.toml", "") as gateway, grpc.insecure_channel(gateway.address) as channel:
         assert "OK" == listed(channel)
         assert "no policy: every process on this machine may do everything" in gateway.log_text

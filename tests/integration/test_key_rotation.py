@@ -163,7 +163,7 @@ def test_a_phoenix_that_changes_first_and_at_once_costs_no_call(bench: Bench) ->
 
 @pytest.mark.timeout(120)
 def test_workers_change_at_one_time_and_show_the_same_keys(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """Two processes on one port: whichever mints, and whichever is asked for keys, every token verifies."""
+    """Two processes on one port: every token verifies, from any process that mints and any that serves the keys."""
     settings = of_sandbox(sandbox.urls, sandbox.environ)
     first = tmp_path / "20261001T000000Z"
     first.touch(mode=0o600)

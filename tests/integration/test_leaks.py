@@ -145,7 +145,7 @@ def test_no_secret_is_found_anywhere(
 
 @pytest.mark.parametrize("place", ["raw", "hex", "base64"])
 def test_a_secret_that_is_there_is_found(place: str, tmp_path: Path) -> None:
-    """The search finds what is planted, wherever in a line it begins."""
+    """The search finds a planted secret at any position of a line."""
     secret = secrets.token_urlsafe(24)
     secret_scanner = SecretScanner({"INGESTION_HMAC_SECRET": secret})
     for before in ("", "a", "ab"):

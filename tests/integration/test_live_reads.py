@@ -172,7 +172,7 @@ def test_batches_read_live_boards_too(stub: Stub, sandbox: SandboxProcess, board
 
 @pytest.mark.parametrize("form", ["pages", "changes"])
 def test_no_read_is_older_than_it_says(gateway: GatewayProcess, sandbox: SandboxProcess, board: str, form: str) -> None:
-    """While scores move and frames are cut, doubled, turned round and spoilt: each answer is held against the truth."""
+    """While scores change and frames are truncated, repeated, reordered and damaged, each answer is correct."""
     faults = {"cut": 0.01, "half": 0.005, "garbage": 0.05, "duplicate": 0.1, "reorder": 0.1, "unknown": 0.05}
     sandbox.control("POST", "/sockets", {"form": form, "faults": faults})
     accepted: list[tuple[float, int]] = []

@@ -260,7 +260,7 @@ def test_nothing_is_open_by_default(channel: grpc.Channel, sandbox: SandboxProce
 
 
 def test_an_open_path_is_signed_and_answered(phoenix: phoenix_pb2_grpc.PhoenixServiceStub) -> None:
-    """Status, JSON body and headers of the fixed list alone."""
+    """Status, JSON body and only the headers of the fixed list."""
     answer = phoenix.Call(wanted(OPERATOR, "/operator/api/settings", query={"a": "b c"}))
     assert (200, "acme") == (answer.status, answer.body.struct_value["code"])
     assert set(answer.headers) <= {"age", "content-type", "date", "etag", "retry-after", "x-request-id"}

@@ -79,7 +79,7 @@ class Bench:
         return [(entry.user_id, entry.score) for entry in answer.leaderboard.entries]
 
     def board(self, scores: dict[str, int]) -> str:
-        """Make a board of its own; return its id."""
+        """Create a separate board and return its id."""
         board = f"b-{uuid.uuid4().hex[:12]}"
         self.sandbox.control("POST", f"/boards/{self.sandbox.environ['TENANT_ID']}/{board}", {"scores": scores})
         return board
@@ -197,7 +197,7 @@ def test_an_old_platform_key_put_back_verifies_nothing(bench: Bench) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_changed_leaderboard_is_fetched_anew(bench: Bench) -> None:
-    """One bit of a shared answer: refused, counted, and the replica that has nothing of its own asks Phoenix."""
+    """One changed bit of a shared answer: refused and counted, and a replica without its own answer asks Phoenix."""
     first, second = bench.gateways
     board = bench.board({"ada": 10, "bob": 5})
     before, before_count = set(bench.names(":entry")), bench.counted(second, READS_REFUSED)

@@ -100,7 +100,7 @@ def player(currency: str) -> dict[str, Any]:
     ids=["prod", "prod alone", "too long", "other currency", "nobody's operator"],
 )
 def test_a_token_beyond_the_policy_is_not_minted(game: grpc.Channel, request_: Any) -> None:
-    """A sandbox-only caller's token is no prod one, no longer one, none of other money; in a batch neither."""
+    """A caller limited to sandbox gets no prod token, no longer lifetime and no other currency, also in a batch."""
     tokens = tokens_pb2_grpc.TokenServiceStub(game)
     assert "NOT_ALLOWED" == refused(lambda: tokens.MintLaunchJWT(request_, timeout=10))
     batch = tokens_pb2.BatchMintLaunchJWTRequest(requests=[launch(), request_])
@@ -114,7 +114,7 @@ def lifetime(answer: Any) -> float:
 
 
 def test_a_tokens_usual_lifetime_is_shortened_to_the_policys(game: grpc.Channel) -> None:
-    """Launch tokens of visitors, tenant and admin tokens: 120 s where nothing is asked for."""
+    """Launch tokens of visitors, tenant tokens and admin tokens: 120 s without a requested lifetime."""
     tokens = tokens_pb2_grpc.TokenServiceStub(game)
     minted = [
         tokens.MintLaunchJWT(launch(), timeout=10),
@@ -229,7 +229,7 @@ def comes_to(call: Callable[[], str], expected: str, within_s: float = 45.0) -> 
 
 
 def test_a_changed_policy_is_in_force_without_a_restart(setup: PolicySetup) -> None:
-    """A right that is taken away is refused, one that is given served; a broken file changes the alarm alone."""
+    """A removed right is refused, an added one is served. An invalid file only raises the alarm."""
     with setup.gateway(LESS, name="changed.toml") as gateway:
         setup.sandbox.control("POST", "/boards/one/changed", {"scores": {"ada": 1}})
         with setup.channel(gateway, identity("reader")) as channel:

@@ -128,7 +128,7 @@ async def test_a_frozen_redis_costs_its_time_limit(hasty_fleet: Fleet, redis_ser
 
 
 async def test_an_emptied_redis_is_filled_again(fleet: Fleet, redis_server: RedisProcess) -> None:
-    """Replicas keep what they have; what is new is shared again."""
+    """Replicas keep their answers; new ones are shared again."""
     await fleet.stampede("one")
     redis_server.flush()
     assert [Source.CACHE] * 3 == [(await fleet.read(replica, "one")).source for replica in range(3)]

@@ -111,7 +111,7 @@ def test_a_second_read_is_from_the_cache_and_says_so(
 def test_a_board_is_served_while_phoenix_fails(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """As old as it is; who wants it fresh hears of the failure."""
+    """With its age. A caller that wants a fresh answer gets the failure."""
     first = boards.GetLeaderboard(page(board))
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "status", "status": 503})
     until = time.monotonic() + 10
@@ -126,7 +126,7 @@ def test_a_board_is_served_while_phoenix_fails(
 def test_pages_follow_each_other_and_never_mix_windows(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """All entries once, in order; a window that closes meanwhile goes on being read under its own key."""
+    """All entries once and in order. A window that closes meanwhile is still read by its key."""
     found: list[str] = []
     token, windows = "", set()
     while True:
@@ -144,7 +144,7 @@ def test_pages_follow_each_other_and_never_mix_windows(
 def test_a_page_of_another_window_is_refused(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """WINDOW_CHANGED, when Phoenix does not keep to the window that it was asked for."""
+    """WINDOW_CHANGED if Phoenix returns another window than the requested one."""
     first = boards.GetLeaderboard(page(board, page_size=10))
     body = {"window_key": "another", "total": 25, "entries": [{"rank": 11, "user_id": "x", "score": 1}]}
     sandbox.control("POST", "/faults", {"surface": "query", "kind": "status", "status": 200, "body": body})
@@ -184,7 +184,7 @@ def test_every_read_works_in_every_shape(
 def test_ranks_and_scores_work_in_every_shape(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str, shape: str
 ) -> None:
-    """Of a user on the board as it is."""
+    """For a user on the current board."""
     sandbox.control("POST", "/settings", {"read_shape": shape})
     rank = boards.GetUserRank(leaderboards_pb2.GetUserRankRequest(leaderboard_id=board, user_id="user-004"))
     score = boards.GetUserScore(leaderboards_pb2.GetUserScoreRequest(leaderboard_id=board, user_id="user-004"))
@@ -212,7 +212,7 @@ def test_a_user_without_an_entry_is_not_ranked(
 def test_a_batch_answers_each_item_for_itself(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """In order: an answer, an unknown board, a bad field; a board that is asked for twice costs one call."""
+    """In order: an answer, an unknown board, an invalid field. A board that is requested twice costs one call."""
     request = leaderboards_pb2.BatchGetLeaderboardsRequest(
         requests=[page(board), page("no-such"), page(board, page_size=1001), page(board)]
     )
@@ -236,7 +236,7 @@ def test_a_batch_answers_each_item_for_itself(
 def test_snapshots_are_listed_page_by_page(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
-    """Each once, in Phoenix's order; a span holds what was taken in it."""
+    """Each once, in Phoenix's order. A time span has the snapshots taken in it."""
     taken = [roll(sandbox, board)["snapshot_time"] for _ in range(5)]
     found, token = [], ""
     while True:
@@ -294,7 +294,7 @@ def test_bad_input_names_its_field(
 
 @pytest.mark.parametrize("user_id", ["", "a\0b", "a\nb", "x" * 257])
 def test_bad_user_ids_are_named(boards: leaderboards_pb2_grpc.LeaderboardServiceStub, user_id: str) -> None:
-    """In every read of a user, before Phoenix is asked."""
+    """In every read of a user, before the request to Phoenix."""
     common: dict[str, Any] = {"leaderboard_id": "xp", "user_id": user_id}
     reads: list[Callable[[], object]] = [
         lambda: boards.GetUserRank(leaderboards_pb2.GetUserRankRequest(**common)),
@@ -362,7 +362,7 @@ def test_a_batch_of_none_or_of_too_many_is_refused(
 def test_boards_are_created_listed_and_looked_at(
     admin: leaderboard_admin_pb2_grpc.LeaderboardAdminServiceStub, sandbox: SandboxProcess
 ) -> None:
-    """With a typed configuration that comes back as it was given, unknown members too; a second one is a conflict."""
+    """With a typed configuration that is returned unchanged, with unknown members. A second board is a conflict."""
     config = leaderboard_admin_pb2.LeaderboardConfig(
         timeframe={"type": "weekly", "timezone": "UTC", "reset_day": "monday", "reset_time": "00:00"},  # type: ignore[arg-type]
         scoring={"aggregation": "sum", "rules": [{"event_type": "match.completed", "points_expression": "attrs.p"}]},  # type: ignore[arg-type]
@@ -397,7 +397,7 @@ def test_boards_are_created_listed_and_looked_at(
 def test_a_config_in_two_forms_or_with_a_doubled_member_is_refused(
     admin: leaderboard_admin_pb2_grpc.LeaderboardAdminServiceStub, sandbox: SandboxProcess
 ) -> None:
-    """Naming what is too much."""
+    """The error names the value above the limit."""
     both = leaderboard_admin_pb2.CreateLeaderboardRequest(leaderboard_id="b-1")
     both.typed_config.ranking.method = "score_desc"
     both.config["ranking"] = {}

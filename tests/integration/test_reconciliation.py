@@ -1,4 +1,4 @@
-"""Reconciliation end to end: moves through a gateway of its own process, listed, exported, reported."""
+"""Reconciliation end to end: operations through a gateway process are listed, exported and reported."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_commands_export_and_report(
 
 
 def test_a_failed_export_leaves_no_file(tmp_path: Path, own_gateway: GatewayProcess) -> None:
-    """And what lay there before stays as it was."""
+    """The existing file does not change."""
     out = tmp_path / "evidence.csv"
     out.write_text("before")
     done = command(own_gateway, "export", "--environment", "prod", "--out", str(out))

@@ -1,4 +1,4 @@
-"""A part of a running gateway dies: the process ends with a code of its own, soon, and its log names the part."""
+"""A part of a running gateway fails: the process soon ends with a specific exit code, and the log names the part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINTING = health_pb2.HealthCheckRequest(service="phoenix.gateway.v1.TokenService
 
 
 class DyingGateway(GatewayProcess):
-    """A gateway of which a part dies on demand."""
+    """A gateway in which a part fails on demand."""
 
     def __init__(self, environ: Mapping[str, str], death: str) -> None:
         super().__init__({**environ, "FAILING_TASK": death})
@@ -93,7 +93,7 @@ def test_a_death_ends_the_process_with_a_code_and_a_reason(
     "settings", [{}, {"PREDICTION_PLATFORM_KEY": new_key().public.spki_pem.decode()}], ids=["usual", "configured key"]
 )
 def test_a_gateway_that_nothing_happens_to_goes_on(sandbox_process: SandboxProcess, settings: dict[str, str]) -> None:
-    """No background task ends by itself, whatever is configured."""
+    """No background task ends in any configuration."""
     with GatewayProcess({**of_sandbox(sandbox_process.urls, sandbox_process.environ), **settings}) as gateway:
         gateway.wait_serving("phoenix.gateway.v1.WalletService")
         time.sleep(1)

@@ -25,7 +25,7 @@ RANK = leaderboards_pb2.GetUserRankRequest(leaderboard_id="stopping", user_id="n
 
 @pytest.fixture
 def stopping(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
-    """A gateway of its own, to be stopped by the test."""
+    """A separate gateway that the test stops."""
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as process:
         yield process
 

@@ -109,7 +109,7 @@ class Fleet:
 
 @pytest.fixture(scope="module", params=["file", "redis"])
 def fleet(request: pytest.FixtureRequest, sandbox_process: SandboxProcess) -> Iterator[Fleet]:
-    """Two gateways: with a data directory of their own and Redis, or with the same one and without."""
+    """Two gateways: with separate data directories and Redis, or with a shared one and no Redis."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switches-")))
         settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
@@ -215,7 +215,7 @@ def test_a_method_is_off_on_every_replica_within_a_second_and_on_again(fleet: Fl
 
 
 def test_a_service_that_is_off_does_not_serve_for_health(fleet: Fleet) -> None:
-    """A balancer that asks for this service looks elsewhere; others are not touched."""
+    """A load balancer that checks this service uses another gateway. Other services are not affected."""
     fleet.switch(f"method:/{TOKENS}/*", off=True)
     for gateway, channel in zip(fleet.gateways, fleet.channels, strict=True):
         wait_until(channel, lambda found: found == "DISABLED")
@@ -268,7 +268,7 @@ def test_a_tenant_and_a_caller_that_are_off(fleet: Fleet, sandbox_process: Sandb
 
 
 def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_process: SandboxProcess) -> None:
-    """What was taken in before stays in the queue, and leaves once the tenant is on again; the audit log has it."""
+    """Accepted events stay in the queue until the tenant is enabled again. The audit log has both changes."""
     if fleet.redis is not None:
         pytest.skip("the same with a file")
     tenant = sandbox_process.environ["TENANT_ID"]
@@ -306,7 +306,7 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
 
 
 def test_a_stream_that_runs_ends_with_its_next_message(fleet: Fleet) -> None:
-    """What was let in before is not let go on."""
+    """Calls that were accepted before do not continue."""
     channel = fleet.channels[0]
     stub = events_pb2_grpc.EventServiceStub(channel)
     is_off = False

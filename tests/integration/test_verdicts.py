@@ -43,7 +43,7 @@ class Asked:
     wallet: wallet_pb2_grpc.WalletServiceStub
 
     def move(self, operation: str = "reserve_cash", **wishes: Any) -> wallet_pb2.VerifyWalletRequest:
-        """A genuine move of its own key, player and order unless wished otherwise."""
+        """A genuine operation with its own key, player and order, unless the arguments name others."""
         wishes.setdefault("player", f"player-{uuid.uuid4()}")
         return signed(self.sandbox, operation=operation, **wishes)
 
@@ -103,7 +103,7 @@ def own_sandbox() -> Iterator[SandboxProcess]:
 
 @pytest.fixture(scope="module")
 def serving(own_sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
-    """A gateway that holds what may be held, and asks for the key often."""
+    """A gateway that holds all operations that can be held, and fetches the key often."""
     settings = of_sandbox(own_sandbox.urls, own_sandbox.environ)
     settings["PREDICTION_HOLD_SUSPECT_REPLAYS"] = "reserve_cash,release_cash,credit_cash"
     settings["PREDICTION_KEY_COOLDOWN"] = "0.2"
@@ -187,7 +187,7 @@ def test_BAD_SIGNATURE(asked: Asked, forge: str) -> None:
 
 
 def rsa_pem() -> str:
-    """A public key that is none of Phoenix's kind."""
+    """A public key of another kind than Phoenix's."""
     public = rsa.generate_private_key(65537, 2048).public_key()
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
@@ -272,7 +272,7 @@ def test_UNREADABLE_OPERATION(asked: Asked, members: dict[str, Any]) -> None:
 
 
 def test_an_unknown_member_or_form_of_amount_is_kept(asked: Asked) -> None:
-    """The move is claimed, and the evidence holds what was not understood."""
+    """The operation is claimed, and the evidence has the members that could not be parsed."""
     amount = {"nanos": 5, "units": "12"}
     answer = asked.expect(with_body(asked, amount=amount, flavour="new"), "VERIFIED", None, "NEW")
     assert ("", '{"nanos":5,"units":"12"}') == (answer.operation.amount.amount, answer.operation.amount_json)

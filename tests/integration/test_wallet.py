@@ -1,4 +1,4 @@
-"""Wallet webhooks end to end: signed by the sandbox, verified and claimed by a gateway of its own process."""
+"""Wallet webhooks end to end: signed by the sandbox, verified and claimed by a gateway process."""
 
 from __future__ import annotations
 

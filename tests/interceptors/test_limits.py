@@ -1,4 +1,4 @@
-"""Limits through a front on a real socket: what is refused, with what advice, what is given back, how floods fare."""
+"""Limits on a real socket: refusals with RetryInfo, released places, and floods."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_nothing_that_holds_a_secret_shows_it(keyring: Keyring) -> None:
 
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, dataclasses.asdict])
 def test_nothing_that_holds_a_secret_is_stored_or_copied(keyring: Keyring, act: Callable[[object], object]) -> None:
-    """Whether alone or inside something else: a TypeError that shows nothing."""
+    """Alone or inside another value: a TypeError without the secret."""
     tenant, operator = keyring.tenant(TENANT), keyring.operator(OPERATOR, Environment.SANDBOX)
     assert tenant.hmac is not None
     assert operator.signing_key is not None

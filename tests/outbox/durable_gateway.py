@@ -1,4 +1,4 @@
-"""A gateway's way of durable events over a real store, before a Phoenix that the test leads."""
+"""The durable events of a gateway with a real store and a Phoenix that the test controls."""
 
 from __future__ import annotations
 

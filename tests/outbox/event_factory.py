@@ -39,7 +39,7 @@ async def admitted(queue: EventQueue, *events: NewEvent, tenant: TenantId = TENA
 
 
 async def take(queue: EventQueue, most: int = 100, *, tenant: TenantId = TENANT) -> tuple[int, Taken]:
-    """Lease what is due; return the lease and what it holds."""
+    """Lease the due events. Return the lease and its events."""
     lease_id = next(leases)
     taken = await queue.take(Take(tenant_id=tenant, max_keys=most, lease_id=lease_id, lease_us=LEASE_US), soon())
     return lease_id, taken

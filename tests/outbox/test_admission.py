@@ -38,7 +38,7 @@ async def test_the_same_event_is_taken_in_once(queue: EventQueue) -> None:
 
 
 async def test_an_id_with_other_content_is_refused(queue: EventQueue) -> None:
-    """In one call and across calls, and the first one stays as it was."""
+    """In one call and across calls. The first one does not change."""
     assert await admit(queue, new_event("e-1"), new_event("e-1", content="6")) == ["new", "reused"]
     assert await admit(queue, new_event("e-1", "bob")) == ["reused"]
     assert (await queue.depth(soon())).events == 1
@@ -51,7 +51,7 @@ async def test_tenants_have_ids_of_their_own(queue: EventQueue) -> None:
 
 
 async def test_a_delivered_and_a_dead_event_are_remembered(queue: EventQueue) -> None:
-    """With what became of them."""
+    """With their results."""
     await admit(queue, new_event("e-1", "ada"), new_event("e-2", "bob"))
     lease, taken = await take(queue)
     one, two = taken.events

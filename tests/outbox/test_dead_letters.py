@@ -11,7 +11,7 @@ from tests.outbox.event_factory import LEASE_US, TENANT, admit, dead, delivered,
 
 
 async def bury(queue: EventQueue, *users: str, reason: str = "PHOENIX_REFUSED_INPUT", board: str = "weekly") -> None:
-    """Make a dead letter `dead-USER` of each user."""
+    """Create a dead letter `dead-USER` for each user."""
     await admit(queue, *(new_event(f"dead-{user}", user, board=board) for user in users))
     lease, taken = await take(queue)
     marked = taken.now_us if reason == "OUTCOME_UNKNOWN" else None
@@ -25,7 +25,7 @@ def query(*event_ids: str, board: str = "", reason: str = "", after: int = 0, li
 
 
 async def test_a_dead_letter_tells_what_was_refused_and_why(queue: EventQueue) -> None:
-    """Its body as it was sent, the reason, the times."""
+    """Its body as sent, the reason and the times."""
     await bury(queue, "ada")
     (letter,), has_more = await queue.dead_letters(query(), soon())
     assert not has_more

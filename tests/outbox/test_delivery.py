@@ -1,4 +1,4 @@
-"""Background delivery over a real store: order, batches, trouble, doubt, and gateways that die."""
+"""Background delivery with a real store: order, batches, failures, unknown outcomes and crashed gateways."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_refused_event_becomes_a_dead_letter_and_lets_its_user_go_on(pat
 
 
 async def test_a_bulk_call_that_is_refused_is_divided_where_that_is_harmless(path: Path) -> None:
-    """The guilty event alone is given up."""
+    """Only the invalid event becomes a dead letter."""
     phoenix = GatedPhoenix(lambda request, ids: 400 if "e3" in ids else 202)
     async with gateway_at(path, phoenix, deduplicates=True) as gateway:
         await put(gateway, *((f"e{n}", f"u{n}") for n in range(8)))
@@ -191,7 +191,7 @@ async def test_retry_after_is_respected(path: Path) -> None:
 
 
 async def test_rejected_credentials_are_no_ones_dead_letter(path: Path) -> None:
-    """They are the gateway's own trouble: delivered once they are right."""
+    """They are faults of the gateway's configuration: the event is delivered when they are corrected."""
     is_wrong = True
     phoenix = GatedPhoenix(lambda request, ids: 401 if is_wrong else 202)
     async with gateway_at(path, phoenix) as gateway:
@@ -216,7 +216,7 @@ async def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates(path: Path
 async def test_a_lost_answer_is_never_sent_again_where_it_may_count_twice(
     path: Path, bulk: BulkEnvelope | None
 ) -> None:
-    """It is a dead letter of unknown outcome; the user's next event goes on."""
+    """It is a dead letter of unknown outcome. The user's next event is delivered."""
     phoenix = GatedPhoenix(lambda request, ids: AnswerLost("cut") if "a1" in ids else 202)
     async with gateway_at(path, phoenix, bulk=bulk) as gateway:
         await put(gateway, ("a1", "ada"), ("a2", "ada"))
@@ -229,7 +229,7 @@ async def test_a_lost_answer_is_never_sent_again_where_it_may_count_twice(
 
 @pytest.mark.parametrize("deduplicates", [True, False])
 async def test_a_gateway_that_dies_while_it_sends_leaves_a_doubt(path: Path, *, deduplicates: bool) -> None:
-    """The next one sends the event again where that is harmless; else it is a dead letter."""
+    """The next gateway sends the event again if a repeat is safe. Otherwise it becomes a dead letter."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     dying = DurableGateway(path, phoenix, bulk=None, deduplicates=deduplicates, settings=DYING)

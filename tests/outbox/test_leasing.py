@@ -51,7 +51,7 @@ async def test_an_event_that_waits_holds_back_its_ordering_key_alone(queue: Even
 async def test_a_mark_of_the_first_sending_is_there_before_anything_is_sent(
     make_queue: MakeQueue, clock: ManualClock
 ) -> None:
-    """A gateway that dies with its lease leaves it; the one that takes over when the lease ends sees when that was."""
+    """A crashed gateway leaves its lease. The gateway that takes over at its end sees the time."""
     dying, other = make_queue(), make_queue()
     await admit(dying, new_event("a1"), new_event("a2"))
     _, first = await take(dying)

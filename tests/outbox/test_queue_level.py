@@ -1,4 +1,4 @@
-"""How full the queue is: its bound, and what is known of it between two measurements."""
+"""The level of the queue: its limit, and the estimate between two measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transport for one test; a certificate authority made for the run, and a certificate for 127.0.0.1 alone."""
+"""A transport for one test, and a generated CA with a certificate for 127.0.0.1."""
 
 import datetime
 import ipaddress

@@ -55,7 +55,7 @@ class RawServer:
 
     @property
     def request_lines(self) -> list[str]:
-        """First line of each request, as it came."""
+        """The first line of each request."""
         return [request.split(b"\r\n", 1)[0].decode("latin-1") for request in self.requests]
 
 

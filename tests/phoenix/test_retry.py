@@ -95,7 +95,7 @@ lost: Callable[[], AnswerLost] = lambda: AnswerLost("x")  # noqa: E731  # a fres
     ],
 )
 async def test_it_is_sent_again_until_it_succeeds(idempotency: Idempotency, steps: list[Step]) -> None:
-    """Where trying again is safe, a passing trouble is not the caller's."""
+    """If a retry is safe, the caller does not see a short failure."""
     delivery = Delivery(*steps, idempotency=idempotency)
     delivered = await delivery.run()
     assert (delivered.tries, len(delivery.sender.sent)) == (len(steps), len(steps))
@@ -245,7 +245,7 @@ async def test_a_welcome_status_is_an_answer() -> None:
 
 
 async def test_a_failure_of_signing_is_not_retried() -> None:
-    """Our own trouble is not Phoenix's."""
+    """A failure of the gateway is not reported as Phoenix's."""
     delivery = Delivery(idempotency=READ)
 
     def no_key() -> Request:

@@ -1,4 +1,4 @@
-"""What goes over the wire, and what comes back."""
+"""Requests on the wire and their answers."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.phoenix.transport_requests import get, post, soon
     ],
 )
 async def test_the_path_goes_out_byte_for_byte(transport: Transport, path: str) -> None:
-    """What was signed is what is sent: nothing is decoded, re-encoded or resolved."""
+    """The signed path is sent unchanged: nothing is decoded, re-encoded or resolved."""
     async with raw_server(always(http(200))) as server:
         await transport.send(get(server.url, path), soon())
         assert server.request_lines == [f"GET {path} HTTP/1.1"]
@@ -42,7 +42,7 @@ async def test_the_query_is_percent_encoded(transport: Transport) -> None:
 
 
 async def test_the_body_and_headers_go_out_and_nothing_else(transport: Transport) -> None:
-    """The exact body, the given headers, and only the few that HTTP needs; no compressed answer is asked for."""
+    """The exact body, the given headers and the few that HTTP needs. No compressed answer is requested."""
     async with raw_server(always(http(202, b"{}"))) as server:
         await transport.send(post(server.url, b'{ "a" :\n1}'), soon())
         head, _, body = server.requests[0].partition(b"\r\n\r\n")

@@ -116,7 +116,7 @@ async def test_an_expired_deadline_sends_nothing(transport: Transport) -> None:
 async def test_a_reset_after_the_request_is_a_lost_answer_and_nothing_is_sent_again(
     transport: Transport, method: str
 ) -> None:
-    """Phoenix may have acted. aiohttp would send GET, PUT and DELETE again by itself; it is kept from that."""
+    """Phoenix may have acted. aiohttp's automatic retry of GET, PUT and DELETE is disabled."""
 
     async def reset(peer: Peer) -> None:
         await peer.request()
@@ -239,7 +239,7 @@ async def test_what_is_not_http_is_garbled(transport: Transport, raw: bytes) -> 
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_an_answer_over_the_cap_is_cut(transport: Transport, announced: bool) -> None:
-    """A huge answer costs the cap and no more, whether its size was announced or not."""
+    """A huge answer costs at most the limit, with or without a declared size."""
     sent = 0
 
     async def flood(peer: Peer) -> None:
@@ -265,7 +265,7 @@ async def test_an_answer_of_exactly_the_cap_is_whole(transport: Transport) -> No
 
 
 async def test_a_compressed_answer_is_garbled(transport: Transport) -> None:
-    """Nothing is decompressed: it was not asked for and could grow without bound."""
+    """Nothing is decompressed: it was not requested and could become very large."""
     async with raw_server(always(http(200, b"\x1f\x8b", Content_Encoding="gzip"))) as server:
         failure = await failure_of(transport, get(server.url))
         assert type(failure) is AnswerGarbled

@@ -1,4 +1,4 @@
-"""Files that are written whole: what is there after a failure, and what is on the disk when the call returns."""
+"""Atomic file writes: the content after a failure, and the content on disk when the call returns."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_what_is_larger_than_a_share_is_not_kept() -> None:
     )
 )
 def test_the_bounds_always_hold(steps: list[tuple[int, int, int, bool]]) -> None:
-    """Whatever is put and read; and what is read is what was put last."""
+    """For any sequence of writes and reads, a read returns the last write."""
     cache: ByteCache[int, int, int] = ByteCache(max_bytes=12_000, group_share=0.4)
     last: dict[int, int] = {}
     for number, (group, key, size, reads) in enumerate(steps):

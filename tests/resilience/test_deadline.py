@@ -21,7 +21,7 @@ def test_at_its_moment_it_has_expired() -> None:
 
 
 def test_a_shaved_deadline_leaves_time_for_the_way_back() -> None:
-    """The original stays as it was."""
+    """The original does not change."""
     deadline = Deadline.after(2.0, ManualClock())
     assert (deadline.shaved(0.5).remaining(), deadline.remaining()) == (1.5, 2.0)
 

@@ -142,7 +142,7 @@ async def test_a_thread_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) ->
 
 
 async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list[UnexpectedEnd]) -> None:
-    """The stop of the process still has jobs for it: closing what is open."""
+    """The stop of the process still needs it to close open resources."""
     worker = WorkerThread("evidence-writer")
     await worker.run(threading.get_ident)
     raise_in_thread("evidence-writer", MemoryError)

@@ -1,4 +1,4 @@
-"""A tenant and an operator for the sandbox's tests, signing with code of their own; paths go out as given."""
+"""A tenant and an operator for the sandbox's tests. They sign with their own code and send paths unchanged."""
 
 import base64
 import hashlib

@@ -33,7 +33,7 @@ async def test_two_secrets_hold_until_one_is_removed(client: Client) -> None:
 
 
 async def test_two_operator_keys_hold_until_one_is_removed(client: Client) -> None:
-    """The newest is the one that the operator's route shows; what is no public key is refused."""
+    """The operator's route shows the newest key. Anything that is not a public key is refused."""
     key = Ed25519PrivateKey.generate().public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     operator = {"operator_code": "acme", "environment": "sandbox"}

@@ -96,7 +96,7 @@ async def test_garbage_is_no_json(client: Client) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Location": "https://elsewhere.invalid/"}])
 async def test_redirect_points_elsewhere(client: Client, headers: dict[str, str]) -> None:
-    """302 with a Location, of its own or as set."""
+    """302 with a default or given Location."""
     fault(client, "redirect", headers=headers)
     answer = await submit(client)
     location = headers.get("Location", "https://redirected.invalid/v1/events")
@@ -104,14 +104,14 @@ async def test_redirect_points_elsewhere(client: Client, headers: dict[str, str]
 
 
 async def test_huge_sends_megabytes(client: Client) -> None:
-    """As many as asked for, for the well-known key as for any route."""
+    """The requested number, also for the well-known key."""
     fault(client, "huge", surface="prediction", path_prefix="/.well-known", megabytes=3)
     answer = await client.call("prediction", "GET", "/.well-known/signing-key.pem")
     assert 3 * 1024 * 1024 == len(answer.body)
 
 
 async def test_client_that_leaves_a_huge_answer_hurts_nobody(client: Client) -> None:
-    """The sandbox goes on, and logs nothing of it."""
+    """The sandbox continues and logs nothing."""
     fault(client, "huge", surface="query", megabytes=500)
     host, _, port = client.sandbox.urls["query"].removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -30,7 +30,7 @@ async def test_well_known_key_rotates_and_counts_its_fetches(client: Client) -> 
 
 
 async def test_a_key_of_ones_own_can_be_rotated_in(client: Client) -> None:
-    """Control takes a private PEM and refuses what is none."""
+    """The control listener accepts a private key in PEM and refuses anything else."""
     own = client.launch_key()
     reported = client.sandbox.control("POST", "/keys/rotate", {"private_pem": client.environ["PREDICTION_LAUNCH_KEY"]})
     assert own.public_key() == load_pem_public_key(reported["public_pem"].encode())

@@ -173,7 +173,7 @@ async def test_token_signed_with_another_key_is_401(client: Client, kind: str, s
 
 
 async def test_foreign_tenant_is_403(client: Client) -> None:
-    """A key reaches its own tenant alone."""
+    """A key gives access only to its tenant."""
     assert 403 == (await client.read("/v1/leaderboards/another/xp")).status
 
 

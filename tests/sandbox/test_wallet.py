@@ -1,4 +1,4 @@
-"""Wallet webhooks: what is signed, how it is forged, how answers are treated; sent to a real server."""
+"""Wallet webhooks: signatures, forgeries and the treatment of answers, with a real server."""
 
 import asyncio
 import base64
@@ -74,7 +74,7 @@ def holds(sandbox: SandboxProcess, made: dict[str, Any]) -> bool:
 def test_each_route_has_its_headers(
     sandbox: SandboxProcess, route: str, path: str, operation: str, has_key: bool
 ) -> None:
-    """Lower-case headers, a UUIDv7 per attempt, the key on the two transaction routes alone; the signature holds."""
+    """Lower-case headers, a UUIDv7 per attempt, the key only on the two transaction routes, a valid signature."""
     made = sign(sandbox, route=route)
     body, names = json.loads(made["raw"]), made["by_name"]
     assert (path, operation, has_key) == (made["path"], body["operation"], "idempotency-key" in names)
@@ -214,7 +214,7 @@ async def test_timeout_is_probed_with_the_original_key(
 
 
 async def test_wallet_that_is_not_there_is_no_answer(sandbox: SandboxProcess) -> None:
-    """No connection counts as a retry, then as given up."""
+    """A missing connection is retried, then "gave up"."""
     reported = await sandbox.control_async(
         "POST", "/wallet/send", {"target": "http://127.0.0.1:1", "probe": False, "retries": 1, "pause_ms": 1}
     )

@@ -306,7 +306,7 @@ async def test_a_handshake_that_never_ends_is_ended(serve: Serve) -> None:
 
 
 async def test_more_connections_than_there_may_be_are_hung_up_on(serve: Serve) -> None:
-    """Those that are there go on."""
+    """Existing ones continue."""
     address = await serve(connections=5)
 
     def crowd() -> tuple[int, bool]:

@@ -18,7 +18,7 @@ class Broken(Exception):
 
 
 class Recorder:
-    """Makes parts, and records what is called on them."""
+    """Creates parts and records their calls."""
 
     def __init__(self, *, broken_start: str = "", broken_stop: str = "") -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""Which certificate files are taken over, and which leave the old ones in place."""
+"""Which certificate files are loaded, and which leave the old ones active."""
 
 from __future__ import annotations
 

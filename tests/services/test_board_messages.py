@@ -48,7 +48,7 @@ def test_freshness_joins_a_cached_answer(entries: int, source: Source, age_s: fl
 
 
 def test_each_read_of_a_user_says_whether_he_is_ranked() -> None:
-    """And what is not known stays unset."""
+    """Unknown values stay unset."""
     unranked = RankAnswer(ranked=False, rank=None, score=None)
     rank = leaderboards_pb2.GetUserRankResponse.FromString(MAKE.rank(unranked))
     score = leaderboards_pb2.GetUserScoreResponse.FromString(MAKE.score(ScoreAnswer(ranked=True, rank=None, score=2.5)))

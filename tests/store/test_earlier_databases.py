@@ -63,7 +63,7 @@ async def test_its_moves_are_known(store: DurableWalletStore) -> None:
 
 
 async def test_its_chain_goes_on(store: DurableWalletStore, database: SqliteDatabase, tmp_path: Path) -> None:
-    """What it had not chained is chained with what is new, and the whole export verifies."""
+    """Old lines outside the chain are chained with new ones, and the whole export verifies."""
     await moved(store, "new")
     chain = sequencer(database)
     while await chain.step():

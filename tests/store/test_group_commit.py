@@ -101,7 +101,7 @@ async def test_what_arrives_during_a_commit_is_committed_together(
 
 
 async def test_batch_is_bounded_by_number_and_bytes(make_committer: MakeCommitter, ledger: Ledger) -> None:
-    """Neither more operations nor more payload than set; a large operation alone is still committed."""
+    """No more operations and payload than the limits. A single large operation is still committed."""
     committer = make_committer(max_batch=10)
     running = await hold(committer, ledger)
     tasks = await queued(committer, range(25))
@@ -178,7 +178,7 @@ async def test_queue_is_bounded_by_bytes(make_committer: MakeCommitter, ledger: 
 
 
 async def test_cancelled_while_waiting_is_not_executed(make_committer: MakeCommitter, ledger: Ledger) -> None:
-    """A caller that left before its batch began leaves nothing behind; the others go on."""
+    """A caller that left before its batch started has no effect. The others continue."""
     committer = make_committer()
     running = await hold(committer, ledger)
     tasks = await queued(committer, [1, 2, 3])
@@ -244,7 +244,7 @@ async def test_commit_gets_the_longest_deadline_within_its_bound(make_committer:
 
 
 async def test_stop_commits_what_waits(make_committer: MakeCommitter, ledger: Ledger) -> None:
-    """Stopping takes nothing new and commits what was taken."""
+    """A stopping store accepts nothing new and commits what it accepted."""
     committer = make_committer()
     running = await hold(committer, ledger)
     tasks = await queued(committer, [1, 2])

@@ -58,7 +58,7 @@ def test_what_comes_by_itself_proves_nothing_new() -> None:
 
 
 def test_a_doubt_lasts_until_a_page_has_come() -> None:
-    """A page that lacks what has come up since does not end it."""
+    """A page without the newest entries does not end it."""
     clock = ManualClock()
     freshness = fresh_board(clock)
     freshness.mark_uncertain()

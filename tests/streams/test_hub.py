@@ -165,7 +165,7 @@ async def test_watchers_do_not_wait_for_ever_for_a_first_board() -> None:
 
 
 async def test_a_drain_ends_watchers_in_peace() -> None:
-    """They have what was queued, and none is added."""
+    """They get the queued updates and no new ones."""
     upstream = Upstream()
     hub = upstream.hub()
     async with hub.subscribe(TOPIC, 100) as watcher:
@@ -225,7 +225,7 @@ async def test_less_than_was_asked_for_is_shown_after_a_while() -> None:
 
 
 async def test_a_change_below_what_is_watched_is_no_update() -> None:
-    """The sequence goes on without a gap."""
+    """The sequence continues without a gap."""
     upstream = Upstream()
     hub = upstream.hub()
     async with hub.subscribe(TOPIC, 1) as top, hub.subscribe(TOPIC, 100) as all_:

@@ -156,7 +156,7 @@ async def test_refused_caller_is_told_by_address(gateway: Gateway) -> None:
 
 
 async def test_unexpected_error_is_logged_once_without_its_text(gateway: Gateway) -> None:
-    """An exception that is none of ours makes one error line with its type and place; its text is nowhere."""
+    """A foreign exception gives one error line with its type and position, without its text."""
 
     async def broken(request: Struct, call: Call) -> Struct:
         raise KeyError(SECRET)
@@ -223,7 +223,7 @@ async def test_call_is_counted_by_how_it_ended(gateway: Gateway) -> None:
 
 
 async def test_call_that_is_cancelled_leaves_no_flight(gateway: Gateway) -> None:
-    """A call whose caller leaves was in flight, counts as CANCELLED and is in flight no more."""
+    """A call whose caller leaves counts as CANCELLED and is no longer in flight."""
     entered = asyncio.Event()
 
     async def waits(request: Struct, call: Call) -> Struct:

@@ -98,7 +98,7 @@ def test_the_end_writes_what_waits(out: io.StringIO) -> None:
 
 
 def test_another_thread_does_not_wait(out: io.StringIO) -> None:
-    """The timer belongs to one thread; others write by themselves and leave what waits alone."""
+    """The timer belongs to one thread. Other threads write directly and do not touch waiting lines."""
     with gathered(Timer()):
         write = frequent_line()
         write("info", "one", {})

@@ -163,7 +163,7 @@ def test_enum_is_told_by_its_value(out: io.StringIO) -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", 2**70, "a\nb\x1b[31m"], ids=["surrogate", "big", "control"])
 def test_strange_value_is_one_line(out: io.StringIO, value: object) -> None:
-    """What JSON cannot carry as it is makes a line all the same, and only one."""
+    """A value that JSON cannot represent still gives exactly one line."""
     log().info("call", trouble=value)
     assert [line["event"].strip("'") for line in lines(out)] == ["call"]
 
@@ -214,7 +214,7 @@ def test_closed_stream_stops_nothing(out: io.StringIO) -> None:
 
 
 def test_real_pipe_without_reader_stops_nothing() -> None:
-    """A process whose log reader left goes on."""
+    """A process without a log reader continues."""
     script = "from gateway.telemetry.logs import configure, log\nconfigure('info', 'json')\n" + textwrap.dedent("""
         import os, sys
         sys.stdin.read()

@@ -95,7 +95,7 @@ def test_unanswered_request_is_counted(metrics: Metrics) -> None:
 
 
 def test_rejected_credentials_are_counted_once_settled(metrics: Metrics) -> None:
-    """A 401 alone is no alert, for it is tried once more; the fault that ends the request is."""
+    """A 401 alone gives no alert, because it is retried. The error that ends the request does."""
     metrics.upstream_answered("ingestion", 401, 0.02)
     tried = samples(metrics)["credentials_rejected_total", "ingestion"]
     metrics.upstream_settled("ingestion", "PHOENIX_REJECTED_CREDENTIALS", 2)

@@ -37,7 +37,7 @@ async def test_a_thousand_readers_cost_one_call() -> None:
 
 
 async def test_within_its_fresh_time_nothing_is_asked() -> None:
-    """The age counts from before Phoenix was asked."""
+    """The age counts from before the request to Phoenix."""
     clock, phoenix, replica = fresh_start()
     task = replica.begin()
     await settle()
@@ -108,7 +108,7 @@ async def test_while_phoenix_fails_the_old_answer_is_served_for_a_minute(failure
 
 
 async def test_a_failing_phoenix_is_left_alone_for_a_second() -> None:
-    """A thousand readers of an old answer are no thousand calls to a Phoenix in trouble."""
+    """1,000 readers of an old answer do not cause 1,000 calls to a failing Phoenix."""
     clock, phoenix, replica = fresh_start(patience_s=10.0)
     await replica.warm()
     clock.advance(10)
@@ -181,7 +181,7 @@ async def test_zero_staleness_is_a_read_that_begins_after_the_call() -> None:
 
 
 async def test_zero_staleness_does_not_wait_for_a_hanging_fetch() -> None:
-    """After a little patience it has one of its own."""
+    """After a short wait it starts its own fetch."""
     clock, phoenix, replica = fresh_start(patience_s=0.01)
     first = replica.begin()
     await settle()
@@ -257,7 +257,7 @@ async def test_the_fetch_ends_with_the_last_who_waits() -> None:
 
 
 async def test_a_caller_waits_no_longer_than_his_deadline() -> None:
-    """PHOENIX_TIMEOUT; others go on waiting."""
+    """PHOENIX_TIMEOUT; other callers continue to wait."""
     _, phoenix, replica = fresh_start()
     patient = replica.begin()
     await settle()

@@ -12,7 +12,7 @@ def saw(windows: ClosedWindows, key: str, at: float, *, active: bool = True) -> 
 
 
 def test_a_window_is_closed_once_a_later_one_is_active() -> None:
-    """A minute after that was seen; what was asked before then may still change."""
+    """One minute after the change was seen; an answer from before may still change."""
     windows = ClosedWindows()
     saw(windows, "w1", 10)
     saw(windows, "w2", 20)

@@ -33,7 +33,7 @@ async def settle() -> None:
 
 
 class Asked(Channel):
-    """A connection that knows when it was asked for the pages that it has not shown."""
+    """A connection that knows the request time of each page that it has not sent."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Phoenix(Upstream):
         return self.open_now
 
     def send_frame(self, kind: str) -> None:
-        """Put the board as it is now on its way."""
+        """Send the current board."""
         if self.left_at is None:
             self.left_at = self.clock.monotonic()
         score = len(self.moments)

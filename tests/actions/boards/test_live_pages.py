@@ -49,7 +49,7 @@ class Live:
 
     @property
     def asked(self) -> int:
-        """How often a page was asked for."""
+        """The number of page requests."""
         return self.upstream.events.count("page_requested")
 
     async def read(
@@ -165,7 +165,7 @@ async def test_a_lost_connection_serves_nothing_until_there_is_a_board_again(liv
 
 
 async def test_parts_are_cut_and_serialised_once(live: Live) -> None:
-    """With a token where something follows; not beyond what is certainly there."""
+    """With a page token if more entries follow; not beyond the known end."""
     live.channel.show(100, 2, users=100, total=250)
     await until(lambda: live.upstream.encoded == 2)
     for _ in range(3):

@@ -92,7 +92,7 @@ async def test_a_closed_window_is_read_once_an_hour() -> None:
 
 
 async def test_a_page_carries_its_window_to_the_next() -> None:
-    """The next page is asked for by the first one's key, and refused if it is another's."""
+    """The next page uses the window key of the first, and is refused if its window differs."""
     async with fake_phoenix(**{BOARD: [body("w1", 2), body("w1", 2), body("w2", 2)]}) as phoenix:
         boards = Boards(phoenix)
         token = (await boards.page(size=2))[1].next_page_token
@@ -123,6 +123,6 @@ async def test_a_page_carries_its_window_to_the_next() -> None:
 async def test_a_list_ends_only_where_it_certainly_does(
     entries: int, more: dict[str, int], size: int, goes_on: bool
 ) -> None:
-    """No entry is lost because Phoenix gives fewer than it was asked for."""
+    """No entry is lost if Phoenix returns fewer than requested."""
     async with fake_phoenix(**{BOARD: [body("w1", entries, **more)]}) as phoenix:
         assert goes_on is bool((await Boards(phoenix).page(size=size))[1].next_page_token)

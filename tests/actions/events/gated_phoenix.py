@@ -70,7 +70,7 @@ class GatedPhoenix:
         return Answer(status=said) if isinstance(said, int) else said
 
     def let_go(self, call: int | None = None) -> None:
-        """Let the n-th waiting call go on, or all of them, now and later."""
+        """Release the n-th waiting call, or all current and later calls."""
         if call is None:
             self.is_open = True
         for gate in self._gates[:] if call is None else [self._gates[call]]:

@@ -1,4 +1,4 @@
-"""The bound of what is inside at once."""
+"""The limit of concurrent events."""
 
 from __future__ import annotations
 

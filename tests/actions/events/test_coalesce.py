@@ -1,4 +1,4 @@
-"""Single events of many callers: alone at an idle gateway, together while a call is under way."""
+"""Single events of many callers: sent alone by an idle gateway, together during a call."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def test_a_caller_who_leaves_before_his_event_left_takes_it_along() -> Non
 
 
 async def test_a_caller_who_leaves_afterwards_costs_the_others_nothing() -> None:
-    """The call goes on."""
+    """The call continues."""
     phoenix = GatedPhoenix()
     items = [item(f"e{number}") for number in range(4)]
     tasks = await gather(coalescer(phoenix), phoenix, items)
@@ -185,7 +185,7 @@ async def test_an_event_that_nobody_waits_for_is_not_sent_again() -> None:
 
 
 async def test_a_first_caller_who_leaves_lets_the_gathered_go() -> None:
-    """They do not wait for ever for a call that was given up."""
+    """They do not wait forever for a cancelled call."""
     phoenix = GatedPhoenix()
     items = [item(f"e{number}") for number in range(3)]
     tasks = await gather(coalescer(phoenix), phoenix, items)
@@ -221,7 +221,7 @@ async def test_each_deadline_is_its_own() -> None:
 
 
 async def test_without_bulk_calls_nothing_gathers() -> None:
-    """Every event goes by itself, at once."""
+    """Every event is sent alone and at once."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     one = Coalescer(EventSender(client_of(phoenix, bulk=None), CLOCK), PATIENT)

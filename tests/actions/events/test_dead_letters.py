@@ -1,4 +1,4 @@
-"""The action behind ListDeadLetters and RedriveDeadLetters: pages, whose they are, and what is answered."""
+"""The action of ListDeadLetters and RedriveDeadLetters: pages, owners and answers."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_redriving_answers_for_each_id_once_and_in_order(letters: DeadLett
 
 
 async def test_redriving_by_filter_answers_for_what_was_found(letters: DeadLetters) -> None:
-    """Until nothing is left but what is in doubt."""
+    """Until only dead letters of unknown outcome are left."""
     assert [f"e{n} queued" for n in range(4)] == await redrive(letters, reason="PHOENIX_REFUSED_INPUT")
     assert [] == await redrive(letters)
     assert ["e4"] == [one.event_id for one in (await page(letters)).letters]

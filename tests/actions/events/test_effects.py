@@ -1,7 +1,7 @@
-"""Properties of event submission over every sequence of what Phoenix may do and not say.
+"""Properties of event submission over every sequence of Phoenix's actions and lost answers.
 
-A model of Phoenix counts what it acts on. Callers do what clients, meshes and careful people do: they repeat what is
-UNAVAILABLE, and some bring an event in doubt again under its id.
+A model of Phoenix counts the events that it acts on. Callers behave as clients and service meshes do: they retry
+UNAVAILABLE, and some send an undecided event again under its id.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEVER_READ: list[Says] = [lambda: NotSent("refused"), lambda: TimedOut("late", s
 REFUSALS: list[Says] = [401, 403, 404, 408, 413, 425, 429, 503, 302]
 """Answers that say that nothing was done."""
 REFUSALS_OF_BYTES_OR_STATE: list[Says] = [400, 409, 422]
-"""Answers that say so of a single event; a bulk call that is refused so may have been taken in part."""
+"""Answers that are final for a single event; a bulk call with this answer may be accepted in part."""
 DOUBTS: list[Says] = [500, 502, 504, 599, 799, *(map(lambda kind: lambda: kind("x"), (AnswerLost, AnswerGarbled)))]
 DOUBTS.append(lambda: TimedOut("late", sent=True))
 
@@ -53,7 +53,7 @@ ANY = st.sampled_from(
     [Step(202, 1.0), Step(404), *(Step(says, share) for says in REFUSALS_OF_BYTES_OR_STATE for share in (0.0, 0.5))]
 )
 STEPS = st.tuples(DOUBT, UNTAKEN, ANY).flatmap(lambda few: st.lists(st.sampled_from(few), min_size=3, max_size=12))
-"""Few kinds of trouble at a time, so that they meet in every order."""
+"""Only a few kinds of failure at a time, so that all orders occur."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Caller:
 
 
 async def submit(action: SubmitEvents, callers: Sequence[Caller], *, alone: bool, under_last_id: bool = False) -> None:
-    """Send the events of these callers, as one batch or each by itself."""
+    """Send the events of these callers, as one batch or one by one."""
     for one in callers:
         if not under_last_id and not (one.has_own_id and one.ids):
             one.ids.append(one.name if one.has_own_id else action.new_event_id())
@@ -121,13 +121,13 @@ def failure(one: Caller) -> GatewayError | None:
 
 
 async def no_pause(seconds: float) -> None:
-    """Time is not what is tested here."""
+    """This test does not test time."""
 
 
 async def scenario(
     steps: list[Step], *, deduplicates: bool, repeat_status: int, bulk: BulkEnvelope | None, own_ids: list[bool]
 ) -> None:
-    """Three callers, in one batch or alone, until nothing is UNAVAILABLE any more; then what is in doubt once more."""
+    """Three callers, in one batch or alone, until nothing is UNAVAILABLE. Then each undecided event is sent again."""
     phoenix = ModelPhoenix(list(steps), deduplicates, repeat_status)
     action = submit_to(phoenix, bulk=bulk, deduplicates=deduplicates, pause=no_pause)
     callers = [Caller(f"c{n}", has_own_id) for n, has_own_id in enumerate(own_ids)]
@@ -187,5 +187,5 @@ def test_no_event_counts_twice_and_unavailable_means_not_counted(
     own_ids=st.lists(st.booleans(), min_size=2, max_size=3),
 )
 def test_the_same_where_bulk_calls_are_divided_or_not_served(steps: list[Step], own_ids: list[bool]) -> None:
-    """A call that is refused as a whole may have been taken in part; so may one before the route was gone."""
+    """A refused bulk call may be accepted in part, also one before the route disappeared."""
     asyncio.run(scenario(steps, deduplicates=True, repeat_status=202, bulk="events", own_ids=own_ids))

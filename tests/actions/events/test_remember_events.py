@@ -1,4 +1,4 @@
-"""Event ids that come again: the first result, a refusal of other content, and what is forgotten."""
+"""Repeated event ids: the first result, a refusal of different content, and expiry."""
 
 from __future__ import annotations
 

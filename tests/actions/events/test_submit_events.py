@@ -284,7 +284,7 @@ async def test_past_the_bound_calls_are_refused() -> None:
 
 @pytest.mark.parametrize("bulk", BULK)
 async def test_a_caller_who_leaves_sends_no_more_and_gives_his_room_back(bulk: BulkEnvelope | None) -> None:
-    """What was begun is unknown for its id; what was not may be sent by the next."""
+    """A started event is unknown for its id. An event that was not started may be sent by the next call."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     submit = submit_to(phoenix, bulk=bulk, settings=SubmitSettings(backlog=BacklogSettings(max_events=300)))
@@ -336,7 +336,7 @@ async def test_a_message_for_an_unknown_tenant_fails_event_by_event() -> None:
 
 
 async def test_a_stream_waits_where_a_call_would_be_refused() -> None:
-    """And goes on when there is room."""
+    """It continues when there is room."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     stream = submit_to(phoenix, settings=SubmitSettings(backlog=BacklogSettings(max_events=10))).stream(call())
@@ -350,7 +350,7 @@ async def test_a_stream_waits_where_a_call_would_be_refused() -> None:
 
 
 async def test_a_message_that_is_cancelled_at_once_leaves_nothing_behind() -> None:
-    """Its room and its ids are free again, and those behind it go on."""
+    """Its room and its ids are free again, and the events after it continue."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False
     submit = submit_to(phoenix, settings=SubmitSettings(backlog=BacklogSettings(max_events=3)))

@@ -76,7 +76,7 @@ async def test_draining_says_no_for_everything_and_for_good() -> None:
 
 
 async def test_an_unknown_service_is_none() -> None:
-    """Neither serving nor not: there is none of that name."""
+    """The service is unknown."""
     assert HealthWatch({}, ManualClock()).is_serving("Nothing") is None
 
 

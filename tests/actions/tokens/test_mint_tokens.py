@@ -1,4 +1,4 @@
-"""Batches of launch tokens: each result in its place, claims checked, digests that prove what was minted."""
+"""Batches of launch tokens: results in order, checked claims, and digests of the minted tokens."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_the_audit_digest_is_over_the_claims_as_signed() -> None:
 
 @pytest.mark.parametrize(("asked", "lifetime"), [(None, 600), (600, 600), (1, 1)])
 async def test_the_lifetime_is_capped_by_the_setting(asked: int | None, lifetime: int) -> None:
-    """The usual one gives way to a lower cap; one that is asked for must keep to it."""
+    """A lower cap shortens the default lifetime. A requested lifetime above the cap is refused."""
     mint = Mint(LaunchSettings(max_ttl_s=600))
     one = WantedLaunch(operator_code="acme", environment=Environment.SANDBOX, player=None, ttl_s=asked)
     claims = verified(await mint.tokens.launch(one, mint.call), mint.key.public)

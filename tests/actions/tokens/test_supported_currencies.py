@@ -30,7 +30,7 @@ class Phoenix:
 
 
 class Case:
-    """A list before a Phoenix, with hands to turn."""
+    """A currency list, a fake Phoenix and a manual clock."""
 
     def __init__(self, known: frozenset[str] | None, **settings: float) -> None:
         self.clock = ManualClock()
@@ -67,7 +67,7 @@ async def test_an_older_list_does_not_refuse_when_phoenix_is_down() -> None:
 
 
 async def test_with_phoenix_down_all_pass_and_it_is_asked_once_a_minute() -> None:
-    """Form alone was checked then."""
+    """Then only the form was checked."""
     case = Case(None)
     assert [None] * 5 == [await case.refused("XTS") for _ in range(5)]
     assert 1 == case.phoenix.asked

@@ -45,7 +45,7 @@ REFUSED = {Verdict.MALFORMED_SIGNATURE, Verdict.BAD_SIGNATURE}
 
 
 class Verifying:
-    """The action over a store of its own, with a platform key that is known."""
+    """The action with its own store and a known platform key."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = SystemClock()
@@ -132,7 +132,7 @@ def test_every_single_bit_counts(tmp_path: Path, part: str) -> None:
 
 
 def test_any_changed_bit_of_any_body_is_refused(tmp_path: Path) -> None:
-    """Whatever Phoenix signed: as it was signed it is no forgery, and with one bit changed it is."""
+    """Any body that Phoenix signed is accepted, and with one changed bit it is a forgery."""
     with running(tmp_path) as (runner, verifying):
 
         @settings(max_examples=150, deadline=None)

@@ -93,7 +93,7 @@ class Exporter:
         return Extent(wanted=about, as_of=await self._archive.head_number(about, soon()))
 
     async def write(self, path: Path, extent: Extent | None = None) -> Path:
-        """Write evidence as it is now, then the chain as it is now."""
+        """Write the current evidence, then the current chain."""
         extent = extent or await self.begin()
         about = extent.wanted
         with path.open("w", encoding="utf-8") as sink:
@@ -141,6 +141,6 @@ def verdict(path: Path, head: bytes | None = None, **more: object) -> dict[str, 
 
 
 def codes(path: Path, head: bytes | None = None, **more: object) -> set[str]:
-    """Return the kinds of what was found."""
+    """Return the codes of the findings."""
     findings = verify_export(path, heads=[] if head is None else [head], processes=1, **more).findings  # type: ignore[arg-type]
     return {finding.code.value for finding in findings.kept}

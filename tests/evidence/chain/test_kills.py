@@ -1,4 +1,4 @@
-"""SIGKILL of the sequencer between any two of its steps: the next one goes on, nothing is chained twice or left out."""
+"""SIGKILL of the sequencer between any two of its steps: the next one continues, nothing is chained twice or lost."""
 
 from __future__ import annotations
 

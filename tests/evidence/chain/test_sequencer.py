@@ -1,4 +1,4 @@
-"""The chain on both databases: what is committed is chained, by one, without a fork, and an export of it is proven."""
+"""The chain on both databases: every commit is chained once, without a fork, and an export of it is proven."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_a_holder_that_stops_gives_the_lease_back(
 async def test_many_that_try_at_once_make_one_chain(
     store: DurableWalletStore, make_database: Callable[[], Database], clock: ManualClock, tmp_path: Path
 ) -> None:
-    """Six sequencers on databases of their own, whose leases are always over: every line is chained once, no fork."""
+    """Six sequencers with separate connections and expired leases: every line is chained once, without a fork."""
     databases = [make_database() for _ in range(6)]
 
     async def chaining(database: Database, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The key of the evidence chain: made once, private, taken over when its file changes."""
+"""The key of the evidence chain: created once, private, reloaded when its file changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.manual_clock import ManualClock
 
 
 def test_many_that_start_at_once_make_one_key(tmp_path: Path) -> None:
-    """Readable by its owner alone, in a folder of the same kind; nothing else is left behind."""
+    """Only the owner can read the file and its folder, and no other file remains."""
     folder = tmp_path / "new" / "data"
 
     def current(_: int) -> str:

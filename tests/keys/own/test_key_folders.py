@@ -88,7 +88,7 @@ class Bench:
         return key.key_id
 
     def look_for(self, seconds: float) -> None:
-        """Let time pass and look, twice at its end: what is new must have stood still."""
+        """Advance the clock and check, twice at the end: a new file must be unchanged between two checks."""
         self.clock.advance(seconds)
         for _ in range(2):
             self.keyring.check_files()
@@ -318,7 +318,7 @@ def test_a_deleted_file_takes_back_what_is_not_in_use(bench: Bench) -> None:
 
 
 def test_a_folder_that_vanishes_changes_nothing(bench: Bench) -> None:
-    """It comes back, and what was added meanwhile is found."""
+    """The folder comes back, and files that were added meanwhile are found."""
     bench.hmac.rename(bench.hmac.with_name("away"))
     bench.look_for(5)
     assert b"first" == bench.hmac_now()
@@ -345,7 +345,7 @@ def test_a_start_takes_the_best_of_a_folder(tmp_path: Path) -> None:
 
 
 async def test_a_secret_that_phoenix_refuses_keeps_the_old_one(tmp_path: Path) -> None:
-    """Alarm, note, no change; once Phoenix knows it, it takes over by itself."""
+    """Alarm and note, but no change. When Phoenix knows the key, it becomes active automatically."""
     phoenix = Phoenix()
     bench = Bench(tmp_path, phoenix)
     bench.add_hmac(b"first", -7200)

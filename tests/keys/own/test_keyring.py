@@ -69,7 +69,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_keys_are_found_by_owner(bench: Bench) -> None:
-    """Tenant and operator lookups; what is not configured is unknown."""
+    """Lookups of tenants and operators; names that are not configured are unknown."""
     assert bench.hmac_now() == b"first-secret"
     assert bench.keyring.api_key(TENANT) == "api-key-text"
     operator = bench.keyring.operator(OPERATOR, Environment.SANDBOX)
@@ -135,7 +135,7 @@ def test_all_faults_are_told_at_once_by_setting(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_is_taken_over_once_it_stood_still(bench: Bench) -> None:
-    """Seen changed at one look, taken over at the next if it is unchanged since."""
+    """A change seen at one check is loaded at the next, if the file is unchanged since."""
     write(bench.hmac, b"half")
     bench.keyring.check_files()
     write(bench.hmac, b"second-secret\n")

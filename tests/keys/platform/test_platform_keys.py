@@ -154,7 +154,7 @@ async def test_a_key_outside_the_pins_is_refused() -> None:
 
 
 async def test_a_replaced_key_is_retired_for_the_overlap() -> None:
-    """The old key is known as retired until the overlap is over, and then no more."""
+    """The old key is known as retired until the end of the overlap."""
     bench = Bench(PlatformKeySettings(overlap_s=600.0))
     await bench.keys.fresher(bench.soon())
     bench.source.serve(new_key())
@@ -232,7 +232,7 @@ async def test_the_waiting_room_is_bounded_in_number_and_bytes() -> None:
 
 
 async def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
-    """One call given up, even the one that started the fetch, does not take the answer from the rest."""
+    """A cancelled call, even the one that started the fetch, does not affect the other callers."""
     bench = Bench()
     bench.source.gate.clear()
     first, second = (asyncio.create_task(bench.keys.fresher(bench.soon())) for _ in range(2))
@@ -274,7 +274,7 @@ async def test_stopping_tells_the_waiters() -> None:
 
 
 async def test_the_refresh_goes_on_behind_and_survives_phoenix_down() -> None:
-    """Started with Phoenix down, the loop has the key soon after it is back, and learns of a rotation by itself."""
+    """If Phoenix is down at the start, the loop has the key soon after it is back, and it detects a rotation."""
     bench = Bench(PlatformKeySettings(refresh_s=0.05, cooldown_s=0.01))
     bench.source.answer = ConnectionError("down")
     running = asyncio.create_task(bench.keys.run())

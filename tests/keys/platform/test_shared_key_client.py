@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio
 
 COOLDOWN_S = 0.5
 USUAL_S, PATIENT_S = 0.05, 5.0
-"""How long a replica waits for Redis: as it really does, and so that a busy machine is not taken for a dead Redis."""
+"""The time that a replica waits for Redis: the real one, and a longer one for a busy machine."""
 SEAL = SealKeys([Secret(b"s" * 32)])
 CLOCK = SystemClock()
 
@@ -167,7 +167,7 @@ async def test_a_rotation_in_flight_is_not_missed_across_replicas(fleet: FleetBe
 
 
 async def test_one_fetch_of_another_replica_answers_all_who_came_before_it(fleet: FleetBench) -> None:
-    """A replica in its own cooldown leaves the lease alone; those who joined it at different times share one answer."""
+    """A replica in its own cooldown does not take the lease. Callers of different times share one answer."""
     one, other = await fleet.replica(), await fleet.replica(cooldown_s=60.0)
     await other.fresher()
     fleet.server.command("DEL", fleet.name("lease"))
@@ -197,7 +197,7 @@ async def test_a_new_replica_begins_with_the_shared_key_and_what_was_retired(fle
 
 
 async def test_redis_killed_leaves_each_process_its_own_cooldown(fleet: FleetBench) -> None:
-    """Without Redis every replica goes on by itself, each at most once per cooldown; it comes back when Redis does."""
+    """Without Redis, every replica fetches at most once per cooldown. Sharing resumes when Redis is back."""
     one, other = await fleet.replica(), await fleet.replica()
     await one.fresher()
     fleet.server.kill()
@@ -283,7 +283,7 @@ async def test_a_replayed_older_entry_proves_nothing(fleet: FleetBench) -> None:
 
 
 async def test_a_replayed_failure_fails_nobody(fleet: FleetBench) -> None:
-    """A failure that lists others' nonces, or a key entry put in its place, is none of mine."""
+    """A failure with other nonces, or a key entry in its place, does not belong to this request."""
     one = await fleet.replica()
     fleet.source.answer = ConnectionError("down")
     with pytest.raises(KeyUnavailable):
@@ -321,7 +321,7 @@ async def test_a_lease_without_end_is_cut_to_the_usual_length(fleet: FleetBench)
 
 
 async def test_a_lease_renewed_by_a_stranger_only_delays(fleet: FleetBench) -> None:
-    """A stranger who keeps the lease for ever: after a bounded patience the process fetches by itself."""
+    """An attacker holds the lease forever: after a limited wait, the process fetches on its own."""
     one = await fleet.replica()
     waiting = asyncio.create_task(one.fresher(8.0))
     while not waiting.done():
@@ -331,7 +331,7 @@ async def test_a_lease_renewed_by_a_stranger_only_delays(fleet: FleetBench) -> N
 
 
 async def test_garbage_in_the_asks_does_no_harm(fleet: FleetBench) -> None:
-    """Thousands of foreign requests are thrown away, and the fetch goes on."""
+    """Thousands of forged requests are discarded, and the fetch continues."""
     one, other = await fleet.replica(), await fleet.replica()
     await one.fresher()
     for start in range(0, 3000, 500):
@@ -342,7 +342,7 @@ async def test_garbage_in_the_asks_does_no_harm(fleet: FleetBench) -> None:
 
 
 async def test_a_port_that_speaks_no_redis_is_no_cache(fleet: FleetBench) -> None:
-    """Something else behind the URL: the process goes by itself."""
+    """Another server at the URL: the process works without Redis."""
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)

@@ -133,7 +133,7 @@ async def test_a_creation_whose_answer_is_lost_is_unknown() -> None:
     ],
 )
 async def test_a_creation_that_may_have_happened_is_never_unavailable(steps: list[Step], effect: Effect) -> None:
-    """A client would repeat it by itself; also where only the look at what was made fails."""
+    """A client would retry it, also if only the read after the creation fails."""
     client, _ = over(*steps)
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await client.create("xp", soon(), name="XP", config_json=b"{}")

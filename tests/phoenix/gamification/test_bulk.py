@@ -1,4 +1,4 @@
-"""Reading answers to bulk calls: what is certain, and what is left in doubt."""
+"""Parsing answers to bulk calls: certain results and unknown ones."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Bulk calls: what is sent again where Phoenix deduplicates, what never is, and the way back to single calls."""
+"""Bulk calls: retries with and without deduplication, and the fallback to single calls."""
 
 import json
 from collections.abc import Callable, Set
@@ -41,7 +41,7 @@ async def no_pause(seconds: float) -> None:
 
 
 class Case:
-    """A client before a Phoenix."""
+    """A client of a fake Phoenix."""
 
     def __init__(self, says: Says, *, deduplicates: bool, breaker: bool = False) -> None:
         self.clock = ManualClock()
@@ -81,7 +81,7 @@ async def test_one_call_carries_all() -> None:
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
 async def test_the_guilty_stand_alone_and_the_rest_is_delivered(status: int) -> None:
-    """Divided until each guilty event is refused by itself; the others are taken, in their order."""
+    """The call is divided until each invalid event is refused alone. The others are accepted in order."""
     case = Case(refuses("b", "g", status=status), deduplicates=True)
     guilty = {409: D, 422: errors.PhoenixRefusedState}.get(status, errors.PhoenixRefusedInput)
     assert await case.submit(*"abcdefgh") == [A, guilty, A, A, A, A, guilty, A]
@@ -99,7 +99,7 @@ async def test_nothing_is_sent_twice_where_phoenix_does_not_deduplicate(status: 
 
 
 async def test_a_refusal_that_says_that_nothing_was_taken_is_divided_in_any_case() -> None:
-    """Sending again cannot double what was certainly not taken."""
+    """A retry cannot repeat events that were certainly not accepted."""
 
     def says(request: Request, ids: list[str]) -> Answer:
         if "b" not in ids:
@@ -174,7 +174,7 @@ async def test_events_in_doubt_stay_so_when_their_call_fails() -> None:
 
 
 async def test_what_the_answer_leaves_open_is_asked_again_where_that_is_harmless() -> None:
-    """With deduplication each is sent by itself; without, it is unknown."""
+    """With deduplication each event is sent alone; without, its outcome is unknown."""
 
     def says(request: Request, ids: list[str]) -> Answer:
         return Answer(status=202, body=b'{"accepted":1}' if len(ids) > 1 else b"")

@@ -45,7 +45,7 @@ async def test_any_2xx_is_acceptance(status: int, body: bytes) -> None:
 
 
 async def test_the_signature_covers_the_bytes_that_arrive() -> None:
-    """What the other side reads is what was signed, header for header."""
+    """The server gets exactly the signed request and headers."""
     async with fake_phoenix(**{ROUTE: [(202, b"")]}) as phoenix:
         await of(phoenix).submit(EVENT, soon())
         seen = phoenix.seen[0]

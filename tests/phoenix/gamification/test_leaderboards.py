@@ -25,7 +25,7 @@ def soon() -> Deadline:
 
 
 async def test_a_page_is_read() -> None:
-    """Limit, offset and window go into the query, which is not part of what is signed."""
+    """Limit, offset and window are in the query, which is not signed."""
     async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, PAGE)]}) as phoenix:
         page = await of(phoenix).page("xp", soon(), limit=10, offset=20, window_key="2025-W47")
         assert (page.window_key, page.entries[0].user_id) == ("2025-W47", "u")

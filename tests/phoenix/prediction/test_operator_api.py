@@ -46,7 +46,7 @@ def methods(sender: ScriptedSender) -> list[str]:
 
 
 async def test_a_change_returns_what_phoenix_holds() -> None:
-    """One PATCH of the fee schedule alone."""
+    """One PATCH with only the fee schedule."""
     made, sender, deadline = client(telling(_WANTED))
     assert _WANTED == (await made.set_fee_schedule(_WANTED, deadline)).fee_schedule
     assert ["fee_schedule"] == list(json.loads(sender.sent[0].body))
@@ -104,7 +104,7 @@ async def test_an_accepted_change_without_a_body_is_read_back() -> None:
 
 
 async def test_a_change_that_phoenix_took_and_does_not_show_is_told() -> None:
-    """Members are ignored there, not refused: a yes alone proves nothing."""
+    """Phoenix ignores unknown members, so a 200 alone proves nothing."""
     made, _, deadline = client(telling(_OTHER))
     with pytest.raises(GatewayError) as error:
         await made.set_fee_schedule(_WANTED, deadline)
@@ -124,7 +124,7 @@ async def test_a_change_that_may_have_happened_is_never_unavailable(steps: tuple
 
 
 async def test_rejected_credentials_are_not_the_callers_fault() -> None:
-    """Tried once more with a fresh timestamp, then INTERNAL."""
+    """One retry with a new timestamp, then INTERNAL."""
     made, sender, deadline = client(401, 401)
     with pytest.raises(GatewayError) as error:
         await made.settings(deadline)
