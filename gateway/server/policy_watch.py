@@ -1,8 +1,8 @@
-"""Reads the policy again when its file changed, and puts it in force in the place of the old one.
+"""Reloads the policy when its file changes.
 
-A file that cannot be used keeps the old policy and raises the alarm; so does one that names no caller any more. The
-file is looked at and read in another thread, and taken only once it has not changed for one look: a file that is being
-written may be a whole policy of fewer callers for a moment. Source: issue 8, point 2.
+An unusable file, and one that names no callers, leaves the old policy in force and raises the alarm. Another thread
+reads the file, and only after it has stayed the same between two looks: a file that is being written can look like a
+valid policy with fewer callers.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
 POLL_S = 0.5
-_TOLD_FAULTS = 20
-_SHORT_TURN_S = 0.0005
-"""How long the reading thread may keep the interpreter while calls wait; Python's own 5 ms would be felt by each."""
+_LOGGED_FAULTS = 20
+_SWITCH_INTERVAL_S = 0.0005
+"""How long the reading thread may hold the interpreter while calls wait. Python's default of 5 ms would delay each."""
 
 
 class PolicyObserver(Protocol):
-    """What this tells; `telemetry.metrics.Metrics` hears it."""
+    """Counts reloads. `telemetry.metrics.Metrics` is one."""
 
     def policy_read(self, *, taken: bool) -> None:
-        """A changed file was taken over, or refused and the old policy stays."""
+        """A changed file was loaded, or refused and the old policy stays."""
         ...
 
 
 class PolicyWatch:
-    """Keeps the policy in force as its file says."""
+    """Keeps the policy in force equal to its file."""
 
     def __init__(self, config: Config, policy: PolicyInForce, observer: PolicyObserver, clock: Clock) -> None:
         self._config = config
@@ -48,16 +48,16 @@ class PolicyWatch:
         self._read = self._seen = config.config_stamp
 
     async def run(self) -> None:
-        """Look at the file for ever; without one there is nothing to look at."""
+        """Watch the file until cancelled; without a file, only wait."""
         if self._config.config_file is None:
-            await asyncio.Event().wait()  # a background task that ends is taken for broken
+            await asyncio.Event().wait()  # the process stops when a background task ends
             return
         while True:
             await asyncio.sleep(POLL_S)
             await self.look(self._config.config_file)
 
     async def look(self, path: Path) -> None:
-        """Look at the file once, and read it if it changed before the last look and not since."""
+        """Check the file once. Load it if it has changed since it was loaded, and not since the last check."""
         stamp = await asyncio.to_thread(file_stamp, path)
         is_still, self._seen = stamp == self._seen, stamp
         if stamp == self._read or not is_still:
@@ -65,31 +65,31 @@ class PolicyWatch:
         self._read = stamp
         began = self._clock.monotonic()
         try:
-            callers = await asyncio.to_thread(_read_gently, self._config)
+            callers = await asyncio.to_thread(_read_in_short_turns, self._config)
         except ConfigInvalid as invalid:
             self._observer.policy_read(taken=False)
-            for fault in invalid.faults[:_TOLD_FAULTS]:
+            for fault in invalid.faults[:_LOGGED_FAULTS]:
                 log().error(
-                    "policy refused; the old one stays", setting=fault.setting, trouble=fault.problem,
+                    "policy file refused; the old policy stays in force", setting=fault.setting, trouble=fault.problem,
                     advice=fault.remedy, count=len(invalid.faults),
                 )  # fmt: skip
             return
         self._policy.callers = callers
         self._observer.policy_read(taken=True)
         elapsed_ms = round((self._clock.monotonic() - began) * 1000, 1)
-        log().info("policy taken over", count=len(callers.by_name), elapsed_ms=elapsed_ms)
+        log().info("policy reloaded", count=len(callers.by_name), elapsed_ms=elapsed_ms)
 
 
-def _read_gently(config: Config) -> Callers:
-    with _short_turns():
+def _read_in_short_turns(config: Config) -> Callers:
+    with _short_switch_interval():
         return read_policy_again(config)
 
 
 @contextmanager
-def _short_turns() -> Iterator[None]:
-    """Let the loop have the interpreter soon whenever it wants it; collecting garbage would hold it throughout."""
+def _short_switch_interval() -> Iterator[None]:
+    """Give the event loop the interpreter soon when it needs it. A garbage collection would block it, so none runs."""
     before, collects = sys.getswitchinterval(), gc.isenabled()
-    sys.setswitchinterval(min(before, _SHORT_TURN_S))
+    sys.setswitchinterval(min(before, _SWITCH_INTERVAL_S))
     gc.disable()
     try:
         yield

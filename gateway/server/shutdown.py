@@ -1,4 +1,4 @@
-"""Decides that the process stops, and with which exit code: by a signal with 0, after a part of it died with 1."""
+"""Decides when the process stops and with which exit code: 0 after a signal, 1 after one of its parts died."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gateway.resilience.supervision import UnexpectedEnd, unexpected_end_of
 from gateway.telemetry.logs import log, where_raised
 
 FAILED = 1
-"""Exit code after a background task or thread died: `restart: on-failure` then starts the process again."""
+"""Exit code after a background task or thread died, so that `restart: on-failure` restarts the process."""
 DRAIN_S = 10.0
 """How long calls in flight may take after a signal."""
 FAILED_DRAIN_S = 1.0
-"""The same after a death: what calls need may be what died."""
+"""The same after a part died: the calls may need that very part."""
 EXIT_WITHIN_S = 30.0
-"""A process that cannot stop after a death is ended then, longer than an orderly stop takes."""
+"""When the process is killed if it has not stopped after a part died; longer than an orderly stop takes."""
 
 
 class Shutdown:
-    """The wish to stop, once it is there. Belongs to the thread of the event loop."""
+    """Whether to stop. Use it in the thread of the event loop only."""
 
     def __init__(self) -> None:
         self._wanted = asyncio.Event()
@@ -29,11 +29,11 @@ class Shutdown:
 
     @property
     def drain_s(self) -> float:
-        """How long calls in flight may take."""
+        """How long calls in flight may take now."""
         return FAILED_DRAIN_S if self.exit_code else DRAIN_S
 
     async def wait(self) -> None:
-        """Return when the process is to stop."""
+        """Return when the process has to stop."""
         await self._wanted.wait()
 
     def request(self) -> None:
@@ -41,7 +41,7 @@ class Shutdown:
         self._wanted.set()
 
     def on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what nobody caught; stop where it is the end of what must not end. The loop's exception handler."""
+        """Log what nothing caught, and stop if a part died that must not end. The loop's exception handler."""
         end = unexpected_end_of(context)
         if end is None:
             loop.default_exception_handler(context)

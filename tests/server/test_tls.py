@@ -113,7 +113,8 @@ def test_a_set_shows_no_key(shelf: Shelf) -> None:
 def test_a_start_with_wrong_files_fails(shelf: Shelf) -> None:
     """With the setting that is wrong."""
     another_key(shelf)
-    with pytest.raises(TlsRefused, match="GATEWAY_TLS_CERT_FILE: the certificate is not that of GATEWAY_TLS_KEY_FILE"):
+    message = "GATEWAY_TLS_CERT_FILE: the certificate does not belong to GATEWAY_TLS_KEY_FILE"
+    with pytest.raises(TlsRefused, match=message):
         TlsSource(shelf.files, SystemClock(), shelf.events.append)
 
 

@@ -1,6 +1,6 @@
-"""The gRPC listener: plaintext on loopback or a private Unix socket, TLS anywhere, and the limits of one connection.
+"""Binds a gRPC server to its address, and limits each connection.
 
-Certificates are `tls.py`'s matter.
+Plaintext is for loopback and private Unix sockets; TLS is for any address. `tls.py` reads the certificates.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ class ConnectionBounds:
     """How long a client may keep a connection, and how many there may be."""
 
     idle_s: float = 600.0
-    """Without a call for so long, it is closed; clients open another one with their next call."""
+    """A connection without a call for this long is closed. Clients reconnect with their next call."""
     age_s: float = 3600.0
-    """So old, it takes no new calls: clients come to new replicas, and show their certificate again."""
+    """A connection of this age takes no new calls, so that clients find new replicas and authenticate again."""
     age_grace_s: float = 300.0
-    """How long calls and streams of an old one may go on; longer than any call, so that it cuts streams only."""
+    """How long calls and streams of such a connection may continue; longer than any call, so it only cuts streams."""
     handshake_s: float = 10.0
     connections: int = 4096
-    """Each holds a file descriptor that calls to Phoenix and the store need too."""
+    """Each uses a file descriptor, which calls to Phoenix and the store need too."""
 
 
 def server_options(bounds: ConnectionBounds) -> tuple[tuple[str, int], ...]:
-    """Return what bounds a connection, its streams and their memory. Messages that are too large, compressed ones too,
-    and metadata are refused by grpc itself, as RESOURCE_EXHAUSTED without a reason of ours: it has no place for one."""
+    """Return the options that limit a connection, its streams and their memory.
+
+    grpc itself refuses messages and metadata that are too large, with RESOURCE_EXHAUSTED and without a reason of ours.
+    """
     return (
         ("grpc.max_connection_idle_ms", round(bounds.idle_s * 1000)),
         ("grpc.max_connection_age_ms", round(bounds.age_s * 1000)),
@@ -48,14 +50,14 @@ def server_options(bounds: ConnectionBounds) -> tuple[tuple[str, int], ...]:
 _STREAMS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # The same: between the two limits grpc would refuse some and let others pass, by chance.
+    # The same value: between two different limits grpc refuses metadata at random.
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", 4096),
-    # Fixed windows: left to itself, grpc grows them to many megabytes a stream on a fast network, and takes in what
-    # nobody has read. A stream that is read no faster than it can be delivered must not fill the memory instead.
+    # Fixed windows: by default grpc grows them to many megabytes a stream on a fast network, and buffers messages that
+    # are not read yet. A stream that arrives faster than its events can be delivered must not fill the memory.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 256 * 1024),
-    # Calls that arrived and were not begun so far; grpc's own 1,000 would drop a burst that the waiting room takes.
+    # Calls that have arrived and not started. grpc's default of 1,000 would drop a burst that the gateway can hold.
     ("grpc.server.max_pending_requests", 4096),
     ("grpc.server.max_pending_requests_hard_limit", 8192),
     ("grpc.keepalive_time_ms", 60_000),
@@ -66,16 +68,16 @@ _STREAMS: tuple[tuple[str, int], ...] = (
 OPTIONS = server_options(ConnectionBounds())
 
 SHARES_PORT = "PHOENIX_GATEWAY_SHARES_PORT"
-"""In the environment of GATEWAY_WORKERS' processes, put there by workers.py. Any other gateway takes its port alone:
-two that were given the same one by mistake would each get half of the calls, and answer them with their own keys."""
+"""`process/workers.py` sets this variable for the processes of GATEWAY_WORKERS. Any other gateway does not share its
+port: two gateways with the same port by mistake would each get half of the calls, and answer with their own keys."""
 
 
 class ListenFailed(Exception):
-    """The address cannot be listened on; the text says which and why."""
+    """The gateway cannot listen on an address; the text says which and why."""
 
 
 def add_listener(server: grpc.aio.Server, listen: Listen, credentials: grpc.ServerCredentials | None) -> int:
-    """Bind the server; return the port (0 for a Unix socket). A socket is made for its owner alone.
+    """Bind the server; return the port (0 for a Unix socket). Only its owner can open the socket.
 
     Raises: ListenFailed.
     """

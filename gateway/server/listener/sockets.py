@@ -10,24 +10,24 @@ from pathlib import Path
 
 
 class SocketRefused(Exception):
-    """The socket cannot be private where it is wanted; the text says why and what to do."""
+    """The socket would not be private at this path; the text says why and what to do."""
 
 
 @contextmanager
 def private_socket(path: Path) -> Iterator[None]:
-    """Bind the socket within; before that its directory is made or checked, after it the socket's mode is set.
+    """Make or check the directory, let the caller bind the socket inside the block, then set the socket's mode.
 
-    Raises: SocketRefused when others could reach into the directory.
+    Raises: SocketRefused if other users can reach the directory.
     """
     directory = path.absolute().parent
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = os.stat(directory)
     except OSError as error:
-        raise SocketRefused(f"its directory cannot be made ({error.strerror})") from None
+        raise SocketRefused(f"the directory cannot be made ({error.strerror})") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise SocketRefused("its directory is open to others; make one of mode 0700 for the gateway's user")
-    before = os.umask(0o177)  # never open, not even between bind and chmod
+        raise SocketRefused("other users can reach its directory; use one of mode 0700 owned by the gateway's user")
+    before = os.umask(0o177)  # private from the start, also between bind and chmod
     try:
         yield
     finally:
@@ -35,4 +35,4 @@ def private_socket(path: Path) -> Iterator[None]:
     try:
         os.chmod(path, 0o600)
     except OSError as error:
-        raise SocketRefused(f"its mode cannot be set ({error.strerror})") from None
+        raise SocketRefused(f"the mode cannot be set ({error.strerror})") from None

@@ -1,7 +1,7 @@
-"""The gateway's own certificate and its callers' CA, read again when their files change.
+"""The gateway's own certificate and its callers' CA, reloaded when their files change.
 
-Only a whole and proven set is taken: a pair that belongs together, in its time, and a CA that is one. While the files
-hold anything else the old set stays, and no connection that is open is touched. Source: issue 8, point 1.
+Only a complete and valid set is loaded: a matching pair, currently valid, and a CA. Until the files hold one, the old
+set stays in use. Open connections stay as they are.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ ADMIN_POLL_S = 2.0
 
 Stamps = tuple[FileStamp | None, ...]
 UseContext = Callable[[ssl.SSLContext], Awaitable[None]]
-"""Has new connections meet this context. Raises: OSError; the one before then stays in use."""
+"""Uses this context for new connections. Raises: OSError, and then the old context stays in use."""
 
 
 class TlsRefused(ListenFailed):
-    """The files cannot be used; the text names the setting and says why, and shows nothing of them."""
+    """The files cannot be used. The text names the setting and the reason, and shows nothing of the files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSet:
-    """The files' bytes as they were together."""
+    """The bytes of all files, read together."""
 
     key: bytes = field(repr=False)
     chain: bytes
@@ -45,7 +45,7 @@ class TlsSet:
 
 
 def read_set(files: TlsFiles, now: float) -> TlsSet:
-    """Read and prove the files. Raises: TlsRefused, also where one of them changed meanwhile."""
+    """Read and verify the files. Raises: TlsRefused, also if one of them changed during the read."""
     stamps = _stamps(files)
     try:
         key = read_secret_file(files.key_file)[0].reveal()
@@ -54,13 +54,13 @@ def read_set(files: TlsFiles, now: float) -> TlsSet:
     try:
         chain = files.cert_file.read_bytes()
         client_ca = files.client_ca_file.read_bytes() if files.client_ca_file is not None else None
-        holds = validity_of(chain).holds_at(now)
-        _prove(files)
+        is_valid_now = validity_of(chain).holds_at(now)
+        _verify(files)
     except CertificateRefused as refused:
         raise TlsRefused(f"GATEWAY_TLS_CERT_FILE: {refused}") from None
     except OSError as error:  # ssl.SSLError is one
         raise TlsRefused(_trouble(error)) from None
-    if not holds:
+    if not is_valid_now:
         raise TlsRefused("GATEWAY_TLS_CERT_FILE: the certificate has expired or is not valid yet")
     if _stamps(files) != stamps:
         raise TlsRefused("the GATEWAY_TLS_ files changed while they were read")
@@ -68,7 +68,7 @@ def read_set(files: TlsFiles, now: float) -> TlsSet:
 
 
 class TlsSource:
-    """The set in use. `fetch` is called by grpc's threads before each handshake."""
+    """The set in use. grpc's threads call `_fetch` before each handshake."""
 
     def __init__(self, files: TlsFiles, clock: Clock, on_event: Callable[[str], None]) -> None:
         """Read the files for the first time. Raises: TlsRefused."""
@@ -80,10 +80,10 @@ class TlsSource:
         self._refused: Stamps | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for a listener, which follow the files."""
+        """Return credentials for a listener. They follow the files."""
         return grpc.dynamic_ssl_server_credentials(
             _for_grpc(self._set),
-            self._fetch,  # type: ignore[arg-type]  # None means unchanged; the stubs do not know it
+            self._fetch,  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know
             require_client_authentication=self._files.client_ca_file is not None,
         )
 
@@ -92,9 +92,9 @@ class TlsSource:
             return _for_grpc(self._set) if self._renew() else None
 
     def _renew(self) -> bool:
-        """Take the files over if they changed; tell whether that was done.
+        """Load the files if they changed; return whether that happened.
 
-        Refused files are tried again at the next handshake, for a set may be whole before its last file is touched.
+        Refused files are tried again at the next handshake, because a set can become complete later.
         """
         stamps = _stamps(self._files)
         if stamps == self._set.stamps:
@@ -105,42 +105,42 @@ class TlsSource:
             if stamps != self._refused:
                 self._refused = stamps
                 self._on_event(REFUSED)
-                log().error("certificate files refused; the old ones stay", trouble=str(refused))
+                log().error("certificate files refused; the old ones stay in use", trouble=str(refused))
             return False
         self._refused = None
         self._on_event(RELOADED)
-        log().info("certificate files taken over")
+        log().info("certificate files reloaded")
         return True
 
 
 class AdminTls:
-    """The TLS of an admin port off loopback: the same certificates that callers meet, followed too."""
+    """TLS of an admin port that is not on loopback: the certificates that callers see, reloaded too."""
 
     def __init__(self, files: TlsFiles, clock: Clock) -> None:
         """Read the files. Raises: TlsRefused."""
         self._files = files
         self._clock = clock
-        self.context, self._taken = self._read()
+        self.context, self._loaded = self._read()
 
     async def run(self, use: UseContext) -> None:
-        """Have new connections meet what the files hold, for ever."""
+        """Keep the context for new connections equal to the files, until cancelled."""
         while True:
             await asyncio.sleep(ADMIN_POLL_S)
             await self.look(use)
 
     async def look(self, use: UseContext) -> None:
-        """Take the files over if they changed since they were last taken. What cannot be used is tried again.
+        """Load the files if they changed since they were last loaded. Unusable files are tried again at the next check.
 
         The listener for callers logs what is wrong with the files.
         """
-        if _stamps(self._files) == self._taken:
+        if _stamps(self._files) == self._loaded:
             return
         try:
             context, stamps = self._read()
             await use(context)
         except (TlsRefused, OSError):
             return
-        self.context, self._taken = context, stamps
+        self.context, self._loaded = context, stamps
 
     def _read(self) -> tuple[ssl.SSLContext, Stamps]:
         """Return a new context: an old one could not forget a CA that was removed. Raises: TlsRefused."""
@@ -156,17 +156,17 @@ class AdminTls:
 
 
 def _for_grpc(found: TlsSet) -> grpc.ServerCertificateConfiguration:
-    pair = (bytes(found.key), found.chain)  # grpc takes no subclass of bytes, which a revealed secret is
+    pair = (bytes(found.key), found.chain)  # grpc accepts no subclass of bytes, and a revealed secret is one
     return grpc.ssl_server_certificate_configuration([pair], root_certificates=found.client_ca)
 
 
-def _prove(files: TlsFiles) -> None:
-    """Raises: OSError unless key and certificate belong together and the CA is one."""
+def _verify(files: TlsFiles) -> None:
+    """Raises: OSError unless key and certificate match and the CA is a certificate."""
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
-    # Without a password of its own OpenSSL would ask for one on the terminal.
+    # Without a password here, OpenSSL would ask for one on the terminal.
     context.load_cert_chain(files.cert_file, files.key_file, password="")
     if files.client_ca_file is not None:
         context.load_verify_locations(files.client_ca_file)
@@ -175,7 +175,7 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 def _trouble(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
-        return "GATEWAY_TLS_CERT_FILE: the certificate is not that of GATEWAY_TLS_KEY_FILE"
+        return "GATEWAY_TLS_CERT_FILE: the certificate does not belong to GATEWAY_TLS_KEY_FILE"
     if isinstance(error, ssl.SSLError):
         return "the GATEWAY_TLS_ files hold no certificate, key or CA in PEM"
     return f"a GATEWAY_TLS_ file cannot be read ({error.strerror})"

@@ -1,6 +1,6 @@
-"""How grpc's own threads share a core with ours. What it saves on every call, and why, is in docs/adr/0013.
+"""How grpc's own threads share a core with ours. docs/adr/0013 says what it saves on every call, and why.
 
-Imports nothing of grpc: its choices are read once, when its library is loaded.
+This module does not import grpc, which reads its options once, when its library is loaded.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXPERIMENTS = "GRPC_EXPERIMENTS"
-"""Where grpc reads what it tries or leaves. Somebody's own value stays as it is."""
+"""The variable of grpc's experiments. A value that the user has set stays."""
 
 
 def prefer_one_poller() -> None:
-    """Let the thread that waits for events also read the sockets. Call before grpc is imported, or it does nothing.
+    """Make the thread that waits for events also read the sockets. It only works before grpc is imported.
 
-    Otherwise grpc reads in threads of a pool, and each call crosses from one to the next and back.
+    Otherwise grpc reads in the threads of a pool, and each call moves between threads.
     """
     os.environ.setdefault(EXPERIMENTS, "-event_engine_listener")
 
 
 @contextmanager
 def patient_threads() -> Iterator[None]:
-    """Let every thread that is started within wait for its turn when it wakes, and not push aside the one that runs.
+    """Start threads inside the block so that they do not preempt the running thread when they wake.
 
-    They are started by this thread and inherit its policy, SCHED_BATCH; at the end this one has its own policy again.
-    A call wakes other threads several times; each time the loop would be stopped in the middle of its work. Nothing
-    happens where the system has no such policy, or keeps it from us.
+    They inherit the policy SCHED_BATCH from this thread, which gets its own policy back at the end. A call wakes other
+    threads several times, and each time they would interrupt the event loop. Where the system has no such policy, or
+    forbids it, this does nothing.
     """
     if not hasattr(os, "SCHED_BATCH"):
         yield

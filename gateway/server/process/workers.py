@@ -1,7 +1,7 @@
-"""Several processes that share the gRPC port (`GATEWAY_WORKERS`): starts them, passes signals on, ends together.
+"""Runs several processes that share the gRPC port (`GATEWAY_WORKERS`), and stops them together.
 
-Each worker is a whole gateway with its own admin port: the configured one plus the worker's number. When one
-ends unasked the others are stopped and the exit is non-zero, so that whoever keeps the service restarts it whole.
+Each worker is a whole gateway with its own admin port: the configured port plus the worker's number. If one worker ends
+by itself, the others stop too and the exit code is non-zero, so that the service manager restarts all of them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from gateway.server.listener.listen import SHARES_PORT
 from gateway.telemetry.logs import log
 
 STOP_S = 15.0
-"""Longer than a worker's own drain time: a worker that is still there then is killed."""
+"""When a worker that has not stopped is killed; longer than a worker's own drain time."""
 
 
 async def supervise(workers: int, admin_listens: list[str]) -> int:
-    """Run so many workers until told to stop; return the exit code.
+    """Run this many workers until a signal arrives or one of them ends; return the exit code.
 
     Args: `admin_listens`: the admin address of each worker.
     """
@@ -42,13 +42,13 @@ async def supervise(workers: int, admin_listens: list[str]) -> int:
     ends = [asyncio.ensure_future(process.wait()) for process in processes]
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([*ends, stopping], return_when=asyncio.FIRST_COMPLETED)
-    asked = stop.is_set()
-    if not asked:
-        log().error("a worker ended unasked; stopping the others", workers=workers)
+    was_signalled = stop.is_set()
+    if not was_signalled:
+        log().error("a worker ended by itself; stopping the others", workers=workers)
     await _stop(processes)
     stopping.cancel()
     codes = [process.returncode or 0 for process in processes]
-    return 0 if asked and not any(codes) else 1
+    return 0 if was_signalled and not any(codes) else 1
 
 
 def admin_addresses(first: Listen, workers: int) -> list[str]:
