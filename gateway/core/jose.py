@@ -106,7 +106,7 @@ def _check(token: str, key: Any, algorithm: str, claims: Mapping[str, Any]) -> d
     try:
         read = _JWS.decode_complete(token, key, algorithms=[algorithm])
         written = orjson.loads(read["payload"])
-    except (InvalidTokenError, orjson.JSONDecodeError):
+    except (InvalidTokenError, orjson.JSONDecodeError, UnicodeEncodeError):
         raise TokenRefused("the token is malformed or its signature does not verify") from None
     if written != claims:
         raise TokenRefused("the token does not hold the claims that it should")

@@ -58,5 +58,5 @@ async def _stop(part: Part) -> None:
     try:
         await part.stop()
     except Exception as error:
-        log().error("a part did not stop cleanly", part=part.name, **where_raised(error))
+        log().error("a part did not stop cleanly", task=part.name, **where_raised(error))
         raise

@@ -92,8 +92,8 @@ async def test_concurrent_start_migrates_once(make_store: MakeStore, make_databa
     await database.stop()
 
 
-def test_alembic_is_not_loaded_without_need(tmp_path: Path) -> None:
-    """A database that is up to date is opened without Alembic, which is slow to load and takes 10 MiB."""
+def test_alembic_does_not_stay_in_the_process_that_serves(tmp_path: Path) -> None:
+    """A new SQLite file is upgraded by a process of its own, one that is up to date by none: Alembic takes 11 MiB."""
     program = f"""
 import asyncio, pathlib, sys
 from gateway.store.sqlite import SqliteDatabase
@@ -103,4 +103,4 @@ asyncio.run(database.write(lambda connection, now: None, 10))
 sys.exit("alembic" in sys.modules)
 """
     codes = [subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode for _ in range(2)]
-    assert codes == [1, 0]
+    assert codes == [0, 0]

@@ -21,8 +21,8 @@ SERVICES = (
     "WalletService",
 )
 START_S = 3.0
-IDLE_MIB = 115.0
-"""Lower than the limit of 120, because libraries of other machines differ."""
+IDLE_MIB = 120.0
+"""The bar. structlog loads rich where it is installed, which is 3 of them."""
 TRIES = 4
 """Other tests share the machine: the time is that of the quickest of so many starts, while memory must hold in all."""
 # A client that was refused while the server was not there yet waits a second by default: too coarse to measure with.
