@@ -65,7 +65,7 @@ async def test_a_batch_is_claimed_in_one_round_trip(cache: CountingCache) -> Non
     assert await ids_in(cache).claim(T, wanted) == [one for _, one in wanted]
 
 
-async def test_how_an_event_ended_is_told_to_the_next(cache: CountingCache) -> None:
+async def test_the_result_of_an_event_is_returned_to_a_repeat(cache: CountingCache) -> None:
     """An accepted id stays. A removed id is free again."""
     ids = ids_in(cache)
     await ids.claim(T, [("kept", entry()), ("gone", entry())])

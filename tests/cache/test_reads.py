@@ -130,7 +130,7 @@ async def test_what_others_wrote_is_refused(fleet: list[Replica], redis_server: 
     assert ["read_cache_entry_refused"] * 5 == fleet[0].events
 
 
-async def test_a_lease_without_an_end_is_mended(fleet: list[Replica], redis_server: RedisProcess) -> None:
+async def test_a_lease_without_an_end_is_repaired(fleet: list[Replica], redis_server: RedisProcess) -> None:
     """A stranger cannot keep the fleet from fetching."""
     redis_server.command("SET", LEASE, "mine")
     assert not (await fleet[0].reads.lookup(PLACE, lease_s=2)).leased
@@ -144,7 +144,7 @@ async def test_what_is_too_large_is_not_written(fleet: list[Replica]) -> None:
     assert (None, []) == (await fleet[0].age(), fleet[0].events)
 
 
-async def test_a_frozen_redis_is_told_as_unavailable(fleet: list[Replica], redis_server: RedisProcess) -> None:
+async def test_a_frozen_redis_is_reported_as_unavailable(fleet: list[Replica], redis_server: RedisProcess) -> None:
     """Within its time limit."""
     redis_server.pause()
     with pytest.raises(CacheUnavailable):

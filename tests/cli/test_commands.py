@@ -56,7 +56,7 @@ def test_a_wrong_configuration_ends_the_start_with_all_faults(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_an_address_in_use_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_an_address_in_use_is_reported_without_a_traceback(tmp_path: Path) -> None:
     """Exit code 1 and one line that names the setting."""
     import socket
 
@@ -81,7 +81,7 @@ def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
     assert "FAILED at 'gateway'" in done.stderr
 
 
-def test_smoke_with_a_wrong_configuration_tells_its_faults(tmp_path: Path) -> None:
+def test_smoke_with_a_wrong_configuration_shows_its_faults(tmp_path: Path) -> None:
     """Without --target, the command starts a gateway and shows its output."""
     done = gateway("smoke", environ={**WHOLE, "ADMIN_AUTH": "basic"}, folder=tmp_path)
     assert done.returncode == 1

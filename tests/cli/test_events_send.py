@@ -110,7 +110,7 @@ def test_a_file_is_sent_once_however_often_it_is_run(
     assert_each_once(sandbox, COUNT + 1)
 
 
-def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_nothing_unknown_and_continues(sandbox: SandboxProcess, tmp_path: Path) -> None:
     """Ctrl-C waits for events in flight. The next run sends the rest, also without deduplication."""
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
@@ -126,7 +126,7 @@ def test_an_interrupted_run_leaves_no_doubt_and_goes_on(sandbox: SandboxProcess,
 
 
 @pytest.mark.parametrize("rate", ["2000", "6000"])
-def test_a_killed_run_goes_on(gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path, rate: str) -> None:
+def test_a_killed_run_continues(gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path, rate: str) -> None:
     """Lines without an answer are sent again under their ids: the gateway remembers them."""
     path = lines_in(tmp_path)
     run = Run(gateway, path, "--rate", rate)
@@ -243,7 +243,7 @@ def test_trouble_that_stays_ends_the_run_and_loses_nothing(
     assert_each_once(sandbox, 500)
 
 
-def test_bad_lines_are_told_by_number_and_the_rest_is_sent(
+def test_bad_lines_are_reported_by_number_and_the_rest_is_sent(
     gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     """Events that the gateway refuses and lines that are not events, each with its reason and its text."""
@@ -304,7 +304,7 @@ def test_each_users_lines_are_sent_in_their_order(
     assert all(each == sorted(each) for each in scores.values())
 
 
-def test_a_terminal_sees_a_bar_and_nobody_else_does(gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_only_a_terminal_gets_a_progress_bar(gateway: GatewayProcess, tmp_path: Path) -> None:
     """On standard error, so that programs can read standard output."""
     ours, theirs = os.openpty()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

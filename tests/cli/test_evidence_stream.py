@@ -61,7 +61,7 @@ def part(token: str, **received: int) -> wallet_pb2.ExportWalletEvidenceResponse
     return message
 
 
-def test_a_cut_stream_goes_on_and_gives_each_move_once() -> None:
+def test_an_interrupted_stream_continues_and_gives_each_operation_once() -> None:
     """With the token of the last part that came; a move that was not settled comes again and is left out."""
     cutting = Cutting([[part("one", a=1, b=2)], [part("two", c=3, d=SETTLED_S)], [part("three", d=SETTLED_S, e=101)]])
     with serving(cutting) as target:

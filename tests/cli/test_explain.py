@@ -25,7 +25,7 @@ def test_each_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert len(reported.splitlines()) >= 2
 
 
-def test_final_replies_are_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
+def test_final_replies_differ_from_others(capsys: pytest.CaptureFixture[str]) -> None:
     """A forged webhook gets a final refusal. One that could not be checked does not."""
     run("BAD_SIGNATURE")
     run("KEY_UNAVAILABLE")

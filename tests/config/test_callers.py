@@ -170,7 +170,7 @@ def test_a_file_without_a_policy_has_none() -> None:
         ('[tenant_limits]\nthree = {concurrent = 1}\n[[callers]]\nname = "a"', ["tenant_limits[0]"]),
     ],
 )  # fmt: skip
-def test_every_fault_is_told_with_its_place(text: str, places: list[str]) -> None:
+def test_every_fault_is_reported_with_its_place(text: str, places: list[str]) -> None:
     """All at once, and nothing of the values."""
     assert places == read(text)[1]
 

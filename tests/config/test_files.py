@@ -84,7 +84,7 @@ def test_the_env_file_is_read_below_the_environment(tmp_path: Path) -> None:
     assert (config.tenants[0].keys.tenant_id, config.workers, config.warnings) == ("acme", 3, ())
 
 
-def test_a_broken_line_of_the_env_file_is_told_by_its_number(tmp_path: Path) -> None:
+def test_a_broken_line_of_the_env_file_is_reported_with_its_number(tmp_path: Path) -> None:
     """A line that is left out in silence would be found much later."""
     env_file = tmp_path / ".env"
     private_file(env_file, "A=1\nno value here = 'x\n")
@@ -155,7 +155,7 @@ def test_the_toml_file_holds_several_tenants_and_operators(tmp_path: Path) -> No
     assert config.workers == 2
 
 
-def test_the_environments_tenant_stands_beside_those_of_the_toml_file(tmp_path: Path) -> None:
+def test_the_environments_tenant_is_added_to_those_of_the_toml_file(tmp_path: Path) -> None:
     """The variables make one more tenant."""
     text = '[[tenants]]\ntenant_id = "two"\nadmin_api_key = "k"\ningestion_hmac_secret = "s"\n'
     config = loaded({**TENANT, **toml_file(tmp_path, text)})
@@ -196,7 +196,7 @@ def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, rem
         ("[[operators]]\nenvironment = 'production'", "operators[0].environment"),
     ],
 )
-def test_a_wrong_form_in_the_toml_file_is_told_by_its_place(text: str, setting: str, tmp_path: Path) -> None:
+def test_a_wrong_form_in_the_toml_file_is_reported_with_its_position(text: str, setting: str, tmp_path: Path) -> None:
     """The fault names the table and the key."""
     assert setting in faulty({**WHOLE, **toml_file(tmp_path, text)})
 

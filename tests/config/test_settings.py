@@ -241,7 +241,7 @@ def test_what_is_set_is_taken() -> None:
     assert config.database_url is not None
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     """One start reports all faults."""
     settings = {**WHOLE, "GATEWAY_WORKERS": "none", "ADMIN_AUTH": "basic", "QUERY_BASE_URL": "http://x.example"}
     del settings["INGESTION_HMAC_SECRET"]

@@ -117,7 +117,7 @@ async def test_a_restart_with_an_empty_redis_reads_the_file(
     assert await Replica(tmp_path, cache).off() == ["t"]
 
 
-async def test_nobody_without_the_key_can_switch(cache: RedisCache, redis_server: RedisProcess, tmp_path: Path) -> None:
+async def test_a_switch_needs_the_key(cache: RedisCache, redis_server: RedisProcess, tmp_path: Path) -> None:
     """An entry that was encrypted with another key is refused, reported once and replaced."""
     replica = Replica(tmp_path, cache)
     known = await shared_in(cache).merge(switched(Switches(), "t"))

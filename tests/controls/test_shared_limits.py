@@ -165,7 +165,7 @@ async def test_garbage_in_redis_counts_as_full(cache: RedisCache, redis_server: 
     assert a.passed == 50
 
 
-async def test_without_redis_a_replica_goes_on_with_its_share(cache: RedisCache, redis_server: RedisProcess) -> None:
+async def test_without_redis_a_replica_continues_with_its_share(cache: RedisCache, redis_server: RedisProcess) -> None:
     """Half of the limit, as long as it last saw one other."""
     a, b = (Replica(cache, KEYS, name, CallLimits(requests_per_s=100)) for name in "ab")
     for one in (b, a):

@@ -145,7 +145,7 @@ def test_pages_of_many_shapes_are_read(message: dict[str, object]) -> None:
     assert [(1, "a", 2.0)] == [(each.rank, each.user_id, each.score) for each in frame.page.entries]
 
 
-def test_a_change_is_told_from_a_page() -> None:
+def test_a_change_differs_from_a_page() -> None:
     """By its members."""
     frame = decode_frame(
         b'{"type":"update","sequence":7,"changes":[{"rank":1,"user_id":"a","score":2}],"removed":["b"]}'

@@ -66,7 +66,7 @@ def test_what_cannot_be_an_object_is_certain(raw: bytes) -> None:
         b'{"a":' * 33 + b"1" + b"}" * 33,
     ],
 )
-def test_what_is_legal_but_doubtful_is_told_apart(raw: bytes) -> None:
+def test_valid_but_doubtful_settings_are_warnings(raw: bytes) -> None:
     """Doubled members, surrogates, NUL, huge numbers, deep nesting, a byte order mark: in doubt."""
     with pytest.raises(DoubtfulJson):
         read_object(raw)

@@ -129,7 +129,7 @@ def test_every_claim_is_checked(request_: LaunchRequest, field: str) -> None:
     assert [fault.field for fault in refusal.value.faults] == [field]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     """One refusal names every faulty field."""
     request = dataclasses.replace(_PLAYER, ttl_s=0, player=Player(player_id="", currency=""))
     with pytest.raises(InvalidField) as refusal:

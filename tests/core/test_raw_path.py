@@ -73,7 +73,7 @@ def test_a_path_that_could_mean_another_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/wallet/u1/balances", "/v1/a.b/c..d/~e", "/v1/a%20b", "/v1/Zo%C3%AB", "/v1/a%40b@c:d", "/health"]
 )
-def test_a_plain_path_is_split_as_it_stands(path: str) -> None:
+def test_a_plain_path_is_split_unchanged(path: str) -> None:
     """Segments stay encoded: the checked path is the sent path."""
     assert path == "/" + "/".join(split_path(path))
 

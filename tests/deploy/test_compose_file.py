@@ -143,7 +143,7 @@ def test_every_mounted_file_is_there_after_make_dev_ca(compose: dict[str, Any]) 
     assert {each["source"] for one in services for each in one.get("configs", [])} == set(compose["configs"])
 
 
-def test_what_is_mounted_lies_where_make_puts_it_and_git_does_not_look() -> None:
+def test_mounted_files_are_created_by_make_and_ignored_by_git() -> None:
     """Without variables, files come from var/, which is ignored; but for the policy, which holds no secret."""
     plain = compose_file.read({})
     files = [each["file"] for kind in ("secrets", "configs") for each in plain[kind].values()]

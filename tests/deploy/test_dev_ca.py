@@ -147,7 +147,7 @@ def test_certificates_are_renewed_under_the_same_ca(folder: Path) -> None:
     assert certificate(folder, "gateway").not_valid_after_utc < certificate(folder, "ca").not_valid_after_utc
 
 
-def test_an_ending_ca_is_made_anew_with_all_that_it_signed(folder: Path) -> None:
+def test_an_ending_ca_is_created_again_with_all_that_it_signed(folder: Path) -> None:
     """Before the CA would end earlier than what it signs."""
     before = contents(folder)
     dev_ca.make(folder, NOW + dev_ca.CA_LIFETIME - dev_ca.LIFETIME)
@@ -156,7 +156,7 @@ def test_an_ending_ca_is_made_anew_with_all_that_it_signed(folder: Path) -> None
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 @pytest.mark.parametrize("name", ["gateway.pem", "gateway.key"])
-def test_a_damaged_pair_is_made_anew(folder: Path, name: str, damage: bytes | None) -> None:
+def test_a_damaged_pair_is_created_again(folder: Path, name: str, damage: bytes | None) -> None:
     """Empty, unreadable or missing: the pair is replaced, the others stay."""
     if damage is None:
         (folder / name).unlink()
@@ -170,7 +170,7 @@ def test_a_damaged_pair_is_made_anew(folder: Path, name: str, damage: bytes | No
     handshake(folder, "localhost")
 
 
-def test_a_pair_of_another_ca_is_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_a_pair_of_another_ca_is_created_again(folder: Path, tmp_path: Path) -> None:
     """No client would trust a certificate that was copied from elsewhere."""
     dev_ca.make(tmp_path / "other", NOW)
     for name in ("game.pem", "game.key"):
@@ -207,7 +207,7 @@ def test_a_secret_that_is_there_is_never_touched(tmp_path: Path) -> None:
     assert before["admin_api_key"] == b"the real one\n"
 
 
-def test_half_of_what_belongs_together_is_told_and_left(tmp_path: Path) -> None:
+def test_incomplete_pairs_are_reported_and_not_changed(tmp_path: Path) -> None:
     """A password made beside a URL with another one would look right and fail at the database."""
     (tmp_path / "database_url").write_text("postgresql://gateway:its-own@db.internal/gateway\n")
     lines = dev_secrets.make(tmp_path)
@@ -225,7 +225,7 @@ def test_output_holds_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [value for value in values if value in printed] == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1 and the path, no traceback."""
     (tmp_path / "file").write_text("")
     assert dev_ca.main(["--folder", str(tmp_path / "file" / "ca"), "--secrets", str(tmp_path / "s")]) == 1

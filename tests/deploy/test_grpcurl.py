@@ -74,13 +74,13 @@ def test_a_call_is_translated_for_buf() -> None:
         "grpcurl h:1",
     ],
 )
-def test_what_buf_cannot_do_is_told(line: str) -> None:
+def test_lines_that_buf_cannot_run_are_reported(line: str) -> None:
     """It is skipped by name, not run as something else."""
     with pytest.raises(NotTranslatable):
         BUF.command(line)
 
 
-def test_without_any_tool_each_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_any_tool_each_reason_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a PATH, nothing is built or installed, and all reasons are listed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(grpcurl, "ROOT", tmp_path)

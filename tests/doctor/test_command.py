@@ -176,7 +176,7 @@ def pieces_of(secret: str) -> list[str]:
     "arguments", [[], ["--json"], ["--prove-events", "prove-1"], ["--prove-events", "x", "--json"]]
 )
 @pytest.mark.parametrize("broken", ["", "PREDICTION_LAUNCH_KEY", "GATEWAY_CACHE_KEYS", "REDIS_URL", "DATABASE_URL"])
-def test_no_secret_is_told(sandbox: SandboxProcess, tmp_path: Path, arguments: list[str], broken: str) -> None:
+def test_no_secret_is_shown(sandbox: SandboxProcess, tmp_path: Path, arguments: list[str], broken: str) -> None:
     """Whatever is wrong, and however it is printed, no secret is in it: every one of them is wrong here."""
     secrets = secret_settings()
     if broken:

@@ -128,7 +128,7 @@ async def test_host_that_is_down(sandbox: SandboxProcess, tmp_path: Path) -> Non
     assert "because of health (ADMIN_BASE_URL" in pick(findings, "admin").what
 
 
-async def test_name_that_nobody_knows(sandbox: SandboxProcess, tmp_path: Path) -> None:
+async def test_an_unknown_name(sandbox: SandboxProcess, tmp_path: Path) -> None:
     """A host name without an address is a fault of DNS, and names the setting."""
     settings = {**settings_of(sandbox, tmp_path), "PREDICTION_BASE_URL": "https://no-such-host.invalid"}
     findings = await findings_of(settings)

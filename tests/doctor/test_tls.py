@@ -137,7 +137,7 @@ async def test_ca_file_without_a_certificate(sandbox: SandboxProcess, tmp_path: 
     assert found.state is State.FAULT
 
 
-async def test_port_where_nobody_listens(sandbox: SandboxProcess, tmp_path: Path) -> None:
+async def test_a_port_without_a_listener(sandbox: SandboxProcess, tmp_path: Path) -> None:
     """With https as with http, no connection is no connection."""
     settings = {**settings_of(sandbox, tmp_path), "PREDICTION_BASE_URL": f"https://127.0.0.1:{free_port()}"}
     assert "no connection" in pick(await findings_of(settings), "tls", "PREDICTION_BASE_URL").what

@@ -127,7 +127,7 @@ async def test_other_outcome_differs(make_store: MakeStore, clock: ManualClock, 
     assert await store.evidence_by_id(claimed.operation_id, soon()) == replace(first, incidents=(kept,))
 
 
-async def test_expired_lease_that_nobody_reclaimed(make_store: MakeStore, clock: ManualClock) -> None:
+async def test_an_expired_lease_that_is_not_reclaimed(make_store: MakeStore, clock: ManualClock) -> None:
     """A late outcome is accepted while no other attempt has the operation."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())

@@ -172,7 +172,7 @@ async def test_deadlock_is_run_again(postgres_url: str, store: DurableWalletStor
         await database.stop()
 
 
-async def test_durable_although_the_server_is_told_otherwise(postgres_url: str) -> None:
+async def test_durable_despite_the_servers_setting(postgres_url: str) -> None:
     """A database set to synchronous_commit=off still commits these transactions to the disk."""
     database = PostgresDatabase(postgres_url)
     name = postgres_url.rsplit("/", 1)[1]

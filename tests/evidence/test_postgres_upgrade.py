@@ -96,7 +96,7 @@ async def test_an_upgrade_outlives_the_call_that_began_it(
     assert Disposition.NEW is (await store.claim(claim_of(), soon())).disposition
 
 
-async def test_claims_go_on_while_an_index_is_built(
+async def test_claims_continue_while_an_index_is_built(
     postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
 ) -> None:
     """An old transaction keeps PostgreSQL from finishing an index; claims, probes and lists are served meanwhile."""
@@ -124,7 +124,7 @@ async def test_claims_go_on_while_an_index_is_built(
     await watcher.close()
 
 
-async def test_an_index_that_was_cut_off_is_made_anew(
+async def test_an_index_that_was_cut_off_is_created_again(
     postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
 ) -> None:
     """Left invalid by a crash, it is replaced at the next start; eight gateways at once do it once."""

@@ -124,7 +124,7 @@ async def test_equal_conflicts_at_once_are_one(make_store: MakeStore) -> None:
     assert [30] == [one.count for one in (await kept(store, claimed.operation_id)).conflicts]
 
 
-async def test_large_conflicts_are_told_by_their_hash(make_store: MakeStore) -> None:
+async def test_large_conflicts_are_reported_by_their_hash(make_store: MakeStore) -> None:
     """Bodies that would not fit into one message together are left out, the rest of the calls is not."""
     store = await make_store()
     claimed = await store.claim(claim_of(), soon())
@@ -168,7 +168,7 @@ async def test_equal_bodies_at_once(make_store: MakeStore) -> None:
     assert [1, 29] == [[one.disposition for one in results].count(what) for what in (Disposition.NEW, None)]
 
 
-async def test_a_held_move_goes_on_where_nothing_is_held(make_store: MakeStore, clock: ManualClock) -> None:
+async def test_a_held_operation_continues_once_nothing_is_held(make_store: MakeStore, clock: ManualClock) -> None:
     """When the operator's settings no longer hold it, one caller reclaims it."""
     store = await make_store()
     await store.claim(with_body("key-1", holds=True), soon())

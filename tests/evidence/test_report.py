@@ -96,7 +96,7 @@ def test_captures_and_releases_against_their_reservation(moves: list[Move], faul
     assert [fault] == ([order.fault for order in reported(*moves).orders] or [None])
 
 
-def test_what_somebody_should_look_at_is_named() -> None:
+def test_operations_that_need_attention_are_listed() -> None:
     """Suspect replays, late outcomes, reclaimed operations, operations without an order."""
     report = reported(
         move("reserve_cash", suspect_replay=True),

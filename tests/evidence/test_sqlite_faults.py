@@ -267,7 +267,7 @@ async def test_disk_that_hangs_does_not_hold_up_the_caller_or_the_end(path: Path
     await holding
 
 
-async def test_job_that_nobody_waits_for_is_not_begun() -> None:
+async def test_a_job_without_a_waiter_is_not_started() -> None:
     """A cancelled job that waits for its turn is left out; one that runs is not disturbed."""
     thread = WorkerThread("test")
     gate, done = threading.Event(), []

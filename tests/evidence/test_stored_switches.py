@@ -43,7 +43,7 @@ async def test_an_older_decision_changes_nothing(database: Database) -> None:
     assert [] == off(await stored_in(database).merge(switched("t", at_ms=5)))
 
 
-async def test_a_row_that_cannot_be_read_is_written_anew(database: Database) -> None:
+async def test_a_row_that_cannot_be_read_is_written_again(database: Database) -> None:
     """By the next who knows anything."""
     await stored_in(database).merge(switched("t"))
     await database.write(lambda connection, now: connection.execute(table.update().values(content=b"?")), 5.0)

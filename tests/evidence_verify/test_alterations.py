@@ -18,7 +18,7 @@ from tests.evidence_verify.conftest import Exported
 from tests.evidence_verify.tampering import ALTERATIONS, Lines, read_lines
 
 
-def test_an_export_that_nobody_touched_is_proven(small: Exported) -> None:
+def test_an_unchanged_export_is_proven(small: Exported) -> None:
     """With its head nothing is left open."""
     reported = verdict(small.path, small.head)
     assert ("proven", [], 240) == (reported["verdict"], reported["not_proven"], reported["records"])
@@ -74,7 +74,7 @@ def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_a_chain_made_anew_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
+def test_a_chain_rebuilt_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
     """The export is consistent. Only a head, the log or a public key that was stored elsewhere shows the change."""
     lines = read_lines(small.text)
     tampering.make_anew(lines, random.Random(number), generate_signing_key()[0])

@@ -108,7 +108,7 @@ def test_a_credit_and_its_duplicate(player: Player, references: dict[str, str]) 
     assert ([200, 200], ("103.10", "0")) == ([report["status"] for report in reports], player.funds)
 
 
-def test_a_credit_for_a_stranger_is_not_refused_for_good(player: Player) -> None:
+def test_a_credit_without_an_account_is_not_refused_finally(player: Player) -> None:
     """A payout without an account gets 503, because an operator must decide."""
     report = player.send("credit_cash", "3.10", player=f"stranger-{uuid.uuid4()}")
     assert (503, "retry") == (report["status"], report["treatment"])
@@ -132,7 +132,7 @@ def test_a_key_with_other_content(player: Player) -> None:
     assert ("87.50", "12.50") == player.funds
 
 
-def test_an_amount_that_nobody_understands(player: Player) -> None:
+def test_an_amount_of_unknown_form(player: Player) -> None:
     """A whole number may be cents or not: 503, and nothing moves."""
     report = player.send("reserve_cash", {"value": 1250})
     assert (503, ("100.00", "0")) == (report["status"], player.funds)

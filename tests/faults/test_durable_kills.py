@@ -133,7 +133,7 @@ async def test_kills_of_one_of_two_gateways(sandbox: SandboxProcess, postgres_ur
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)  # 54 starts under load
-async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> None:
+async def test_every_kill_without_deduplication(sandbox: SandboxProcess) -> None:
     """An event in flight at the kill becomes a dead letter with this reason. No event is sent twice."""
     with a_gateway(sandbox, **UNSURE) as gateway:
         load = await killed(gateway, sandbox, [*EVERYWHERE, *[RANDOM] * 10])

@@ -108,7 +108,7 @@ async def test_every_kill_where_phoenix_deduplicates(sandbox: SandboxProcess) ->
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)  # 48 starts under load
-async def test_every_kill_where_nobody_deduplicates(sandbox: SandboxProcess) -> None:
+async def test_every_kill_without_deduplication(sandbox: SandboxProcess) -> None:
     """The process loses its memory of ids: careful callers see no repeat and know which events are unknown."""
     with a_gateway(sandbox, **UNSURE) as gateway:
         load = await killed(gateway, CAUTIOUS, [*EVERYWHERE, *[RANDOM] * 20])

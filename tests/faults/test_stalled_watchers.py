@@ -27,7 +27,7 @@ SMALL = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0), ("g
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)  # a minute of stalling, and the time to catch up
-async def test_watchers_that_stop_reading_for_a_minute_cost_little_and_delay_nobody(
+async def test_watchers_that_stop_reading_for_a_minute_cost_little_and_delay_no_other(
     gateway: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
     """Each gets the newest board at the end, with the number of skipped updates."""

@@ -95,7 +95,7 @@ async def start() -> AsyncIterator[Start]:
         await server.stop()
 
 
-async def test_liveness_is_told(start: Start) -> None:
+async def test_liveness_is_reported(start: Start) -> None:
     """/healthz is 200 while the process is live, otherwise 503."""
     admin = await start()
     alive = await admin.get("/healthz")
@@ -116,7 +116,7 @@ async def test_readiness_names_each_service(start: Start) -> None:
     )
 
 
-async def test_heads_of_evidence_are_told(start: Start) -> None:
+async def test_heads_of_evidence_are_reported(start: Start) -> None:
     """/evidence/head is the document that it is given; 503 while its store is not there, 404 where there is none."""
     admin = await start()
     none = await admin.get("/evidence/head")

@@ -265,7 +265,7 @@ async def test_deadline_of_the_caller_is_in_the_call(serve: Open) -> None:
     assert 6 < left[0] < 7.5
 
 
-async def test_a_caller_who_leaves_cancels_his_handler(serve: Open) -> None:
+async def test_a_caller_that_leaves_cancels_its_handler(serve: Open) -> None:
     """A handler that waits is cancelled when its caller goes away."""
     cancelled = asyncio.Event()
     begun = asyncio.Event()

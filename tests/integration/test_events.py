@@ -166,7 +166,7 @@ def test_a_message_against_the_contract_ends_the_stream_after_those_before_it(
     assert ("INVALID_FIELD", [field]) == (reason_of(error), fields_of(error))
 
 
-def test_a_stream_goes_on_after_events_that_fail(events: Stub, sandbox: SandboxProcess) -> None:
+def test_a_stream_continues_after_events_that_fail(events: Stub, sandbox: SandboxProcess) -> None:
     """An unknown tenant and a bad event cost themselves only."""
     messages = [
         events_pb2.StreamEventsRequest(sequence=1, tenant_id="tenant-other", events=[event(), event()]),
@@ -355,7 +355,7 @@ def test_a_failing_phoenix_opens_the_circuit_and_a_probe_closes_it(sandbox: Sand
         assert metric(process, 'phoenix_gateway_circuit_changes_total{state="closed",surface="ingestion"}') == 1
 
 
-def test_replicas_remember_ids_together_and_go_on_without_redis(
+def test_replicas_remember_ids_together_and_continue_without_redis(
     sandbox: SandboxProcess, redis_server: RedisProcess, postgres_url: str
 ) -> None:
     """What one sent the other answers from memory; with Redis gone nothing fails."""

@@ -97,7 +97,7 @@ def test_a_name_of_the_policy_is_its_caller(setup: PolicySetup, gateway: Gateway
     ],
     ids=["unknown spiffe id", "unknown dns name", "names of two callers", "longer spiffe id", "wildcard"],
 )
-def test_a_wrong_name_is_nobody(setup: PolicySetup, gateway: GatewayProcess, names: list[str]) -> None:
+def test_a_wrong_name_is_no_caller(setup: PolicySetup, gateway: GatewayProcess, names: list[str]) -> None:
     """A certificate of the right CA gives no right."""
     with setup.channel(gateway, *names) as channel:
         assert "NOT_ALLOWED" == listed(channel)
@@ -196,7 +196,7 @@ def forwarded(value: str) -> dict[str, Any]:
     return {"metadata": (("x-forwarded-client-cert", value),)}
 
 
-def test_a_header_names_nobody_unless_a_trusted_proxy_sends_it(setup: PolicySetup, gateway: GatewayProcess) -> None:
+def test_a_header_names_a_caller_only_from_a_trusted_proxy(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """A stranger with a certificate does not become the reader by saying so."""
     says = forwarded(f"URI={identity('reader')}")
     with setup.channel(gateway, identity("stranger")) as channel:

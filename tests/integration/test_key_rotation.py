@@ -222,7 +222,7 @@ def test_a_broken_secret_is_shown_and_the_old_one_stays(bench: Bench) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_revoked_platform_key_is_refused_for_good(bench: Bench) -> None:
+def test_a_revoked_platform_key_is_refused_finally(bench: Bench) -> None:
     """KEY_RETIRED becomes a refusal, also after a restart; the key in use is not revoked."""
     late = reserve(bench.sandbox)
     old = bench.wallet.VerifyWallet(late).key_id

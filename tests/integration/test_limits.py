@@ -87,7 +87,7 @@ def wait_for(fits: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_callers_limit_is_his_alone_and_changes_while_the_gateway_runs(limited: Limited) -> None:
+def test_a_callers_limit_is_its_own_and_changes_while_the_gateway_runs(limited: Limited) -> None:
     """The file is replaced, and seconds later the new limit applies. Another caller is not affected."""
     limited.write(flood_per_s=1_000_000)
     with grpc.insecure_channel(limited.socket) as own, grpc.insecure_channel(limited.gateway.address) as other:

@@ -344,7 +344,7 @@ def test_a_bad_call_names_its_field(
 @pytest.mark.parametrize(
     ("kind", "reason"), [("redirect", "PHOENIX_ANSWER_UNREADABLE"), ("lose_answer", "OUTCOME_UNKNOWN")]
 )
-def test_trouble_is_told_and_a_post_goes_out_once(
+def test_a_failure_is_reported_and_a_post_is_sent_once(
     phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sandbox: SandboxProcess, kind: str, reason: str
 ) -> None:
     """No redirect is followed, no POST repeated."""
@@ -368,7 +368,7 @@ def test_a_get_is_tried_again(phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sand
     assert 200 == phoenix.Call(wanted(OPERATOR, "/operator/api/settings")).status
 
 
-def test_the_log_tells_pattern_and_digest_but_no_path_or_token(
+def test_the_log_has_pattern_and_digest_but_no_path_or_token(
     phoenix: phoenix_pb2_grpc.PhoenixServiceStub, opened: GatewayProcess, opened_channel: grpc.Channel
 ) -> None:
     """A path may name a player, and a token is worth a session."""

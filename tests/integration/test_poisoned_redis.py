@@ -196,7 +196,7 @@ def test_an_old_platform_key_put_back_verifies_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_changed_leaderboard_is_fetched_anew(bench: Bench) -> None:
+def test_a_changed_leaderboard_is_fetched_again(bench: Bench) -> None:
     """One changed bit of a shared answer: refused and counted, and a replica without its own answer asks Phoenix."""
     first, second = bench.gateways
     board = bench.board({"ada": 10, "bob": 5})

@@ -286,7 +286,7 @@ def test_open_streams_end_when_their_right_is_taken_away(setup: PolicySetup) -> 
             assert "NOT_ALLOWED" == refused(lambda: list(watching))
 
 
-def test_a_caller_who_is_taken_out_is_nobody_at_once(setup: PolicySetup) -> None:
+def test_a_removed_caller_is_refused_at_once(setup: PolicySetup) -> None:
     """An open connection does not keep the caller's identity."""
     other = caller("other", allow=["keys.read"], tenants=["one"])
     with (

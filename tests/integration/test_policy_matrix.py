@@ -112,7 +112,7 @@ def test_the_matrix_has_every_cell(cells: list[dict[str, Any]], setup: PolicySet
     assert operator_cells == {("acme", "sandbox"), ("acme", "prod"), ("zeta", "sandbox"), ("*", "*")}
 
 
-def test_a_stranger_with_a_certificate_is_told_of_health_alone(
+def test_an_unknown_certificate_may_only_call_health(
     setup: PolicySetup, gateway: GatewayProcess, cells: list[dict[str, Any]]
 ) -> None:
     """A valid certificate opens nothing that the policy does not allow."""

@@ -114,7 +114,7 @@ def test_another_environment_is_not_there(wallet: wallet_pb2_grpc.WalletServiceS
     assert "OPERATOR_UNKNOWN" == reason_of(refused.value)
 
 
-def test_an_export_goes_on_over_a_restart_and_misses_nothing(
+def test_an_export_continues_over_a_restart_and_misses_nothing(
     sandbox: SandboxProcess, own_gateway: GatewayProcess, wallet: wallet_pb2_grpc.WalletServiceStub
 ) -> None:
     """After the first part the gateway is killed; with the token of that part, everything else comes."""

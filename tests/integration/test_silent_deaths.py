@@ -92,7 +92,7 @@ def test_a_death_ends_the_process_with_a_code_and_a_reason(
 @pytest.mark.parametrize(
     "settings", [{}, {"PREDICTION_PLATFORM_KEY": new_key().public.spki_pem.decode()}], ids=["usual", "configured key"]
 )
-def test_a_gateway_that_nothing_happens_to_goes_on(sandbox_process: SandboxProcess, settings: dict[str, str]) -> None:
+def test_an_idle_gateway_continues(sandbox_process: SandboxProcess, settings: dict[str, str]) -> None:
     """No background task ends in any configuration."""
     with GatewayProcess({**of_sandbox(sandbox_process.urls, sandbox_process.environ), **settings}) as gateway:
         gateway.wait_serving("phoenix.gateway.v1.WalletService")

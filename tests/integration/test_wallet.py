@@ -114,7 +114,7 @@ def test_the_same_key_with_another_amount_is_a_conflict(
         ("operator_key", V.WALLET_VERDICT_BAD_SIGNATURE, b'{"error":"bad_signature"}'),
     ],
 )
-def test_a_forged_call_is_refused_for_good(
+def test_a_forged_call_is_refused_finally(
     sandbox: SandboxProcess,
     wallet: wallet_pb2_grpc.WalletServiceStub,
     forge: str,
@@ -206,7 +206,7 @@ def test_a_balance_call_is_no_move(sandbox: SandboxProcess, wallet: wallet_pb2_g
     assert (D.WALLET_DISPOSITION_NOT_A_MOVE, "") == (answer.disposition, answer.operation_id)
 
 
-def test_a_probe_tells_what_is_known_and_claims_nothing(
+def test_a_probe_shows_what_is_known_and_claims_nothing(
     sandbox: SandboxProcess, wallet: wallet_pb2_grpc.WalletServiceStub
 ) -> None:
     """NOT_SEEN, then the move is marked `probed_before`; IN_PROGRESS; FINISHED with the response."""
@@ -303,7 +303,7 @@ def test_keys_are_listed_without_material(sandbox: SandboxProcess, channel: grpc
     assert not [name for name in ("INGESTION_HMAC_SECRET", "ADMIN_API_KEY") if sandbox.environ[name] in text]
 
 
-def test_a_refreshed_platform_key_is_told_as_changed(sandbox: SandboxProcess, channel: grpc.Channel) -> None:
+def test_a_refreshed_platform_key_is_reported_as_changed(sandbox: SandboxProcess, channel: grpc.Channel) -> None:
     """RefreshPlatformKey waits for the fetch and returns its result."""
     keys = keys_pb2_grpc.KeyServiceStub(channel)
     before = keys.RefreshPlatformKey(keys_pb2.RefreshPlatformKeyRequest()).key_id

@@ -261,7 +261,7 @@ def test_whatever_happens_every_watcher_ends_with_the_true_board(
     assert ([], True) == (broken, len(epochs) > 2)
 
 
-def test_a_watcher_that_does_not_read_delays_nobody(
+def test_a_watcher_that_does_not_read_delays_no_other(
     gateway: GatewayProcess, sandbox: SandboxProcess, board: str
 ) -> None:
     """The one beside it sees each update; it costs the gateway little, and then gets the newest board."""

@@ -93,7 +93,7 @@ def details_of(error: Any) -> tuple[str, float, dict[str, str]]:
     return info.reason, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9, dict(info.metadata)
 
 
-async def test_above_the_rate_a_call_is_told_which_limit_and_when_to_come_again(serve: Open) -> None:
+async def test_above_the_rate_a_call_learns_the_limit_and_when_to_retry(serve: Open) -> None:
     """RESOURCE_EXHAUSTED, RATE_LIMITED, RetryInfo of the time that it takes; the request is not even read."""
     served = await serve(
         [endpoint(METHOD, nothing)], [Named(), limits({"a": CallLimits(requests_per_s=0.01, concurrent=100)})]

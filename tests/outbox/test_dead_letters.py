@@ -24,7 +24,7 @@ def query(*event_ids: str, board: str = "", reason: str = "", after: int = 0, li
     )
 
 
-async def test_a_dead_letter_tells_what_was_refused_and_why(queue: EventQueue) -> None:
+async def test_a_dead_letter_shows_what_was_refused_and_why(queue: EventQueue) -> None:
     """Its body as sent, the reason and the times."""
     await bury(queue, "ada")
     (letter,), has_more = await queue.dead_letters(query(), soon())
@@ -54,7 +54,7 @@ async def test_a_redriven_event_that_phoenix_may_have_goes_out_as_one_with_a_kno
     assert {ada.event_id: True, bob.event_id: False} == {one.event_id: one.is_id_given for one in again.events}
 
 
-async def test_pages_go_on_where_the_one_before_ended(queue: EventQueue) -> None:
+async def test_pages_continue_where_the_one_before_ended(queue: EventQueue) -> None:
     """By sequence, each letter once."""
     await bury(queue, *(f"u{n}" for n in range(7)))
     seen: list[str] = []

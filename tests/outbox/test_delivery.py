@@ -93,7 +93,7 @@ async def test_an_event_is_answered_before_it_is_delivered(path: Path) -> None:
     assert ["a1"] == phoenix.ids
 
 
-async def test_a_refused_event_becomes_a_dead_letter_and_lets_its_user_go_on(path: Path) -> None:
+async def test_a_refused_event_becomes_a_dead_letter_and_does_not_block_its_user(path: Path) -> None:
     """The reason is stored, and a repeat of the event gets it."""
     phoenix = GatedPhoenix(lambda request, ids: 422 if "a1" in ids else 202)
     async with gateway_at(path, phoenix, bulk=None) as gateway:

@@ -24,7 +24,7 @@ async def test_one_event_of_each_ordering_key_is_taken(queue: EventQueue) -> Non
     assert ["a2"] == ids((await take(queue))[1])
 
 
-async def test_a_dead_letter_lets_its_user_go_on(queue: EventQueue) -> None:
+async def test_a_dead_letter_does_not_block_its_user(queue: EventQueue) -> None:
     """The next event of the ordering key is due at once."""
     await admit(queue, new_event("a1"), new_event("a2"))
     lease, taken = await take(queue)
@@ -140,7 +140,7 @@ async def test_many_gateways_share_the_ordering_keys_and_keep_each_in_order(make
     assert (await gateways[0].depth(soon())).events == 0
 
 
-async def test_depth_tells_what_waits_and_since_when(queue: EventQueue, clock: ManualClock) -> None:
+async def test_depth_shows_waiting_events_and_their_age(queue: EventQueue, clock: ManualClock) -> None:
     """Dead letters apart; bytes as they are sent."""
     began_us = round(clock.now() * 1_000_000)
     await admit(queue, new_event("a1"), new_event("a2"), new_event("b1", "bob"))

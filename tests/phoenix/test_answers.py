@@ -77,7 +77,7 @@ def test_a_2xx_passes(status: int) -> None:
 
 
 @pytest.mark.parametrize("code", ["leaderboard_inactive", "BOARD_NOT_ACTIVE", "inactive", "leaderboard-archived"])
-def test_an_inactive_board_is_told_where_the_code_says_so(code: str) -> None:
+def test_an_inactive_board_is_reported_where_the_code_says_so(code: str) -> None:
     """In any spelling of the same words."""
     fault = error_of(Answer(status=422, body=b'{"code":"%s"}' % code.encode()), Surface.QUERY, NOW, changes=False)
     assert fault.reason == "BOARD_NOT_ACTIVE"

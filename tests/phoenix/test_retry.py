@@ -152,7 +152,7 @@ async def test_it_is_not_sent_again_and_says_what_is_known(
     assert len(delivery.sender.sent) == len(steps)
 
 
-async def test_each_try_is_signed_anew_over_the_same_body() -> None:
+async def test_each_try_is_signed_again_over_the_same_body() -> None:
     """A fresh timestamp, the same bytes."""
     delivery = Delivery(NotSent("x"), 401, 202, idempotency=EVERY_TIME)
     await delivery.run()

@@ -28,9 +28,7 @@ async def test_an_unknown_host_is_not_sent(transport: Transport) -> None:
     assert type(failure) is NotSent
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_not_sent(
-    transport: Transport, server_tls: ssl.SSLContext
-) -> None:
+async def test_an_untrusted_certificate_is_not_sent(transport: Transport, server_tls: ssl.SSLContext) -> None:
     """TLS fails before the request; the credentials never leave."""
     async with raw_server(always(http(200)), tls=server_tls) as server:
         failure = await failure_of(transport, post(server.url))
@@ -303,7 +301,7 @@ async def test_an_early_refusal_is_read(transport: Transport) -> None:
         assert answer.status == 413
 
 
-async def test_no_failure_tells_a_secret(transport: Transport) -> None:
+async def test_no_failure_shows_a_secret(transport: Transport) -> None:
     """Neither requests nor failures show a credential."""
     request = Request(
         method="POST",

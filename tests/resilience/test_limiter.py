@@ -35,7 +35,7 @@ def test_a_seconds_worth_passes_at_once_and_then_as_much_a_second() -> None:
     assert admitted(one, 100, 51.0) == 10
 
 
-def test_a_refusal_tells_when_the_next_call_passes() -> None:
+def test_a_refusal_shows_when_the_next_call_passes() -> None:
     """Neither earlier nor later."""
     one = usage(requests_per_s=4)
     assert admitted(one, 4, 8.0) == 4

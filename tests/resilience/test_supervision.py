@@ -88,7 +88,7 @@ async def test_a_task_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) -> N
     assert [] == ends
 
 
-async def test_what_breaks_while_it_stops_is_told_and_not_fatal(ends: list[UnexpectedEnd]) -> None:
+async def test_a_failure_during_the_stop_is_reported_and_not_fatal(ends: list[UnexpectedEnd]) -> None:
     """The process is already stopping. The log still has the error."""
 
     async def breaks_at_the_end() -> None:

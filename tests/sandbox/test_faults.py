@@ -110,7 +110,7 @@ async def test_huge_sends_megabytes(client: Client) -> None:
     assert 3 * 1024 * 1024 == len(answer.body)
 
 
-async def test_client_that_leaves_a_huge_answer_hurts_nobody(client: Client) -> None:
+async def test_a_client_that_leaves_a_huge_answer_affects_no_other(client: Client) -> None:
     """The sandbox continues and logs nothing."""
     fault(client, "huge", surface="query", megabytes=500)
     host, _, port = client.sandbox.urls["query"].removeprefix("http://").partition(":")

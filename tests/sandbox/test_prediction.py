@@ -38,7 +38,7 @@ async def test_a_key_of_ones_own_can_be_rotated_in(client: Client) -> None:
         client.sandbox.control("POST", "/keys/rotate", {"private_pem": "no key"})
 
 
-async def test_reset_keeps_the_platform_key_unless_told(client: Client) -> None:
+async def test_reset_keeps_the_platform_key_by_default(client: Client) -> None:
     """{"keys": true} makes a new one."""
     before = client.sandbox.control("GET", "/keys")["current"]
     client.sandbox.control("POST", "/reset", {})

@@ -62,7 +62,7 @@ def test_ready_line_and_file_say_the_same(tmp_path: Path) -> None:
         process.communicate(timeout=10)
 
 
-def test_all_faults_are_listed_by_name_and_no_value_is_told() -> None:
+def test_all_faults_are_listed_by_name_and_without_values() -> None:
     """The start fails at once and quotes nothing."""
     secret = "do-not-tell-this"
     environ = {

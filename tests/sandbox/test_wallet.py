@@ -121,7 +121,7 @@ def test_forgeries_do_not_hold(sandbox: SandboxProcess, forge: str) -> None:
     assert (forge == "missing") == ("signature" not in made["by_name"])
 
 
-def test_repeated_signature_stands_twice(sandbox: SandboxProcess) -> None:
+def test_a_repeated_signature_is_sent_twice(sandbox: SandboxProcess) -> None:
     """Both are good, which is the point."""
     names = [name for name, _ in sign(sandbox, forge="repeated")["headers"]]
     assert 2 == names.count("signature")

@@ -280,7 +280,7 @@ async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(serve: Serve) 
     assert await _in_thread(lambda: _until_gone(address, calls=True)) > 2.0
 
 
-async def test_an_old_connection_is_told_to_go_however_busy(serve: Serve) -> None:
+async def test_an_old_connection_gets_goaway_even_if_busy(serve: Serve) -> None:
     """Within its age and a tenth; its client's next call goes over a new one and does not fail."""
     address = await serve(age_s=1.0, age_grace_s=5.0)
     assert 0.5 < await _in_thread(lambda: _until_gone(address, calls=True)) < 8.0

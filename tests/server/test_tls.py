@@ -87,7 +87,7 @@ WRONG = [half_a_certificate, another_key, a_readable_key, no_key, no_certificate
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda change: change.__name__)
-def test_files_that_cannot_be_used_are_refused_and_told_of_once(shelf: Shelf, wrong: Callable[[Shelf], None]) -> None:
+def test_files_that_cannot_be_used_are_refused_and_reported_once(shelf: Shelf, wrong: Callable[[Shelf], None]) -> None:
     """Whatever is wrong; and once they are whole, they are taken."""
     wrong(shelf)
     assert [[REFUSED], []] == [shelf.handshake(), shelf.handshake()]

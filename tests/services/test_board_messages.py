@@ -47,7 +47,7 @@ def test_freshness_joins_a_cached_answer(entries: int, source: Source, age_s: fl
     assert abs(whole.freshness.age.ToMicroseconds() - age_s * 1e6) <= 1
 
 
-def test_each_read_of_a_user_says_whether_he_is_ranked() -> None:
+def test_each_read_of_a_user_shows_whether_the_user_is_ranked() -> None:
     """Unknown values stay unset."""
     unranked = RankAnswer(ranked=False, rank=None, score=None)
     rank = leaderboards_pb2.GetUserRankResponse.FromString(MAKE.rank(unranked))

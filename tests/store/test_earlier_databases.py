@@ -62,7 +62,7 @@ async def test_its_moves_are_known(store: DurableWalletStore) -> None:
     assert Disposition.NEW is (await store.claim(signed_claim("new"), soon())).disposition
 
 
-async def test_its_chain_goes_on(store: DurableWalletStore, database: SqliteDatabase, tmp_path: Path) -> None:
+async def test_its_chain_continues(store: DurableWalletStore, database: SqliteDatabase, tmp_path: Path) -> None:
     """Old lines outside the chain are chained with new ones, and the whole export verifies."""
     await moved(store, "new")
     chain = sequencer(database)

@@ -189,7 +189,7 @@ async def test_cancelled_while_waiting_is_not_executed(make_committer: MakeCommi
     assert ledger.batches == [[0], [1, 3]]
 
 
-async def test_cancelled_during_its_commit_disturbs_nobody(make_committer: MakeCommitter, ledger: Ledger) -> None:
+async def test_a_cancel_during_the_commit_affects_no_other(make_committer: MakeCommitter, ledger: Ledger) -> None:
     """A caller that leaves while its commit runs does not stop the commit."""
     committer = make_committer()
     running = await hold(committer, ledger)
@@ -293,7 +293,7 @@ async def test_a_lone_operation_waits_for_no_company() -> None:
     assert alone_s < 0.2
 
 
-async def test_nobody_waits_for_a_commit_task_that_is_gone(make_committer: MakeCommitter, ledger: Ledger) -> None:
+async def test_no_call_waits_for_an_ended_commit_task(make_committer: MakeCommitter, ledger: Ledger) -> None:
     """However it ended: the operation in its commit, those behind it and new ones are refused at once, not in time."""
     ends: list[UnexpectedEnd | None] = []
     loop = asyncio.get_running_loop()

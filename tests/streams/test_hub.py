@@ -64,7 +64,7 @@ async def test_the_last_watcher_closes_after_the_grace_time() -> None:
     await hub.close()
 
 
-async def test_a_slow_watcher_gets_the_newest_board_and_delays_nobody() -> None:
+async def test_a_slow_watcher_gets_the_newest_board_and_delays_no_other() -> None:
     """It learns how many were left out; the one beside it gets each."""
     upstream = Upstream()
     hub = upstream.hub(queue_limit=3)
@@ -237,7 +237,7 @@ async def test_a_change_below_what_is_watched_is_no_update() -> None:
     await hub.close()
 
 
-async def test_a_row_of_updates_that_nobody_watched_for_a_while_goes_on() -> None:
+async def test_updates_without_watchers_continue() -> None:
     """The same epoch, a higher sequence, the newest board."""
     upstream = Upstream()
     hub = upstream.hub()
@@ -293,7 +293,7 @@ async def test_credentials_that_are_rejected_at_first_are_tried_once_more_at_onc
     await hub.close()
 
 
-async def test_nobody_new_is_shown_a_board_that_was_lost_long_ago() -> None:
+async def test_a_new_watcher_gets_no_board_that_was_lost_long_ago() -> None:
     """Existing watchers continue to wait. New ones learn that Phoenix cannot be reached."""
     upstream = Upstream()
     hub = upstream.hub(lost_after_s=0.05)

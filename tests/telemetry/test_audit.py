@@ -154,7 +154,7 @@ async def test_a_moved_file_is_left_and_a_new_one_begun(open_trail: Open, tmp_pa
     assert [["before"], ["after"]] == [[line["request_id"] for line in lines_in(one)] for one in (old, path)]
 
 
-async def test_a_full_disk_refuses_at_once_and_is_told(open_trail: Open) -> None:
+async def test_a_full_disk_refuses_at_once_and_is_reported(open_trail: Open) -> None:
     """/dev/full accepts no byte. The second time, no write is tried."""
     trail = open_trail(Path("/dev/full"), retry_after_s=60.0)
     assert await refused(trail.keep(record(), 5.0)) < 3.0
@@ -177,7 +177,7 @@ async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Ope
         os.close(reader)
 
 
-async def test_a_reader_who_stops_reading_holds_nobody(open_trail: Open, tmp_path: Path) -> None:
+async def test_a_reader_that_stops_reading_delays_no_other(open_trail: Open, tmp_path: Path) -> None:
     """Once the pipe is full, waiting calls are refused in time, and later calls too."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -207,7 +207,7 @@ async def test_a_removed_folder_refuses_and_a_new_one_is_used(open_trail: Open, 
     assert [line["request_id"] for line in lines_in(path)] == ["after"]
 
 
-async def test_records_that_nobody_waits_for_survive_a_failure(open_trail: Open, tmp_path: Path) -> None:
+async def test_records_without_a_waiter_survive_a_failure(open_trail: Open, tmp_path: Path) -> None:
     """They stay in the queue and are written once there is a file."""
     folder = tmp_path / "missing"
     trail = open_trail(folder / "audit.jsonl", retry_after_s=0.01)
@@ -233,7 +233,7 @@ async def test_what_finds_the_queue_full_is_counted_in_the_file(open_trail: Open
     assert lost > 0
 
 
-async def test_a_write_that_hangs_holds_nobody_beyond_its_time(tmp_path: Path) -> None:
+async def test_a_hanging_write_delays_no_call_beyond_its_time(tmp_path: Path) -> None:
     """As on a network disk that is gone: refused in time, later ones at once, and the stop does not wait for it."""
     release = threading.Event()
 

@@ -119,7 +119,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     root.handlers[:], root.level = handlers, level
 
 
-async def test_line_tells_the_call(gateway: Gateway) -> None:
+async def test_the_line_describes_the_call(gateway: Gateway) -> None:
     """The one line of a call has its method, request id, caller, tenant, operator, environment, verdict and time."""
 
     async def decided(request: Struct, call: Call) -> Struct:
@@ -147,7 +147,7 @@ async def test_line_tells_the_call(gateway: Gateway) -> None:
     }
 
 
-async def test_refused_caller_is_told_by_address(gateway: Gateway) -> None:
+async def test_refused_caller_is_reported_by_address(gateway: Gateway) -> None:
     """A call that is refused before its caller is known is logged with its address."""
     gateway.gate.shut = True
     assert await gateway.call() is grpc.StatusCode.PERMISSION_DENIED
@@ -169,7 +169,7 @@ async def test_unexpected_error_is_logged_once_without_its_text(gateway: Gateway
     assert SECRET not in gateway.out.getvalue()
 
 
-async def test_store_fault_is_told_with_its_cause(gateway: Gateway) -> None:
+async def test_store_fault_is_reported_with_its_cause(gateway: Gateway) -> None:
     """Trouble of the store is an error with the type that it was raised from."""
 
     async def no_store(request: Struct, call: Call) -> Struct:

@@ -100,7 +100,7 @@ def test_secret_in_an_exception_is_not_written(out: io.StringIO) -> None:
     assert line["error_at"].startswith("test_logs.py:")
 
 
-def test_place_of_ours_is_told_beside_a_librarys() -> None:
+def test_our_position_is_logged_beside_a_librarys() -> None:
     """If a library raises, the innermost line of the gateway is logged too."""
     code = compile("def ours(call): call()", "/srv/gateway/phoenix/transport.py", "exec")
     namespace: dict[str, Any] = {}
@@ -151,7 +151,7 @@ def test_long_text_is_cut(out: io.StringIO) -> None:
     assert len(lines(out)[0]["method"]) == MAX_VALUE_CHARS
 
 
-def test_enum_is_told_by_its_value(out: io.StringIO) -> None:
+def test_an_enum_is_logged_by_its_value(out: io.StringIO) -> None:
     """An enum of texts is one of our own names."""
 
     class Colour(enum.Enum):

@@ -205,7 +205,7 @@ def test_alerts_have_a_zero_before_their_first_increase(metrics: Metrics) -> Non
     } == {0}
 
 
-def test_process_and_build_are_told(metrics: Metrics) -> None:
+def test_process_and_build_are_reported(metrics: Metrics) -> None:
     """Memory, open files and the version are there; birthdays of series are not."""
     reported = samples(metrics)
     assert reported["process_resident_memory_bytes",] > 1_000_000

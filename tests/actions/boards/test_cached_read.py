@@ -256,7 +256,7 @@ async def test_the_fetch_ends_with_the_last_who_waits() -> None:
     assert Source.LIVE is (await again).source
 
 
-async def test_a_caller_waits_no_longer_than_his_deadline() -> None:
+async def test_a_caller_waits_no_longer_than_its_deadline() -> None:
     """PHOENIX_TIMEOUT; other callers continue to wait."""
     _, phoenix, replica = fresh_start()
     patient = replica.begin()
@@ -316,7 +316,7 @@ async def test_boards_may_have_a_fresh_time_of_their_own() -> None:
     assert Source.STALE is (await never).source
 
 
-async def test_what_was_found_is_told() -> None:
+async def test_findings_are_reported() -> None:
     """For the metrics."""
     clock, phoenix, replica = fresh_start()
     await replica.warm()

@@ -42,7 +42,7 @@ async def test_a_fleets_stampede_costs_one_call() -> None:
     assert {0.1, 0.2} == {round(answer.age_s, 6) for answer in answers}
 
 
-async def test_a_replica_that_dies_holds_nobody_up_for_long() -> None:
+async def test_a_crashed_replica_delays_no_other_for_long() -> None:
     """After a second the others fetch for themselves."""
     fleet = Fleet(2)
     dead = fleet.replicas[0].begin()

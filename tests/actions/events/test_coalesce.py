@@ -106,7 +106,7 @@ async def test_a_megabyte_is_as_full_as_a_hundred_events() -> None:
     assert [1, 3, 3, 1] == [len(ids) for _, ids in phoenix.calls]
 
 
-async def test_a_call_that_hangs_holds_nobody_up_for_long() -> None:
+async def test_a_hanging_call_delays_no_other_for_long() -> None:
     """Another call is begun for those who wait."""
     phoenix = GatedPhoenix()
     one = coalescer(phoenix, CoalesceSettings(patience_s=0.01))
@@ -120,7 +120,7 @@ async def test_a_call_that_hangs_holds_nobody_up_for_long() -> None:
     await first
 
 
-async def test_each_caller_has_a_result_of_his_own() -> None:
+async def test_each_caller_has_its_own_result() -> None:
     """One event that Phoenix refuses is one caller's error."""
 
     def says(request: object, ids: list[str]) -> Answer:
@@ -136,7 +136,7 @@ async def test_each_caller_has_a_result_of_his_own() -> None:
     assert failed == ["", "", "PHOENIX_REFUSED_STATE", ""]
 
 
-async def test_a_caller_who_leaves_before_his_event_left_takes_it_along() -> None:
+async def test_a_caller_that_leaves_early_cancels_its_event() -> None:
     """The others' events leave."""
     phoenix = GatedPhoenix()
     items = [item(f"e{number}") for number in range(4)]
@@ -163,7 +163,7 @@ async def test_a_caller_who_leaves_afterwards_costs_the_others_nothing() -> None
     assert isinstance(items[3].result, Submitted)
 
 
-async def test_an_event_that_nobody_waits_for_is_not_sent_again() -> None:
+async def test_an_event_without_a_waiting_caller_is_not_sent_again() -> None:
     """The first try got no connection; the next one carries those whose callers are still there."""
     tries: list[list[str]] = []
 

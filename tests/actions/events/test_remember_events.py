@@ -82,7 +82,7 @@ async def test_an_accepted_event_is_recalled_for_a_day() -> None:
     assert isinstance(await ask(memory), Claim)
 
 
-async def test_other_content_is_refused_however_the_first_stands() -> None:
+async def test_different_content_is_refused_in_any_state_of_the_first() -> None:
     """While it is on its way, and when it was accepted."""
     memory = EventMemory(ManualClock())
     claim = await ask(memory)
@@ -208,7 +208,7 @@ async def test_without_the_shared_memory_the_process_remembers_alone() -> None:
     assert await ask(memory) is Recalled.ACCEPTED
 
 
-async def test_whoever_waits_for_an_id_that_others_know_learns_the_same() -> None:
+async def test_a_waiter_for_a_known_id_gets_the_same_result() -> None:
     """A repeat within the batch."""
     clock, shared = ManualClock(), Shared()
     shared.entries[(T, "e")] = RememberedEvent(state=EventState.ACCEPTED, at=clock.now(), digest=ONE)

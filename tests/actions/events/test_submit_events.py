@@ -233,7 +233,7 @@ async def test_events_of_a_bulk_call_stay_in_doubt_when_the_route_is_gone_at_the
     assert said(results) == ["OUTCOME_UNKNOWN"] * 2
 
 
-async def test_an_answer_that_comes_after_its_caller_left_is_kept_for_his_next_call() -> None:
+async def test_an_answer_after_its_caller_left_is_kept_for_the_next_call() -> None:
     """His event was on its way with others: the call went on, and asking again finds what it brought."""
     phoenix = GatedPhoenix()
     submit = submit_to(phoenix)
@@ -283,7 +283,7 @@ async def test_past_the_bound_calls_are_refused() -> None:
 
 
 @pytest.mark.parametrize("bulk", BULK)
-async def test_a_caller_who_leaves_sends_no_more_and_gives_his_room_back(bulk: BulkEnvelope | None) -> None:
+async def test_a_caller_that_leaves_sends_no_more_and_frees_its_room(bulk: BulkEnvelope | None) -> None:
     """A started event is unknown for its id. An event that was not started may be sent by the next call."""
     phoenix = GatedPhoenix()
     phoenix.is_open = False

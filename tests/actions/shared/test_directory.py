@@ -97,7 +97,7 @@ def test_a_refused_call_says_what_it_asked_for() -> None:
     assert {"tenant": "one"} == asked.facts
 
 
-def test_a_call_of_nobody_reaches_nothing() -> None:
+def test_a_call_without_a_caller_reaches_nothing() -> None:
     """A chain that forgot to find out who calls opens nothing."""
     deadline = Deadline.after(5, SystemClock())
     nobody = Call(method="m", peer=Peer(address=""), request_id="r", deadline=deadline, arrived_at=0.0)
@@ -142,14 +142,14 @@ def test_a_sandbox_only_caller_reaches_no_other_environment(code: str, environme
 
 
 @pytest.mark.parametrize(("code", "environment"), [("", None), ("acme", None), ("", SANDBOX)])
-def test_what_a_caller_leaves_empty_means_his_only_operator(code: str, environment: Environment | None) -> None:
+def test_an_empty_operator_means_the_callers_only_one(code: str, environment: Environment | None) -> None:
     """However many there are beside it."""
     asked = of_operators((ACME, SANDBOX))
     assert "as" == OPERATORS.resolve(code, environment, asked)
     assert {"operator": "acme", "environment": "sandbox"} == asked.facts
 
 
-def test_what_a_caller_sees_is_his_alone() -> None:
+def test_a_caller_sees_only_its_own() -> None:
     """Lists hold the caller's own, in the configuration's order."""
     grant = of_operators((ZETA, PROD), (ACME, PROD)).grant
     assert ["ap", "zp"] == list(OPERATORS.seen_by(grant))

@@ -66,7 +66,7 @@ async def test_who_waits_for_a_change_hears_of_it() -> None:
     assert watch.is_serving("A") is True
 
 
-async def test_draining_says_no_for_everything_and_for_good() -> None:
+async def test_draining_stops_serving_permanently() -> None:
     """A load balancer must look elsewhere, whatever the checks find."""
     watch = HealthWatch({"A": [Switch(True)], "B": []}, ManualClock())
     await watch.check_now()

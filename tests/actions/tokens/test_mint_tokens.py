@@ -95,7 +95,7 @@ def reasons(results: list[LaunchToken | GatewayError]) -> list[str]:
     return ["" if isinstance(one, LaunchToken) else one.reason for one in results]
 
 
-async def test_each_result_stands_in_its_place() -> None:
+async def test_results_are_in_order() -> None:
     """One that fails costs only itself."""
     mint = Mint()
     given = InvalidField([FieldFault(field="session", description="is required")])

@@ -304,7 +304,7 @@ async def test_a_range_of_time_is_proven_as_a_range(
         assert codes(path, await exporter.head()), f"line {number} of {len(lines)}, last: {is_last}"
 
 
-async def test_an_unsigned_chain_is_held_against_a_head(
+async def test_an_unsigned_chain_is_compared_with_a_head(
     store: DurableWalletStore, database: Database, clock: ManualClock, exporter: Exporter, tmp_path: Path
 ) -> None:
     """With PostgreSQL and no key heads are hashes: enough when they are kept elsewhere."""

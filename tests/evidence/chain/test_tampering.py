@@ -59,7 +59,7 @@ async def test_what_is_altered_in_the_database_is_found(
 
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_an_end_that_is_taken_out_of_the_database_is_found_by_a_head(
+async def test_an_end_removed_from_the_database_is_found_by_a_head(
     store: DurableWalletStore, database: Database, chain: Sequencer, exporter: Exporter, tmp_path: Path
 ) -> None:
     """The rest is consistent. Only a stored head shows the change."""

@@ -201,7 +201,7 @@ def test_the_same_content_laid_down_again_changes_nothing(bench: Bench) -> None:
         (b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", 0o600, "private key (PKCS"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_and_told(
+def test_a_file_that_cannot_be_used_is_refused_and_reported(
     bench: Bench, content: bytes | None, mode: int, reported: str
 ) -> None:
     """Incomplete, empty, too large, readable by others, of another type: counted once, shown in ListKeys."""
@@ -272,7 +272,7 @@ def test_a_file_that_becomes_whole_is_taken(bench: Bench) -> None:
     assert ["", ""] == [row.note for row in bench.rows(KeyKind.OPERATOR)]
 
 
-def test_a_name_without_a_time_is_told(bench: Bench) -> None:
+def test_a_name_without_a_time_is_reported(bench: Bench) -> None:
     """It is never used; the fault names it."""
     write(bench.hmac / "newest", b"second")
     bench.look_for(1)

@@ -105,7 +105,7 @@ def test_descriptions_hold_no_material(bench: Bench) -> None:
     assert "api-key-text" not in repr(rows) + repr(bench.keyring.tenant(TENANT))
 
 
-def test_all_faults_are_told_at_once_by_setting(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_by_setting(tmp_path: Path) -> None:
     """A missing file, a readable one, a wrong key and a header-breaking one: four faults, no value repeated."""
     readable, wrong = tmp_path / "readable", tmp_path / "wrong"
     write(readable, b"hunter2")

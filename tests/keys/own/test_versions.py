@@ -43,7 +43,7 @@ def test_a_life_goes_from_announced_to_retired() -> None:
     assert (None, "value of second") == (first.value, versions.active.value)
 
 
-def test_a_start_takes_up_the_life_where_it_stands() -> None:
+def test_a_start_continues_the_current_state() -> None:
     """Of three found at the start: one long over, one just replaced, one in use."""
     found = [version("now", 1900.0), version("old", 1000.0), version("before", 1500.0)]
     versions = Versions(POLICY, found, 1950.0)

@@ -244,7 +244,7 @@ async def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
     assert len(bench.source.began) == 1
 
 
-async def test_a_fetch_nobody_waits_for_any_more_still_counts() -> None:
+async def test_a_fetch_without_waiters_still_counts() -> None:
     """All waiters gone: what the fetch brings becomes the key in memory."""
     bench = Bench()
     bench.source.gate.clear()
@@ -262,7 +262,7 @@ async def test_a_deadline_that_is_over_starts_nothing() -> None:
     assert bench.source.began == []
 
 
-async def test_stopping_tells_the_waiters() -> None:
+async def test_stopping_informs_the_waiters() -> None:
     """Nobody waits for a task that is gone."""
     bench = Bench()
     bench.source.gate.clear()
@@ -273,7 +273,7 @@ async def test_stopping_tells_the_waiters() -> None:
         await waiting
 
 
-async def test_the_refresh_goes_on_behind_and_survives_phoenix_down() -> None:
+async def test_the_refresh_runs_in_the_background_and_survives_phoenix_down() -> None:
     """If Phoenix is down at the start, the loop has the key soon after it is back, and it detects a rotation."""
     bench = Bench(PlatformKeySettings(refresh_s=0.05, cooldown_s=0.01))
     bench.source.answer = ConnectionError("down")

@@ -60,7 +60,7 @@ async def test_a_worker_learns_of_a_revocation_at_once(tmp_path: Path) -> None:
         await workers[1].fresher(Deadline.after(5, CLOCK))
 
 
-async def test_a_revocation_that_cannot_be_noted_is_told(tmp_path: Path) -> None:
+async def test_a_revocation_that_cannot_be_stored_is_reported(tmp_path: Path) -> None:
     """It holds here all the same."""
     (tmp_path / "data").touch()
     keys = PlatformKeys(fetch=KeySource(new_key()).fetch, clock=CLOCK, revoked=RevokedKeys(tmp_path / "data"))

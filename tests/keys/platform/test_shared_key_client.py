@@ -245,7 +245,7 @@ async def test_an_emptied_redis_leaves_the_process_cooldown(fleet: FleetBench) -
 
 
 @pytest.mark.parametrize("poison", ["garbage", "foreign", "huge", "list"])
-async def test_a_poisoned_entry_is_refused_counted_and_fetched_anew(fleet: FleetBench, poison: str) -> None:
+async def test_a_poisoned_entry_is_refused_counted_and_fetched_again(fleet: FleetBench, poison: str) -> None:
     """Garbage, an entry sealed with another key, 50 MB, another type: never believed, and the real key is fetched."""
     stranger = Replica(fleet.server.url, KeySource(new_key()), SealKeys([Secret(b"x" * 32)]))
     one = await fleet.replica()
@@ -282,7 +282,7 @@ async def test_a_replayed_older_entry_proves_nothing(fleet: FleetBench) -> None:
     assert [await task for task in waiting] == [new.public, new.public]
 
 
-async def test_a_replayed_failure_fails_nobody(fleet: FleetBench) -> None:
+async def test_a_replayed_failure_fails_no_call(fleet: FleetBench) -> None:
     """A failure with other nonces, or a key entry in its place, does not belong to this request."""
     one = await fleet.replica()
     fleet.source.answer = ConnectionError("down")

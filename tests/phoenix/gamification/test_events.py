@@ -106,7 +106,7 @@ async def cut(peer: Peer) -> None:
     await peer.request()
 
 
-async def test_a_lost_answer_is_told_and_not_sent_again() -> None:
+async def test_a_lost_answer_is_reported_and_not_sent_again() -> None:
     """The default can count an event once or not at all, never twice."""
     async with raw_server(cut) as server, fake_phoenix() as phoenix:
         with pytest.raises(errors.OutcomeUnknown):

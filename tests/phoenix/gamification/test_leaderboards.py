@@ -87,7 +87,7 @@ async def test_any_other_404_is_not_found(body: bytes) -> None:
             await of(phoenix).score("xp", "u", soon())
 
 
-async def test_an_unreadable_page_is_told_as_such() -> None:
+async def test_an_unreadable_page_is_reported_as_such() -> None:
     """Its essence is missing; nothing is guessed."""
     async with fake_phoenix(**{"GET /v1/leaderboards/t/xp": [(200, b"<html>")]}) as phoenix:
         with pytest.raises(errors.PhoenixAnswerUnreadable):

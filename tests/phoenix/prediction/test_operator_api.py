@@ -103,7 +103,7 @@ async def test_an_accepted_change_without_a_body_is_read_back() -> None:
     assert ["PATCH", "GET"] == methods(sender)
 
 
-async def test_a_change_that_phoenix_took_and_does_not_show_is_told() -> None:
+async def test_a_change_that_phoenix_accepts_and_does_not_show_is_reported() -> None:
     """Phoenix ignores unknown members, so a 200 alone proves nothing."""
     made, _, deadline = client(telling(_OTHER))
     with pytest.raises(GatewayError) as error:
