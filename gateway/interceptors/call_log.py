@@ -12,7 +12,7 @@ from gateway.actions.shared.call import Call
 from gateway.errors import GatewayError, StoreFault
 from gateway.interceptors.chain import Link
 from gateway.resilience.clock import Clock
-from gateway.telemetry.logs import FrequentLine, frequent_line, where_raised
+from gateway.telemetry.logs import log_of_calls, where_raised
 
 _QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
 
@@ -22,7 +22,7 @@ class CallLog(Link):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._write: FrequentLine | None = None
+        self._log: Any = None
 
     def after(self, call: Call, error: BaseException | None) -> None:
         """Write the line.
@@ -30,8 +30,8 @@ class CallLog(Link):
         What needs the gateway's operators (INTERNAL, rejected credentials among it, and the store) is an error, the
         standard services are debug, all else is info.
         """
-        if self._write is None:  # at the first line, for logging may be set up after the chain
-            self._write = frequent_line()
+        if self._log is None:  # at the first line, for logging may be set up after the chain
+            self._log = log_of_calls()
         status, reason = ended(error)
         fields: dict[str, Any] = {
             "method": call.method,
@@ -47,11 +47,11 @@ class CallLog(Link):
         if status == "INTERNAL" or isinstance(error, StoreFault):
             if error is not None and "error_type" not in fields:
                 fields.update(where_raised(error))
-            self._write("error", "call", fields)
+            self._log.error("call", **fields)
         elif call.method.startswith(_QUIET):
-            self._write("debug", "call", fields)
+            self._log.debug("call", **fields)
         else:
-            self._write("info", "call", fields)
+            self._log.info("call", **fields)
 
 
 def note_unexpected(call: Call, error: BaseException) -> None:

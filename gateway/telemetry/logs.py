@@ -4,8 +4,7 @@ Redaction is by allow-list: a field that is not named here is dropped and its na
 so that a new field has to be allowed before it can leak. Of an allowed one only a number, a flag or a
 short text is kept; anything else is told by its type. Exceptions are logged by type and place, never
 by their text, and so are other libraries' records. That call sites use fixed texts is held by
-tests/telemetry/test_log_calls.py. When lines are written is `held_lines.py`'s matter, how `log_lines.py`'s.
-Source: issue 4, point 4.
+tests/telemetry/test_log_calls.py. `log_lines.py` writes the lines.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
 
-from gateway.telemetry.held_lines import CallLater, Held, HeldLines
-from gateway.telemetry.log_lines import LineWriter
+from gateway.telemetry.log_lines import CallLater, LinesSoon, LineWriter
 
 LogFormat = Literal["json", "console"]
 
@@ -49,10 +46,6 @@ ALLOWED_FIELDS = frozenset(
 MAX_VALUE_CHARS = 512
 """Longest text of one field: a line stays below 4 KiB, which a pipe takes whole from several processes at once."""
 
-FrequentLine = Callable[[str, str, dict[str, Any]], None]
-"""Level, event, fields; the fields belong to the line from then on."""
-
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _OWN_CODE = "/gateway/"
 
@@ -118,11 +111,13 @@ class _Stamp:
         return f"{self._text}.{milliseconds % 1000:03d}Z"
 
 
-def _json(stamp: _Stamp) -> Callable[[Held], bytes]:
+def _json() -> structlog.typing.Processor:
     """Clean, stamp and render in one step: a line is written on every call."""
+    stamp = _Stamp()
 
-    def render(line: Held) -> bytes:
-        told = {"timestamp": stamp(line.at_ns), "level": line.level, "event": line.event, **cleaned(line.fields)}
+    def render(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
+        event = str(fields.pop("event", ""))
+        told = {"timestamp": stamp(time.time_ns()), "level": level, "event": event, **cleaned(fields)}
         try:
             return orjson.dumps(told)
         except TypeError:  # a lone surrogate or a number beyond 64 bits
@@ -130,14 +125,6 @@ def _json(stamp: _Stamp) -> Callable[[Held], bytes]:
             return orjson.dumps(safe)
 
     return render
-
-
-def _now(render: Callable[[Held], bytes]) -> structlog.typing.Processor:
-    def process(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
-        event = str(fields.pop("event", ""))
-        return render(Held(time.time_ns(), level, event, dict(fields)))
-
-    return process
 
 
 def _console_fields(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -160,8 +147,6 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
     """
     out = stream or sys.stderr
     chosen = log_format or ("console" if out.isatty() else "json")
-    render = _json(_Stamp())
-    lines = HeldLines(LineWriter(out), render)
     least = getattr(logging, level.upper())
     processors: list[structlog.typing.Processor]
     if chosen == "console":
@@ -172,52 +157,37 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
             _as_bytes,
         ]
     else:
-        processors = [_now(render)]
+        processors = [_json()]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=_Output(lines=lines, least=least, is_json=chosen == "json"),
+        logger_factory=_Output(LineWriter(out)),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Output:
-    """Where structlog's loggers end. `least`: the level below which nothing is written."""
+    """Where structlog's loggers end: the writer, or what holds its lines back."""
 
-    lines: HeldLines
-    least: int
-    is_json: bool
+    def __init__(self, lines: LineWriter) -> None:
+        self.lines = lines
+        self._soon = LinesSoon(lines)
 
-    def __call__(self, *_: object) -> HeldLines:
-        return self.lines
+    def __call__(self, *args: object) -> LineWriter | LinesSoon:
+        return self._soon if args == (_SOON,) else self.lines
+
+
+_SOON = "soon"
 
 
 @contextmanager
 def gathered(later: CallLater) -> Iterator[None]:
-    """Hold the lines of calls back for some milliseconds each while inside. Args: as HeldLines.gathering."""
+    """Hold the lines of calls back for some milliseconds each while inside. Args: as LineWriter.gathering."""
     output = structlog.get_config()["logger_factory"]
     with output.lines.gathering(later) if isinstance(output, _Output) else nullcontext():
         yield
-
-
-def frequent_line() -> FrequentLine:
-    """Return what writes `log().LEVEL(event, **fields)` of a place that does so on every call, at a third of the cost.
-
-    For errors too: whatever is told this way keeps its order.
-    """
-    output = structlog.get_config()["logger_factory"]
-    if not isinstance(output, _Output) or not output.is_json:
-        return lambda level, event, fields: getattr(log(), level)(event, **fields)
-    least, add = output.least, output.lines.add
-
-    def write(level: str, event: str, fields: dict[str, Any]) -> None:
-        if _LEVELS[level] >= least:
-            add(level, event, fields)
-
-    return write
 
 
 def report_uncaught() -> None:
@@ -290,3 +260,11 @@ class _Foreign(logging.Handler):
 def log() -> Any:
     """Return the process's logger. A place that logs on every call keeps `log().bind()`, which is half the cost."""
     return structlog.get_logger()
+
+
+def log_of_calls() -> Any:
+    """Return the logger of what every call says: its lines are written together, some milliseconds' worth at a time.
+
+    For errors too: what is logged here keeps its order. Bind it once the process's logging is configured.
+    """
+    return structlog.get_logger(_SOON).bind()

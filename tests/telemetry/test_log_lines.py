@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from gateway.telemetry.held_lines import HOLD_S, MAX_HELD
-from gateway.telemetry.logs import configure, frequent_line, gathered, log
+from gateway.telemetry.log_lines import HOLD_S, MAX_HELD
+from gateway.telemetry.logs import configure, gathered, log, log_of_calls
 
 
 class Timer:
@@ -51,9 +51,9 @@ def test_lines_wait_for_the_timer_which_is_set_once(out: io.StringIO) -> None:
     """The first line sets it; those behind go along."""
     timer = Timer()
     with gathered(timer):
-        write = frequent_line()
-        write("info", "one", {"count": 1})
-        write("info", "two", {})
+        calls = log_of_calls()
+        calls.info("one", count=1)
+        calls.info("two")
         before = (events(out), [seconds for seconds, _ in timer.due])
         timer.ring()
         assert (before, events(out)) == (([], [HOLD_S]), ["one", "two"])
@@ -63,10 +63,10 @@ def test_a_line_after_the_timer_sets_it_again(out: io.StringIO) -> None:
     """No line waits without one."""
     timer = Timer()
     with gathered(timer):
-        write = frequent_line()
-        write("info", "one", {})
+        calls = log_of_calls()
+        calls.info("one")
         timer.ring()
-        write("info", "two", {})
+        calls.info("two")
         timer.ring()
         assert events(out) == ["one", "two"]
 
@@ -74,7 +74,7 @@ def test_a_line_after_the_timer_sets_it_again(out: io.StringIO) -> None:
 def test_any_other_line_takes_those_that_wait_along(out: io.StringIO) -> None:
     """An error is never logged before the lines that led to it."""
     with gathered(Timer()):
-        frequent_line()("info", "one", {})
+        log_of_calls().info("one")
         log().error("two")
         assert events(out) == ["one", "two"]
 
@@ -82,27 +82,27 @@ def test_any_other_line_takes_those_that_wait_along(out: io.StringIO) -> None:
 def test_many_lines_are_written_before_the_timer(out: io.StringIO) -> None:
     """What waits is bounded."""
     with gathered(Timer()):
-        write = frequent_line()
+        calls = log_of_calls()
         for _ in range(MAX_HELD + 1):
-            write("info", "one", {})
+            calls.info("one")
         assert len(events(out)) == MAX_HELD
 
 
 def test_the_end_writes_what_waits(out: io.StringIO) -> None:
     """A stop loses no line; behind it lines go at once."""
     with gathered(Timer()):
-        write = frequent_line()
-        write("info", "one", {})
-    write("info", "two", {})
+        calls = log_of_calls()
+        calls.info("one")
+    calls.info("two")
     assert events(out) == ["one", "two"]
 
 
 def test_another_thread_does_not_wait(out: io.StringIO) -> None:
     """The timer belongs to one thread. Other threads write directly and do not touch waiting lines."""
     with gathered(Timer()):
-        write = frequent_line()
-        write("info", "one", {})
-        thread = threading.Thread(target=write, args=("info", "two", {}))
+        calls = log_of_calls()
+        calls.info("one")
+        thread = threading.Thread(target=calls.info, args=("two",))
         thread.start()
         thread.join()
         before = events(out)
@@ -112,9 +112,9 @@ def test_another_thread_does_not_wait(out: io.StringIO) -> None:
 def test_level_and_allow_list_hold_for_lines_that_wait(out: io.StringIO) -> None:
     """Below the level nothing is kept; a field that is not allowed is dropped and named."""
     with gathered(Timer()):
-        write = frequent_line()
-        write("debug", "one", {})
-        write("info", "two", {"api_key": "pk_live_4f1dd27c9b"})
+        calls = log_of_calls()
+        calls.debug("one")
+        calls.info("two", api_key="pk_live_4f1dd27c9b")
     (line,) = [json.loads(text) for text in out.getvalue().splitlines()]
     assert (line["event"], line["dropped"], "api_key" in line) == ("two", "api_key", False)
 
@@ -134,9 +134,9 @@ def test_waiting_lines_that_cannot_be_written_are_all_counted() -> None:
     try:
         configure("info", "json", stream)
         with gathered(Timer()):
-            write = frequent_line()
-            write("info", "one", {})
-            write("info", "two", {})
+            calls = log_of_calls()
+            calls.info("one")
+            calls.info("two")
         stream.full = False
         log().info("three")
     finally:
