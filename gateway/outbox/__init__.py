@@ -1,1 +1,1 @@
-"""Durable events: kept until Phoenix has them, in order per user and board."""
+"""Durable events: stored until Phoenix has them, in order per user and board."""

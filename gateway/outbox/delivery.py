@@ -1,8 +1,7 @@
-"""Delivers one tenant's durable events in the background, for as long as it takes.
+"""Deliver one tenant's durable events in the background.
 
-Any number of gateways do so at once: each leases the first events of some lanes, sends them, and writes down how that
-ended (`delivery_result.py`). While Phoenix is in trouble one event at a time goes out to see whether that is over, with
-growing pauses. Source: issue 5, point 6.
+Several gateways deliver at once: each leases the first events of some ordering keys, sends them, and records the
+results (delivery_result.py). While Phoenix fails, one event at a time is sent as a probe, with growing pauses.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from gateway.outbox.delivery_result import (
     Window,
     delivery_result_of,
     given_up,
+    is_about_phoenix,
     requested_wait_s,
-    speaks_against_phoenix,
 )
 from gateway.outbox.event_sender import EventSender, in_bulks, place_within
 from gateway.outbox.pending_event import Failed, PendingEvent, Submitted
@@ -37,39 +36,39 @@ from gateway.resilience.retry import RetrySettings, wait_s
 from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log, where_raised
 
-HELD_S = 0.5
-"""How often to ask again whether events may be sent."""
+RECHECK_S = 0.5
+"""How often to check again whether events may be sent."""
 _US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """How much at once, and how patient."""
+    """Concurrency and times."""
 
     leases: int = 4
-    """Leases out at once: some are being sent while others are being committed."""
+    """Concurrent leases: some are being sent while others are being committed."""
     calls: int = 4
-    """Bulk calls at once: hides the way to Phoenix."""
+    """Concurrent bulk calls, which hide the network latency to Phoenix."""
     ordering_keys: int = 4 * MAX_EVENTS
-    """Most lanes in a lease where events go together: a commit costs as much as hundreds of rows."""
+    """Maximum ordering keys of a lease with bulk calls: a commit costs as much as hundreds of rows."""
     single_keys: int = 64
-    """And where they go one by one."""
+    """The same without bulk calls."""
     lease_bytes: int = 4 << 20
-    """Most bytes in a lease; its first event may be larger."""
+    """Maximum bytes in a lease; its first event may be larger."""
     send_s: float = 8.0
-    """How long one sending may take. Also how long a clean stop may."""
+    """Longest time of a send, and of a clean stop."""
     lease_s: float = 15.0
-    """Until another gateway takes over; longer than a sending and the commit behind it."""
+    """Time until another gateway takes over; longer than a send with its commit."""
     store_s: float = 5.0
-    """How long one transaction may take."""
+    """Longest time of one transaction."""
     poll_s: float = 2.0
-    """How often to look for what other gateways left behind; each delivers first what it took in itself."""
+    """How often to check for events of other gateways. Each gateway delivers its own events first."""
     retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
-    """Waits between the tries of an event, and between the probes of a Phoenix in trouble."""
+    """Waits between the attempts of an event, and between probes while Phoenix fails."""
 
 
 class OutboxDelivery:
-    """One tenant's background delivery in this process."""
+    """The background delivery of one tenant in this process."""
 
     def __init__(
         self,
@@ -85,9 +84,9 @@ class OutboxDelivery:
         on_dead: Callable[[str], None] = lambda reason: None,
         may_send: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Args: `client` must try each request once: tries are counted and kept here. `on_event` is told of delivered
-        events and of those to be tried again; `on_dead` of the reason of each dead letter. `may_send` is asked before
-        each lease: what is switched off waits in the queue.
+        """Args: `client` must try each request once, because attempts are counted here. `on_event` receives the counts
+        of delivered and retried events; `on_dead` the reason of each dead letter. `may_send` is called before each
+        lease: while a kill switch is on, events wait in the queue.
         """
         self._tenant_id = tenant_id
         self._client = client
@@ -102,7 +101,7 @@ class OutboxDelivery:
         self._may_send = may_send
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._places = asyncio.Semaphore(self._settings.calls)
+        self._call_slots = asyncio.Semaphore(self._settings.calls)
         self._under_way: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._pause_until = 0.0
@@ -110,18 +109,18 @@ class OutboxDelivery:
         self._takes = 0
 
     def wake(self) -> None:
-        """Something new may be there."""
+        """Notify that there may be new events."""
         self._news.set()
 
     def drain(self) -> None:
-        """Take nothing more; what is under way goes on."""
+        """Stop leasing events. Running deliveries continue."""
         self._stopping.set()
         self._news.set()
 
     async def run(self) -> None:
-        """Deliver until `drain` is called and what was under way is written down.
+        """Deliver until `drain` is called and the results of running deliveries are recorded.
 
-        Cancelled, it drops what is under way: its marks stay, and its leases end by themselves.
+        If cancelled, it drops running deliveries: their marks stay, and their leases expire.
         """
         try:
             await self._run()
@@ -134,20 +133,20 @@ class OutboxDelivery:
             try:
                 await self._turn()
             except GatewayError:
-                await self._wait(self._stopping, self._poll_s())  # the store is in trouble, and has said so
-            except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+                await self._wait(self._stopping, self._poll_s())  # the store failed and has reported it
+            except Exception as error:  # noqa: BLE001 - an unexpected error must not end the delivery
                 log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
                 await self._wait(self._stopping, self._poll_s())
         if self._under_way:
             await asyncio.wait(self._under_way)
-        with contextlib.suppress(GatewayError):  # then they end by themselves
+        with contextlib.suppress(GatewayError):  # then the leases expire
             await self._release_lost()
 
     async def _turn(self) -> None:
-        """Take what is due and begin to deliver it; where nothing is, wait for something. Raises: StoreUnavailable."""
+        """Lease due events and start their delivery; if none is due, wait. Raises: StoreUnavailable."""
         await self._room()
         if not self._may_send():
-            await self._wait(self._stopping, HELD_S)
+            await self._wait(self._stopping, RECHECK_S)
             return
         pause_s = self._pause_until - self._clock.monotonic()
         if pause_s > 0:
@@ -165,7 +164,7 @@ class OutboxDelivery:
             await self._idle(taken)
 
     async def _idle(self, found: Taken) -> None:
-        """Wait until something is due or new."""
+        """Wait until an event is due, or new events arrive."""
         while not (self._news.is_set() or self._stopping.is_set()):
             poll_s = self._poll_s()
             left_s = poll_s if found.next_due_us is None else (found.next_due_us - found.now_us) / _US
@@ -181,21 +180,21 @@ class OutboxDelivery:
         task.add_done_callback(self._under_way.discard)
 
     @property
-    def _is_troubled(self) -> bool:
+    def _is_probing(self) -> bool:
         return self._failures > 0
 
     async def _room(self) -> None:
-        """Wait until another lease may be out: one only while Phoenix is in trouble."""
-        while len(self._under_way) >= (1 if self._is_troubled else self._settings.leases):
+        """Wait until another lease is allowed. While Phoenix fails, only one is."""
+        while len(self._under_way) >= (1 if self._is_probing else self._settings.leases):
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def _take(self, lease_id: int) -> Taken:
-        """Lease what is due. Raises: GatewayError; the lease is given back then, should it be there."""
+        """Lease due events. Raises: GatewayError; then the lease, if it exists, is released later."""
         settings = self._settings
         ordering_keys = settings.ordering_keys if self._sender.sends_bulk else settings.single_keys
-        asked = Take(
+        requested = Take(
             tenant_id=self._tenant_id,
-            max_keys=1 if self._is_troubled else ordering_keys,
+            max_keys=1 if self._is_probing else ordering_keys,
             lease_id=lease_id,
             lease_us=round(settings.lease_s * _US),
             max_bytes=settings.lease_bytes,
@@ -203,25 +202,25 @@ class OutboxDelivery:
         await self._release_lost()
         self._takes += 1
         try:
-            return await self._queue.take(asked, self._store_deadline())
+            return await self._queue.take(requested, self._store_deadline())
         except StoreUnavailable:
-            self._lost_leases.append(lease_id)  # it may be there, and nothing was sent under it
+            self._lost_leases.append(lease_id)  # it may exist, and nothing was sent with it
             raise
 
     async def _release_lost(self) -> None:
-        """Give back leases of which nothing was sent. Raises: StoreUnavailable; they are tried again then."""
+        """Release leases of which nothing was sent. Raises: StoreUnavailable; then they are released later."""
         while self._lost_leases:
-            asked = Release(lease_id=self._lost_leases[0], lease_us=round(self._settings.lease_s * _US))
-            await self._queue.release(asked, self._store_deadline())
+            requested = Release(lease_id=self._lost_leases[0], lease_us=round(self._settings.lease_s * _US))
+            await self._queue.release(requested, self._store_deadline())
             self._lost_leases.pop(0)
 
     async def _deliver(self, lease_id: int, taken: Taken, began_at: float) -> None:
-        """Send what was taken and write down how that ended. Args: `began_at`: when it was asked for, monotonic."""
+        """Send leased events and record the results. Args: `began_at`: when the lease was requested, monotonic."""
         try:
             outcomes = await self._send(taken, began_at)
-        except Exception as error:  # noqa: BLE001 - a fault of our own must not end the delivery
+        except Exception as error:  # noqa: BLE001 - an unexpected error must not end the delivery
             log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
-            return  # the lease ends by itself, and the marks say that Phoenix may have them
+            return  # the lease expires, and the marks say that Phoenix may have the events
         await self._settle(Settle(lease_id=lease_id, outcomes=tuple(outcomes)))
 
     async def _send(self, taken: Taken, began_at: float) -> list[Settled]:
@@ -249,7 +248,7 @@ class OutboxDelivery:
             deduplicates=window.deduplicates,
             now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
         )
-        wait_at_least_s = self._judge_phoenix([result for _, result in results])
+        wait_at_least_s = self._record_health([result for _, result in results])
         for event, result in results:
             wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._random)
             outcomes.append(
@@ -271,7 +270,7 @@ class OutboxDelivery:
             for event in events
         ]
         if self._sender.sends_bulk:
-            # Each holds another lane, so they may go side by side.
+            # The events have different ordering keys, so they may be sent concurrently.
             async with asyncio.TaskGroup() as group:
                 for bulk in in_bulks(items):
                     group.create_task(self._send_bulk(bulk, deadline))
@@ -285,30 +284,30 @@ class OutboxDelivery:
         return results
 
     async def _send_bulk(self, bulk: Sequence[PendingEvent], deadline: Deadline) -> None:
-        async with place_within(self._places, deadline):
+        async with place_within(self._call_slots, deadline):
             await self._sender.together(bulk, deadline)
 
-    def _judge_phoenix(self, results: Sequence[Submitted | Failed]) -> float:
-        """Note whether Phoenix is in trouble; return the seconds that it asked to be left alone for."""
+    def _record_health(self, results: Sequence[Submitted | Failed]) -> float:
+        """Record whether Phoenix fails. Return the wait in seconds that it requested."""
         errors_seen = [result.error for result in results if isinstance(result, Failed)]
-        asked = max((requested_wait_s(error) for error in errors_seen), default=0.0)
-        troubles = [error for error in errors_seen if speaks_against_phoenix(error)]
+        requested = max((requested_wait_s(error) for error in errors_seen), default=0.0)
+        troubles = [error for error in errors_seen if is_about_phoenix(error)]
         if len(troubles) < len(results):
             self._failures = 0
-            return asked
+            return requested
         if not results:
             return 0.0
         self._failures += 1
-        pause_s = max(asked, wait_s(self._failures, self._settings.retry, self._random))
+        pause_s = max(requested, wait_s(self._failures, self._settings.retry, self._random))
         self._pause_until = self._clock.monotonic() + pause_s
-        return asked
+        return requested
 
     async def _settle(self, settle: Settle) -> None:
-        """Write it down, however long the store is away; others cannot take over while it is."""
+        """Record the results, even if the store is down for long. No other gateway can take over meanwhile."""
         held: int | None = None
         failures = takes = 0
         while held is None:
-            # A lease that is asked for behind this is in the same commit, and finds the next events of these lanes.
+            # A lease requested now is in the same commit, and gets the next events of these ordering keys.
             takes = self._takes
             self._news.set()
             try:
@@ -316,9 +315,9 @@ class OutboxDelivery:
             except GatewayError:
                 failures += 1
                 if self._stopping.is_set() and failures > 1:
-                    return  # the marks stay: whoever takes over knows that Phoenix may have these events
+                    return  # the marks stay, so the next gateway knows that Phoenix may have these events
                 await asyncio.sleep(wait_s(failures, RetrySettings(longest_wait_s=self._settings.poll_s), self._random))
-        if held < len(settle.outcomes) and not failures:  # else it is the commit before, whose answer was lost
+        if held < len(settle.outcomes) and not failures:  # after a failure, an earlier commit may have succeeded
             log().warning(
                 "a lease of durable events was lost", tenant=self._tenant_id, count=len(settle.outcomes) - held
             )

@@ -1,4 +1,4 @@
-"""Runs the queue of durable events: its tenants' deliveries, its measuring, and the purging of what is old."""
+"""Run the background tasks of the queue of durable events: delivery of each tenant, measuring, and purging."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gateway.telemetry.logs import log, where_raised
 
 MEASURE_EVERY_S = 2.0
 MEASURE_SHARE = 20
-"""Measuring takes time with the lanes that wait; it may take one part in so many of it."""
+"""The time of a measurement grows with the number of ordering keys. It may use one part in this many of all time."""
 PURGE_EVERY_S = 60.0
 _STEP_PAUSE_S = 0.1
 _STORE_S = 10.0
 
 
-class TendQueue:
-    """Everything of the queue that runs by itself."""
+class QueueWorker:
+    """The background tasks of the queue."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class TendQueue:
         self._upkeep: list[SupervisedTask] = []
 
     def wake(self, tenant_id: TenantId) -> None:
-        """A tenant has new events."""
+        """Notify the delivery of a tenant about new events."""
         delivery = self._deliveries.get(tenant_id)
         if delivery is not None:
             delivery.wake()
 
     def start(self) -> None:
-        """Begin; needs a running loop and waits for no store."""
+        """Start the tasks. Needs a running event loop; does not wait for the store."""
         self._tasks = [SupervisedTask("queue-delivery", one.run()) for one in self._deliveries.values()]
         self._upkeep = [
             SupervisedTask("queue-measuring", self._measure()),
@@ -61,21 +61,21 @@ class TendQueue:
         ]
 
     def drain(self) -> None:
-        """Take nothing more to deliver."""
+        """Stop leasing events."""
         for task in self._tasks:
             task.expect_end()
         for delivery in self._deliveries.values():
             delivery.drain()
 
     async def stop(self, within_s: float = 12.0) -> None:
-        """Finish what is under way, at most this long; what remains has its mark, and its lease ends by itself."""
+        """Finish running deliveries within this time. The rest keeps its marks, and its leases expire."""
         self.drain()
         tasks, upkeep = self._tasks, self._upkeep
         self._tasks, self._upkeep = [], []
         await asyncio.gather(*(one.stop() for one in upkeep), *(one.stop(within_s) for one in tasks))
 
     async def measure(self) -> Depth:
-        """Look how much waits, and tell."""
+        """Measure the queue and report its size."""
         self._level.measuring()
         depth = await self._queue.depth(Deadline.after(_STORE_S, self._clock))
         self._level.measured(depth)
@@ -83,7 +83,7 @@ class TendQueue:
         return depth
 
     async def purge(self) -> None:
-        """Delete what is old, step by step, so that nobody waits long behind it."""
+        """Delete old rows in small steps, so that other transactions do not wait long."""
         while True:
             delivered, dead = await self._queue.purge(Deadline.after(_STORE_S, self._clock))
             if not delivered and not dead:
@@ -105,10 +105,10 @@ class TendQueue:
 
 
 async def _noted(work: Awaitable[object]) -> None:
-    """Do it; what goes wrong must not end the upkeep."""
+    """Run `work`. A failure must not end the background task."""
     try:
         await work
     except GatewayError:
-        pass  # counted by the store; the next time comes soon
-    except Exception as error:  # noqa: BLE001 - a fault of our own, said once each time
+        pass  # the store counts it, and the next run comes soon
+    except Exception as error:  # noqa: BLE001 - an unexpected error is logged each time
         log().error("upkeep of durable events failed unexpectedly", **where_raised(error))

@@ -19,7 +19,7 @@ from gateway.core.types import TenantId
 from gateway.interceptors.validation import validate
 from gateway.outbox.delivery import OutboxDelivery
 from gateway.outbox.queue_level import QueueLevel
-from gateway.outbox.queue_worker import TendQueue
+from gateway.outbox.queue_worker import QueueWorker
 from gateway.outbox.store import EventQueue
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.tenants import Tenants
@@ -40,7 +40,7 @@ class Events:
     service: EventService
     streams: StreamGate
     queue: EventQueue
-    worker: TendQueue
+    worker: QueueWorker
 
 
 def build_events(
@@ -76,7 +76,7 @@ def build_events(
 
 def _queue_worker(
     tenants: Tenants, queue: EventQueue, level: QueueLevel, controls: CallControls, clock: Clock, metrics: Metrics
-) -> TendQueue:
+) -> QueueWorker:
     series = metrics.queue
     deliveries = {
         tenant_id: OutboxDelivery(
@@ -92,7 +92,7 @@ def _queue_worker(
         )
         for tenant_id, clients in tenants.event_clients.items()
     }
-    return TendQueue(deliveries, queue, level, clock, on_depth=series.measured, on_purged=series.purged)
+    return QueueWorker(deliveries, queue, level, clock, on_depth=series.measured, on_purged=series.purged)
 
 
 def _on_delivery(
