@@ -134,9 +134,9 @@ class TenantChecks:
 
     async def _active_board(self, deadline: Deadline) -> str | None:
         """Return the id of an active board. None: there is none, or no list; another check reports that."""
-        courier = RetryingSender(sender=self._sender, clock=self._clock)
+        retrying = RetryingSender(sender=self._sender, clock=self._clock)
         admin = AdminClient(
-            courier=courier, base_url=self._admin.base_url, tenant_id=self._tenant_id, authorize=self._as_admin
+            retrying=retrying, base_url=self._admin.base_url, tenant_id=self._tenant_id, authorize=self._as_admin
         )
         try:
             boards = await admin.definitions(deadline.shaved(deadline.remaining() / 2))

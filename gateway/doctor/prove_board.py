@@ -61,15 +61,15 @@ async def _prove(
 ) -> None:
     tenant_id = tenant.keys.tenant_id
     keyring = Keyring(tenants=[tenant.keys], operators=[], clock=clock)
-    courier = RetryingSender(sender=transport, clock=clock)
+    retrying = RetryingSender(sender=transport, clock=clock)
     boards = LeaderboardsClient(
-        courier=courier,
+        retrying=retrying,
         base_url=tenant.query_base_url,
         tenant_id=tenant_id,
         authorize=authorize.query_host(tenant.query_auth, keyring, tenant_id, clock),
     )
     admin = AdminClient(
-        courier=courier,
+        retrying=retrying,
         base_url=tenant.admin_base_url,
         tenant_id=tenant_id,
         authorize=authorize.admin_host(tenant.admin_auth, keyring, tenant_id, clock),

@@ -29,7 +29,7 @@ IDEMPOTENCY: Mapping[str, Idempotency] = {
 class PathClient:
     """The way to one host."""
 
-    courier: RetryingSender
+    retrying: RetryingSender
     base_url: str
     """`https://host[:port]` out of the configuration; nothing that a caller says changes it."""
     surface: Surface
@@ -58,7 +58,7 @@ class PathClient:
                 method=method, url_base=self.base_url, raw_path=raw_path, query=query, headers=headers, body=content
             )
 
-        delivered = await self.courier.deliver(
+        delivered = await self.retrying.deliver(
             prepare, idempotency=IDEMPOTENCY[method], surface=self.surface, deadline=deadline
         )
         return delivered.answer

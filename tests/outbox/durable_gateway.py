@@ -49,7 +49,9 @@ class DurableGateway:
         self.level = QueueLevel(bound)
         self.counts: Counter[str] = Counter()
         client = EventsClient(
-            courier=RetryingSender(sender=phoenix, clock=CLOCK, settings=RetryPolicy(retry=RetrySettings(max_tries=1))),
+            retrying=RetryingSender(
+                sender=phoenix, clock=CLOCK, settings=RetryPolicy(retry=RetrySettings(max_tries=1))
+            ),
             base_url="http://localhost",
             tenant_id=TENANT,
             authorize=lambda method, path, body: {},

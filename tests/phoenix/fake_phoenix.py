@@ -28,7 +28,7 @@ class FakePhoenix:
     """Routes are "METHOD /raw/path" without query, to a list of answers, the last of which repeats."""
 
     routes: dict[str, list[tuple[int, bytes]]]
-    courier: RetryingSender
+    retrying: RetryingSender
     transport: Transport
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -43,9 +43,9 @@ class FakePhoenix:
 
 @asynccontextmanager
 async def fake_phoenix(**routes: list[tuple[int, bytes]]) -> AsyncIterator[FakePhoenix]:
-    """Serve these routes, with a real transport and courier to reach them."""
+    """Serve these routes, with a real transport and RetryingSender to reach them."""
     transport = Transport()
-    phoenix = FakePhoenix(routes=routes, courier=RetryingSender(sender=transport, clock=CLOCK), transport=transport)
+    phoenix = FakePhoenix(routes=routes, retrying=RetryingSender(sender=transport, clock=CLOCK), transport=transport)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, web.BaseRequest)

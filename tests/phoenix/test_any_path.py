@@ -22,7 +22,7 @@ def client(*steps: Step) -> tuple[PathClient, ScriptedSender, Deadline]:
         clock.advance(seconds)
 
     made = PathClient(
-        courier=RetryingSender(sender=sender, clock=clock, pause=pause, random=lambda: 0.0),
+        retrying=RetryingSender(sender=sender, clock=clock, pause=pause, random=lambda: 0.0),
         base_url="https://query.example",
         surface=Surface.QUERY,
         authorize=lambda method, path, body: {"x-signature": f"{method} {path} {body!r} {len(sender.sent)}"},

@@ -36,14 +36,14 @@ class Delivery:
             self.pauses.append(seconds)
             self.clock.advance(seconds)
 
-        courier = RetryingSender(
+        retrying = RetryingSender(
             sender=self.sender,
             clock=self.clock,
             settings=RetryPolicy(retry=RetrySettings(max_tries=3, first_wait_s=0.1, longest_wait_s=1.0)),
             pause=pause,
             random=lambda: 0.5,
         )
-        return await courier.deliver(
+        return await retrying.deliver(
             self._prepare,
             idempotency=self.idempotency,
             surface=Surface.INGESTION,
@@ -239,7 +239,7 @@ async def test_an_answer_to_a_resend_says_so() -> None:
 
 
 async def test_a_welcome_status_is_an_answer() -> None:
-    """The caller of the courier knows what it means."""
+    """The caller of RetryingSender knows what it means."""
     delivered = await Delivery(409, idempotency=EVERY_TIME).run(accepted_statuses=frozenset({409}))
     assert delivered.answer.status == 409
 

@@ -20,10 +20,10 @@ _THERE_BUT_UNREAD = "Phoenix reports that the leaderboard is there but does not 
 class AdminClient:
     """One tenant on the admin gateway."""
 
-    def __init__(self, *, courier: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+    def __init__(self, *, retrying: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
         """Send to `ADMIN_BASE_URL`, authorised as `ADMIN_AUTH` says."""
         self._client = GamificationClient(
-            courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.ADMIN, authorize=authorize
+            retrying=retrying, base_url=base_url, tenant_id=tenant_id, surface=Surface.ADMIN, authorize=authorize
         )
 
     async def check_health(self, deadline: Deadline) -> None:

@@ -29,7 +29,7 @@ _TROUBLES = (errors.PhoenixUnavailable, errors.PhoenixTimeout, errors.PhoenixAns
 class GamificationClient:
     """One tenant's way to one gateway."""
 
-    courier: RetryingSender
+    retrying: RetryingSender
     base_url: str
     """`https://host[:port]`, nothing behind it."""
     tenant_id: TenantId
@@ -103,7 +103,7 @@ class GamificationClient:
     ) -> Delivered:
         """Deliver with the breaker's leave, and tell it how that went. Raises: CircuitOpen, with nothing sent."""
         deliver = functools.partial(
-            self.courier.deliver,
+            self.retrying.deliver,
             prepare,
             idempotency=idempotency,
             surface=self.surface,

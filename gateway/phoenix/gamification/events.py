@@ -120,7 +120,7 @@ class EventsClient:
     def __init__(
         self,
         *,
-        courier: RetryingSender,
+        retrying: RetryingSender,
         base_url: str,
         tenant_id: TenantId,
         authorize: Authorize,
@@ -134,7 +134,7 @@ class EventsClient:
         bulk_unclear.
         """
         self._client = GamificationClient(
-            courier=courier,
+            retrying=retrying,
             base_url=base_url,
             tenant_id=tenant_id,
             surface=Surface.INGESTION,

@@ -25,10 +25,10 @@ from gateway.resilience.deadline import Deadline
 class SnapshotsClient:
     """One tenant's snapshots. Times are Unix microseconds."""
 
-    def __init__(self, *, courier: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
+    def __init__(self, *, retrying: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
         """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
         self._client = GamificationClient(
-            courier=courier, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
+            retrying=retrying, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
         )
 
     async def listed(

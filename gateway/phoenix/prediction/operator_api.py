@@ -34,10 +34,10 @@ class OperatorApiClient:
     """One operator environment on the prediction host."""
 
     def __init__(
-        self, *, courier: RetryingSender, base_url: str, authorize: Authorize, stats_path: str = DEFAULT_STATS_PATH
+        self, *, retrying: RetryingSender, base_url: str, authorize: Authorize, stats_path: str = DEFAULT_STATS_PATH
     ) -> None:
         """Send to `PREDICTION_BASE_URL`, signed as `PREDICTION_OPERATOR_SIGNATURE` says."""
-        self._client = PathClient(courier=courier, base_url=base_url, surface=Surface.PREDICTION, authorize=authorize)
+        self._client = PathClient(retrying=retrying, base_url=base_url, surface=Surface.PREDICTION, authorize=authorize)
         self._stats_path = stats_path
 
     async def settings(self, deadline: Deadline) -> OperatorSettings:

@@ -43,7 +43,7 @@ def operator_context(
     """Return what the actions need of one operator environment."""
     code, environment = config.keys.operator_code, config.keys.environment
     operator_api = OperatorApiClient(
-        courier=retrying,
+        retrying=retrying,
         base_url=config.base_url,
         authorize=authorize.operator_signature(keyring, code, environment, clock, config.signature),
         stats_path=config.stats_path,

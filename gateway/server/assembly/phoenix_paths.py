@@ -47,7 +47,7 @@ def tenant_surfaces(config: TenantConfig, retrying: RetryingSender, keyring: Key
     return TenantSurfaces(
         tenant_id=tenant_id,
         clients={
-            (host, auth): PathClient(courier=retrying, base_url=base_url, surface=surface, authorize=way)
+            (host, auth): PathClient(retrying=retrying, base_url=base_url, surface=surface, authorize=way)
             for host, surface, base_url, default in hosts
             for auth, way in {CallAuth.DEFAULT: default, **by_name}.items()
         },
@@ -63,5 +63,5 @@ def operator_surface(
     return OperatorSurface(
         operator_code=code,
         environment=environment,
-        client=PathClient(courier=retrying, base_url=config.base_url, surface=Surface.PREDICTION, authorize=signed),
+        client=PathClient(retrying=retrying, base_url=config.base_url, surface=Surface.PREDICTION, authorize=signed),
     )

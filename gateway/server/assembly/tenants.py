@@ -72,7 +72,7 @@ def event_clients(
 
     def client(policy: RetryPolicy) -> EventsClient:
         return EventsClient(
-            courier=RetryingSender(sender=upstream.sender, clock=clock, observer=metrics, settings=policy),
+            retrying=RetryingSender(sender=upstream.sender, clock=clock, observer=metrics, settings=policy),
             base_url=config.ingestion_base_url,
             tenant_id=tenant_id,
             authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
@@ -94,13 +94,13 @@ def tenant_context(
         tenant_id=tenant_id,
         events=events,
         boards=LeaderboardsClient(
-            courier=retrying, base_url=config.query_base_url, tenant_id=tenant_id, authorize=at_query_host
+            retrying=retrying, base_url=config.query_base_url, tenant_id=tenant_id, authorize=at_query_host
         ),
         snapshots=SnapshotsClient(
-            courier=retrying, base_url=config.query_base_url, tenant_id=tenant_id, authorize=at_query_host
+            retrying=retrying, base_url=config.query_base_url, tenant_id=tenant_id, authorize=at_query_host
         ),
         admin=AdminClient(
-            courier=retrying,
+            retrying=retrying,
             base_url=config.admin_base_url,
             tenant_id=tenant_id,
             authorize=authorize.admin_host(config.admin_auth, keyring, tenant_id, clock),

@@ -37,7 +37,7 @@ class Boards:
     def __init__(self, phoenix: FakePhoenix) -> None:
         self.clock = ManualClock()
         client = LeaderboardsClient(
-            courier=phoenix.courier,
+            retrying=phoenix.retrying,
             base_url=phoenix.url,
             tenant_id=TenantId("t"),
             authorize=lambda method, raw_path, sent: {},

@@ -92,7 +92,7 @@ def client_of(
 ) -> EventsClient:
     """The real client before it. `pause`: waits between tries."""
     return EventsClient(
-        courier=RetryingSender(sender=phoenix, clock=CLOCK, pause=pause),
+        retrying=RetryingSender(sender=phoenix, clock=CLOCK, pause=pause),
         base_url="http://localhost",
         tenant_id=TENANT,
         authorize=lambda method, path, body: {},
@@ -108,8 +108,8 @@ def room_of(
     pause: Pause = asyncio.sleep,
 ) -> TenantContext:
     """The tenant before it."""
-    courier = RetryingSender(sender=phoenix, clock=CLOCK)
-    other: Any = {"courier": courier, "base_url": "http://localhost", "tenant_id": TENANT}
+    retrying = RetryingSender(sender=phoenix, clock=CLOCK)
+    other: Any = {"retrying": retrying, "base_url": "http://localhost", "tenant_id": TENANT}
     return TenantContext(
         tenant_id=TENANT,
         events=client_of(phoenix, bulk=bulk, deduplicates=deduplicates, pause=pause),

@@ -69,14 +69,14 @@ class Mint:
         async def no_fetch(timeout_s: float) -> bytes:
             raise AssertionError("a mint fetches no platform key")
 
-        courier = RetryingSender(sender=ScriptedSender(), clock=self.clock)
+        retrying = RetryingSender(sender=ScriptedSender(), clock=self.clock)
         return OperatorContext(
             operator_code=_CODE,
             environment=environment,
             operator_id=None,
             platform_keys=PlatformKeys(fetch=no_fetch, clock=self.clock),
             operator_api=OperatorApiClient(
-                courier=courier, base_url="https://p.example", authorize=lambda method, path, body: {}
+                retrying=retrying, base_url="https://p.example", authorize=lambda method, path, body: {}
             ),
             embed_url="https://embed.example",
             lease_s=60.0,

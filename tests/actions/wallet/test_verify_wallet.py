@@ -59,7 +59,7 @@ class Verifying:
             operator_id=None,
             platform_keys=PlatformKeys(fetch=self._no_fetch, clock=self.clock, static_key=self.key.public),
             operator_api=OperatorApiClient(
-                courier=RetryingSender(sender=ScriptedSender(), clock=self.clock),
+                retrying=RetryingSender(sender=ScriptedSender(), clock=self.clock),
                 base_url="https://p.example",
                 authorize=lambda method, path, body: {},
             ),

@@ -20,7 +20,7 @@ LISTED = b'{"total":1,"leaderboards":[' + BOARD + b"]}"
 
 def of(phoenix: FakePhoenix) -> AdminClient:
     return AdminClient(
-        courier=phoenix.courier,
+        retrying=phoenix.retrying,
         base_url=phoenix.url,
         tenant_id=TenantId("t"),
         authorize=lambda method, raw_path, body: {"x-api-key": "k"},
@@ -34,7 +34,7 @@ async def no_pause(seconds: float) -> None:
 def over(*steps: Step) -> tuple[AdminClient, ScriptedSender]:
     sender = ScriptedSender(*steps)
     client = AdminClient(
-        courier=RetryingSender(sender=sender, clock=CLOCK, pause=no_pause),
+        retrying=RetryingSender(sender=sender, clock=CLOCK, pause=no_pause),
         base_url="https://admin.example",
         tenant_id=TenantId("t"),
         authorize=lambda method, raw_path, body: {},

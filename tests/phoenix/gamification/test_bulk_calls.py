@@ -49,7 +49,7 @@ class Case:
         self.heard: list[str] = []
         self.breaker = Breaker(self.clock)
         self.client = EventsClient(
-            courier=RetryingSender(sender=self.phoenix, clock=self.clock, pause=no_pause),
+            retrying=RetryingSender(sender=self.phoenix, clock=self.clock, pause=no_pause),
             base_url="http://localhost",
             tenant_id=TenantId("t"),
             authorize=lambda method, path, body: {},
@@ -221,7 +221,7 @@ async def test_without_the_setting_there_is_no_bulk_call() -> None:
     """Off is the default."""
     case = Case(lambda request, ids: 202, deduplicates=False)
     plain = EventsClient(
-        courier=RetryingSender(sender=case.phoenix, clock=case.clock),
+        retrying=RetryingSender(sender=case.phoenix, clock=case.clock),
         base_url="http://localhost",
         tenant_id=TenantId("t"),
         authorize=lambda method, path, body: {},

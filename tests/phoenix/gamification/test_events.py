@@ -25,12 +25,12 @@ def sign(method: str, raw_path: str, body: bytes) -> Mapping[str, str]:
     return {"x-tenant-id": "t", "x-timestamp": "1704067200", "x-signature": f"hmac-sha256={tag}"}
 
 
-def client(url: str, courier: RetryingSender, settings: EventsSettings | None = None) -> EventsClient:
-    return EventsClient(courier=courier, base_url=url, tenant_id=TenantId("t"), authorize=sign, settings=settings)
+def client(url: str, retrying: RetryingSender, settings: EventsSettings | None = None) -> EventsClient:
+    return EventsClient(retrying=retrying, base_url=url, tenant_id=TenantId("t"), authorize=sign, settings=settings)
 
 
 def of(phoenix: FakePhoenix, settings: EventsSettings | None = None) -> EventsClient:
-    return client(phoenix.url, phoenix.courier, settings)
+    return client(phoenix.url, phoenix.retrying, settings)
 
 
 def soon() -> Deadline:
@@ -110,14 +110,14 @@ async def test_a_lost_answer_is_reported_and_not_sent_again() -> None:
     """The default can count an event once or not at all, never twice."""
     async with raw_server(cut) as server, fake_phoenix() as phoenix:
         with pytest.raises(errors.OutcomeUnknown):
-            await client(server.url, phoenix.courier).submit(EVENT, soon())
+            await client(server.url, phoenix.retrying).submit(EVENT, soon())
         assert len(server.requests) == 1
 
 
 async def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates() -> None:
     """The same body, on a new connection."""
     async with raw_server(cut, always(http(202))) as server, fake_phoenix() as phoenix:
-        submitted = await client(server.url, phoenix.courier, EventsSettings(deduplicates=True)).submit(EVENT, soon())
+        submitted = await client(server.url, phoenix.retrying, EventsSettings(deduplicates=True)).submit(EVENT, soon())
         bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
         assert (submitted.tries, bodies) == (2, [EVENT, EVENT])
 
@@ -127,5 +127,5 @@ async def test_deduplication_means_nothing_without_an_id() -> None:
     settings = EventsSettings(sends_event_id=False, deduplicates=True)
     async with raw_server(cut) as server, fake_phoenix() as phoenix:
         with pytest.raises(errors.OutcomeUnknown):
-            await client(server.url, phoenix.courier, settings).submit(EVENT, soon())
+            await client(server.url, phoenix.retrying, settings).submit(EVENT, soon())
         assert len(server.requests) == 1

@@ -13,7 +13,7 @@ PAGE = b'{"window_key":"2025-W47","entries":[{"user_id":"u","score":5,"rank":1}]
 
 def of(phoenix: FakePhoenix, tenant: str = "t") -> LeaderboardsClient:
     return LeaderboardsClient(
-        courier=phoenix.courier,
+        retrying=phoenix.retrying,
         base_url=phoenix.url,
         tenant_id=TenantId(tenant),
         authorize=lambda method, raw_path, body: {"x-api-key": f"{method} {raw_path} {len(body)}"},

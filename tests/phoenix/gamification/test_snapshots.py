@@ -15,7 +15,7 @@ ONE = f"{LIST}/2025-11-18T12%3A00%3A00Z"
 
 def of(phoenix: FakePhoenix) -> SnapshotsClient:
     return SnapshotsClient(
-        courier=phoenix.courier,
+        retrying=phoenix.retrying,
         base_url=phoenix.url,
         tenant_id=TenantId("t"),
         authorize=lambda method, raw_path, body: {"x-api-key": f"{method} {raw_path} {len(body)}"},

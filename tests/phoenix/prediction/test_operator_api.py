@@ -36,8 +36,8 @@ def client(*steps: Step) -> tuple[OperatorApiClient, ScriptedSender, Deadline]:
     async def pause(seconds: float) -> None:
         clock.advance(seconds)
 
-    courier = RetryingSender(sender=sender, clock=clock, pause=pause, random=lambda: 0.0)
-    made = OperatorApiClient(courier=courier, base_url="https://p.example", authorize=lambda method, path, body: {})
+    retrying = RetryingSender(sender=sender, clock=clock, pause=pause, random=lambda: 0.0)
+    made = OperatorApiClient(retrying=retrying, base_url="https://p.example", authorize=lambda method, path, body: {})
     return made, sender, Deadline.after(60, clock)
 
 
