@@ -45,45 +45,46 @@ class Wish:
 
 @events_app.command("send")
 def send(
-    file: Annotated[str, typer.Argument(help="One JSON object a line; - is standard input.", metavar="FILE.jsonl|-")],
+    file: Annotated[str, typer.Argument(help="One JSON object per line; - is standard input.", metavar="FILE.jsonl|-")],
     target: Annotated[str, TARGET] = "127.0.0.1:50051",
     tenant: Annotated[str, typer.Option("--tenant", help="Tenant; empty: the lines' own, or the only one.")] = "",
     durable: Annotated[
-        bool, typer.Option("--durable", help="Done when the gateway's store has them; it delivers them later.")
+        bool, typer.Option("--durable", help="Finish when the gateway's store has the events; it delivers them later.")
     ] = False,
-    rate: Annotated[float | None, typer.Option(help="At most so many events a second.", min=0.1)] = None,
+    rate: Annotated[float | None, typer.Option(help="At most this many events per second.", min=0.1)] = None,
     label: Annotated[
-        str, typer.Option(help="Part of the ids that lines without one get. Another one sends the same lines anew.")
+        str,
+        typer.Option(help="Part of the ids of lines without one. Another label sends the same lines as new events."),
     ] = "",
-    patience: Annotated[float, typer.Option(help="Give up after so many seconds in which nothing is taken.")] = 300.0,
+    patience: Annotated[float, typer.Option(help="Give up after this many seconds without progress.")] = 300.0,
     resend_unknown: Annotated[
-        bool, typer.Option(help="Send lines of unknown outcome again under their ids: Phoenix must deduplicate.")
+        bool, typer.Option(help="Send lines of unknown outcome again. Only if Phoenix deduplicates.")
     ] = False,
     progress: Annotated[
-        Path | None, typer.Option(help="Where it is kept what was sent; without it: FILE.progress.", metavar="FILE")
+        Path | None, typer.Option(help="File that records what was sent. Default: FILE.progress.", metavar="FILE")
     ] = None,
     failed: Annotated[
-        Path | None, typer.Option(help="Where failed lines go; without it: FILE.failed.jsonl.", metavar="FILE")
+        Path | None, typer.Option(help="File for failed lines. Default: FILE.failed.jsonl.", metavar="FILE")
     ] = None,
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Send a file of events; run it again to go on where it was interrupted.
+    """Send a file of events. Run the same command again to resume.
 
     A line has leaderboard_id, user_id, score_delta or event_type or both, and may have event_id, metadata, occur_time,
-    attributes, tenant_id. Without an event_id it gets one that follows from its number and text.
+    attributes, tenant_id. A line without an event_id gets one that depends on its number and text.
 
-    Ctrl-C once waits for what is under way, twice ends at once. FILE.progress keeps what was sent: the same command
-    goes on there, and does nothing once all is sent. Lines may be appended to the file in between. A line whose answer
-    was lost is sent again under its id where that cannot count twice: with --durable for 23 h, else while the same
-    gateway process runs; otherwise it fails as OUTCOME_UNKNOWN.
+    Ctrl-C once waits for what is in progress; twice ends at once. FILE.progress records what was sent: the same command
+    resumes there, and does nothing when all is sent. You can append lines to the file in between. A line whose answer
+    was lost is sent again under its id only if it cannot count twice: with --durable for 23 h, otherwise while the same
+    gateway process runs. Else it fails as OUTCOME_UNKNOWN.
 
-    Standard input cannot be taken up again: no progress is kept, and feeding the same lines once more relies on their
-    ids alone, which the gateway remembers for 24 h: certainly with --durable, else as well as Redis or its process can.
+    Standard input cannot be resumed, because no progress is recorded. If you send the same lines again, only their ids
+    prevent a double count. The gateway remembers ids for 24 h: certainly with --durable, otherwise best effort.
 
-    Exit code 0: all sent; 1: not finished, run it again; 2: wrong options or files; 3: all ended, some lines failed.
+    Exit code 0: all sent; 1: not finished, run it again; 2: wrong options or files; 3: finished, some lines failed.
     """
     wish = Wish(
         file=file,

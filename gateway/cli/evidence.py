@@ -38,10 +38,10 @@ class Format(enum.Enum):
     JSONL = "jsonl"
 
 
-ENVIRONMENT = typer.Option("--environment", help="sandbox or prod; never both. Without it: the only one.")
+ENVIRONMENT = typer.Option("--environment", help="sandbox or prod. Default: the only one.")
 OPERATOR = typer.Option("--operator", help="Operator code; empty: the only one.")
 FROM = typer.Option("--from", help="Received at this time or later, such as 2026-11-01 or 2026-11-01T12:00Z (UTC).")
-TO = typer.Option("--to", help="Received before this time; without it: now.")
+TO = typer.Option("--to", help="Received before this time. Default: now.")
 
 
 @evidence_app.command("export")
@@ -51,15 +51,17 @@ def export(
     end: Annotated[str | None, TO] = None,
     environment: Annotated[Environment | None, ENVIRONMENT] = None,
     operator: Annotated[str, OPERATOR] = "",
-    form: Annotated[Format, typer.Option("--format", help="csv, or jsonl with everything.")] = Format.JSONL,
+    form: Annotated[
+        Format, typer.Option("--format", help="jsonl with everything, or csv without bodies.")
+    ] = Format.JSONL,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File, there only when it is whole; without it: stdout.")
+        Path | None, typer.Option("--out", help="File; it exists only when it is complete. Default: standard output.")
     ] = None,
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
 ) -> None:
-    """Write the evidence in the order of its receipt; a stream that is cut off goes on where it was."""
+    """Write the evidence in the order of its receipt. An interrupted stream resumes."""
     from gateway.cli.evidence_files import export_to
 
     wish = _wish(operator, environment, start, end, omit_bodies=form is Format.CSV, chain=form is Format.JSONL)
@@ -71,20 +73,20 @@ def verify(
     export: Annotated[Path, typer.Argument(help="What `evidence export --format jsonl` wrote.", metavar="EXPORT")],
     head: Annotated[
         list[Path] | None,
-        typer.Option("--head", help="A head kept elsewhere: /evidence/head of an admin port, or lines of a log."),
+        typer.Option("--head", help="A head stored elsewhere: /evidence/head of an admin port, or log lines."),
     ] = None,
     key: Annotated[
         list[Path] | None, typer.Option("--key", help="Public key (SPKI PEM) that the gateway is known to sign with.")
     ] = None,
     platform_key: Annotated[
         list[Path] | None,
-        typer.Option("--platform-key", help="Public key (SPKI PEM) of Phoenix that the export does not have."),
+        typer.Option("--platform-key", help="Public key of Phoenix (SPKI PEM) that is not in the export."),
     ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Prove an export, offline: nothing changed, taken out or reordered; with --head also nothing cut off.
+    """Prove offline that an export was not changed, removed from or reordered; with --head, nor cut off.
 
-    Exit code 0: proven, as far as the words say; 1: tampered with, and where; 2: the input cannot be used.
+    Exit code 0: proven, as far as the output says; 1: tampered with, and where; 2: the input cannot be used.
     """
     from gateway.evidence_verify.command import run
 
@@ -105,7 +107,7 @@ def report(
 ) -> None:
     """Print counts and sums of the money moves, and the moves that need a check.
 
-    Exit code 0: a report; 3: a report in which an order's captures and releases are above its reservation; 1: none.
+    Exit code 0: a report; 3: a report with an order whose captures and releases exceed its reservation; 1: no report.
     """
     from gateway.cli.evidence_tables import report_on
 

@@ -49,10 +49,10 @@ def sandbox(
     port_base: Annotated[int, typer.Option(help="First of five ports; 0 takes free ones.")] = 0,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
-    ready_file: Annotated[Path | None, typer.Option(help="Written (JSON) when serving.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="JSON file to write when it serves.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [[tenants]] and [[operators]].")] = None,
 ) -> None:
-    """Serve a local Phoenix for development, demonstrations and tests. It is no Phoenix and says so in every answer."""
+    """Serve a local Phoenix for development, demonstrations and tests. Every answer says that it is not Phoenix."""
     import os
 
     from gateway.sandbox.main import run
@@ -78,7 +78,7 @@ def sandbox(
 @app.command()
 def smoke(
     target: Annotated[str | None, TARGET] = None,
-    control: Annotated[str | None, typer.Option(help="Control URL of a sandbox: no step is left out.")] = None,
+    control: Annotated[str | None, typer.Option(help="Control URL of a sandbox: runs the webhook steps too.")] = None,
     board: Annotated[str, typer.Option(help="Leaderboard to create or confirm.")] = "gateway-smoke",
     currency: Annotated[str, typer.Option(help="Currency of the player's launch token.")] = "EUR",
     tenant: Annotated[str, typer.Option(help="Tenant; empty: the only one.")] = "",
@@ -91,9 +91,9 @@ def smoke(
     config: Annotated[Path | None, CONFIG] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Run the vendor's Getting Started through a gateway; exit code 0 only if every step held.
+    """Run Phoenix's Getting Started through a gateway. Exit code 0: every step passed.
 
-    Without --target it starts a gateway of its own, on free ports, from the settings of the environment.
+    Without --target it starts its own gateway on free ports, with the settings of the environment.
     """
     from gateway.cli.smoke_command import Choice, run
 
@@ -119,7 +119,7 @@ def doctor(
     config: Annotated[Path | None, CONFIG] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Look at settings, keys, Phoenix, stores and this machine, and say what to do about what is wrong.
+    """Check settings, keys, Phoenix, stores and this machine, and say how to correct each fault.
 
     Exit code 0: fine, or warnings only; 1: a fault; 2: the configuration cannot be read.
     """
@@ -135,7 +135,7 @@ def watch(
     tenant: Annotated[str, TENANT] = "",
     top: Annotated[int, TOP] = 20,
     window: Annotated[str, WINDOW] = "",
-    count: Annotated[int, typer.Option(help="End after so many updates; 0: at Ctrl-C.", min=0)] = 0,
+    count: Annotated[int, typer.Option(help="Stop after this many updates; 0: at Ctrl-C.", min=0)] = 0,
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
@@ -143,7 +143,7 @@ def watch(
         bool, typer.Option("--json", help="Print a line of JSON per update instead of a table.")
     ] = False,
 ) -> None:
-    """Watch a board live through a running gateway; connects again by itself."""
+    """Watch a board live through a running gateway. Reconnects by itself."""
     from gateway.cli.watch import run
     from gateway.v1.leaderboards_pb2 import WatchLeaderboardRequest
 
@@ -184,10 +184,10 @@ def disable(
     config: Annotated[Path | None, CONFIG] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Switch a method, tenant, operator or caller off, on all replicas; without TARGET show what is off.
+    """Switch off a method, tenant, operator or caller on all replicas; without TARGET, show what is off.
 
-    Needs the settings of `serve`. With Redis every replica takes it over within a second, without it every gateway
-    that uses the same GATEWAY_DATA_DIR. Exit code 1: it could not be written; 2: the target or the settings are wrong.
+    Needs the settings of `serve`. With Redis, every replica follows within a second; without Redis, every gateway that
+    uses the same GATEWAY_DATA_DIR or PostgreSQL. Exit code 1: it could not be written; 2: wrong target or settings.
     """
     from gateway.cli.switch import run, show
 
@@ -205,7 +205,7 @@ def enable(
     reason: Annotated[str, typer.Option("--reason", help="Why; shown in the audit log.")] = "",
     config: Annotated[Path | None, CONFIG] = None,
 ) -> None:
-    """Switch on again what `disable` switched off."""
+    """Switch a target on again."""
     from gateway.cli.switch import run
 
     raise typer.Exit(run(config, what, reason.strip(), is_off=False))
@@ -215,7 +215,7 @@ def enable(
 def explain(
     reason: Annotated[str, typer.Argument(help="Reason of an error or verdict of a webhook; empty: list all.")] = "",
 ) -> None:
-    """Say what a reason or a wallet verdict means and what to do about it; needs no gateway."""
+    """Explain a reason or a wallet verdict, and what to do about it. Needs no gateway."""
     from gateway.cli.explain import run
 
     raise typer.Exit(run(reason))
@@ -230,10 +230,10 @@ def keys_generate(
         ),
     ],
     at: Annotated[
-        str | None, typer.Option(help="In a folder: use it from this time (UTC) on; now when left out.", metavar="TIME")
+        str | None, typer.Option(help="In a folder: use the key from this time (UTC) on. Default: now.", metavar="TIME")
     ] = None,
 ) -> None:
-    """Make an operator's Ed25519 key pair; prints the public half, to be registered with Phoenix."""
+    """Generate an operator's Ed25519 key pair and print the public half, to register with Phoenix."""
     from gateway.cli.keys import generate
 
     raise typer.Exit(generate(out, at))

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from gateway.config.policy_file import PolicyFile
     from gateway.core.rights_matrix import Cell
 
-policy_app = typer.Typer(help="Look at who may do what.", no_args_is_help=True, rich_markup_mode=None)
+policy_app = typer.Typer(help="Check who may do what.", no_args_is_help=True, rich_markup_mode=None)
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
 
-FILE = typer.Argument(help="TOML file with the policy; without it: GATEWAY_CONFIG.", metavar="[FILE]")
-CALLER = typer.Option("--caller", help="This caller alone.")
+FILE = typer.Argument(help="TOML file with the policy. Default: GATEWAY_CONFIG.", metavar="[FILE]")
+CALLER = typer.Option("--caller", help="Only this caller.")
 
 
 @policy_app.command("check")
 def check(file: Annotated[Path | None, FILE] = None, as_json: Annotated[bool, JSON] = False) -> None:
-    """Read a policy as the gateway does, without secrets, and name every fault with its place.
+    """Read a policy as the gateway does, without secrets, and report every fault with its place.
 
-    Tenants and operators are those of the file and of the environment. Exit code 0: it can be used; 2: it cannot.
+    Tenants and operators come from the file and the environment. Exit code 0: usable; 2: unusable.
     """
     found = _read(file, as_json=as_json)
     rights = {found.known.access[method].right for grant in found.callers.by_name.values() for method in grant.methods}
@@ -48,7 +48,7 @@ def matrix(
     caller: Annotated[str | None, CALLER] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Print who may call what: methods down, callers across, and for whom; --json has every cell and every bound."""
+    """Print who may call what for whom: methods down, callers across. --json has every cell and bound."""
     from gateway.core.rights_matrix import Subjects, bounds_of, cells
 
     found = _read(file, as_json=as_json)
@@ -80,9 +80,9 @@ def diff(
     new: Annotated[Path, typer.Argument(help="TOML file.", metavar="NEW")],
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Print the rights that NEW gives (+) and takes (-), and changed bounds (~).
+    """Print the rights that NEW grants (+) and removes (-), and changed bounds (~).
 
-    Exit code 0: both say the same; 1: they differ; 2: one cannot be used.
+    Exit code 0: equal; 1: different; 2: one is unusable.
     """
     from gateway.core.rights_matrix import Subjects, difference
 
