@@ -1,7 +1,7 @@
-"""Keeps the list of what is switched off up to date: from this machine's file, and from Redis and the database.
+"""Keep the list of kill switches up to date, from this machine's file, from Redis and from the database.
 
-What one place knows and the other does not is carried over, so that a restart of either switches nothing on again. A
-place that cannot be read changes nothing. Source: issue 8, point 8: on all replicas in under a second.
+A decision that one place lacks is copied to it, so that a restart of a place switches nothing on. A place that cannot
+be read changes nothing. A decision reaches all replicas in less than a second.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from gateway.errors import StoreUnavailable
 from gateway.telemetry.logs import log, where_raised
 
 INTERVAL_S = 0.25
-STORED_LOOKS = 20
-"""After so many looks the database is looked at again: five seconds."""
-PAUSE_LOOKS = 240
-"""After so many looks a file that could not be written is tried again: a minute."""
+STORED_CHECKS = 20
+"""The database is read every this many checks: five seconds."""
+PAUSE_CHECKS = 240
+"""A file that could not be written is tried again after this many checks: a minute."""
 
 OnChange = Callable[[Switches, Sequence[Switch]], None]
-"""Hears the list now in force and the decisions that are new in it."""
+"""Receives the list in force and its new decisions."""
 
 
 class SharedSwitches(Protocol):
-    """Where replicas share the list."""
+    """A place where replicas share the list."""
 
     async def merge(self, own: Switches) -> Switches:
-        """Return what both know together, having told what was new there.
+        """Merge both lists, write the result if the place lacks something, and return it.
 
-        Raises: CacheUnavailable, StoreUnavailable: the one of the place.
+        Raises: CacheUnavailable or StoreUnavailable, depending on the place.
         """
         ...
 
 
 class KillSwitches:
-    """The list in force on this replica; `load` before the first call, then `run`."""
+    """The list in force on this replica. Call `load` before the first call is served, then run `run`."""
 
     def __init__(
         self,
@@ -49,27 +49,27 @@ class KillSwitches:
         *,
         stored: SharedSwitches | None = None,
     ) -> None:
-        """Args: `shared`: a quick place, looked at each time; `stored`: one that lasts, looked at now and then.
+        """Args: `shared`: a fast place, read at each check; `stored`: a durable place, read less often.
 
-        `on_event` hears switch_entry_refused for a file that is not believed.
+        `on_event` receives switch_entry_refused for a file that is refused.
         """
         self._file = file
         self._shared = shared
         self._stored = stored
         self._stored_knows = Switches()
-        self._looks = 0
+        self._checks = 0
         self._on_change = on_change
         self._on_event = on_event
         self._switches = Switches()
         self._seen: Stamp = None
         self._kept: Switches | None = Switches()
-        """What the file holds; None: nothing that can be read, and it is left alone."""
+        """The list in the file. None: the file cannot be read and is not written."""
         self._pause = 0
-        self._also: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
 
-    def also(self, hear: Callable[[], None]) -> None:
-        """Call this too after each change."""
-        self._also.append(hear)
+    def add_listener(self, listener: Callable[[], None]) -> None:
+        """Also call this function after each change."""
+        self._listeners.append(listener)
 
     @property
     def switches(self) -> Switches:
@@ -77,36 +77,36 @@ class KillSwitches:
         return self._switches
 
     async def load(self) -> None:
-        """Read both places once; what cannot be read counts as empty until it can."""
-        await self.look()
+        """Read all places once. A place that cannot be read counts as empty."""
+        await self.check()
 
     async def run(self) -> None:
-        """Look four times a second until cancelled."""
+        """Check four times per second until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
-        """Look at both places once and carry over what is new."""
+    async def check(self) -> None:
+        """Check all places once, and copy new decisions between them."""
         self._read_file()
         if self._shared is not None:
             try:
                 self._take_over(await self._shared.merge(self._switches))
             except CacheUnavailable:
-                pass  # the list in force stays in force
+                pass  # the list in force does not change
         if self._stored is not None and (
-            self._looks % STORED_LOOKS == 0 or self._stored_knows.merged(self._switches) is not self._stored_knows
+            self._checks % STORED_CHECKS == 0 or self._stored_knows.merged(self._switches) is not self._stored_knows
         ):
-            await self._look_at(self._stored)
-        self._looks += 1
+            await self._check_stored(self._stored)
+        self._checks += 1
         if self._kept is not None and self._kept.merged(self._switches) is not self._kept:
             await self._write_file(self._switches)
 
-    async def _look_at(self, stored: SharedSwitches) -> None:
+    async def _check_stored(self, stored: SharedSwitches) -> None:
         try:
             self._stored_knows = await stored.merge(self._switches)
         except StoreUnavailable:
-            self._stored_knows = self._switches  # told again at the next look that is due
+            self._stored_knows = self._switches  # written at the next regular check
             return
         self._take_over(self._switches.merged(self._stored_knows))
 
@@ -131,7 +131,7 @@ class KillSwitches:
         try:
             self._kept = await asyncio.to_thread(self._file.merge, wanted)
         except (SwitchesUnreadable, OSError) as error:
-            self._pause = PAUSE_LOOKS
+            self._pause = PAUSE_CHECKS
             log().warning("list of switches not kept on this machine", **where_raised(error))
 
     def _take_over(self, switches: Switches) -> None:
@@ -145,5 +145,5 @@ class KillSwitches:
         for one in fresh:
             log().warning("switched", state="off" if one.is_off else "on", kind=one.target.kind.value)
         self._on_change(switches, fresh)
-        for hear in self._also:
-            hear()
+        for listener in self._listeners:
+            listener()

@@ -1,7 +1,7 @@
-"""Tells the fleet ten times a second what this replica used of each limit, and takes over what the others did.
+"""Share limits in the fleet: ten times per second, report this replica's usage and get the usage of the others.
 
-No call waits for it. While the fleet cannot be reached, a replica goes on with its share among those that it last saw.
-Where the fleet meets is keys/redis_limits.py's matter. Source: issue 8, point 7.
+No call waits for this. While the shared cache is down, a replica continues with its share among the replicas that it
+last saw. shared_limits.py implements the exchange in Redis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What one name used here since the last exchange; a rate of 0 is none."""
+    """What one name used here since the last exchange. A rate of 0 means no limit."""
 
     name: str
     requests_per_s: float
@@ -31,26 +31,26 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the fleet knows of one name. Balances may be negative; `others_in_flight` leaves out this replica's."""
+class FleetUsage:
+    """The fleet's usage of one name. Balances may be negative; `others_in_flight` excludes this replica."""
 
     requests: float
     events: float
     others_in_flight: int
     replicas: int
-    """How many use it now, this one among them."""
+    """The number of replicas that use the name now, including this one."""
 
 
 class SharedLimits(Protocol):
-    """Where replicas meet."""
+    """The exchange between replicas."""
 
-    async def exchange(self, spent: Sequence[Spent]) -> Sequence[Standing] | None:
-        """Tell what was used, learn how each name stands, in order; None: out of reach, and nothing was told."""
+    async def exchange(self, spent: Sequence[Spent]) -> Sequence[FleetUsage] | None:
+        """Report usage and return the fleet's usage of each name, in order. None: nothing was sent."""
         ...
 
 
 class LimitSharing:
-    """Runs beside the calls."""
+    """The background task that exchanges usage."""
 
     def __init__(self, limiters: Sequence[Limiter], shared: SharedLimits) -> None:
         self._limiters = tuple(limiters)
@@ -63,22 +63,22 @@ class LimitSharing:
             await asyncio.sleep(INTERVAL_S)
 
     async def exchange_now(self) -> None:
-        """Exchange once, for every name that was used."""
+        """Exchange once, for all names in use."""
         active = [usage for limiter in self._limiters for usage in limiter.active()]
         for first in range(0, len(active), MAX_AT_ONCE):
             await self._exchange(active[first : first + MAX_AT_ONCE])
 
     async def _exchange(self, usages: Sequence[Usage]) -> None:
-        told = [_spent(one) for one in usages]
-        standings = await self._shared.exchange(told)
-        if standings is None:
+        reported = [_spent(one) for one in usages]
+        fleet_usages = await self._shared.exchange(reported)
+        if fleet_usages is None:
             for one in usages:
                 for rate in (one.requests, one.events):
                     if rate is not None:
                         rate.lose_fleet()
             return
-        for one, said, standing in zip(usages, told, standings, strict=True):
-            _settle(one, said, standing)
+        for one, sent, fleet in zip(usages, reported, fleet_usages, strict=True):
+            _settle(one, sent, fleet)
 
 
 def _spent(usage: Usage) -> Spent:
@@ -93,16 +93,16 @@ def _spent(usage: Usage) -> Spent:
     )
 
 
-def _settle(usage: Usage, told: Spent, standing: Standing) -> None:
-    """What was taken while the exchange was under way stays to be told, and lies on the new balance."""
+def _settle(usage: Usage, reported: Spent, fleet: FleetUsage) -> None:
+    """Take over the fleet's usage. Tokens spent during the exchange are carried over and reported next time."""
     requests, events = usage.requests, usage.events
     if requests is not None:
-        requests.spent = max(0.0, requests.spent - told.requests)
-        requests.settle(balance=standing.requests - requests.spent, replicas=standing.replicas)
+        requests.spent = max(0.0, requests.spent - reported.requests)
+        requests.settle(balance=fleet.requests - requests.spent, replicas=fleet.replicas)
     if events is not None:
-        events.spent = max(0.0, events.spent - told.events)
-        events.settle(balance=standing.events - events.spent, replicas=standing.replicas)
+        events.spent = max(0.0, events.spent - reported.events)
+        events.settle(balance=fleet.events - events.spent, replicas=fleet.replicas)
     limit = usage.limits.concurrent
     if limit is not None:
-        # Never below the own share, so that what others claim cannot shut this replica.
-        usage.bound = max(1, limit // max(1, standing.replicas), limit - standing.others_in_flight)
+        # Never below this replica's share, so that claims of others cannot block it.
+        usage.bound = max(1, limit // max(1, fleet.replicas), limit - fleet.others_in_flight)

@@ -1,8 +1,7 @@
-"""The list of what is switched off, as the fleet shares it in Redis: sealed, and written only over what was read.
+"""The list of kill switches that a fleet shares in Redis: sealed, and replaced by compare and set.
 
-An entry that another key sealed, or that was changed, counts as absent and is told; an old one of ours changes nothing,
-since lists merge (core/switches.py), and one that is gone is put back by whoever still knows it. Source: issue 8,
-point 8.
+An entry with a foreign or broken seal counts as absent, and is reported. An old entry of ours changes nothing, because
+lists merge (core/switches.py). A missing list is written again by any replica that knows it.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from gateway.resilience.clock import Clock
 _KEY = "pgw:{switches}"
 _MAX_SEALED_BYTES = MAX_BYTES + 1024
 
-# What is no text, or longer than ours, is read as something short that is not ours; it is replaced like any other.
+# A value of another type, or one that is too long, is read as a short invalid value. It is replaced like any other.
 _HELD = f"""
 local held = redis.pcall('GETRANGE', KEYS[1], 0, {_MAX_SEALED_BYTES})
 if type(held) ~= 'string' or #held > {_MAX_SEALED_BYTES} then held = '?' end
 """
 _READ = _HELD + "return held"
-# Written only over what was read: two who write at once both get their decisions in, one of them at the second try.
+# Compare and set: of two concurrent writers, one succeeds at the second attempt, and no decision is lost.
 _REPLACE = (
     _HELD
     + """
@@ -38,7 +37,7 @@ _TRIES = 5
 
 
 class RedisSwitches:
-    """One process's view of the shared list."""
+    """One process's access to the shared list."""
 
     def __init__(
         self,
@@ -48,20 +47,20 @@ class RedisSwitches:
         clock: Clock,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Share through this cache. `on_event` hears switch_entry_refused, once for each entry that is not believed."""
+        """Use this cache. `on_event` receives switch_entry_refused, once for each refused entry."""
         self._cache = cache
         self._sealed = SealedSwitches(seal_keys, clock, on_event)
 
     async def merge(self, own: Switches) -> Switches:
-        """Return what both know together, and see to it that Redis knows it too. Raises: CacheUnavailable."""
-        together = own
+        """Merge both lists, write the result to Redis if needed, and return it. Raises: CacheUnavailable."""
+        merged = own
         for _ in range(_TRIES):
             raw = await self._read()
             shared = self._sealed.open(raw)
-            together = own.merged(shared)
-            if shared.merged(together) is shared or await self._replace(raw, self._sealed.close(together)):
-                return together
-        raise CacheUnavailable("others write the list of switches all the time")
+            merged = own.merged(shared)
+            if shared.merged(merged) is shared or await self._replace(raw, self._sealed.close(merged)):
+                return merged
+        raise CacheUnavailable("other processes keep changing the list of switches")
 
     async def _read(self) -> bytes:
         async def work(client: Any) -> object:

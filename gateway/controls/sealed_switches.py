@@ -1,4 +1,4 @@
-"""Seals the list of what is switched off for wherever others could write it. Source: issue 8, point 8."""
+"""Seal the list of kill switches for places that others could write to."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gateway.resilience.clock import Clock
 
 _PLACE = SealedFor(purpose="kill-switches", name="all")
 _VALID_S = 10 * 365 * 86_400
-"""A decision holds until another one is made."""
+"""A decision is valid until another one replaces it."""
 
 
 class SealedSwitches:
-    """Opens and closes lists; the same bytes are opened once, and told of once when they are refused."""
+    """Seals and opens lists. The same bytes are opened only once, and a refusal is reported only once."""
 
     def __init__(self, seal_keys: SealKeys, clock: Clock, on_event: Callable[[str], None] = lambda name: None) -> None:
-        """Args: `on_event` hears switch_entry_refused, once for each entry that is not believed."""
+        """Args: `on_event` receives switch_entry_refused, once for each refused entry."""
         self._seal_keys = seal_keys
         self._clock = clock
         self._on_event = on_event
@@ -26,7 +26,7 @@ class SealedSwitches:
         self._last: tuple[bytes, Switches] = (b"", Switches())
 
     def open(self, raw: bytes) -> Switches:
-        """Return what stands there; nothing where nothing does, or nothing of ours."""
+        """Return the list; an empty one if there is none, or if it is refused."""
         if raw == self._last[0]:
             return self._last[1]
         now = self._clock.now()
@@ -42,7 +42,7 @@ class SealedSwitches:
         return found
 
     def close(self, switches: Switches) -> bytes:
-        """Return the list, sealed."""
+        """Return the sealed list."""
         now = int(self._clock.now())
         return self._seal_keys.seal(
             _PLACE, encode_switches(switches), stored_at=UnixSeconds(now), expires_at=UnixSeconds(now + _VALID_S)

@@ -1,9 +1,9 @@
-"""Limits that a fleet shares in Redis: a common balance for each name, and which replicas use it.
+"""Limits that a fleet shares in Redis: a common balance for each name, and the replicas that use it.
 
-One round trip for many names, beside the calls. Balances are not sealed: whoever can write in Redis can make them
-larger, up to one full limit per replica, or smaller, down to each replica's own share; both ends are held by
-resilience/limiter.py. What a replica says of itself is sealed for its name and replica, so that nobody can claim
-calls or replicas that are not there. Source: issue 8, point 7.
+One round trip in the background for many names. Balances are not sealed: an attacker with write access to Redis can
+raise them to one full limit per replica, or lower them to each replica's own share; resilience/limiter.py enforces both
+bounds. The presence entry of a replica is sealed for its name and replica, so that an attacker cannot invent calls or
+replicas.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache
-from gateway.controls.limit_sharing import Spent, Standing
+from gateway.controls.limit_sharing import FleetUsage, Spent
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock
 
 PRESENT_S = 5
-"""How long a replica counts after it last said something: calls of one that died are held against nobody longer."""
+"""How long a replica counts after its last report. The calls of a dead replica count no longer than this."""
 KEPT_MS = 60_000
 MAX_REPLICAS = 64
 _PURPOSE = "limit"
 _IN_FLIGHT = struct.Struct(">Q")
 _LONGEST_PRESENCE_BYTES = 128
 _ENDS_AT = 14
-"""Where the end of a sealed entry's time stands in it, counted from 1: what replicas that are gone have left is removed
-without a look at its seal."""
+"""Offset of the expiry in a sealed entry, counted from 1, so that the script can remove expired entries unopened."""
 _PER_NAME = 6
 
-# All keys carry one hash tag, so that the script runs in a cluster too. Numbers that are not ours count as full.
+# All keys have the same hash tag, so that the script runs in a cluster too. Invalid numbers count as a full balance.
 _EXCHANGE = f"""
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -75,7 +74,7 @@ return told
 
 
 class RedisLimits:
-    """One replica's place in the fleet; the SharedLimits of resilience/limit_sharing.py."""
+    """One replica's access to the shared limits; implements SharedLimits of limit_sharing.py."""
 
     def __init__(
         self,
@@ -86,9 +85,9 @@ class RedisLimits:
         replica: str,
         on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Meet in this cache. `replica`: a name that no other process has.
+        """Use this cache. `replica`: a unique name of this process.
 
-        `on_event` hears limit_entry_refused for what another replica is not likely to have written.
+        `on_event` receives limit_entry_refused for an entry that no replica can have written.
         """
         self._cache = cache
         self._seal_keys = seal_keys
@@ -96,8 +95,8 @@ class RedisLimits:
         self._replica = replica
         self._on_event = on_event
 
-    async def exchange(self, spent: Sequence[Spent]) -> Sequence[Standing] | None:
-        """Tell and learn; None in place of Redis."""
+    async def exchange(self, spent: Sequence[Spent]) -> Sequence[FleetUsage] | None:
+        """Report and return usage; None if Redis gave no answer."""
         now = int(self._clock.now())
         keys = [_key(one.name) for one in spent]
         arguments: list[bytes] = []
@@ -110,13 +109,13 @@ class RedisLimits:
             return await client.eval(_EXCHANGE, len(keys), *keys, *arguments)
 
         try:
-            told = await self._cache.run(work)
+            reported = await self._cache.run(work)
         except CacheUnavailable:
             return None
-        if not isinstance(told, list) or len(told) != len(spent):
+        if not isinstance(reported, list) or len(reported) != len(spent):
             return None
         try:
-            return [self._standing(one.name, found, now) for one, found in zip(spent, told, strict=True)]
+            return [self._fleet_usage(one.name, found, now) for one, found in zip(spent, reported, strict=True)]
         except (ValueError, TypeError, IndexError):
             self._on_event("limit_entry_refused")
             return None
@@ -129,7 +128,7 @@ class RedisLimits:
             expires_at=UnixSeconds(now + PRESENT_S),
         )
 
-    def _standing(self, name: str, found: Sequence[bytes], now: int) -> Standing:
+    def _fleet_usage(self, name: str, found: Sequence[bytes], now: int) -> FleetUsage:
         others, replicas = 0, 1
         for replica, sealed in zip(found[2::2], found[3::2], strict=True):
             try:
@@ -140,7 +139,7 @@ class RedisLimits:
                 continue
             others += int(_IN_FLIGHT.unpack(opened.payload)[0])
             replicas += 1
-        return Standing(
+        return FleetUsage(
             requests=float(found[0]), events=float(found[1]), others_in_flight=others, replicas=min(replicas, 1000)
         )
 

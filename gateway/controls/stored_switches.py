@@ -1,7 +1,7 @@
-"""The list of what is switched off, in the database that a fleet shares: so that a start of all of it forgets nothing.
+"""The list of kill switches in the database that a fleet shares, so that a restart of the whole fleet forgets nothing.
 
-One row. What it holds is sealed or not by whoever gives `encode` and `decode`; a row that cannot be read counts as
-empty and is written anew by the next decision. Source: issue 8, point 8.
+One row. The `encode` and `decode` arguments decide whether it is sealed. A row that cannot be read counts as empty, and
+the next decision replaces it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ table = sa.Table(
 
 
 class StoredSwitches:
-    """The SharedSwitches of actions/watch_switches.py over a database. Every method raises StoreUnavailable."""
+    """Implements SharedSwitches of kill_switches.py with a database. Every method raises StoreUnavailable."""
 
     def __init__(
         self,
@@ -35,28 +35,28 @@ class StoredSwitches:
         encode: Callable[[Switches], bytes],
         decode: Callable[[bytes], Switches],
     ) -> None:
-        """Args: `decode` returns an empty list for what is not to be believed, and raises nothing."""
+        """Args: `decode` returns an empty list for invalid bytes, and never raises."""
         self._database = database
         self._encode = encode
         self._decode = decode
 
     async def merge(self, own: Switches) -> Switches:
-        """Return what both know together, having told what was new there."""
+        """Merge both lists, write the result if the row lacks something, and return it."""
         stored = self._decoded(await self._database.read(_read, LIMIT_S))
-        together = own.merged(stored)
-        if stored.merged(together) is stored:
-            return together
+        merged = own.merged(stored)
+        if stored.merged(merged) is stored:
+            return merged
         return await self._database.write(lambda connection, now: self._write(connection, own), LIMIT_S, exclusive=True)
 
     def _write(self, connection: sa.Connection, own: Switches) -> Switches:
         held = _read(connection, 0)
-        together = own.merged(self._decoded(held))
-        content = self._encode(together)
+        merged = own.merged(self._decoded(held))
+        content = self._encode(merged)
         if held is None:
             connection.execute(table.insert().values(id=_ONLY, content=content))
         else:
             connection.execute(table.update().where(table.c.id == _ONLY).values(content=content))
-        return together
+        return merged
 
     def _decoded(self, content: bytes | None) -> Switches:
         return Switches() if content is None else self._decode(content)

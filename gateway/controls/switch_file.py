@@ -1,7 +1,6 @@
-"""The list of what is switched off, as a file of this machine: how it is told without Redis, and kept over restarts.
+"""The list of kill switches in a file of this machine: it works without Redis and survives restarts.
 
-Readable, so that an operator can look at it, and believed only if nobody but its owner can write it. Source: issue 8,
-point 8.
+Operators can read the file. The gateway accepts it only if no user but its owner can write it.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ Stamp = tuple[int, int, int] | None
 
 
 class SwitchFile:
-    """One file. Blocking; small."""
+    """The file. Its methods block, but it is small."""
 
     def __init__(self, data_dir: Path, clock: Clock) -> None:
         self.path = data_dir / NAME
         self._clock = clock
 
     def stamp(self) -> Stamp:
-        """Return what changes with the file; None where there is none."""
+        """Return the metadata that changes with the file; None if there is no file."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -35,27 +34,27 @@ class SwitchFile:
         return (found.st_mtime_ns, found.st_ino, found.st_size)
 
     def read(self) -> Switches:
-        """Return the list; an empty one where there is no file. Raises: SwitchesUnreadable, OSError."""
+        """Return the list; an empty one if there is no file. Raises: SwitchesUnreadable, OSError."""
         try:
             with self.path.open("rb") as stream:
                 status = os.fstat(stream.fileno())
                 if status.st_mode & 0o022 or status.st_uid not in (os.geteuid(), 0):
-                    raise SwitchesUnreadable("others than its owner may change the file")
+                    raise SwitchesUnreadable("users other than its owner may change the file; run chmod 644 on it")
                 data = stream.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return Switches()
         return decode_switches(data, now_ms=round(self._clock.now() * 1000))
 
     def merge(self, own: Switches) -> Switches:
-        """Return what both know together, and see to it that the file says so. Raises: SwitchesUnreadable, OSError."""
+        """Merge both lists, write the result if needed, and return it. Raises: SwitchesUnreadable, OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # held for a read and a write by others like us
+            fcntl.flock(lock, fcntl.LOCK_EX)  # other processes hold it only for one read and one write
             held = self.read()
-            together = own.merged(held)
-            if held.merged(together) is not held:
-                replace_file(self.path, encode_switches(together))
-            return together
+            merged = own.merged(held)
+            if held.merged(merged) is not held:
+                replace_file(self.path, encode_switches(merged))
+            return merged
         finally:
             os.close(lock)

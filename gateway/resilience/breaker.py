@@ -1,7 +1,6 @@
-"""Stops calling what keeps failing, and finds out with one probe at a time when it is back.
+"""A circuit breaker: stop calls to a failing service, and probe with one call at a time until it is back.
 
-One breaker stands before one tenant's way to one surface. What counts as a failure is the caller's to say; nothing
-here knows Phoenix. Source: issue 5, point 6.
+There is one breaker for each tenant and surface. The caller decides what counts as a failure.
 """
 
 import enum
@@ -14,37 +13,37 @@ from gateway.errors import CircuitOpen
 from gateway.resilience.clock import Clock
 
 Permit = NewType("Permit", int)
-"""Leave to make one call; given back with how it went."""
+"""Permission for one call, returned with the result of the call."""
 
 
 class Circuit(enum.Enum):
-    """Whether calls pass."""
+    """The state of a breaker."""
 
     CLOSED = "closed"
-    """They do."""
+    """Calls pass."""
     OPEN = "open"
-    """None does, for a while."""
+    """No call passes, for a while."""
     HALF_OPEN = "half_open"
-    """One probe does."""
+    """One probe passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When to give up and for how long."""
+    """When the breaker opens, and for how long."""
 
     failures_to_open: int = 5
-    """Failures in a row, without one success between them: a single bad server of several does not get there."""
+    """Consecutive failures. One bad server of several does not cause this many in a row."""
     first_open_s: float = 1.0
-    """Upper bound of the first pause; each failed probe doubles it."""
+    """Upper bound of the first pause. Each failed probe doubles it."""
     longest_open_s: float = 30.0
-    """Upper bound of any pause: Phoenix's return is noticed within it."""
+    """Upper bound of every pause. The service's return is noticed within this time."""
 
 
 class Breaker:
     """Closed, open, or half open with one probe.
 
-    A result counts only for the state in which its call began: answers to calls from before it opened neither close it
-    nor keep it open.
+    A result counts only in the state in which its call began: results of calls from before the breaker opened neither
+    close it nor keep it open.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Breaker:
         random: Callable[[], float] = random.random,
         on_change: Callable[[Circuit], None] = lambda circuit: None,
     ) -> None:
-        """Begin closed. `on_change` hears every change of state."""
+        """Start closed. `on_change` receives every change of state."""
         self._clock = clock
         self._settings = settings or BreakerSettings()
         self._random = random
@@ -69,11 +68,11 @@ class Breaker:
 
     @property
     def circuit(self) -> Circuit:
-        """The state as it was left; an open one whose pause is over turns half open with the next call."""
+        """The last state. An open breaker whose pause is over becomes half open with the next call."""
         return self._circuit
 
     def enter(self) -> Permit:
-        """Return leave for one call, to be given back by exactly one of `succeeded`, `failed` and `abandoned`.
+        """Return a permit for one call. Return it with exactly one of `succeeded`, `failed` and `abandoned`.
 
         Raises: CircuitOpen, with the time until the next probe.
         """
@@ -82,7 +81,7 @@ class Breaker:
         return Permit(self._epoch)
 
     def succeeded(self, permit: Permit) -> None:
-        """The call was answered."""
+        """Record that the call was answered."""
         if permit != self._epoch:
             return
         self._failures = 0
@@ -91,7 +90,7 @@ class Breaker:
             self._change(Circuit.CLOSED)
 
     def failed(self, permit: Permit, *, wait_s: float = 0.0) -> None:
-        """The call failed in a way that speaks against calling on. `wait_s`: the pause that was asked for, if any."""
+        """Record that the service failed. `wait_s`: the pause that the service requested, if any."""
         if permit != self._epoch:
             return
         self._failures += 1
@@ -99,7 +98,7 @@ class Breaker:
             self._open(wait_s)
 
     def abandoned(self, permit: Permit) -> None:
-        """The call says nothing either way, such as one whose caller left."""
+        """Record a call without a result, such as one whose caller left."""
         if permit == self._epoch:
             self._probing = False
 
@@ -108,15 +107,15 @@ class Breaker:
         if self._circuit is Circuit.OPEN and left_s <= 0:
             self._change(Circuit.HALF_OPEN)
         if self._circuit is Circuit.OPEN or self._probing:
-            # While a probe is under way nobody knows; the first pause is as good a guess as any.
+            # While a probe runs, the remaining time is unknown; the first pause is a reasonable estimate.
             raise CircuitOpen(retry_after_s=left_s if left_s > 0 else self._settings.first_open_s)
         self._probing = True
 
     def _open(self, wait_s: float) -> None:
         settings = self._settings
-        # The exponent is bounded: 2.0 ** 2000 would overflow long after the pause has stopped growing.
+        # The exponent is bounded, because 2.0 ** 2000 would overflow. The pause has stopped growing long before.
         pause_s = min(settings.longest_open_s, settings.first_open_s * 2.0 ** min(self._openings, 60))
-        # At least half of it, so that it is a pause; not always all, so that a fleet does not probe as one.
+        # At least half of it, so that it is a pause; not always all, so that replicas probe at different times.
         pause_s *= 0.5 + 0.5 * self._random()
         self._openings += 1
         self._open_until = self._clock.monotonic() + max(pause_s, min(wait_s, settings.longest_open_s))

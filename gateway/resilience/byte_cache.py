@@ -1,7 +1,7 @@
-"""A cache in memory that is bounded by bytes, the longest unused going first.
+"""An in-memory LRU cache with a limit in bytes.
 
-Entries belong to groups, and no group may hold more than its share, so that a big one cannot push out all others. How
-old an entry may be is for whoever asks.
+Entries belong to groups. A group may not use more than its share, so that a large group cannot evict all others. The
+caller decides how old an entry may be.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 ENTRY_OVERHEAD = 600
-"""Bytes that an entry takes beside its value, about: its key, its places in two orders."""
+"""Approximate bytes of an entry in addition to its value: its key, and its position in two orders."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class _Group(Generic[K]):
 
 
 class ByteCache(Generic[G, K, V]):
-    """Values by key, each in one group."""
+    """Values by key. Each value belongs to one group."""
 
     def __init__(self, *, max_bytes: int, group_share: float) -> None:
         """Hold at most `max_bytes` in all and `group_share` of them (above 0, at most 1) for one group."""
@@ -44,21 +44,21 @@ class ByteCache(Generic[G, K, V]):
         self._size = 0
 
     def __len__(self) -> int:
-        """How many entries it holds."""
+        """Return the number of entries."""
         return len(self._items)
 
     @property
     def size(self) -> int:
-        """How many bytes it counts, overhead included."""
+        """The total size in bytes, including overhead."""
         return self._size
 
     def group_size(self, group: G) -> int:
-        """How many bytes one group counts."""
+        """Return the size of one group in bytes."""
         found = self._groups.get(group)
         return 0 if found is None else found.size
 
     def get(self, key: K) -> V | None:
-        """Return the value and note that it was used; None if there is none."""
+        """Return the value and mark it as used; None if there is none."""
         item = self._items.get(key)
         if item is None:
             return None
@@ -67,7 +67,7 @@ class ByteCache(Generic[G, K, V]):
         return item.value
 
     def put(self, group: G, key: K, value: V, value_bytes: int) -> None:
-        """Keep the value in place of an older one; too big for the group's share, it is not kept at all."""
+        """Store the value and replace an older one. A value larger than the group's share is not stored."""
         self.remove(key)
         size = value_bytes + ENTRY_OVERHEAD
         if size > self._max_group_bytes:
@@ -83,7 +83,7 @@ class ByteCache(Generic[G, K, V]):
             self.remove(next(iter(self._items)))
 
     def remove(self, key: K) -> None:
-        """Forget the entry, if there is one."""
+        """Remove the entry, if there is one."""
         item = self._items.pop(key, None)
         if item is None:
             return

@@ -1,7 +1,7 @@
-"""Where the time comes from.
+"""The source of time.
 
-Everything that measures or waits takes a `Clock`, so a test can turn the hands itself. Two times exist and are never
-mixed: `monotonic` for durations and deadlines (never jumps back), `now` for what is written down or signed.
+Code that measures time takes a `Clock`, so that a test can move it by hand. There are two times, which are never mixed:
+`monotonic` for durations and deadlines (it never goes back), and `now` for times that are stored or signed.
 """
 
 import time
@@ -12,11 +12,11 @@ class Clock(Protocol):
     """A source of both times, in seconds."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment of this process; only differences mean anything."""
+        """Return seconds since a fixed moment of this process. Only differences have a meaning."""
         ...
 
     def now(self) -> float:
-        """Seconds since the Unix epoch, UTC; may jump when the host's clock is set."""
+        """Return seconds since the Unix epoch, UTC. It may jump when the host's clock is set."""
         ...
 
 

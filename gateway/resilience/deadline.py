@@ -1,7 +1,7 @@
-"""The moment by which a call must have its answer.
+"""The time by which a call must have its answer.
 
-One deadline is made when a call arrives and handed down unchanged, or shaved to leave time for the way back; no step
-starts a time limit of its own that could outlive the caller's.
+A deadline is created when a call arrives. It is passed down unchanged, or shortened to leave time for the answer. No
+step has a timeout of its own that could end after the caller's deadline.
 """
 
 from typing import Self
@@ -9,13 +9,13 @@ from typing import Self
 from gateway.resilience.clock import Clock
 
 RETURN_MARGIN_S = 0.02
-"""What is left of a caller's deadline for the way back: an answer that takes all of it comes too late to be read."""
+"""The part of a caller's deadline that is reserved for returning the answer."""
 
 
 class Deadline:
-    """A moment on the monotonic clock that it carries with it. Never changed; two of one moment are equal.
+    """A time on a monotonic clock. Immutable; deadlines with the same time are equal.
 
-    No dataclass: a frozen one takes four times as long to make, and each call makes two or three.
+    Not a dataclass, because a frozen one takes four times as long to create, and each call creates two or three.
     """
 
     __slots__ = ("at", "clock")
@@ -27,24 +27,24 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Clock) -> Self:
-        """The deadline so many seconds from now."""
+        """Return the deadline this many seconds from now."""
         return cls(at=clock.monotonic() + seconds, clock=clock)
 
     def remaining(self) -> float:
-        """Seconds left; zero or negative once it has passed."""
+        """Return the seconds left; zero or negative after it has passed."""
         return self.at - self.clock.monotonic()
 
     @property
     def expired(self) -> bool:
-        """Whether nothing is left."""
+        """Whether no time is left."""
         return self.at <= self.clock.monotonic()
 
     def shaved(self, margin_s: float) -> Self:
-        """The same deadline, so many seconds sooner."""
+        """Return a deadline that is `margin_s` earlier."""
         return type(self)(at=self.at - margin_s, clock=self.clock)
 
     def earlier(self, other: "Deadline") -> "Deadline":
-        """Whichever of the two comes first; both must hang on the same clock."""
+        """Return the earlier of two deadlines. Both must use the same clock."""
         return self if self.at <= other.at else other
 
     def __eq__(self, other: object) -> bool:

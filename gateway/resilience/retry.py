@@ -1,6 +1,6 @@
-"""How long to wait before trying again: a pure schedule, no sleeping and no clock.
+"""The wait before a retry: a pure schedule, without sleeping or a clock.
 
-Whether a failed call may be tried at all is for the room that knows what the call does.
+The caller decides whether a failed call may be retried.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings:
-    """How often and how patiently."""
+    """The number of attempts and the waits between them."""
 
     max_tries: int = 3
-    """Tries in all, the first included. More would mostly spend the caller's deadline."""
+    """Maximum attempts, including the first. More would only use up the caller's deadline."""
     first_wait_s: float = 0.05
-    """Upper bound of the first wait; a restart of one of several servers is over by then."""
+    """Upper bound of the first wait, enough for the load balancer to choose another server."""
     longest_wait_s: float = 1.0
-    """Upper bound of any wait; a caller's deadline is seldom longer than a few of them."""
+    """Upper bound of every wait. Most callers' deadlines are only a few times longer."""
 
 
 def wait_s(failures: int, settings: RetrySettings, random: Callable[[], float]) -> float:
-    """Seconds to wait after so many failures (1 or more): anything up to a bound that doubles each time.
+    """Return the seconds to wait after this many failures (at least 1): a random time below a bound that doubles.
 
-    `random` gives numbers in [0, 1). The whole span is drawn from, so that callers who failed together do not come back
+    `random` returns numbers in [0, 1). The whole range is used, so that callers that failed together do not retry
     together.
     """
     if failures < 1:
-        raise ValueError("there is nothing to wait for before the first failure")
-    # The exponent is bounded: 2.0 ** 2000 would overflow long after the wait has stopped growing.
+        raise ValueError("failures must be at least 1")
+    # The exponent is bounded, because 2.0 ** 2000 would overflow. The wait has stopped growing long before.
     bound = min(settings.longest_wait_s, settings.first_wait_s * 2.0 ** min(failures - 1, 60))
     return random() * bound

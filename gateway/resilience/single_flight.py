@@ -1,6 +1,6 @@
-"""Many callers that want the same thing at the same time share one piece of work.
+"""Concurrent callers that need the same result share one task.
 
-The caller decides which callers share a flight and what to keep of its result.
+The user of this module decides which callers share a flight, and what to cache.
 """
 
 import asyncio
@@ -11,31 +11,31 @@ V = TypeVar("V")
 
 
 class Flight(Generic[V]):
-    """One piece of work in a task of its own. It is cancelled when the last caller that waits for it leaves."""
+    """A shared task. It is cancelled when the last waiting caller leaves."""
 
     __slots__ = ("_on_end", "_task", "_waiting")
 
     def __init__(self, work: Callable[[], Awaitable[V]], on_end: "Callable[[Flight[V]], None]") -> None:
-        """Begin at once. `on_end` runs when nobody can join any more, and may run twice."""
+        """Start at once. `on_end` runs when no caller can join any more. It may run twice."""
         self._waiting = 0
         self._on_end = on_end
         self._task: asyncio.Task[V] = asyncio.ensure_future(_run(work))
         self._task.add_done_callback(self._ended)
 
     async def join(self) -> V:
-        """Wait for the shared result or exception; cancelling one caller leaves the others waiting."""
+        """Wait for the shared result or exception. If one caller is cancelled, the others continue to wait."""
         self._waiting += 1
         try:
             return await asyncio.shield(self._task)
         finally:
             self._waiting -= 1
             if self._waiting == 0 and not self._task.done():
-                # At once: the next caller must not join work that is being cancelled.
+                # At once, because the next caller must not join a task that is being cancelled.
                 self._on_end(self)
                 self._task.cancel()
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for its end, at most this long, without keeping it alive."""
+        """Wait for the end of the task, at most `timeout_s`, without keeping it running."""
         await asyncio.wait({self._task}, timeout=max(0.0, timeout_s))
 
     def _ended(self, task: asyncio.Task[V]) -> None:

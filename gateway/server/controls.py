@@ -218,7 +218,7 @@ def stored_switches(
 
 def hold_services(guards: CallControls, health: HealthWatch) -> None:
     """Have health say that a service does not serve while all of it is switched off."""
-    guards.watch.also(lambda: health.hold(guards.switched.services_off()))
+    guards.watch.add_listener(lambda: health.hold(guards.switched.services_off()))
 
 
 def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:

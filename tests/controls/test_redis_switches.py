@@ -74,7 +74,7 @@ class Replica:
         self.changes += 1
 
     async def off(self) -> list[str]:
-        await self.watch.look()
+        await self.watch.check()
         return off(self.watch.switches)
 
 
@@ -213,14 +213,14 @@ async def test_a_file_that_is_spoiled_or_removed_switches_nothing_on(tmp_path: P
     file = SwitchFile(tmp_path, CLOCK)
     watch = KillSwitches(file, None, lambda switches, fresh: None, heard.append)
     file.merge(switched(Switches(), "t"))
-    await watch.look()
+    await watch.check()
     file.path.unlink()
-    await watch.look()
+    await watch.check()
     assert off(watch.switches) == ["t"]
     assert off(file.read()) == ["t"]
-    await watch.look()
+    await watch.check()
     file.path.write_bytes(b"spoiled")
-    await watch.look()
-    await watch.look()
+    await watch.check()
+    await watch.check()
     assert off(watch.switches) == ["t"]
     assert (file.path.read_bytes(), heard) == (b"spoiled", ["switch_entry_refused"])
