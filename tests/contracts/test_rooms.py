@@ -72,3 +72,11 @@ def test_the_proof_of_evidence_may_import_no_room() -> None:
     """Nor generated code: what it proves was written by all of that."""
     contract = next(one for one in CONTRACTS if one["name"].startswith("The proof of evidence"))
     assert set(contract["forbidden_modules"]) == ROOMS - {"gateway.evidence_verify"} | {"gateway.v1"}
+
+
+def test_contributing_draws_the_layers_as_they_are() -> None:
+    """The diagram for newcomers and the contract name the same rooms in the same order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = " ".join(text.split("```\ncli >")[1].split("```")[0].split())
+    layers = next(one for one in CONTRACTS if one["type"] == "layers")["layers"]
+    assert f"cli > {drawn}" == " > ".join(layers).replace("(", "").replace(")", "")
