@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from prometheus_client import CollectorRegistry
 from bench.empty_server import runner
 from gateway.actions.shared.call import Call
 from gateway.core.rights import CallLimits, open_to_local
-from gateway.core.switches import Switches
+from gateway.core.switches import Switches, TargetKind
 from gateway.front.grpc_aio import Endpoint, Front
 from gateway.interceptors.audit import Audit
 from gateway.interceptors.call_metrics import CallMetrics
-from gateway.interceptors.chain import Chain, Link
+from gateway.interceptors.chain import Chain, Middleware
 from gateway.interceptors.identity import Identity
 from gateway.interceptors.kill_switch import KillSwitch
 from gateway.interceptors.limits import Limits
@@ -54,8 +53,7 @@ class Backend:
             else None
         )
         self._limits: Limits | None = None
-        audit: Audit | None = None
-        links: list[Link] = []
+        links: list[Middleware] = []
         if "metrics" in parts:
             build = BuildInfo(version="", revision="", python="")
             links.append(CallMetrics(Metrics(CollectorRegistry(), methods=METHODS, build=build), clock))
@@ -63,8 +61,7 @@ class Backend:
             policy = PolicyInForce(open_to_local(METHODS))
             links.append(Identity(policy, certificates_required=False, trusted_proxies=frozenset(), dev_token=None))
         if self.trail is not None:
-            audit = Audit(self.trail, required=audit_required)
-            links.append(audit)
+            links.append(Audit(self.trail, required=audit_required))
         if "policy" in parts:
             switched = KillSwitch(METHODS)
             switched.take_over(Switches())
@@ -76,12 +73,9 @@ class Backend:
                 clock,
             )
             links.append(self._limits)
-        handler: Callable[[Any, Call], Any] = self._empty
-        if audit is not None:
-            handler = audit.with_audit(METHOD, handler, is_stream=False)
         endpoint = Endpoint(
             path=METHOD,
-            handler=handler,
+            handler=self._empty,
             request_class=tokens_pb2.MintLaunchJWTRequest,
             client_streaming=False,
             server_streaming=False,
@@ -90,7 +84,7 @@ class Backend:
 
     async def _empty(self, request: Any, call: Call) -> bytes:
         if self._limits is not None:
-            self._limits.admit(call, "tenant")  # the gateway does this when it looks up a tenant
+            self._limits.on_target(call, TargetKind.TENANT, "tenant")  # the gateway does this when it looks up a tenant
         return b""
 
 

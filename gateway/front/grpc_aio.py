@@ -126,15 +126,23 @@ class Front(grpc.GenericRpcHandler):
             call = self._open(endpoint, context)
             error: BaseException | None = None
             try:
-                waiting = self._chain.enter(call)
+                waiting = self._chain.before(call)
                 if waiting is not None:
                     await waiting
-                return _serialised(await endpoint.handler(self._request(endpoint, call, incoming), call))
+                request = self._request(endpoint, call, incoming)
+                waiting = self._chain.on_start(call)
+                if waiting is not None:
+                    await waiting
+                answer = await endpoint.handler(request, call)
+                waiting = self._chain.on_answer(call)
+                if waiting is not None:
+                    await waiting
+                return _serialised(answer)
             except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
                 error = raised
                 return await self._fail(call, context, raised)
             finally:
-                self._chain.leave(call, error)
+                self._chain.after(call, error)
                 if error is None:
                     context.set_trailing_metadata(_trailing(call))
 
@@ -145,15 +153,19 @@ class Front(grpc.GenericRpcHandler):
             call = self._open(endpoint, context)
             error: BaseException | None = None
             try:
-                waiting = self._chain.enter(call)
+                waiting = self._chain.before(call)
                 if waiting is not None:
                     await waiting
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._process)
-                async for answer in endpoint.handler(self._request(endpoint, call, incoming), call):
+                request = self._request(endpoint, call, incoming)
+                waiting = self._chain.on_start(call)
+                if waiting is not None:
+                    await waiting
+                async for answer in endpoint.handler(request, call):
                     # An acknowledgement tells what Phoenix did with a message that was let in: it must arrive.
                     if not endpoint.client_streaming:
-                        self._chain.again(call)
+                        self._chain.on_message(call)
                     yield _serialised(answer)
             except GeneratorExit as left:
                 error = left  # the caller went away between two messages
@@ -162,7 +174,7 @@ class Front(grpc.GenericRpcHandler):
                 error = raised
                 await self._fail(call, context, raised)
             finally:
-                self._chain.leave(call, error)
+                self._chain.after(call, error)
                 if error is None:
                     context.set_trailing_metadata(_trailing(call))
 
@@ -175,7 +187,7 @@ class Front(grpc.GenericRpcHandler):
 
     async def _requests(self, endpoint: Endpoint, call: Call, incoming: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for data in incoming:
-            self._chain.again(call)
+            self._chain.on_message(call)
             yield self._parse(endpoint, call, data)
 
     def _parse(self, endpoint: Endpoint, call: Call, data: bytes) -> Message:
@@ -187,7 +199,7 @@ class Front(grpc.GenericRpcHandler):
                 field="", description=f"the message is not a readable {request.DESCRIPTOR.full_name}; check your stubs"
             )
             raise InvalidField([fault]) from None
-        self._chain.message(call, request)
+        self._chain.on_request(call, request)
         return request
 
     def _open(self, endpoint: Endpoint, context: Any) -> Call:
@@ -245,7 +257,7 @@ def _request_id(metadata: Mapping[str, str]) -> str:
 
 
 def _trailing(call: Call) -> tuple[tuple[str, str], ...]:
-    return (("x-request-id", call.request_id), *call.trailing.items())
+    return (("x-request-id", call.request_id),)
 
 
 def _serialised(answer: Message | bytes) -> bytes:

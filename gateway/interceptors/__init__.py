@@ -1,1 +1,1 @@
-"""What every call passes on its way in and out, in the order of sequencer.py."""
+"""The links that every call passes on its way in and out. server/assembly/chain.py lists them in order."""

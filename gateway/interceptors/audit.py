@@ -1,39 +1,38 @@
-"""What of a call the audit log holds, and when.
+"""Decides which records of a call the audit log gets, and when.
 
-Every refusal is kept, whoever refused. Of calls that end well, those that use a secret, keep evidence or read it. Where
-the audit is required, such a call begins only once that is kept, and what was minted is given out only once its
-digest is. Writing is telemetry/audit.py's matter. Source: issue 8, point 6; STYLE, "The way of a call".
+Every refusal is recorded. Of the calls that succeed, those that use a secret, store evidence or read it are recorded.
+If the audit log is required, such a call starts only after its record is on the disk, and a minted token leaves only
+after the record of its digest is. telemetry/audit.py writes the records.
 """
 
 from __future__ import annotations
 
 import enum
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from gateway.actions.shared.call import Call
 from gateway.errors import AuditUnavailable, CallerFault, Disabled, GatewayError
-from gateway.interceptors.call_log import ended
-from gateway.interceptors.chain import Link
+from gateway.interceptors.call_log import status_and_reason
+from gateway.interceptors.chain import EndObserver, HandlerGate
+from gateway.interceptors.policy import METHODS, MethodPolicy
 from gateway.resilience.deadline import RETURN_MARGIN_S, Deadline
 from gateway.telemetry.audit_record import AuditRecord, Kind
 
 LONGEST_S = 1.0
 _V1 = "/phoenix.gateway.v1."
 
-Handler = Callable[[Any, Call], Any]
-
 
 class Use(enum.Enum):
-    """What a method does that has to be kept."""
+    """What a method does that the audit log must show."""
 
-    DENY_ALL = "nothing"
-    """Uses no secret: only its refusals are kept."""
+    NONE = "none"
+    """It uses no secret. Only its refusals are recorded."""
     ACTS = "acts"
-    """Signs something that leaves, keeps or reads evidence: where the audit is required, kept before it begins."""
+    """It sends a signed request, or stores or reads evidence. If the audit log is required, recorded at its start."""
     MINTS = "mints"
-    """Its answer is the secret's use: where the audit is required, kept before it is given out."""
+    """It returns a credential. If the audit log is required, recorded before the answer leaves."""
 
 
 USES: Mapping[str, Use] = {
@@ -42,35 +41,37 @@ USES: Mapping[str, Use] = {
     _V1 + "TokenService/MintTenantJWT": Use.MINTS,
     _V1 + "TokenService/MintAdminJWT": Use.MINTS,
     _V1 + "TokenService/SignLeaderboardSocket": Use.MINTS,
-    _V1 + "KeyService/ListKeys": Use.DENY_ALL,
-    _V1 + "KeyService/GetPublicKey": Use.DENY_ALL,
-    "/grpc.health.v1.Health/Check": Use.DENY_ALL,
-    "/grpc.health.v1.Health/List": Use.DENY_ALL,
-    "/grpc.health.v1.Health/Watch": Use.DENY_ALL,
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.DENY_ALL,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.DENY_ALL,
+    _V1 + "KeyService/ListKeys": Use.NONE,
+    _V1 + "KeyService/GetPublicKey": Use.NONE,
+    "/grpc.health.v1.Health/Check": Use.NONE,
+    "/grpc.health.v1.Health/List": Use.NONE,
+    "/grpc.health.v1.Health/Watch": Use.NONE,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Use.NONE,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Use.NONE,
 }
-"""What is not named here acts: a new method is kept until somebody decides otherwise."""
+"""Any other method acts, so a new method is recorded until it is listed here."""
 
-
-_ENDED = Kind.ENDED
+_ENDED = Kind.ENDED  # looking a member up costs more than the rest of a record
 _REFUSED = "refused"
 
 
 class Trail(Protocol):
-    """Where records go; telemetry.audit.AuditTrail in earnest."""
+    """Where records go; `telemetry.audit.AuditTrail` in the gateway."""
 
-    def note(self, record: AuditRecord) -> None:
-        """Have it written soon, without waiting."""
+    def write(self, record: AuditRecord) -> None:
+        """Have the record written soon, without waiting."""
         ...
 
-    async def keep(self, record: AuditRecord, within_s: float) -> None:
-        """Return once it is kept. Raises: AuditUnavailable."""
+    async def write_durably(self, record: AuditRecord, within_s: float) -> None:
+        """Return once the record is written. Raises: AuditUnavailable."""
         ...
 
 
-class Audit(Link):
-    """Notes how calls end. Stands behind identity and before whatever refuses, so that refusals are kept too."""
+class Audit(HandlerGate, EndObserver):
+    """Records how calls end, and before that what must be recorded first.
+
+    Belongs after Identity, so that records name the caller, and before every link that refuses.
+    """
 
     def __init__(
         self,
@@ -79,98 +80,77 @@ class Audit(Link):
         required: bool = False,
         key_of: Callable[[Call], str] = lambda call: "",
         uses: Mapping[str, Use] = USES,
+        methods: Mapping[str, MethodPolicy] = METHODS,
     ) -> None:
-        """Args: `required`: no secret is used whose use cannot be kept; `key_of`: the version of the key that a call
-        used whose action does not tell it; empty for none."""
+        """Take where records go.
+
+        Args: `required`: refuse calls that use a secret while records cannot be written; `key_of`: returns the key
+        version that a call used if its action does not record it, "" for none.
+        """
         self._trail = trail
-        self._note = trail.note
+        self._write = trail.write
         self._required = required
         self._key_of = key_of
-        self._uses = uses
-        self._quiet = frozenset(method for method, use in uses.items() if use is Use.DENY_ALL)
+        self._unrecorded = frozenset(method for method, use in uses.items() if use is Use.NONE)
+        minting = frozenset(method for method, use in uses.items() if use is Use.MINTS)
+        acting = frozenset(methods) - self._unrecorded - minting
+        streams = frozenset(method for method, row in methods.items() if row.timeout_s is None)
+        # A stream may stay open for hours, so its start is always recorded.
+        self._recorded_at_start = acting if required else acting & streams
+        self._recorded_before_answer = minting if required else frozenset[str]()
+
+    def on_start(self, call: Call) -> Awaitable[None] | None:
+        """Record that the call starts, if its method asks for that. Raises: AuditUnavailable."""
+        if call.method not in self._recorded_at_start:
+            return None
+        record = _record(Kind.BEGUN, call, "", "", "")
+        if self._required:
+            return self._write_durably(record, call.deadline)
+        self._write(record)
+        return None
+
+    def on_answer(self, call: Call) -> Awaitable[None] | None:
+        """Record what was minted, if the audit log is required. Raises: AuditUnavailable."""
+        return self._record_minted(call) if call.method in self._recorded_before_answer else None
 
     def after(self, call: Call, error: BaseException | None) -> None:
-        """Note how the call ended, unless that is kept already or nothing was used."""
-        if error is None and (call.audited or call.method in self._quiet):
+        """Record how the call ended, unless that is recorded already or not needed."""
+        if error is None and (call.audited or call.method in self._unrecorded):
             return
-        self._note(self._ended(call, error))
+        self._write(self._ended(call, error))
 
-    def with_audit(self, method: str, handler: Handler, *, is_stream: bool) -> Handler:
-        """Return the handler with what must be kept before it begins, or before its answer leaves."""
-        use = self._uses.get(method, Use.ACTS)
-        if use is Use.DENY_ALL:
-            return handler
-        if is_stream:
-            return self._stream(handler)
-        if not self._required:
-            return handler
-        return self._minted(handler) if use is Use.MINTS else self._acting(handler)
-
-    def _acting(self, handler: Handler) -> Handler:
-        async def acting(request: Any, call: Call) -> Any:
-            await self._keep(_record(Kind.BEGUN, call, "", "", ""), call.deadline)
-            return await handler(request, call)
-
-        return acting
-
-    def _minted(self, handler: Handler) -> Handler:
-        async def minted(request: Any, call: Call) -> Any:
-            answer = await handler(request, call)
-            await self._keep(self._ended(call, None), call.deadline)
-            call.audited = True
-            return answer
-
-        return minted
-
-    def _stream(self, handler: Handler) -> Handler:
-        """A stream may stay for hours: that it began is kept, required or not."""
-
-        async def stream(request: Any, call: Call) -> AsyncIterator[Any]:
-            record = _record(Kind.BEGUN, call, "", "", "")
-            if self._required:
-                await self._keep(record, call.deadline)
-            else:
-                self._trail.note(record)
-            answers = handler(request, call)
-            try:
-                async for answer in answers:
-                    yield answer
-            finally:
-                await answers.aclose()
-
-        return stream
+    async def _record_minted(self, call: Call) -> None:
+        await self._write_durably(self._ended(call, None), call.deadline)
+        call.audited = True
 
     def _ended(self, call: Call, error: BaseException | None) -> AuditRecord:
-        facts = call.facts
-        if error is None:
-            if "key_id" not in facts and (key_id := self._key_of(call)):
-                facts["key_id"] = key_id
-            # In place: this is the way of nearly every call.
-            return AuditRecord(
-                _ENDED, time.time_ns(), call.caller, "", call.method, call.request_id, "OK", "", "allowed", facts
-            )
-        verdict = _verdict(error)
-        if verdict != _REFUSED and "key_id" not in facts and (key_id := self._key_of(call)):
-            facts["key_id"] = key_id
-        return _record(_ENDED, call, *ended(error), verdict)
+        verdict = "allowed" if error is None else _verdict(error)
+        record = call.record
+        if record.key_id is None and verdict != _REFUSED:
+            record.key_id = self._key_of(call) or None
+        return _record(_ENDED, call, *status_and_reason(error), verdict)
 
-    async def _keep(self, record: AuditRecord, deadline: Deadline) -> None:
+    async def _write_durably(self, record: AuditRecord, deadline: Deadline) -> None:
         within_s = min(deadline.remaining() - RETURN_MARGIN_S, LONGEST_S)
         if within_s <= 0:
             raise AuditUnavailable
-        await self._trail.keep(record, within_s)
+        await self._trail.write_durably(record, within_s)
 
 
 def _record(kind: Kind, call: Call, status: str, reason: str, verdict: str) -> AuditRecord:
-    facts = call.facts if kind is Kind.ENDED else dict(call.facts)
-    peer = "" if call.caller else call.peer.address
+    caller = call.caller
+    peer = "" if caller else call.peer.address
+    fields: dict[str, str] = {}
+    call.record.write_to(fields)
     return AuditRecord(
-        kind, time.time_ns(), call.caller, peer, call.method, call.request_id, status, reason, verdict, facts
+        kind, time.time_ns(), caller, peer, call.method, call.request_id, status, reason, verdict, fields
     )
 
 
 def _verdict(error: BaseException) -> str:
-    """Whether it was refused by the gateway, or failed on the way."""
+    """Return how a call ended that did not succeed: refused by the gateway, left by its caller, or failed."""
     if isinstance(error, CallerFault | Disabled | AuditUnavailable):
         return _REFUSED
-    return "failed" if isinstance(error, GatewayError) else "left" if ended(error)[0] == "CANCELLED" else "failed"
+    if isinstance(error, GatewayError) or status_and_reason(error)[0] != "CANCELLED":
+        return "failed"
+    return "left"

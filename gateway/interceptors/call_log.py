@@ -1,6 +1,6 @@
-"""One log line a call: method, caller, what it was about, how it ended, how long it took.
+"""Writes one log line for each call: method, caller, what it was about, how it ended and how long it took.
 
-An error that is our own is told in that same line, once, by its types and places.
+An unexpected error is described in that same line, by its types and places.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from typing import Any
 
 from gateway.actions.shared.call import Call
 from gateway.errors import GatewayError, StoreFault
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import EndObserver
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log_of_calls, where_raised
 
-_QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
+_DEBUG = ("/grpc.health.v1.", "/grpc.reflection.")
+"""Methods whose lines have the level debug."""
 
 
-class CallLog(Link):
-    """Writes the line when the call leaves."""
+class CallLog(EndObserver):
+    """Writes the line when the call ends."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,12 +28,12 @@ class CallLog(Link):
     def after(self, call: Call, error: BaseException | None) -> None:
         """Write the line.
 
-        What needs the gateway's operators (INTERNAL, rejected credentials among it, and the store) is an error, the
-        standard services are debug, all else is info.
+        INTERNAL (which includes rejected credentials) and faults of the store have the level error, because the
+        gateway's operators must act. Calls of the standard services have debug, all others info.
         """
-        if self._log is None:  # at the first line, for logging may be set up after the chain
+        if self._log is None:  # at the first line: logging may be configured after the chain is built
             self._log = log_of_calls()
-        status, reason = ended(error)
+        status, reason = status_and_reason(error)
         fields: dict[str, Any] = {
             "method": call.method,
             "request_id": call.request_id,
@@ -41,30 +42,31 @@ class CallLog(Link):
         }
         if reason:
             fields["reason"] = reason
-        if not call.caller:
+        if call.caller:
+            fields["caller"] = call.caller
+        else:
             fields["peer"] = call.peer.address
-        fields.update(call.facts)
+        call.record.write_to(fields)
         if status == "INTERNAL" or isinstance(error, StoreFault):
             if error is not None and "error_type" not in fields:
                 fields.update(where_raised(error))
             self._log.error("call", **fields)
-        elif call.method.startswith(_QUIET):
+        elif call.method.startswith(_DEBUG):
             self._log.debug("call", **fields)
         else:
             self._log.info("call", **fields)
 
 
-def note_unexpected(call: Call, error: BaseException) -> None:
-    """Keep type and place of an exception that is none of ours; the call's line, written next, tells them.
+def record_unexpected(call: Call, error: BaseException) -> None:
+    """Record type and place of an unexpected exception, for the call's line.
 
-    The front's `on_unexpected`: it hears of it before the chain is left. No line of its own, so that each error is
-    logged once.
+    The front calls this before it runs the chain's `after`. It writes no line itself, so each error is logged once.
     """
-    call.facts.update(where_raised(error))
+    call.record.error = where_raised(error)
 
 
-def ended(error: BaseException | None) -> tuple[str, str]:
-    """Return status name and reason of a call that ended so; the reason is empty for OK."""
+def status_and_reason(error: BaseException | None) -> tuple[str, str]:
+    """Return the status name and the reason of a call that ended with `error`; the reason is empty for OK."""
     if error is None:
         return "OK", ""
     if isinstance(error, GatewayError):

@@ -1,7 +1,7 @@
-"""Counts and times every call, and what wallet calls came to.
+"""Counts and times every call, and counts the decisions on wallet webhooks.
 
-Must be the first link: the chain runs every `after`, also of links that it did not come to, and calls in flight would
-be counted down without having been counted up.
+Must be the first link. The chain runs every `after`, even of links that the call did not reach, and a call must not
+leave the number of calls in flight without having entered it.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.actions.shared.call import Call
-from gateway.interceptors.call_log import ended
-from gateway.interceptors.chain import Link
+from gateway.interceptors.call_log import status_and_reason
+from gateway.interceptors.chain import ArrivalCheck, EndObserver
 from gateway.resilience.clock import Clock
 
 
 class CallObserver(Protocol):
-    """What this link tells; `telemetry.metrics.Metrics` hears it."""
+    """What this link reports to; `telemetry.metrics.Metrics` in the gateway."""
 
     def call_began(self, method: str) -> None:
-        """A call came."""
+        """A call arrived."""
         ...
 
     def call_ended(self, method: str, status: str, reason: str, seconds: float) -> None:
-        """It ended."""
+        """A call ended."""
         ...
 
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
-        """A webhook was decided on."""
+        """A webhook was decided on. `disposition` is empty if it was not verified."""
         ...
 
     def suspect_replay(self, environment: str) -> None:
-        """Its signed body came before under another key."""
+        """A webhook's signed body was seen before under another idempotency key."""
         ...
 
     def odd_header(self, kind: str) -> None:
-        """One of its unsigned headers was odd."""
+        """One of a webhook's unsigned headers is not as Phoenix sends it."""
         ...
 
 
-class CallMetrics(Link):
-    """Tells the observer of every call; of wallet calls by the facts that the action left."""
+class CallMetrics(ArrivalCheck, EndObserver):
+    """Reports every call to the observer."""
 
     def __init__(self, observer: CallObserver, clock: Clock) -> None:
         self._observer = observer
@@ -50,16 +50,16 @@ class CallMetrics(Link):
         self._observer.call_began(call.method)
 
     def after(self, call: Call, error: BaseException | None) -> None:
-        """Count how it ended and how long it took. Facts read: verdict, disposition, suspect_replay, odd_headers."""
-        status, reason = ended(error)
+        """Count how the call ended, how long it took, and what was decided on a webhook."""
+        status, reason = status_and_reason(error)
         self._observer.call_ended(call.method, status, reason, self._clock.monotonic() - call.arrived_at)
-        facts = call.facts
-        verdict = facts.get("verdict")
-        if verdict is None:
+        wallet = call.record.wallet
+        if wallet is None or wallet.verdict is None:
             return
-        environment = facts.get("environment", "")
-        self._observer.wallet_decided(environment, verdict, facts.get("disposition", ""))
-        if facts.get("suspect_replay") == "true":
+        environment = call.record.environment or ""
+        disposition = "" if wallet.disposition is None else wallet.disposition.value
+        self._observer.wallet_decided(environment, wallet.verdict.value, disposition)
+        if wallet.suspect_replay:
             self._observer.suspect_replay(environment)
-        for kind in facts.get("odd_headers", "").split():
-            self._observer.odd_header(kind)
+        for header in wallet.odd_headers:
+            self._observer.odd_header(header.value)

@@ -1,7 +1,7 @@
-"""Who calls: the caller of the policy that the client certificate, the socket or the listener stands for.
+"""Identifies the caller: the policy's entry for the client certificate, the socket or the listener.
 
-What a caller may do comes with him as `call.grant`; whether that covers the method is the next link's matter. Found out
-anew for each message of a stream once the policy was read again. Source: issue 8, point 1.
+`call.grant` says what the caller may do; the Policy link checks it. In a stream, the caller is identified again for the
+next message after each reload of the policy.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
 from gateway.core.secret import Secret
 from gateway.errors import NotAllowed
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import ArrivalCheck, StreamCheck
 from gateway.interceptors.policy import PolicyInForce
 
 FORWARDED = "x-forwarded-client-cert"
 UNLISTED = "unlisted:"
-"""Before the name of a verified certificate that the policy does not know; no caller's name has a colon."""
+"""Precedes the name of a verified certificate that the policy does not list. No caller's name contains a colon."""
 _MAX_NAME_CHARACTERS = 256
 
 
-class Identity(Link):
+class Identity(ArrivalCheck, StreamCheck):
     """Sets `call.caller` and `call.grant`."""
 
     def __init__(
@@ -31,22 +31,26 @@ class Identity(Link):
         trusted_proxies: frozenset[str] = frozenset(),
         dev_token: Secret | None = None,
     ) -> None:
-        """Args: `dev_token`: what callers of a listener that tells nothing of them must show."""
+        """Take the policy.
+
+        Args: `trusted_proxies`: certificate names of proxies that forward the caller's certificate; `dev_token`: what
+        a caller must send on a listener that does not identify callers.
+        """
         self._policy = policy
         self._certificates_required = certificates_required
         self._trusted_proxies = trusted_proxies
         self._dev_token = dev_token
 
     def before(self, call: Call) -> None:
-        """Find out who calls. Raises: NotAllowed."""
-        self._find_out(call)
+        """Identify the caller. Raises: NotAllowed."""
+        self._identify(call)
 
-    def again(self, call: Call) -> None:
-        """Find out again, before each message and answer of a stream, if the policy changed. Raises: NotAllowed."""
+    def on_message(self, call: Call) -> None:
+        """Identify the caller again if the policy has changed. Raises: NotAllowed."""
         if self._policy.callers.by_name.get(call.caller) is not call.grant:
-            self._find_out(call)
+            self._identify(call)
 
-    def _find_out(self, call: Call) -> None:
+    def _identify(self, call: Call) -> None:
         peer = call.peer
         if peer.names:
             grant = self._certified(peer.names, call)
@@ -60,10 +64,9 @@ class Identity(Link):
             grant = self._known(LOCAL_CALLER)
         call.grant = grant
         call.caller = grant.caller
-        call.facts["caller"] = grant.caller
 
     def _certified(self, names: tuple[str, ...], call: Call) -> Grant:
-        """Return what the certificate's caller may do; for one that the policy does not know, what is open to all."""
+        """Return the grant of a certificate; one that the policy does not list gets the methods open to everyone."""
         if not self._trusted_proxies.isdisjoint(names):
             names = forwarded_names(call.metadata.get(FORWARDED, ""))
             if not names:
@@ -83,6 +86,6 @@ class Identity(Link):
 
 def _check_token(call: Call, token: Secret) -> None:
     kind, _, shown = call.metadata.get("authorization", "").partition(" ")
-    # Compared in constant time, as Secret does.
+    # `Secret` compares in constant time.
     if kind.lower() != "bearer" or not shown or Secret(shown.encode()) != token:
         raise NotAllowed("Show the development token: authorization: Bearer followed by GATEWAY_DEV_TOKEN.")

@@ -1,9 +1,8 @@
-"""Refuses what is above a caller's or a tenant's limits: a caller's calls before they are read, events and tenants
-as soon as they are known.
+"""Enforces the limits of callers and tenants: a call counts before it is read, events and tenants once they are known.
 
-A refusal says which limit and when to come again. Refusals beyond an ordinary excess leave at a pace of our own, so
-that a flood cannot spend what the others need; each still arrives within its deadline. How much is left is
-resilience/limiter.py's matter. Source: issue 8, point 7.
+A refusal names the limit and says when to try again. Refusals beyond an ordinary excess are sent at a fixed pace, so
+that a flood does not take the capacity of other callers; each still arrives within its deadline.
+resilience/limiter.py counts what is left.
 """
 
 from __future__ import annotations
@@ -15,51 +14,52 @@ from typing import Any
 from google.protobuf.message import Message
 
 from gateway.actions.shared.call import Call
+from gateway.core.switches import TargetKind
 from gateway.errors import Overloaded, RateLimited
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import ArrivalCheck, EndObserver, RequestCheck, TargetCheck
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import RETURN_MARGIN_S
 from gateway.resilience.limiter import Limiter, Refused, Usage
 
 MAX_IN_FLIGHT = 10_000
-"""Calls and streams of all callers together: beyond it the process would hold more than it can end in time."""
+"""Calls and streams of all callers together. With more, the process could not end them all when it stops."""
 _EVENT_SERVICE = "/phoenix.gateway.v1.EventService/"
 EVENTS_OF: Mapping[str, Callable[[Any], int]] = {
     _EVENT_SERVICE + "SubmitEvent": lambda request: 1,
     _EVENT_SERVICE + "SubmitEvents": lambda request: len(request.events),
     _EVENT_SERVICE + "StreamEvents": lambda request: len(request.events),
 }
-"""How many events a message brings."""
+"""How many events a request message contains."""
 
 
-class _Inside:
-    """What one call holds of limits."""
+class _CallUsage:
+    """What one call uses of the limits."""
 
-    __slots__ = ("caller", "events", "further", "tenant", "tenant_usage")
+    __slots__ = ("caller", "events", "further", "target", "target_usage")
 
     def __init__(self, caller: Usage | None) -> None:
         self.caller = caller
         self.events = 0
-        """Of the message at hand, not yet laid on its tenant."""
-        # Nearly every call means one tenant: that one without a table.
-        self.tenant = ""
-        self.tenant_usage: Usage | None = None
+        """Of the current message, not counted to a tenant so far."""
+        # Nearly every call names one target; it needs no dict.
+        self.target = ""
+        self.target_usage: Usage | None = None
         self.further: dict[str, Usage | None] | None = None
 
 
-class Limits(Link):
-    """Stands behind policy, so that a stranger's calls are counted to nobody, and before anything that costs."""
+class Limits(ArrivalCheck, RequestCheck, TargetCheck, EndObserver):
+    """Belongs after Policy, so that calls of unknown callers are not counted, and before any work."""
 
     def __init__(self, callers: Limiter, tenants: Limiter, clock: Clock, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self._callers = callers
         self._tenants = tenants
         self._clock = clock
         self._max_in_flight = max_in_flight
-        self._inside: dict[int, _Inside] = {}
+        self._used: dict[int, _CallUsage] = {}
 
     def before(self, call: Call) -> Awaitable[None] | None:
         """Count the call to its caller. Raises: RateLimited, Overloaded."""
-        if len(self._inside) >= self._max_in_flight:
+        if len(self._used) >= self._max_in_flight:
             raise Overloaded
         usage = self._callers.of(call.caller)
         if usage is not None:
@@ -70,70 +70,70 @@ class Limits(Link):
                 if pace_s > 0:
                     return _refuse_later(refused, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S))
                 raise _error(refused, "caller")
-        self._inside[id(call)] = _Inside(usage)
+        self._used[id(call)] = _CallUsage(usage)
         return None
 
-    def message(self, call: Call, message: Message) -> None:
-        """Count the events of a message to the caller. Raises: RateLimited."""
+    def on_request(self, call: Call, request: Message) -> None:
+        """Count the events of a request message to the caller. Raises: RateLimited."""
         count_of = EVENTS_OF.get(call.method)
         if count_of is None:
             return
-        inside = self._inside[id(call)]
-        inside.events = count_of(message)
-        if inside.caller is not None:
-            refused = inside.caller.add_events(inside.events, self._clock.monotonic())
+        used = self._used[id(call)]
+        used.events = count_of(request)
+        if used.caller is not None:
+            refused = used.caller.add_events(used.events, self._clock.monotonic())
             if refused is not None:
                 raise _error(refused, "caller")
 
-    def admit(self, call: Call, tenant: str) -> None:
-        """Count the call, once, and the events of its message to a tenant that it means.
+    def on_target(self, call: Call, kind: TargetKind, name: str) -> None:
+        """Count the call, once, and the events of its message to a tenant or operator environment.
 
-        For whoever looks tenants up; several in one call are each counted. Raises: RateLimited.
+        A call that names several counts to each. Raises: RateLimited.
         """
-        inside = self._inside.get(id(call))
-        if inside is None:  # work without a call of its own
+        used = self._used.get(id(call))
+        if used is None:  # work without a call of its own
             return
-        if tenant == inside.tenant:
-            usage = inside.tenant_usage
-        elif not inside.tenant:
-            usage = self._entered(tenant, call)
-            inside.tenant, inside.tenant_usage = tenant, usage
+        if name == used.target:
+            usage = used.target_usage
+        elif not used.target:
+            usage = self._entered(name, call)
+            used.target, used.target_usage = name, usage
         else:
-            usage = self._further(inside, tenant, call)
-        if usage is not None and inside.events:
-            events, inside.events = inside.events, 0
+            usage = self._further(used, name, call)
+        if usage is not None and used.events:
+            events, used.events = used.events, 0
             refused = usage.add_events(events, self._clock.monotonic())
             if refused is not None:
                 raise _error(refused, "tenant")
 
-    def _entered(self, tenant: str, call: Call) -> Usage | None:
-        """Count the call in. Raises: RateLimited."""
-        usage = self._tenants.of(tenant)
+    def after(self, call: Call, error: BaseException | None) -> None:
+        """Release what the call used."""
+        used = self._used.pop(id(call), None)
+        if used is None:
+            return
+        if used.caller is not None:
+            used.caller.in_flight -= 1
+        if used.target_usage is not None:
+            used.target_usage.leave()
+        for usage in (used.further or {}).values():
+            if usage is not None:
+                usage.leave()
+
+    def _entered(self, name: str, call: Call) -> Usage | None:
+        """Count the call. Raises: RateLimited."""
+        usage = self._tenants.of(name)
         if usage is not None:
             refused = usage.enter(call.arrived_at)
             if refused is not None:
                 raise _error(refused, "tenant")
         return usage
 
-    def _further(self, inside: _Inside, tenant: str, call: Call) -> Usage | None:
-        if inside.further is None:
-            inside.further = {}
-        if tenant not in inside.further:
-            inside.further[tenant] = self._entered(tenant, call)
-        return inside.further[tenant]
-
-    def after(self, call: Call, error: BaseException | None) -> None:
-        """Give back what the call held."""
-        inside = self._inside.pop(id(call), None)
-        if inside is None:
-            return
-        if inside.caller is not None:
-            inside.caller.in_flight -= 1
-        if inside.tenant_usage is not None:
-            inside.tenant_usage.leave()
-        for usage in (inside.further or {}).values():
-            if usage is not None:
-                usage.leave()
+    def _further(self, used: _CallUsage, name: str, call: Call) -> Usage | None:
+        if used.further is None:
+            used.further = {}
+        if name not in used.further:
+            used.further[name] = self._entered(name, call)
+        return used.further[name]
 
 
 async def _refuse_later(refused: Refused, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""What each method may take, one row a method, and whether its caller may call it at all.
+"""Holds the longest time of each method, one row a method, and checks whether the caller may call the method.
 
-The table is data, so that a test can hold it against the protos and a forgotten method stops the start. What a caller
-may do is worked out when the policy is read; here it is looked up.
+The table is data, so that a test can compare it with the protos and a missing method stops the start. config/callers.py
+works out what a caller may do when it reads the policy; this link only looks it up.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from gateway.actions.shared.call import Call
 from gateway.core.rights import Callers
 from gateway.errors import NotAllowed
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import ArrivalCheck, StreamCheck
 
 _V1 = "/phoenix.gateway.v1."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodPolicy:
-    """One row. `timeout_s`: longest time of a call, whatever its caller allows; None: a stream that stays."""
+    """One row. `timeout_s`: the longest time of a call, whatever its caller's deadline; None: a stream, not limited."""
 
     timeout_s: float | None
 
@@ -78,11 +78,11 @@ METHODS: Mapping[str, MethodPolicy] = {
 
 
 class PolicyIncomplete(Exception):
-    """A method that is served has no row, or a row names no method. The start fails."""
+    """A method that is served has no row, or a row names no method that is served. The start fails."""
 
 
 def check_complete(served: Iterable[str], table: Mapping[str, MethodPolicy] = METHODS) -> None:
-    """Hold the table against the methods that are served. Raises: PolicyIncomplete, naming all gaps."""
+    """Compare the table with the methods that are served. Raises: PolicyIncomplete, naming all gaps."""
     methods = set(served)
     missing = sorted(methods - set(table))
     unknown = sorted(set(table) - methods)
@@ -91,7 +91,7 @@ def check_complete(served: Iterable[str], table: Mapping[str, MethodPolicy] = ME
 
 
 class PolicyInForce:
-    """The policy that is in force now; a reload puts another one in its place."""
+    """The policy that is in force; a reload replaces it."""
 
     __slots__ = ("callers",)
 
@@ -99,15 +99,15 @@ class PolicyInForce:
         self.callers = callers
 
 
-class Policy(Link):
-    """Refuses what the caller's grant does not hold. After Identity, whose grant it reads, in each of its hooks."""
+class Policy(ArrivalCheck, StreamCheck):
+    """Refuses methods that the caller's grant does not contain. Belongs after Identity, which sets the grant."""
 
     def before(self, call: Call) -> None:
         """Refuse a method that the caller may not call. Raises: NotAllowed."""
         if call.method not in call.grant.methods:
             raise NotAllowed()
 
-    def again(self, call: Call) -> None:
-        """Do so again for each message and answer of a stream: the policy may have changed. Raises: NotAllowed."""
+    def on_message(self, call: Call) -> None:
+        """Check the method again: the policy may have changed since the stream began. Raises: NotAllowed."""
         if call.method not in call.grant.methods:
             raise NotAllowed()

@@ -1,7 +1,6 @@
-"""The contract's own rules (protovalidate), enforced on every request message before any work.
+"""Checks every request message against the rules in the protos (protovalidate), before any work.
 
-The rules stand in the protos. A start without the rule engine, or with a rule that does not compile,
-fails: nothing is ever let through unchecked.
+The start fails without the rule engine, or if a rule does not compile, so no message is ever accepted unchecked.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from gateway.actions.shared.call import Call
 from gateway.errors import FieldFault, InvalidField
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import RequestCheck
 
 _validator = protovalidate.Validator()
 
@@ -44,7 +43,7 @@ def validate(message: Message) -> tuple[FieldFault, ...]:
 
 
 def compile_rules(messages: Iterable[Descriptor]) -> None:
-    """Compile the rules of every request message now, so that a broken one stops the start.
+    """Compile the rules of every request message now, so that a broken rule stops the start.
 
     Raises: protovalidate.CompilationError.
     """
@@ -52,12 +51,12 @@ def compile_rules(messages: Iterable[Descriptor]) -> None:
         _validator.collect_violations(GetMessageClass(descriptor)())
 
 
-class Validation(Link):
-    """Refuses a request message that breaks the contract, naming all faulty fields."""
+class Validation(RequestCheck):
+    """Refuses a request message that breaks a rule, and names all faulty fields."""
 
-    def message(self, call: Call, message: Message) -> None:
+    def on_request(self, call: Call, request: Message) -> None:
         """Raises: InvalidField."""
-        faults = validate(message)
+        faults = validate(request)
         if faults:
             raise InvalidField(faults)
 

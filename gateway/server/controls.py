@@ -13,11 +13,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.actions.shared.call import Call
 from gateway.actions.shared.watch_health import Check, HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.config import Config
@@ -31,9 +30,7 @@ from gateway.controls.switch_file import SwitchFile
 from gateway.core.rights import CallLimits
 from gateway.core.switches import Switch, Switches, SwitchesUnreadable, decode_switches, encode_switches
 from gateway.errors import AuditUnavailable
-from gateway.front.grpc_aio import Endpoint
 from gateway.interceptors.audit import Audit
-from gateway.interceptors.chain import Link
 from gateway.interceptors.kill_switch import KillSwitch
 from gateway.interceptors.limits import Limits
 from gateway.interceptors.policy import METHODS, PolicyInForce
@@ -54,8 +51,6 @@ RELOAD_S = 0.25
 """How soon changed limits of a reloaded policy hold."""
 UNNAMED = CallLimits(requests_per_s=50, concurrent=50)
 """For certificates that the policy names nobody by: they may ask for health, and not without end."""
-OUTCOMES = "/phoenix.gateway.v1.WalletService/RecordWalletOutcome"
-"""Open while its operator is switched off: money that has moved must be told of, and telling moves none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +60,7 @@ class CallControls:
     trail: AuditTrail | None
     audit: Audit | None
     limits: Limits
-    switched: KillSwitch
+    kill_switch: KillSwitch
     watch: KillSwitches
     sharing: LimitSharing | None
     limiters: tuple[Limiter, ...]
@@ -73,19 +68,9 @@ class CallControls:
     keyring: Keyring
     audit_required: bool
 
-    def behind_identity(self) -> list[Link]:
-        """Return the links that see refusals of all that follows."""
-        return [] if self.audit is None else [self.audit]
-
-    def admit(self, call: Call, scope: str) -> None:
-        """Have the last word about a tenant or operator environment. Raises: Disabled, RateLimited."""
-        if call.method != OUTCOMES:
-            self.switched.admit(scope)
-        self.limits.admit(call, scope)
-
     def may_deliver(self, tenant_id: str) -> bool:
         """Whether a tenant's durable events may be sent now: nobody calls, so nobody can be told no."""
-        if self.switched.is_tenant_off(tenant_id):
+        if self.kill_switch.is_tenant_off(tenant_id):
             return False
         return not self.audit_required or self.trail is None or not self.trail.is_failing
 
@@ -93,17 +78,7 @@ class CallControls:
         """Note in the audit log that durable events were sent, with which key; who sent them in was noted then."""
         if self.trail is not None:
             facts = {"tenant": tenant_id, "events": events, "key_id": self.keyring.in_use(_HMAC, tenant_id)}
-            self.trail.note(_told(Kind.DELIVERED, "", facts))
-
-    def with_audit(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """Return the endpoints with what the audit log must hold before they begin or answer."""
-        audit = self.audit
-        if audit is None:
-            return list(endpoints)
-        return [
-            replace(one, handler=audit.with_audit(one.path, one.handler, is_stream=one.server_streaming))
-            for one in endpoints
-        ]
+            self.trail.write(_told(Kind.DELIVERED, "", facts))
 
     def checks(self, needed: dict[str, list[Check]]) -> dict[str, list[Check]]:
         """Return what services stand on, with the audit log where it is required."""
@@ -156,14 +131,14 @@ def open_controls(
         file = AuditFile(config.audit.file, durable=config.audit.required)
         trail = AuditTrail(file, SupervisedThread, on_event=metrics.audited)
         audit = Audit(trail, required=config.audit.required, key_of=KeysUsed(config, keyring).of)
-    switched = KillSwitch(METHODS)
+    kill_switch = KillSwitch(METHODS)
 
     def on_change(switches: Switches, fresh: Sequence[Switch]) -> None:
-        switched.take_over(switches)
+        kill_switch.take_over(switches)
         metrics.switched_off(Counter(one.target.kind.value for one in switches.off))
         for one in fresh:
             if trail is not None:
-                trail.note(_record(one))
+                trail.write(_record(one))
 
     shared = sharing = None
     if redis is not None and config.redis is not None:
@@ -180,7 +155,7 @@ def open_controls(
         trail=trail,
         audit=audit,
         limits=Limits(callers, tenants, clock),
-        switched=switched,
+        kill_switch=kill_switch,
         watch=KillSwitches(
             SwitchFile(config.data_dir, clock),
             shared,
@@ -218,7 +193,7 @@ def stored_switches(
 
 def hold_services(guards: CallControls, health: HealthWatch) -> None:
     """Have health say that a service does not serve while all of it is switched off."""
-    guards.watch.add_listener(lambda: health.hold(guards.switched.services_off()))
+    guards.watch.add_listener(lambda: health.hold(guards.kill_switch.services_off()))
 
 
 def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:

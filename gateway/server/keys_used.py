@@ -33,17 +33,16 @@ class KeysUsed:
 
     def of(self, call: Call) -> str:
         """Return the version as `ListKeys` names it; empty where the call uses no key of ours, or nobody knows."""
-        facts = call.facts
+        record = call.record
         service, _, method = call.method.rpartition(".")[2].partition("/")
-        tenant = facts.get("tenant")
-        if tenant is not None:
-            # PhoenixService goes the way of the surface that it calls.
-            place = facts.get("surface", "") if service == "PhoenixService" else service
-            kind = _TOKENS.get(method) or self._by_service.get((TenantId(tenant), place))
-            return "" if kind is None else self._keyring.in_use(kind, tenant)
-        operator = facts.get("operator")
-        if operator is not None and service in ("OperatorService", "PhoenixService"):
-            return self._keyring.in_use(KeyKind.OPERATOR, operator, Environment(facts.get("environment", "sandbox")))
+        if record.tenant is not None:
+            # PhoenixService uses the key of the surface that it calls.
+            place = record.surface or "" if service == "PhoenixService" else service
+            kind = _TOKENS.get(method) or self._by_service.get((TenantId(record.tenant), place))
+            return "" if kind is None else self._keyring.in_use(kind, record.tenant)
+        if record.operator is not None and service in ("OperatorService", "PhoenixService"):
+            environment = Environment(record.environment or "sandbox")
+            return self._keyring.in_use(KeyKind.OPERATOR, record.operator, environment)
         return ""
 
 

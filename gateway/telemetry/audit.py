@@ -1,8 +1,8 @@
-"""Keeps audit records: a bounded queue, one thread that writes, and for who must know, the certainty that it is kept.
+"""Writes audit records: a bounded queue and one thread that writes the file.
 
-`note` never waits and never raises: what finds the queue full is counted and told in the file later. `keep` returns
-once the record is in the file, on the disk if that was asked for, or raises in time: it never hangs, whatever the
-file does. Source: issue 8, point 6.
+`write` never waits and never raises: a record that finds the queue full is counted, and the file gets the count later.
+`write_durably` returns once the record is in the file, and on the disk if configured so, or raises in time. It never
+hangs, whatever the file does.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Waiter:
 
 
 class AuditTrail:
-    """Records on their way into one file. `start` and `stop` belong to the event loop's thread, as `keep` does."""
+    """Records on their way into one file. Call `start`, `stop` and `write_durably` in the event loop's thread."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class AuditTrail:
         else:
             self._file.close()
 
-    def note(self, record: AuditRecord) -> None:
+    def write(self, record: AuditRecord) -> None:
         """Have the record written soon. Never waits, never raises."""
         queue = self._queue
         if len(queue) >= self._room:
@@ -141,7 +141,7 @@ class AuditTrail:
         if len(queue) == 1:
             self._wake.set()
 
-    async def keep(self, record: AuditRecord, within_s: float) -> None:
+    async def write_durably(self, record: AuditRecord, within_s: float) -> None:
         """Return once the record is kept. Raises: AuditUnavailable, at once while the file is known to fail.
 
         Args: `within_s`: what the caller has left; never waited for longer, nor than the settings say.
@@ -199,7 +199,7 @@ class AuditTrail:
                     break
 
     def _pause(self) -> None:
-        """Leave a failing file alone; who waits meanwhile is told by `keep` itself."""
+        """Leave a failing file alone; who waits meanwhile is told by `write_durably` itself."""
         until = time.monotonic() + self._settings.retry_after_s
         while not self._stopping and (left := until - time.monotonic()) > 0:
             time.sleep(min(0.05, left))

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway.actions.shared.call import Call
 from gateway.errors import FieldFault, InvalidField, OutcomeUnknown, PhoenixRateLimited, StoreUnavailable
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import ArrivalCheck, EndObserver, StreamCheck
 from tests.front.conftest import Open, endpoint
 from tests.gateway_process import reason_of
 
@@ -93,8 +93,8 @@ async def test_what_was_done_is_acknowledged_before_the_stream_is_ended(serve: O
     """A message that was let in is answered, also when the caller may send no further one."""
     is_off = False
 
-    class Switch(Link):
-        def again(self, call: Call) -> None:
+    class Switch(StreamCheck):
+        def on_message(self, call: Call) -> None:
             if is_off:
                 raise StoreUnavailable
 
@@ -235,7 +235,7 @@ async def test_links_enter_in_order_and_leave_backwards_with_the_error(serve: Op
     """Every link sees how the call ended, the last one first, refused calls included."""
     seen: list[str] = []
 
-    class Noting(Link):
+    class Noting(ArrivalCheck, EndObserver):
         def __init__(self, name: str, refuses: bool = False) -> None:
             self._name, self._refuses = name, refuses
 

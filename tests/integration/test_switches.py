@@ -373,7 +373,7 @@ def test_who_can_write_in_redis_cannot_switch(fleet: Fleet) -> None:
         redis.command(*words)
         time.sleep(WITHIN_S)
         assert [mint(channel) for channel in fleet.channels] == ["DISABLED", "DISABLED"]
-        assert redis.command("GETRANGE", key, "0", "3") == b"$4\r\nPGS1\r\n"
+        assert redis.command("GETRANGE", key, "0", "3") == b"$4\r\nPGS2\r\n"
     refused = 'phoenix_gateway_cache_lookups_total{purpose="switch",result="refused"}'
     assert sum(metric(gateway, refused) for gateway in fleet.gateways) >= 2
 

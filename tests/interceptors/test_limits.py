@@ -1,4 +1,4 @@
-"""Limits on a real socket: refusals with RetryInfo, released places, and floods."""
+"""Limits through a front on a real socket: what is refused, with what advice, what is given back, how floods fare."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway.actions.shared.call import Call
 from gateway.core.rights import CallLimits
+from gateway.core.switches import TargetKind
 from gateway.errors import RateLimited
-from gateway.interceptors.chain import Link
+from gateway.interceptors.chain import ArrivalCheck
 from gateway.interceptors.limits import EVENTS_OF, Limits
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import REFUSALS_PER_S, Limiter
@@ -27,8 +28,8 @@ METHOD = "/t.T/M"
 EVENTS = "/phoenix.gateway.v1.EventService/SubmitEvents"
 
 
-class Named(Link):
-    """Names the caller of the call."""
+class Named(ArrivalCheck):
+    """Names the caller as the call says."""
 
     async def before(self, call: Call) -> None:
         call.caller = call.metadata.get("caller", "anybody")
@@ -46,7 +47,7 @@ def limits(
 
 
 class Held:
-    """A handler that holds calls until the test releases them."""
+    """A handler that keeps calls until it is told to go on."""
 
     def __init__(self) -> None:
         self.inside = 0
@@ -128,7 +129,7 @@ async def test_calls_at_once_are_bounded_and_each_gives_its_place_back(serve: Op
 async def test_a_call_that_a_later_link_refuses_gives_its_place_back(serve: Open) -> None:
     """Ten refused in a row leave the one place free."""
 
-    class Shut(Link):
+    class Shut(ArrivalCheck):
         async def before(self, call: Call) -> None:
             raise RateLimited
 
@@ -146,7 +147,7 @@ async def test_events_are_counted_to_the_caller_and_to_the_tenant(serve: Open, m
     link = limits({"a": CallLimits(events_per_s=0.01)}, {"t": CallLimits(events_per_s=0.01)})
 
     async def submit(request: Struct, call: Call) -> Struct:
-        link.admit(call, call.metadata["caller"][-1])
+        link.on_target(call, TargetKind.TENANT, call.metadata["caller"][-1])
         return Struct()
 
     served = await serve([endpoint(EVENTS, submit)], [Named(), link])
@@ -172,8 +173,8 @@ async def test_a_tenants_limit_holds_over_its_callers(serve: Open) -> None:
 
     async def handler(request: Struct, call: Call) -> Struct:
         tenant = call.metadata["caller"][-1]
-        link.admit(call, tenant)
-        link.admit(call, tenant)  # the same again, as items of a batch: counted once
+        link.on_target(call, TargetKind.TENANT, tenant)
+        link.on_target(call, TargetKind.TENANT, tenant)  # the same again, as items of a batch: counted once
         return await held(request, call)
 
     served = await serve([endpoint(METHOD, handler)], [Named(), link])
@@ -214,7 +215,7 @@ async def test_a_stream_takes_one_place_and_its_events_are_counted_message_by_me
 
 
 async def test_the_process_takes_no_more_calls_than_it_can_hold(serve: Open) -> None:
-    """OVERLOADED for every caller; it is not a limit of one caller."""
+    """OVERLOADED, whoever calls; nobody's own limit."""
     handler = Held()
     served = await serve([endpoint(METHOD, handler)], [Named(), limits(max_in_flight=3)])
     running = [asyncio.ensure_future(code_of(served, str(number))) for number in range(3)]

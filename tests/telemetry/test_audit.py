@@ -110,7 +110,7 @@ async def test_noted_records_are_written_in_their_order(open_trail: Open, tmp_pa
     path = tmp_path / "audit.jsonl"
     trail = open_trail(path)
     for number in range(1000):
-        trail.note(record(str(number)))
+        trail.write(record(str(number)))
     await until(lambda: path.exists() and path.read_bytes().count(b"\n") == 1000)
     assert [str(number) for number in range(1000)] == [line["request_id"] for line in lines_in(path)]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -120,8 +120,8 @@ async def test_what_was_kept_is_in_the_file_on_return(open_trail: Open, tmp_path
     """No later: the answer leaves then."""
     path = tmp_path / "audit.jsonl"
     trail = open_trail(path, linger_s=30.0)
-    trail.note(record("first"))
-    await trail.keep(record("second"), 5.0)
+    trail.write(record("first"))
+    await trail.write_durably(record("second"), 5.0)
     assert [line["request_id"] for line in lines_in(path)] == ["first", "second"]
 
 
@@ -129,7 +129,7 @@ async def test_many_who_wait_share_a_write(open_trail: Open, tmp_path: Path) -> 
     """2,000 at once, each kept."""
     path = tmp_path / "audit.jsonl"
     trail = open_trail(path, keep_within_s=LONG_S)
-    await asyncio.gather(*(trail.keep(record(str(number)), LONG_S) for number in range(2000)))
+    await asyncio.gather(*(trail.write_durably(record(str(number)), LONG_S) for number in range(2000)))
     assert {str(number) for number in range(2000)} == {line["request_id"] for line in lines_in(path)}
 
 
@@ -139,7 +139,7 @@ async def test_a_stop_writes_what_waits(tmp_path: Path) -> None:
     trail = AuditTrail(AuditFile(path, durable=False), SupervisedThread, settings=AuditSettings(linger_s=30.0))
     trail.start()
     for number in range(700):
-        trail.note(record(str(number)))
+        trail.write(record(str(number)))
     await trail.stop()
     assert len(lines_in(path)) == 700
 
@@ -148,18 +148,18 @@ async def test_a_moved_file_is_left_and_a_new_one_begun(open_trail: Open, tmp_pa
     """As logrotate does, without a signal and without a lost line."""
     path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     trail = open_trail(path)
-    await trail.keep(record("before"), 5.0)
+    await trail.write_durably(record("before"), 5.0)
     path.rename(old)
-    await trail.keep(record("after"), 5.0)
+    await trail.write_durably(record("after"), 5.0)
     assert [["before"], ["after"]] == [[line["request_id"] for line in lines_in(one)] for one in (old, path)]
 
 
 async def test_a_full_disk_refuses_at_once_and_is_reported(open_trail: Open) -> None:
     """/dev/full accepts no byte. The second time, no write is tried."""
     trail = open_trail(Path("/dev/full"), retry_after_s=60.0)
-    assert await refused(trail.keep(record(), 5.0)) < 3.0
+    assert await refused(trail.write_durably(record(), 5.0)) < 3.0
     assert trail.is_failing
-    assert await refused(trail.keep(record(), 5.0)) < 0.05
+    assert await refused(trail.write_durably(record(), 5.0)) < 0.05
 
 
 async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Open, tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Ope
     path = tmp_path / "pipe"
     os.mkfifo(path)
     trail = open_trail(path, retry_after_s=0.01)
-    assert await refused(trail.keep(record("unread"), 5.0)) < 3.0
+    assert await refused(trail.write_durably(record("unread"), 5.0)) < 3.0
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         await asyncio.sleep(0.05)
-        await trail.keep(record("read"), 5.0)
+        await trail.write_durably(record("read"), 5.0)
         assert b'"request_id":"read"' in os.read(reader, 65536)
     finally:
         os.close(reader)
@@ -185,9 +185,9 @@ async def test_a_reader_that_stops_reading_delays_no_other(open_trail: Open, tmp
     try:
         trail = open_trail(path, retry_after_s=60.0)
         for number in range(2000):
-            trail.note(record(str(number), tenant="t" * 400))
+            trail.write(record(str(number), tenant="t" * 400))
         await until(lambda: trail.is_failing)
-        assert await refused(trail.keep(record(), 5.0)) < 1.0
+        assert await refused(trail.write_durably(record(), 5.0)) < 1.0
     finally:
         os.close(reader)
 
@@ -198,12 +198,12 @@ async def test_a_removed_folder_refuses_and_a_new_one_is_used(open_trail: Open, 
     folder.mkdir()
     path = folder / "audit.jsonl"
     trail = open_trail(path, retry_after_s=0.01)
-    await trail.keep(record("before"), 5.0)
+    await trail.write_durably(record("before"), 5.0)
     shutil.rmtree(folder)
-    assert await refused(trail.keep(record("without"), 5.0)) < 3.0
+    assert await refused(trail.write_durably(record("without"), 5.0)) < 3.0
     folder.mkdir()
     await asyncio.sleep(0.05)
-    await trail.keep(record("after"), 5.0)
+    await trail.write_durably(record("after"), 5.0)
     assert [line["request_id"] for line in lines_in(path)] == ["after"]
 
 
@@ -212,7 +212,7 @@ async def test_records_without_a_waiter_survive_a_failure(open_trail: Open, tmp_
     folder = tmp_path / "missing"
     trail = open_trail(folder / "audit.jsonl", retry_after_s=0.01)
     for number in range(600):
-        trail.note(record(str(number)))
+        trail.write(record(str(number)))
     await until(lambda: trail.is_failing)
     folder.mkdir()
     await until(lambda: not trail.is_failing and len(lines_in(folder / "audit.jsonl")) == 600)
@@ -224,7 +224,7 @@ async def test_what_finds_the_queue_full_is_counted_in_the_file(open_trail: Open
     folder = tmp_path / "missing"
     trail = open_trail(folder / "audit.jsonl", max_queued=100, retry_after_s=0.01, linger_s=0.5)
     for number in range(150):
-        trail.note(record(str(number)))
+        trail.write(record(str(number)))
     folder.mkdir()
     await until(lambda: (folder / "audit.jsonl").exists() and len(lines_in(folder / "audit.jsonl")) >= 100)
     found = lines_in(folder / "audit.jsonl")
@@ -247,10 +247,10 @@ async def test_a_hanging_write_delays_no_call_beyond_its_time(tmp_path: Path) ->
     trail = AuditTrail(Hanging(path, durable=True), SupervisedThread, settings=settings)
     trail.start()
     try:
-        assert 0.1 < await refused(trail.keep(record("first"), 5.0)) < 3.0
+        assert 0.1 < await refused(trail.write_durably(record("first"), 5.0)) < 3.0
         assert trail.is_failing
-        assert await refused(trail.keep(record("second"), 5.0)) < 0.1
-        assert await refused(trail.keep(record("third"), 0.0)) < 0.1
+        assert await refused(trail.write_durably(record("second"), 5.0)) < 0.1
+        assert await refused(trail.write_durably(record("third"), 0.0)) < 0.1
         began = time.monotonic()
         await trail.stop(0.2)
         assert time.monotonic() - began < 5.0
@@ -275,7 +275,7 @@ async def test_a_torn_line_is_ended_and_the_record_written_again(tmp_path: Path)
 
     trail = AuditTrail(Filling(path, durable=True), SupervisedThread, settings=AuditSettings(retry_after_s=0.01))
     trail.start()
-    trail.note(record("whole"))
+    trail.write(record("whole"))
     await until(lambda: path.exists() and b'"whole"' in path.read_bytes())
     await trail.stop()
     first, second = path.read_bytes().splitlines()
@@ -311,12 +311,12 @@ async def test_a_writer_that_dies_of_anything_refuses_at_once(open_trail: Open, 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: ends.append(unexpected_end_of(context)))
     trail = open_trail(tmp_path / "audit.jsonl", keep_within_s=LONG_S)
-    await trail.keep(record("before"), LONG_S)
+    await trail.write_durably(record("before"), LONG_S)
     was_failing = trail.is_failing
     raise_in_thread("audit", MemoryError)
-    assert await refused(trail.keep(record("during"), LONG_S)) < 2
+    assert await refused(trail.write_durably(record("during"), LONG_S)) < 2
     await until(lambda: bool(ends))
-    assert await refused(trail.keep(record("after"), LONG_S)) < 0.5
-    trail.note(record("noted"))
+    assert await refused(trail.write_durably(record("after"), LONG_S)) < 0.5
+    trail.write(record("noted"))
     assert (False, True) == (was_failing, trail.is_failing)
     assert [("audit", True)] == [(end.name, end.is_fatal) for end in ends if end is not None]

@@ -17,12 +17,14 @@ from google.protobuf.struct_pb2 import Struct
 from prometheus_client import CollectorRegistry
 
 from gateway.actions.shared.call import Call
+from gateway.actions.shared.call_record import WalletRecord
 from gateway.core.rights import open_to_local
+from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.errors import NotAllowed, PhoenixRejectedCredentials, StoreUnavailable
 from gateway.front.grpc_aio import Endpoint, Front, Handler
-from gateway.interceptors.call_log import CallLog, note_unexpected
+from gateway.interceptors.call_log import CallLog, record_unexpected
 from gateway.interceptors.call_metrics import CallMetrics
-from gateway.interceptors.chain import Chain, Link
+from gateway.interceptors.chain import ArrivalCheck, Chain, EndObserver
 from gateway.interceptors.identity import Identity
 from gateway.interceptors.policy import PolicyInForce
 from gateway.resilience.clock import SystemClock
@@ -33,7 +35,7 @@ METHOD = "/t.T/M"
 SECRET = "pk_live_4f1dd27c9b"
 
 
-class Gate(Link):
+class Gate(ArrivalCheck):
     """Refuses when shut."""
 
     shut = False
@@ -43,7 +45,7 @@ class Gate(Link):
             raise NotAllowed
 
 
-class Outermost(Link):
+class Outermost(EndObserver):
     """Knows when a call has left every other link."""
 
     def __init__(self) -> None:
@@ -107,7 +109,9 @@ async def gateway() -> AsyncIterator[Gateway]:
         path=METHOD, handler=handle, request_class=Struct, client_streaming=False, server_streaming=False
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Front([endpoint], Chain(links), clock, note_unexpected, reads_certificates=True),))
+    server.add_generic_rpc_handlers(
+        (Front([endpoint], Chain(links), clock, record_unexpected, reads_certificates=True),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -123,7 +127,9 @@ async def test_the_line_describes_the_call(gateway: Gateway) -> None:
     """The one line of a call has its method, request id, caller, tenant, operator, environment, verdict and time."""
 
     async def decided(request: Struct, call: Call) -> Struct:
-        call.facts.update(tenant="t1", operator="acme", environment="sandbox", verdict="VERIFIED", disposition="NEW")
+        record = call.record
+        record.tenant, record.operator, record.environment = "t1", "acme", "sandbox"
+        record.wallet = WalletRecord(verdict=Verdict.VERIFIED, disposition=Disposition.NEW)
         return request
 
     gateway.handler = decided
@@ -196,16 +202,16 @@ async def test_rejected_credentials_are_an_error(gateway: Gateway) -> None:
     assert [(line["level"], line["reason"]) for line in gateway.lines()] == [("error", "PHOENIX_REJECTED_CREDENTIALS")]
 
 
-async def test_fact_that_is_not_allowed_is_dropped(gateway: Gateway) -> None:
-    """A fact that an action leaves by mistake does not reach the log."""
+async def test_a_field_that_the_record_does_not_declare_cannot_be_recorded(gateway: Gateway) -> None:
+    """An action that tries fails, and the value does not reach the log."""
 
     async def careless(request: Struct, call: Call) -> Struct:
-        call.facts["signature"] = SECRET
+        call.record.signature = SECRET  # type: ignore[attr-defined]
         return request
 
     gateway.handler = careless
-    await gateway.call()
-    assert (SECRET in gateway.out.getvalue(), gateway.lines()[0]["dropped"]) == (False, "signature")
+    assert await gateway.call() is grpc.StatusCode.INTERNAL
+    assert (SECRET in gateway.out.getvalue(), gateway.lines()[0]["error_type"]) == (False, "AttributeError")
 
 
 async def test_call_is_counted_by_how_it_ended(gateway: Gateway) -> None:
@@ -242,12 +248,18 @@ async def test_call_that_is_cancelled_leaves_no_flight(gateway: Gateway) -> None
     assert gateway.sample(f'phoenix_gateway_calls_total{{method="{METHOD}",reason="CANCELLED"') == 1
 
 
-async def test_wallet_decision_is_counted_from_its_facts(gateway: Gateway) -> None:
-    """Verdict, disposition, a suspected replay and odd headers are counted from what the action left."""
+async def test_a_wallet_decision_is_counted_from_the_record(gateway: Gateway) -> None:
+    """Verdict, disposition, a suspected replay and odd headers are counted from what the action recorded."""
 
     async def decided(request: Struct, call: Call) -> Struct:
-        call.facts.update(environment="prod", verdict="VERIFIED", disposition="NEW")
-        call.facts.update(suspect_replay="true", odd_headers="PROVIDER REQUEST_ID")
+        record = call.record
+        record.environment = "prod"
+        record.wallet = WalletRecord(
+            verdict=Verdict.VERIFIED,
+            disposition=Disposition.NEW,
+            suspect_replay=True,
+            odd_headers=(HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID),
+        )
         return request
 
     gateway.handler = decided

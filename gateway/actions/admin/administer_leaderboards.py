@@ -62,7 +62,7 @@ class AdministerLeaderboards:
 
         Raises: UpstreamFault; OutcomeUnknown if it is not known whether the board was created.
         """
-        context = self._context(tenant_id, call)
+        context = self._tenants.resolve(tenant_id, call)
         definition, created = await context.admin.ensure(
             leaderboard_id,
             call.deadline,
@@ -83,7 +83,7 @@ class AdministerLeaderboards:
         call: Call,
     ) -> Definition:
         """Create a board. Raises: PhoenixConflict if one with this id exists; OutcomeUnknown; UpstreamFault."""
-        return await self._context(tenant_id, call).admin.create(
+        return await self._tenants.resolve(tenant_id, call).admin.create(
             leaderboard_id,
             call.deadline,
             name=name or leaderboard_id,
@@ -96,7 +96,7 @@ class AdministerLeaderboards:
 
         Raises: InvalidField for a token that is invalid or belongs to another tenant; UpstreamFault.
         """
-        context = self._context(tenant_id, call)
+        context = self._tenants.resolve(tenant_id, call)
         after = ""
         if page_token:
             after = decode_page_token(page_token, of=_LIST, tenant_id=context.tenant_id).after
@@ -111,14 +111,9 @@ class AdministerLeaderboards:
 
     async def definition(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Definition:
         """Return one board's definition. Raises: PhoenixNotFound; UpstreamFault."""
-        return await self._context(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
+        return await self._tenants.resolve(tenant_id, call).admin.definition(leaderboard_id, call.deadline)
 
     async def check_health(self, *, tenant_id: str, call: Call) -> float:
         """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""
-        await self._context(tenant_id, call).admin.check_health(call.deadline)
+        await self._tenants.resolve(tenant_id, call).admin.check_health(call.deadline)
         return self._clock.now()
-
-    def _context(self, tenant_id: str, call: Call) -> TenantContext:
-        context = self._tenants.resolve(tenant_id, call)
-        call.facts["tenant"] = context.tenant_id
-        return context

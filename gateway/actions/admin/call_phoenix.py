@@ -92,9 +92,9 @@ class CallPhoenix:
 
         Raises: InvalidField, NotAllowed, TenantUnknown, OperatorUnknown, KeyUnknown, UpstreamFault.
         """
-        call.facts["surface"] = wanted.surface.value.lower()
+        call.record.surface = wanted.surface.value.lower()
         # The pattern, not the path, because a path may contain a player's id.
-        call.facts["path"] = str(_open_pattern(wanted, call.grant.paths))
+        call.record.path = str(_open_pattern(wanted, call.grant.paths))
         return await self._client(wanted, call).call(
             wanted.method,
             wanted.path,
@@ -106,13 +106,8 @@ class CallPhoenix:
 
     def _client(self, wanted: PathRequest, call: Call) -> PathClient:
         if wanted.surface is CallSurface.OPERATOR:
-            operator = self._operators.resolve(wanted.operator_code, wanted.environment, call)
-            call.facts["operator"] = operator.operator_code
-            call.facts["environment"] = operator.environment.value
-            return operator.client
-        tenant = self._tenants.resolve(wanted.tenant_id, call)
-        call.facts["tenant"] = tenant.tenant_id
-        return tenant.clients[wanted.surface, wanted.auth]
+            return self._operators.resolve(wanted.operator_code, wanted.environment, call).client
+        return self._tenants.resolve(wanted.tenant_id, call).clients[wanted.surface, wanted.auth]
 
 
 def _open_pattern(wanted: PathRequest, open_paths: Sequence[PathPattern]) -> PathPattern:

@@ -72,7 +72,7 @@ class DescribeKeys:
 
         Raises: OperatorUnknown; KeyUnknown, also for a key that is not published.
         """
-        context = self._context(operator_code, environment, call)
+        context = self._operators.resolve(operator_code, environment, call)
         published = tuple(
             _public(one)
             for one in self._keyring.published()
@@ -90,10 +90,10 @@ class DescribeKeys:
 
         Raises: OperatorUnknown; KeyUnavailable if no key arrives in time or it is refused.
         """
-        context = self._context(operator_code, environment, call)
+        context = self._operators.resolve(operator_code, environment, call)
         before = context.platform_keys.current()
         fresh = await context.platform_keys.fresher(call.deadline)
-        call.facts["key_id"] = fresh.key.key_id
+        call.record.key_id = fresh.key.key_id
         return Refreshed(
             key_id=fresh.key.key_id,
             changed=before is None or before.key != fresh.key,
@@ -107,19 +107,13 @@ class DescribeKeys:
 
         Raises: OperatorUnknown; InvalidField for the current key; StoreUnavailable if no other process can be informed.
         """
-        context = self._context(operator_code, environment, call)
-        call.facts["key_id"] = key_id
+        context = self._operators.resolve(operator_code, environment, call)
+        call.record.key_id = key_id
         was_remembered = any(one.key_id == key_id for one in context.platform_keys.retired())
         if not await context.platform_keys.revoke(KeyId(key_id)):
             description = "is the current key; revoke it after Phoenix has replaced it"
             raise InvalidField([FieldFault(field="key_id", description=description)])
         return was_remembered
-
-    def _context(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
-        context = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = context.operator_code
-        call.facts["environment"] = context.environment.value
-        return context
 
 
 def _public(one: PublishedKey) -> PublicKey:

@@ -46,7 +46,7 @@ class ManageOperatorSettings:
 
     async def settings(self, *, operator_code: str, environment: Environment | None, call: Call) -> OperatorSettings:
         """Read the settings. Raises: OperatorUnknown, KeyUnknown, UpstreamFault."""
-        context = self._context(operator_code, environment, call)
+        context = self._operators.resolve(operator_code, environment, call)
         return await context.operator_api.settings(call.deadline)
 
     async def set_fee_schedule(
@@ -66,8 +66,8 @@ class ManageOperatorSettings:
         if confirm_disable_trading is (schedule is not None):
             description = "must be true to clear the fee schedule, which disables trading, and false to set one"
             raise InvalidField([FieldFault(field="confirm_disable_trading", description=description)])
-        context = self._context(operator_code, environment, call)
-        call.facts["kind"] = "clear_fee_schedule" if schedule is None else "set_fee_schedule"
+        context = self._operators.resolve(operator_code, environment, call)
+        call.record.kind = "clear_fee_schedule" if schedule is None else "set_fee_schedule"
         return await context.operator_api.set_fee_schedule(schedule, call.deadline)
 
     async def categories(
@@ -80,7 +80,7 @@ class ManageOperatorSettings:
         call: Call,
     ) -> CategoryPage:
         """Return a page of the active categories. Raises: InvalidField, OperatorUnknown, KeyUnknown, UpstreamFault."""
-        context = self._context(operator_code, environment, call)
+        context = self._operators.resolve(operator_code, environment, call)
         of = f"ListCategories {context.operator_code} {context.environment.value}"
         offset = decode_page_token(page_token, of=of, tenant_id="").offset if page_token else 0
         found = await context.operator_api.categories(call.deadline)
@@ -92,12 +92,6 @@ class ManageOperatorSettings:
 
     async def stats(self, *, operator_code: str, environment: Environment | None, call: Call) -> Stats:
         """Read the statistics. Raises: OperatorUnknown, KeyUnknown, UpstreamFault."""
-        context = self._context(operator_code, environment, call)
+        context = self._operators.resolve(operator_code, environment, call)
         members = await context.operator_api.stats(call.deadline)
         return Stats(members=members, read_at=self._clock.now())
-
-    def _context(self, operator_code: str, environment: Environment | None, call: Call) -> OperatorContext:
-        context = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = context.operator_code
-        call.facts["environment"] = context.environment.value
-        return context

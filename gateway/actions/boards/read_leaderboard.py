@@ -91,7 +91,7 @@ class ReadLeaderboard:
         Raises: InvalidField for a token that is invalid or belongs to another board or window; WindowChanged if Phoenix
         answers with a window other than the token's; UpstreamFault.
         """
-        context = self._context(read.tenant_id, call)
+        context = self._tenants.resolve(read.tenant_id, call)
         window_key, offset, size = read.window_key, 0, read.page_size or DEFAULT_PAGE_SIZE
         if read.page_token:
             token = decode_page_token(
@@ -134,11 +134,11 @@ class ReadLeaderboard:
 
     def check_tenant(self, tenant_id: str, call: Call) -> None:
         """Check the tenant of a whole batch. Raises: TenantUnknown, InvalidField."""
-        self._context(tenant_id, call)
+        self._tenants.resolve(tenant_id, call)
 
     async def neighbors(self, read: UserRead, call: Call, *, window_key: str, size: int | None) -> ReadAnswer:
         """Return the entries around a user, as GetUserNeighborsResponse. Raises: UpstreamFault."""
-        context = self._context(read.tenant_id, call)
+        context = self._tenants.resolve(read.tenant_id, call)
         limit = size or DEFAULT_PAGE_SIZE
         detail = (read.user_id, window_key, str(limit))
         key = ReadKey(context.tenant_id, read.leaderboard_id, "neighbors", detail)
@@ -154,7 +154,7 @@ class ReadLeaderboard:
 
     async def rank(self, read: UserRead, call: Call) -> ReadAnswer:
         """Return a user's rank in the latest window, as GetUserRankResponse. Raises: UpstreamFault."""
-        context = self._context(read.tenant_id, call)
+        context = self._tenants.resolve(read.tenant_id, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
             found = await context.boards.rank(read.leaderboard_id, read.user_id, deadline)
@@ -165,7 +165,7 @@ class ReadLeaderboard:
 
     async def score(self, read: UserRead, call: Call) -> ReadAnswer:
         """Return a user's score in the latest window, as GetUserScoreResponse. Raises: UpstreamFault."""
-        context = self._context(read.tenant_id, call)
+        context = self._tenants.resolve(read.tenant_id, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
             found = await context.boards.score(read.leaderboard_id, read.user_id, deadline)
@@ -192,8 +192,3 @@ class ReadLeaderboard:
         # An unnamed window means another window at another time, so its answer is never final.
         is_final = asked_for not in UNNAMED and self._closed.is_final(key.board, window_key, asked_at)
         return Fetched(payload=payload, window_key=page.window_key, is_final=is_final)
-
-    def _context(self, tenant_id: str, call: Call) -> TenantContext:
-        context = self._tenants.resolve(tenant_id, call)
-        call.facts["tenant"] = context.tenant_id
-        return context

@@ -85,7 +85,7 @@ class ReadSnapshots:
         Pages are ordered by time, in the direction in which Phoenix lists.
         Raises: InvalidField for a token that is invalid or belongs to another board; UpstreamFault.
         """
-        context = self._context(read, call)
+        context = self._tenants.resolve(read.tenant_id, call)
         size, order, after_us = page_size or DEFAULT_PAGE_SIZE, "", None
         if page_token:
             token = decode_page_token(
@@ -121,7 +121,7 @@ class ReadSnapshots:
 
         Raises: InvalidField for a token that is invalid or belongs to another board or snapshot; UpstreamFault.
         """
-        context = self._context(read, call)
+        context = self._tenants.resolve(read.tenant_id, call)
         size, offset = page_size or DEFAULT_PAGE_SIZE, 0
         if page_token:
             token = decode_page_token(
@@ -144,7 +144,7 @@ class ReadSnapshots:
 
     async def user(self, read: SnapshotRead, call: Call, *, taken_at_us: int, user_id: str) -> ReadAnswer:
         """Return a user's place in a snapshot, as GetUserSnapshotResponse. Raises: UpstreamFault."""
-        context = self._context(read, call)
+        context = self._tenants.resolve(read.tenant_id, call)
 
         async def fetch(deadline: Deadline) -> Fetched:
             found = await context.snapshots.user(read.leaderboard_id, taken_at_us, user_id, deadline)
@@ -161,11 +161,6 @@ class ReadSnapshots:
         return await self._reads.read(
             key, fetch, max_staleness_s=read.max_staleness_s, arrived_at=call.arrived_at, deadline=call.deadline
         )
-
-    def _context(self, read: SnapshotRead, call: Call) -> TenantContext:
-        context = self._tenants.resolve(read.tenant_id, call)
-        call.facts["tenant"] = context.tenant_id
-        return context
 
 
 def _key(context: TenantContext, read: SnapshotRead, what: str, *detail: object) -> ReadKey:

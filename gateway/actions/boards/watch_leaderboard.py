@@ -49,7 +49,6 @@ class WatchLeaderboard:
         Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened.
         """
         context = self._tenants.resolve(watch.tenant_id, call)
-        call.facts["tenant"] = context.tenant_id
         topic = Topic(context.tenant_id, watch.leaderboard_id, watch.window_key)
         size = watch.page_size or DEFAULT_PAGE_SIZE
         count = size if watch.top_n is None else min(size, watch.top_n)

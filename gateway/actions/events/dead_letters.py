@@ -100,7 +100,7 @@ class DeadLetters:
             limit=REDRIVE_AT_ONCE,
         )
         revived, held_back = await self._queue.redrive(query, call.deadline, may_count_twice=may_count_twice)
-        call.facts["count"] = str(len(revived))
+        call.record.count = len(revived)
         if revived:
             self._on_event("redriven", len(revived))
             self._wake(room.tenant_id)

@@ -92,7 +92,6 @@ class SubmitEvents:
             (result,) = await self.many(tenant_id, [event], {0} if is_id_given else frozenset(), call, durable=True)
             return _accepted(result)
         desk = self.desk(tenant_id, call)
-        call.facts["tenant"] = desk.room.tenant_id
         batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
         if batch.items:
             item = batch.items[0]
@@ -121,8 +120,7 @@ class SubmitEvents:
         desk = self.desk(tenant_id, call)
         if durable:
             return await self._put(desk, events, given, call)
-        call.facts["tenant"] = desk.room.tenant_id
-        call.facts["events"] = str(len(events))
+        call.record.events = len(events)
         batch = self.batch(desk, events, given)
         count, size_bytes = len(batch.items), batch.size_bytes
         desk.backlog.take(count, size_bytes)
@@ -136,8 +134,8 @@ class SubmitEvents:
         self, desk: TenantPipeline, events: Sequence[Event | Failed], given: Set[int], call: Call
     ) -> list[Result]:
         queue = self.queue()
-        call.facts["events"] = str(len(events))
-        call.facts["delivery"] = "durable"
+        call.record.events = len(events)
+        call.record.delivery = "durable"
         parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
         backlog = queue.backlog(desk.room.tenant_id)
         backlog.take(parcel.count, parcel.size_bytes)
@@ -203,11 +201,10 @@ class EventStream:
         its events are done once they are committed.
         """
         self._count += len(events)
-        self._call.facts["events"] = str(self._count)
+        self._call.record.events = self._count
         loop = asyncio.get_running_loop()
         try:
             desk = self._submit.desk(tenant_id, self._call)
-            self._call.facts["tenant"] = desk.room.tenant_id
             if durable:
                 return await self._begin_durable(desk, events, given)
             batch = self._submit.batch(desk, events, given)
@@ -237,7 +234,7 @@ class EventStream:
         self, desk: TenantPipeline, events: Sequence[Event | Failed], given: Set[int]
     ) -> asyncio.Task[list[Result]]:
         """Raises: the GatewayError with which all events of the message fail."""
-        self._call.facts["delivery"] = "durable"
+        self._call.record.delivery = "durable"
         queue = self._submit.queue()
         parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
         backlog = queue.backlog(desk.room.tenant_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.actions.shared.call_record import CallRecord
 from gateway.core.rights import DENY_ALL, Grant
 from gateway.resilience.deadline import Deadline
 
@@ -30,10 +31,9 @@ class Peer:
 class Call:
     """One call on its way through the chain.
 
-    `deadline` starts as the caller's own and is narrowed by the deadline middleware. `caller` is
-    empty until identity is known, and until then `grant`, what that caller may do, is nothing.
-    `trailing` goes back as trailing metadata. `facts` is what the log line and the audit record say of
-    this call: names and verdicts, never payloads or secrets.
+    `deadline` starts as the caller's own; the chain shortens it. `arrived_at`: seconds of the monotonic clock.
+    `caller` is empty and `grant` allows nothing until the caller is identified. `record` is what the gateway
+    records of the call.
     """
 
     method: str
@@ -44,7 +44,6 @@ class Call:
     metadata: Mapping[str, str] = field(default_factory=dict)
     caller: str = ""
     grant: Grant = DENY_ALL
-    trailing: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
+    record: CallRecord = field(default_factory=CallRecord)
     audited: bool = False
-    """Whether its audit record is kept already."""
+    """Whether the audit log already contains how the call ended."""

@@ -12,14 +12,20 @@ from typing import Generic, TypeVar
 
 from gateway.actions.shared.call import Call
 from gateway.core.rights import Grant
+from gateway.core.switches import TargetKind
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.errors import FieldFault, InvalidField, NotAllowed, OperatorUnknown, TenantUnknown
 
 T = TypeVar("T")
 
-Admit = Callable[[Call, str], None]
-"""Has the last word about a tenant, or an operator environment as `code/environment`, that a call may mean: raises
-Disabled when it is switched off, RateLimited when too much is asked of it."""
+OnTarget = Callable[[Call, TargetKind, str], None]
+"""Called with each tenant, and each operator environment as `code/environment`, that a call may use. Raises Disabled
+if it is switched off, RateLimited if its limits are used up. `interceptors.chain.Chain.on_target` is one."""
+
+
+def _pass(call: Call, kind: TargetKind, name: str) -> None:
+    """Refuse nothing."""
+
 
 _NOT_THE_TENANT = "This caller may not do this for that tenant. Ask whoever keeps the gateway's policy."
 _NOT_THE_OPERATOR = (
@@ -30,12 +36,12 @@ _NOT_THE_OPERATOR = (
 class TenantDirectory(Generic[T]):
     """Tenants by id."""
 
-    def __init__(self, entries: Mapping[TenantId, T], admit: Admit = lambda call, tenant_id: None) -> None:
+    def __init__(self, entries: Mapping[TenantId, T], on_target: OnTarget = _pass) -> None:
         self._entries = dict(entries)
-        self._admit = admit
+        self._on_target = on_target
 
     def resolve(self, tenant_id: str, call: Call) -> T:
-        """Return the tenant; an empty id means the caller's only one. The call's facts name it, also when refused.
+        """Return the tenant; an empty id means the caller's only one. The record names it, even if it is refused.
 
         Raises: NotAllowed; TenantUnknown; InvalidField when the id is empty and the caller has several; Disabled;
         RateLimited.
@@ -43,13 +49,13 @@ class TenantDirectory(Generic[T]):
         grant = call.grant
         if not tenant_id:
             tenant_id = self._only(grant)
-        call.facts["tenant"] = tenant_id
+        call.record.tenant = tenant_id
         if grant.tenants is not None and tenant_id not in grant.tenants:
             raise NotAllowed(_NOT_THE_TENANT)
         found = self._entries.get(TenantId(tenant_id))
         if found is None:
             raise TenantUnknown()
-        self._admit(call, tenant_id)
+        self._on_target(call, TargetKind.TENANT, tenant_id)
         return found
 
     def configured(self, tenant_id: TenantId) -> T:
@@ -81,16 +87,14 @@ class TenantDirectory(Generic[T]):
 class OperatorDirectory(Generic[T]):
     """Operator environments by code and environment."""
 
-    def __init__(
-        self, entries: Mapping[tuple[OperatorCode, Environment], T], admit: Admit = lambda call, scope: None
-    ) -> None:
+    def __init__(self, entries: Mapping[tuple[OperatorCode, Environment], T], on_target: OnTarget = _pass) -> None:
         self._entries = dict(entries)
-        self._admit = admit
+        self._on_target = on_target
 
     def resolve(self, operator_code: str, environment: Environment | None, call: Call) -> T:
         """Return the operator environment; what is left empty means the caller's only one.
 
-        The call's facts name it, also when it is refused.
+        The call's record names it, even if it is refused.
         Raises: NotAllowed; OperatorUnknown; InvalidField naming the member that is needed to choose among several;
         Disabled; RateLimited.
         """
@@ -99,14 +103,14 @@ class OperatorDirectory(Generic[T]):
             code, environment = self._only(operator_code, environment, call)
         else:
             code = OperatorCode(operator_code)
-        call.facts["operator"] = code
-        call.facts["environment"] = environment.value
+        call.record.operator = code
+        call.record.environment = environment.value
         if grant.operators is not None and (code, environment) not in grant.operators:
             raise NotAllowed(_NOT_THE_OPERATOR)
         found = self._entries.get((code, environment))
         if found is None:
             raise OperatorUnknown()
-        self._admit(call, f"{code}/{environment.value}")
+        self._on_target(call, TargetKind.OPERATOR, f"{code}/{environment.value}")
         return found
 
     def seen_by(self, grant: Grant) -> Iterator[T]:
@@ -129,9 +133,9 @@ class OperatorDirectory(Generic[T]):
         if len(fitting) == 1:
             return fitting[0]
         if operator_code:
-            call.facts["operator"] = operator_code
+            call.record.operator = operator_code
         if environment is not None:
-            call.facts["environment"] = environment.value
+            call.record.environment = environment.value
         if fitting:
             several_codes = len({code for code, _ in fitting}) > 1
             field = "operator_code" if several_codes else "environment"

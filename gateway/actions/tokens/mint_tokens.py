@@ -96,7 +96,7 @@ class MintTokens:
         """
         minting = self._minting_context(wanted.operator_code, wanted.environment, call)
         context, key, player = minting.context, minting.key, wanted.player
-        call.facts["key_id"] = minting.key_id
+        call.record.key_id = minting.key_id
         limits = call.grant.claims
         _check_allowed_currency(player, limits)
         if player is not None and player.currency not in context.currencies:
@@ -104,7 +104,7 @@ class MintTokens:
         claims = _claims(context, wanted, limits, self._now())
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
-        call.facts["claims_sha256"] = claims_digest([token])
+        call.record.claims_sha256 = claims_digest([token])
         return _launch_token(minting, claims, token)
 
     async def launch_many(
@@ -135,18 +135,20 @@ class MintTokens:
             except GatewayError as error:
                 results.append(error)
         tokens = [one.token for one in results if isinstance(one, LaunchToken)]
+        record = call.record
         if len(contexts) == 1:
             (minting,) = contexts.values()
-            call.facts.update(_facts(minting))
+            record.operator, record.environment = minting.context.operator_code, minting.context.environment.value
+            record.key_id = minting.key_id
         elif contexts:
-            del call.facts["operator"], call.facts["environment"]  # those of the last one would be told of all
-        call.facts["count"] = str(len(tokens))
-        call.facts["claims_sha256"] = claims_digest(tokens)
+            record.operator = record.environment = None  # several: the record must not name only the last one
+        record.count = len(tokens)
+        record.claims_sha256 = claims_digest(tokens)
         return results
 
     def tenant(self, *, tenant_id: str, user_id: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint a tenant token for one user. Raises: TenantUnknown, KeyUnknown."""
-        context = self._context(tenant_id, call)
+        context = self._tenants.resolve(tenant_id, call)
         secret = self._keyring.tenant(context.tenant_id).hmac
         if secret is None:
             raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
@@ -156,7 +158,7 @@ class MintTokens:
 
     def admin(self, *, tenant_id: str, subject: str, ttl_s: int | None, call: Call) -> Minted:
         """Mint an admin token. Raises: TenantUnknown, KeyUnknown if the API key or its UUID is not configured."""
-        context = self._context(tenant_id, call)
+        context = self._tenants.resolve(tenant_id, call)
         keys = self._keyring.tenant(context.tenant_id)
         if keys.api_key is None or not keys.api_key_id:
             raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
@@ -167,7 +169,7 @@ class MintTokens:
 
     def socket_url(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Minted:
         """Sign the URL of a board's live socket; `token` is the whole URL. Raises: TenantUnknown, KeyUnknown."""
-        context = self._context(tenant_id, call)
+        context = self._tenants.resolve(tenant_id, call)
         now = self._now()
         path = f"/v1/leaderboards/{encode_segment(context.tenant_id)}/{encode_segment(leaderboard_id)}/ws"
         signature = self._keyring.sign_socket(context.tenant_id, path, now)
@@ -189,11 +191,6 @@ class MintTokens:
             )
         return minting
 
-    def _context(self, tenant_id: str, call: Call) -> TenantContext:
-        context = self._tenants.resolve(tenant_id, call)
-        call.facts["tenant"] = context.tenant_id
-        return context
-
     def _now(self) -> UnixSeconds:
         return UnixSeconds(int(self._clock.now()))
 
@@ -205,11 +202,6 @@ def claims_digest(tokens: Iterable[str]) -> str:
     this call. The token cannot be recovered from the digest.
     """
     return sha256_hex("\n".join([token.split(".", 2)[1] for token in tokens]).encode("ascii"))
-
-
-def _facts(minting: _MintingContext) -> dict[str, str]:
-    context = minting.context
-    return {"operator": context.operator_code, "environment": context.environment.value, "key_id": minting.key_id}
 
 
 async def _check_currency(context: OperatorContext, player: Player, call: Call) -> None:

@@ -83,8 +83,6 @@ class ListEvidence:
 
     def _query(self, wanted: Wanted, of: str, page_token: str, limit: int, call: Call) -> EvidenceQuery:
         context = self._operators.resolve(wanted.operator_code, wanted.environment, call)
-        call.facts["operator"] = context.operator_code
-        call.facts["environment"] = context.environment.value
         _check_times(wanted)
         query = EvidenceQuery(
             operator_code=context.operator_code,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.actions.shared.call import Call
+from gateway.actions.shared.call_record import WalletRecord
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OperatorDirectory
 from gateway.core.encoding import sha256_hex
@@ -48,8 +49,7 @@ class RecordWalletOutcomes:
         Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the named one;
         StaleAttempt, OutcomeDiffers, StoreUnavailable.
         """
-        call.facts["operation_id"] = outcome.operation_id
-        call.facts["attempt"] = str(outcome.attempt)
+        call.record.wallet = WalletRecord(operation_id=outcome.operation_id, attempt=outcome.attempt)
         body_sha256 = sha256_hex(outcome.body) if outcome.body is not None else HexStr(outcome.body_sha256 or "")
         evidence = await self._store.record_outcome(
             Outcome(
@@ -67,8 +67,8 @@ class RecordWalletOutcomes:
             ),
             call.deadline,
         )
-        call.facts["operator"] = evidence.operator_code
-        call.facts["environment"] = evidence.environment.value
+        call.record.operator = evidence.operator_code
+        call.record.environment = evidence.environment.value
         return evidence
 
     def _operators_of(self, outcome: NewOutcome, call: Call) -> frozenset[tuple[OperatorCode, Environment]] | None:
@@ -93,13 +93,11 @@ class RecordWalletOutcomes:
         Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator; StoreUnavailable.
         """
         context = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = context.operator_code
-        call.facts["environment"] = context.environment.value
         if not operation_id:
             return await self._store.evidence_by_key(
                 context.operator_code, context.environment, operation, idempotency_key, call.deadline
             )
-        call.facts["operation_id"] = operation_id
+        call.record.wallet = WalletRecord(operation_id=operation_id)
         evidence = await self._store.evidence_by_id(operation_id, call.deadline)
         if (evidence.operator_code, evidence.environment) != (context.operator_code, context.environment):
             raise PhoenixNotFound("This operator environment has no such operation. Check operation_id.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.actions.shared.call import Call
+from gateway.actions.shared.call_record import WalletRecord
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OperatorDirectory
 from gateway.core.encoding import sha256_hex
@@ -81,21 +82,14 @@ class VerifyWallet:
         Raises: OperatorUnknown, InvalidField. Every other failure is a Decision with a 503 reply.
         """
         context = self._operators.resolve(operator_code, environment, call)
-        call.facts["operator"] = context.operator_code
-        call.facts["environment"] = context.environment.value
         received_at_us = round(self._clock.now() * 1_000_000)
-        decision = await self._decide(context, webhook, received_at_us, call)
-        call.facts["verdict"] = decision.verdict.value
-        if decision.disposition is not None:
-            call.facts["disposition"] = decision.disposition.value
-        if decision.operation_id:
-            call.facts["operation_id"] = decision.operation_id
-        if decision.key_id:
-            call.facts["key_id"] = decision.key_id
-        if decision.probed_before:
-            call.facts["probed_before"] = "true"
+        record = call.record.wallet = WalletRecord()
+        decision = await self._decide(context, webhook, received_at_us, call, record)
+        record.verdict, record.disposition = decision.verdict, decision.disposition
+        record.operation_id = decision.operation_id
+        record.probed_before, record.suspect_replay = decision.probed_before, decision.suspect_replay
+        call.record.key_id = decision.key_id or None
         if decision.suspect_replay:
-            call.facts["suspect_replay"] = "true"
             log().warning(
                 "the same signed body came before under another key",
                 request_id=call.request_id,
@@ -105,16 +99,19 @@ class VerifyWallet:
             )
         return decision
 
-    async def _decide(self, context: OperatorContext, webhook: Webhook, received_at_us: int, call: Call) -> Decision:
+    async def _decide(
+        self, context: OperatorContext, webhook: Webhook, received_at_us: int, call: Call, record: WalletRecord
+    ) -> Decision:
         body_sha256 = sha256_hex(webhook.raw_body)
         # 1. The relevant headers.
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
             return self._refused(context, parts.verdict, body_sha256)
-        if parts.request_id:
-            call.facts["webhook_request_id"] = parts.request_id
+        record.webhook_request_id = parts.request_id or ""
         if parts.anomalies:
-            _record_header_anomalies(call, parts)
+            # Odd headers are counted and logged only: they are not signed, so they are no ground to refuse.
+            record.odd_headers = tuple(parts.anomalies)
+            record.provider = (parts.provider or "") if HeaderAnomaly.PROVIDER in parts.anomalies else ""
         # 2. The signature over the raw bytes. Nothing is parsed so far.
         verdict, key_id = await self._check_signature(context, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:
@@ -142,7 +139,7 @@ class VerifyWallet:
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
             if parts.idempotency_key is not None:
-                _record_header_anomalies(call, parts, HeaderAnomaly.BALANCE_KEY)
+                record.odd_headers = (*record.odd_headers, HeaderAnomaly.BALANCE_KEY)
             return Decision(
                 verdict=Verdict.VERIFIED,
                 body_sha256=body_sha256,
@@ -261,13 +258,6 @@ class VerifyWallet:
         return Decision(
             verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, context.wallet), key_id=key_id
         )
-
-
-def _record_header_anomalies(call: Call, parts: SignedParts, *more: HeaderAnomaly) -> None:
-    """Have odd headers counted and logged: they are not signed, so they are no ground to refuse."""
-    call.facts["odd_headers"] = " ".join(sorted(anomaly.value for anomaly in (*parts.anomalies, *more)))
-    if HeaderAnomaly.PROVIDER in parts.anomalies and parts.provider is not None:
-        call.facts["provider"] = parts.provider
 
 
 def _replay(recorded: RecordedResponse) -> Reply | None:

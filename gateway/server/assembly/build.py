@@ -18,6 +18,7 @@ from gateway.resilience.clock import Clock
 from gateway.server.assembly.admin_port import AdminPort, build_admin_port
 from gateway.server.assembly.boards import Boards, build_boards
 from gateway.server.assembly.caches import Caches, build_caches
+from gateway.server.assembly.chain import build_chain
 from gateway.server.assembly.events import Events, build_events
 from gateway.server.assembly.front import Fronts, build_fronts
 from gateway.server.assembly.health import build_health
@@ -67,16 +68,17 @@ def build(config: Config, clock: Clock) -> Gateway:
     database = _database(config, clock)
     policy = PolicyInForce(config.callers)
     controls = open_controls(config, policy, keyring, caches.fast, database, clock, metrics)
+    chain = build_chain(config, controls, clock, metrics)
 
     platform_keys = PlatformKeyRegistry(config, transport, caches.patient, clock, metrics.key_event)
-    operators = build_operators(config, upstream, keyring, platform_keys, controls.admit, clock)
-    tenants = build_tenants(config, upstream, keyring, controls.admit, clock, metrics)
+    operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
+    tenants = build_tenants(config, upstream, keyring, chain.on_target, clock, metrics)
 
     events = build_events(config, tenants, database, caches.patient, controls, clock, metrics)
     boards = build_boards(config, tenants.directory, caches.fast, clock, metrics)
     wallet = build_wallet(config, operators, platform_keys, database, clock, metrics)
     services = build_services(
-        config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, controls.admit, clock
+        config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
     )
     health = build_health(config, services, transport, platform_keys, wallet.store, controls, clock, metrics)
 
@@ -91,7 +93,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         boards=boards,
         wallet=wallet,
         health=health,
-        fronts=build_fronts(config, services, health, policy, controls, clock, metrics),
+        fronts=build_fronts(config, services, health, chain, clock, metrics),
         admin_port=build_admin_port(config, health, wallet, keyring, controls, clock, metrics),
     )
 

@@ -14,16 +14,13 @@ from gateway.actions.shared.watch_health import HealthWatch
 from gateway.config import Config
 from gateway.front.grpc_aio import Endpoint, Front, endpoints_of
 from gateway.front.reflection import reflection_endpoints
-from gateway.interceptors.call_log import CallLog, note_unexpected
-from gateway.interceptors.call_metrics import CallMetrics
+from gateway.interceptors.call_log import record_unexpected
 from gateway.interceptors.chain import Chain
-from gateway.interceptors.deadline import DeadlineLink
-from gateway.interceptors.identity import Identity
-from gateway.interceptors.policy import Policy, PolicyInForce, check_complete
-from gateway.interceptors.validation import Validation, compile_rules
+from gateway.interceptors.policy import check_complete
+from gateway.interceptors.validation import compile_rules
 from gateway.resilience.clock import Clock
+from gateway.server.assembly.chain import asks_certificates
 from gateway.server.assembly.services import Services
-from gateway.server.controls import CallControls
 from gateway.server.listener.tls import TlsSource
 from gateway.services.health import HealthService
 from gateway.telemetry.metrics import Metrics
@@ -42,8 +39,7 @@ def build_fronts(
     config: Config,
     services: Services,
     health: HealthWatch,
-    policy: PolicyInForce,
-    controls: CallControls,
+    chain: Chain,
     clock: Clock,
     metrics: Metrics,
 ) -> Fronts:
@@ -51,34 +47,15 @@ def build_fronts(
 
     Raises: PolicyIncomplete, TlsRefused, protovalidate.CompilationError.
     """
-    asks_certificates = config.tls is not None and config.tls.client_ca_file is not None
-    chain = Chain(
-        [
-            CallMetrics(metrics, clock),
-            CallLog(clock),
-            Identity(
-                policy,
-                certificates_required=asks_certificates,
-                trusted_proxies=config.trusted_proxies,
-                dev_token=config.dev_token,
-            ),
-            *controls.behind_identity(),
-            Policy(),
-            controls.switched,
-            DeadlineLink(clock),
-            controls.limits,
-            Validation(),
-        ]
-    )
     health_proto: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
     all_services = {**services, health_proto: HealthService(health)}
-    endpoints = controls.with_audit(_endpoints(all_services))
+    endpoints = _endpoints(all_services)
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in all_services for method in service.methods)
     return Fronts(
-        listener=Front(endpoints, chain, clock, note_unexpected, reads_certificates=asks_certificates),
+        listener=Front(endpoints, chain, clock, record_unexpected, reads_certificates=asks_certificates(config)),
         sockets={
-            socket.path: Front(endpoints, chain, clock, note_unexpected, peer=Peer(address="", caller=socket.caller))
+            socket.path: Front(endpoints, chain, clock, record_unexpected, peer=Peer(address="", caller=socket.caller))
             for socket in config.sockets
         },
         tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.actions.shared.contexts import OperatorContext
-from gateway.actions.shared.directory import Admit, OperatorDirectory
+from gateway.actions.shared.directory import OnTarget, OperatorDirectory
 from gateway.actions.tokens.supported_currencies import SupportedCurrencies
 from gateway.config import Config, OperatorConfig
 from gateway.keys.own.keyring import Keyring
@@ -22,10 +22,10 @@ def build_operators(
     upstream: Upstream,
     keyring: Keyring,
     platform_keys: PlatformKeyRegistry,
-    admit: Admit,
+    on_target: OnTarget,
     clock: Clock,
 ) -> OperatorDirectory[OperatorContext]:
-    """Return the operators of the configuration. `admit` may refuse a call for one of them. Raises: KeyRefused."""
+    """Return the operators of the configuration. `on_target` may refuse a call for one of them. Raises: KeyRefused."""
     return OperatorDirectory(
         {
             (one.keys.operator_code, one.keys.environment): operator_context(
@@ -33,7 +33,7 @@ def build_operators(
             )
             for one in config.operators
         },
-        admit,
+        on_target,
     )
 
 

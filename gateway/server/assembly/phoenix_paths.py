@@ -6,7 +6,7 @@ Made from the configuration alone, so that a caller can reach configured hosts o
 from __future__ import annotations
 
 from gateway.actions.admin.call_phoenix import CallAuth, CallPhoenix, CallSurface, OperatorSurface, TenantSurfaces
-from gateway.actions.shared.directory import Admit, OperatorDirectory, TenantDirectory
+from gateway.actions.shared.directory import OnTarget, OperatorDirectory, TenantDirectory
 from gateway.config import Config, OperatorConfig, TenantConfig
 from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.answers import Surface
@@ -17,14 +17,16 @@ from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.clock import Clock
 
 
-def call_phoenix(config: Config, retrying: RetryingSender, keyring: Keyring, clock: Clock, admit: Admit) -> CallPhoenix:
+def call_phoenix(
+    config: Config, retrying: RetryingSender, keyring: Keyring, clock: Clock, on_target: OnTarget
+) -> CallPhoenix:
     """Return the action behind PhoenixService, for every tenant and operator."""
     tenants = {one.keys.tenant_id: tenant_surfaces(one, retrying, keyring, clock) for one in config.tenants}
     operators = {
         (one.keys.operator_code, one.keys.environment): operator_surface(one, retrying, keyring, clock)
         for one in config.operators
     }
-    return CallPhoenix(TenantDirectory(tenants, admit), OperatorDirectory(operators, admit))
+    return CallPhoenix(TenantDirectory(tenants, on_target), OperatorDirectory(operators, on_target))
 
 
 def tenant_surfaces(config: TenantConfig, retrying: RetryingSender, keyring: Keyring, clock: Clock) -> TenantSurfaces:

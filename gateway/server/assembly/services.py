@@ -9,7 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from gateway.actions.admin.describe_keys import DescribeKeys
 from gateway.actions.admin.operator_settings import ManageOperatorSettings
 from gateway.actions.shared.contexts import OperatorContext, TenantContext
-from gateway.actions.shared.directory import Admit, OperatorDirectory, TenantDirectory
+from gateway.actions.shared.directory import OnTarget, OperatorDirectory, TenantDirectory
 from gateway.actions.tokens.mint_tokens import MintTokens
 from gateway.config import Config
 from gateway.interceptors.validation import validate
@@ -47,12 +47,12 @@ def build_services(
     operators: OperatorDirectory[OperatorContext],
     retrying: RetryingSender,
     keyring: Keyring,
-    admit: Admit,
+    on_target: OnTarget,
     clock: Clock,
 ) -> Services:
     """Return the services of phoenix.gateway.v1. Health and reflection are not among them."""
     minting = MintTokens(tenants, operators, keyring, clock)
-    any_path = call_phoenix(config, retrying, keyring, clock, admit)
+    any_path = call_phoenix(config, retrying, keyring, clock, on_target)
     return {
         _service(events_pb2, "EventService"): events.service,
         _service(leaderboards_pb2, "LeaderboardService"): boards.service,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gateway.actions.shared.contexts import TenantContext
-from gateway.actions.shared.directory import Admit, TenantDirectory
+from gateway.actions.shared.directory import OnTarget, TenantDirectory
 from gateway.config import BulkEvents, Config, TenantConfig
 from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope
@@ -52,15 +52,15 @@ class Tenants:
 
 
 def build_tenants(
-    config: Config, upstream: Upstream, keyring: Keyring, admit: Admit, clock: Clock, metrics: Metrics
+    config: Config, upstream: Upstream, keyring: Keyring, on_target: OnTarget, clock: Clock, metrics: Metrics
 ) -> Tenants:
-    """Return the tenants of the configuration. `admit` may refuse a call for one of them."""
+    """Return the tenants of the configuration. `on_target` may refuse a call for one of them."""
     clients = {one.keys.tenant_id: event_clients(one, upstream, keyring, clock, metrics) for one in config.tenants}
     contexts = {
         one.keys.tenant_id: tenant_context(one, upstream.retrying, clients[one.keys.tenant_id].direct, keyring, clock)
         for one in config.tenants
     }
-    return Tenants(directory=TenantDirectory(contexts, admit), event_clients=clients)
+    return Tenants(directory=TenantDirectory(contexts, on_target), event_clients=clients)
 
 
 def event_clients(

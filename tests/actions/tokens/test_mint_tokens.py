@@ -114,7 +114,7 @@ async def test_results_are_in_order() -> None:
     )
     invalid = "INVALID_FIELD"
     assert ["", invalid, invalid, "KEY_UNKNOWN", "OPERATOR_UNKNOWN", invalid, invalid, ""] == reasons(results)
-    assert "2" == mint.call.facts["count"]
+    assert 2 == mint.call.record.count
 
 
 async def test_batch_and_single_tokens_are_the_same() -> None:
@@ -138,7 +138,7 @@ async def test_the_audit_digest_is_over_the_claims_as_signed() -> None:
     mint = Mint()
     results = await mint.tokens.launch_many([wanted(), wanted(Player(player_id="p", currency="EUR"))], mint.call)
     claims = "\n".join(one.token.split(".")[1] for one in results if isinstance(one, LaunchToken))
-    assert hashlib.sha256(claims.encode()).hexdigest() == mint.call.facts["claims_sha256"]
+    assert hashlib.sha256(claims.encode()).hexdigest() == mint.call.record.claims_sha256
 
 
 @pytest.mark.parametrize(("asked", "lifetime"), [(None, 600), (600, 600), (1, 1)])

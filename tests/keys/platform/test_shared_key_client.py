@@ -254,7 +254,7 @@ async def test_a_poisoned_entry_is_refused_counted_and_fetched_again(fleet: Flee
     else:
         fleet.server.command("DEL", fleet.name("entry"))
         words: dict[str, tuple[str | bytes, ...]] = {
-            "garbage": ("SET", fleet.name("entry"), b"\x00\xffPGS1 garbage"),
+            "garbage": ("SET", fleet.name("entry"), b"\x00\xffPGS2 garbage"),
             "huge": ("SETRANGE", fleet.name("entry"), "50000000", b"x"),
             "list": ("RPUSH", fleet.name("entry"), b"x"),
         }

@@ -1,0 +1,42 @@
+"""Lists the links that every call passes, in their order."""
+
+from __future__ import annotations
+
+from gateway.config import Config
+from gateway.interceptors.call_log import CallLog
+from gateway.interceptors.call_metrics import CallMetrics
+from gateway.interceptors.chain import Chain
+from gateway.interceptors.deadline import CallDeadline
+from gateway.interceptors.identity import Identity
+from gateway.interceptors.policy import Policy
+from gateway.interceptors.validation import Validation
+from gateway.resilience.clock import Clock
+from gateway.server.controls import CallControls
+from gateway.telemetry.metrics import Metrics
+
+
+def asks_certificates(config: Config) -> bool:
+    """Return whether the listener asks clients for a certificate."""
+    return config.tls is not None and config.tls.client_ca_file is not None
+
+
+def build_chain(config: Config, controls: CallControls, clock: Clock, metrics: Metrics) -> Chain:
+    """Return the chain. A call enters in this order and leaves in reverse."""
+    return Chain(
+        [
+            CallMetrics(metrics, clock),
+            CallLog(clock),
+            Identity(
+                controls.policy,
+                certificates_required=asks_certificates(config),
+                trusted_proxies=config.trusted_proxies,
+                dev_token=config.dev_token,
+            ),
+            *([] if controls.audit is None else [controls.audit]),
+            Policy(),
+            controls.kill_switch,
+            CallDeadline(clock),
+            controls.limits,
+            Validation(),
+        ]
+    )
