@@ -132,11 +132,11 @@ def smoke() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *, free_ports: bool) -> int:
     """Start both, run the smoke steps, print example calls and wait for Ctrl-C or SIGTERM. `folder` keeps all files."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    grpc_port = GRPC_PORT if is_free(GRPC_PORT) else free_port()
-    admin_port = ADMIN_PORT if is_free(ADMIN_PORT) else free_port()
+    grpc_port = free_port() if free_ports or not is_free(GRPC_PORT) else GRPC_PORT
+    admin_port = free_port() if free_ports or not is_free(ADMIN_PORT) else ADMIN_PORT
     listen = f"127.0.0.1:{grpc_port}"
     try:
         with both(folder, listen, f"127.0.0.1:{admin_port}") as (urls, children):
@@ -206,6 +206,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "var" / "run", help="folder in which `run` keeps secrets and data"
     )
+    parser.add_argument("--free-ports", action="store_true", help="`run` takes free ports, not the usual ones")
     given = parser.parse_args()
     for number in (
         signal.SIGINT,
@@ -213,7 +214,7 @@ def main() -> int:
     ):  # SIGINT too, because shells start background jobs with SIGINT ignored
         signal.signal(number, _end)  # the exception stops the child processes
     try:
-        return smoke() if given.what == "smoke" else run(given.folder.absolute())
+        return smoke() if given.what == "smoke" else run(given.folder.absolute(), free_ports=given.free_ports)
     except KeyboardInterrupt:
         return 130
 

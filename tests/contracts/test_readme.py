@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("run")
     log = folder / "printed"
     with log.open("wb") as stream:
-        command = [sys.executable, "-m", "tools.local", "run", "--folder", str(folder)]
+        command = [sys.executable, "-m", "tools.local", "run", "--folder", str(folder), "--free-ports"]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
     try:
         until = time.monotonic() + STARTS_WITHIN_S
