@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from gateway.core.types import UnixSeconds
 KEY_BYTES = 32
 MAX_CLOCK_SKEW_S = 60
 _MAGIC = b"PGS2"
+_OLD_MAGIC = b"PGS1"
+"""Entries of versions before 0.2 are authenticated, not encrypted. They are read, and never written."""
+_OLD_TAG_BYTES = 32
 _HEADER = struct.Struct(">4sBqq")
 _NONCE_BYTES = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _PREFIX = _HEADER.size + _NONCE_BYTES
@@ -122,13 +126,16 @@ class SealKeys:
 
         Raises: SealRefused; also for an entry from more than a minute in the future, because a clock must be wrong.
         """
-        if len(sealed) < _OVERHEAD:
+        if len(sealed) < _HEADER.size:
             raise SealRefused("too short to be a sealed entry")
         header, nonce, encrypted = sealed[: _HEADER.size], sealed[_HEADER.size : _PREFIX], sealed[_PREFIX:]
         magic, hint, stored_at, expires_at = _HEADER.unpack(header)
-        if magic != _MAGIC:
+        if magic == _OLD_MAGIC:
+            payload = self._authenticated(hint, header, sealed[_HEADER.size :], place)
+        elif magic == _MAGIC and len(sealed) >= _OVERHEAD:
+            payload = self._decrypt(hint, encrypted, _bound(header, place), nonce)
+        else:
             raise SealRefused("not a sealed entry")
-        payload = self._decrypt(hint, encrypted, _bound(header, place), nonce)
         if now >= expires_at:
             raise SealRefused("expired")
         if stored_at > now + MAX_CLOCK_SKEW_S:
@@ -142,6 +149,17 @@ class SealKeys:
                     return crypto_aead_xchacha20poly1305_ietf_decrypt(encrypted, bound, nonce, key)
                 except CryptoError:
                     continue
+        raise SealRefused("sealed by another key, for another place, or changed since")
+
+    def _authenticated(self, hint: int, header: bytes, rest: bytes, place: SealedFor) -> bytes:
+        """Return the payload of an entry of the form before encryption: a list of what is switched off must survive."""
+        tag, payload = rest[:_OLD_TAG_BYTES], rest[_OLD_TAG_BYTES:]
+        signed = _bound(header, place) + struct.pack(">Q", len(payload)) + payload
+        for key in (key.reveal() for key in self._keys):
+            if _hint(key) == hint and hmac.compare_digest(
+                hmac.digest(key, b"phoenix-gateway/seal/1" + signed, hashlib.sha256), tag
+            ):
+                return payload
         raise SealRefused("sealed by another key, for another place, or changed since")
 
 

@@ -89,3 +89,17 @@ def test_wrong_keys_are_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(SecretRefused) as caught:
         SealKeys.from_text(text)
     assert not text or text not in str(caught.value)
+
+
+# Made by the last version that only authenticated entries, from the values above.
+OLD = bytes.fromhex(
+    "50475331bd00000000000003e8000000000000046025caeab6cb6de4b8697ce1f6ee29f35299b528891d99c206c969fa9e0def8caa7061796c6f6164"
+)
+
+
+def test_an_entry_of_the_form_before_encryption_is_read() -> None:
+    """A list of what is switched off survives the upgrade; changed, or elsewhere, it is refused as ever."""
+    assert opens(KEYS, PLACE, OLD)
+    assert not opens(KEYS, PLACE, OLD[:-1] + b"x")
+    assert not opens(KEYS, replace(PLACE, tenant="other"), OLD)
+    assert not opens(SealKeys([Secret(b"2" * 32)]), PLACE, OLD)
