@@ -12,6 +12,7 @@ from gateway.store.database import Database
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.sqlite import SqliteDatabase
 from tests.manual_clock import ManualClock
+from tests.migrated_sqlite import write_migrated
 
 
 @pytest.fixture
@@ -47,4 +48,4 @@ def open_place(place: str, clock: ManualClock | None = None) -> Database:
     """The database at a path or URL; real time without `clock`."""
     if place.startswith("postgresql://"):
         return PostgresDatabase(place, clock=clock)
-    return SqliteDatabase(Path(place), clock or SystemClock())
+    return SqliteDatabase(write_migrated(Path(place)), clock or SystemClock())

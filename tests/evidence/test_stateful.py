@@ -21,6 +21,7 @@ from gateway.evidence.record import Outcome
 from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.wallet_factory import LEASE_S, OPERATOR, claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
+from tests.migrated_sqlite import write_migrated
 
 keys = st.sampled_from(["k1", "k2", "k3"])
 moves = st.sampled_from(["reserve_cash", "capture_cash"])
@@ -59,7 +60,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         path = Path(self.directory.name) / "evidence.sqlite3"
-        self.store = DurableWalletStore(SqliteDatabase(path, self.clock), same_move=same_move)
+        self.store = DurableWalletStore(SqliteDatabase(write_migrated(path), self.clock), same_move=same_move)
         self.run(self.store.start())
 
     def run(self, doing: Any) -> Any:

@@ -24,6 +24,7 @@ from gateway.resilience.retry import RetrySettings
 from gateway.store.group_commit import CommitSettings
 from gateway.store.sqlite import SqliteDatabase
 from tests.actions.events.gated_phoenix import CLOCK, TENANT, GatedPhoenix, soon, submit_to
+from tests.migrated_sqlite import write_migrated
 
 QUICK = DeliverySettings(poll_s=0.05, retry=RetrySettings(first_wait_s=0.01, longest_wait_s=0.05))
 """Waits of hundredths of a second; leases as long as ever, so that a busy machine loses none."""
@@ -44,7 +45,7 @@ class DurableGateway:
         breaker: Breaker | None = None,
         database: SqliteDatabase | None = None,
     ) -> None:
-        self.database = database or SqliteDatabase(path, CLOCK)
+        self.database = database or SqliteDatabase(write_migrated(path), CLOCK)
         self.queue = EventQueue(self.database, settings=CommitSettings(linger_s=0.0))
         self.level = QueueLevel(bound)
         self.counts: Counter[str] = Counter()

@@ -18,6 +18,7 @@ from gateway.outbox.store import EventQueue
 from gateway.store.sqlite import SqliteDatabase
 from tests.evidence.wallet_factory import soon
 from tests.manual_clock import ManualClock
+from tests.migrated_sqlite import write_migrated
 from tests.outbox.event_factory import LEASE_US, TENANT, admitted, new_event, settle, take
 
 USERS = ["ada", "bob", "cid"]
@@ -55,7 +56,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         path = Path(self.directory.name) / "evidence.sqlite3"
-        self.database = SqliteDatabase(path, self.clock)
+        self.database = SqliteDatabase(write_migrated(path), self.clock)
         self.queue = EventQueue(self.database)
         self.loop.run_until_complete(self._start())
 

@@ -1,0 +1,29 @@
+"""An empty SQLite database with the current schema: a copy of one file, because each upgrade starts a process."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from gateway.store.migrate import upgrade_file
+
+
+def write_migrated(path: Path) -> Path:
+    """Write an empty, migrated database unless the file exists or its folder is impossible. Return the path."""
+    if not path.exists() and not path.parent.is_file():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_template())
+    return path
+
+
+@cache
+def _template() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "template.sqlite3"
+        path.touch(mode=0o600)
+        upgrade_file(path)
+        return path.read_bytes()
