@@ -1,1 +1,1 @@
-"""Phoenix's HTTP APIs: sending, reading answers, one file per chapter of the vendor's documentation."""
+"""The clients of Phoenix's HTTP APIs: sending, authentication, answers, and one folder for each product."""

@@ -1,7 +1,7 @@
-"""What Phoenix's answer means, or its absence: vendor status and code to our errors, with their effect.
+"""Turns Phoenix's answer, or its absence, into one of our errors with its effect.
 
-Decides nothing about trying again (`retry.py`), and shows nothing of a body but an error code that has been cleaned.
-Source: API.md, "Reasons"; vendor chapter 4 (Gamification), 3.4 (Prediction).
+`retry.py` decides about another try. Of a body the errors show only a checked error code.
+Source: gamification.md 4; prediction.md 3.4.
 """
 
 import enum
@@ -13,22 +13,22 @@ from gateway.core.wire import refused_code
 from gateway.phoenix.http_types import Answer, AnswerGarbled, ExchangeFailed, NotSent, TimedOut
 
 LONGEST_RETRY_AFTER_S = 3600.0
-"""A longer `Retry-After` is taken for this: a mistyped date must not silence a caller for a year."""
+"""A longer `Retry-After` counts as this: a wrong date must not block a caller for a year."""
 
 _INACTIVE_BOARD_CODES = frozenset(
     f"{board}{state}" for board in ("leaderboard_", "board_", "") for state in ("inactive", "not_active", "archived")
 )
-"""Inferred: no code for it is documented. A code outside this set stays PHOENIX_REFUSED_STATE, which is as true."""
+"""Inferred: Phoenix documents no code for it. Any other code becomes PHOENIX_REFUSED_STATE, which is also correct."""
 
 
 _SAME_WHENEVER_SENT = frozenset({400, 413})
-"""Refusals of the bytes themselves."""
-_PROXY_MET_NOBODY = (b"connection failure", b"overflow")
-"""Envoy's reasons for a 503 that say that the request did not reach Phoenix."""
+"""Refusals of the bytes, which Phoenix repeats whenever it gets them."""
+_NEVER_REACHED_PHOENIX = (b"connection failure", b"overflow")
+"""Envoy's reasons for a 503 when the request did not reach Phoenix."""
 
 
 class Surface(enum.Enum):
-    """Which of Phoenix's gateways answered; a label for errors and metrics."""
+    """Which host of Phoenix answered; a label for errors and metrics."""
 
     INGESTION = "ingestion"
     QUERY = "query"
@@ -48,7 +48,7 @@ def raise_for(answer: Answer, surface: Surface, now: float) -> None:
 def error_of(answer: Answer, surface: Surface, now: float, *, changes: bool) -> errors.UpstreamFault:
     """Return the error that an answer other than 2xx means, and whether Phoenix acted.
 
-    Args: `changes`: whether the request was to change something; a read has no effect whatever comes back.
+    Args: `changes`: whether the request changes something. A read has no effect, whatever the answer.
     """
     metadata = {"surface": surface.value, "phoenix_status": str(answer.status)}
     code = refused_code(answer.body)
@@ -70,7 +70,7 @@ def error_of(answer: Answer, surface: Surface, now: float, *, changes: bool) -> 
             return errors.PhoenixRefusedState(metadata=metadata)
         case 429:
             return errors.PhoenixRateLimited(retry_after_s=retry_after_s, metadata=metadata)
-        case 408 | 425:  # not read to its end, or not begun
+        case 408 | 425:  # Phoenix did not read the whole request, or did not start on it
             return errors.PhoenixUnavailable(retry_after_s=retry_after_s, metadata=metadata)
         case status if 400 <= status < 500:
             return errors.PhoenixRefusedInput(metadata=metadata)
@@ -83,7 +83,7 @@ def error_of(answer: Answer, surface: Surface, now: float, *, changes: bool) -> 
             return errors.PhoenixUnavailable(retry_after_s=retry_after_s, metadata=metadata)
         case _ if changes:
             return errors.OutcomeUnknown(
-                "Phoenix is in trouble and may have acted. Look before sending it again.",
+                "Phoenix has a problem and may have acted. Check before you send it again.",
                 retry_after_s=retry_after_s,
                 metadata=metadata,
             )
@@ -117,10 +117,10 @@ def error_of_failure(failure: ExchangeFailed, surface: Surface, *, changes: bool
 
 
 def after_doubt(fault: errors.GatewayError, surface: Surface, status: int | None = None) -> errors.GatewayError:
-    """Return what a failure amounts to where an earlier sending of the same bytes may have acted.
+    """Return what a failure means if Phoenix may have acted on an earlier sending of the same bytes.
 
-    Args: `status`: that Phoenix answered, if it did. A refusal of the bytes themselves held for the earlier sending
-    too; of all else nobody can say.
+    Args: `status`: Phoenix's status, if it answered. A refusal of the bytes themselves is true for the earlier sending
+    too; with any other failure the outcome is unknown.
     """
     if fault.effect is not errors.Effect.NONE or status in _SAME_WHENEVER_SENT:
         return fault
@@ -131,17 +131,17 @@ def after_doubt(fault: errors.GatewayError, surface: Surface, status: int | None
 
 def _lost_behind_proxy(body: bytes) -> bool:
     """Whether a 503 is Envoy's, for a connection to Phoenix that broke after the request may have been read."""
-    return b"reset before headers" in body and not any(reason in body for reason in _PROXY_MET_NOBODY)
+    return b"reset before headers" in body and not any(reason in body for reason in _NEVER_REACHED_PHOENIX)
 
 
 def retry_after_of(answer: Answer, now: float) -> float | None:
-    """Seconds that `Retry-After` asks for, 0 to 3600, whether given as seconds or as an HTTP date.
+    """Return the seconds that `Retry-After` asks for, 0 to 3600, given in seconds or as an HTTP date.
 
-    None where it is absent or unreadable.
+    None if it is absent or unreadable.
     """
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        # More than four digits are past the bound whatever they say, and int() refuses thousands of them.
+        # More than four digits exceed the limit in any case, and int() refuses thousands of digits.
         return min(float(text), LONGEST_RETRY_AFTER_S) if len(text.lstrip("0")) <= 4 else LONGEST_RETRY_AFTER_S
     if not text or len(text) > 64:
         return None

@@ -1,7 +1,7 @@
-"""Sends a request to a path that others have chosen, to one host, authenticated one way.
+"""Sends a request to a path that the caller chose, at one host, authenticated in one way.
 
-Which paths may be called is the actions' matter; here only what is sent again: GET always, PUT and DELETE since saying
-the same twice is saying it once, POST and PATCH only where certainly nothing had left. Source: issue 7, points 7 and 8.
+The actions decide which paths a caller may use. This file decides about retries: GET, PUT and DELETE are idempotent;
+POST and PATCH are sent again only if certainly nothing left.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""A larger answer is not read on: as a message it would pass what a gRPC client takes by default."""
+"""A larger answer is not read to its end: its message would exceed the default limit of a gRPC client."""
 
 IDEMPOTENCY: Mapping[str, Idempotency] = {
     "GET": Idempotency.NO_SIDE_EFFECTS,
@@ -27,11 +27,11 @@ IDEMPOTENCY: Mapping[str, Idempotency] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathClient:
-    """The way to one host."""
+    """The client for one host."""
 
     retrying: RetryingSender
     base_url: str
-    """`https://host[:port]` out of the configuration; nothing that a caller says changes it."""
+    """`https://host[:port]` from the configuration. No request changes it."""
     surface: Surface
     authorize: Authorize
 
@@ -45,7 +45,7 @@ class PathClient:
         body: bytes | None = None,
         idempotency_key: str = "",
     ) -> Answer:
-        """Return Phoenix's 2xx; the bytes signed are the bytes sent. Raises: UpstreamFault, DeadlineTooShort."""
+        """Return Phoenix's 2xx; the bytes that are signed are sent. Raises: UpstreamFault, DeadlineTooShort."""
         content = body if body is not None else b""
 
         def prepare() -> Request:

@@ -1,7 +1,7 @@
-"""One HTTP exchange with Phoenix as data: what is sent, what came back, and how little may be known when nothing did.
+"""One HTTP exchange with Phoenix as data: the request, the answer, and the ways in which no answer comes.
 
-The failures differ in the one thing that money depends on: whether Phoenix may have read the request. Nothing here
-knows the HTTP client; `transport.py` does.
+The failures differ in what money depends on: whether Phoenix may have read the request. Only `transport.py` uses the
+HTTP client.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from urllib.parse import quote
 from gateway.resilience.deadline import Deadline
 
 DEFAULT_MAX_ANSWER_BYTES = 8 * 1024 * 1024
-"""Larger than any page that Phoenix is known to send, small enough that fifty at once fit in memory."""
+"""Larger than any page that Phoenix is known to send; fifty of them at once fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is sent, byte for byte.
 
-    `url_base` is scheme and host, with a port where it is not the scheme's own, without a path. `raw_path` begins with
-    "/" and goes out exactly as it stands here, since it is what was signed. `query` is encoded by the transport.
+    `url_base` is scheme and host, with a port unless it is the scheme's default, without a path. `raw_path` starts with
+    "/" and is sent exactly as given, because it was signed. The transport encodes `query`.
     """
 
     method: str
@@ -28,7 +28,7 @@ class Request:
     raw_path: str
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Holds credentials: never shown."""
+    """Holds credentials, so it is never shown."""
     body: bytes = field(default=b"", repr=False)
 
     @property
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer: the final status, the few headers that are of use (names in lower case), and the body."""
+    """A whole answer: the final status, the few useful headers (names in lower case), and the body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -47,32 +47,32 @@ class Answer:
 
 
 class ExchangeFailed(Exception):
-    """No whole answer came. Messages name the kind of trouble only, never an address, a header or a body."""
+    """No whole answer came. The message names the kind of failure, never an address, a header or a body."""
 
 
 class NotSent(ExchangeFailed):
-    """Certainly nothing of the request left: no name, no connection, no TLS."""
+    """Certainly nothing of the request left: the name, the connection or TLS failed."""
 
 
 class TimedOut(ExchangeFailed):
     """The deadline passed. `sent` is False only if certainly nothing left."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
-        """Keep whether something may have left."""
+        """Store whether something may have left."""
         self.sent = sent
         super().__init__(message)
 
 
 class AnswerLost(ExchangeFailed):
-    """The request, or a part of it, may have been read; no whole answer came back."""
+    """Phoenix may have read the request, or part of it; no whole answer came back."""
 
 
 class AnswerGarbled(AnswerLost):
-    """Something came back that cannot be taken for an answer: no HTTP, too large, or compressed unasked."""
+    """What came back is not a usable answer: not HTTP, too large, or compressed without our asking."""
 
 
 class Sender(Protocol):
-    """Carries one request to Phoenix, once."""
+    """Sends one request to Phoenix, once."""
 
     async def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES

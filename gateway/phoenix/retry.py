@@ -1,9 +1,8 @@
-"""When a request is sent again, and what a failure then amounts to: the one layer that retries.
+"""Decides when a request is sent again, and what a failure then means. No other layer retries.
 
-A read may always be repeated. What changes something is repeated only when certainly nothing happened, or where Phoenix
-deduplicates it. Every try is prepared anew, so that it carries a fresh
-timestamp and signature over the same body. Waits come from `resilience.retry`. Source: API.md, "Reasons"; vendor
-chapter 4.
+A read may always be repeated. A change is repeated only if certainly nothing happened, or if Phoenix deduplicates it.
+Every try is prepared again, with a new timestamp and signature over the same body. `resilience.retry` computes the
+waits. Source: gamification.md 4.
 """
 
 import asyncio
@@ -33,12 +32,12 @@ from gateway.resilience.retry import RetrySettings, wait_s
 
 
 class Idempotency(enum.Enum):
-    """What sending the same request twice does; the words are those of gRPC's method option."""
+    """What sending the same request twice does. The names are those of gRPC's method option."""
 
     NO_SIDE_EFFECTS = "no_side_effects"
     """A read."""
     IDEMPOTENT = "idempotent"
-    """Phoenix acts on it once, for as long as it remembers it."""
+    """Phoenix acts on it once, while it remembers it."""
     NOT_IDEMPOTENT = "not_idempotent"
     """Phoenix may act each time."""
 
@@ -54,9 +53,9 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """The answer that settled it, and how many times the request was tried.
+    """The final answer, and the number of tries.
 
-    `in_doubt`: an earlier sending may have acted.
+    `in_doubt`: Phoenix may have acted on an earlier try.
     """
 
     answer: Answer
@@ -65,7 +64,7 @@ class Delivered:
 
 
 class UpstreamObserver(Protocol):
-    """Counts what goes to Phoenix; `telemetry.metrics.Metrics` is one."""
+    """Counts requests to Phoenix; `telemetry.metrics.Metrics` is one."""
 
     def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
         """One request was answered."""
@@ -76,7 +75,7 @@ class UpstreamObserver(Protocol):
         ...
 
     def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
-        """No more tries are made; the reason is empty for success."""
+        """A request has ended, after all its tries. The reason is empty for success."""
         ...
 
 
@@ -94,7 +93,7 @@ class Unobserved:
 
 
 class RetryingSender:
-    """Delivers requests, trying again where that is safe."""
+    """Sends requests, and sends them again where that is safe."""
 
     def __init__(
         self,
@@ -125,11 +124,11 @@ class RetryingSender:
         max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
         in_doubt: bool = False,
     ) -> Delivered:
-        """Send until an answer settles it: a 2xx, or one of `accepted_statuses`.
+        """Send until a final answer comes: a 2xx, or one of `accepted_statuses`.
 
         `prepare` is called for each try. Args: `in_doubt`: the same bytes were sent before, and Phoenix may have acted.
-        Raises: OutcomeUnknown if it may have acted, then or now, and that cannot be found out by sending again;
-        DeadlineTooShort and other UpstreamFaults, as API.md lists them, of effect NONE.
+        Raises: OutcomeUnknown if Phoenix may have acted on any try and another try cannot tell; DeadlineTooShort and
+        other UpstreamFaults, all of effect NONE.
         """
         if deadline.expired:
             too_short = errors.DeadlineTooShort()
@@ -156,7 +155,7 @@ class RetryingSender:
                     return Delivered(answer=answer, tries=tries, in_doubt=in_doubt)
                 fault = error_of(answer, surface, self._clock.now(), changes=changes)
                 if answer.status == 401 and not rejected_before:
-                    rejected_before = True  # a clock or a secret may just have been corrected: once, at once
+                    rejected_before = True  # a clock or a key may have been corrected: try once more
                     continue
                 again = _worth_repeating(answer, fault, idempotency)
                 wait_at_least_s = fault.requested_wait_s or 0.0
@@ -176,7 +175,7 @@ class RetryingSender:
         raise AssertionError("unreachable: the loop ends by return or raise")
 
     async def _send(self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int) -> Answer:
-        """Send once and tell the observer how it went."""
+        """Send once and report the result to the observer."""
         began_at = self._clock.monotonic()
         try:
             answer = await self._sender.send(request, deadline, max_answer_bytes)
@@ -187,12 +186,12 @@ class RetryingSender:
         return answer
 
     def _too_late(self, began_at: float, wait: float) -> bool:
-        """Whether Phoenix may have forgotten the first sending by the time of the next one."""
+        """Whether Phoenix may have forgotten the first try when the next one arrives."""
         return self._clock.monotonic() + wait - began_at > self._settings.resend_within_s
 
 
 def _worth_repeating(answer: Answer, fault: errors.GatewayError, idempotency: Idempotency) -> bool:
-    """Whether a refusal may turn into an answer if the same is sent again, without harm."""
+    """Whether sending the same again is safe, and may bring another answer than this refusal."""
     match idempotency:
         case Idempotency.NO_SIDE_EFFECTS:
             limited = answer.status == 429 and "retry-after" in answer.headers
@@ -204,7 +203,7 @@ def _worth_repeating(answer: Answer, fault: errors.GatewayError, idempotency: Id
 
 
 def _worth_repeating_unanswered(failure: ExchangeFailed, idempotency: Idempotency) -> bool:
-    """Whether sending the same again may bring an answer, without harm."""
+    """Whether sending the same again is safe, and may bring an answer."""
     match failure:
         case NotSent():
             return True

@@ -1,8 +1,8 @@
-"""Send one request to Phoenix and return its answer: the file that sends with the HTTP client.
+"""Send one request to Phoenix with aiohttp and return its answer (ADR 0010).
 
-aiohttp carries the hot path (ADR 0010). This file rules out what must never happen: a lost answer reported as a request
-that never left, which would send an event twice; a second try that nobody asked for; a path that differs from the one
-that was signed; a cookie, a proxy, a redirect. One `send` is one request on the wire; `retry.py` tries again.
+This file prevents what must never happen: a lost answer reported as a request that never left, which would send an
+event twice; a retry by the HTTP client; a path that differs from the signed one; a cookie, a proxy, a redirect. One
+`send` is one request on the wire. `retry.py` tries again.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ SENT_HEADERS = frozenset(
         "x-timestamp",
     }
 )
-"""All that may leave; a `traceparent` or anything else of ours is a programming error and stops the send."""
+"""The headers that may leave. Any other header, such as `traceparent`, is a programming error and stops the send."""
 
 KEPT_HEADERS = frozenset({b"age", b"content-type", b"date", b"etag", b"retry-after", b"x-request-id"})
-"""What is taken out of an answer; cookies and the vendor's infrastructure headers go no further."""
+"""The headers of an answer that are kept. Cookies and headers of Phoenix's infrastructure are dropped."""
 
 _RAW_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -58,13 +58,13 @@ class TransportSettings:
     """How connections are kept."""
 
     max_connections_per_host: int = 200
-    """Connections at once to one host; past it calls wait within their deadline. Counted by host, so that an ingestion
-    gateway that hangs cannot keep a wallet call from fetching the platform key."""
+    """Connections at once to one host; further calls wait within their deadline. The limit is for each host, so that an
+    ingestion host that hangs cannot keep a wallet call from fetching the platform key."""
     connect_timeout_s: float = 3.0
-    """Longest wait for one connection, TLS included; shorter than most deadlines, since it is safe to try again."""
+    """Longest wait for one connection with TLS; shorter than most deadlines, because another try is safe."""
     keepalive_s: float = 4.0
     """Idle time after which a connection is not used again. Less than the 5 s after which common servers close theirs,
-    since a request that meets a closing connection may or may not have been read."""
+    because a request on a closing connection may or may not have been read."""
 
 
 def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -81,10 +81,10 @@ def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Transport:
-    """Sends requests over kept connections; TLS is always verified and no redirect is followed."""
+    """Sends requests over reused connections. It always verifies TLS and follows no redirect."""
 
     def __init__(self, *, ca_file: Path | None = None, settings: TransportSettings | None = None) -> None:
-        """Prepare TLS; connections are made when they are needed.
+        """Prepare TLS. Connections are opened when needed.
 
         Args: `ca_file` is trusted in addition to the system's authorities.
         Raises: OSError, ssl.SSLError if it cannot be read.
@@ -118,7 +118,7 @@ class Transport:
                     data=request.body or None,
                     allow_redirects=False,
                     timeout=_connect_limit(connect_s),
-                    middlewares=_ONCE if request.method in _TRIED_AGAIN else (),
+                    middlewares=_ONCE if request.method in _RETRIED_BY_AIOHTTP else (),
                 )
                 return await _whole(response, max_answer_bytes)
         except TimeoutError as late:
@@ -128,7 +128,7 @@ class Transport:
                 raise TimedOut("no connection within the deadline", sent=False) from None
             raise NotSent("no connection in time") from None
         except (aiohttp.ClientError, OSError) as failure:
-            raise _told(failure) from None
+            raise _failure_of(failure) from None
 
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
@@ -137,7 +137,7 @@ class Transport:
             self._session = None
 
     def _connected(self) -> aiohttp.ClientSession:
-        """The session that sends what it gets and remembers nothing; made inside the running loop."""
+        """Return the session, which changes no request and stores nothing. It is made inside the running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -155,7 +155,7 @@ class Transport:
 
 
 async def _whole(response: aiohttp.ClientResponse, max_answer_bytes: int) -> Answer:
-    """Return the answer, read no further than the limit. Left early, it costs the connection."""
+    """Return the answer, read up to the limit. An answer that is not read to its end costs the connection."""
     is_whole = False
     try:
         headers: dict[str, str] = {}
@@ -164,7 +164,7 @@ async def _whole(response: aiohttp.ClientResponse, max_answer_bytes: int) -> Ans
             if name in KEPT_HEADERS:
                 headers.setdefault(name.decode("ascii"), raw_value.decode("latin-1"))
             elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
-                raise AnswerGarbled("the answer is compressed, which was not asked for")
+                raise AnswerGarbled("the answer is compressed, and the request did not allow that")
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -193,7 +193,7 @@ def _check(request: Request) -> None:
 
 @lru_cache(maxsize=256)
 def _origin(url_base: str) -> str:
-    """Return scheme, host and port. Cached: parsing them costs as much as preparing a request."""
+    """Return scheme, host and port. Cached, because parsing takes as long as preparing a request."""
     url = yarl.URL(url_base)
     if url.scheme not in ("http", "https") or not url.host or url != url.origin():
         raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
@@ -202,22 +202,22 @@ def _origin(url_base: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _url(text: str) -> yarl.URL:
-    """Return an address whose path goes out as it stands: `encoded` keeps yarl from touching what was signed."""
+    """Return an address whose path is sent as given: `encoded` keeps yarl from changing what was signed."""
     return yarl.URL(text, encoded=True)
 
 
 @lru_cache(maxsize=16)
 def _connect_limit(seconds: float) -> aiohttp.ClientTimeout:
-    """Return the limit of connecting alone, not rounded up to whole seconds: the caller's must be the later one."""
+    """Return the limit of connecting, not rounded up to whole seconds: the caller's deadline must come later."""
     return aiohttp.ClientTimeout(connect=seconds, ceil_threshold=math.inf)
 
 
 class _Broken(aiohttp.ClientError):
-    """A connection that broke after it was made: a class of its own, which aiohttp does not try again by itself."""
+    """A connection that broke after it was made. aiohttp does not retry this class."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from its own second try, which it makes when a kept connection breaks."""
+    """Keep aiohttp from its own retry, which it makes when a reused connection breaks."""
     try:
         return await handler(request)
     except _CERTAINLY_NOT_SENT:
@@ -227,8 +227,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 _ONCE = (_once,)
-_TRIED_AGAIN = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""The methods for which aiohttp makes a second try."""
+_RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""The methods that aiohttp retries."""
 _OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "phoenix-gateway"}
 
 _CERTAINLY_NOT_SENT = (
@@ -238,8 +238,8 @@ _CERTAINLY_NOT_SENT = (
 )
 
 
-def _told(failure: Exception) -> ExchangeFailed:
-    """Say what happened in our words, keeping "nothing left" and "something may have" apart."""
+def _failure_of(failure: Exception) -> ExchangeFailed:
+    """Return our error for the client's, keeping "nothing left" and "something may have left" apart."""
     match failure:
         case aiohttp.ClientConnectorDNSError():
             return NotSent("the host name could not be resolved")

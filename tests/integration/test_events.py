@@ -301,7 +301,7 @@ def test_a_phoenix_without_bulk_calls_gets_single_ones(sandbox: SandboxProcess, 
         ids = [one.event_id for _ in range(3) for one in stub.SubmitEvents(batch(40)).results]
         assert once_each(sandbox, ids)
         assert calls_of(sandbox) == {"/v1/events": 120, "/v1/events/bulk": 1}
-        assert process.log_text.count("bulk events are not served") == 1
+        assert process.log_text.count("Phoenix has no bulk calls") == 1
         assert metric(process, 'phoenix_gateway_event_sending_events_total{event="bulk_not_served"}') == 1
 
 

@@ -1,1 +1,1 @@
-"""Phoenix Gamification: ingestion, query and admin gateways."""
+"""Phoenix Gamification: the ingestion, query and admin hosts."""

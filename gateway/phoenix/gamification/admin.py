@@ -1,6 +1,6 @@
-"""Admin: proof that the key is active, and boards by definition.
+"""The admin host: whether the key is active, and the definitions of boards.
 
-Source: vendor chapter 2.3, the paths of the older generation. Update and retire have no known path.
+Source: gamification.md 2.3, the paths of the older generation. Phoenix documents no path to update or retire a board.
 """
 
 from gateway.core.types import TenantId
@@ -18,16 +18,16 @@ _THERE_BUT_UNREAD = "Phoenix reports that the leaderboard is there but does not 
 
 
 class AdminClient:
-    """One tenant on the admin gateway."""
+    """One tenant at the admin host."""
 
     def __init__(self, *, retrying: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
-        """Send to `ADMIN_BASE_URL`, authorised as `ADMIN_AUTH` says."""
+        """Send to `ADMIN_BASE_URL` with the credentials of `ADMIN_AUTH`."""
         self._client = GamificationClient(
             retrying=retrying, base_url=base_url, tenant_id=tenant_id, surface=Surface.ADMIN, authorize=authorize
         )
 
     async def check_health(self, deadline: Deadline) -> None:
-        """Return if the gateway answers 2xx, which proves that the key is active; the body means nothing."""
+        """Return if the host answers 2xx, which proves that the key is active. The body means nothing."""
         await self._client.read(_HEALTH_PATH, deadline)
 
     async def definitions(self, deadline: Deadline) -> tuple[Definition, ...]:
@@ -36,7 +36,7 @@ class AdminClient:
         return decode_definitions(answer.body)
 
     async def definition(self, leaderboard_id: str, deadline: Deadline) -> Definition:
-        """Return one board, found in the list: no path for one is known. Raises: PhoenixNotFound; as `definitions`."""
+        """Return one board from the list: no path for one board is known. Raises: PhoenixNotFound; as `definitions`."""
         found = await self._find(leaderboard_id, deadline)
         if found is None:
             raise PhoenixNotFound("The tenant has no such leaderboard. Check leaderboard_id.")
@@ -45,7 +45,7 @@ class AdminClient:
     async def create(
         self, leaderboard_id: str, deadline: Deadline, *, name: str, description: str = "", config_json: bytes
     ) -> Definition:
-        """Make a board and return it.
+        """Create a board and return it.
 
         Raises: PhoenixConflict if there is one of that id; OutcomeUnknown if the answer was lost, also where the board
         is there afterwards (another may have made it), or if the board was made and cannot be read.
@@ -75,7 +75,7 @@ class AdminClient:
         description: str = "",
         config_json: bytes | None = None,
     ) -> tuple[Definition, bool]:
-        """Return the tenant's board of that id, made if there was none, and whether this call certainly made it.
+        """Return the tenant's board with this id, created if missing, and whether this call certainly created it.
 
         A board that is there is left as it is. A 409 means that another made it meanwhile. After a lost answer the list
         is read again: a board that has appeared is returned, and not called ours. Raises: OutcomeUnknown where it has
@@ -131,7 +131,7 @@ class AdminClient:
 
 
 def _definition_of(body: bytes, leaderboard_id: str) -> Definition | None:
-    """The definition in the answer to a creation, whose body is not documented; None if it holds none of this board."""
+    """Return the definition from the answer to a creation, or None: the body of that answer is not documented."""
     try:
         definition = decode_definition(body)
     except PhoenixAnswerUnreadable:

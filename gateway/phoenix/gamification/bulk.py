@@ -1,9 +1,9 @@
-"""What an answer to POST /v1/events/bulk says of each event: the one adapter for everything unknown about it.
+"""Reads what the answer to POST /v1/events/bulk says about each event.
 
-Its envelope, how part of it fails and how it tells a repeat are not published. Nothing is guessed in an event's favour:
-an event counts as taken where the answer says so of it, or where a 2xx says nothing against any; where the answer names
-failures that cannot be told apart, the events concerned are DOUBTFUL, and the client finds out or says so. Pure: what
-is done about it is `events.py`'s matter. Source: vendor chapter 2.1, "POST /v1/events/bulk"; issue 5, point 3.
+Phoenix does not document the form of this answer, its partial failures or its duplicates, so this one file holds every
+assumption about it. An event is accepted if the answer says so about it, or if a 2xx says nothing against any event. If
+the answer reports failures and does not say of which events, those events are DOUBTFUL. `events.py` decides what to do
+then. Source: gamification.md 2.1.
 """
 
 import enum
@@ -15,76 +15,80 @@ import orjson
 
 MAX_EVENTS = 100
 MAX_BODY_BYTES = 1_000_000
-"""The vendor's "1 MB", read strictly."""
+"""Phoenix's "1 MB", in its smaller meaning."""
 ENVELOPE_BYTES = 16
-"""More than what any envelope puts around the events."""
+"""More bytes than any envelope adds to the events."""
 
 
-class Said(enum.Enum):
-    """What a bulk answer says of one event."""
+class ItemStatus(enum.Enum):
+    """What a bulk answer says about one event."""
 
-    TAKEN = "taken"
+    ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     REFUSED = "refused"
-    """Not taken; `status` says why where it was given."""
+    """Not accepted; `http_status` says why, if the answer does."""
     DOUBTFUL = "doubtful"
-    """Taken or not: it cannot be read from the answer."""
+    """The answer does not say whether it was accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """What was said, with the HTTP status and the error code that a refusal named (0 and empty: none)."""
+class ItemResult:
+    """The status of one event, with the HTTP status and error code of a refusal (0 and "": none given)."""
 
-    said: Said
-    status: int = 0
+    status: ItemStatus
+    http_status: int = 0
     code: str = ""
 
 
-TAKEN = Word(said=Said.TAKEN)
-DUPLICATE = Word(said=Said.DUPLICATE)
-REFUSED = Word(said=Said.REFUSED)
-DOUBTFUL = Word(said=Said.DOUBTFUL)
+ACCEPTED = ItemResult(status=ItemStatus.ACCEPTED)
+DUPLICATE = ItemResult(status=ItemStatus.DUPLICATE)
+REFUSED = ItemResult(status=ItemStatus.REFUSED)
+DOUBTFUL = ItemResult(status=ItemStatus.DOUBTFUL)
 
 _RESULT_LISTS = ("results", "events", "items", "responses", "data")
-_TAKEN_NAMES = ("accepted", "succeeded", "success", "successful", "processed", "queued")
+_ACCEPTED_NAMES = ("accepted", "succeeded", "success", "successful", "processed", "queued")
 _REFUSED_NAMES = ("rejected", "failed", "errors", "failures", "invalid", "error")
 _DUPLICATE_NAMES = ("duplicates", "duplicate", "ignored", "skipped")
 _COUNT_ENDINGS = ("", "_count", "Count", "_events")
 _INDEXES = ("index", "idx", "position")
 _IDS = ("event_id", "eventId", "id")
 
-_TAKEN_WORDS = frozenset({"accepted", "ok", "success", "succeeded", "queued", "created", "processed", "received"})
+_ACCEPTED_WORDS = frozenset({"accepted", "ok", "success", "succeeded", "queued", "created", "processed", "received"})
 _DUPLICATE_WORDS = frozenset({"duplicate", "duplicated", "already_exists", "already_accepted", "ignored", "conflict"})
 _REFUSED_WORDS = frozenset({"rejected", "refused", "invalid"})
-_NAMES_OF = {Said.TAKEN: _TAKEN_NAMES, Said.DUPLICATE: _DUPLICATE_NAMES, Said.REFUSED: _REFUSED_NAMES}
-_WORDS = {Said.TAKEN: TAKEN, Said.DUPLICATE: DUPLICATE, Said.REFUSED: REFUSED}
+_NAMES_OF = {
+    ItemStatus.ACCEPTED: _ACCEPTED_NAMES,
+    ItemStatus.DUPLICATE: _DUPLICATE_NAMES,
+    ItemStatus.REFUSED: _REFUSED_NAMES,
+}
+_RESULTS = {ItemStatus.ACCEPTED: ACCEPTED, ItemStatus.DUPLICATE: DUPLICATE, ItemStatus.REFUSED: REFUSED}
 
 
-def read_bulk_answer(body: bytes, ids: Sequence[str]) -> list[Word]:
-    """Return what the body of a 2xx says of each event sent, in their order.
+def read_bulk_answer(body: bytes, ids: Sequence[str]) -> list[ItemResult]:
+    """Return what the body of a 2xx says about each event, in the order they were sent.
 
-    Args: `ids`: of the events as sent, in their order.
+    Args: `ids`: the ids of the events, in the order they were sent.
     """
     if not body.strip():
-        return [TAKEN] * len(ids)
+        return [ACCEPTED] * len(ids)
     try:
         root = orjson.loads(body)
     except orjson.JSONDecodeError:
         return [DOUBTFUL] * len(ids)
     if isinstance(root, dict) and isinstance(root.get("data"), dict):
         nested = root["data"]
-        # What is said at both levels must agree: else one of them would hide a refusal that the other names.
+        # Both levels must agree: otherwise one could hide a refusal that the other reports.
         if any(root[name] != held for name, held in nested.items() if held is not None and root.get(name) is not None):
             return [DOUBTFUL] * len(ids)
         root = {**nested, **{name: held for name, held in root.items() if held is not None}}
-    return _Reading(root, ids).words()
+    return _Reading(root, ids).items()
 
 
-def says_nothing_taken(body: bytes, ids: Sequence[str]) -> bool:
-    """Whether the body of a refusal says for certain that none of the events sent was taken.
+def proves_none_accepted(body: bytes, ids: Sequence[str]) -> bool:
+    """Whether the body of a refusal proves that Phoenix accepted none of the events.
 
-    It does where it counts no event as taken, or calls each of them refused; a refusal that only gives its reason does
-    not. Args: as `read_bulk_answer`.
+    It does if it counts no accepted event, or reports each event as refused. A refusal with only a reason does not.
+    Args: as `read_bulk_answer`.
     """
     try:
         root = orjson.loads(body)
@@ -93,17 +97,17 @@ def says_nothing_taken(body: bytes, ids: Sequence[str]) -> bool:
     if isinstance(root, dict) and isinstance(root.get("data"), dict):
         return False  # two levels may differ
     reading = _Reading(root, ids)
-    listed = reading.words()
-    if any(word.said in (Said.TAKEN, Said.DUPLICATE) for word in reading.told()):
+    items = reading.items()
+    if any(item.status in (ItemStatus.ACCEPTED, ItemStatus.DUPLICATE) for item in reading.found()):
         return False
     if not isinstance(root, dict):
-        return all(word.said is Said.REFUSED for word in listed)
-    counted = [*reading.counts(Said.TAKEN), *reading.counts(Said.DUPLICATE)]
-    return (bool(counted) and not any(counted)) or all(word.said is Said.REFUSED for word in listed)
+        return all(item.status is ItemStatus.REFUSED for item in items)
+    counted = [*reading.counts(ItemStatus.ACCEPTED), *reading.counts(ItemStatus.DUPLICATE)]
+    return (bool(counted) and not any(counted)) or all(item.status is ItemStatus.REFUSED for item in items)
 
 
 class _Reading:
-    """One answer being read: what was said by place, and whether something was said that found no place."""
+    """The results that one answer gives, by the place of their event, and whether it has entries without a place."""
 
     def __init__(self, root: Any, ids: Sequence[str]) -> None:
         self._root: Mapping[str, Any] = root if isinstance(root, dict) else {}
@@ -111,19 +115,19 @@ class _Reading:
         self._is_known = isinstance(root, dict | list)
         self._ids = ids
         self._places = {event_id: place for place, event_id in enumerate(ids)}
-        self._words: dict[int, Word] = {}
-        self._is_muddled = False
+        self._found: dict[int, ItemResult] = {}
+        self._has_unplaced = False
 
-    def words(self) -> list[Word]:
-        """Return a word for each event."""
+    def items(self) -> list[ItemResult]:
+        """Return a result for each event."""
         has_results = self._read_results()
-        for said in (Said.TAKEN, Said.DUPLICATE, Said.REFUSED):
-            self._read_lists(said)
-        silence = DOUBTFUL if self._is_silence_doubtful(has_results) else TAKEN
-        return [self._words.get(place, silence) for place in range(len(self._ids))]
+        for status in (ItemStatus.ACCEPTED, ItemStatus.DUPLICATE, ItemStatus.REFUSED):
+            self._read_lists(status)
+        unmentioned = DOUBTFUL if self._are_unmentioned_doubtful(has_results) else ACCEPTED
+        return [self._found.get(place, unmentioned) for place in range(len(self._ids))]
 
     def _read_results(self) -> bool:
-        """Read the list with one entry per event; tell whether there is one that says anything."""
+        """Read the list with one entry for each event; return whether there is such a list."""
         results = self._listed
         if results is None:
             results = next((held for name in _RESULT_LISTS if isinstance(held := self._root.get(name), list)), None)
@@ -131,33 +135,33 @@ class _Reading:
             return False
         by_place = len(results) == len(self._ids)
         for number, entry in enumerate(results):
-            self._say(entry, word_of(entry), number if by_place else None)
+            self._record(entry, item_result(entry), number if by_place else None)
         return True
 
-    def _read_lists(self, said: Said) -> None:
-        """Read a list that holds only events of one kind, such as `errors`."""
-        for name in _NAMES_OF[said]:
+    def _read_lists(self, status: ItemStatus) -> None:
+        """Read a list that holds only events of one status, such as `errors`."""
+        for name in _NAMES_OF[status]:
             listed = self._root.get(name)
             for entry in listed if isinstance(listed, list) else ():
-                word = word_of(entry)
-                # Being on a list of refused events is a refusal, whatever words describe it.
-                self._say(entry, word if word.said is said else _WORDS[said], None)
+                item = item_result(entry)
+                # An entry in a list of refused events is a refusal, whatever the entry says.
+                self._record(entry, item if item.status is status else _RESULTS[status], None)
 
-    def _say(self, entry: Any, word: Word, place: int | None) -> None:
-        told = self._place_told(entry)
-        if told is not None and place is not None and told != place:
-            told = None  # counted from one, or sorted anew: which event is meant is anybody's guess
+    def _record(self, entry: Any, item: ItemResult, place: int | None) -> None:
+        named = self._place_named(entry)
+        if named is not None and place is not None and named != place:
+            named = None  # the list counts from one, or is sorted: the event cannot be identified
             place = None
-        at = told if told is not None else place
+        at = named if named is not None else place
         if at is None:
-            self._is_muddled = True
-        elif at in self._words and self._words[at].said is not word.said:
-            self._words[at] = DOUBTFUL
+            self._has_unplaced = True
+        elif at in self._found and self._found[at].status is not item.status:
+            self._found[at] = DOUBTFUL
         else:
-            self._words[at] = word
+            self._found[at] = item
 
-    def _place_told(self, entry: Any) -> int | None:
-        """The place that an entry names by id or by index, if it names one place."""
+    def _place_named(self, entry: Any) -> int | None:
+        """Return the place that an entry names by id or by index, if it names one."""
         if isinstance(entry, str):
             return self._places.get(entry)
         if not isinstance(entry, dict):
@@ -168,43 +172,43 @@ class _Reading:
         index = next((held for name in _INDEXES if type(held := entry.get(name)) is int), None)
         return index if index is not None and 0 <= index < len(self._ids) else None
 
-    def _is_silence_doubtful(self, has_results: bool) -> bool:
-        """Whether an event of which nothing is said may be a failure that was not told apart."""
-        if self._is_muddled or has_results or not self._is_known:
+    def _are_unmentioned_doubtful(self, has_results: bool) -> bool:
+        """Whether an event that the answer does not mention may be a failure that it does not assign."""
+        if self._has_unplaced or has_results or not self._is_known:
             return True
         if self._root.get("success") is False or self._root.get("ok") is False:
             return True
         status = self._root.get("status")
-        if isinstance(status, str) and status.lower() not in _TAKEN_WORDS:
+        if isinstance(status, str) and status.lower() not in _ACCEPTED_WORDS:
             return True
         if isinstance(status, int) and not 200 <= status < 300:
             return True
-        counted = {said: list(self.counts(said)) for said in _NAMES_OF}
-        silent = len(self._ids) - len(self._words)
-        told = {said: sum(word.said is said for word in self._words.values()) for said in _NAMES_OF}
-        # "accepted" may or may not count the repeats.
-        taken = {silent + told[Said.TAKEN], silent + told[Said.TAKEN] + told[Said.DUPLICATE]}
+        counted = {status: list(self.counts(status)) for status in _NAMES_OF}
+        unmentioned = len(self._ids) - len(self._found)
+        found = {one: sum(item.status is one for item in self._found.values()) for one in _NAMES_OF}
+        accepted = unmentioned + found[ItemStatus.ACCEPTED]
+        possible = {accepted, accepted + found[ItemStatus.DUPLICATE]}  # "accepted" may or may not count duplicates
         return (
-            any(count not in taken for count in counted[Said.TAKEN])
-            or any(count != told[Said.REFUSED] for count in counted[Said.REFUSED])
+            any(count not in possible for count in counted[ItemStatus.ACCEPTED])
+            or any(count != found[ItemStatus.REFUSED] for count in counted[ItemStatus.REFUSED])
             or any(isinstance(held := self._root.get(name), str | dict) and held for name in _REFUSED_NAMES)
         )
 
-    def told(self) -> Iterable[Word]:
-        """Return what was said of single events, once `words` has been read."""
-        return self._words.values()
+    def found(self) -> Iterable[ItemResult]:
+        """Return the results of the events that the answer mentions. Call `items` first."""
+        return self._found.values()
 
-    def counts(self, said: Said) -> Iterator[int]:
-        """Yield every number of events that is said to be of a kind."""
-        for name in _NAMES_OF[said]:
+    def counts(self, status: ItemStatus) -> Iterator[int]:
+        """Yield every count of events with this status."""
+        for name in _NAMES_OF[status]:
             for ending in _COUNT_ENDINGS:
                 held = self._root.get(name + ending)
                 if type(held) is int:
                     yield held
 
 
-def word_of(entry: Any) -> Word:
-    """Return what one entry of a result list says of its event."""
+def item_result(entry: Any) -> ItemResult:
+    """Return what one entry of a result list says about its event."""
     if not isinstance(entry, dict):
         return DOUBTFUL
     held_code = entry.get("code")
@@ -219,25 +223,25 @@ def word_of(entry: Any) -> Word:
             return _of_word(held.lower(), code)
     for name in ("success", "ok", "accepted"):
         if type(held := entry.get(name)) is bool:
-            return TAKEN if held and not entry.get("error") else Word(said=Said.DOUBTFUL, code=code)
+            return ACCEPTED if held and not entry.get("error") else ItemResult(status=ItemStatus.DOUBTFUL, code=code)
     return DOUBTFUL
 
 
-def _of_word(word: str, code: str) -> Word:
-    if word in _TAKEN_WORDS:
-        return TAKEN
+def _of_word(word: str, code: str) -> ItemResult:
+    if word in _ACCEPTED_WORDS:
+        return ACCEPTED
     if word in _DUPLICATE_WORDS:
         return DUPLICATE
     if word in _REFUSED_WORDS:
-        return Word(said=Said.REFUSED, code=code)
-    return Word(said=Said.DOUBTFUL, code=code)  # "failed" may pass the next time: not for us to call it final
+        return ItemResult(status=ItemStatus.REFUSED, code=code)
+    return ItemResult(status=ItemStatus.DOUBTFUL, code=code)  # "failed" may succeed the next time, so it is not final
 
 
-def _of_status(status: int, code: str) -> Word:
+def _of_status(status: int, code: str) -> ItemResult:
     if 200 <= status < 300:
-        return TAKEN
+        return ACCEPTED
     if status == 409:
         return DUPLICATE
     if 400 <= status < 500 or status == 503:
-        return Word(said=Said.REFUSED, status=status, code=code)
-    return Word(said=Said.DOUBTFUL, status=status, code=code)
+        return ItemResult(status=ItemStatus.REFUSED, http_status=status, code=code)
+    return ItemResult(status=ItemStatus.DOUBTFUL, http_status=status, code=code)

@@ -1,7 +1,7 @@
-"""What every client of a gamification gateway does alike: where it sends, how it proves who it is, how a path is built.
+"""What all clients of the Gamification hosts share: the host, the credentials, the circuit breaker, the paths.
 
-One client is one tenant on one gateway, and what its breaker stands before. Credentials never come in here: `authorize`
-gives the headers for one request. Source: vendor chapter 1.3, 1.4; issue 5, point 6.
+One client is for one tenant and one host. `authorize` returns the headers of one request, so the client holds no
+credentials. Source: gamification.md 1.3, 1.4.
 """
 
 import functools
@@ -19,24 +19,24 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
 
 PATIENCE_S = 1.0
-"""A deadline shorter than this says nothing of Phoenix when it passes: hasty callers must not open the circuit."""
+"""A timeout after less than this says nothing about Phoenix: short deadlines must not open the circuit."""
 
-_TROUBLES = (errors.PhoenixUnavailable, errors.PhoenixTimeout, errors.PhoenixAnswerUnreadable, errors.OutcomeUnknown)
-"""What speaks against calling on. A refusal is an answer, and proves that Phoenix is there."""
+_FAILURES = (errors.PhoenixUnavailable, errors.PhoenixTimeout, errors.PhoenixAnswerUnreadable, errors.OutcomeUnknown)
+"""The errors that count against Phoenix. A refusal does not: it proves that Phoenix answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GamificationClient:
-    """One tenant's way to one gateway."""
+    """One tenant's client for one host."""
 
     retrying: RetryingSender
     base_url: str
-    """`https://host[:port]`, nothing behind it."""
+    """`https://host[:port]`, without a path."""
     tenant_id: TenantId
     surface: Surface
     authorize: Authorize
     breaker: Breaker | None = None
-    """Of this tenant on this gateway; None: calls are never kept back."""
+    """For this tenant and host. None: no call is held back."""
 
     async def read(
         self,
@@ -46,7 +46,7 @@ class GamificationClient:
         query: tuple[tuple[str, str], ...] = (),
         accepted_statuses: frozenset[int] = frozenset(),
     ) -> Answer:
-        """GET and return the 2xx, or an answer with one of `accepted_statuses`. Reads are tried again."""
+        """GET and return the 2xx, or an answer with one of `accepted_statuses`. A read is retried."""
 
         def prepare() -> Request:
             return Request(
@@ -69,7 +69,7 @@ class GamificationClient:
         accepted_statuses: frozenset[int] = frozenset(),
         in_doubt: bool = False,
     ) -> Delivered:
-        """POST a JSON body; the bytes signed are the bytes sent. In every try the same, or what `body` then returns.
+        """POST a JSON body. The bytes that are signed are sent. A callable `body` is called for each try.
 
         Args: `in_doubt`: as `RetryingSender.deliver`.
         """
@@ -101,7 +101,7 @@ class GamificationClient:
         *,
         in_doubt: bool = False,
     ) -> Delivered:
-        """Deliver with the breaker's leave, and tell it how that went. Raises: CircuitOpen, with nothing sent."""
+        """Deliver if the breaker allows it, and report the result to it. Raises: CircuitOpen, with nothing sent."""
         deliver = functools.partial(
             self.retrying.deliver,
             prepare,
@@ -121,7 +121,7 @@ class GamificationClient:
             raise after_doubt(error, self.surface) if in_doubt else error from None
         try:
             delivered = await deliver()
-        except _TROUBLES as trouble:
+        except _FAILURES as trouble:
             timed_out = deadline.expired or isinstance(trouble, errors.PhoenixTimeout)
             if timed_out and deadline.clock.monotonic() - began_at < PATIENCE_S:
                 breaker.abandoned(permit)
@@ -139,5 +139,5 @@ class GamificationClient:
 
 
 def path(*segments: str) -> str:
-    """A path of these segments, each percent-encoded so that none can become structure."""
+    """Return the path of these segments. Each is percent-encoded, so that none can change the path's structure."""
     return "/" + "/".join(encode_segment(segment) for segment in segments)

@@ -1,8 +1,7 @@
-"""Ingestion: events to Phoenix, one at a time or up to 100 in one call.
+"""Sends events to Phoenix, one by one or up to 100 in one call.
 
-Bodies are made and serialised once, by `core.wire`, before they come here. What a bulk answer means is read in
-`bulk.py`; here is what is done about it. Which events go together, and in which order, is the action's business.
-Source: vendor chapter 2.1; API.md, "EventService"; issue 5, points 3 and 5.
+`core.wire` serialises each event once, before it comes here. `bulk.py` reads the answer to a bulk call. The actions
+decide which events go together, and in which order. Source: gamification.md 2.1.
 """
 
 import enum
@@ -18,7 +17,7 @@ from gateway.core.types import TenantId
 from gateway.core.wire import BulkEnvelope, encode_bulk
 from gateway.phoenix.answers import Surface, after_doubt, error_of
 from gateway.phoenix.auth.authorize import Authorize
-from gateway.phoenix.gamification.bulk import TAKEN, Said, Word, read_bulk_answer, says_nothing_taken
+from gateway.phoenix.gamification.bulk import ACCEPTED, ItemResult, ItemStatus, proves_none_accepted, read_bulk_answer
 from gateway.phoenix.gamification.client import GamificationClient
 from gateway.phoenix.http_types import Answer
 from gateway.phoenix.retry import Idempotency, RetryingSender
@@ -31,48 +30,48 @@ _BULK_PATH = "/v1/events/bulk"
 _NOT_SERVED = frozenset({404, 405})
 _REFUSED_AS_A_WHOLE = frozenset({400, 409, 413, 422})
 _NOTHING_TAKEN = frozenset({413})
-"""Refused before it was read, hence certainly without any effect."""
+"""Phoenix refused the call before it read it, so it certainly had no effect."""
 
 _GUILTY = (errors.PhoenixRefusedInput, errors.PhoenixRefusedState, errors.BoardNotActive, errors.PhoenixForbidden)
-"""Refusals of one event that explain why the call that it was part of was refused as a whole: it was not taken."""
+"""Refusals of one event that explain why Phoenix refused its whole call: Phoenix did not accept the event."""
 
 ASK_AGAIN_S = 600.0
-"""How long bulk calls are left out after Phoenix said that it has none: a deployment there may change that."""
+"""How long to send no bulk calls after Phoenix answered that it has none; a deployment of Phoenix may change that."""
 REFUSALS_IN_ROW = 2
-"""Bulk calls in a row, refused as a whole with unknown effect, after which bulk calls are left out likewise."""
+"""After this many bulk calls in a row that were refused whole with unknown effect, send no bulk calls either."""
 
 
 class Acceptance(enum.Enum):
-    """How Phoenix took an event."""
+    """How Phoenix accepted an event."""
 
     ACCEPTED = "accepted"
-    """It said 2xx: queued for scoring, which follows within seconds."""
+    """It answered 2xx: the event is queued for scoring, which follows within seconds."""
     DUPLICATE = "duplicate"
-    """It said 409: an event of this id came before."""
+    """It answered 409: an event with this id came before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsSettings:
-    """What is believed about Phoenix's event log; the defaults can neither lose nor double an event."""
+    """What the gateway assumes about Phoenix's event log. The defaults can neither lose nor repeat an event."""
 
     sends_event_id: bool = True
-    """`PHOENIX_SEND_EVENT_ID`: bodies carry their `event_id`, so a 409 means that the event is there already."""
+    """`PHOENIX_SEND_EVENT_ID`: bodies carry their `event_id`, so a 409 means that Phoenix already has the event."""
     deduplicates: bool = False
-    """`PHOENIX_DEDUPLICATES_EVENTS`: Phoenix counts an `event_id` once in 300 s, so a lost answer may be sent again."""
+    """`PHOENIX_DEDUPLICATES_EVENTS`: Phoenix counts an `event_id` once in 300 s, so a lost answer allows a resend."""
     bulk: BulkEnvelope | None = None
-    """`PHOENIX_BULK_EVENTS`: the envelope of a bulk call; None: there is no such call."""
+    """`PHOENIX_BULK_EVENTS`: the envelope of a bulk call. None: send no bulk calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """An event that Phoenix has, and how many times it was tried."""
+    """An event that Phoenix has, and how many tries it took."""
 
     acceptance: Acceptance
     tries: int
 
 
 class BulkNotServed(Exception):
-    """Phoenix has no bulk call: send the events one by one. `in_doubt`: an earlier try may have brought them."""
+    """Phoenix has no bulk call: send the events one by one. `in_doubt`: Phoenix may have them from an earlier try."""
 
     def __init__(self, *, in_doubt: bool) -> None:
         super().__init__("no bulk call")
@@ -85,9 +84,9 @@ def _always(_event_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What is known of the events of one bulk call beside their bytes; see `EventsClient.submit_bulk`.
+    """What is known about the events of one bulk call; see `EventsClient.submit_bulk`.
 
-    `refused`: ids of events that were part of a call that Phoenix refused as a whole, and may have taken in part.
+    `refused`: the ids of events of a call that Phoenix refused as a whole and may have accepted in part.
     """
 
     is_wanted: Callable[[str], bool]
@@ -96,7 +95,7 @@ class _Asked:
     refused: Set[str] = frozenset()
 
     def all_in_doubt(self, ids: Sequence[str]) -> Self:
-        """Return the same with these events in doubt: Phoenix may have taken them."""
+        """Return the same with these events in doubt: Phoenix may have accepted them."""
         return replace(self, in_doubt=self.in_doubt | frozenset(ids))
 
     def all_refused(self, ids: Sequence[str]) -> Self:
@@ -108,7 +107,7 @@ class _Asked:
         return event_id in self.given or event_id in self.in_doubt or event_id in self.refused
 
     def failure(self, event_id: str, error: errors.GatewayError, status: int | None = None) -> errors.GatewayError:
-        """Return what a failure amounts to for this event. Args: `status`: that Phoenix gave for it."""
+        """Return what a failure means for this event. Args: `status`: Phoenix's status for it."""
         if event_id in self.in_doubt or (event_id in self.refused and not isinstance(error, _GUILTY)):
             return after_doubt(error, Surface.INGESTION, status)
         return error
@@ -142,7 +141,7 @@ class EventsClient:
             breaker=breaker,
         )
         settings = settings or EventsSettings()
-        # Without an id in the body there is nothing to deduplicate by, whatever the setting says.
+        # Phoenix cannot deduplicate a body without an id, whatever the setting says.
         self.deduplicates = settings.sends_event_id and settings.deduplicates
         """Whether an event may be sent again with its id, within RESEND_WITHIN_S."""
         self._idempotency = Idempotency.IDEMPOTENT if self.deduplicates else Idempotency.NOT_IDEMPOTENT
@@ -158,13 +157,13 @@ class EventsClient:
         return self._bulk is not None and (self._bulk_again_at is None or now >= self._bulk_again_at)
 
     def mixes_callers(self, now: float) -> bool:
-        """Whether events of different callers may share a bulk call: not after one's has cost others their answer."""
+        """Whether events of different callers may share a bulk call. Not after one failed the others."""
         return self.sends_bulk(now) and now >= self._apart_until
 
     async def submit(
         self, event: bytes, deadline: Deadline, *, is_id_given: bool = False, in_doubt: bool = False
     ) -> Submitted:
-        """Send one event as serialised and return how Phoenix took it; the body of its 2xx means nothing.
+        """Send one serialised event and return how Phoenix accepted it. The body of its 2xx means nothing.
 
         Args: `is_id_given`: the id is the caller's, who may have sent it before; `in_doubt`: it was sent before, and
         Phoenix may have it. In both cases a 409 says that it is there; an id that was just made cannot be.
@@ -195,15 +194,15 @@ class EventsClient:
         given: Set[str] = frozenset(),
         in_doubt: Set[str] = frozenset(),
     ) -> list[Acceptance | errors.GatewayError]:
-        """Send 2 to 100 serialised events, of 1 MB at most, in one call; return what became of each, in their order.
+        """Send 2 to 100 serialised events, of 1 MB at most, in one call; return the result of each, in their order.
 
-        What Phoenix refuses as a whole is divided until the guilty events stand alone, and what its answer leaves open
-        is asked again one by one: only where that cannot double anything, else those events end as OutcomeUnknown.
-        Args: `ids`: the events' ids, each once; `is_wanted`: asked before an event is sent again, since nobody may wait
-        for it any longer: it is OutcomeUnknown then; `given`, `in_doubt`: the ids of which `submit` would be told so.
-        Raises: BulkNotServed; else as `submit`, of all events alike.
+        If Phoenix refuses the whole call, it is divided until the bad events are alone. If the answer omits events,
+        they are sent again one by one. Both happen only where no event can count twice; otherwise those
+        events end as OutcomeUnknown. Args: `ids`: the events' ids, each once; `is_wanted`: whether a caller still waits
+        for an event, asked before it is sent again; if not, it ends as OutcomeUnknown; `given`, `in_doubt`: the ids for
+        which `submit` takes these arguments. Raises: BulkNotServed; else as `submit`, for all events.
         """
-        # Dividing sends events again, so all of it must be over before Phoenix forgets the first sending.
+        # Dividing sends events again, so it must end before Phoenix forgets the first sending.
         within = deadline.earlier(Deadline.after(RESEND_WITHIN_S, deadline.clock)) if self.deduplicates else deadline
         asked = _Asked(is_wanted=is_wanted, given=given, in_doubt=in_doubt)
         try:
@@ -255,24 +254,24 @@ class EventsClient:
         deadline: Deadline,
         asked: _Asked,
     ) -> list[Acceptance | errors.GatewayError]:
-        """Return what a 2xx says of each event; ask again of what it leaves open, where that is harmless."""
+        """Return what a 2xx says about each event; send unclear events again, where they cannot count twice."""
         self._bulk_again_at = None
         self._refused_in_row = 0
-        words = read_bulk_answer(answer.body, ids)
-        if all(word is TAKEN for word in words):
-            return [Acceptance.ACCEPTED] * len(words)
-        if any(word.said is Said.DOUBTFUL for word in words):
+        items = read_bulk_answer(answer.body, ids)
+        if all(item is ACCEPTED for item in items):
+            return [Acceptance.ACCEPTED] * len(items)
+        if any(item.status is ItemStatus.DOUBTFUL for item in items):
             self._on_event("bulk_unclear")
         return [
-            await self._settle(word, event, event_id, deadline, asked)
-            for word, event, event_id in zip(words, events, ids, strict=True)
+            await self._settle(item, event, event_id, deadline, asked)
+            for item, event, event_id in zip(items, events, ids, strict=True)
         ]
 
     def _note_not_served(self, answer: Answer, deadline: Deadline) -> None:
         self._on_event("bulk_not_served")
         if self._bulk_again_at is None:
             log().warning(
-                "bulk events are not served; sending one by one",
+                "Phoenix has no bulk calls; sending events one by one",
                 tenant=self._client.tenant_id,
                 surface=Surface.INGESTION.value,
                 upstream_status=answer.status,
@@ -288,13 +287,13 @@ class EventsClient:
         deadline: Deadline,
         asked: _Asked,
     ) -> list[Acceptance | errors.GatewayError]:
-        """Find the guilty events of a call that was refused as a whole and deliver the others, in their order."""
-        harmless = answer.status in _NOTHING_TAKEN or says_nothing_taken(answer.body, ids)
+        """Find the bad events of a call that was refused as a whole, and deliver the others in their order."""
+        harmless = answer.status in _NOTHING_TAKEN or proves_none_accepted(answer.body, ids)
         if not (harmless or self.deduplicates):
             self._note_refused(answer, deadline)
             fault = errors.OutcomeUnknown(
-                "Phoenix refused the bulk call that this event was part of and does not say whether it took some of "
-                "its events. Look before sending it again.",
+                "Phoenix refused the bulk call with this event and does not say whether it accepted any of it. "
+                "Check before you send it again.",
                 metadata={"surface": Surface.INGESTION.value, "phoenix_status": str(answer.status)},
             )
             return [fault] * len(events)
@@ -308,10 +307,10 @@ class EventsClient:
         return results
 
     def _note_refused(self, answer: Answer, deadline: Deadline) -> None:
-        """Bound the harm of refusals that leave all events of a call unknown, as one bad event does to the others.
+        """Limit the harm when one bad event leaves the outcome of all events of a call unknown.
 
-        From the first on, callers no longer share calls: each risks only his own. After a second in a row, as a wrong
-        envelope brings, events go one by one. Both for a while.
+        After the first such refusal, callers stop sharing calls, so that each risks only its own events. After a second
+        one in a row, which a wrong envelope causes, events go one by one. Both end after a while.
         """
         self._on_event("bulk_refused")
         until = deadline.clock.monotonic() + ASK_AGAIN_S
@@ -320,7 +319,7 @@ class EventsClient:
         if self._refused_in_row >= REFUSALS_IN_ROW:
             self._bulk_again_at = until
         log().warning(
-            "a bulk call was refused as a whole; what became of its events is unknown",
+            "Phoenix refused a whole bulk call; the outcome of its events is unknown",
             tenant=self._client.tenant_id,
             surface=Surface.INGESTION.value,
             upstream_status=answer.status,
@@ -349,42 +348,42 @@ class EventsClient:
             return [asked.failure(one, error) for one in ids]
 
     async def _settle(
-        self, word: Word, event: bytes, event_id: str, deadline: Deadline, asked: _Asked
+        self, item: ItemResult, event: bytes, event_id: str, deadline: Deadline, asked: _Asked
     ) -> Acceptance | errors.GatewayError:
-        """Turn a word about an event into its result; ask again where the word leaves it open and that is harmless."""
-        match word.said:
-            case Said.TAKEN:
+        """Return the result of one event; send an unclear event again, where it cannot count twice."""
+        match item.status:
+            case ItemStatus.ACCEPTED:
                 return Acceptance.ACCEPTED
-            case Said.DUPLICATE if asked.may_be_there(event_id):
+            case ItemStatus.DUPLICATE if asked.may_be_there(event_id):
                 return Acceptance.DUPLICATE
-            case Said.DUPLICATE | Said.REFUSED:
-                status = 409 if word.said is Said.DUPLICATE else word.status or 400
-                answer = Answer(status=status, body=orjson.dumps({"code": word.code}))
+            case ItemStatus.DUPLICATE | ItemStatus.REFUSED:
+                status = 409 if item.status is ItemStatus.DUPLICATE else item.http_status or 400
+                answer = Answer(status=status, body=orjson.dumps({"code": item.code}))
                 error = error_of(answer, Surface.INGESTION, 0.0, changes=True)
                 return asked.failure(event_id, error, status)
-            case Said.DOUBTFUL if self.deduplicates:
+            case ItemStatus.DOUBTFUL if self.deduplicates:
                 return await self._again(event, event_id, deadline, asked.all_in_doubt([event_id]))
-            case Said.DOUBTFUL:
+            case ItemStatus.DOUBTFUL:
                 return errors.OutcomeUnknown(
-                    "Phoenix's answer to the bulk call does not say what became of this event. "
-                    "Look before sending it again.",
+                    "Phoenix's answer to the bulk call does not say whether it accepted this event. "
+                    "Check before you send it again.",
                     metadata={"surface": Surface.INGESTION.value},
                 )
 
     async def _again(
         self, event: bytes, event_id: str, deadline: Deadline, asked: _Asked
     ) -> Acceptance | errors.GatewayError:
-        """Send one event by itself that was part of a call before."""
+        """Send one event of an earlier call on its own."""
         if not asked.is_wanted(event_id):
             return _unknown()
         try:
-            taken = await self.submit(
+            accepted = await self.submit(
                 event, deadline, is_id_given=asked.may_be_there(event_id), in_doubt=event_id in asked.in_doubt
             )
         except errors.GatewayError as error:
-            # Of events in doubt `submit` has said so already.
+            # For events in doubt, `submit` has set the effect already.
             return asked.failure(event_id, error) if event_id not in asked.in_doubt else error
-        return taken.acceptance
+        return accepted.acceptance
 
 
 def _unknown() -> errors.OutcomeUnknown:

@@ -1,7 +1,7 @@
-"""Query: pages, neighbours, ranks and scores of a board.
+"""Reads pages, neighbours, ranks and scores of a board at the query host.
 
-Bodies are read by `core.wire`; completed windows are in snapshots.py. Source: vendor chapter 2.2, the paths of the
-older generation, which is the seed's.
+`core.wire` reads the bodies; `snapshots.py` reads completed windows. Source: gamification.md 2.2, the paths of the
+older generation.
 """
 
 from gateway.core.canonical import encode_segment
@@ -40,14 +40,14 @@ _NO_ENTRY_CODES = frozenset(
         "user_unranked",
     }
 )
-"""Inferred: codes under which a 404 can only mean that the board is there and the user is not on it."""
+"""Inferred: codes with which a 404 can only mean that the board exists and the user is not on it."""
 
 
 class LeaderboardsClient:
     """One tenant's boards."""
 
     def __init__(self, *, retrying: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
-        """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
+        """Read from `QUERY_BASE_URL` with the credentials of `QUERY_AUTH`."""
         self._client = GamificationClient(
             retrying=retrying, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
         )
@@ -57,8 +57,8 @@ class LeaderboardsClient:
     ) -> Page:
         """Read entries from a zero-based offset.
 
-        Without a window key Phoenix shows the active window, or the last completed one while that is empty: which of
-        them it was, only the page's own window key tells. Raises: as `RetryingSender.deliver`; PhoenixAnswerUnreadable.
+        Without a window key Phoenix shows the active window, or the last completed one while that is empty. Only the
+        page's own window key says which. Raises: as `RetryingSender.deliver`; PhoenixAnswerUnreadable.
         """
         window = (("window_key", window_key),) if window_key else ()
         query = (("limit", str(limit)), ("offset", str(offset)), *window)
@@ -68,7 +68,7 @@ class LeaderboardsClient:
     async def neighbors(
         self, leaderboard_id: str, user_id: str, deadline: Deadline, *, limit: int, window_key: str = ""
     ) -> Neighbors:
-        """Read the entries around a user, `limit` in all; a 404 is taken as in `rank`."""
+        """Read the entries around a user, `limit` in all; a 404 means the same as in `rank`."""
         window = (("window_key", window_key),) if window_key else ()
         raw_path = f"{self._board(leaderboard_id)}/user/{encode_segment(user_id)}"
         answer = await read_of_user(self._client, raw_path, deadline, query=(("limit", str(limit)), *window))
@@ -79,17 +79,17 @@ class LeaderboardsClient:
     async def rank(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> RankAnswer:
         """Read a user's rank in the latest window; a user without an entry is not ranked.
 
-        A 404 may mean either an unknown board or a user without an entry, and Phoenix's body for it is unknown. It is
-        taken for "not ranked" only where its error code can mean nothing else; any other 404 is PhoenixNotFound, since
-        telling a caller with a mistyped board that nobody is ranked would hide the mistake.
+        A 404 can mean an unknown board or a user without an entry, and Phoenix does not document its body. It counts as
+        "not ranked" only if its error code can mean nothing else. Any other 404 is PhoenixNotFound: "not ranked" would
+        hide a mistyped board from the caller.
         """
         answer = await self._of_user(leaderboard_id, "rank", user_id, deadline)
         return RankAnswer(ranked=False, rank=None, score=None) if answer is None else decode_rank(answer.body)
 
     async def score(self, leaderboard_id: str, user_id: str, deadline: Deadline) -> ScoreAnswer:
-        """Read a user's score in the latest window; a 404 is taken as in `rank`.
+        """Read a user's score in the latest window; a 404 means the same as in `rank`.
 
-        A bare zero is what Phoenix may say of a user without an entry too: then the rank decides.
+        Phoenix may also answer a bare zero for a user without an entry: then the rank decides.
         """
         answer = await self._of_user(leaderboard_id, "score", user_id, deadline)
         if answer is None:
@@ -104,7 +104,7 @@ class LeaderboardsClient:
         return path("v1", "leaderboards", self._client.tenant_id, leaderboard_id)
 
     async def _of_user(self, leaderboard_id: str, what: str, user_id: str, deadline: Deadline) -> Answer | None:
-        """The answer, or None where the user certainly has no entry."""
+        """Return the answer, or None if the user certainly has no entry."""
         raw_path = f"{self._board(leaderboard_id)}/{what}/{encode_segment(user_id)}"
         return await read_of_user(self._client, raw_path, deadline)
 
@@ -112,7 +112,7 @@ class LeaderboardsClient:
 async def read_of_user(
     client: GamificationClient, raw_path: str, deadline: Deadline, *, query: tuple[tuple[str, str], ...] = ()
 ) -> Answer | None:
-    """Read what is about one user; None where a 404 says that he certainly has no entry.
+    """Read about one user; return None if a 404 says that the user certainly has no entry.
 
     Raises: PhoenixNotFound for any other 404; otherwise as `GamificationClient.read`.
     """

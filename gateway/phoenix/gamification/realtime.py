@@ -1,7 +1,7 @@
-"""The live socket of a board: opens it, signed, keeps it alive, notices when it is silent.
+"""The live socket of a board: opens it with credentials, keeps it alive, and notices when it is silent.
 
-The same TLS trust as transport.py; credentials come from `authorize`. Leaves the messages to core/wire_socket.py and
-reconnecting to the streams room. Source: gamification.md 3.1, 3.5.
+It trusts the same authorities as `transport.py`. `auth/socket.py` makes the credentials, `core/wire_socket.py` reads
+the messages, and the room `streams` reconnects. Source: gamification.md 3.1, 3.5.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from gateway.phoenix.http_types import Answer
 from gateway.resilience.clock import Clock
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-"""As for any answer of Phoenix's."""
+"""The same limit as for an answer over HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketSettings:
-    """How a socket is kept. The vendor pings after 30 idle seconds; here silence is noticed within 45."""
+    """How a socket is kept alive. Phoenix pings after 30 idle seconds; the gateway notices silence within 45."""
 
     open_within_s: float = 10.0
     ping_after_s: float = 20.0
     """Idle time after which the gateway pings."""
     pong_within_s: float = 20.0
-    """Time for anything to come after that."""
+    """How long to wait for any message after that ping."""
 
 
 class SocketClosed(Exception):
-    """The socket is gone. `silent`: nothing had come for too long."""
+    """The socket is closed. `silent`: no message came for too long."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
@@ -51,7 +51,7 @@ class BoardSocket:
         self._settings = settings
 
     async def receive(self) -> bytes:
-        """Return the next message; pings are answered and pongs taken here. Raises: SocketClosed."""
+        """Return the next message. It answers pings and consumes pongs. Raises: SocketClosed."""
         pinged = False
         while True:
             patience_s = self._settings.pong_within_s if pinged else self._settings.ping_after_s
@@ -80,11 +80,11 @@ class BoardSocket:
         """Send one message. Raises: SocketClosed."""
         try:
             await self._socket.send_str(message)
-        except (aiohttp.ClientError, OSError, RuntimeError):  # RuntimeError: aiohttp's word for a closed socket
+        except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises RuntimeError for a closed socket
             raise SocketClosed from None
 
     async def close(self) -> None:
-        """Close; the peer gets a moment to say the same."""
+        """Close, and give the peer a moment to close too."""
         await self._socket.close()
 
     async def _guarded_ping(self) -> None:
@@ -104,7 +104,7 @@ class RealtimeClient:
     """Opens sockets to Phoenix's query hosts; one for all tenants."""
 
     def __init__(self, *, trust: Callable[[], ssl.SSLContext], clock: Clock, settings: SocketSettings | None = None):
-        """Take whom to trust; asked for at the first socket, as loading authorities costs a start time and memory."""
+        """Args: `trust`: called at the first socket, because loading the authorities takes start time and memory."""
         self._trust = trust
         self._clock = clock
         self._settings = settings or SocketSettings()
@@ -113,7 +113,7 @@ class RealtimeClient:
     async def open(self, base_url: str, opening: Opening) -> BoardSocket:
         """Open one socket. Args: `base_url`: `wss://host[:port]`.
 
-        Raises: PhoenixUnavailable when no connection was made; what the handshake's status stands for.
+        Raises: PhoenixUnavailable without a connection; the error of the handshake's status.
         """
         query = f"?{opening.query}" if opening.query else ""
         url = yarl.URL(base_url + opening.path + query, encoded=True)

@@ -1,6 +1,6 @@
-"""Query: snapshots of completed windows.
+"""Reads snapshots of completed windows at the query host. Their paths contain the time of the snapshot.
 
-Their paths hold the time they were taken at. Source: vendor chapter 2.2, the paths of the older generation.
+Source: gamification.md 2.2, the paths of the older generation.
 """
 
 from gateway.core.canonical import encode_segment
@@ -26,7 +26,7 @@ class SnapshotsClient:
     """One tenant's snapshots. Times are Unix microseconds."""
 
     def __init__(self, *, retrying: RetryingSender, base_url: str, tenant_id: TenantId, authorize: Authorize) -> None:
-        """Read from `QUERY_BASE_URL`, authorised as `QUERY_AUTH` says."""
+        """Read from `QUERY_BASE_URL` with the credentials of `QUERY_AUTH`."""
         self._client = GamificationClient(
             retrying=retrying, base_url=base_url, tenant_id=tenant_id, surface=Surface.QUERY, authorize=authorize
         )
@@ -34,7 +34,7 @@ class SnapshotsClient:
     async def listed(
         self, leaderboard_id: str, deadline: Deadline, *, limit: int, since_us: int | None, until_us: int | None
     ) -> tuple[SnapshotInfo, ...]:
-        """List snapshots taken in a span, both ends included where Phoenix includes them; in Phoenix's order.
+        """List the snapshots of a time span in Phoenix's order. Phoenix decides whether the span includes its ends.
 
         Raises: as `RetryingSender.deliver`; PhoenixAnswerUnreadable.
         """
@@ -52,7 +52,7 @@ class SnapshotsClient:
         return decode_leaderboard(answer.body)
 
     async def user(self, leaderboard_id: str, taken_at_us: int, user_id: str, deadline: Deadline) -> RankAnswer:
-        """Read a user's place in a snapshot; a 404 is taken as in `LeaderboardsClient.rank`."""
+        """Read a user's place in a snapshot; a 404 means the same as in `LeaderboardsClient.rank`."""
         raw_path = f"{self._snapshot(leaderboard_id, taken_at_us)}/user/{encode_segment(user_id)}"
         answer = await read_of_user(self._client, raw_path, deadline)
         return RankAnswer(ranked=False, rank=None, score=None) if answer is None else decode_user_snapshot(answer.body)

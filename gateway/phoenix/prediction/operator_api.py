@@ -1,7 +1,7 @@
 """The Operator API of one operator environment: settings, fee schedule, categories, statistics.
 
-The signature comes from `authorize`; JSON is core's. A change is never sent twice by itself: when its answer was lost,
-the settings are read to see. Source: prediction.md 3.
+`authorize` signs; `core` reads and writes the JSON. A change is never sent again: if its answer is lost, the client
+reads the settings to see whether it was made. Source: prediction.md 3.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ BASE_PATH = "/operator/api"
 SETTINGS_PATH = f"{BASE_PATH}/settings"
 CATEGORIES_PATH = f"{BASE_PATH}/categories"
 DEFAULT_STATS_PATH = f"{BASE_PATH}/stats"
-"""Inferred: the vendor names the statistics, not their path."""
+"""Inferred: Phoenix documents the statistics, but not their path."""
 
 
 class OperatorApiClient:
@@ -53,28 +53,28 @@ class OperatorApiClient:
         return decode_stats((await self._client.call("GET", self._stats_path, deadline)).body)
 
     async def set_fee_schedule(self, schedule: FeeSchedule | None, deadline: Deadline) -> OperatorSettings:
-        """Set the fee schedule, or clear it (None), which disables trading; return the settings as they are then.
+        """Set the fee schedule, or clear it (None), which disables trading; return the new settings.
 
-        Raises: OutcomeUnknown when the answer was lost and the settings do not show the change, or cannot be read; and
-        when Phoenix said yes and the settings cannot be read, or show another schedule. Other UpstreamFaults.
+        Raises: OutcomeUnknown if the answer was lost or a 2xx, and the settings do not show the change or cannot be
+        read. Other UpstreamFaults.
         """
         try:
-            # A third of the time is kept for looking, should the answer not come.
+            # Keep a third of the time to read the settings if no answer comes.
             sending = deadline.shaved(deadline.remaining() / 3)
             answer = await self._client.call("PATCH", SETTINGS_PATH, sending, body=encode_fee_schedule(schedule))
         except OutcomeUnknown:
-            now = await self._look(deadline)
+            now = await self._settings_or_none(deadline)
             if now is not None and _shows(now, schedule):
                 return now
             raise
-        now = _settings_in(answer.body) or await self._look(deadline)
+        now = _settings_in(answer.body) or await self._settings_or_none(deadline)
         if now is not None and _shows(now, schedule):
             return now
         raise OutcomeUnknown(
             "Phoenix accepted the change but does not show it yet. Read the settings.", effect=Effect.DONE
         )
 
-    async def _look(self, deadline: Deadline) -> OperatorSettings | None:
+    async def _settings_or_none(self, deadline: Deadline) -> OperatorSettings | None:
         try:
             return await self.settings(deadline)
         except GatewayError:
@@ -82,7 +82,7 @@ class OperatorApiClient:
 
 
 def _settings_in(body: bytes) -> OperatorSettings | None:
-    """Return the settings that the answer to a change holds; its body is not documented."""
+    """Return the settings in the answer to a change, or None: its body is not documented."""
     try:
         return decode_settings(body)
     except PhoenixAnswerUnreadable:

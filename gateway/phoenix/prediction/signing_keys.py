@@ -10,10 +10,10 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 SIGNING_KEY_PATH = "/.well-known/signing-key.pem"
-"""The platform's key. The route of an operator's own key has the opposite purpose and is never asked."""
+"""The platform's key. The route of an operator's own key serves another purpose and is not used."""
 
 MAX_KEY_BYTES = 4096
-"""An Ed25519 key in PEM has 113; what is larger is no such key and is not read on."""
+"""An Ed25519 key in PEM has 113 bytes. A larger answer is no such key and is not read to its end."""
 
 
 class SigningKeysClient:

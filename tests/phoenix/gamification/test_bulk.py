@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.phoenix.gamification.bulk import Said, read_bulk_answer, says_nothing_taken
+from gateway.phoenix.gamification.bulk import ItemStatus, proves_none_accepted, read_bulk_answer
 
 IDS = ("a", "b", "c")
-T, D, R, Q = Said.TAKEN, Said.DUPLICATE, Said.REFUSED, Said.DOUBTFUL
-ALL_TAKEN, ALL_DOUBTFUL = [T, T, T], [Q, Q, Q]
+T, D, R, Q = ItemStatus.ACCEPTED, ItemStatus.DUPLICATE, ItemStatus.REFUSED, ItemStatus.DOUBTFUL
+ALL_ACCEPTED, ALL_DOUBTFUL = [T, T, T], [Q, Q, Q]
 
-CASES: list[tuple[Any, list[Said]]] = [
+CASES: list[tuple[Any, list[ItemStatus]]] = [
     # No event is reported as invalid.
-    ({}, ALL_TAKEN),
-    ([], ALL_TAKEN),
-    ({"status": "accepted"}, ALL_TAKEN),
-    ({"accepted": 3}, ALL_TAKEN),
-    ({"accepted": 3, "failed": 0, "errors": []}, ALL_TAKEN),
-    ({"accepted_count": 3, "request_id": "x"}, ALL_TAKEN),
+    ({}, ALL_ACCEPTED),
+    ([], ALL_ACCEPTED),
+    ({"status": "accepted"}, ALL_ACCEPTED),
+    ({"accepted": 3}, ALL_ACCEPTED),
+    ({"accepted": 3, "failed": 0, "errors": []}, ALL_ACCEPTED),
+    ({"accepted_count": 3, "request_id": "x"}, ALL_ACCEPTED),
     # A result per event, by place, by id, by index.
     ({"results": [{"status": "accepted"}, {"status": "rejected"}, {"status": "duplicate"}]}, [T, R, D]),
     ([{"status": 202}, {"status": 400}, {"status": 409}], [T, R, D]),
@@ -54,22 +54,22 @@ CASES: list[tuple[Any, list[Said]]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "said"), CASES)
-def test_answers(answer: Any, said: list[Said]) -> None:
+@pytest.mark.parametrize(("answer", "expected"), CASES)
+def test_answers(answer: Any, expected: list[ItemStatus]) -> None:
     """An event is accepted if the answer says so or reports no failure. Otherwise it is undecided."""
-    assert said == [word.said for word in read_bulk_answer(json.dumps(answer).encode(), IDS)]
+    assert expected == [item.status for item in read_bulk_answer(json.dumps(answer).encode(), IDS)]
 
 
-@pytest.mark.parametrize(("body", "said"), [(b"", ALL_TAKEN), (b" \n", ALL_TAKEN), (b"<html>", ALL_DOUBTFUL)])
-def test_bodies_that_are_no_json(body: bytes, said: list[Said]) -> None:
+@pytest.mark.parametrize(("body", "expected"), [(b"", ALL_ACCEPTED), (b" \n", ALL_ACCEPTED), (b"<html>", ALL_DOUBTFUL)])
+def test_bodies_that_are_no_json(body: bytes, expected: list[ItemStatus]) -> None:
     """A 202 may have no body. The page of a proxy proves nothing."""
-    assert said == [word.said for word in read_bulk_answer(body, IDS)]
+    assert expected == [item.status for item in read_bulk_answer(body, IDS)]
 
 
 def test_a_refusal_keeps_its_status_and_code() -> None:
     """They become the event's error."""
-    word = read_bulk_answer(b'[{"status":422,"code":"board_inactive"}]', ("a",))[0]
-    assert (word.said, word.status, word.code) == (R, 422, "board_inactive")
+    item = read_bulk_answer(b'[{"status":422,"code":"board_inactive"}]', ("a",))[0]
+    assert (item.status, item.http_status, item.code) == (R, 422, "board_inactive")
 
 
 JSON = st.recursive(
@@ -88,24 +88,24 @@ JSON = st.recursive(
 
 @settings(deadline=None)  # the machine may be busy
 @given(JSON)
-def test_any_json_gives_a_word_for_every_event(answer: Any) -> None:
+def test_any_json_gives_a_result_for_every_event(answer: Any) -> None:
     """Whatever Phoenix sends, nothing breaks and no event is forgotten."""
     assert len(read_bulk_answer(orjson.dumps(answer), IDS)) == len(IDS)
 
 
 @settings(deadline=None)  # the machine may be busy
 @given(JSON, st.integers(0, 2))
-def test_an_event_named_as_refused_is_never_taken(rest: Any, place: int) -> None:
+def test_an_event_named_as_refused_is_never_accepted(rest: Any, place: int) -> None:
     """Whatever else the answer holds."""
     answer = {**(rest if isinstance(rest, dict) else {}), "errors": [{"index": place}], "results": None}
-    assert read_bulk_answer(orjson.dumps(answer), IDS)[place].said in (R, Q)
+    assert read_bulk_answer(orjson.dumps(answer), IDS)[place].status in (R, Q)
 
 
 @pytest.mark.parametrize("nested", [None, [], [{"index": 1}]])
 def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) -> None:
     """If two levels disagree, every event is undecided. An empty member has no meaning."""
     answer = {"errors": [{"index": 0}], "data": {"errors": nested}}
-    assert read_bulk_answer(orjson.dumps(answer), IDS)[0].said in (R, Q)
+    assert read_bulk_answer(orjson.dumps(answer), IDS)[0].status in (R, Q)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_a_refusal_is_not_hidden_by_what_a_nested_object_says(nested: object) ->
 )
 def test_refusals(refusal: Any, certain: bool) -> None:
     """A refusal of the whole call accepts no event. Its reason does not apply to events without a fault."""
-    assert certain == says_nothing_taken(json.dumps(refusal).encode(), IDS)
+    assert certain == proves_none_accepted(json.dumps(refusal).encode(), IDS)
