@@ -1,8 +1,7 @@
-"""The front: handlers and the chain, turned into grpc.aio's four shapes.
+"""The front: it runs each call through the chain and its handler, in each of grpc.aio's four shapes.
 
-The only file that knows how grpc.aio calls. Requests arrive as bytes and are parsed here, so that an
-unreadable message is an answer of ours; whatever a handler raises becomes a status here, once, and
-an unexpected exception leaves as a fixed text (left alone, grpc.aio would send its message).
+Requests arrive as bytes and are parsed here, so that the gateway itself answers an unreadable message. Each error
+becomes a status here, once. An unexpected exception leaves as a fixed text: grpc.aio would send its own message.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ NO_DEADLINE_S = 365 * 24 * 3600.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 UNNAMED = Peer(address="")
-"""Every peer of a listener without client certificates. Asking grpc for an address costs a tenth of a short call."""
+"""Every peer of a listener without client certificates. Asking grpc for the address takes a tenth of a short call."""
 
 PROCESS_KEY = "x-gateway-process"
-"""Initial metadata of a stream that the client writes to: a client who finds another process at the other end knows
-that what only the first one remembered is gone."""
+"""Initial metadata of a client stream. A client that sees another value after a reconnect knows that it reached another
+process, which does not remember what the first one did."""
 
 Handler = Callable[[Any, Call], Any]
 
@@ -124,7 +123,6 @@ class Front(grpc.GenericRpcHandler):
     def _single_answer(self, endpoint: Endpoint) -> Callable[[Any, Any], Awaitable[Any]]:
         async def behaviour(incoming: Any, context: Any) -> Any:
             call = self._open(endpoint, context)
-            error: BaseException | None = None
             try:
                 waiting = self._chain.before(call)
                 if waiting is not None:
@@ -137,21 +135,18 @@ class Front(grpc.GenericRpcHandler):
                 waiting = self._chain.on_answer(call)
                 if waiting is not None:
                     await waiting
-                return _serialised(answer)
-            except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
-                error = raised
+                data = _serialised(answer)
+            except BaseException as raised:  # noqa: BLE001 - every error leaves through _fail
                 return await self._fail(call, context, raised)
-            finally:
-                self._chain.after(call, error)
-                if error is None:
-                    context.set_trailing_metadata(_trailing(call))
+            self._chain.after(call, None)
+            context.set_trailing_metadata(_trailing(call))
+            return data
 
         return behaviour
 
     def _server_streaming(self, endpoint: Endpoint) -> Callable[[Any, Any], AsyncIterator[bytes]]:
         async def behaviour(incoming: Any, context: Any) -> AsyncIterator[bytes]:
             call = self._open(endpoint, context)
-            error: BaseException | None = None
             try:
                 waiting = self._chain.before(call)
                 if waiting is not None:
@@ -163,20 +158,15 @@ class Front(grpc.GenericRpcHandler):
                 if waiting is not None:
                     await waiting
                 async for answer in endpoint.handler(request, call):
-                    # An acknowledgement tells what Phoenix did with a message that was let in: it must arrive.
+                    # An acknowledgement says what Phoenix did with a message that was accepted. It must arrive.
                     if not endpoint.client_streaming:
                         self._chain.on_message(call)
                     yield _serialised(answer)
-            except GeneratorExit as left:
-                error = left  # the caller went away between two messages
-                raise
-            except BaseException as raised:  # noqa: BLE001 - nothing may leave but by _fail
-                error = raised
+            except BaseException as raised:  # noqa: BLE001 - every error leaves through _fail
                 await self._fail(call, context, raised)
-            finally:
-                self._chain.after(call, error)
-                if error is None:
-                    context.set_trailing_metadata(_trailing(call))
+                return
+            self._chain.after(call, None)
+            context.set_trailing_metadata(_trailing(call))
 
         return behaviour
 
@@ -216,13 +206,16 @@ class Front(grpc.GenericRpcHandler):
         )
 
     async def _fail(self, call: Call, context: Any, raised: BaseException) -> Any:
-        if isinstance(raised, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
-            raise raised
-        if isinstance(raised, GatewayError):
-            error = raised
-        else:
+        """End the call with an error. The chain learns of it first, so that it is recorded when the caller has it."""
+        is_ours = isinstance(raised, GatewayError)
+        # GeneratorExit: the caller left between two messages of a stream.
+        is_cancelled = isinstance(raised, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit)
+        if not is_ours and not is_cancelled:
             self._on_unexpected(call, raised)
-            error = InternalFault()
+        self._chain.after(call, raised)
+        if is_cancelled:
+            raise raised
+        error = raised if isinstance(raised, GatewayError) else InternalFault()
         status = status_of(error)
         trailing = (*_trailing(call), ("grpc-status-details-bin", status.SerializeToString()))
         if error.effect is not Effect.NONE:
@@ -231,7 +224,7 @@ class Front(grpc.GenericRpcHandler):
 
 
 async def _refuse_unknown(_incoming: Any, context: Any) -> None:
-    """Answer a method that is not served: no row of the policy and no label knows it, so no chain is entered."""
+    """Answer a method that is not served. It has no policy row and no metric label, so the chain does not see it."""
     await context.abort(
         grpc.StatusCode.UNIMPLEMENTED,
         "No such method is served here. List them with reflection.",
@@ -251,7 +244,7 @@ def _metadata(context: Any) -> dict[str, str]:
 
 
 def _request_id(metadata: Mapping[str, str]) -> str:
-    """Return the caller's own id, if it can stand in logs and headers; else a new one."""
+    """Return the caller's own id if it is safe in logs and headers; else a new one."""
     given = metadata.get("x-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
 
@@ -270,7 +263,7 @@ def _peer(context: Any) -> Peer:
     auth = context.auth_context()
     if not auth or auth.get("transport_security_type") not in ([b"ssl"], [b"tls"]):
         return Peer(address=address)
-    # grpc tells a SPIFFE id only where it is the certificate's one URI, as its specification wants it.
+    # grpc reports a SPIFFE id only if it is the certificate's only URI, as the SPIFFE specification requires.
     spiffe = [name.decode("utf-8", "replace") for name in auth.get("peer_spiffe_id", ())]
     dns = [name.decode("utf-8", "replace").lower() for name in auth.get("peer_dns", ())]
     return Peer(address=address, names=(*spiffe, *(name for name in dns if "*" not in name)))
