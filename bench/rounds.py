@@ -128,7 +128,7 @@ class _Runner:
             used = self._upstream.process.cpu_s() - used
             measured = replace(measured, upstream_busy=used * measured.per_s / max(measured.calls, 1))
         self._add_faults(server, measured.faults)
-        # By events, told in calls of the subject's size.
+        # Rates count events, converted to calls of the subject's size.
         return replace(measured, per_s=measured.per_s * case.events_per_call / self._case.events_per_call)
 
     def check_again(self) -> None:
@@ -194,7 +194,7 @@ class _Runner:
         self._rates[server.name] = max(measured.per_s, 100.0)
         if note:
             self._add_faults(server, measured.faults)
-        # By events, told in calls of the subject's size.
+        # Rates count events, converted to calls of the subject's size.
         return replace(measured, per_s=measured.per_s * case.events_per_call / self._case.events_per_call)
 
     def _case_of(self, server: Server) -> Case:

@@ -148,7 +148,7 @@ def change_key(lines: Lines, rng: random.Random) -> str:
     return f"key {place}"
 
 
-def make_anew(lines: Lines, rng: random.Random, key: SigningKey | None = None) -> str:
+def rebuild_chain(lines: Lines, rng: random.Random, key: SigningKey | None = None) -> str:
     """Change a record or remove it, and rebuild the chain.
 
     Without `key`, the signatures stay the same. With one, it signs everything.
@@ -196,7 +196,7 @@ def make_anew(lines: Lines, rng: random.Random, key: SigningKey | None = None) -
     if key is not None:
         public = base64.b64encode(key.public.raw).decode()
         lines.insert(1, written({"chain_key": {"key_id": key.key_id, "public_key": public}}))
-    return f"record {place}: {'taken out' if record is None else 'changed'}, chain made anew"
+    return f"record {place}: {'removed' if record is None else 'changed'}, chain rebuilt"
 
 
 def cut_end(lines: Lines, rng: random.Random) -> str:
@@ -232,7 +232,7 @@ def cut_end(lines: Lines, rng: random.Random) -> str:
 Alteration = Callable[[Lines, random.Random], str]
 ALTERATIONS: tuple[Alteration, ...] = (
     *(change_value, change_value, change_value, flip_bit, flip_bit, drop_member, delete_record, swap_records),
-    *(swap_members, repeat_record, truncate, change_block, delete_block, swap_blocks, change_key, make_anew),
+    *(swap_members, repeat_record, truncate, change_block, delete_block, swap_blocks, change_key, rebuild_chain),
 )
 
 

@@ -77,7 +77,7 @@ def told_of(lines: Lines, folder: Path, head: bytes | None = None) -> set[str]:
 def test_a_chain_rebuilt_with_another_key_is_found_by_the_head(small: Exported, tmp_path: Path, number: int) -> None:
     """The export is consistent. Only a head, the log or a public key that was stored elsewhere shows the change."""
     lines = read_lines(small.text)
-    tampering.make_anew(lines, random.Random(number), generate_signing_key()[0])
+    tampering.rebuild_chain(lines, random.Random(number), generate_signing_key()[0])
     path = tmp_path / "altered.jsonl"
     path.write_bytes(b"".join(lines))
     assert set() == codes(path)

@@ -107,7 +107,7 @@ class QueueMachine(RuleBasedStateMachine):
         for event in taken.events:
             model = self.models[event.user_id]
             number = int(event.event_id)
-            assert model in due, "an ordering key went out that somebody has, or that waits"
+            assert model in due, "a leased ordering key is already leased or not due"
             assert model.waiting[0] == number, "an event overtook another"
             mark = model.marks.get(number)
             assert event.first_sent_at_us == (None if mark is None else round(mark * 1_000_000))
