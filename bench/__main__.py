@@ -20,6 +20,7 @@ from bench import (
     policy_figures,
     proof_figures,
     report,
+    settings_figures,
     stream_figures,
 )
 from bench.cases import CASES
@@ -38,6 +39,7 @@ SERVING_FIGURES = {
     **flood_figures.FIGURES,
     **durable.FIGURES,
     **mint_figures.FIGURES,
+    **settings_figures.FIGURES,
 }
 """Figures that only the gateway has."""
 FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **proof_figures.FIGURES}

@@ -116,7 +116,7 @@ def _reload_done(gateway: Server, version: int) -> Callable[[], bool]:
 def _reloads(gateway: Server) -> list[dict[str, Any]]:
     found = []
     for line in gateway.process.log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if '"policy taken over"' in line:
+        if '"policy reloaded"' in line:
             found.append(json.loads(line))
     return found
 

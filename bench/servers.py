@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.request import ProxyHandler, build_opener
 
@@ -62,7 +62,11 @@ def upstream_counts(upstream: Server) -> Mapping[str, int]:
 
 
 def start_gateway(
-    setup: Setup, upstream: Server, service: str, changes: Mapping[str, str | None] | None = None
+    setup: Setup,
+    upstream: Server,
+    service: str,
+    changes: Mapping[str, str | None] | None = None,
+    arguments: Sequence[str] = ("-m", "gateway", "serve"),
 ) -> Server:
     """Start `python -m gateway serve`. `changes` adds settings; a value of None removes one."""
     data = setup.workspace.new_path("data")
@@ -75,7 +79,7 @@ def start_gateway(
         **(changes or {}),
     }
     environment = {name: value for name, value in environ.items() if value is not None}
-    process, began = setup.workspace.start("gateway", ["-m", "gateway", "serve"], environment, setup.server_core)
+    process, began = setup.workspace.start("gateway", arguments, environment, setup.server_core)
     # Check the port first: after a failed connection, a gRPC channel waits a second before it tries again.
     wait_for(process, "the gateway's port", lambda: _is_open(port))
     wait_for(process, "the gateway", lambda: is_serving(port, service), 0.01)

@@ -38,9 +38,6 @@ def run(config_file: Path | None) -> int:
 
 
 def _serve(config: Config) -> int:
-    from gateway.server.process.threads import prefer_one_poller
-
-    prefer_one_poller()
     from gateway.errors import GatewayError
     from gateway.front.admin import AdminAddressRefused
     from gateway.keys.own.keyring import KeyringRefused
