@@ -1,8 +1,8 @@
-"""The admin port: liveness, readiness, metrics, public keys and channelz over HTTP for the people who run it.
+"""The admin port: liveness, readiness, metrics, public keys and channelz over HTTP for the gateway's operators.
 
-Only GET, only known paths, no body, one request a connection, and an end to every connection: the port must stay of
-use to its owner whoever else can reach it. It listens on loopback or a Unix socket unless its owner says otherwise.
-Nothing that it answers is secret, and it answers what happened, never why.
+It accepts only GET, only known paths, no body and one request a connection, and it closes every connection after a
+fixed time, so that it stays usable whoever else can reach it. It listens on loopback or a Unix socket unless configured
+otherwise. No answer contains a secret, and an error answer never contains its cause.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
 
 Readiness = tuple[bool, Mapping[str, bool]]
-"""Whether the process takes calls, and which of its services can do their work."""
+"""Whether the process accepts calls, and which of its services can work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminSettings:
-    """How the port is kept."""
+    """The limits of the port."""
 
     connection_s: float = 10.0
     """Longest life of an HTTP connection, from accept to close. A scrape takes milliseconds."""
     max_connections: int = 64
-    """More are closed at once. Each holds a file descriptor that calls need."""
+    """Further connections are closed at once. Each uses a file descriptor that calls need."""
     max_line_bytes: int = 2048
     """Longest request line or header line."""
 
 
 class AdminAddressRefused(ValueError):
-    """The address cannot be listened on, or is not loopback and nobody asked for that."""
+    """The address is unusable, or it is not loopback and other addresses are not allowed."""
 
 
 class AdminServer:
@@ -63,11 +63,10 @@ class AdminServer:
         evidence_head: Callable[[], Awaitable[bytes | None]] | None = None,
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
     ) -> None:
-        """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: what answers further paths.
+        """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
-        `evidence_head` answers /evidence/head, with None while its store is not there.
-        Each of `pages` is asked in turn, with the path as sent. `what_is_off` is told beside readiness. Raises:
-        AdminAddressRefused.
+        `evidence_head` answers /evidence/head; it returns None while the store is unavailable. Each of `pages` is asked
+        in turn, with the path as sent. `what_is_off` is reported with readiness. Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
         self._host, self._port = "", 0
@@ -85,7 +84,7 @@ class AdminServer:
         self._http: BoundedServer | None = None
 
     async def start(self) -> None:
-        """Listen. Raises: OSError when the address is taken."""
+        """Start listening. Raises: OSError if the address is in use."""
         self._http = BoundedServer(
             self._answer,
             connection_s=self._settings.connection_s,
@@ -103,9 +102,9 @@ class AdminServer:
             self._servers = [await loop.create_server(self._http, self._host, self._port, **options)]
 
     async def use_tls(self, tls: ssl.SSLContext) -> None:
-        """Have new connections meet this context. No connection is cut and none is refused meanwhile.
+        """Use this context for new connections. No connection is closed or refused during the change.
 
-        The sockets stay: a second listener on each takes over from the first. Raises: OSError; the context before then
+        The sockets stay open: a second listener on each replaces the first. Raises: OSError; then the previous context
         stays in use.
         """
         if self._http is None:
@@ -126,7 +125,7 @@ class AdminServer:
         _close(before)
 
     def _listening(self, tls: ssl.SSLContext | None) -> dict[str, Any]:
-        """Return how to listen."""
+        """Return the options of a listener."""
         if tls is not None:
             tls.set_alpn_protocols(["http/1.1"])
         handshake_s = None if tls is None else self._settings.connection_s
@@ -134,7 +133,7 @@ class AdminServer:
 
     @property
     def address(self) -> str:
-        """What is listened on: `host:port`, `[v6]:port` or `unix:/path`."""
+        """The address of the port: `host:port`, `[v6]:port` or `unix:/path`."""
         if not self._servers:
             raise RuntimeError("not started")
         if self._socket_path:
@@ -171,7 +170,7 @@ class AdminServer:
         else:
             try:
                 status, content_type, body = await page()
-            except Exception as error:  # noqa: BLE001 - aiohttp would log its text
+            except Exception as error:  # noqa: BLE001 - aiohttp would log the text of the exception
                 log().error("admin page failed", path=request.rel_url.raw_path, **where_raised(error))
                 status, content_type, body = 500, _JSON, b'{"error":"internal"}'
         response = web.Response(status=status, body=body, headers={**headers, "Content-Type": content_type})
@@ -179,7 +178,7 @@ class AdminServer:
         return response
 
     def _further(self, url: URL, headers: dict[str, str]) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
-        """Return what shows a further page; it may be kept for as long as it says, which goes into `headers`."""
+        """Return what shows a further page; add to `headers` how long a client may cache it."""
         found = channelz_page(url.raw_path, url.raw_query_string)
         if found is None:
             found = next((one for look in self._pages if (one := look(url.raw_path)) is not None), None)
@@ -200,10 +199,10 @@ class AdminServer:
 
     async def _readiness(self) -> tuple[int, str, bytes]:
         ready, services = self._is_ready()
-        told: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
+        answer: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
         if switched_off := list(self._what_is_off()):
-            told["switched_off"] = switched_off
-        body = orjson.dumps(told)
+            answer["switched_off"] = switched_off
+        body = orjson.dumps(answer)
         return (200 if ready else 503), _JSON, body
 
     async def _head(self) -> tuple[int, str, bytes]:
@@ -218,7 +217,7 @@ class AdminServer:
         parts: list[bytes] = []
         for part in self._metrics.text():
             parts.append(part)
-            await asyncio.sleep(0)  # calls go between two metrics
+            await asyncio.sleep(0)  # let calls run between two metrics
         return 200, TEXT_CONTENT_TYPE, b"".join(parts)
 
 
@@ -231,7 +230,7 @@ def _close(servers: Sequence[asyncio.Server]) -> None:
 
 
 def listen_address(listen: str, *, allow_remote: bool) -> tuple[str, int]:
-    """Return host and port of `host:port` or `[v6]:port`. Raises: AdminAddressRefused, saying what to write instead."""
+    """Return host and port of `host:port` or `[v6]:port`. Raises: AdminAddressRefused, with the expected form."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:

@@ -21,7 +21,7 @@ _JSON = "application/json"
 
 
 class _Context:
-    """What grpc's servicer calls on a call that it cannot answer."""
+    """The context that grpc's servicer uses to report that it cannot answer."""
 
     def __init__(self) -> None:
         self.code = grpc.StatusCode.OK
@@ -30,14 +30,14 @@ class _Context:
         self.code = code
 
     def set_details(self, details: str) -> None:
-        """The page tells what happened by its status."""
+        """Ignore the text: the page reports the failure by its status."""
 
 
 def channelz_page(path: str, query: str) -> Page | None:
-    """Return the page of a path and its query as sent; None where there is none, or nothing with that id."""
+    """Return the page of a path and its query, both as sent; None if there is no such page, or nothing with that id."""
     if not path.startswith(_PREFIX):
         return None
-    from grpc_channelz.v1 import channelz, channelz_pb2  # only who looks at channelz pays for it
+    from grpc_channelz.v1 import channelz, channelz_pb2  # imported at first use: most processes never need it
 
     name = path.removeprefix(_PREFIX)
     service: Any = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]

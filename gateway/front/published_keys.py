@@ -1,9 +1,9 @@
-"""The public halves of operator keys over HTTP: JWK sets and PEM, for whoever verifies launch tokens.
+"""The public keys of operators over HTTP, as JWK sets and PEM, for those who verify launch tokens.
 
-`/keys/jwks.json` holds the keys of all operator environments, `/keys/OPERATOR/ENVIRONMENT/jwks.json` those of one: a
-verifier takes the latter, so that one operator's key never verifies another's token. `/keys/KEY_ID.pem` is one of
-them. Each set holds what is announced, active and retiring; whoever fetches it again within the time that
-`Cache-Control` allows knows every key before it signs. Source: issue 8, point 3; RFC 7517, RFC 8037.
+`/keys/jwks.json` contains the keys of all operator environments, `/keys/OPERATOR/ENVIRONMENT/jwks.json` those of one.
+A verifier uses the latter, so that one operator's key never verifies another's token. `/keys/KEY_ID.pem` is a single
+key. Each set contains announced, active and retiring keys. A verifier that fetches it again within the time in
+`Cache-Control` knows every key before it signs. Source: RFC 7517, RFC 8037.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gateway.keys.descriptions import PublishedKey
 JWK_SET = "application/jwk-set+json"
 PEM = "application/x-pem-file"
 SEEN_WITHIN_S = 2.0
-"""How long a replica may take until it shows a file that was laid down."""
+"""How long a replica may take until it shows a key file that was added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a path of the admin port answers with; `max_age_s`: how long it may be kept."""
+    """The answer of a path of the admin port. `max_age_s`: how long a client may cache it."""
 
     content_type: str
     body: bytes
@@ -36,13 +36,13 @@ class PublishedKeys:
     """Answers the paths below /keys/."""
 
     def __init__(self, published: Callable[[], Sequence[PublishedKey]], *, lead_s: float) -> None:
-        """Show what `published` says. `lead_s`: the shortest time for which a key is shown before it signs."""
+        """Show the keys that `published` returns. `lead_s`: the least time from showing a key to its first use."""
         self._published = published
-        # Half of what is left when every replica shows it: a verifier's fetch may fail once.
+        # Half of the time that is left once every replica shows the key: one fetch of a verifier may fail.
         self._max_age_s = max(0, int((lead_s - SEEN_WITHIN_S) / 2))
 
     def page(self, raw_path: str) -> Page | None:
-        """Return the page of a path as sent, percent-encoded; None where there is none."""
+        """Return the page of a path as sent, percent-encoded; None if there is no such page."""
         if not raw_path.startswith("/keys/"):
             return None
         rest = raw_path.removeprefix("/keys/")
@@ -62,7 +62,7 @@ class PublishedKeys:
 
 
 def _jwk(one: PublishedKey) -> dict[str, str]:
-    """The key with what a verifier should know of it; members that it does not know it ignores (RFC 7517, 4)."""
+    """Return the key with further members; a verifier ignores those that it does not know (RFC 7517, section 4)."""
     told = {
         **one.key.jwk(),
         "operator_code": one.operator_code,

@@ -1,7 +1,7 @@
-"""Server reflection in both generations of its protocol, as handlers like any other.
+"""Server reflection in both versions of its protocol, as ordinary handlers.
 
-grpcurl and buf curl ask the newer package first. Its messages are the older one's to the byte, so
-one implementation serves both names.
+grpcurl and buf curl ask for the newer package first. The messages of both are identical in binary form, so one
+implementation serves both names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Server
 
 
 class ReflectionService:
-    """Answers what services there are and how their messages look."""
+    """Answers which services there are and what their messages contain."""
 
     def __init__(self, service_names: Iterable[str]) -> None:
         self._inner = reflection.aio.ReflectionServicer(sorted({*service_names, *_NAMES}))
@@ -31,7 +31,7 @@ class ReflectionService:
 
 
 def reflection_endpoints(service_names: Iterable[str]) -> list[Endpoint]:
-    """Return the endpoints of both generations."""
+    """Return the endpoints of both versions."""
     service = ReflectionService(service_names)
     return [
         Endpoint(

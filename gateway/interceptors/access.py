@@ -1,7 +1,7 @@
-"""Which right each method needs: read from the protos' options, beside a row each for the standard services.
+"""Reads from the options in the protos which right each method needs. The standard services have a row each here.
 
-No list is kept here: a method of a new proto file is found by itself, and one without the option stops the start.
-Source: protos/gateway/v1/access.proto; issue 8, point 2.
+A method of a new proto file is found automatically. A method without the option stops the start.
+Source: protos/gateway/v1/access.proto.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.core.rights import Access, Scope
 from gateway.v1 import access_pb2
 
 REFLECTION = "reflection"
-"""The right to ask which methods there are."""
+"""The right to list the methods that are served."""
 
 _STANDARD: Mapping[str, Access] = {
     "/grpc.health.v1.Health/Check": Access(right="health", scope=Scope.CALLER, always=True),
@@ -32,12 +32,12 @@ _STANDARD: Mapping[str, Access] = {
 
 
 class AccessMissing(Exception):
-    """A method says of itself no right, or not whose data it is about. The start fails."""
+    """A method's proto names no right or no scope. The start fails."""
 
 
 @cache
 def method_access() -> Mapping[str, Access]:
-    """Return what each method needs, by its full path. Raises: AccessMissing, naming all that say nothing."""
+    """Return what each method needs, by its full path. Raises: AccessMissing, naming all methods without the option."""
     found = dict(_of_services(_services()))
     return {**found, **_STANDARD}
 
@@ -54,7 +54,7 @@ def _of_services(services: Iterable[ServiceDescriptor]) -> Iterator[tuple[str, A
                 continue
             yield path, Access(right=str(said.right), scope=Scope(said.scope))
     if silent:
-        raise AccessMissing(f"methods that say no right or scope in their proto: {sorted(silent)}")
+        raise AccessMissing(f"methods without a right or scope in their proto: {sorted(silent)}")
 
 
 def _services() -> Iterator[ServiceDescriptor]:

@@ -1,7 +1,6 @@
-"""What stands between a caller and the secrets beside policy: audit log, limits, switches; started and stopped here.
+"""Builds, starts and stops what may refuse a call besides the policy: audit log, limits and kill switches.
 
-Each is a link of the chain; what is known of tenants and operators only later comes back through `admit`. Source:
-issue 8, points 6 to 8.
+Each is a link of the chain; assembly/chain.py puts them in their order.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which version of which of our keys a call uses, for the audit log: by its service and its host's way to authenticate.
 
-What an action tells by itself (launch tokens, webhooks) is not asked here. Source: issue 8, point 6.
+Actions that record the key themselves (launch tokens, webhooks) do not need this module.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One call as actions, servicers and middlewares see it: who, until when, and what to say about it.
+"""One call as actions, servicers and the chain see it: its caller, its deadline and its record.
 
-Knows nothing of grpc, so that another front can be put before the same handlers.
+Knows nothing of grpc, so that another front can serve the same handlers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gateway.resilience.deadline import Deadline
 class Peer:
     """The other end of the connection.
 
-    `names` are the identities of a verified client certificate (its SPIFFE id first, then its DNS names in their
-    order); empty without one. `address` is the transport's text, such as `ipv4:127.0.0.1:4711`. `caller` is whose
-    socket it came by; empty where the listener tells nothing.
+    `names`: the identities of a verified client certificate, its SPIFFE id first, then its DNS names in their order;
+    empty without a certificate. `address`: the transport's text, such as `ipv4:127.0.0.1:4711`. `caller`: the caller
+    whose Unix socket the call used; empty for other listeners.
     """
 
     address: str

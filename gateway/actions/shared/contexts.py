@@ -1,7 +1,4 @@
-"""What the gateway has for one tenant and for one operator environment: settings and clients.
-
-Actions take these as they are; where they come from is the server's business.
-"""
+"""The settings and clients of one tenant, and of one operator environment. server/assembly builds them."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ from gateway.phoenix.prediction.operator_api import OperatorApiClient
 class TenantContext:
     """One gamification tenant.
 
-    `send_event_id`: whether events carry their id to Phoenix. `socket_base_url`: scheme and host of
-    the live socket, no path; `authorize_socket` makes its path and credentials.
+    `send_event_id`: whether the gateway sends the id of an event to Phoenix. `socket_base_url`: scheme and host of the
+    live socket, without a path; `authorize_socket` makes its path and credentials.
     """
 
     tenant_id: TenantId
@@ -42,9 +39,9 @@ class TenantContext:
 class OperatorContext:
     """One prediction operator in one environment.
 
-    `operator_id`: the id as wallet bodies name it, None: not checked. `currencies`: those that a
-    player token may name, as configured; empty: as `supported` knows them. `lease_s`: until an
-    unfinished wallet operation can be reclaimed. `held_operations`: those of which a suspect replay is held.
+    `operator_id`: the id in wallet bodies; None: not checked. `currencies`: the configured currencies that a player
+    token may name; empty: those that `supported` knows. `lease_s`: time until an unfinished wallet operation can be
+    reclaimed. `held_operations`: operations whose suspect replays are held.
     """
 
     operator_code: OperatorCode

@@ -1,8 +1,8 @@
-"""Finds the tenant or operator that a request means, among those that its caller may see.
+"""Finds the tenant or operator that a request names, among those that its caller may access.
 
-Every way to a tenant's or operator's keys and clients leads through here, so that none goes round the caller's grant:
-items of a batch, each message of a stream, what a request leaves empty. To a caller that does not see all, one that is
-not there and one that is not his are the same refusal.
+No action reaches the keys or clients of a tenant or operator in another way, so none bypasses the caller's grant. That
+includes each item of a batch, each message of a stream and a name that a request leaves empty. A caller that may not
+access all of them gets the same refusal for an unknown one and for one that belongs to another caller.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TenantDirectory(Generic[T]):
     def resolve(self, tenant_id: str, call: Call) -> T:
         """Return the tenant; an empty id means the caller's only one. The record names it, even if it is refused.
 
-        Raises: NotAllowed; TenantUnknown; InvalidField when the id is empty and the caller has several; Disabled;
+        Raises: NotAllowed; TenantUnknown; InvalidField if the id is empty and the caller has several; Disabled;
         RateLimited.
         """
         grant = call.grant
@@ -59,14 +59,14 @@ class TenantDirectory(Generic[T]):
         return found
 
     def configured(self, tenant_id: TenantId) -> T:
-        """Return a tenant that was resolved for a call before. Raises: TenantUnknown."""
+        """Return a tenant that an earlier call resolved. Raises: TenantUnknown."""
         found = self._entries.get(tenant_id)
         if found is None:
             raise TenantUnknown()
         return found
 
     def seen_by(self, grant: Grant) -> Iterator[T]:
-        """Yield those of the caller's, in the order of the configuration."""
+        """Yield the entries that the caller may access, in the order of the configuration."""
         return (entry for tenant_id, entry in self._entries.items() if grant.sees_tenant(tenant_id))
 
     def all(self) -> Iterable[T]:
@@ -92,10 +92,10 @@ class OperatorDirectory(Generic[T]):
         self._on_target = on_target
 
     def resolve(self, operator_code: str, environment: Environment | None, call: Call) -> T:
-        """Return the operator environment; what is left empty means the caller's only one.
+        """Return the operator environment; an empty argument means the caller's only one.
 
         The call's record names it, even if it is refused.
-        Raises: NotAllowed; OperatorUnknown; InvalidField naming the member that is needed to choose among several;
+        Raises: NotAllowed; OperatorUnknown; InvalidField, naming the field that is needed to choose among several;
         Disabled; RateLimited.
         """
         grant = call.grant
@@ -114,7 +114,7 @@ class OperatorDirectory(Generic[T]):
         return found
 
     def seen_by(self, grant: Grant) -> Iterator[T]:
-        """Yield those of the caller's, in the order of the configuration."""
+        """Yield the entries that the caller may access, in the order of the configuration."""
         return (entry for key, entry in self._entries.items() if grant.sees_operator(*key))
 
     def all(self) -> Iterable[T]:

@@ -1,4 +1,4 @@
-"""Many small pieces of work side by side, within a bound; one that fails costs only itself."""
+"""Runs many small pieces of work concurrently, up to a limit. A failure affects only its own piece."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 16
-"""Enough to hide the way to Phoenix, too few to crowd out others."""
+"""Enough to hide the round trip to Phoenix, too few to delay other calls."""
 
 
 async def gather_bounded(
     items: Sequence[T], work: Callable[[T], Awaitable[R]], *, request_id: str, at_once: int = AT_ONCE
 ) -> list[R | GatewayError]:
-    """Return a result or an error per item, in order. When the caller leaves, what was not begun is not begun."""
+    """Return a result or an error per item, in order. If the caller leaves, no further item starts."""
     results: list[R | GatewayError] = [InternalFault()] * len(items)
     waiting = iter(range(len(items)))
 
@@ -29,7 +29,7 @@ async def gather_bounded(
                 results[index] = await work(items[index])
             except GatewayError as error:
                 results[index] = error
-            except Exception as error:  # noqa: BLE001 - one item's trouble must not cost the others their results
+            except Exception as error:  # noqa: BLE001 - the failure of one item must not lose the results of the others
                 log().error("item failed unexpectedly", request_id=request_id, **where_raised(error))
 
     async with asyncio.TaskGroup() as group:

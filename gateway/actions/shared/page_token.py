@@ -1,6 +1,6 @@
-"""Page tokens: opaque, with a checksum against accidents and mixed-up tokens.
+"""Page tokens: opaque texts with a checksum that detects damaged and mixed-up tokens.
 
-They grant nothing: whoever alters one can only ask for another page that he could ask for anyway.
+A token grants nothing. Whoever changes one can only ask for a page that they may ask for anyway.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _VERSION = 2
 class PageToken:
     """Where the next page begins.
 
-    `of` names the method; `tenant_id` and `leaderboard_id` what it lists. `place` is what must not change from page to
-    page: the window (empty: unknown), the snapshot's time, or the order of a list. `offset`: zero-based. `after`: the
-    last element of the page before, where pages go by that instead.
+    `of`: the method; `tenant_id`, `leaderboard_id`: what it lists. `place`: what must not change between pages, such as
+    the window (empty: unknown), the time of the snapshot, or the order of a list. `offset`: zero-based. `after`: the
+    last element of the previous page, for lists that continue after an element instead of at an offset.
     """
 
     of: str
@@ -41,9 +41,9 @@ def encode_page_token(token: PageToken) -> str:
 
 
 def decode_page_token(text: str, *, of: str, tenant_id: str, leaderboard_id: str = "") -> PageToken:
-    """Return what `encode_page_token` put in.
+    """Return the token that `encode_page_token` encoded.
 
-    Raises: InvalidField for anything else, and for a token of another method, tenant or board.
+    Raises: InvalidField for any other text, and for a token of another method, tenant or board.
     """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

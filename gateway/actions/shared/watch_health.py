@@ -1,7 +1,7 @@
-"""Knows which services can do their work now, by asking what they stand on every few seconds.
+"""Knows which services can work now. It checks their dependencies every few seconds.
 
-A service that stands on nothing outside (minting) always serves. A check that fails is trouble of
-the services that name it, and of no other: Phoenix being down stops neither mints nor wallets.
+A service without external dependencies, such as minting, always serves. A failed check affects only the services that
+name it: if Phoenix is down, tokens are still minted and webhooks still verified.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from gateway.resilience.deadline import Deadline
 from gateway.telemetry.logs import log, where_raised
 
 Check = Callable[[Deadline], Awaitable[None]]
-"""Returns when all is well; raises a GatewayError, or anything, when not."""
+"""Returns if the dependency works. Raises a GatewayError, or any other exception, if it does not."""
 
 INTERVAL_S = 5.0
 START_INTERVAL_S = 0.2
 START_ROUNDS = 25
-"""A gateway that starts is looked at more often, so that it is called ready as soon as it is."""
+"""While the gateway starts, checks run more often, so that it reports ready as soon as it is."""
 CHECK_S = 2.0
 
 
@@ -33,9 +33,9 @@ class HealthWatch:
         clock: Clock,
         on_change: Callable[[Mapping[str, bool]], None] = lambda serving: None,
     ) -> None:
-        """Args: `checks`: for each service by full name the checks that must all pass; may be empty.
+        """Args: `checks`: by full name of each service, the checks that must all pass; may be empty.
 
-        `on_change` hears the state of all services after each round in which something changed, and after the first.
+        `on_change` gets the state of all services after the first round and after each round that changed something.
         """
         self._checks = checks
         self._clock = clock
@@ -47,18 +47,18 @@ class HealthWatch:
         self._change = asyncio.Event()
 
     def is_serving(self, service: str) -> bool | None:
-        """Whether the service serves; None if there is none of that name. "" is the process, serving till it drains."""
+        """Return whether the service serves; None if it is unknown. "" is the process, which serves until it drains."""
         if service == "":
             return not self._draining
         serving = self._serving.get(service)
         return None if serving is None else serving and service not in self._held and not self._draining
 
     def services(self) -> tuple[str, ...]:
-        """The names of all services."""
+        """Return the names of all services."""
         return tuple(self._serving)
 
     def readiness(self) -> tuple[bool, Mapping[str, bool]]:
-        """Return whether the process takes calls, and which of its services can do their work."""
+        """Return whether the process accepts calls, and which of its services can work."""
         return not self._draining, self._told()
 
     async def changed(self) -> None:
@@ -66,14 +66,14 @@ class HealthWatch:
         await self._change.wait()
 
     def hold(self, services: frozenset[str]) -> None:
-        """Say of these services, and of no others, that they do not serve, whatever they stand on."""
+        """Report these services, and no others, as not serving, whatever their checks say."""
         if services != self._held:
             self._held = services
             self._on_change(self._told())
             self._tell()
 
     def drain(self) -> None:
-        """Say of everything that it does not serve any more, for good."""
+        """Report everything as not serving from now on."""
         self._draining = True
         self._tell()
 
@@ -85,7 +85,7 @@ class HealthWatch:
             await asyncio.sleep(START_INTERVAL_S if starting else INTERVAL_S)
 
     async def check_now(self) -> None:
-        """Run every check once, side by side, and publish what changed."""
+        """Run every check once, concurrently, and publish what changed."""
         distinct = list({check: None for needed in self._checks.values() for check in needed})
         troubles = dict(zip(distinct, await asyncio.gather(*(self._trouble(check) for check in distinct)), strict=True))
         changed = False
@@ -113,7 +113,7 @@ class HealthWatch:
             return error.reason
         except TimeoutError:
             return "TIMEOUT"
-        except Exception as error:  # noqa: BLE001 - whatever a check raises is trouble of what it checks
+        except Exception as error:  # noqa: BLE001 - whatever a check raises, its dependency does not work
             log().error("health check failed unexpectedly", **where_raised(error))
             return "INTERNAL"
         return None
