@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 evidence_app = typer.Typer(
     help="Export and reconcile the evidence of money moves.", no_args_is_help=True, rich_markup_mode=None
 )
-FAILED, WRONG_OPTIONS, TO_LOOK_AT = 1, 2, 3
+FAILED, WRONG_OPTIONS = 1, 2
 
 
 class Environment(enum.Enum):

@@ -26,7 +26,6 @@ CALL_AND_CLOCKS_S = 70.0
 """The longest deadline of a call plus the clock difference between replicas. The gateway resends an event for a caller
 only while this much of the resend time is left."""
 
-DIGEST_BYTES = 32
 _PACKED = struct.Struct(">Bd32s")
 # Numbers that have several spellings (1.0, 1e0), or that the fast parser may not represent exactly.
 _TRICKY_NUMBER = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -46,8 +44,3 @@ def timestamp_to_us(value: Timestamp) -> int:
 def seconds(value: Duration) -> float:
     """Return the Duration in seconds."""
     return value.seconds + value.nanos / 1_000_000_000
-
-
-def decimal_text(value: Decimal | None) -> str:
-    """Return a decimal in plain notation, never with an exponent; empty for None."""
-    return "" if value is None else format(value, "f")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+_PR_SET_DUMPABLE = 4
 
 
 def protect() -> None:
@@ -30,11 +30,6 @@ def allow_debuggers() -> None:
     Raises: OSError if the system refuses.
     """
     _set_dumpable(1)
-
-
-def is_dumpable() -> bool:
-    """Tell whether other processes of this user may read this process's memory."""
-    return not sys.platform.startswith("linux") or bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
 
 
 def _set_dumpable(value: int) -> None:
