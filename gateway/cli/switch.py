@@ -155,14 +155,14 @@ async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switche
 
 
 async def _in_database(config: Config, clock: Clock, switches: Switches) -> Switches:
-    from gateway.server.controls import stored_switches
+    from gateway.server.assembly.stored_switches import build_stored_switches
     from gateway.store.database import DatabaseSettings
     from gateway.store.open_database import open_database
 
     assert config.database_url is not None
     settings = DatabaseSettings(url=config.database_url.reveal_text(), data_dir=config.data_dir, connections=1)
     database = open_database(settings, clock)
-    stored = stored_switches(config, database, clock, lambda: None)
+    stored = build_stored_switches(config, database, clock, lambda: None)
     assert stored is not None
     try:
         return await stored.merge(switches)

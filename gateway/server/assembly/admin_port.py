@@ -9,9 +9,9 @@ from gateway.config import Config
 from gateway.front.admin import AdminServer
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
+from gateway.server.assembly.controls import CallControls
 from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
-from gateway.server.controls import CallControls
 from gateway.server.listener.tls import AdminTls
 from gateway.telemetry.metrics import Metrics
 
@@ -43,7 +43,7 @@ def build_admin_port(
         lambda: True,
         health.readiness,
         allow_remote=config.tls is not None,
-        what_is_off=controls.told,
+        what_is_off=controls.switched_off,
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,

@@ -19,6 +19,7 @@ from gateway.server.assembly.admin_port import AdminPort, build_admin_port
 from gateway.server.assembly.boards import Boards, build_boards
 from gateway.server.assembly.caches import Caches, build_caches
 from gateway.server.assembly.chain import build_chain
+from gateway.server.assembly.controls import CallControls, build_controls
 from gateway.server.assembly.events import Events, build_events
 from gateway.server.assembly.front import Fronts, build_fronts
 from gateway.server.assembly.health import build_health
@@ -29,7 +30,6 @@ from gateway.server.assembly.services import build_services
 from gateway.server.assembly.tenants import build_tenants
 from gateway.server.assembly.upstream import Upstream, build_upstream
 from gateway.server.assembly.wallet import Wallet, build_wallet
-from gateway.server.controls import CallControls, open_controls
 from gateway.server.policy_watch import PolicyWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
@@ -67,7 +67,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     caches = build_caches(config, clock)
     database = _database(config, clock)
     policy = PolicyInForce(config.callers)
-    controls = open_controls(config, policy, keyring, caches.fast, database, clock, metrics)
+    controls = build_controls(config, policy, keyring, caches.fast, database, clock, metrics)
     chain = build_chain(config, controls, clock, metrics)
 
     platform_keys = PlatformKeyRegistry(config, transport, caches.patient, clock, metrics.key_event)

@@ -11,7 +11,7 @@ from gateway.interceptors.identity import Identity
 from gateway.interceptors.policy import Policy
 from gateway.interceptors.validation import Validation
 from gateway.resilience.clock import Clock
-from gateway.server.controls import CallControls
+from gateway.server.assembly.controls import CallControls
 from gateway.telemetry.metrics import Metrics
 
 

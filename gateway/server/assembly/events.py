@@ -22,8 +22,8 @@ from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.queue_worker import QueueWorker
 from gateway.outbox.store import EventQueue
 from gateway.resilience.clock import Clock
+from gateway.server.assembly.controls import CallControls
 from gateway.server.assembly.tenants import Tenants
-from gateway.server.controls import CallControls
 from gateway.services.events import EventService
 from gateway.services.ordered_acks import StreamGate
 from gateway.store.database import Database

@@ -17,8 +17,8 @@ from gateway.phoenix.http_types import Sender
 from gateway.phoenix.reachability import check_reachable
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.server.assembly.controls import CallControls, hold_services
 from gateway.server.assembly.platform_keys import PlatformKeyRegistry
-from gateway.server.controls import CallControls, hold_services
 from gateway.telemetry.metrics import Metrics
 
 

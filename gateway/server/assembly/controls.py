@@ -1,6 +1,6 @@
 """Builds, starts and stops what may refuse a call besides the policy: audit log, limits and kill switches.
 
-Each is a link of the chain; assembly/chain.py puts them in their order.
+Each is a link of the chain; `chain.py` puts them in order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,12 +22,10 @@ from gateway.config import Config
 from gateway.controls.kill_switches import KillSwitches
 from gateway.controls.limit_sharing import LimitSharing
 from gateway.controls.redis_switches import RedisSwitches
-from gateway.controls.sealed_switches import SealedSwitches
 from gateway.controls.shared_limits import RedisLimits
-from gateway.controls.stored_switches import StoredSwitches
 from gateway.controls.switch_file import SwitchFile
 from gateway.core.rights import CallLimits
-from gateway.core.switches import Switch, Switches, SwitchesUnreadable, decode_switches, encode_switches
+from gateway.core.switches import Switch, Switches
 from gateway.errors import AuditUnavailable
 from gateway.interceptors.audit import Audit
 from gateway.interceptors.kill_switch import KillSwitch
@@ -39,7 +37,8 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.limiter import Limiter
 from gateway.resilience.supervision import SupervisedThread
-from gateway.server.keys_used import KeysUsed
+from gateway.server.assembly.keys_used import KeysUsed
+from gateway.server.assembly.stored_switches import build_stored_switches
 from gateway.store.database import Database
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
@@ -47,14 +46,14 @@ from gateway.telemetry.audit_record import AuditRecord, Kind
 from gateway.telemetry.metrics import Metrics
 
 RELOAD_S = 0.25
-"""How soon changed limits of a reloaded policy hold."""
+"""How soon the limits of a reloaded policy are in force."""
 UNNAMED = CallLimits(requests_per_s=50, concurrent=50)
-"""For certificates that the policy names nobody by: they may ask for health, and not without end."""
+"""The limits of certificates that the policy does not name. Their callers may only ask for health."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallControls:
-    """The links and what runs beside them."""
+    """The links of the chain, and what runs beside them."""
 
     trail: AuditTrail | None
     audit: Audit | None
@@ -68,24 +67,28 @@ class CallControls:
     audit_required: bool
 
     def may_deliver(self, tenant_id: str) -> bool:
-        """Whether a tenant's durable events may be sent now: nobody calls, so nobody can be told no."""
+        """Whether a tenant's durable events may be sent now. No call carries them, so no link of the chain decides."""
         if self.kill_switch.is_tenant_off(tenant_id):
             return False
         return not self.audit_required or self.trail is None or not self.trail.is_failing
 
     def delivered(self, tenant_id: str, events: int) -> None:
-        """Note in the audit log that durable events were sent, with which key; who sent them in was noted then."""
+        """Record in the audit log that durable events were sent, with which key. Their callers are recorded before."""
         if self.trail is not None:
-            facts = {"tenant": tenant_id, "events": events, "key_id": self.keyring.in_use(_HMAC, tenant_id)}
-            self.trail.write(_told(Kind.DELIVERED, "", facts))
+            facts = {
+                "tenant": tenant_id,
+                "events": events,
+                "key_id": self.keyring.in_use(KeyKind.TENANT_HMAC, tenant_id),
+            }
+            self.trail.write(_record(Kind.DELIVERED, "", facts))
 
     def checks(self, needed: dict[str, list[Check]]) -> dict[str, list[Check]]:
-        """Return what services stand on, with the audit log where it is required."""
+        """Return the checks of all services, plus the audit log if it is required."""
         if not self.audit_required or self.trail is None:
             return needed
         return {service: [*found, self._audit_is_kept] for service, found in needed.items()}
 
-    def told(self) -> list[Mapping[str, str]]:
+    def switched_off(self) -> list[Mapping[str, str]]:
         """Return what is switched off, for the admin port."""
         return [
             {
@@ -112,7 +115,7 @@ class CallControls:
             raise AuditUnavailable
 
 
-def open_controls(
+def build_controls(
     config: Config,
     policy: PolicyInForce,
     keyring: Keyring,
@@ -121,7 +124,7 @@ def open_controls(
     clock: Clock,
     metrics: Metrics,
 ) -> CallControls:
-    """Return the guards of a gateway that is not started yet."""
+    """Return the controls, not started yet."""
     callers = Limiter("caller", lambda name: _caller_limits(policy, name))
     tenants = Limiter("tenant", lambda name: policy.callers.tenant_limits(name))
     limiters = (callers, tenants)
@@ -137,7 +140,7 @@ def open_controls(
         metrics.switched_off(Counter(one.target.kind.value for one in switches.off))
         for one in fresh:
             if trail is not None:
-                trail.write(_record(one))
+                trail.write(_switch_record(one))
 
     shared = sharing = None
     if redis is not None and config.redis is not None:
@@ -146,10 +149,10 @@ def open_controls(
             cache=redis, seal_keys=keys, clock=clock, on_event=lambda name: refused("switch", "refused")
         )
         replica = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        meeting = RedisLimits(
+        shared_limits = RedisLimits(
             cache=redis, seal_keys=keys, clock=clock, replica=replica, on_event=lambda name: refused("limit", "refused")
         )
-        sharing = LimitSharing(limiters, meeting)
+        sharing = LimitSharing(limiters, shared_limits)
     return CallControls(
         trail=trail,
         audit=audit,
@@ -160,7 +163,7 @@ def open_controls(
             shared,
             on_change,
             lambda name: metrics.cache_looked_up("switch", "refused"),
-            stored=stored_switches(config, database, clock, lambda: metrics.cache_looked_up("switch", "refused")),
+            stored=build_stored_switches(config, database, clock, lambda: metrics.cache_looked_up("switch", "refused")),
         ),
         sharing=sharing,
         limiters=limiters,
@@ -170,29 +173,9 @@ def open_controls(
     )
 
 
-def stored_switches(
-    config: Config, database: Database, clock: Clock, on_refused: Callable[[], None]
-) -> StoredSwitches | None:
-    """Return the list in the database that a fleet shares; None with SQLite, beside which the file lies anyway."""
-    if config.database_url is None:
-        return None
-    if config.redis is not None:
-        sealed = SealedSwitches(config.redis.seal_keys, clock, lambda name: on_refused())
-        return StoredSwitches(database, encode=sealed.close, decode=sealed.open)
-
-    def decode(content: bytes) -> Switches:
-        try:
-            return decode_switches(content, now_ms=round(clock.now() * 1000))
-        except SwitchesUnreadable:
-            on_refused()
-            return Switches()
-
-    return StoredSwitches(database, encode=encode_switches, decode=decode)
-
-
-def hold_services(guards: CallControls, health: HealthWatch) -> None:
-    """Have health say that a service does not serve while all of it is switched off."""
-    guards.watch.add_listener(lambda: health.hold(guards.kill_switch.services_off()))
+def hold_services(controls: CallControls, health: HealthWatch) -> None:
+    """Report NOT_SERVING for a service while a kill switch stops all of it."""
+    controls.watch.add_listener(lambda: health.hold(controls.kill_switch.services_off()))
 
 
 def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:
@@ -200,13 +183,13 @@ def _caller_limits(policy: PolicyInForce, name: str) -> CallLimits:
     return UNNAMED if grant is None else grant.limits
 
 
-def _record(switch: Switch) -> AuditRecord:
+def _switch_record(switch: Switch) -> AuditRecord:
     facts = {"target": str(switch.target), "state": "off" if switch.is_off else "on", "why": switch.reason}
-    return _told(Kind.SWITCHED, switch.by, facts)
+    return _record(Kind.SWITCHED, switch.by, facts)
 
 
-def _told(kind: Kind, caller: str, facts: Mapping[str, Any]) -> AuditRecord:
-    """Return a record of what is no call."""
+def _record(kind: Kind, caller: str, facts: Mapping[str, Any]) -> AuditRecord:
+    """Return an audit record of something that is not a call."""
     return AuditRecord(
         kind=kind,
         at_ns=time.time_ns(),
@@ -219,6 +202,3 @@ def _told(kind: Kind, caller: str, facts: Mapping[str, Any]) -> AuditRecord:
         verdict="",
         facts=facts,
     )
-
-
-_HMAC = KeyKind.TENANT_HMAC

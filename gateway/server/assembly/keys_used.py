@@ -1,6 +1,7 @@
-"""Which version of which of our keys a call uses, for the audit log: by its service and its host's way to authenticate.
+"""Which version of which of our keys a call uses, for the audit log.
 
-Actions that record the key themselves (launch tokens, webhooks) do not need this module.
+The service of the call, and how its host authenticates, decide. Actions that mint launch tokens or verify webhooks
+record their key themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TOKENS: Mapping[str, KeyKind] = {
 
 
 class KeysUsed:
-    """Asked once a call's tenant or operator is known."""
+    """Asked when the tenant or operator of a call is known."""
 
     def __init__(self, config: Config, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -32,7 +33,7 @@ class KeysUsed:
                 self._by_service[tenant.keys.tenant_id, service] = kind
 
     def of(self, call: Call) -> str:
-        """Return the version as `ListKeys` names it; empty where the call uses no key of ours, or nobody knows."""
+        """Return the version as `ListKeys` names it; "" if the call uses none of our keys, or its key is unknown."""
         record = call.record
         service, _, method = call.method.rpartition(".")[2].partition("/")
         if record.tenant is not None:
