@@ -49,7 +49,7 @@ return 1
 
 
 class RedisEventIds:
-    """One replica's access to the fleet's event ids; implements SharedEventIds of actions/events/remember_events.py."""
+    """One replica's access to the fleet's event ids; implements SharedEventIds of actions/events/event_memory.py."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The record of an event id: a digest of the event and its result. Pure.
 
-`actions/events/remember_events.py` and `cache/event_ids.py` store the records. Source: API.md, EventService,
+`actions/events/event_memory.py` and `cache/event_ids.py` store the records. Source: API.md, EventService,
 "Deduplication".
 """
 

@@ -23,13 +23,14 @@ from gateway.outbox.delivery_result import (
     is_about_phoenix,
     requested_wait_s,
 )
-from gateway.outbox.event_sender import EventSender, in_bulks, place_within
-from gateway.outbox.pending_event import Failed, PendingEvent, Submitted
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.store import EventQueue
+from gateway.phoenix.gamification.batch_sender import BatchSender
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.phoenix.gamification.event_sender import EventSender, Sending
 from gateway.phoenix.gamification.events import EventsClient
+from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
@@ -96,12 +97,12 @@ class OutboxDelivery:
         self._clock = clock
         self._random = random
         self._settings = settings or DeliverySettings()
+        self._batches = BatchSender(self._sender, calls=self._settings.calls)
         self._on_event = on_event
         self._on_dead = on_dead
         self._may_send = may_send
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._call_slots = asyncio.Semaphore(self._settings.calls)
         self._under_way: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._pause_until = 0.0
@@ -235,7 +236,7 @@ class OutboxDelivery:
                 groups[True].append(event)
             else:
                 outcomes.append(given_up(event, None, first))
-        results: list[tuple[TakenEvent, Submitted | Failed]] = []
+        results: list[tuple[TakenEvent, Result]] = []
         for in_doubt, events in groups.items():
             if not events:
                 continue
@@ -256,38 +257,23 @@ class OutboxDelivery:
             )
         return outcomes
 
-    async def _send_group(
-        self, events: Sequence[TakenEvent], deadline: Deadline
-    ) -> list[tuple[TakenEvent, Submitted | Failed]]:
-        items = [
-            PendingEvent(
-                event.event_id,
-                event.body,
-                (event.leaderboard_id, event.user_id),
-                is_id_given=event.is_id_given,
-                in_doubt=event.first_sent_at_us is not None,
-            )
-            for event in events
-        ]
-        if self._sender.sends_bulk:
-            # The events have different ordering keys, so they may be sent concurrently.
-            async with asyncio.TaskGroup() as group:
-                for bulk in in_bulks(items):
-                    group.create_task(self._send_bulk(bulk, deadline))
-        else:
-            await self._sender.gather_bounded(items, deadline)
-        results: list[tuple[TakenEvent, Submitted | Failed]] = []
-        for event, item in zip(events, items, strict=True):
-            item.give_up()
-            assert item.result is not None
-            results.append((event, item.result))
-        return results
+    async def _send_group(self, events: Sequence[TakenEvent], deadline: Deadline) -> list[tuple[TakenEvent, Result]]:
+        sending = Sending(
+            [
+                PendingEvent(
+                    event.event_id,
+                    event.body,
+                    (event.leaderboard_id, event.user_id),
+                    is_id_given=event.is_id_given,
+                    in_doubt=event.first_sent_at_us is not None,
+                )
+                for event in events
+            ]
+        )
+        await self._batches.send(sending, deadline)
+        return list(zip(events, sending.results(), strict=True))
 
-    async def _send_bulk(self, bulk: Sequence[PendingEvent], deadline: Deadline) -> None:
-        async with place_within(self._call_slots, deadline):
-            await self._sender.together(bulk, deadline)
-
-    def _record_health(self, results: Sequence[Submitted | Failed]) -> float:
+    def _record_health(self, results: Sequence[Result]) -> float:
         """Record whether Phoenix fails. Return the wait in seconds that it requested."""
         errors_seen = [result.error for result in results if isinstance(result, Failed)]
         requested = max((requested_wait_s(error) for error in errors_seen), default=0.0)

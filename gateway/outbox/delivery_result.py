@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gateway import errors
 from gateway.core.event_ids import RESEND_WITHIN_S
 from gateway.errors import Effect, GatewayError
-from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.record import DeliveryResult, Settled, TakenEvent
+from gateway.phoenix.gamification.pending_event import Result, Submitted
 
 RESEND_WITHIN_US = round(RESEND_WITHIN_S * 1_000_000)
 
@@ -42,7 +42,7 @@ class Window:
 
 
 def delivery_result_of(
-    event: TakenEvent, result: Submitted | Failed, window: Window, *, marked_at_us: int, wait_us: int
+    event: TakenEvent, result: Result, window: Window, *, marked_at_us: int, wait_us: int
 ) -> Settled:
     """Return the result to record.
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from google.protobuf.message import Message
 
 from gateway.actions.events.dead_letters import DeadLetters
-from gateway.actions.events.submit_events import Failed, SubmitEvents, Submitted
+from gateway.actions.events.submit_events import SubmitEvents
 from gateway.actions.shared.call import Call
 from gateway.core.wire import Event, check_metadata_json
 from gateway.errors import FieldFault, InvalidField
 from gateway.outbox.record import DeadLetter
+from gateway.phoenix.gamification.pending_event import Failed, Result, Submitted
 from gateway.services.convert import timestamp, timestamp_us
 from gateway.services.ordered_acks import Acknowledgement, StreamGate, ordered_acks
 from gateway.services.plain_events import PlainEvents
@@ -182,9 +183,7 @@ def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:
     return events_pb2.EVENT_STATUS_DUPLICATE if done.duplicate else events_pb2.EVENT_STATUS_ACCEPTED
 
 
-def _fill(
-    target: RepeatedCompositeFieldContainer[events_pb2.EventResult], results: Iterable[Submitted | Failed]
-) -> None:
+def _fill(target: RepeatedCompositeFieldContainer[events_pb2.EventResult], results: Iterable[Result]) -> None:
     """Write the results in their place: messages made apart would be copied, and a call has a thousand."""
     for one in results:
         if isinstance(one, Failed):

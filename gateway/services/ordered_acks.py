@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from gateway.actions.events.submit_events import Failed, Submitted
 from gateway.errors import Stopping
+from gateway.phoenix.gamification.pending_event import Result
 
 MESSAGES_UNDER_WAY = 4
 """Unacknowledged messages of one stream; past it nothing is read, and flow control makes the client's writes wait."""
 
 Request = TypeVar("Request")
-Results = list[Submitted | Failed]
+Results = list[Result]
 Acknowledgement = tuple[int, "asyncio.Task[Results]"]
 """A message's sequence, and the task that brings its results."""
 

@@ -14,8 +14,7 @@ _OF_A_GROUP = re.compile(r"\bgroup\.create_task\(")
 
 SUPERVISOR = "resilience/supervision.py"
 REASONS = {
-    "actions/events/deliver_events.py": (1, "the caller's message awaits it"),
-    "actions/events/submit_events.py": (2, "the caller's stream awaits them, in their order"),
+    "actions/events/submit_events.py": (1, "the caller's stream awaits it"),
     "cli/events_stream.py": (2, "a command: its end ends the call, and the process is the user's"),
     "evidence_verify/verification.py": (1, "shares nothing; a broken pool raises in the command that waits for it"),
     "resilience/single_flight.py": (1, "whoever joined the flight gets what it raises"),

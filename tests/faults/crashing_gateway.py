@@ -12,7 +12,7 @@ import os
 import signal
 from typing import Any
 
-from gateway.actions.events.remember_events import EventMemory
+from gateway.actions.events.event_memory import EventMemory
 from gateway.cli.entry import main
 from gateway.front import grpc_aio
 from gateway.outbox import delivery, store

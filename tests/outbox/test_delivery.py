@@ -11,8 +11,8 @@ import pytest
 
 from gateway.core.wire import BulkEnvelope
 from gateway.errors import Overloaded, StoreUnavailable
-from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.queue_level import QueueBound
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.http_types import Answer, AnswerLost, NotSent, Request
 from gateway.resilience.breaker import Breaker, BreakerSettings
 from tests.actions.events.gated_phoenix import CLOCK, GatedPhoenix, call, event, until

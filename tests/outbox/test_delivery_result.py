@@ -7,9 +7,9 @@ import pytest
 from gateway import errors
 from gateway.errors import GatewayError
 from gateway.outbox.delivery_result import RESEND_WITHIN_US, Window, delivery_result_of
-from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.record import DeliveryResult, Settled, TakenEvent
 from gateway.phoenix.answers import Surface, error_of, error_of_failure
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.http_types import Answer, AnswerLost, NotSent, TimedOut
 
 NOW_US = 1_700_000_000_000_000

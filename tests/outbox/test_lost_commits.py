@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Effect, StoreUnavailable
-from gateway.outbox.pending_event import Failed
+from gateway.phoenix.gamification.pending_event import Failed
 from gateway.store.database import T, Work
 from gateway.store.sqlite import SqliteDatabase
 from tests.actions.events.gated_phoenix import CLOCK, GatedPhoenix, call, event, until

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import Stopping
-from gateway.outbox.pending_event import Submitted
+from gateway.phoenix.gamification.pending_event import Submitted
 from gateway.services.ordered_acks import MESSAGES_UNDER_WAY, Acknowledgement, Results, StreamGate, ordered_acks
 
 

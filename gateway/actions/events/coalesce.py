@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.outbox.event_sender import MAX_BULK_BYTES, EventSender
-from gateway.outbox.pending_event import PendingEvent
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
+from gateway.phoenix.gamification.event_sender import MAX_BULK_BYTES, EventSender, Sending
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
 
@@ -37,10 +36,11 @@ class CoalesceSettings:
 class _Waiting:
     """One gathered event, its caller's deadline, and what wakes the caller."""
 
-    __slots__ = ("deadline", "done", "is_gone", "item")
+    __slots__ = ("deadline", "done", "event", "is_gone", "sending")
 
-    def __init__(self, item: PendingEvent, deadline: Deadline, done: asyncio.Future[None]) -> None:
-        self.item = item
+    def __init__(self, sending: Sending, deadline: Deadline, done: asyncio.Future[None]) -> None:
+        self.sending = sending
+        (self.event,) = sending.events
         self.deadline = deadline
         self.done = done
         self.is_gone = False
@@ -64,23 +64,24 @@ class Coalescer:
         self._departed_at = self._shared_at = float("-inf")
         self._flights: set[asyncio.Task[None]] = set()
 
-    async def send(self, item: PendingEvent, deadline: Deadline) -> None:
-        """Send the event, alone or with others; it has its result when this returns.
+    async def send(self, sending: Sending, deadline: Deadline) -> None:
+        """Send the one event of `sending`, alone or with those of other callers.
 
-        Cancelled, or its deadline passed, before it left: it does not leave. After: the call goes on for the others.
+        If the caller leaves or its deadline passes before the event leaves, the event does not leave. Afterwards the
+        call goes on for the others, and `sending` gets a late result.
         """
         if not self._sender.mixes_callers:
-            return await self._sender.one(item, deadline)
+            return await self._sender.one(sending.events[0], sending, deadline)
         if self._calls == 0 and not self._lingers:
             self._calls += 1
             self._departed_at = asyncio.get_running_loop().time()
             try:
-                return await self._sender.one(item, deadline)
+                return await self._sender.one(sending.events[0], sending, deadline)
             finally:
                 self._calls -= 1
                 self._returned(count=1)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(item, deadline, loop.create_future())
+        waiting = _Waiting(sending, deadline, loop.create_future())
         self._gather(waiting, loop)
         late = loop.call_later(max(deadline.remaining(), 0.0), waiting.wake)
         try:
@@ -88,13 +89,11 @@ class Coalescer:
         finally:
             late.cancel()
             waiting.is_gone = True
-            # Without a result the deadline passed: unsent, or sent and not answered.
-            item.give_up()
         return None
 
     def _gather(self, waiting: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
         self._gathered.append(waiting)
-        self._gathered_bytes += len(waiting.item.body) + 1
+        self._gathered_bytes += len(waiting.event.body) + 1
         is_full = len(self._gathered) >= MAX_EVENTS or self._gathered_bytes >= MAX_BULK_BYTES
         if is_full and self._calls < self._settings.max_calls:
             self._begin()
@@ -152,32 +151,36 @@ class Coalescer:
         count = size_bytes = 0
         while self._gathered and count < MAX_EVENTS:
             waiting = self._gathered[0]
-            size_bytes += len(waiting.item.body) + 1
+            size_bytes += len(waiting.event.body) + 1
             if size_bytes > MAX_BULK_BYTES and count:
                 return
             self._gathered.popleft()
-            self._gathered_bytes -= len(waiting.item.body) + 1
+            self._gathered_bytes -= len(waiting.event.body) + 1
             if waiting.is_gone or waiting.done.done():
-                size_bytes -= len(waiting.item.body) + 1
+                size_bytes -= len(waiting.event.body) + 1
                 continue
             count += 1
             yield waiting
 
     async def _fly(self, together: list[_Waiting]) -> None:
-        # The most patient caller's: those with less time stop waiting by themselves, and further tries leave them out.
+        # The latest: callers with less time stop waiting by themselves, and later tries leave their events out.
         deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
         self._departed_at = asyncio.get_running_loop().time()
+        events = [waiting.event for waiting in together]
+        flight = Sending(events)
+        for waiting in together:
+            waiting.sending.begin((waiting.event,))
         try:
-            items = [waiting.item for waiting in together]
             if self._sender.mixes_callers:
-                waiting_for = {waiting.item.event_id: waiting for waiting in together}
-                await self._sender.together(items, deadline, lambda event_id: not waiting_for[event_id].is_gone)
+                waiting_for = {waiting.event.event_id: waiting for waiting in together}
+                await self._sender.together(
+                    events, flight, deadline, lambda event_id: not waiting_for[event_id].is_gone
+                )
             else:  # since they gathered, one caller's event has cost others their answer
-                await self._sender.gather_bounded(items, deadline)
+                await self._sender.apart(events, flight, deadline)
         finally:
             self._calls -= 1
-            for waiting in together:
+            for waiting, result in zip(together, flight.results(), strict=True):
+                waiting.sending.end((result,))
                 waiting.wake()
-                if waiting.is_gone and waiting.item.on_late is not None:
-                    waiting.item.on_late()
             self._returned(count=len(together))

@@ -11,9 +11,9 @@ from gateway.actions.shared.directory import TenantDirectory
 from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token
 from gateway.core.types import TenantId
 from gateway.errors import FieldFault, InvalidField, PhoenixNotFound
-from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.record import DeadLetter, DeadLetterQuery
 from gateway.outbox.store import EventQueue
+from gateway.phoenix.gamification.pending_event import Failed, Result, Submitted
 from gateway.resilience.clock import Clock
 
 DEFAULT_PAGE = 100
@@ -84,7 +84,7 @@ class DeadLetters:
         reason: str,
         may_count_twice: bool,
         call: Call,
-    ) -> list[Submitted | Failed]:
+    ) -> list[Result]:
         """Queue dead letters again: those named, or up to a thousand that the filters let pass.
 
         Returns: a result for each one named, in order, or for each one found. Raises: TenantUnknown, InvalidField,
@@ -105,7 +105,7 @@ class DeadLetters:
             self._on_event("redriven", len(revived))
             self._wake(room.tenant_id)
         now = self._clock.now()
-        results: dict[str, Submitted | Failed] = {
+        results: dict[str, Result] = {
             event_id: Submitted(event_id=event_id, duplicate=False, accepted_at=now, queued=True)
             for event_id in revived
         }

@@ -1,58 +1,87 @@
-"""Submits events to Phoenix and says of each what became of it: singly, in batches, and in streams.
+"""Submits events to Phoenix, one by one, in batches and in streams, and returns what became of each.
 
-Put together here: one tenant's bound (backlog.py), what is remembered of ids (remember_events.py), and the ways out
-(coalesce.py for single events, deliver_events.py for many). Durable events go into the store instead
-(queue_events.py). Nothing is sent twice but where Phoenix deduplicates; an answer that was lost comes up as
-OutcomeUnknown. Source: API.md, EventService; issue 5.
+Every event takes the same steps, in this order. Each step returns what the next one needs:
+1. serialise    `event_batch.py`: the events, validated by `services/events.py`, as the bytes that Phoenix gets.
+   bound        `backlog.py`: refuses, or in a stream delays, what does not fit into the tenant's bound.
+2. claim        `claim_ids.py`: claims the ids that callers chose in `event_memory.py`; known events are not sent.
+3. send         `coalesce.py` for a single event, `phoenix/gamification/batch_sender.py` for many. Both use
+                `event_sender.py`, which knows at any moment what became of each event: a caller may leave.
+4. settle       `claim_ids.py`: remembers how the events ended, and adds the results of events that others sent.
+Durable events go from step 1 to `queue_events.py`, which commits them. `outbox` delivers them later.
+
+Nothing is sent twice unless Phoenix deduplicates. A lost answer is OutcomeUnknown. Source: API.md, EventService.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.actions.events.backlog import Backlog, BacklogSettings
+from gateway.actions.events.claim_ids import ClaimedBatch, claim_ids, remember_doubts, results_of, settle_claims
 from gateway.actions.events.coalesce import Coalescer, CoalesceSettings
-from gateway.actions.events.deliver_events import Delivery, Order
-from gateway.actions.events.event_batch import EventBatch
+from gateway.actions.events.event_batch import EventBatch, serialise
+from gateway.actions.events.event_memory import EventMemory
 from gateway.actions.events.queue_events import QueueEvents
-from gateway.actions.events.remember_events import EventMemory
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
+from gateway.core.event_ids import CALL_AND_CLOCKS_S, RESEND_WITHIN_S
 from gateway.core.types import TenantId
 from gateway.core.wire import Event
 from gateway.errors import GatewayError, OutcomeUnknown, StoreUnavailable
-from gateway.outbox.event_sender import EventSender
-from gateway.outbox.pending_event import Failed, Submitted
+from gateway.phoenix.gamification.batch_sender import BatchSender, Order
+from gateway.phoenix.gamification.event_sender import EventSender, Sending
+from gateway.phoenix.gamification.pending_event import Failed, Result, Submitted
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
-__all__ = ["EventStream", "Failed", "SubmitEvents", "SubmitSettings", "Submitted"]
-
-Result = Submitted | Failed
+Send = Callable[[Sending, Deadline], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitSettings:
-    """Bounds and patience, for each tenant."""
+    """Bounds and waits, for each tenant."""
 
     backlog: BacklogSettings = field(default_factory=BacklogSettings)
     coalesce: CoalesceSettings = field(default_factory=CoalesceSettings)
     stream_message_s: float = 30.0
-    """How long the events of one message of a stream are tried: streams have no deadline that would end it."""
+    """How long the events of one stream message are tried. A stream has no deadline that would end this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantPipeline:
-    """What one tenant's events pass through."""
+    """What the events of one tenant pass through."""
 
-    room: TenantContext
+    context: TenantContext
     backlog: Backlog
     coalescer: Coalescer
-    delivery: Delivery
+    batches: BatchSender
+    memory: EventMemory
+
+    def serialise(self, events: Sequence[Event | Failed], given: Set[int]) -> EventBatch:
+        """Step 1. Args: `given`: places of the events whose id the caller chose."""
+        return serialise(self.context.tenant_id, events, given, send_event_id=self.context.send_event_id)
+
+    async def claim(self, batch: EventBatch) -> ClaimedBatch:
+        """Step 2."""
+        resend_within_s = RESEND_WITHIN_S - CALL_AND_CLOCKS_S if self.context.events.deduplicates else None
+        return await claim_ids(self.memory, batch, resend_within_s=resend_within_s)
+
+    async def send_and_settle(self, claimed: ClaimedBatch, send: Send, deadline: Deadline) -> list[Result]:
+        """Steps 3 and 4. Cancelled, it sends no more, and settles with what is known."""
+        sending = Sending(claimed.to_send)
+        try:
+            if claimed.to_send:
+                await send(sending, deadline)
+        finally:
+            await settle_claims(self.memory, claimed, sending)
+        sent = sending.results()
+        remember_doubts(self.memory, claimed, sent)
+        return await results_of(self.memory, claimed, sent, deadline)
 
 
 class SubmitEvents:
@@ -67,14 +96,14 @@ class SubmitEvents:
         settings: SubmitSettings | None = None,
         queue: QueueEvents | None = None,
     ) -> None:
-        """Args: `queue`: where durable events go; without one they are refused."""
+        """Args: `queue`: where durable events go; None: they are refused."""
         self._queue = queue
         self._tenants = tenants
         self._clock = clock
         self._new_event_id = new_event_id
         self._memory = EventMemory(clock) if memory is None else memory  # an empty one is false
         self._settings = settings or SubmitSettings()
-        self._desks: dict[TenantId, TenantPipeline] = {}
+        self._pipelines: dict[TenantId, TenantPipeline] = {}
 
     def new_event_id(self) -> str:
         """Return an id for an event that came without one: a UUIDv7."""
@@ -85,22 +114,16 @@ class SubmitEvents:
     ) -> Submitted:
         """Submit one event.
 
-        Args: `is_id_given`: the id is the caller's; `durable`: answered once it is committed. Raises: the GatewayError
-        that it failed with.
+        Args: `is_id_given`: the caller chose the id; `durable`: answer once the event is committed. Raises: the
+        GatewayError with which it failed.
         """
+        given = {0} if is_id_given else frozenset[int]()
         if durable:
-            (result,) = await self.many(tenant_id, [event], {0} if is_id_given else frozenset(), call, durable=True)
-            return _accepted(result)
-        desk = self.desk(tenant_id, call)
-        batch = self.batch(desk, [event], {0} if is_id_given else frozenset())
-        if batch.items:
-            item = batch.items[0]
-            desk.backlog.take(1, batch.size_bytes)
-            try:
-                await batch.run(lambda: desk.coalescer.send(item, call.deadline), call.deadline)
-            finally:
-                desk.backlog.give_back(1, batch.size_bytes)
-        return _accepted(batch.results()[0])
+            (result,) = await self.many(tenant_id, [event], given, call, durable=True)
+        else:
+            pipeline = self.pipeline(tenant_id, call)
+            (result,) = await self._submit(pipeline, pipeline.serialise([event], given), pipeline.coalescer.send, call)
+        return _accepted(result)
 
     async def many(
         self,
@@ -111,78 +134,55 @@ class SubmitEvents:
         *,
         durable: bool = False,
     ) -> list[Result]:
-        """Submit the events that are none of the Failed; return one result per event, in order.
+        """Submit the events that have not failed; return one result per event, in order.
 
-        Args: `given`: places of the events whose id is the caller's; `durable`: answered once they are committed.
-        Raises: TenantUnknown, InvalidField, Overloaded; after that every failure is a result. When the caller leaves,
-        what was not sent so far is not sent.
+        Args: `given`: places of the events whose id the caller chose; `durable`: answer once they are committed.
+        Raises: TenantUnknown, InvalidField, Overloaded; any later failure is a result. If the caller leaves, what has
+        not been sent is not sent.
         """
-        desk = self.desk(tenant_id, call)
-        if durable:
-            return await self._put(desk, events, given, call)
+        pipeline = self.pipeline(tenant_id, call)
         call.record.events = len(events)
-        batch = self.batch(desk, events, given)
-        count, size_bytes = len(batch.items), batch.size_bytes
-        desk.backlog.take(count, size_bytes)
-        try:
-            await batch.run(lambda: desk.delivery.call(batch.to_send, call.deadline), call.deadline)
-        finally:
-            desk.backlog.give_back(count, size_bytes)
-        return batch.results()
+        queue = self.queue(call) if durable else None
+        batch = pipeline.serialise(events, given)
+        if queue is None:
+            return await self._submit(pipeline, batch, pipeline.batches.send, call)
+        with queue.backlog(batch.tenant_id).holding(len(batch.pending), batch.size_bytes):
+            return await queue.put(batch, call.deadline)
 
-    async def _put(
-        self, desk: TenantPipeline, events: Sequence[Event | Failed], given: Set[int], call: Call
-    ) -> list[Result]:
-        queue = self.queue()
-        call.record.events = len(events)
-        call.record.delivery = "durable"
-        parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
-        backlog = queue.backlog(desk.room.tenant_id)
-        backlog.take(parcel.count, parcel.size_bytes)
-        try:
-            return await queue.put(parcel, call.deadline)
-        finally:
-            backlog.give_back(parcel.count, parcel.size_bytes)
+    async def _submit(self, pipeline: TenantPipeline, batch: EventBatch, send: Send, call: Call) -> list[Result]:
+        with pipeline.backlog.holding(len(batch.pending), batch.size_bytes):
+            return await pipeline.send_and_settle(await pipeline.claim(batch), send, call.deadline)
 
-    def queue(self) -> QueueEvents:
-        """Return where durable events go. Raises: StoreUnavailable where there is no such place."""
+    def queue(self, call: Call) -> QueueEvents:
+        """Return where durable events go. Raises: StoreUnavailable if this gateway keeps none."""
         if self._queue is None:
             raise StoreUnavailable("This gateway keeps no durable events.", may_be_committed=False)
+        call.record.delivery = "durable"
         return self._queue
 
     def stream(self, call: Call) -> EventStream:
         """Return what takes the messages of one stream."""
         return EventStream(self, call, self._clock, self._settings.stream_message_s)
 
-    def desk(self, tenant_id: str, call: Call) -> TenantPipeline:
+    def pipeline(self, tenant_id: str, call: Call) -> TenantPipeline:
         """Return the tenant's, made at its first event. Raises: NotAllowed, TenantUnknown, InvalidField."""
-        room = self._tenants.resolve(tenant_id, call)
-        desk = self._desks.get(room.tenant_id)
-        if desk is None:
-            sender = EventSender(room.events, self._clock)
-            desk = TenantPipeline(
-                room=room,
+        context = self._tenants.resolve(tenant_id, call)
+        pipeline = self._pipelines.get(context.tenant_id)
+        if pipeline is None:
+            sender = EventSender(context.events, self._clock)
+            pipeline = TenantPipeline(
+                context=context,
                 backlog=Backlog(self._settings.backlog),
                 coalescer=Coalescer(sender, self._settings.coalesce),
-                delivery=Delivery(sender),
+                batches=BatchSender(sender),
+                memory=self._memory,
             )
-            self._desks[room.tenant_id] = desk
-        return desk
-
-    def batch(self, desk: TenantPipeline, events: Sequence[Event | Failed], given: Set[int]) -> EventBatch:
-        """Return the events as one batch of the tenant's, serialised."""
-        return EventBatch(
-            desk.room.tenant_id,
-            events,
-            given,
-            send_event_id=desk.room.send_event_id,
-            deduplicates=desk.room.events.deduplicates,
-            memory=self._memory,
-        )
+            self._pipelines[context.tenant_id] = pipeline
+        return pipeline
 
 
 class EventStream:
-    """One stream's messages: begun in their order, under way side by side, the order of each lane kept."""
+    """The messages of one stream. They begin in order and run at the same time; each ordering key keeps its order."""
 
     def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float) -> None:
         self._submit = submit
@@ -195,66 +195,46 @@ class EventStream:
     async def begin(
         self, tenant_id: str, events: Sequence[Event | Failed], given: Set[int], *, durable: bool = False
     ) -> asyncio.Task[list[Result]]:
-        """Begin to submit a message, once there is room for it; return what brings one result per event, in order.
+        """Begin to submit a message once it fits; return a task with one result per event, in order.
 
-        Messages must be begun one after the other. Cancelling the task sends no more of this message. Args: `durable`:
-        its events are done once they are committed.
+        Begin messages one after the other. If the task is cancelled, no more of this message is sent. Args: as
+        `SubmitEvents.many`.
         """
         self._count += len(events)
         self._call.record.events = self._count
-        loop = asyncio.get_running_loop()
         try:
-            desk = self._submit.desk(tenant_id, self._call)
-            if durable:
-                return await self._begin_durable(desk, events, given)
-            batch = self._submit.batch(desk, events, given)
-            count, size_bytes = len(batch.items), batch.size_bytes
-            await desk.backlog.take_in_turn(count, size_bytes, self._call.deadline)
+            pipeline = self._submit.pipeline(tenant_id, self._call)
+            queue = self._submit.queue(self._call) if durable else None
+            batch = pipeline.serialise(events, given)
+            backlog = queue.backlog(batch.tenant_id) if queue else pipeline.backlog
+            await backlog.take_in_turn(len(batch.pending), batch.size_bytes, self._call.deadline)
         except GatewayError as error:
-            return loop.create_task(_all_failed(events, error))
+            return await _begun(_all_failed(events, error))
         deadline = Deadline.after(self._message_s, self._clock).earlier(self._call.deadline)
-        order = self._orders.setdefault(desk.room.tenant_id, Order())
         try:
-            await batch.claim()
+            if queue is not None:
+                work = queue.put(batch, deadline)
+            else:
+                order = self._orders.setdefault(batch.tenant_id, Order())
+                send = functools.partial(pipeline.batches.send, order=order)
+                work = pipeline.send_and_settle(await pipeline.claim(batch), send, deadline)
         except BaseException:
-            desk.backlog.give_back(count, size_bytes)
+            backlog.give_back(len(batch.pending), batch.size_bytes)
             raise
-        sending = desk.delivery.begin(batch.to_send, order, deadline)
 
         async def finish() -> list[Result]:
             try:
-                await batch.finish(lambda: sending, deadline)
-            finally:
-                desk.backlog.give_back(count, size_bytes)
-            return batch.results()
-
-        return await _begun(finish())
-
-    async def _begin_durable(
-        self, desk: TenantPipeline, events: Sequence[Event | Failed], given: Set[int]
-    ) -> asyncio.Task[list[Result]]:
-        """Raises: the GatewayError with which all events of the message fail."""
-        self._call.record.delivery = "durable"
-        queue = self._submit.queue()
-        parcel = queue.pack(desk.room.tenant_id, events, given, send_event_id=desk.room.send_event_id)
-        backlog = queue.backlog(desk.room.tenant_id)
-        await backlog.take_in_turn(parcel.count, parcel.size_bytes, self._call.deadline)
-        deadline = Deadline.after(self._message_s, self._clock).earlier(self._call.deadline)
-
-        async def finish() -> list[Result]:
-            try:
-                return await queue.put(parcel, deadline)
+                return await work
             except GatewayError as error:
                 return await _all_failed(events, error)
             finally:
-                backlog.give_back(parcel.count, parcel.size_bytes)
+                backlog.give_back(len(batch.pending), batch.size_bytes)
 
-        # Begun in their order, messages are committed in their order.
         return await _begun(finish())
 
 
 def _accepted(result: Result) -> Submitted:
-    """Return the result of a single event. Raises: the error that it failed with; one in doubt names the event's id."""
+    """Return the result of a single event. Raises: its error; OutcomeUnknown names the event's id."""
     if isinstance(result, Submitted):
         return result
     error = result.error
@@ -265,7 +245,10 @@ def _accepted(result: Result) -> Submitted:
 
 
 async def _begun(work: Coroutine[Any, Any, list[Result]]) -> asyncio.Task[list[Result]]:
-    """Return the work as a task that has begun: one that is cancelled before it began would clean nothing up."""
+    """Return a task that has begun, so that messages enter their order one after the other.
+
+    A task that is cancelled before it begins would not clean up.
+    """
     task = asyncio.get_running_loop().create_task(work)
     try:
         await asyncio.sleep(0)

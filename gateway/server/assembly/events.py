@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import uuid_utils
 
 from gateway.actions.events.dead_letters import DeadLetters
+from gateway.actions.events.event_memory import EventMemory
 from gateway.actions.events.queue_events import QueueEvents
-from gateway.actions.events.remember_events import EventMemory
 from gateway.actions.events.submit_events import SubmitEvents
 from gateway.cache.client import RedisCache
 from gateway.cache.event_ids import RedisEventIds

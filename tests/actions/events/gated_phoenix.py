@@ -8,8 +8,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gateway.actions.events.event_memory import EventMemory
 from gateway.actions.events.queue_events import QueueEvents
-from gateway.actions.events.remember_events import EventMemory
 from gateway.actions.events.submit_events import SubmitEvents, SubmitSettings
 from gateway.actions.shared.call import Call, Peer
 from gateway.actions.shared.contexts import TenantContext

@@ -8,24 +8,39 @@ import pytest
 
 from gateway import errors
 from gateway.actions.events.coalesce import Coalescer, CoalesceSettings
-from gateway.outbox.event_sender import EventSender
-from gateway.outbox.pending_event import Failed, PendingEvent, Submitted
+from gateway.phoenix.gamification.event_sender import EventSender, Sending
+from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result, Submitted
 from gateway.phoenix.http_types import Answer, ExchangeFailed, NotSent
 from tests.actions.events.gated_phoenix import CLOCK, GatedPhoenix, client_of, soon, until
 
 PATIENT = CoalesceSettings(patience_s=60.0)
 
 
-def item(event_id: str, size_bytes: int = 0) -> PendingEvent:
+def item(event_id: str, size_bytes: int = 0) -> Sending:
     padding = b" " * size_bytes
-    return PendingEvent(event_id, b'{"event_id":"%s","user_id":"u"%s}' % (event_id.encode(), padding), ("xp", "u"))
+    body = b'{"event_id":"%s","user_id":"u"%s}' % (event_id.encode(), padding)
+    return Sending([PendingEvent(event_id, body, ("xp", "u"))])
+
+
+def name(each: Sending) -> str:
+    return each.events[0].event_id
+
+
+def result_of(each: Sending) -> Result:
+    (result,) = each.results()
+    return result
+
+
+def failure(each: Sending) -> errors.GatewayError | None:
+    result = result_of(each)
+    return result.error if isinstance(result, Failed) else None
 
 
 def coalescer(phoenix: GatedPhoenix, settings: CoalesceSettings = PATIENT, **client: bool) -> Coalescer:
     return Coalescer(EventSender(client_of(phoenix, **client), CLOCK), settings)  # type: ignore[arg-type]
 
 
-async def gather(one: Coalescer, phoenix: GatedPhoenix, items: list[PendingEvent]) -> list[asyncio.Task[None]]:
+async def gather(one: Coalescer, phoenix: GatedPhoenix, items: list[Sending]) -> list[asyncio.Task[None]]:
     """Send them all while the first is kept waiting."""
     phoenix.is_open = False
     tasks = []
@@ -54,7 +69,7 @@ async def test_what_arrives_meanwhile_leaves_together() -> None:
     phoenix.let_go()
     await asyncio.gather(*tasks)
     assert phoenix.calls[1:] == [("/v1/events/bulk", [f"e{number}" for number in range(1, 50)])]
-    assert all(isinstance(each.result, Submitted) for each in items)
+    assert all(isinstance(result_of(each), Submitted) for each in items)
 
 
 async def test_a_full_bulk_call_does_not_wait() -> None:
@@ -67,7 +82,7 @@ async def test_a_full_bulk_call_does_not_wait() -> None:
     await asyncio.gather(*tasks)
     assert [1, 100, 100, 100, 100, 100] == [len(ids) for _, ids in phoenix.calls]
     assert phoenix.most_at_once == 3
-    assert [each.event_id for each in items] == phoenix.ids
+    assert [name(each) for each in items] == phoenix.ids
 
 
 async def test_callers_stand_alone_after_one_has_cost_others_their_answer() -> None:
@@ -83,17 +98,16 @@ async def test_callers_stand_alone_after_one_has_cost_others_their_answer() -> N
     phoenix.let_go()
     await asyncio.gather(*tasks)
     assert phoenix.calls[1:] == [("/v1/events/bulk", ["bad", "good"])]
-    unknown = [each.result for each in items[1:]]
-    assert [errors.OutcomeUnknown] * 2 == [type(result.error) for result in unknown if isinstance(result, Failed)]
+    unknown = [failure(each) for each in items[1:]]
+    assert [errors.OutcomeUnknown] * 2 == [type(error) for error in unknown]
     phoenix.calls.clear()
     items = [item("fine"), item("bad"), item("well")]
     tasks = await gather(one, phoenix, items)
     phoenix.let_go()
     await asyncio.gather(*tasks)
-    assert {("/v1/events", each.event_id) for each in items} == {(path, ids[0]) for path, ids in phoenix.calls}
-    assert [False, True, False] == [isinstance(each.result, Failed) for each in items]
-    assert isinstance(items[1].result, Failed)
-    assert isinstance(items[1].result.error, errors.PhoenixRefusedInput)
+    assert {("/v1/events", name(each)) for each in items} == {(path, ids[0]) for path, ids in phoenix.calls}
+    assert [False, True, False] == [isinstance(result_of(each), Failed) for each in items]
+    assert isinstance(failure(items[1]), errors.PhoenixRefusedInput)
 
 
 async def test_a_megabyte_is_as_full_as_a_hundred_events() -> None:
@@ -114,7 +128,7 @@ async def test_a_hanging_call_delays_no_other_for_long() -> None:
     phoenix.is_open = True
     waiting = item("waits")
     await one.send(waiting, soon())
-    assert isinstance(waiting.result, Submitted)
+    assert isinstance(result_of(waiting), Submitted)
     assert not first.done()
     phoenix.let_go()
     await first
@@ -132,7 +146,7 @@ async def test_each_caller_has_its_own_result() -> None:
     tasks = await gather(coalescer(phoenix), phoenix, items)
     phoenix.let_go()
     await asyncio.gather(*tasks)
-    failed = [each.result.error.reason if isinstance(each.result, Failed) else "" for each in items]
+    failed = [error.reason if (error := failure(each)) else "" for each in items]
     assert failed == ["", "", "PHOENIX_REFUSED_STATE", ""]
 
 
@@ -160,7 +174,7 @@ async def test_a_caller_who_leaves_afterwards_costs_the_others_nothing() -> None
     phoenix.let_go()
     await asyncio.gather(tasks[0], tasks[1], tasks[3])
     assert phoenix.ids == ["e0", "e1", "e2", "e3"]
-    assert isinstance(items[3].result, Submitted)
+    assert isinstance(result_of(items[3]), Submitted)
 
 
 async def test_an_event_without_a_waiting_caller_is_not_sent_again() -> None:
@@ -181,7 +195,7 @@ async def test_an_event_without_a_waiting_caller_is_not_sent_again() -> None:
     phoenix.let_go()
     await asyncio.gather(tasks[0], tasks[1], tasks[3])
     assert [["e0"], ["e1", "e2", "e3"], ["e1", "e3"]] == tries
-    assert [True, True, False, True] == [isinstance(each.result, Submitted) for each in items]
+    assert [True, True, False, True] == [isinstance(result_of(each), Submitted) for each in items]
 
 
 async def test_a_first_caller_who_leaves_lets_the_gathered_go() -> None:
@@ -193,8 +207,7 @@ async def test_a_first_caller_who_leaves_lets_the_gathered_go() -> None:
     tasks[0].cancel()
     await asyncio.gather(*tasks[1:])
     assert phoenix.calls[1] == ("/v1/events/bulk", ["e1", "e2"])
-    assert isinstance(items[0].result, Failed)
-    assert isinstance(items[0].result.error, errors.OutcomeUnknown)
+    assert isinstance(failure(items[0]), errors.OutcomeUnknown)
 
 
 async def test_each_deadline_is_its_own() -> None:
@@ -204,19 +217,17 @@ async def test_each_deadline_is_its_own() -> None:
     tasks = await gather(one, phoenix, [item("e0")])
     unsent = item("unsent")
     await one.send(unsent, soon(0.01))
-    assert isinstance(unsent.result, Failed)
-    assert isinstance(unsent.result.error, errors.DeadlineTooShort)
+    assert isinstance(failure(unsent), errors.DeadlineTooShort)
     hasty, patient = item("hasty"), item("patient")
     both = [asyncio.create_task(one.send(hasty, soon(0.2))), asyncio.create_task(one.send(patient, soon()))]
     await asyncio.sleep(0)
     phoenix.let_go(0)
     await until(lambda: len(phoenix.calls) == 2)
     await both[0]
-    assert isinstance(hasty.result, Failed)
-    assert isinstance(hasty.result.error, errors.OutcomeUnknown)
+    assert isinstance(failure(hasty), errors.OutcomeUnknown)
     phoenix.let_go()
     await asyncio.gather(*tasks, *both)
-    assert isinstance(patient.result, Submitted)
+    assert isinstance(result_of(patient), Submitted)
     assert phoenix.ids == ["e0", "hasty", "patient"]
 
 
@@ -240,7 +251,7 @@ async def test_a_phoenix_without_bulk_calls_gets_single_ones() -> None:
     tasks = await gather(one, phoenix, items)
     phoenix.let_go()
     await asyncio.gather(*tasks)
-    assert all(isinstance(each.result, Submitted) for each in items)
+    assert all(isinstance(result_of(each), Submitted) for each in items)
     await asyncio.gather(*(one.send(item(f"f{number}"), soon()) for number in range(3)))
     assert [path for path, _ in phoenix.calls].count("/v1/events/bulk") == 1
 

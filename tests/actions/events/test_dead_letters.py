@@ -11,8 +11,8 @@ from gateway.actions.events.dead_letters import DeadLetterPage, DeadLetters
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.actions.shared.page_token import PageToken, encode_page_token
 from gateway.errors import InvalidField, TenantUnknown
-from gateway.outbox.pending_event import Failed, Submitted
 from gateway.outbox.store import EventQueue
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.store.sqlite import SqliteDatabase
 from tests.actions.events.gated_phoenix import CLOCK, TENANT, GatedPhoenix, call, room_of
 from tests.outbox.event_factory import admit, dead, new_event, settle, take

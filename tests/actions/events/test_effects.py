@@ -17,9 +17,10 @@ from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.actions.events.submit_events import Failed, SubmitEvents, Submitted
+from gateway.actions.events.submit_events import SubmitEvents
 from gateway.core.wire import BulkEnvelope
 from gateway.errors import Effect, GatewayError, OutcomeUnknown
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerLost, ExchangeFailed, NotSent, Request, TimedOut
 from gateway.resilience.deadline import Deadline
 from tests.actions.events.gated_phoenix import call, event, submit_to

@@ -14,7 +14,7 @@ from gateway.actions.events.backlog import BacklogSettings
 from gateway.actions.events.submit_events import SubmitSettings
 from gateway.core.wire import BulkEnvelope, Event
 from gateway.errors import InvalidField
-from gateway.outbox.pending_event import Failed, Submitted
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.http_types import AnswerLost
 from tests.actions.events.gated_phoenix import GatedPhoenix, call, event, submit_to, until
 

@@ -9,13 +9,15 @@ import pytest
 from gateway import errors
 from gateway.core.canonical import gamification_request
 from gateway.core.types import TenantId, UnixSeconds
-from gateway.phoenix.gamification.events import Acceptance, EventsClient, EventsSettings, Submitted
+from gateway.phoenix.gamification.events import EventsClient, EventsSettings
+from gateway.phoenix.gamification.pending_event import PendingEvent
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 from tests.phoenix.fake_phoenix import CLOCK, FakePhoenix, fake_phoenix
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 
-EVENT = b'{"tenant_id":"t","leaderboard_id":"xp","user_id":"u","score_delta":50,"event_id":"e"}'
+BODY = b'{"tenant_id":"t","leaderboard_id":"xp","user_id":"u","score_delta":50,"event_id":"e"}'
+EVENT = PendingEvent("e", BODY, ("xp", "u"))
 ROUTE = "POST /v1/events"
 
 
@@ -41,7 +43,10 @@ def soon() -> Deadline:
 async def test_any_2xx_is_acceptance(status: int, body: bytes) -> None:
     """The body of an acceptance is not documented, so nothing hangs on it."""
     async with fake_phoenix(**{ROUTE: [(status, body)]}) as phoenix:
-        assert await of(phoenix).submit(EVENT, soon()) == Submitted(acceptance=Acceptance.ACCEPTED, tries=1)
+        before = CLOCK.now()
+        submitted = await of(phoenix).submit(EVENT, soon())
+        assert ("e", False, False) == (submitted.event_id, submitted.duplicate, submitted.queued)
+        assert before <= submitted.accepted_at <= CLOCK.now()
 
 
 async def test_the_signature_covers_the_bytes_that_arrive() -> None:
@@ -52,15 +57,15 @@ async def test_the_signature_covers_the_bytes_that_arrive() -> None:
         arrived = seen.headers
         message = f"POST\n/v1/events\n{arrived['x-timestamp']}\n".encode() + seen.body
         assert arrived["x-signature"] == "hmac-sha256=" + hmac.new(b"test-secret", message, hashlib.sha256).hexdigest()
-        assert (seen.body, arrived["content-type"], arrived["x-tenant-id"]) == (EVENT, "application/json", "t")
+        assert (seen.body, arrived["content-type"], arrived["x-tenant-id"]) == (BODY, "application/json", "t")
 
 
 @pytest.mark.parametrize(("is_id_given", "in_doubt"), [(True, False), (False, True)])
 async def test_a_conflict_is_a_duplicate_where_the_id_may_have_come_before(is_id_given: bool, in_doubt: bool) -> None:
     """The caller's own, or one whose first sending was in doubt: success."""
     async with fake_phoenix(**{ROUTE: [(409, b"")]}) as phoenix:
-        submitted = await of(phoenix).submit(EVENT, soon(), is_id_given=is_id_given, in_doubt=in_doubt)
-        assert submitted.acceptance is Acceptance.DUPLICATE
+        submitted = await of(phoenix).submit(EVENT._replace(is_id_given=is_id_given, in_doubt=in_doubt), soon())
+        assert submitted.duplicate
 
 
 @pytest.mark.parametrize("deduplicates", [False, True])
@@ -76,7 +81,7 @@ async def test_a_conflict_after_a_doubt_is_the_first_sending_that_arrived() -> N
     """Also for an id that was just made."""
     async with fake_phoenix(**{ROUTE: [(500, b""), (409, b"")]}) as phoenix:
         submitted = await of(phoenix, EventsSettings(deduplicates=True)).submit(EVENT, soon())
-        assert (submitted.acceptance, submitted.tries) == (Acceptance.DUPLICATE, 2)
+        assert (submitted.duplicate, len(phoenix.seen)) == (True, 2)
 
 
 async def test_a_conflict_is_a_conflict_where_no_ids_are_sent() -> None:
@@ -90,7 +95,7 @@ async def test_a_rejected_signature_is_tried_once_more() -> None:
     """The clock may just have been put right."""
     async with fake_phoenix(**{ROUTE: [(401, b""), (202, b"")]}) as phoenix:
         submitted = await of(phoenix).submit(EVENT, soon())
-        assert (submitted.acceptance, submitted.tries) == (Acceptance.ACCEPTED, 2)
+        assert (submitted.duplicate, len(phoenix.seen)) == (False, 2)
 
 
 async def test_a_server_error_is_not_sent_again() -> None:
@@ -119,7 +124,7 @@ async def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates() -> None:
     async with raw_server(cut, always(http(202))) as server, fake_phoenix() as phoenix:
         submitted = await client(server.url, phoenix.retrying, EventsSettings(deduplicates=True)).submit(EVENT, soon())
         bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
-        assert (submitted.tries, bodies) == (2, [EVENT, EVENT])
+        assert (submitted.duplicate, bodies) == (False, [BODY, BODY])
 
 
 async def test_deduplication_means_nothing_without_an_id() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway import errors
-from gateway.actions.events.remember_events import (
+from gateway.actions.events.event_memory import (
     REMEMBER_S,
     Answer,
     Awaited,
@@ -19,7 +19,7 @@ from gateway.actions.events.remember_events import (
 from gateway.core.event_ids import EventState, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError
-from gateway.outbox.pending_event import Failed, Submitted
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from tests.manual_clock import ManualClock
 
 ONE, OTHER = b"1" * 32, b"2" * 32

@@ -18,7 +18,7 @@ from typing import Protocol
 from gateway.core.event_ids import EventState, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import Effect
-from gateway.outbox.pending_event import Failed, Submitted
+from gateway.phoenix.gamification.pending_event import Result, Submitted
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
 
@@ -72,7 +72,7 @@ class Claim:
         self.digest = digest
         self.at = at
         self.in_doubt = in_doubt
-        self.result: Submitted | Failed | None = None
+        self.result: Result | None = None
         self.recalled: Recalled | None = None
         self.settled = asyncio.Event()
 
@@ -129,7 +129,7 @@ class EventMemory:
             await self._ask_shared(self._shared, tenant_id, claims, answers, resend_within_s)
         return answers
 
-    async def settle(self, tenant_id: TenantId, ended: Sequence[tuple[Claim, Submitted | Failed]]) -> None:
+    async def settle(self, tenant_id: TenantId, ended: Sequence[tuple[Claim, Result]]) -> None:
         """Note how claimed events ended, and let those go on who wait for it."""
         changes: list[tuple[str, RememberedEvent | None]] = []
         for claim, result in ended:
@@ -141,7 +141,7 @@ class EventMemory:
         if self._shared is not None and changes:
             await self._shared.settle(tenant_id, changes)
 
-    def settle_late(self, tenant_id: TenantId, claim: Claim, result: Submitted | Failed) -> None:
+    def settle_late(self, tenant_id: TenantId, claim: Claim, result: Result) -> None:
         """Note how an event ended of which `settle` was told that nobody knows; whoever asks again hears of it."""
         key = (tenant_id, claim.event_id)
         held = self._held.get(key)
@@ -242,7 +242,7 @@ def _recalled(held: RememberedEvent, digest: bytes, now: float, resend_within_s:
     return Recalled.UNKNOWN
 
 
-def _entry_of(claim: Claim, result: Submitted | Failed) -> RememberedEvent | None:
+def _entry_of(claim: Claim, result: Result) -> RememberedEvent | None:
     if isinstance(result, Submitted):
         return RememberedEvent(state=EventState.ACCEPTED, at=claim.at, digest=claim.digest)
     if claim.in_doubt or result.error.effect is not Effect.NONE:
