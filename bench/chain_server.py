@@ -19,7 +19,8 @@ from bench.empty_server import runner
 from gateway.actions.shared.call import Call
 from gateway.core.rights import CallLimits, open_to_local
 from gateway.core.switches import Switches, TargetKind
-from gateway.front.grpc_aio import Endpoint, Front
+from gateway.front.endpoint import Endpoint
+from gateway.front.grpc_aio import Front
 from gateway.interceptors.audit import Audit
 from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import Chain, Middleware

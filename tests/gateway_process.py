@@ -54,6 +54,7 @@ class GatewayProcess:
         self.address = f"127.0.0.1:{free_port()}"
         self.admin_address = f"127.0.0.1:{free_port()}"
         self.environ = {
+            "GATEWAY_FRONT": os.environ.get("TEST_FRONT", "grpc"),  # the suite runs over either front
             "GATEWAY_LISTEN": self.address,
             "GATEWAY_ADMIN_LISTEN": self.admin_address,
             "GATEWAY_DATA_DIR": str(self.data_dir),

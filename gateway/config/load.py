@@ -62,6 +62,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         admin_listen=process.admin_listen,
         tls=process.tls,
         upstream_ca_file=process.upstream_ca_file,
+        front=process.front,
         workers=process.workers,
         audit=process.audit,
         dumpable=process.dumpable,

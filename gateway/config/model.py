@@ -53,6 +53,13 @@ class LogLevel(enum.Enum):
     ERROR = "error"
 
 
+class FrontKind(enum.Enum):
+    """Which server carries the calls."""
+
+    GRPC = "grpc"
+    HTTP2 = "http2"
+
+
 class LogFormat(enum.Enum):
     """How a log line is written."""
 
@@ -164,6 +171,7 @@ class Config:
     admin_listen: Listen
     tls: TlsFiles | None
     upstream_ca_file: Path | None
+    front: FrontKind
     workers: int
     log_level: LogLevel
     log_format: LogFormat | None

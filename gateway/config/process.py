@@ -17,6 +17,7 @@ from gateway.config.identities import read_dev_token, read_sockets, read_trusted
 from gateway.config.model import (
     AuditConfig,
     CallerSocket,
+    FrontKind,
     Listen,
     LogFormat,
     LogLevel,
@@ -48,6 +49,7 @@ class ProcessConfig:
     admin_listen: Listen
     tls: TlsFiles | None
     upstream_ca_file: Path | None
+    front: FrontKind
     workers: int
     audit: AuditConfig | None
     dumpable: bool
@@ -77,6 +79,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
+        front=reader.choice("GATEWAY_FRONT", FrontKind.GRPC, FrontKind),
         workers=workers,
         audit=read_audit(reader),
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),

@@ -62,6 +62,11 @@ LISTENERS = Subject(
 PROCESS = Subject(
     title="Process and logs",
     settings=(
+        Setting(
+            name="GATEWAY_FRONT",
+            meaning="Server that carries the calls: `grpc` (grpc.aio) or `http2` (libnghttp2 on the event loop).",
+            default="grpc",
+        ),
         Setting(name="GATEWAY_WORKERS", meaning="Processes that share the gRPC port.", unit="processes", default="1"),
         Setting(
             name="GATEWAY_DUMPABLE",

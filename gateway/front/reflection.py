@@ -12,7 +12,7 @@ from typing import Any
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from gateway.actions.shared.call import Call
-from gateway.front.grpc_aio import Endpoint
+from gateway.front.endpoint import Endpoint
 
 _NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 

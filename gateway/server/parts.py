@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-import grpc
-
 from gateway.server.assembly.build import Gateway
 from gateway.server.lifecycle import Part, background
+from gateway.server.listener.servers import Server
 
 
-def parts_of(gateway: Gateway, servers: Sequence[grpc.aio.Server]) -> list[Part]:
+def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     """Return all parts. What a part uses comes before it; calls are served last."""
     controls, events, boards, wallet = gateway.controls, gateway.events, gateway.boards, gateway.wallet
     parts = [

@@ -106,6 +106,7 @@ WRONG_VALUES = [
     ("GATEWAY_TRUSTED_PROXIES", "*.proxy.example"),
     ("GATEWAY_TRUSTED_PROXIES", "proxy.example"),
     ("GATEWAY_DEV_TOKEN", "fifteen-bytes--"),
+    ("GATEWAY_FRONT", "nginx"),
     ("GATEWAY_WORKERS", "0"),
     ("GATEWAY_DUMPABLE", "perhaps"),
     ("GATEWAY_AUDIT_FILE", "/nonexistent/audit.jsonl"),

@@ -46,6 +46,7 @@ MAY = {
         "gateway.doctor",
         "gateway.sandbox",
     },
+    "Only front names an HTTP/2 engine": {"gateway.front"},
     "Streams are given their connections": ROOMS - {"gateway.streams"},
     "The sandbox shares nothing with what it checks": ROOMS - {"gateway.sandbox"},
     "The proof of evidence shares nothing with what it proves": ROOMS - {"gateway.evidence_verify"},

@@ -17,6 +17,7 @@ REASONS = {
     "actions/events/submit_events.py": (1, "the caller's stream awaits it"),
     "cli/events_stream.py": (2, "a command: its end ends the call, and the process is the user's"),
     "evidence_verify/verification.py": (1, "shares nothing; a broken pool raises in the command that waits for it"),
+    "front/http2/server.py": (1, "the stream has it, cancels it and sends what it raises as the call's status"),
     "resilience/single_flight.py": (1, "whoever joined the flight gets what it raises"),
     "sandbox/websocket.py": (1, "the sandbox shares nothing; the connection waits for its writer"),
     "server/shutdown.py": (1, "ends a process that fails to stop; it is the last owner there is"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.actions.events.event_memory import EventMemory
 from gateway.cli.entry import main
-from gateway.front import grpc_aio
+from gateway.front import dispatch
 from gateway.outbox import delivery, store
 from gateway.outbox.record import Admit, Settle, Take
 from gateway.phoenix.transport import Transport
@@ -60,7 +60,7 @@ def install(crash: CrashPoint) -> None:
     Transport.send = _sending(crash, Transport.send)  # type: ignore[method-assign]
     EventMemory.claim = crash.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
     EventMemory.settle = crash.around("settling", "settled", EventMemory.settle)  # type: ignore[method-assign]
-    grpc_aio._serialised = _answering(crash, grpc_aio._serialised)
+    dispatch.serialised = _answering(crash, dispatch.serialised)
     store.EventQueue._commit = _committing(crash, store.EventQueue._commit)  # type: ignore[method-assign]
     store._run = _in_transaction(crash, store._run)
 

@@ -21,7 +21,8 @@ from gateway.actions.shared.call_record import WalletRecord
 from gateway.core.rights import open_to_local
 from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.errors import NotAllowed, PhoenixRejectedCredentials, StoreUnavailable
-from gateway.front.grpc_aio import Endpoint, Front, Handler
+from gateway.front.endpoint import Endpoint, Handler
+from gateway.front.grpc_aio import Front
 from gateway.interceptors.call_log import CallLog, record_unexpected
 from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import ArrivalCheck, Chain, EndObserver

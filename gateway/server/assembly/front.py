@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
@@ -12,7 +14,13 @@ from grpc_health.v1 import health_pb2
 from gateway.actions.shared.call import Peer
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.config import Config
-from gateway.front.grpc_aio import Endpoint, Front, endpoints_of
+from gateway.config.model import FrontKind
+from gateway.errors import Overloaded
+from gateway.front.dispatch import UNNAMED
+from gateway.front.endpoint import Endpoint, endpoints_of
+from gateway.front.grpc_aio import Front
+from gateway.front.http2.admission import Priority
+from gateway.front.http2.server import Http2Server
 from gateway.front.reflection import reflection_endpoints
 from gateway.interceptors.call_log import record_unexpected
 from gateway.interceptors.chain import Chain
@@ -21,8 +29,10 @@ from gateway.interceptors.validation import compile_rules
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.chain import asks_certificates
 from gateway.server.assembly.services import Services
+from gateway.server.listener.http2 import make_engine
 from gateway.server.listener.tls import TlsSource
 from gateway.services.health import HealthService
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Metrics
 
 
@@ -30,8 +40,8 @@ from gateway.telemetry.metrics import Metrics
 class Fronts:
     """`listener` serves GATEWAY_LISTEN, with `tls`; each of `sockets` serves its path, to one caller."""
 
-    listener: Front
-    sockets: Mapping[Path, Front]
+    listener: Front | Http2Server
+    sockets: Mapping[Path, Front | Http2Server]
     tls: TlsSource | None
 
 
@@ -52,14 +62,63 @@ def build_fronts(
     endpoints = _endpoints(all_services)
     check_complete(endpoint.path for endpoint in endpoints)
     compile_rules(method.input_type for service in all_services for method in service.methods)
+    make = _front_of(config, endpoints, chain, clock, metrics)
     return Fronts(
-        listener=Front(endpoints, chain, clock, record_unexpected, reads_certificates=asks_certificates(config)),
+        listener=make(UNNAMED, reads_certificates=asks_certificates(config)),
         sockets={
-            socket.path: Front(endpoints, chain, clock, record_unexpected, peer=Peer(address="", caller=socket.caller))
+            socket.path: make(Peer(address="", caller=socket.caller), reads_certificates=False)
             for socket in config.sockets
         },
         tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
     )
+
+
+class _MakeFront(Protocol):
+    """Makes the front of one listener."""
+
+    def __call__(self, peer: Peer, *, reads_certificates: bool) -> Front | Http2Server: ...
+
+
+def _front_of(
+    config: Config, endpoints: Sequence[Endpoint], chain: Chain, clock: Clock, metrics: Metrics
+) -> _MakeFront:
+    """Return the configured front; grpc.aio, with a warning, where no HTTP/2 engine is installed."""
+    engine = make_engine() if config.front is FrontKind.HTTP2 else None
+    if config.front is FrontKind.HTTP2 and engine is None:
+        log().warning(
+            "setting", setting="GATEWAY_FRONT", trouble="no HTTP/2 engine is installed", advice="install ngh2"
+        )
+
+    def make(peer: Peer, *, reads_certificates: bool) -> Front | Http2Server:
+        if engine is None:
+            return Front(endpoints, chain, clock, record_unexpected, peer=peer, reads_certificates=reads_certificates)
+        return Http2Server(
+            {endpoint.path: endpoint for endpoint in endpoints},
+            chain,
+            clock,
+            record_unexpected,
+            engine,
+            peer=peer,
+            reads_certificates=reads_certificates,
+            priority_of=_priority_of,
+            on_refused=partial(_count_refused, metrics),
+        )
+
+    return make
+
+
+def _count_refused(metrics: Metrics, path: str) -> None:
+    metrics.call_began(path)
+    metrics.call_ended(path, Overloaded.code, Overloaded.reason, 0.0)
+
+
+def _priority_of(path: str) -> Priority:
+    """Return what goes first under load: moves of money, tokens and single events; then reads; then batches."""
+    service, _, method = path.rpartition("/")
+    if method.startswith(("Batch", "List", "Export")) or method == "SubmitEvents":
+        return Priority.BATCH
+    first = service.endswith(("WalletService", "TokenService", "Health")) or method == "SubmitEvent"
+    return Priority.MONEY if first else Priority.READ
 
 
 def _endpoints(services: Mapping[ServiceDescriptor, object]) -> list[Endpoint]:

@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import grpc
 
@@ -78,6 +79,7 @@ class TlsSource:
         self._lock = threading.Lock()
         self._set = read_set(files, clock.now())
         self._refused: Stamps | None = None
+        self._context: ssl.SSLContext | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials for a listener. They follow the files."""
@@ -86,6 +88,17 @@ class TlsSource:
             self._fetch,  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know
             require_client_authentication=self._files.client_ca_file is not None,
         )
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the present files, for HTTP/2: TLS 1.2 or newer, `h2` by ALPN."""
+        with self._lock:
+            if self._renew() or self._context is None:
+                made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                made.minimum_version = ssl.TLSVersion.TLSv1_2
+                made.set_alpn_protocols(["h2"])
+                _load(made, self._files)
+                self._context = made
+            return self._context
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         with self._lock:
@@ -111,6 +124,25 @@ class TlsSource:
         self._on_event(RELOADED)
         log().info("certificate files reloaded")
         return True
+
+
+class HandshakeTls(ssl.SSLContext):
+    """A server context whose every handshake uses the files of `TlsSource` as they are then, CAs included.
+
+    An SSLContext cannot forget a CA, so each change of the files makes a new context; this one only hands over to it.
+    """
+
+    _source: TlsSource
+
+    def __new__(cls, source: TlsSource) -> Self:
+        """Return a context over the source."""
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        made._source = source
+        return made
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """Begin a handshake with the context of the present files."""
+        return self._source.context().wrap_bio(*arguments, **named)
 
 
 class AdminTls:

@@ -1,0 +1,101 @@
+"""Runs one call of a stream and sends what comes of it. `dispatch.py` runs the handler behind the chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from gateway.actions.shared.call import Call, Peer
+from gateway.errors import DeadlineTooShort, FieldFault, GatewayError, InvalidField, Overloaded, Stopping
+from gateway.front.dispatch import Dispatch, Ending, ending_of
+from gateway.front.http2.stream import CallerLeft, Stream
+from gateway.front.http2.wire import Header, status_trailers
+
+
+class CallRunner:
+    """Runs calls of one server."""
+
+    def __init__(self, dispatch: Dispatch, on_finished: Callable[[Stream, BaseException | None], None]) -> None:
+        """Args: `on_finished` hears of each unary call that has ended, with its error, before its answer is sent."""
+        self._dispatch = dispatch
+        self._on_finished = on_finished
+
+    async def run(self, stream: Stream, peer: Peer) -> None:
+        """Run the call to its end and send that. Never raises but what ends the process."""
+        dispatch, endpoint = self._dispatch, stream.endpoint
+        call = dispatch.open(
+            endpoint.path, peer, stream.metadata, stream.request_id, stream.arrived_at, stream.deadline_at
+        )
+        has_one_answer = not endpoint.server_streaming
+        error: BaseException | None = None
+        answer = b""
+        try:
+            if has_one_answer:
+                answer = await dispatch.unary(endpoint, call, *self._incoming(stream))
+            else:
+                await self._send_all(stream, call)
+        except BaseException as raised:  # noqa: BLE001 - a call ends by a status, whatever its handler raises
+            error = self._meant(stream, raised)
+        ending = dispatch.end(call, error)
+        if has_one_answer:
+            self._on_finished(stream, error)
+        if ending is None or stream.is_over or stream.is_answered:
+            return
+        if has_one_answer and error is None:
+            stream.answer(answer, trailers_of(ending))
+        else:
+            stream.finish(trailers_of(ending))
+
+    def _incoming(self, stream: Stream) -> tuple[bytes | AsyncIterator[bytes], GatewayError | None]:
+        """Return what the client sends, and what is wrong with the request."""
+        if not stream.endpoint.client_streaming:
+            return _only_message(stream)
+        stream.send_headers(self._dispatch.process)
+        return stream.messages(), stream.fault
+
+    async def _send_all(self, stream: Stream, call: Call) -> None:
+        answers = self._dispatch.streaming(stream.endpoint, call, *self._incoming(stream))
+        try:
+            async for answer in answers:
+                await stream.send(answer)
+        finally:
+            await answers.aclose()
+
+    def _meant(self, stream: Stream, raised: BaseException) -> BaseException:
+        """Return the error that the call ends with, for its status, its log line and the metrics."""
+        if isinstance(raised, asyncio.CancelledError | CallerLeft):
+            if stream.expired:
+                return deadline_passed()
+            return asyncio.CancelledError() if stream.is_over else Stopping()
+        if isinstance(raised, KeyboardInterrupt | SystemExit):
+            raise raised
+        return raised
+
+
+def trailers_of(ending: Ending) -> list[Header]:
+    """Return the trailers that end a call."""
+    return status_trailers(ending.code, ending.message, ending.trailing)
+
+
+def deadline_passed() -> DeadlineTooShort:
+    """Return the error of a call whose handler was still at work when the caller's time was over."""
+    return DeadlineTooShort("The deadline passed before the call was answered. Set a longer one.")
+
+
+def refusal_trailers(error: GatewayError, request_id: str) -> list[Header]:
+    """Return the trailers of a refusal that no handler has seen."""
+    return trailers_of(ending_of(error, [("x-request-id", request_id)]))
+
+
+def overloaded_trailers() -> list[Header]:
+    """Return the trailers of a call that is refused for too much load, but for its request id."""
+    wait_ms = round((Overloaded.default_retry_after_s or 0.0) * 1000)
+    return trailers_of(ending_of(Overloaded(), [("grpc-retry-pushback-ms", str(wait_ms))]))
+
+
+def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
+    """Return the message of a call that takes exactly one, and what is wrong with the request."""
+    request, fault = stream.request, stream.fault
+    if request is None and fault is None:
+        fault = InvalidField([FieldFault(field="", description="this method takes exactly one message; send one")])
+    return request or b"", fault

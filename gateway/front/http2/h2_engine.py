@@ -1,0 +1,234 @@
+"""The engine over `h2`, in Python alone: where the fast one has no wheel, and for differential tests.
+
+`h2` sends nothing beyond the peer's windows and keeps nothing, so bodies wait here. The only file that imports it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+from hyperframe.frame import GoAwayFrame
+
+from gateway.front.http2.engine import (
+    ENHANCE_YOUR_CALM,
+    NO_ERROR,
+    REFUSED_STREAM,
+    EngineFailed,
+    EngineSettings,
+    Receiver,
+)
+from gateway.front.http2.wire import Header
+
+_LAST_POSSIBLE_STREAM = 2**31 - 1
+_RESETS_AT_ONCE = 200
+_RESETS_PER_S = 100.0
+
+
+@dataclass(slots=True)
+class _Body:
+    """What waits to be sent of a stream."""
+
+    chunks: deque[bytes] = field(default_factory=deque)
+    size: int = 0
+    trailers: list[Header] | None = None
+    received_all: bool = False
+    sent_all: bool = False
+
+
+class H2Engine:
+    """One connection."""
+
+    __slots__ = (
+        "_bodies",
+        "_connection",
+        "_last_served",
+        "_named_last",
+        "_out",
+        "_resets_at",
+        "_resets_left",
+        "_settings",
+    )
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._connection = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=False, header_encoding=None, validate_outbound_headers=False)
+        )
+        self._bodies: dict[int, _Body] = {}
+        self._out = b""
+        self._last_served = 0
+        self._named_last: int | None = None
+        self._resets_left = float(_RESETS_AT_ONCE)
+        self._resets_at = time.monotonic()
+
+    def start(self) -> None:
+        """Queue the settings; see Engine."""
+        settings, codes = self._settings, h2.settings.SettingCodes
+        self._connection.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                codes.MAX_CONCURRENT_STREAMS: settings.max_streams,
+                codes.INITIAL_WINDOW_SIZE: settings.stream_window_bytes,
+                codes.MAX_HEADER_LIST_SIZE: settings.max_header_bytes,
+            },
+        )
+        self._connection.initiate_connection()
+        self._connection.increment_flow_control_window(settings.connection_window_bytes - 65_535)
+
+    def receive(self, data: bytes, receiver: Receiver) -> None:
+        """Read and dispatch; see Engine."""
+        try:
+            events = self._connection.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            raise EngineFailed(type(error).__name__) from error
+        for event in events:
+            self._dispatch(event, receiver)
+
+    def _dispatch(self, event: h2.events.Event, receiver: Receiver) -> None:
+        match event:
+            case h2.events.RequestReceived():
+                stream_id = event.stream_id
+                if self._named_last is not None and stream_id > self._named_last:
+                    self._connection.reset_stream(stream_id, REFUSED_STREAM)
+                    return
+                self._last_served = stream_id
+                self._bodies[stream_id] = _Body(received_all=event.stream_ended is not None)
+                receiver.on_request(stream_id, event.headers, end=event.stream_ended is not None)
+            case h2.events.DataReceived():
+                self._on_data(
+                    event.stream_id, event.data, event.flow_controlled_length, event.stream_ended is not None, receiver
+                )
+            case h2.events.TrailersReceived():
+                self._on_data(event.stream_id, b"", 0, True, receiver)
+            case h2.events.StreamReset():
+                self._count_reset()
+                if self._bodies.pop(event.stream_id, None) is not None:
+                    receiver.on_stream_closed(event.stream_id, int(event.error_code))
+            case h2.events.WindowUpdated():
+                receiver.on_window(event.stream_id)
+            case h2.events.PingReceived():
+                receiver.on_ping()
+            case h2.events.PingAckReceived():
+                receiver.on_ping_acknowledged(event.ping_data)
+
+    def _on_data(self, stream_id: int, data: bytes, counted: int, end: bool, receiver: Receiver) -> None:
+        body = self._bodies.get(stream_id)
+        if body is None:
+            self.acknowledge(stream_id, counted)
+            return
+        body.received_all = body.received_all or end
+        self.acknowledge(stream_id, counted - len(data))  # padding
+        receiver.on_data(stream_id, data, end=end)
+
+    def _count_reset(self) -> None:
+        now = time.monotonic()
+        self._resets_left = min(_RESETS_AT_ONCE, self._resets_left + (now - self._resets_at) * _RESETS_PER_S) - 1
+        self._resets_at = now
+        if self._resets_left < 0:
+            self.end(ENHANCE_YOUR_CALM, reason=b"too_many_resets")
+            raise EngineFailed("too many streams were reset")
+
+    def take(self, receiver: Receiver) -> bytes:
+        """Send what the windows allow; see Engine."""
+        for stream_id, body in list(self._bodies.items()):
+            try:
+                self._send_some(stream_id, body)
+            except h2.exceptions.ProtocolError:
+                body.sent_all = body.received_all = True
+            if body.sent_all and body.received_all:
+                self._bodies.pop(stream_id, None)
+                receiver.on_stream_closed(stream_id, NO_ERROR)
+        data, self._out = self._connection.data_to_send() + self._out, b""
+        return data
+
+    def _send_some(self, stream_id: int, body: _Body) -> None:
+        connection = self._connection
+        while body.chunks:
+            room = min(connection.local_flow_control_window(stream_id), connection.max_outbound_frame_size)
+            if room <= 0:
+                return
+            chunk = body.chunks.popleft()
+            if len(chunk) > room:
+                body.chunks.appendleft(chunk[room:])
+                chunk = chunk[:room]
+            body.size -= len(chunk)
+            connection.send_data(stream_id, chunk)
+        if body.trailers is not None and not body.sent_all:
+            body.sent_all = True
+            connection.send_headers(stream_id, body.trailers, end_stream=True)
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """See Engine."""
+        if size > 0:
+            try:
+                self._connection.acknowledge_received_data(size, stream_id)
+            except (h2.exceptions.ProtocolError, ValueError):
+                pass
+
+    def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
+        """See Engine."""
+        body = self._bodies.get(stream_id)
+        if body is not None:
+            try:
+                self._connection.send_headers(stream_id, list(headers), end_stream=end)
+            except h2.exceptions.ProtocolError:
+                return
+            body.sent_all = end
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """See Engine."""
+        body = self._bodies.get(stream_id)
+        if body is not None:
+            body.chunks.append(data)
+            body.size += len(data)
+
+    def finish(self, stream_id: int, trailers: Sequence[Header]) -> None:
+        """See Engine."""
+        body = self._bodies.get(stream_id)
+        if body is not None:
+            body.trailers = list(trailers)
+
+    def reset(self, stream_id: int, error_code: int) -> None:
+        """See Engine."""
+        body = self._bodies.get(stream_id)
+        if body is not None:
+            body.chunks.clear()
+            body.trailers, body.size = None, 0
+            body.sent_all = body.received_all = True
+        try:
+            self._connection.reset_stream(stream_id, error_code)
+        except h2.exceptions.ProtocolError:
+            pass
+
+    def queued(self, stream_id: int) -> int:
+        """See Engine."""
+        body = self._bodies.get(stream_id)
+        return 0 if body is None else body.size
+
+    def queued_in_all(self) -> int:
+        """See Engine."""
+        return sum(body.size for body in self._bodies.values())
+
+    def ping(self, data: bytes) -> None:
+        """See Engine."""
+        self._connection.ping(data)
+
+    def announce_end(self) -> None:
+        """See Engine. `h2` would take its own GOAWAY for the end of the connection, so the frame is made here."""
+        self._out += GoAwayFrame(0, last_stream_id=_LAST_POSSIBLE_STREAM, error_code=NO_ERROR).serialize()
+
+    def end(self, error_code: int = NO_ERROR, *, reason: bytes = b"") -> None:
+        """See Engine."""
+        self._named_last = self._last_served
+        self._out += GoAwayFrame(
+            0, last_stream_id=self._last_served, error_code=error_code, additional_data=reason
+        ).serialize()

@@ -1,0 +1,168 @@
+"""The engine over libnghttp2. The only file that imports `ngh2`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ngh2
+
+from gateway.front.http2.engine import NO_ERROR, EngineFailed, EngineSettings, Receiver
+from gateway.front.http2.wire import Header
+
+_SETTING = ngh2.Setting
+_CONTINUATIONS = 8
+_RESETS = (200, 100)
+"""Streams that a client may reset: so many at once, and so many a second after that."""
+_GLITCHES = (1000, 100)
+_UNACKNOWLEDGED = 256
+
+
+class Nghttp2Engine:
+    """One connection."""
+
+    __slots__ = ("_connection", "_last_stream_id", "_settings")
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._last_stream_id = 0
+        self._connection = ngh2.Connection(
+            ngh2.Role.SERVER,
+            ngh2.Configuration(
+                auto_window_update=False,
+                max_inbound_header_list_size=settings.max_header_bytes,
+                max_continuations=_CONTINUATIONS,
+                stream_reset_rate_limit=_RESETS,
+                glitch_rate_limit=_GLITCHES,
+                max_outbound_ack=_UNACKNOWLEDGED,
+            ),
+        )
+
+    def start(self) -> None:
+        """Queue the settings; see Engine."""
+        settings = self._settings
+        self._connection.initiate_connection(
+            {
+                _SETTING.MAX_CONCURRENT_STREAMS: settings.max_streams,
+                _SETTING.INITIAL_WINDOW_SIZE: settings.stream_window_bytes,
+                _SETTING.MAX_HEADER_LIST_SIZE: settings.max_header_bytes,
+            }
+        )
+        self._connection.set_local_window_size(settings.connection_window_bytes)
+
+    def receive(self, data: bytes, receiver: Receiver) -> None:
+        """Read and dispatch; see Engine."""
+        failed: ngh2.NGH2Error | None = None
+        try:
+            self._connection.receive_data(data)
+        except ngh2.NGH2Error as error:
+            failed = error
+        self._dispatch(receiver)
+        if failed is not None:
+            raise EngineFailed(type(failed).__name__) from failed
+
+    def take(self, receiver: Receiver) -> bytes:
+        """See Engine."""
+        data = self._connection.data_to_send()
+        self._dispatch(receiver)
+        return data
+
+    def _dispatch(self, receiver: Receiver) -> None:
+        for event in self._connection.events():
+            handle = _HANDLERS.get(type(event))
+            if handle is not None:
+                if handle is _request:
+                    self._last_stream_id = event.stream_id  # type: ignore[attr-defined]
+                handle(receiver, event)
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """See Engine."""
+        try:
+            self._connection.acknowledge_received_data(size, stream_id)
+        except (ngh2.NGH2Error, ValueError):
+            pass
+
+    def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
+        """See Engine."""
+        try:
+            self._connection.send_response(stream_id, headers, end_stream=end)
+        except ngh2.NGH2Error:
+            pass
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """See Engine."""
+        try:
+            self._connection.send_data(stream_id, data)
+        except ngh2.NGH2Error:
+            pass
+
+    def finish(self, stream_id: int, trailers: Sequence[Header]) -> None:
+        """See Engine."""
+        try:
+            self._connection.send_trailers(stream_id, trailers)
+        except ngh2.NGH2Error:
+            pass
+
+    def reset(self, stream_id: int, error_code: int) -> None:
+        """See Engine."""
+        try:
+            self._connection.reset_stream(stream_id, error_code)
+        except ngh2.NGH2Error:
+            pass
+
+    def queued(self, stream_id: int) -> int:
+        """See Engine."""
+        try:
+            return self._connection.queued_body_size(stream_id)
+        except (ngh2.NGH2Error, ValueError):
+            return 0
+
+    def queued_in_all(self) -> int:
+        """See Engine."""
+        return self._connection.queued_body_size()
+
+    def ping(self, data: bytes) -> None:
+        """See Engine."""
+        self._connection.ping(data)
+
+    def announce_end(self) -> None:
+        """See Engine."""
+        self._connection.send_shutdown_notice()
+
+    def end(self, error_code: int = NO_ERROR, *, reason: bytes = b"") -> None:
+        """See Engine."""
+        try:
+            self._connection.send_goaway(error_code, last_stream_id=self._last_stream_id, debug_data=reason)
+        except ngh2.NGH2Error:
+            pass
+
+
+def _request(receiver: Receiver, event: Any) -> None:
+    receiver.on_request(event.stream_id, event.headers, end=event.end_stream)
+
+
+def _data(receiver: Receiver, event: Any) -> None:
+    receiver.on_data(event.stream_id, event.data, end=event.end_stream)
+
+
+def _closed(receiver: Receiver, event: Any) -> None:
+    receiver.on_stream_closed(event.stream_id, event.error_code)
+
+
+def _window(receiver: Receiver, event: Any) -> None:
+    receiver.on_window(event.stream_id)
+
+
+def _trailers(receiver: Receiver, event: Any) -> None:
+    receiver.on_data(event.stream_id, b"", end=True)  # gRPC clients send none; they end the body all the same
+
+
+_HANDLERS: dict[type, Callable[[Receiver, Any], None]] = {
+    ngh2.RequestReceived: _request,
+    ngh2.DataReceived: _data,
+    ngh2.TrailersReceived: _trailers,
+    ngh2.StreamClosed: _closed,
+    ngh2.WindowUpdated: _window,
+    ngh2.PingReceived: lambda receiver, event: receiver.on_ping(),
+    ngh2.PingAcknowledged: lambda receiver, event: receiver.on_ping_acknowledged(event.opaque_data),
+}

@@ -1,0 +1,271 @@
+"""One call on one HTTP/2 stream: its messages in, its answer out, its end by whichever side is first.
+
+`call_runner.py` runs the handler; `connection.py` moves the bytes. A stream is told what happens and never raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from gateway.actions.shared.call import Peer
+from gateway.errors import GatewayError
+from gateway.front.endpoint import Endpoint
+from gateway.front.http2.engine import CANCEL, NO_ERROR
+from gateway.front.http2.wire import RESPONSE_HEADERS, Header, MessageReader, framed, metadata_headers
+
+MAX_QUEUED_BYTES = 64 * 1024
+"""Of a stream's answer before its handler waits: the client reads slower than the handler writes."""
+
+
+class Outlet(Protocol):
+    """What a stream needs of its connection; `connection.Connection` is one."""
+
+    peer: Peer
+
+    def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
+        """Queue response headers."""
+        ...
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """Queue data."""
+        ...
+
+    def finish(self, stream_id: int, trailers: Sequence[Header]) -> None:
+        """Queue trailers."""
+        ...
+
+    def reset(self, stream_id: int, error_code: int = CANCEL) -> None:
+        """End a stream without an answer."""
+        ...
+
+    def reset_after_answer(self, stream_id: int, error_code: int) -> None:
+        """End a stream whose request goes on, once its answer has left."""
+        ...
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """Let the client send so much more."""
+        ...
+
+    def queued(self, stream_id: int) -> int:
+        """Return how much of a stream's answer waits for the client."""
+        ...
+
+    def waits(self, stream: Stream) -> None:
+        """Wake this stream's handler once the client has taken enough."""
+        ...
+
+    def on_deadline(self, stream: Stream) -> None:
+        """The stream's deadline has passed."""
+        ...
+
+    def on_refused(self) -> None:
+        """A call of this connection was refused for too much load."""
+        ...
+
+
+class CallerLeft(Exception):
+    """The caller ended the call, or its connection broke: nobody reads an answer any more."""
+
+
+class Stream:
+    """State of one call. `task` runs its handler once it was admitted."""
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_arrived",
+        "_headers_sent",
+        "_messages",
+        "_received_all",
+        "_unread",
+        "_writable",
+        "arrived_at",
+        "connection",
+        "deadline_at",
+        "deadline_slot",
+        "endpoint",
+        "expired",
+        "fault",
+        "is_admitted",
+        "is_over",
+        "metadata",
+        "reader",
+        "request_id",
+        "stream_id",
+        "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: Outlet,
+        stream_id: int,
+        endpoint: Endpoint,
+        metadata: Mapping[str, str],
+        request_id: str,
+        reader: MessageReader,
+        *,
+        arrived_at: float,
+        deadline_at: float,
+    ) -> None:
+        self.connection = connection
+        self.stream_id = stream_id
+        self.endpoint = endpoint
+        self.metadata = metadata
+        self.request_id = request_id
+        self.reader = reader
+        self.arrived_at = arrived_at
+        self.deadline_at = deadline_at
+        self.deadline_slot = -1
+        self.task: asyncio.Task[None] | None = None
+        self.fault: GatewayError | None = None
+        """What is wrong with the request as it came; the call ends with it, through the chain as any other."""
+        self.is_over = False
+        self.expired = False
+        self.is_admitted = False
+        self._answered = False
+        self._headers_sent = False
+        self._received_all = False
+        self._messages: deque[tuple[bytes, int]] = deque()
+        self._unread = 0
+        self._arrived: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    # What the client sends.
+
+    def take(self, messages: list[bytes], size: int, *, end: bool) -> None:
+        """Keep messages that `size` bytes of the stream brought; `end`: none follows."""
+        if messages:
+            # Bytes of an unfinished message are acknowledged with the one that they end in.
+            share = size + self._unread
+            self._unread = 0
+            self._messages.extend((message, 0) for message in messages[:-1])
+            self._messages.append((messages[-1], share))
+        else:
+            self._unread += size
+            self._acknowledge_if_stuck()
+        self._received_all = self._received_all or end
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def _acknowledge_if_stuck(self) -> None:
+        # A message longer than the window would never become whole: with nothing else to read, let it come.
+        if not self._messages and self._unread:
+            self.connection.acknowledge(self.stream_id, self._unread)
+            self._unread = 0
+
+    def break_off(self, fault: GatewayError) -> None:
+        """End the client's messages with a fault: the handler that reads them meets it."""
+        self.fault = fault
+        self._received_all = True
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    @property
+    def request(self) -> bytes | None:
+        """The one message of a unary call; None when there is not exactly one."""
+        return self._messages[0][0] if len(self._messages) == 1 else None
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Yield the client's messages; the client may send as much more as was taken."""
+        while True:
+            while self._messages:
+                message, share = self._messages.popleft()
+                if share:
+                    self.connection.acknowledge(self.stream_id, share)
+                yield message
+            if self.fault is not None:
+                raise self.fault
+            if self._received_all:
+                return
+            self._acknowledge_if_stuck()
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
+
+    # What goes back.
+
+    def send_headers(self, metadata: tuple[tuple[str, str | bytes], ...] = ()) -> None:
+        """Send the initial metadata, once, before the first message."""
+        if not self.is_over and not self._headers_sent:
+            self._headers_sent = True
+            self.connection.respond(self.stream_id, [*RESPONSE_HEADERS, *metadata_headers(metadata)])
+
+    async def send(self, message: bytes) -> None:
+        """Send a message of a stream; wait while the client reads slower than this.
+
+        Raises: CallerLeft.
+        """
+        if self.is_over:
+            raise CallerLeft
+        if not self._headers_sent:
+            self._headers_sent = True
+            self.connection.respond(self.stream_id, RESPONSE_HEADERS)
+        self.connection.send(self.stream_id, framed(message))
+        while self.connection.queued(self.stream_id) > MAX_QUEUED_BYTES:
+            self._writable = asyncio.get_running_loop().create_future()
+            self.connection.waits(self)
+            try:
+                await self._writable
+            finally:
+                self._writable = None
+            if self.is_over:
+                raise CallerLeft
+
+    def answer(self, message: bytes, trailers: list[Header]) -> None:
+        """Send a unary answer with its end."""
+        if self.is_over:
+            return
+        connection, stream_id = self.connection, self.stream_id
+        if not self._headers_sent:
+            self._headers_sent = True
+            connection.respond(stream_id, RESPONSE_HEADERS)
+        connection.send(stream_id, framed(message))
+        self.finish(trailers)
+
+    def finish(self, trailers: list[Header]) -> None:
+        """Send the end of the call; what comes after it is ignored."""
+        if self.is_over or self._answered:
+            return
+        self._answered = True
+        if self._headers_sent:
+            self.connection.finish(self.stream_id, trailers)
+        else:
+            self._headers_sent = True
+            self.connection.respond(self.stream_id, [*RESPONSE_HEADERS, *trailers], end=True)
+        if not self._received_all:
+            # The rest of the request is not wanted. Without this its sender could fill the connection's window.
+            self.connection.reset_after_answer(self.stream_id, NO_ERROR)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the end of the call was sent."""
+        return self._answered
+
+    def wake_writer(self) -> None:
+        """The client can take more."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # How it ends.
+
+    def on_deadline(self) -> None:
+        """The caller's time is over: it gets the status, the handler is cancelled."""
+        self.connection.on_deadline(self)
+
+    def abandon(self) -> None:
+        """The caller has gone: cancel the handler, wake what waits."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.wake_writer()
+        if self.task is not None and not self.task.done() and not self._answered:
+            self.task.cancel()
+
+    def reset(self) -> None:
+        """End the stream without an answer."""
+        self.connection.reset(self.stream_id, CANCEL)

@@ -1,0 +1,172 @@
+"""gRPC's wire format over HTTP/2 as pure functions: message frames, timeouts, metadata, status, compression.
+
+Knows bytes and headers; streams and connections are in `stream.py` and `connection.py`. Source: the gRPC project's
+PROTOCOL-HTTP2.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+
+Header = tuple[bytes, bytes]
+
+PREFIX_BYTES = 5
+"""Before each message: one byte that says whether it is compressed, four with its length."""
+ENCODINGS = frozenset({"identity", "gzip", "deflate"})
+ACCEPTED_ENCODINGS: Header = (b"grpc-accept-encoding", b"identity,gzip,deflate")
+RESPONSE_HEADERS: tuple[Header, ...] = (
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+    ACCEPTED_ENCODINGS,
+)
+
+_PREFIX = struct.Struct(">BI")
+_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_OWN = frozenset(
+    {"te", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-message-type", "connection"}
+)
+_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class WireFault(Exception):
+    """What a peer sent breaks the gRPC protocol; the text says what and how to send it right."""
+
+
+class MessageTooLarge(WireFault):
+    """A message is longer than the limit, as sent or after decompression."""
+
+
+class EncodingUnknown(WireFault):
+    """The message is compressed in a way that the server does not read."""
+
+
+def framed(message: bytes) -> bytes:
+    """Return the message behind its prefix, not compressed."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+def parse_timeout(text: str) -> float:
+    """Return the seconds of a `grpc-timeout`: at most eight digits and a unit.
+
+    Raises: WireFault.
+    """
+    digits, unit = text[:-1], _SECONDS.get(text[-1:])
+    if unit is None or not 1 <= len(digits) <= 8 or not (digits.isascii() and digits.isdigit()):
+        raise WireFault("grpc-timeout is not valid; send at most 8 digits and one of H, M, S, m, u, n")
+    return int(digits) * unit
+
+
+def metadata_of(headers: Iterable[Header]) -> dict[str, str]:
+    """Return the caller's text metadata, without the protocol's own and `-bin` values; the last of repeated ones."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.decode("latin-1")
+        if key[0] != ":" and key not in _OWN and not key.endswith("-bin"):
+            found[key] = value.decode("latin-1")
+    return found
+
+
+def metadata_headers(pairs: Iterable[tuple[str, str | bytes]]) -> list[Header]:
+    """Return metadata as headers; bytes belong to `-bin` names and become unpadded base64."""
+    return [
+        (
+            name.encode(),
+            base64.b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode("latin-1", "replace"),
+        )
+        for name, value in pairs
+    ]
+
+
+def binary_value(text: bytes) -> bytes:
+    """Return the bytes of a `-bin` value, padded or not.
+
+    Raises: WireFault.
+    """
+    try:
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise WireFault("a -bin value is not base64") from None
+
+
+def percent_encoded(message: str) -> bytes:
+    """Return a `grpc-message`: printable ASCII as it is, everything else and "%" as %XX of UTF-8."""
+    data = message.encode("utf-8", "replace")
+    if all(byte in _PLAIN for byte in data):
+        return data
+    return b"".join(bytes((byte,)) if byte in _PLAIN else b"%%%02X" % byte for byte in data)
+
+
+def status_trailers(code: int, message: str, metadata: Sequence[tuple[str, str | bytes]]) -> list[Header]:
+    """Return the trailers that end a call."""
+    trailers: list[Header] = [(b"grpc-status", b"%d" % code)]
+    if message:
+        trailers.append((b"grpc-message", percent_encoded(message)))
+    return trailers + metadata_headers(metadata)
+
+
+def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return the message inside a compressed one, and never hold more than `max_bytes` of it.
+
+    Raises: EncodingUnknown, MessageTooLarge, WireFault for bytes that are not compressed so.
+    """
+    if encoding == "gzip":
+        reader = zlib.decompressobj(_GZIP)
+    elif encoding == "deflate":
+        reader = zlib.decompressobj()
+    else:
+        raise EncodingUnknown("a message is compressed in no way that grpc-encoding names; use gzip, deflate or none")
+    try:
+        message = reader.decompress(data, max_bytes + 1)
+    except zlib.error:
+        raise WireFault(f"a message is not readable {encoding}; compress it again or send it plain") from None
+    if len(message) > max_bytes or reader.unconsumed_tail:
+        raise MessageTooLarge(f"a message is longer than {max_bytes} bytes after decompression; send less in one call")
+    if not reader.eof or reader.unused_data:
+        raise WireFault(f"a message is not whole {encoding}; compress it again or send it plain")
+    return message
+
+
+class MessageReader:
+    """Cuts the bytes of a stream into messages; holds at most one unfinished message."""
+
+    __slots__ = ("_encoding", "_held", "_max_bytes")
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        """Args: `encoding` of compressed messages; `max_bytes` of one message, as sent and after decompression."""
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._held = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the messages that are whole now, in their order.
+
+        Raises: MessageTooLarge as soon as a prefix says so; other WireFaults. The reader is not used after that.
+        """
+        if self._held:
+            data = self._held + data
+        at, end, found = 0, len(data), list[bytes]()
+        while end - at >= PREFIX_BYTES:
+            flag, length = _PREFIX.unpack_from(data, at)
+            if length > self._max_bytes:
+                raise MessageTooLarge(
+                    f"a message of {length} bytes is longer than {self._max_bytes}; send less in one call"
+                )
+            if flag > 1:
+                raise WireFault("a message's first byte is neither 0 nor 1; frame messages as gRPC does")
+            if end - at - PREFIX_BYTES < length:
+                break
+            message = data[at + PREFIX_BYTES : at + PREFIX_BYTES + length]
+            found.append(decompressed(message, self._encoding, self._max_bytes) if flag else message)
+            at += PREFIX_BYTES + length
+        self._held = data[at:]
+        return found
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing is unfinished, so that the stream may end here."""
+        return not self._held

@@ -1,0 +1,129 @@
+"""gRPC's wire format: frames, timeouts, metadata, messages of statuses, compression."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.front.http2.wire import (
+    EncodingUnknown,
+    MessageReader,
+    MessageTooLarge,
+    WireFault,
+    binary_value,
+    decompressed,
+    framed,
+    metadata_headers,
+    metadata_of,
+    parse_timeout,
+    percent_encoded,
+    status_trailers,
+)
+
+GZIPPED = gzip.compress(b"x", mtime=0)
+
+
+@given(messages=st.lists(st.binary(max_size=300), max_size=8), cuts=st.lists(st.integers(1, 50), max_size=200))
+def test_messages_come_back_however_the_bytes_are_cut(messages: list[bytes], cuts: list[int]) -> None:
+    """Framing and reading are inverse, whatever pieces the network makes."""
+    data, reader, found = b"".join(framed(message) for message in messages), MessageReader("identity", 1000), []
+    for cut in cuts:
+        found += reader.feed(data[:cut])
+        data = data[cut:]
+    found += reader.feed(data)
+    assert messages == found
+    assert reader.is_between_messages
+
+
+@given(data=st.binary(max_size=64))
+def test_any_bytes_are_messages_or_a_fault(data: bytes) -> None:
+    """Nothing else leaves the reader."""
+    try:
+        MessageReader("gzip", 100).feed(data)
+    except WireFault:
+        pass
+
+
+def test_a_message_that_is_too_long_is_refused_by_its_prefix() -> None:
+    """Five bytes are enough: the rest is never awaited."""
+    with pytest.raises(MessageTooLarge, match="1001 bytes is longer than 1000"):
+        MessageReader("identity", 1000).feed(b"\0\0\0\x03\xe9")
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_messages_are_read(encoding: str, compress: object) -> None:
+    """Both ways that gRPC clients use."""
+    assert callable(compress)
+    packed = compress(b"hello" * 10)
+    assert [b"hello" * 10] == MessageReader(encoding, 100).feed(b"\1" + len(packed).to_bytes(4, "big") + packed)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_bomb_is_refused_without_being_unpacked(encoding: str, compress: object) -> None:
+    """Ten megabytes in ten kilobytes: refused at the limit."""
+    assert callable(compress)
+    with pytest.raises(MessageTooLarge):
+        decompressed(compress(bytes(10_000_000)), encoding, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"nonsense", GZIPPED[:-4], GZIPPED + b"more"], ids=["empty", "garbage", "cut", "longer"]
+)
+def test_broken_compression_is_a_fault(broken: bytes) -> None:
+    """Cut, garbage, or with something behind it."""
+    with pytest.raises(WireFault):
+        decompressed(broken, "gzip", 100)
+
+
+def test_an_unknown_encoding_is_named_as_such() -> None:
+    """The text says what is read."""
+    with pytest.raises(EncodingUnknown, match="use gzip, deflate or none"):
+        decompressed(b"", "br", 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1H", 3600.0), ("2M", 120.0), ("3S", 3.0), ("4m", 0.004), ("5u", 5e-6), ("99999999n", 0.099999999)],
+)
+def test_timeouts_are_read(text: str, seconds: float) -> None:
+    """All six units, up to eight digits."""
+    assert seconds == pytest.approx(parse_timeout(text))
+
+
+@pytest.mark.parametrize("text", ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "\u0661S", " 1S"])
+def test_other_timeouts_are_refused(text: str) -> None:
+    """What the protocol does not allow."""
+    with pytest.raises(WireFault, match="grpc-timeout"):
+        parse_timeout(text)
+
+
+@given(text=st.text(max_size=60))
+def test_messages_of_statuses_survive_percent_encoding(text: str) -> None:
+    """Printable ASCII goes out, and the client reads the same text."""
+    encoded = percent_encoded(text)
+    assert all(0x20 <= byte < 0x7F for byte in encoded)
+    assert text.encode("utf-8", "replace") == unquote_to_bytes(encoded)
+
+
+@given(value=st.binary(max_size=40))
+def test_binary_metadata_survives(value: bytes) -> None:
+    """Unpadded base64 out, padded or not in."""
+    ((_, text),) = metadata_headers([("a-bin", value)])
+    assert b"=" not in text
+    assert value == binary_value(text) == binary_value(text + b"=" * (-len(text) % 4))
+
+
+def test_metadata_is_the_callers_own() -> None:
+    """No pseudo header, none of the protocol's, no binary value."""
+    headers = [(b":path", b"/a/b"), (b"te", b"trailers"), (b"grpc-timeout", b"1S"), (b"a-bin", b"AA"), (b"x-y", b"z")]
+    assert {"x-y": "z"} == metadata_of(headers)
+
+
+def test_success_has_no_message() -> None:
+    """Status 0 and the metadata, no more."""
+    assert [(b"grpc-status", b"0"), (b"x", b"y")] == status_trailers(0, "", [("x", "y")])
