@@ -1,6 +1,6 @@
-"""How much of one tenant is inside the gateway at once: a bound in events and in bytes.
+"""Limits how much of one tenant is inside the gateway at once, in events and in bytes.
 
-Past it, calls are refused with OVERLOADED and streams wait. Source: issue 5, "Speed".
+Above the limit, calls are refused with OVERLOADED and streams wait.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from gateway.resilience.deadline import Deadline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacklogSettings:
-    """The bound of one tenant."""
+    """The limits of one tenant."""
 
     max_events: int = 10_000
     """Some seconds of a tenant's full load while Phoenix is slow."""
     max_bytes: int = 32 * 1024 * 1024
-    """Serialised; eight of the largest requests."""
+    """Serialised. Eight of the largest requests."""
 
 
 class Backlog:
-    """Counts what has come in and not gone out."""
+    """Counts the events that came in and have not ended."""
 
     def __init__(self, settings: BacklogSettings | None = None) -> None:
         self._settings = settings or BacklogSettings()
@@ -36,11 +36,11 @@ class Backlog:
 
     @property
     def events(self) -> int:
-        """Events inside now."""
+        """How many events are inside now."""
         return self._events
 
     def take(self, events: int, size_bytes: int) -> None:
-        """Let so much in, to be given back by `give_back`. Raises: Overloaded."""
+        """Take room for these events; `give_back` returns it. Raises: Overloaded."""
         if not self._fits(events, size_bytes):
             raise Overloaded("Too many events of this tenant are on their way. Wait as RetryInfo says and try again.")
         self._events += events
@@ -48,7 +48,7 @@ class Backlog:
 
     @contextmanager
     def holding(self, events: int, size_bytes: int) -> Iterator[None]:
-        """Take it for the time of a block. Raises: Overloaded."""
+        """Take room during a block. Raises: Overloaded."""
         self.take(events, size_bytes)
         try:
             yield
@@ -56,7 +56,7 @@ class Backlog:
             self.give_back(events, size_bytes)
 
     async def take_in_turn(self, events: int, size_bytes: int, deadline: Deadline) -> None:
-        """Do the same, waiting until it fits. Raises: DeadlineTooShort."""
+        """Wait until there is room, and take it. Raises: DeadlineTooShort."""
         while not self._fits(events, size_bytes):
             room = asyncio.get_running_loop().create_future()
             self._waiting.append(room)
@@ -68,16 +68,16 @@ class Backlog:
         self.take(events, size_bytes)
 
     def give_back(self, events: int, size_bytes: int) -> None:
-        """Note that so much is gone."""
+        """Return room."""
         self._events -= events
         self._bytes -= size_bytes
-        while self._waiting:  # all look again: which of them fits depends on their sizes
+        while self._waiting:  # each checks again: what fits depends on its size
             room = self._waiting.popleft()
             if not room.done():
                 room.set_result(None)
 
     def _fits(self, events: int, size_bytes: int) -> bool:
-        # What is too large for the bound itself goes when nothing else is there.
+        # A request larger than the limit passes when nothing else is inside.
         return self._events == 0 or (
             self._events + events <= self._settings.max_events and self._bytes + size_bytes <= self._settings.max_bytes
         )

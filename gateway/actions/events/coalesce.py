@@ -1,8 +1,8 @@
-"""Lets single events of many callers leave together: while a call to Phoenix is under way, what arrives gathers.
+"""Step 3 for a single event: events of many callers that arrive during a call to Phoenix leave together.
 
-An event that meets an idle gateway leaves at once, alone; no timer delays it. What gathers leaves when a call returns,
-when it fills a bulk call, or when a call keeps it waiting for too long. Each caller keeps his own result, deadline and
-cancellation. Order across callers is nobody's promise. Source: issue 5, point 1.
+An event that arrives at an idle gateway leaves at once, alone; no timer delays it. Events that arrive during a call
+gather. They leave when a call returns, when they fill a bulk call, or when they have waited too long. Each caller keeps
+its own result, deadline and cancellation. The order across callers is not guaranteed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from gateway.resilience.supervision import run_job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoalesceSettings:
-    """How many calls, and how patient."""
+    """How many calls at once, and how long events wait."""
 
     max_calls: int = 4
-    """Calls under way at once: one hides the way there while the next gathers, the rest are for calls that hang."""
+    """Most calls at once: two hide the round trip, the rest are for calls that hang."""
     patience_s: float = 0.02
-    """How long events wait for a call to return before another one is begun for them."""
+    """How long events wait for a call to return before another call starts for them."""
     gather_s: float = 0.005
-    """How long the events that gathered may wait for more after a call returned, while more keep arriving."""
+    """After a call returned: how long the gathered events may wait for more, while more keep arriving."""
     quiet_s: float = 0.001
-    """Time without a new event after which those that gathered do not wait for more."""
+    """The gathered events stop waiting for more after this time without a new event."""
 
 
 class _Waiting:
@@ -51,7 +51,7 @@ class _Waiting:
 
 
 class Coalescer:
-    """The single events of one tenant."""
+    """Sends the single events of one tenant."""
 
     def __init__(self, sender: EventSender, settings: CoalesceSettings | None = None) -> None:
         self._sender = sender
@@ -109,12 +109,12 @@ class Coalescer:
             self._impatience = loop.call_later(self._settings.patience_s, self._wait_no_longer)
 
     def _returned(self, *, count: int) -> None:
-        """A call of so many events returned: what has gathered leaves.
+        """Let the gathered events leave, because a call returned. Args: `count`: of its events.
 
-        Where Phoenix is near and this process is busy, a call returns before the callers who are there already have
-        been read. So the gathered wait for as long as others keep arriving, within bounds, and right after calls that
-        several shared the first to come does so too. Where another call has only just left, they wait for that one: two
-        half full calls cost more than one.
+        If Phoenix is near and this process is busy, a call returns before the process has read the requests that are
+        already in its sockets. So the gathered events wait while others keep arriving, within limits; after a shared
+        call, even the first new event waits. If another call has just left, they wait for that one, because two
+        half-full calls cost more than one full call.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -129,7 +129,7 @@ class Coalescer:
     def _look_again(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
         count = len(self._gathered)
         if seen < count < MAX_EVENTS and loop.time() < until:
-            # Passes of the loop after the timer: what arrived while this process did not run is read in them.
+            # Two more passes of the loop after the timer read what arrived while this process did not run.
             again = functools.partial(self._look_again, loop, count, until)
             loop.call_later(self._settings.quiet_s, loop.call_soon, loop.call_soon, again)
             return
@@ -138,7 +138,7 @@ class Coalescer:
             self._begin()
 
     def _begin(self) -> None:
-        """Begin one call with what fits into it, those whose callers left taken out."""
+        """Start one call with the events that fit into it, without those whose callers left."""
         together = list(self._next_together())
         if not together:
             return
@@ -176,7 +176,7 @@ class Coalescer:
                 await self._sender.together(
                     events, flight, deadline, lambda event_id: not waiting_for[event_id].is_gone
                 )
-            else:  # since they gathered, one caller's event has cost others their answer
+            else:  # since they gathered, one caller's event made the outcome of others unknown
                 await self._sender.apart(events, flight, deadline)
         finally:
             self._calls -= 1

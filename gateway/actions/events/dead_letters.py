@@ -1,4 +1,4 @@
-"""Shows dead letters, and queues them again when somebody says so. The action behind List- and RedriveDeadLetters."""
+"""Lists dead letters and queues them again. The actions behind ListDeadLetters and RedriveDeadLetters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _OF = "ListDeadLetters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterPage:
-    """Some dead letters, the longest waiting first, and the token of the next ones (empty: there are none)."""
+    """Some dead letters, the oldest first, and the token of the next page (empty: this is the last)."""
 
     letters: tuple[DeadLetter, ...]
     next_page_token: str
 
 
 class DeadLetters:
-    """Dead letters of all tenants."""
+    """The dead letters of all tenants."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class DeadLetters:
         wake: Callable[[TenantId], None] = lambda tenant_id: None,
         on_event: Callable[[str, int], None] = lambda name, count: None,
     ) -> None:
-        """Args: `wake` hears that a tenant has events to deliver again; `on_event` of redriven ones."""
+        """Args: `wake` is called with a tenant that has events to deliver again; `on_event` with their count."""
         self._tenants = tenants
         self._queue = queue
         self._clock = clock
@@ -52,23 +52,23 @@ class DeadLetters:
         self, tenant_id: str, *, leaderboard_id: str, reason: str, page_size: int, page_token: str, call: Call
     ) -> DeadLetterPage:
         """Return a page. Args: `page_size` 0: the default. Raises: TenantUnknown, InvalidField, StoreUnavailable."""
-        room = self._tenants.resolve(tenant_id, call)
+        tenant = self._tenants.resolve(tenant_id, call)
         after = 0
         if page_token:
-            token = decode_page_token(page_token, of=_OF, tenant_id=room.tenant_id, leaderboard_id=leaderboard_id)
+            token = decode_page_token(page_token, of=_OF, tenant_id=tenant.tenant_id, leaderboard_id=leaderboard_id)
             if token.place != reason or not token.after.isdecimal():
                 raise InvalidField([FieldFault(field="page_token", description="belongs to another reason")])
             after = int(token.after)
         size = page_size or DEFAULT_PAGE
         shown, has_more = await self._queue.dead_letters(
             DeadLetterQuery(
-                tenant_id=room.tenant_id, leaderboard_id=leaderboard_id, reason=reason, after=after, limit=size
+                tenant_id=tenant.tenant_id, leaderboard_id=leaderboard_id, reason=reason, after=after, limit=size
             ),
             call.deadline,
         )
         next_token = PageToken(
             of=_OF,
-            tenant_id=room.tenant_id,
+            tenant_id=tenant.tenant_id,
             leaderboard_id=leaderboard_id,
             place=reason,
             after=str(shown[-1].sequence) if shown else "0",
@@ -85,15 +85,15 @@ class DeadLetters:
         may_count_twice: bool,
         call: Call,
     ) -> list[Result]:
-        """Queue dead letters again: those named, or up to a thousand that the filters let pass.
+        """Queue dead letters again: those named, or up to a thousand that match the filters.
 
         Returns: a result for each one named, in order, or for each one found. Raises: TenantUnknown, InvalidField,
-        StoreUnavailable (they may be queued then; those that are, are found no more).
+        StoreUnavailable (some may be queued then; those are no longer dead letters).
         """
-        room = self._tenants.resolve(tenant_id, call)
+        tenant = self._tenants.resolve(tenant_id, call)
         named = tuple(dict.fromkeys(event_ids))
         query = DeadLetterQuery(
-            tenant_id=room.tenant_id,
+            tenant_id=tenant.tenant_id,
             leaderboard_id=leaderboard_id,
             reason=reason,
             event_ids=named,
@@ -103,7 +103,7 @@ class DeadLetters:
         call.record.count = len(revived)
         if revived:
             self._on_event("redriven", len(revived))
-            self._wake(room.tenant_id)
+            self._wake(tenant.tenant_id)
         now = self._clock.now()
         results: dict[str, Result] = {
             event_id: Submitted(event_id=event_id, duplicate=False, accepted_at=now, queued=True)

@@ -1,9 +1,9 @@
-"""Remembers the event ids that callers give, for 24 hours, as well as the process and Redis can.
+"""Remembers the event ids that callers chose, for 24 hours, in the process and in Redis.
 
-An id is claimed before its event is sent and settled when it is known how that went. The same content again gets the
-first one's result; other content is refused. What Phoenix certainly does not have is forgotten, so that it may be tried
-again. Ids that the gateway made come here only where Phoenix may have their events. Durable events have their store.
-Source: API.md, EventService, "Deduplication".
+An id is claimed before its event is sent, and settled when the result is known. The same content under the same id gets
+the first result; other content is refused. If Phoenix certainly does not have the event, the id is forgotten, so that
+the caller can try again. Ids that the gateway made come here only if Phoenix may have their events. Durable events have
+their own store. Source: API.md, EventService, "Deduplication".
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ REMEMBER_S = 24 * 3600.0
 
 
 class SharedEventIds(Protocol):
-    """What all replicas remember together; `keys.redis_event_ids.RedisEventIds` is one. Never raises for being gone."""
+    """The ids that all replicas remember; implemented by `cache.event_ids`. It does not raise if it is unreachable."""
 
     async def claim(
         self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]]
     ) -> list[RememberedEvent | None] | None:
-        """Write each entry where there is none; return what was there, in order. None: it cannot be reached."""
+        """Write each entry if there is none; return the earlier entries, in order. None: unreachable."""
         ...
 
     async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
-        """Write how events ended; None takes an id away."""
+        """Write how events ended; None deletes the id."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySettings:
-    """How much this process remembers by itself."""
+    """How much this process remembers."""
 
     max_ids: int = 100_000
-    """About 30 MiB when it is full; the oldest go first."""
+    """About 30 MiB when full; the oldest ids are dropped first."""
 
 
 class Recalled(enum.Enum):
-    """What is known of an id that came again."""
+    """What is known about an id that came again."""
 
     ACCEPTED = "accepted"
-    """Phoenix has this very event."""
+    """Phoenix has this event."""
     UNKNOWN = "unknown"
-    """It was sent, or is being sent by another replica, and nobody can say whether Phoenix has it."""
+    """It was sent, or another replica is sending it, and it is not known whether Phoenix has it."""
     REUSED = "reused"
     """The id belongs to another event."""
 
 
 class Claim:
-    """The right to send the event of one id; what others wait for who have the same event.
+    """The right to send the event of one id. Calls with the same event wait for it.
 
-    `at`: when it was first about to be sent. `in_doubt`: an earlier sending may have reached Phoenix. Once `settled`,
-    one of `result` and `recalled` says how it went; neither: whoever had the claim left without sending.
+    `at`: when the first send was about to begin. `in_doubt`: an earlier send may have reached Phoenix. Once `settled`,
+    `result` or `recalled` says how it ended; if neither is set, the call with the claim left without sending.
     """
 
     __slots__ = ("at", "digest", "event_id", "in_doubt", "recalled", "result", "settled")
@@ -79,7 +79,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """The same event is being sent by another call of this process, or stands earlier in the same batch."""
+    """Another call of this process is sending the same event, or it is earlier in the same batch."""
 
     claim: Claim
 
@@ -89,7 +89,7 @@ _Key = tuple[TenantId, str]
 
 
 class EventMemory:
-    """The ids of all tenants."""
+    """The event ids of all tenants."""
 
     def __init__(
         self, clock: Clock, shared: SharedEventIds | None = None, settings: MemorySettings | None = None
@@ -98,39 +98,39 @@ class EventMemory:
         self._shared = shared
         self._settings = settings or MemorySettings()
         self._held: OrderedDict[_Key, Claim | RememberedEvent] = OrderedDict()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        """How many ids this process holds."""
+        """How many ids this process remembers."""
         return len(self._held)
 
     def now(self) -> float:
-        """The time that entries carry, Unix seconds."""
+        """The time to write into entries, Unix seconds."""
         return self._clock.now()
 
     async def claim(
         self, tenant_id: TenantId, wanted: Sequence[tuple[str, bytes]], *, resend_within_s: float | None
     ) -> list[Answer]:
-        """Claim ids (with their content's digest) for sending, all at once; return for each what may be done.
+        """Claim ids, each with the digest of its content; return for each whether its event may be sent.
 
-        Every Claim returned must be settled. Args: `resend_within_s`: how long after its first sending an event of
-        unknown outcome may be sent again with its id, since Phoenix deduplicates; None: never.
+        Every Claim returned must be settled. Args: `resend_within_s`: how long after the first send an event of unknown
+        outcome may be sent again with its id, because Phoenix deduplicates; None: never.
         """
         now = self._clock.now()
         answers: list[Answer] = []
         own: list[int] = []
         for event_id, digest in wanted:
-            answer = self._look(tenant_id, event_id, digest, now, resend_within_s)
+            answer = self._claim_here(tenant_id, event_id, digest, now, resend_within_s)
             if isinstance(answer, Claim):
                 own.append(len(answers))
             answers.append(answer)
         if self._shared is not None and own:
             claims = {place: claim for place in own if isinstance(claim := answers[place], Claim)}
-            await self._ask_shared(self._shared, tenant_id, claims, answers, resend_within_s)
+            await self._claim_shared(self._shared, tenant_id, claims, answers, resend_within_s)
         return answers
 
     async def settle(self, tenant_id: TenantId, ended: Sequence[tuple[Claim, Result]]) -> None:
-        """Note how claimed events ended, and let those go on who wait for it."""
+        """Remember how claimed events ended, and wake the calls that wait for them."""
         changes: list[tuple[str, RememberedEvent | None]] = []
         for claim, result in ended:
             claim.result = result
@@ -142,34 +142,34 @@ class EventMemory:
             await self._shared.settle(tenant_id, changes)
 
     def settle_late(self, tenant_id: TenantId, claim: Claim, result: Result) -> None:
-        """Note how an event ended of which `settle` was told that nobody knows; whoever asks again hears of it."""
+        """Remember how an event ended that `settle` recorded as unknown, so that a repeat gets the result."""
         key = (tenant_id, claim.event_id)
         held = self._held.get(key)
         if not isinstance(held, RememberedEvent) or held.state is not EventState.UNKNOWN or held.digest != claim.digest:
-            return  # somebody has it again, or it is forgotten
+            return  # another call has claimed it, or it is forgotten
         entry = _entry_of(claim, result)
         self._put(key, entry)
-        self._tell_soon(tenant_id, [(claim.event_id, entry)])
+        self._write_soon(tenant_id, [(claim.event_id, entry)])
 
     def note_doubts(self, tenant_id: TenantId, claims: Sequence[Claim]) -> None:
-        """Remember ids that the gateway made, of events that Phoenix may have: the caller knows them by now."""
+        """Remember ids that the gateway made, of events that Phoenix may have. The caller knows these ids."""
         changes: list[tuple[str, RememberedEvent | None]] = []
         for claim in claims:
             entry = RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
             self._put((tenant_id, claim.event_id), entry)
             changes.append((claim.event_id, entry))
-        self._tell_soon(tenant_id, changes)
+        self._write_soon(tenant_id, changes)
 
-    def _tell_soon(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
+    def _write_soon(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
         if self._shared is not None:
-            telling = run_job("event-memory", self._shared.settle(tenant_id, changes))
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
+            writing = run_job("event-memory", self._shared.settle(tenant_id, changes))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
 
-    def _look(
+    def _claim_here(
         self, tenant_id: TenantId, event_id: str, digest: bytes, now: float, resend_within_s: float | None
     ) -> Answer:
-        """Look into this process's memory and claim what is free."""
+        """Read the memory of this process, and claim the id if it is free."""
         key = (tenant_id, event_id)
         held = self._held.get(key)
         if isinstance(held, Claim):
@@ -179,12 +179,12 @@ class EventMemory:
             recalled = _recalled(held, digest, now, resend_within_s)
             if recalled is not None:
                 return recalled
-            at, in_doubt = held.at, True  # it is sent again: the time of the first sending counts
+            at, in_doubt = held.at, True  # it is sent again: the time of the first send counts
         claim = Claim(event_id, digest, at, in_doubt=in_doubt)
         self._put(key, claim)
         return claim
 
-    async def _ask_shared(
+    async def _claim_shared(
         self,
         shared: SharedEventIds,
         tenant_id: TenantId,
@@ -192,7 +192,7 @@ class EventMemory:
         answers: list[Answer],
         resend_within_s: float | None,
     ) -> None:
-        """Claim in the shared memory too; what others know replaces the claim of this process."""
+        """Claim in the shared memory too; what other replicas know replaces the claim of this process."""
         wanted = [
             (one.event_id, RememberedEvent(state=EventState.BEGUN, at=one.at, digest=one.digest))
             for one in claims.values()
@@ -217,7 +217,7 @@ class EventMemory:
                 self._put((tenant_id, claim.event_id), entry)
 
     def _forget(self, tenant_id: TenantId, claim: Claim) -> None:
-        """Take back a claim that nothing was done with."""
+        """Withdraw a claim under which nothing was sent."""
         self._put((tenant_id, claim.event_id), None)
         claim.settled.set()
 
@@ -232,7 +232,7 @@ class EventMemory:
 
 
 def _recalled(held: RememberedEvent, digest: bytes, now: float, resend_within_s: float | None) -> Recalled | None:
-    """What an entry means for an event that comes again; None: it may be sent again."""
+    """Return what an entry means for an event that comes again; None: it may be sent again."""
     if held.digest != digest:
         return Recalled.REUSED
     if held.state is EventState.ACCEPTED:

@@ -1,7 +1,7 @@
-"""Takes durable events in: answered once they are committed, delivered later by `delivery.py`.
+"""Commits durable events, and answers once they are committed. `outbox/delivery.py` delivers them later.
 
-The store decides which of two equal events is the first, on whichever gateway; here is what a caller is told, and the
-bound of what may wait. Source: API.md, EventService; issue 5, points 4 and 6.
+The database decides which of two equal events came first, on whichever gateway. This module turns its answers into
+results, and limits how much may wait. Source: API.md, EventService.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.resilience.deadline import Deadline
 
 
 class QueueEvents:
-    """The way in of all tenants."""
+    """Commits the durable events of all tenants."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class QueueEvents:
         wake: Callable[[TenantId], None] = lambda tenant_id: None,
         on_event: Callable[[str, int], None] = lambda name, count: None,
     ) -> None:
-        """Args: `wake` hears that a tenant has new events; `on_event` is told of queued and duplicate ones."""
+        """Args: `wake` is called with a tenant that has new events; `on_event` with counts of queued and known ones."""
         self._queue = queue
         self._level = level
         self._backlog = backlog
@@ -41,7 +41,7 @@ class QueueEvents:
         self._on_event = on_event
 
     def backlog(self, tenant_id: TenantId) -> Backlog:
-        """Return the bound of what is on its way into the store; a slow Phoenix fills another one."""
+        """Return the limit of what is on its way into the database; what waits for Phoenix has another one."""
         return self._backlogs.setdefault(tenant_id, Backlog(self._backlog))
 
     async def put(self, batch: EventBatch, deadline: Deadline) -> list[Result]:
@@ -92,18 +92,18 @@ def _new_events(batch: EventBatch) -> tuple[NewEvent, ...]:
 
 
 def _not_committed(event: NewEvent, error: GatewayError) -> GatewayError:
-    """Return what a failure of the store amounts to: a repeat of what may be committed is safe only under its id."""
+    """Return what a failure of the database means: what may be committed can be repeated only under its id."""
     if isinstance(error, StoreUnavailable) and error.may_be_committed and not event.is_id_given:
         return errors.OutcomeUnknown(
-            "The store did not say whether it holds the event; if it does, the event is delivered. Look before sending "
-            "it again. With an event_id of your own a repeat is safe.",
+            "The database did not confirm the event. If it has it, the event is delivered. Check before you send it "
+            "again. With an event_id of your own, a repeat is safe.",
             metadata={"surface": "ingestion"},
         )
     return error
 
 
 def result_of(event_id: str, answer: Admitted) -> Result:
-    """Return what the caller is told."""
+    """Return the result that the caller gets."""
     match answer.state:
         case AdmissionState.NEW:
             return Submitted(
@@ -118,11 +118,11 @@ def result_of(event_id: str, answer: Admitted) -> Result:
 
 
 def _dead(reason: str) -> GatewayError:
-    """Return what a dead letter died of, said to someone who sends its event again."""
+    """Return the error for a caller that sends the event of a dead letter again."""
     kind = _KINDS.get(reason, errors.PhoenixRefusedState)
     return kind(
-        "This event was taken in before and is a dead letter now. Look at it with ListDeadLetters, and send it again "
-        "with RedriveDeadLetters.",
+        "This event was queued before and is a dead letter now. Read it with ListDeadLetters, and send it again with "
+        "RedriveDeadLetters.",
         metadata={"surface": "ingestion", "dead_letter": "true"},
     )
 
