@@ -1,7 +1,7 @@
-"""Starts a gateway or a sandbox as a process of its own, waits until it serves, and ends it.
+"""Starts a gateway or a sandbox as a child process, waits until it serves, and stops it.
 
-Only what was started here is ended here, by its handle. A child has a session of its own, so that Ctrl-C reaches the
-parent alone, which then stops its children in order.
+It stops only the processes that it started. A child has its own session, so that Ctrl-C reaches only the parent, which
+then stops its children in order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _POLL_S = 0.02
 
 
 class ChildFailed(Exception):
-    """A child did not come up; the text holds the end of what it wrote."""
+    """A child did not start; the text holds the end of its output."""
 
 
 class Child:
-    """One process; `stop` it in the end, whatever happened."""
+    """One process. Always call `stop` in the end."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Child:
         log_path: Path,
         folder: Path | None = None,
     ) -> None:
-        """Start `python -m gateway ARGUMENTS` in `folder` (None: this one); what it writes goes to `log_path`."""
+        """Start `python -m gateway ARGUMENTS` in `folder` (None: the current one). Its output goes to `log_path`."""
         self.name = name
         self._log_path = log_path
         with log_path.open("wb") as log:
@@ -56,7 +56,7 @@ class Child:
         return self._process.poll() is None
 
     def tail(self, characters: int = 3000) -> str:
-        """The end of what it has written."""
+        """Return the end of its output."""
         return self._log_path.read_text(encoding="utf-8", errors="replace")[-characters:]
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
@@ -70,7 +70,7 @@ class Child:
             time.sleep(_POLL_S)
 
     def stop(self) -> int:
-        """End it: SIGTERM, after a while SIGKILL; return its exit code."""
+        """Send SIGTERM, and SIGKILL after STOP_WITHIN_S; return the exit code."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -81,14 +81,14 @@ class Child:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now."""
+    """Return a port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
-    """Tell whether the port of 127.0.0.1 can be listened on."""
+    """Return whether a process can listen on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -138,5 +138,5 @@ def start_sandbox(environ: Mapping[str, str], ready_file: Path, log_path: Path) 
     except BaseException:
         child.stop()
         raise
-    told = json.loads(ready_file.read_text(encoding="utf-8"))
-    return child, {name: value for name, value in told.items() if isinstance(value, str)}
+    addresses = json.loads(ready_file.read_text(encoding="utf-8"))
+    return child, {name: value for name, value in addresses.items() if isinstance(value, str)}

@@ -15,7 +15,7 @@ from gateway.config.model import is_loopback
 
 
 class FilesMissing(ValueError):
-    """The TLS files given do not make a channel; the text names the option."""
+    """The TLS files do not make a channel. The text names the option."""
 
 
 def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> grpc.Channel:
@@ -23,10 +23,10 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
 
     Raises: FilesMissing.
     """
-    options = [("grpc.enable_http_proxy", 0)]  # the gateway is internal: no proxy stands before it
+    options = [("grpc.enable_http_proxy", 0)]  # the gateway is internal, without a proxy in front
     if ca_file is None:
         if cert_file is not None or key_file is not None:
-            raise FilesMissing("--cert-file and --key-file need --ca-file")
+            raise FilesMissing("--cert-file and --key-file need --ca-file; give it too")
         return plaintext_channel(target, own_token())
     if (cert_file is None) != (key_file is None):
         raise FilesMissing("--cert-file and --key-file: give both or neither")
@@ -37,7 +37,9 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
             certificate_chain=None if cert_file is None else cert_file.read_bytes(),
         )
     except OSError as error:
-        raise FilesMissing(f"a TLS file cannot be read ({error.strerror})") from None
+        raise FilesMissing(
+            f"{error.filename}: the TLS file cannot be read ({error.strerror}); check the path and its owner"
+        ) from None
     return grpc.secure_channel(target, credentials, options=options)
 
 
@@ -53,14 +55,14 @@ def own_token() -> str:
 
 
 def plaintext_channel(target: str, token: str = "") -> grpc.Channel:
-    """Return a channel without TLS. `token` goes with each call, to this machine alone; empty: none."""
+    """Return a channel without TLS. Each call carries `token`, on this machine only; empty: no token."""
     channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
     is_local = target.startswith("unix:") or is_loopback(target.rpartition(":")[0])
     return grpc.intercept_channel(channel, _WithToken(token)) if token and is_local else channel
 
 
 class _Details(NamedTuple):
-    """A call's details as grpc's interceptors hand them on."""
+    """Details of a call, as grpc's interceptors pass them on."""
 
     method: str
     timeout: float | None

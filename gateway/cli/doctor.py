@@ -19,7 +19,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "
 
 
 def run(config_file: Path | None, board_id: str | None, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
-    """Look at everything, or prove events on a board; return 0 fine, 1 a fault, 2 the configuration cannot be read."""
+    """Check everything, or prove events on a board. Return 0: fine; 1: a fault; 2: the configuration cannot be read."""
     from gateway.config import ConfigInvalid, load
     from gateway.doctor import config_checks
     from gateway.doctor.report import EXIT_UNREADABLE
@@ -77,7 +77,7 @@ def _prove(config: Config, board_id: str, tenant_id: str, *, use_filled: bool, a
 
 
 def _progress() -> tuple[AbstractContextManager[Any], Callable[[str], None]]:
-    """Return what shows progress while it is open, and what changes its text; nothing where nobody looks on."""
+    """Return a context that shows progress, and a function that sets its text. Off a terminal both do nothing."""
     if not sys.stderr.isatty():
         return nullcontext(), lambda text: None
     from rich.console import Console
@@ -106,13 +106,13 @@ def _table(findings: Sequence[Finding]) -> None:
 
     table = Table(expand=True)
     table.add_column("")
-    # Folded, never cut: fingerprints and settings are there to be copied.
+    # Folded, never cut, so that people can copy fingerprints and settings.
     table.add_column("check", ratio=2, overflow="fold")
     table.add_column("found, and what to do", ratio=5, overflow="fold")
     for finding in findings:
         state = finding.state.value
         about = f"{finding.name} ({finding.subject})" if finding.subject else finding.name
-        # Text, not markup: what stands in brackets is to be shown as it is.
+        # Text, not markup, so that brackets are shown unchanged.
         said = Text(finding.what)
         if finding.fix:
             said.append(f"\n-> {finding.fix}", style="bold" if state in ("fault", "warning") else "dim")

@@ -1,7 +1,7 @@
-"""`phoenix-gateway events send`: a file of events to a running gateway, to be interrupted and taken up again at will.
+"""`phoenix-gateway events send`: sends a file of events to a running gateway. It can be interrupted and resumed.
 
-Lines are read in events_lines, kept track of in events_progress, sent in events_stream.
-Source: API.md, "Running it"; issue 5, point 7.
+events_lines reads the lines, events_progress records how far they are sent, events_stream sends them.
+Source: API.md, "Running it".
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What was asked for, as options."""
+class SendOptions:
+    """The options of one run of `events send`."""
 
     file: str
     tenant_id: str
@@ -86,7 +86,7 @@ def send(
 
     Exit code 0: all sent; 1: not finished, run it again; 2: wrong options or files; 3: finished, some lines failed.
     """
-    wish = Wish(
+    options = SendOptions(
         file=file,
         tenant_id=tenant,
         durable=durable,
@@ -97,44 +97,51 @@ def send(
         progress=progress,
         failed=failed,
     )
-    raise typer.Exit(run(wish, target, (ca_file, cert_file, key_file), as_json=as_json))
+    raise typer.Exit(run(options, target, (ca_file, cert_file, key_file), as_json=as_json))
 
 
-def run(wish: Wish, target: str, tls: tuple[Path | None, Path | None, Path | None], *, as_json: bool) -> int:
+def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, Path | None], *, as_json: bool) -> int:
     """Send, print the summary, return the exit code."""
     from gateway.cli.connect import FilesMissing, open_channel
     from gateway.cli.events_progress import ProgressRefused
 
-    if wish.file == STDIN and wish.progress is not None:
-        print("--progress: standard input cannot be taken up again", file=sys.stderr)
+    if options.file == STDIN and options.progress is not None:
+        print("--progress: standard input cannot be resumed; give a file", file=sys.stderr)
         return WRONG_OPTIONS
     with ExitStack() as stack:
         try:
             channel = stack.enter_context(open_channel(target, *tls))
-            source, path = _open(wish, stack)
-            journal = _journal(wish, path)
+            source, path = _open(options, stack)
+            journal = _journal(options, path)
         except FilesMissing as missing:
             print(missing, file=sys.stderr)
             return WRONG_OPTIONS
         except ProgressRefused as refused:
-            print(f"{wish.file}: {refused}", file=sys.stderr)
+            print(f"{options.file}: {refused}", file=sys.stderr)
             return WRONG_OPTIONS
         except OSError as error:
             print(f"{error.filename}: {error.strerror}", file=sys.stderr)
             return WRONG_OPTIONS
         stack.callback(journal.close)
-        return _send(wish, target, channel, source, path, journal, as_json=as_json)
+        return _send(options, target, channel, source, path, journal, as_json=as_json)
 
 
 def _send(
-    wish: Wish, target: str, channel: Any, source: BinaryIO, path: Path | None, journal: Journal, *, as_json: bool
+    options: SendOptions,
+    target: str,
+    channel: Any,
+    source: BinaryIO,
+    path: Path | None,
+    journal: Journal,
+    *,
+    as_json: bool,
 ) -> int:
     from gateway.cli.events_lines import read_lines
     from gateway.cli.events_pace import Pace
     from gateway.cli.events_report import FailedLines, bar, print_table, summary
-    from gateway.cli.events_stream import EventSending, Halted, Manner
+    from gateway.cli.events_stream import EventSending, Halted, StreamOptions
 
-    failed = FailedLines(wish.failed or _beside(path, "failed.jsonl"), goes_on=journal.is_resumed)
+    failed = FailedLines(options.failed or _beside(path, "failed.jsonl"), goes_on=journal.is_resumed)
     earlier = journal.counts.ended
     began_at = time.monotonic()
     halted = ""
@@ -144,10 +151,12 @@ def _send(
         with bar(source, total_bytes, journal.counts) as show:
             sending = EventSending(
                 channel,
-                read_lines(source, wish.tenant_id, wish.label),
+                read_lines(source, options.tenant_id, options.label),
                 journal,
-                Manner(durable=wish.durable, resend_unknown=wish.resend_unknown, patience_s=wish.patience_s),
-                Pace(wish.rate),
+                StreamOptions(
+                    durable=options.durable, resend_unknown=options.resend_unknown, patience_s=options.patience_s
+                ),
+                Pace(options.rate),
                 failed.add,
                 show,
             )
@@ -159,7 +168,7 @@ def _send(
             except KeyboardInterrupt:
                 halted = "interrupted twice"
             except OSError as error:
-                halted = f"{error.filename or wish.file}: {error.strerror}"
+                halted = f"{error.filename or options.file}: {error.strerror}"
             finally:
                 failed.close()
         is_complete = sending.is_complete
@@ -167,71 +176,72 @@ def _send(
             journal.complete()
         elif not halted:
             halted = "interrupted"
-    told = summary(
+    report = summary(
         counts=journal.counts,
         earlier=earlier,
         is_complete=is_complete,
         took_s=time.monotonic() - began_at,
         halted=halted,
         failed=failed.path,
-        progress=None if path is None else _progress(wish, path),
+        progress=None if path is None else _progress(options, path),
     )
     if as_json:
         import json
 
-        print(json.dumps(told, indent=2))
+        print(json.dumps(report, indent=2))
     else:
-        print_table(told, wish.file)
-    _say(wish, target, told, path, is_new=journal.counts.ended > earlier)
+        print_table(report, options.file)
+    _say(options, target, report, path, is_new=journal.counts.ended > earlier)
     return UNFINISHED if not is_complete else SOME_FAILED if journal.counts.failed else 0
 
 
-def _say(wish: Wish, target: str, told: dict[str, Any], path: Path | None, *, is_new: bool) -> None:
-    """Say on standard error what is to be done next, if anything is."""
-    if told["failed"]:
-        print(f"Failed lines and why: {told['failed_file']}", file=sys.stderr)
-    if told["duplicate"] and not told["in_earlier_runs"]:
+def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path | None, *, is_new: bool) -> None:
+    """Print on standard error what to do next, if anything."""
+    if report["failed"]:
+        print(f"Failed lines and why: {report['failed_file']}", file=sys.stderr)
+    if report["duplicate"] and not report["in_earlier_runs"]:
         print(
-            "Duplicates: the gateway had events of these ids before. If equal lines are new events, give a --label.",
+            "Duplicates: the gateway already has events with these ids. If equal lines are new events, give a --label.",
             file=sys.stderr,
         )
-    if not told["complete"]:
-        print(f"{target}: {told['stopped_because']}", file=sys.stderr)
+    if not report["complete"]:
+        print(f"{target}: {report['stopped_because']}", file=sys.stderr)
         if path is not None:
-            print("Not finished. Run the same command again: it goes on from here.", file=sys.stderr)
+            print("Not finished. Run the same command again to resume.", file=sys.stderr)
         else:
             print(
-                "Not finished, and standard input cannot be taken up: what is fed again under the same ids is a "
-                "duplicate for as long as the gateway remembers it.",
+                "Not finished, and standard input cannot be resumed. If you send the same lines again, they are "
+                "duplicates while the gateway remembers their ids.",
                 file=sys.stderr,
             )
-    elif not is_new and told["in_earlier_runs"]:
+    elif not is_new and report["in_earlier_runs"]:
         print(
-            f"All lines were sent before. To send them anew, give a --label and remove {told['progress_file']}.",
+            "All lines were sent before. To send them again as new events, give a --label and remove "
+            f"{report['progress_file']}.",
             file=sys.stderr,
         )
 
 
-def _open(wish: Wish, stack: ExitStack) -> tuple[BinaryIO, Path | None]:
-    """Return what to read, and its path if it is a file that can be read again. Raises: OSError."""
-    if wish.file == STDIN:
+def _open(options: SendOptions, stack: ExitStack) -> tuple[BinaryIO, Path | None]:
+    """Return the source, and its path if it is a regular file. Raises: OSError."""
+    if options.file == STDIN:
         return sys.stdin.buffer, None
-    path = Path(wish.file)
+    path = Path(options.file)
     source = stack.enter_context(path.open("rb"))
     return source, path if stat.S_ISREG(path.stat().st_mode) else None
 
 
-def _journal(wish: Wish, path: Path | None) -> Journal:
+def _journal(options: SendOptions, path: Path | None) -> Journal:
     from gateway.cli.events_progress import Journal, Terms
 
     if path is None:
         return Journal()
-    terms = Terms(tenant_id=wish.tenant_id, label=wish.label, durable=wish.durable)
-    return Journal.open(_progress(wish, path), path, terms)
+    terms = Terms(tenant_id=options.tenant_id, label=options.label, durable=options.durable)
+    return Journal.open(_progress(options, path), path, terms)
 
 
-def _progress(wish: Wish, path: Path) -> Path:
-    return wish.progress or _beside(path, "progress")
+def _progress(options: SendOptions, path: Path) -> Path:
+    return options.progress or _beside(path, "progress")
 
 
 def _beside(path: Path | None, ending: str) -> Path:
@@ -239,7 +249,7 @@ def _beside(path: Path | None, ending: str) -> Path:
 
 
 class _Signals:
-    """The first SIGINT or SIGTERM stops in peace, the second at once."""
+    """The first SIGINT or SIGTERM stops after the answers that are due, the second at once."""
 
     def __init__(self, sending: EventSending) -> None:
         self._sending = sending
@@ -258,5 +268,5 @@ class _Signals:
         if self._heard:
             raise KeyboardInterrupt
         self._heard = True
-        print("Waiting for what is under way; once more ends at once.", file=sys.stderr)
+        print("Waiting for answers that are due; press Ctrl-C again to end at once.", file=sys.stderr)
         self._sending.stop()

@@ -1,8 +1,8 @@
-"""Reads a file of events, one JSON object a line, into messages of the contract; says of a bad line what is wrong.
+"""Reads a JSON Lines file into messages of the contract, and says what is wrong with a bad line.
 
-An event without an id gets one that follows from its line, so that the same file sent again carries the same ids.
-Leaves the contract's own rules (lengths, characters) to the gateway, which names them per event.
-Source: API.md, EventService; issue 5, point 7.
+An event without an id gets one derived from its line, so that the same file sent again has the same ids.
+The gateway checks the contract's rules (lengths, characters) and reports them per event.
+Source: API.md, EventService.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.services.structs import dict_to_struct
 from gateway.v1 import events_pb2
 
 MAX_LINE_BYTES = 1_000_000
-"""As much as Phoenix takes of one event."""
+"""Phoenix accepts no larger event."""
 _TEXTS = ("event_id", "leaderboard_id", "user_id", "event_type")
 _MEMBERS = frozenset({*_TEXTS, "tenant_id", "score_delta", "metadata", "occur_time", "attributes"})
 _MAX_SHOWN = 3
@@ -47,17 +47,17 @@ class BadLine:
 
 
 class _NoEvent(ValueError):
-    """The line is no event; the text says why and quotes nothing but names."""
+    """The line is no event. The text says why and quotes only names."""
 
 
 class _Number(str):
-    """A number as it was written: what is only passed on must not change on the way."""
+    """A number as it was written: the command must not change numbers that it passes on."""
 
     __slots__ = ()
 
 
 def read_lines(source: BinaryIO, tenant_id: str, label: str) -> Iterator[Line | BadLine]:
-    """Yield each line that is not blank. Args: `label` is part of the ids that are made."""
+    """Yield each line that is not blank. Args: `label` is part of the derived ids."""
     number = 0
     while raw := source.readline(MAX_LINE_BYTES + 2):
         number += 1
@@ -77,8 +77,8 @@ def read_lines(source: BinaryIO, tenant_id: str, label: str) -> Iterator[Line | 
 
 def derived_id(number: int, raw: bytes, label: str) -> str:
     """Return the id of an event that has none: a UUID (version 8) of its line's number and bytes and of the label."""
-    told = b"\x00".join((b"phoenix-gateway events send", label.encode(), b"%d" % number, raw))
-    value = int.from_bytes(hashlib.sha256(told).digest()[:16], "big")
+    hashed = b"\x00".join((b"phoenix-gateway events send", label.encode(), b"%d" % number, raw))
+    value = int.from_bytes(hashlib.sha256(hashed).digest()[:16], "big")
     value = value & ~(0xF << 76) | 8 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return str(uuid.UUID(int=value))
@@ -113,7 +113,7 @@ def _event(raw: bytes, tenant_id: str) -> tuple[str, events_pb2.Event]:
             raise _NoEvent("attributes: cannot be sent") from None
     tenant = given.get("tenant_id", tenant_id)
     if tenant_id and tenant != tenant_id:
-        raise _NoEvent("tenant_id: another one than --tenant")
+        raise _NoEvent("tenant_id: differs from --tenant")
     return tenant, event
 
 

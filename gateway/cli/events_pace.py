@@ -1,4 +1,4 @@
-"""How many events may leave now, so that no second sees more than a given number."""
+"""Limits how many events leave per second."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 _BURST_S = 0.2
-"""How much may leave at once after a pause: little, as Phoenix counts in short windows."""
+"""Seconds' worth of events that may leave at once after a pause. Small, because Phoenix counts in short windows."""
 _PLENTY = 1_000_000
 
 
 class Pace:
-    """A bucket that fills steadily; without a rate it is never empty."""
+    """A token bucket. Without a rate it is never empty."""
 
     def __init__(self, per_second: float | None, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_second
@@ -30,12 +30,12 @@ class Pace:
         return int(self._level)
 
     def take(self, count: int) -> None:
-        """Note that so many left."""
+        """Record that `count` events left."""
         if self._rate is not None:
             self._level -= count
 
     def wait_s(self) -> float:
-        """Seconds until one may leave."""
+        """Return the seconds until the next event may leave."""
         if self._rate is None:
             return 0.0
         return 0.0 if self.available() else (1.0 - self._level) / self._rate

@@ -1,7 +1,7 @@
-"""How far a file of events is sent: a journal beside it, so that an interrupted run goes on and sends nothing twice.
+"""Records in a journal how far a file of events is sent, so that an interrupted run resumes and sends nothing twice.
 
-What is about to be sent is on disk before it leaves; how it ended follows. Lines that were begun and never ended are in
-doubt: what may be done about them is decided in events_stream.py. Source: issue 5, point 7.
+The journal has each line on disk before the line leaves, and its result afterwards. A line that was begun and has no
+result is in doubt; events_stream.py decides whether to send it again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ProgressRefused(Exception):
 
 
 class LineSet:
-    """Line numbers as ranges: small where they are mostly in a row."""
+    """A set of line numbers, stored as ranges."""
 
     __slots__ = ("_ends", "_starts")
 
@@ -61,7 +61,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a run must share with those before it: the ids follow from `label`, and doubts are judged by `durable`."""
+    """Options that must stay the same when a run resumes: ids depend on `label`, and resends on `durable`."""
 
     tenant_id: str
     label: str
@@ -91,7 +91,7 @@ class Counts:
 
 
 class Journal:
-    """The state of one file's sending; kept in memory only where there is no path. Close it."""
+    """The progress of one file; without a path in memory only. Close it."""
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -104,7 +104,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, source: Path, terms: Terms) -> Self:
-        """Read what there is, or begin. Raises: ProgressRefused, OSError."""
+        """Read the journal, or create it. Raises: ProgressRefused, OSError."""
         journal = cls()
         sink = path.open("a+b")
         try:
@@ -114,7 +114,7 @@ class Journal:
                 raise ProgressRefused(f"another run is sending this file ({path} is in use)") from None
             sink.seek(0)
             kept = sink.read()
-            whole = kept.rfind(b"\n") + 1  # what follows was being written when a run was killed
+            whole = kept.rfind(b"\n") + 1  # the rest is a record that a killed run did not finish
             sink.truncate(whole)
             lines = kept[:whole].splitlines()
             if lines:
@@ -130,7 +130,7 @@ class Journal:
         return journal
 
     def begin(self, numbers: Iterable[int], begun: Begun) -> None:
-        """Note, on disk when this returns, that these lines are about to be sent."""
+        """Record that these lines are about to be sent. The record is on disk when this returns."""
         numbers = list(numbers)
         for number in numbers:
             self.doubts[number] = begun
@@ -139,14 +139,14 @@ class Journal:
             _sync(self._sink)
 
     def end(self, numbers: Iterable[int], counts: Counts) -> None:
-        """Note that these lines are ended. One that is lost with the power makes them doubts again, not more."""
+        """Record that these lines are ended. If a power failure loses the record, the lines are in doubt again."""
         ranges = list(_ranges(numbers))
-        told = {name: count for name in ("accepted", "queued", "duplicate") if (count := getattr(counts, name))}
+        ended_as = {name: count for name in ("accepted", "queued", "duplicate") if (count := getattr(counts, name))}
         self._apply_end(ranges, counts)
-        self._write({"end": ranges, **told, **({"failed": dict(counts.failed)} if counts.failed else {})})
+        self._write({"end": ranges, **ended_as, **({"failed": dict(counts.failed)} if counts.failed else {})})
 
     def unsent(self, numbers: Iterable[int]) -> None:
-        """Note that these lines were begun and certainly have no effect."""
+        """Record that these lines were begun and certainly had no effect."""
         numbers = list(numbers)
         if numbers:
             for number in numbers:
@@ -154,7 +154,7 @@ class Journal:
             self._write({"unsent": list(_ranges(numbers))})
 
     def complete(self) -> None:
-        """Note that all lines are ended."""
+        """Record that all lines are ended."""
         self.is_complete = True
         self._write({"complete": True})
 
@@ -170,7 +170,7 @@ class Journal:
             head, *records = [json.loads(line) for line in lines]
             if head["form"] != FORM:
                 raise ProgressRefused(
-                    f"{path} was written by another version; end that run with it, or remove the file"
+                    f"{path} was written by another version; finish that run with that version, or remove the file"
                 )
             _check_terms(head, path, source, terms)
             for record in records:
@@ -187,8 +187,8 @@ class Journal:
             for first, last in record["begin"]:
                 self.doubts.update(dict.fromkeys(range(first, last + 1), begun))
         elif "end" in record:
-            told = {name: record.get(name, 0) for name in ("accepted", "queued", "duplicate")}
-            self._apply_end(record["end"], Counts(**told, failed=Counter(record.get("failed", {}))))
+            ended_as = {name: record.get(name, 0) for name in ("accepted", "queued", "duplicate")}
+            self._apply_end(record["end"], Counts(**ended_as, failed=Counter(record.get("failed", {}))))
         elif "unsent" in record:
             for first, last in record["unsent"]:
                 for number in range(first, last + 1):
@@ -229,14 +229,14 @@ def _check_terms(head: dict[str, Any], path: Path, source: Path, terms: Terms) -
     ]
     if changed:
         raise ProgressRefused(
-            f"{path} belongs to a run with another {', '.join(changed)}: repeat it as it was, or remove that file "
-            "to send everything anew"
+            f"{path} belongs to a run with another {', '.join(changed)}: use the same options, or remove that file "
+            "to send everything again"
         )
     size = head["size"]
     if not _goes_on(source, size) or _digest(source, size) != head["sha256"]:
         raise ProgressRefused(
-            f"the file has changed since it was begun (lines may be appended, no more): put it back, or remove {path} "
-            "to send everything anew"
+            f"the file changed after the run began (you may only append lines): restore it, or remove {path} "
+            "to send everything again"
         )
 
 

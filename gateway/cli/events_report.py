@@ -20,10 +20,10 @@ SHOW_EVERY_S = 0.1
 
 
 class FailedLines:
-    """The file of lines that failed, with their reasons: there from the first one on, each on disk when it is told."""
+    """The file of failed lines and their reasons. The first failed line creates it."""
 
     def __init__(self, path: Path, *, goes_on: bool) -> None:
-        """Args: `goes_on`: add to what an earlier run of the same file wrote."""
+        """Args: `goes_on`: append to the file of an earlier run."""
         self.path = path
         self._mode = "a" if goes_on else "w"
         self._sink: IO[str] | None = None
@@ -33,21 +33,21 @@ class FailedLines:
         if self._sink is None:
             self._sink = self.path.open(self._mode, encoding="utf-8")
             self._mode = "a"
-        told: dict[str, Any] = {
+        members: dict[str, Any] = {
             "line": failure.number,
             "event_id": failure.event_id,
             "reason": failure.reason,
             "message": failure.message,
         }
         try:
-            told["text"] = failure.raw.decode("utf-8")
+            members["text"] = failure.raw.decode("utf-8")
         except UnicodeDecodeError:
-            told["base64"] = base64.b64encode(failure.raw).decode()
-        self._sink.write(json.dumps(told, ensure_ascii=False) + "\n")
+            members["base64"] = base64.b64encode(failure.raw).decode()
+        self._sink.write(json.dumps(members, ensure_ascii=False) + "\n")
         self._sink.flush()
 
     def close(self) -> None:
-        """Bring it to disk."""
+        """Sync the file to disk and close it."""
         if self._sink is not None:
             os.fsync(self._sink.fileno())
             self._sink.close()
@@ -62,9 +62,9 @@ class Shows(Protocol):
 
 @contextmanager
 def bar(source: BinaryIO, total_bytes: int | None, counts: Counts) -> Iterator[Shows]:
-    """Yield what draws the bar on standard error, where that is a terminal; it is cheap to call often.
+    """Yield a function that draws the bar on standard error if that is a terminal. It is cheap to call often.
 
-    Args: `total_bytes`: of the source; None: nobody knows.
+    Args: `total_bytes`: of the source; None if unknown.
     """
     from rich.console import Console
 
@@ -87,10 +87,10 @@ def bar(source: BinaryIO, total_bytes: int | None, counts: Counts) -> Iterator[S
                 return
             shown_at = now
             failed = counts.failed.total()
-            told = f"{counts.ended:,} events, {(counts.ended - before) / (now - began_at):,.0f}/s"
+            rate = f"{counts.ended:,} events, {(counts.ended - before) / (now - began_at):,.0f}/s"
             progress.update(
                 task,
-                description=f"{told}, {failed:,} failed" if failed else told,
+                description=f"{rate}, {failed:,} failed" if failed else rate,
                 completed=source.tell() if total_bytes is not None else 0,
             )
 
@@ -100,7 +100,7 @@ def bar(source: BinaryIO, total_bytes: int | None, counts: Counts) -> Iterator[S
 def summary(
     *, counts: Counts, earlier: int, is_complete: bool, took_s: float, halted: str, failed: Path, progress: Path | None
 ) -> dict[str, Any]:
-    """Return the summary for machines. Args: `counts` over all runs; `earlier`: lines that other runs had ended."""
+    """Return the summary for machines. Args: `counts` over all runs; `earlier`: lines that earlier runs ended."""
     now_ended = counts.ended - earlier
     return {
         "complete": is_complete,
@@ -118,7 +118,7 @@ def summary(
     }
 
 
-def print_table(told: dict[str, Any], name: str) -> None:
+def print_table(report: dict[str, Any], name: str) -> None:
     """Print the summary for people."""
     from rich.console import Console
     from rich.markup import escape
@@ -128,11 +128,11 @@ def print_table(told: dict[str, Any], name: str) -> None:
     table.add_column("what")
     table.add_column("count", justify="right")
     for label in ("accepted", "queued", "duplicate", "failed"):
-        table.add_row(label, f"{told[label]:,}")
-    for reason, count in told["failed_by_reason"].items():
+        table.add_row(label, f"{report[label]:,}")
+    for reason, count in report["failed_by_reason"].items():
         table.add_row(f"  {escape(reason)}", f"{count:,}")
-    if told["in_earlier_runs"]:
-        table.add_row("of these in earlier runs", f"{told['in_earlier_runs']:,}")
-    table.add_row("seconds", f"{told['seconds']:,.1f}")
-    table.add_row("events a second", f"{told['events_per_second']:,.0f}")
+    if report["in_earlier_runs"]:
+        table.add_row("of these in earlier runs", f"{report['in_earlier_runs']:,}")
+    table.add_row("seconds", f"{report['seconds']:,.1f}")
+    table.add_row("events a second", f"{report['events_per_second']:,.0f}")
     Console().print(table)

@@ -1,9 +1,8 @@
-"""Sends lines over StreamEvents: a few messages under way, again where the gateway says that it helps, on a new stream
-where one broke.
+"""Sends lines over StreamEvents, a few messages at a time. Retries what the gateway says to retry, and reconnects.
 
-A line whose answer was lost is in doubt. It is sent again under its id where that cannot count twice as far as anybody
-can know: durable events for as long as the store remembers them, direct ones while the same gateway process is there.
-Else it ends as OUTCOME_UNKNOWN. Source: API.md, EventService, "Deduplication"; issue 5, points 5 and 7.
+A line whose answer was lost is in doubt. It is sent again under its id only where the gateway still remembers the id,
+so that it counts once: durable events while the store remembers them, direct ones while the same gateway process runs.
+Else it ends as OUTCOME_UNKNOWN. Source: API.md, EventService, "Deduplication".
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from gateway.cli.events_progress import Begun, Counts, Journal
 from gateway.v1 import events_pb2, events_pb2_grpc
 
 MESSAGES_UNDER_WAY = 6
-"""Some more than a gateway reads ahead, so that it never waits for this end."""
+"""A few more than a gateway reads ahead, so that it never waits for this client."""
 MESSAGE_EVENTS = 250
 MESSAGE_BYTES = 1_000_000
 ANSWER_WITHIN_S = 120.0
-"""A message is tried for 30 s by the gateway; a stream silent for this long is gone."""
+"""The gateway tries a message for 30 s. A stream that is silent for this long is broken."""
 REMEMBERED_S = 23 * 3600.0
 """The gateway remembers an id for 24 h."""
 GATEWAY_KEY = "x-gateway-process"
-"""Initial metadata of a stream: tells one gateway process, and its memory, from another."""
+"""Initial metadata of a stream: identifies the gateway process, which remembers the ids of direct events."""
 
 _NOBODYS = frozenset(
     {"TENANT_UNKNOWN", "NOT_ALLOWED", "KEY_UNKNOWN", "PHOENIX_REJECTED_CREDENTIALS", "PHOENIX_FORBIDDEN"}
 )
-"""No fault of the line's: all others would end the same, so the run ends instead."""
+"""Not caused by the line: every other line would fail the same way, so the run ends."""
 _LOST = frozenset(
     {
         *(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED),
@@ -48,17 +47,17 @@ _LOST = frozenset(
     }
 )
 _NONE = "none"
-"""The gateway's word for: Phoenix certainly did not act."""
+"""The `effect` that means: Phoenix certainly did not act."""
 _PLACE = re.compile(r"events\[\d+\]\.?")
 
 
 class Halted(Exception):
-    """The run cannot go on; the text says why. What was not ended is left to the next run."""
+    """The run cannot continue; the text says why. The next run takes the lines that are left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A line that failed for good."""
+    """A line that failed and is not sent again."""
 
     number: int
     raw: bytes
@@ -68,7 +67,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class StreamOptions:
     """How to send."""
 
     durable: bool
@@ -77,14 +76,14 @@ class Manner:
 
 
 class EventSending:
-    """One run. `stop` may be called from a signal handler: what is under way is waited for, nothing more is begun."""
+    """One run. A signal handler may call `stop`: the run waits for answers that are due and sends nothing more."""
 
     def __init__(
         self,
         channel: grpc.Channel,
         lines: Iterator[Line | BadLine],
         journal: Journal,
-        manner: Manner,
+        options: StreamOptions,
         pace: Pace,
         on_failure: Callable[[Failure], None],
         on_progress: Callable[[], None],
@@ -92,12 +91,12 @@ class EventSending:
         self._stub = events_pb2_grpc.EventServiceStub(channel)
         self._lines = lines
         self._journal = journal
-        self._manner = manner
+        self._options = options
         self._pace = pace
         self._on_failure = on_failure
         self._on_progress = on_progress
         self._again: deque[Line] = deque()
-        self._held: Line | None = None
+        self._deferred: Line | None = None
         self._is_read = False
         self._stopping = False
         self._not_before = 0.0
@@ -114,17 +113,17 @@ class EventSending:
     @property
     def is_complete(self) -> bool:
         """Whether every line is ended."""
-        return self._is_read and not self._again and self._held is None and not self._journal.doubts
+        return self._is_read and not self._again and self._deferred is None and not self._journal.doubts
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Send nothing more."""
         self._stopping = True
         if self._connecting is not None:
-            # Another thread, since this one may be inside of the call that is to be cancelled.
+            # In another thread, because this one may be inside the call to cancel.
             threading.Thread(target=self._connecting.cancel, daemon=True).start()
 
     def run(self) -> None:
-        """Send until all is ended or `stop` was called. Raises: Halted, OSError of the file."""
+        """Send until every line is ended or `stop` is called. Raises: Halted; OSError if the file cannot be read."""
         while not self._stopping:
             try:
                 self._over_one_stream()
@@ -158,7 +157,7 @@ class EventSending:
                 else:
                     self._wait()
         except grpc.RpcError as error:
-            if effect_of(error) == _NONE:  # everything that was begun is acknowledged: the rest was not begun
+            if effect_of(error) == _NONE:  # the gateway acknowledged every message that it began
                 self._journal.unsent(line.number for lines in under_way for line in lines)
             raise
         finally:
@@ -167,7 +166,7 @@ class EventSending:
             call.cancel()
 
     def _gateway_of(self, call: Any) -> str:
-        """Wait for the stream to stand; return which process is at its other end, "" if it does not say."""
+        """Wait until the stream is open; return the id of the gateway process, "" if it sends none."""
         self._connecting = call
         metadata = self._within(call, call.initial_metadata)
         self._connecting = None
@@ -176,7 +175,7 @@ class EventSending:
         return next((str(value) for key, value in metadata or () if key == GATEWAY_KEY), "")
 
     def _end(self, call: Any, outbox: queue.SimpleQueue[events_pb2.StreamEventsRequest | None]) -> None:
-        """Leave the stream as a client does that is done, so that nobody counts it as broken."""
+        """Close the stream from this side, so that the gateway does not count it as broken."""
         outbox.put(None)
         try:
             self._within(call, lambda: next(call, None))
@@ -195,7 +194,7 @@ class EventSending:
             timer.cancel()
 
     def _next_message(self, gateway: str) -> list[Line]:
-        """Return what may be sent now, of one tenant; empty: nothing, for now or for ever."""
+        """Return the lines of one tenant that may be sent now; empty if there are none now, or none left."""
         lines: list[Line] = []
         if self._stopping or self._halt or time.monotonic() < self._not_before:
             return lines
@@ -207,15 +206,15 @@ class EventSending:
                 continue
             size_bytes += len(line.raw)
             if lines and (size_bytes > MESSAGE_BYTES or line.tenant_id != lines[0].tenant_id):
-                self._held = line
+                self._deferred = line
                 break
             lines.append(line)
         self._pace.take(len(lines))
         return lines
 
     def _next_line(self) -> Line | None:
-        if self._held is not None:
-            line, self._held = self._held, None
+        if self._deferred is not None:
+            line, self._deferred = self._deferred, None
             return line
         if self._again:
             return self._again.popleft()
@@ -230,9 +229,9 @@ class EventSending:
 
     def _may_send(self, line: Line, gateway: str) -> bool:
         begun = self._journal.doubts.get(line.number)
-        if begun is None or self._manner.resend_unknown:
+        if begun is None or self._options.resend_unknown:
             return True
-        is_remembered = self._manner.durable or (gateway != "" and begun.gateway == gateway)
+        is_remembered = self._options.durable or (gateway != "" and begun.gateway == gateway)
         return is_remembered and time.time() - begun.at < REMEMBERED_S
 
     def _message(self, lines: list[Line], sequence: int) -> events_pb2.StreamEventsRequest:
@@ -240,7 +239,7 @@ class EventSending:
             tenant_id=lines[0].tenant_id,
             events=[line.event for line in lines],
             sequence=sequence,
-            delivery=events_pb2.DELIVERY_DURABLE if self._manner.durable else events_pb2.DELIVERY_DIRECT,
+            delivery=events_pb2.DELIVERY_DURABLE if self._options.durable else events_pb2.DELIVERY_DIRECT,
         )
 
     def _settle(self, lines: list[Line], results: Any) -> None:
@@ -261,7 +260,7 @@ class EventSending:
                 trouble = self._last_trouble if reason in _NOBODYS else trouble
                 continue
             message = _PLACE.sub("", result.error.message)
-            self._tell(line.number, line.raw, line.event.event_id, reason, message)
+            self._report(line.number, line.raw, line.event.event_id, reason, message)
             counts.failed[reason] += 1
             ended.append(line.number)
         if ended:
@@ -280,22 +279,22 @@ class EventSending:
 
     def _fail(self, number: int, raw: bytes, event_id: str, reason: str, message: str) -> None:
         """End a line that is not sent."""
-        self._tell(number, raw, event_id, reason, message)
+        self._report(number, raw, event_id, reason, message)
         counts = Counts(failed=Counter({reason: 1}))
         self.counts.add(counts)
         self._journal.end([number], counts)
         self._on_progress()
 
-    def _tell(self, number: int, raw: bytes, event_id: str, reason: str, message: str) -> None:
+    def _report(self, number: int, raw: bytes, event_id: str, reason: str, message: str) -> None:
         self._on_failure(Failure(number=number, raw=raw, event_id=event_id, reason=reason, message=message))
 
     def _is_over(self) -> bool:
-        return self._is_read and not self._again and self._held is None
+        return self._is_read and not self._again and self._deferred is None
 
     def _back_off(self, requested_wait_s: float) -> None:
         self._refusals += 1
-        if time.monotonic() - self._progress_at > self._manner.patience_s:
-            self._halt = f"nothing was taken for {self._manner.patience_s:g} s; last: {self._last_trouble}"
+        if time.monotonic() - self._progress_at > self._options.patience_s:
+            self._halt = f"no line was accepted for {self._options.patience_s:g} s; last error: {self._last_trouble}"
         self._not_before = time.monotonic() + max(requested_wait_s, min(0.1 * 2.0 ** min(self._refusals, 20), 10.0))
 
     def _wait(self) -> None:
@@ -304,14 +303,14 @@ class EventSending:
         time.sleep(min(max(wait_s, 0.001), 0.2))
 
     def _lost(self, error: Exception) -> None:
-        """Get over a stream that broke. Raises: Halted where another one would not help."""
+        """Wait before the next stream after one broke. Raises: Halted if another stream would not help."""
         code = error.code() if isinstance(error, grpc.Call) else None
         self._last_trouble = in_words(error)
         if self._stopping:
             return
         if not self._has_begun or code not in _LOST:
             raise Halted(self._last_trouble)
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message may be more than a limit ever lets through
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message may be larger than the limit
             self._message_events = max(1, self._message_events // 4)
         self._back_off(retry_after_s(error))
         if self._halt:
@@ -321,8 +320,8 @@ class EventSending:
 
 
 _UNKNOWN = (
-    "Sent before, and no answer told whether it was taken; it was not sent again. Look, and if it is missing send the "
-    "line in another file."
+    "This line was sent before, and its answer was lost, so Phoenix may have counted it. It was not sent again. Check "
+    "the board; if the event is missing, send the line in another file."
 )
 
 
@@ -340,7 +339,7 @@ def _count(counts: Counts, status: events_pb2.EventStatus.ValueType) -> None:
 
 
 def _details(status: status_pb2.Status) -> tuple[str, str, float | None]:
-    """Return the reason, the effect, and the seconds to wait where trying again helps."""
+    """Return the reason, the effect, and the seconds to wait (None: a retry does not help)."""
     reason, effect, retry_s = "", "", None
     for detail in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()

@@ -1,6 +1,6 @@
-"""`phoenix-gateway evidence`: export and reconcile what a running gateway keeps of money moves.
+"""`phoenix-gateway evidence`: exports, verifies and reconciles the evidence of money moves.
 
-Leaves reading to evidence_stream, files to evidence_files and the report's looks to evidence_tables.
+evidence_stream reads from the gateway, evidence_files writes files, evidence_tables prints the report.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 from gateway.cli.options import CA_FILE, CERT_FILE, JSON, KEY_FILE, TARGET
 
 if TYPE_CHECKING:
-    from gateway.cli.evidence_stream import Wish
+    from gateway.cli.evidence_stream import ExportOptions
 
 evidence_app = typer.Typer(
     help="Export and reconcile the evidence of money moves.", no_args_is_help=True, rich_markup_mode=None
@@ -25,14 +25,14 @@ FAILED, WRONG_OPTIONS = 1, 2
 
 
 class Environment(enum.Enum):
-    """The two that never meet in one file or report."""
+    """One file or report never mixes the two."""
 
     SANDBOX = "sandbox"
     PROD = "prod"
 
 
 class Format(enum.Enum):
-    """Of an export: `jsonl` holds everything, `csv` all but bodies and signatures."""
+    """Form of an export: `jsonl` holds everything, `csv` omits bodies and signatures."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -64,8 +64,8 @@ def export(
     """Write the evidence in the order of its receipt. An interrupted stream resumes."""
     from gateway.cli.evidence_files import export_to
 
-    wish = _wish(operator, environment, start, end, omit_bodies=form is Format.CSV, chain=form is Format.JSONL)
-    raise typer.Exit(export_to(out, form.value, wish, target, (ca_file, cert_file, key_file)))
+    options = _options(operator, environment, start, end, omit_bodies=form is Format.CSV, chain=form is Format.JSONL)
+    raise typer.Exit(export_to(out, form.value, options, target, (ca_file, cert_file, key_file)))
 
 
 @evidence_app.command("verify")
@@ -111,11 +111,11 @@ def report(
     """
     from gateway.cli.evidence_tables import report_on
 
-    wish = _wish(operator, environment, start, end, omit_bodies=True)
-    raise typer.Exit(report_on(wish, target, (ca_file, cert_file, key_file), as_json=as_json))
+    options = _options(operator, environment, start, end, omit_bodies=True)
+    raise typer.Exit(report_on(options, target, (ca_file, cert_file, key_file), as_json=as_json))
 
 
-def _wish(
+def _options(
     operator: str,
     environment: Environment | None,
     start: str | None,
@@ -123,10 +123,10 @@ def _wish(
     *,
     omit_bodies: bool,
     chain: bool = False,
-) -> Wish:
-    from gateway.cli.evidence_stream import Wish
+) -> ExportOptions:
+    from gateway.cli.evidence_stream import ExportOptions
 
-    return Wish(
+    return ExportOptions(
         operator_code=operator,
         environment=None if environment is None else environment.value,
         start=None if start is None else _time("--from", start),
@@ -141,5 +141,7 @@ def _time(option: str, text: str) -> datetime:
         read = datetime.fromisoformat(text)
         return (read.replace(tzinfo=UTC) if read.tzinfo is None else read).astimezone(UTC)
     except (ValueError, OverflowError):
-        print(f"{option}: a date or time such as 2026-11-01 or 2026-11-01T12:00:00Z", file=sys.stderr)
+        print(
+            f"{option}: is not a time; write a date or time such as 2026-11-01 or 2026-11-01T12:00:00Z", file=sys.stderr
+        )
         raise typer.Exit(WRONG_OPTIONS) from None

@@ -1,4 +1,4 @@
-"""Writes what proves an export among its lines: `evidence verify` reads them, and needs nothing of this program.
+"""Writes the proofs of an export between its lines. `evidence verify` reads them, without the rest of this program.
 
 Lines of evidence begin with the member `operation_id`. The others hold one member each: `chain_extent` (first),
 `chain_key` (a public key, as base64 of 32 bytes) and `chain_block` (after all evidence, by number).
@@ -16,7 +16,7 @@ from gateway.v1 import wallet_pb2
 
 
 class ChainLines:
-    """Writes each extent, key and block once, also of a stream that was cut off and went on."""
+    """Writes each extent, key and block once, even if the stream was interrupted and resumed."""
 
     def __init__(self, sink: TextIO) -> None:
         self._sink = sink
@@ -25,7 +25,7 @@ class ChainLines:
         self._last_block = 0
 
     def take(self, part: wallet_pb2.ExportWalletEvidenceResponse) -> None:
-        """Write what there is of the chain in one part of the stream."""
+        """Write the chain's lines from one part of the stream."""
         if part.HasField("chain_extent") and not self._has_extent:
             self._has_extent = True
             self._write("chain_extent", part.chain_extent)

@@ -1,4 +1,4 @@
-"""Writes exported evidence as JSON lines or CSV; a file is there only when it is whole."""
+"""Writes exported evidence as JSON Lines or CSV. The file exists only when it is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from gateway.cli.connect import FilesMissing, in_words
 from gateway.cli.evidence_chain import ChainLines
-from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
+from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.resilience.atomic_file import replacing
 from gateway.v1 import common_pb2, wallet_pb2
 
@@ -29,12 +29,12 @@ COLUMNS = (
 )
 
 
-def export_to(out: Path | None, form: str, wish: Wish, target: str, tls: TlsFiles) -> int:
+def export_to(out: Path | None, form: str, options: ExportOptions, target: str, tls: TlsFiles) -> int:
     """Export into a file or to standard output; return the exit code. `form`: csv or jsonl."""
-    stream = EvidenceStream(wish=wish, target=target, tls=tls)
+    stream = EvidenceStream(options=options, target=target, tls=tls)
     try:
         with _opened(out) as sink:
-            if wish.include_chain:
+            if options.include_chain:
                 stream.take_chain = ChainLines(sink).take
             with_progress(stream, _writer(sink, form))
     except FilesMissing as missing:
@@ -52,15 +52,15 @@ def export_to(out: Path | None, form: str, wish: Wish, target: str, tls: TlsFile
 
 
 def warn_unsettled(stream: EvidenceStream) -> None:
-    """Say on standard error when moves may still be added to what was read."""
+    """Warn on standard error if moves may still be added to the period."""
     if not stream.is_settled and stream.settled is not None:
         until = stream.settled.isoformat(timespec="seconds")
-        print(f"Complete up to {until}; of the seconds after it, moves may be missing.", file=sys.stderr)
+        print(f"Complete up to {until}. Moves received after it may be missing.", file=sys.stderr)
 
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
-    """Yield where to write; a file gets its name, with mode 0600, only if nothing failed."""
+    """Yield the output. A file gets its name, with mode 0600, only if nothing failed."""
     if out is None:
         yield sys.stdout
         sys.stdout.flush()
@@ -70,7 +70,7 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         try:
             yield sink
         finally:
-            sink.detach()  # writes what it still holds, and leaves the file open for its owner
+            sink.detach()  # flushes, and leaves the file open for its owner
 
 
 def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], None]:

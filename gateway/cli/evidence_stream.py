@@ -1,4 +1,4 @@
-"""Reads an export of evidence from a running gateway, going on where a stream was cut off; shows how far it is."""
+"""Reads an export of evidence from a running gateway, resumes interrupted streams, and shows progress."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ENVIRONMENTS = {
     "prod": common_pb2.PHOENIX_ENVIRONMENT_PROD,
 }
 _STREAM_S = 120.0
-"""A stream lives no longer, so that one whose other end is gone is noticed; then it goes on."""
+"""Longest life of a stream, so that a dead connection is noticed. The export resumes on a new stream."""
 _TRIES = 5
 _CUT_OFF = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What is to be read: received from `start` on (None: the first), before `end`; aware, UTC."""
+class ExportOptions:
+    """Which evidence to read: received from `start` on (None: the first), before `end`. Times are aware, UTC."""
 
     operator_code: str
     environment: str | None
@@ -35,28 +35,28 @@ class Wish:
     end: datetime
     omit_bodies: bool
     include_chain: bool = False
-    """Whether what proves the evidence comes with it, to `EvidenceStream.take_chain`."""
+    """Whether the export includes the chain, which `EvidenceStream.take_chain` gets."""
 
 
 @dataclass(slots=True, kw_only=True)
 class EvidenceStream:
     """Iterates over the evidence, each operation once. Raises: grpc.RpcError, FilesMissing."""
 
-    wish: Wish
+    options: ExportOptions
     target: str
     tls: TlsFiles
     count: int = 0
     take_chain: Callable[[wallet_pb2.ExportWalletEvidenceResponse], None] | None = None
-    """Gets every part before its evidence is yielded, where the chain was wished for."""
+    """Gets every part before its evidence is yielded. Set it together with `include_chain`."""
     settled: datetime | None = None
-    """Nothing received before this is missing."""
+    """Everything received before this time has been read."""
     _token: str = ""
     _recent: set[str] = field(default_factory=set)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing can be added any more to what was read."""
-        return self.settled is not None and self.wish.end <= self.settled
+        """Whether no more moves can be added to the period."""
+        return self.settled is not None and self.options.end <= self.settled
 
     def __iter__(self) -> Iterator[wallet_pb2.WalletEvidence]:
         with open_channel(self.target, *self.tls) as channel:
@@ -76,15 +76,15 @@ class EvidenceStream:
 
     def _request(self) -> wallet_pb2.ExportWalletEvidenceRequest:
         request = wallet_pb2.ExportWalletEvidenceRequest(
-            operator_code=self.wish.operator_code,
-            environment=_ENVIRONMENTS[self.wish.environment],
+            operator_code=self.options.operator_code,
+            environment=_ENVIRONMENTS[self.options.environment],
             page_token=self._token,
-            omit_bodies=self.wish.omit_bodies,
-            include_chain=self.wish.include_chain,
+            omit_bodies=self.options.omit_bodies,
+            include_chain=self.options.include_chain,
         )
-        if self.wish.start is not None:
-            request.start_time.FromDatetime(self.wish.start)
-        request.end_time.FromDatetime(self.wish.end)
+        if self.options.start is not None:
+            request.start_time.FromDatetime(self.options.start)
+        request.end_time.FromDatetime(self.options.end)
         return request
 
     def _taken(self, part: wallet_pb2.ExportWalletEvidenceResponse) -> Iterator[wallet_pb2.WalletEvidence]:
@@ -94,7 +94,7 @@ class EvidenceStream:
             if evidence.operation_id in self._recent:
                 continue
             if evidence.receive_time.ToMicroseconds() >= part.settle_time.ToMicroseconds():
-                self._recent.add(evidence.operation_id)  # may come again after the token
+                self._recent.add(evidence.operation_id)  # the next page may repeat it
             self.count += 1
             yield evidence
         self._token = part.next_page_token
@@ -114,8 +114,8 @@ def with_progress(stream: EvidenceStream, take: Callable[[wallet_pb2.WalletEvide
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        end = stream.wish.end.timestamp()
-        start = None if stream.wish.start is None else stream.wish.start.timestamp()
+        end = stream.options.end.timestamp()
+        start = None if stream.options.start is None else stream.options.start.timestamp()
         task = progress.add_task("evidence", total=None)
         for evidence in stream:
             take(evidence)

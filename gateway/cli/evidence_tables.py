@@ -13,7 +13,7 @@ import grpc
 
 from gateway.cli.connect import FilesMissing, in_words
 from gateway.cli.evidence_files import environment_of, warn_unsettled
-from gateway.cli.evidence_stream import EvidenceStream, TlsFiles, Wish, with_progress
+from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.core.types import Environment
 from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report
 from gateway.v1 import wallet_pb2
@@ -21,9 +21,9 @@ from gateway.v1 import wallet_pb2
 _SHOWN = 20
 
 
-def report_on(wish: Wish, target: str, tls: TlsFiles, *, as_json: bool) -> int:
+def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bool) -> int:
     """Read, reconcile, print; return the exit code: 3 when an order is above its reservation."""
-    stream = EvidenceStream(wish=wish, target=target, tls=tls)
+    stream = EvidenceStream(options=options, target=target, tls=tls)
     reconciliation = Reconciliation()
     try:
         with_progress(stream, lambda evidence: reconciliation.add(move_of(evidence)))
@@ -37,7 +37,7 @@ def report_on(wish: Wish, target: str, tls: TlsFiles, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(as_members(report, stream), indent=2, ensure_ascii=False))
     else:
-        _print_tables(report, wish)
+        _print_tables(report, options)
     warn_unsettled(stream)
     return 3 if any(order.fault is OrderFault.ABOVE_RESERVATION for order in report.orders) else 0
 
@@ -71,8 +71,8 @@ def as_members(report: Report, stream: EvidenceStream) -> dict[str, Any]:
     return {
         "operator_code": report.operator_code,
         "environment": None if report.environment is None else report.environment.value,
-        "from": None if stream.wish.start is None else stream.wish.start.isoformat(),
-        "to": stream.wish.end.isoformat(),
+        "from": None if stream.options.start is None else stream.options.start.isoformat(),
+        "to": stream.options.end.isoformat(),
         "complete_until": None if stream.settled is None else stream.settled.isoformat(),
         "moves": report.moves,
         "operations": [
@@ -140,14 +140,14 @@ def _at(move: Move) -> str:
     return datetime.fromtimestamp(move.received_at_us / 1_000_000, UTC).isoformat(timespec="milliseconds")
 
 
-def _print_tables(report: Report, wish: Wish) -> None:
+def _print_tables(report: Report, options: ExportOptions) -> None:
     from rich.console import Console
 
     console = Console()
     console = console if console.is_terminal else Console(width=160)
     place = f"{report.operator_code} {report.environment.value}" if report.environment else "no moves"
-    since = "the first" if wish.start is None else wish.start.isoformat(timespec="seconds")
-    until = wish.end.isoformat(timespec="seconds")
+    since = "the first" if options.start is None else options.start.isoformat(timespec="seconds")
+    until = options.end.isoformat(timespec="seconds")
     console.print(_plain(f"{place}: {report.moves} moves received from {since} to {until}"), markup=False)
     _table(
         console,
@@ -179,8 +179,8 @@ def _print_tables(report: Report, wish: Wish) -> None:
     for name, moves in _lists(report):
         columns = ("received", "operation", "operation id", "amount", "status", "conflicts", "incidents")
         _table(console, name.replace("_", " "), columns, map(_move, moves))
-    told = f"replays: {report.replays}; reclaimed: {report.reclaimed}; without an order: {report.unbound}"
-    console.print(told, markup=False)
+    totals = f"replays: {report.replays}; reclaimed: {report.reclaimed}; without an order: {report.unbound}"
+    console.print(totals, markup=False)
 
 
 def _order(order: Order) -> tuple[object, ...]:
@@ -226,5 +226,5 @@ def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tupl
 
 
 def _plain(text: str) -> str:
-    """Return text that came from outside without what would steer a terminal."""
+    """Return text from outside without characters that control a terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -30,7 +30,7 @@ def run(name: str) -> int:
     if wanted in kinds or wanted in verdicts:
         return 0
     near = get_close_matches(wanted, [*kinds, *verdicts], n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else "; without a name all are listed"
+    hint = f"; did you mean {', '.join(near)}?" if near else "; run it without a name to list all"
     print(f"no such reason or verdict{hint}", file=sys.stderr)
     return UNKNOWN
 
@@ -40,18 +40,17 @@ def _reason(kind: type[errors.GatewayError]) -> None:
     print(f"  {(kind.__doc__ or '').splitlines()[0]}")
     print(f"  {kind.default_message}")
     wait_s = kind.default_retry_after_s
-    print(
-        f"  RetryInfo: {f'{wait_s:g} s, or what is known better' if wait_s else 'none: the same again does not help'}"
-    )
+    wait = f"{wait_s:g} s, or a time that the gateway knows" if wait_s else "none: the same call again does not help"
+    print(f"  RetryInfo: {wait}")
 
 
 def _verdict(verdict: Verdict) -> None:
     reply = reply_for(verdict, WalletAdapter())
     print(f"{verdict.value} (verdict of VerifyWallet)")
     if reply is None:
-        print("  The signature holds; what to do is said by the disposition.")
+        print("  The signature is valid; the disposition says what to do.")
     else:
-        final = "final for Phoenix" if reply.status in (400, 401, 403) else "Phoenix asks again"
+        final = "final for Phoenix" if reply.status in (400, 401, 403) else "Phoenix retries"
         print(f"  The wallet does nothing and answers {reply.status} ({final}).")
 
 

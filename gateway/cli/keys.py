@@ -16,10 +16,10 @@ WIDTH_OF_A_FILE = 240
 
 
 def generate(out: Path, at: str | None) -> int:
-    """Write a new private key to a file that did not exist, print its public half; return the exit code.
+    """Write a new private key to a new file, print its public half, return the exit code.
 
-    Args: `out` a folder: its file is named by the time `at` (now when None), from which it is to be used. The file is
-    there whole or not at all.
+    Args: if `out` is a folder, the file is named by the time `at` from which the key is used (None: now). The file is
+    complete, or it does not exist.
     """
     from gateway.core.ed25519 import generate_signing_key
     from gateway.keys.own.version_files import name_for, time_in_name
@@ -28,7 +28,7 @@ def generate(out: Path, at: str | None) -> int:
     if out.is_dir():
         used_from = time.time() if at is None else time_in_name(at)
         if used_from is None:
-            print("--at: is no time; write it in UTC, such as 2026-11-21T10:00Z", file=sys.stderr)
+            print("--at: is not a time; write it in UTC, such as 2026-11-21T10:00Z", file=sys.stderr)
             return 2
         out = out / name_for(used_from, ".pem")
     elif at is not None:
@@ -38,7 +38,10 @@ def generate(out: Path, at: str | None) -> int:
     try:
         create_file(out, pem)
     except OSError as error:
-        print(f"--out: the file cannot be made ({error.strerror}); a key is never overwritten", file=sys.stderr)
+        print(
+            f"--out: the file cannot be created ({error.strerror}); name a new file, since a key is never overwritten",
+            file=sys.stderr,
+        )
         return 1
     print(key.public.spki_pem.decode(), end="")
     print(f"key id: {key.key_id}")
@@ -77,7 +80,7 @@ def revoke(
     operator: str,
     environment: str,
 ) -> int:
-    """Have a gateway never count one of Phoenix's platform keys again; return the exit code."""
+    """Tell a gateway never to accept one of Phoenix's platform keys again; return the exit code."""
     from gateway.v1 import common_pb2, keys_pb2
 
     names = {
@@ -86,7 +89,7 @@ def revoke(
         "prod": common_pb2.PHOENIX_ENVIRONMENT_PROD,
     }
     if environment not in names:
-        print("--environment: sandbox or prod", file=sys.stderr)
+        print("--environment: is unknown; write sandbox or prod", file=sys.stderr)
         return 2
     request = keys_pb2.RevokePlatformKeyRequest(
         operator_code=operator, environment=names[environment], key_id=key_id.lower()
@@ -94,7 +97,7 @@ def revoke(
 
     def ask(stub: keys_pb2_grpc.KeyServiceStub) -> None:
         answer = stub.RevokePlatformKey(request, timeout=10)
-        print("revoked" if answer.was_remembered else "revoked; it was not among the keys remembered here")
+        print("revoked" if answer.was_remembered else "revoked; the gateway did not remember this key")
 
     return _call(target, ca_file, cert_file, key_file, ask)
 
@@ -139,7 +142,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         )
         times = (_second(row.get(name, "")) for name in ("activate_time", "retire_time", "end_time"))
         table.add_row(row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))
-    # A file or a pipe has no width: lines are as long as they are.
+    # A file or a pipe has no width, so lines are not wrapped.
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 

@@ -1,6 +1,6 @@
-"""The commands of `phoenix-gateway` and their options; the work is in the modules beside this one.
+"""The commands of `phoenix-gateway` and their options. The modules beside this one do the work.
 
-No secret is ever an option: they come from the environment, files or TOML. Source: API.md, "Running it".
+No option takes a secret: secrets come from the environment, files or TOML. Source: API.md, "Running it".
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def disable(
     if not what:
         raise typer.Exit(show(config, as_json=as_json))
     if not reason.strip():
-        print("--reason: say why", file=sys.stderr)
+        print("--reason: is missing; say why you switch it off", file=sys.stderr)
         raise typer.Exit(2)
     raise typer.Exit(run(config, what, reason.strip(), is_off=True))
 

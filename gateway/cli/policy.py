@@ -93,12 +93,12 @@ def diff(
         after.known.access,
     )
     if as_json:
-        told: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "gained": [_as_dict(cell) for cell in found.gained],
             "lost": [_as_dict(cell) for cell in found.lost],
             "bounds": list(found.bounds),
         }
-        print(json.dumps(told, indent=2))
+        print(json.dumps(changes, indent=2))
     else:
         for sign, changed in (("+", found.gained), ("-", found.lost)):
             for cell in changed:
@@ -106,12 +106,12 @@ def diff(
         for line in found.bounds:
             print(f"~ {line}")
         if found.is_none:
-            print("Both say the same.")
+            print("Both policies are equal.")
     raise typer.Exit(SAME if found.is_none else DIFFERENT)
 
 
 def _read(file: Path | None, *, as_json: bool) -> PolicyFile:
-    """Return the policy; where it cannot be used, print its faults and end with the exit code for that."""
+    """Return the policy. If it is unusable, print its faults and exit with UNUSABLE."""
     import os
 
     from gateway.config.faults import ConfigInvalid
@@ -119,7 +119,7 @@ def _read(file: Path | None, *, as_json: bool) -> PolicyFile:
 
     path = file or (Path(os.environ["GATEWAY_CONFIG"]) if os.environ.get("GATEWAY_CONFIG") else None)
     if path is None:
-        print("Name a file, or set GATEWAY_CONFIG.", file=sys.stderr)
+        print("No policy is named. Name a file, or set GATEWAY_CONFIG.", file=sys.stderr)
         raise typer.Exit(UNUSABLE)
     try:
         return read_policy(path)
@@ -133,7 +133,7 @@ def _read(file: Path | None, *, as_json: bool) -> PolicyFile:
 
 
 def _print_matrix(every: list[tuple[Cell, bool]], names: list[str]) -> None:
-    """Print a row a method; a place holds for whom the caller may call it, "-" for nobody."""
+    """Print one row per method. A cell says for whom the caller may call it; "-" means for nobody."""
     opened: dict[str, dict[str, list[str]]] = {}
     rights: dict[str, str] = {}
     for cell, is_open in every:
@@ -150,7 +150,7 @@ def _print_matrix(every: list[tuple[Cell, bool]], names: list[str]) -> None:
 
 
 def _for_whom(subjects: list[str]) -> str:
-    """Return the subjects in words; who may see every tenant or operator sees those that are named, too."""
+    """Return the subjects in words. "every tenant" and "every operator" replace the names that they include."""
     if not subjects:
         return "-"
     words = []

@@ -15,10 +15,10 @@ NOT_STARTED = 1
 
 
 def run(config_file: Path | None) -> int:
-    """Serve until told to stop; return the exit code.
+    """Serve until SIGTERM or Ctrl-C; return the exit code.
 
-    Args: `config_file` comes from the command line: this process then begins anew with it in the environment, where
-    workers see it too, and without the command line's parser.
+    Args: `config_file` comes from the command line. This process then executes itself again with the file in the
+    environment, where workers see it too, and without the command line's parser in memory.
     """
     if config_file is not None:
         again = [sys.executable, "-m", "gateway", "serve"]
@@ -53,12 +53,12 @@ def _serve(config: Config) -> int:
         KeyringRefused,
         GatewayError,
     ) as error:
-        # Their texts are made to be read, and hold no secret.
-        told = str(error)
-    except OSError as error:  # an address in use, a folder that cannot be written: the system's own words
-        told = error.strerror or type(error).__name__
-    except Exception as error:  # noqa: BLE001 - the last place; any other text may hold a URL with a password
+        # Their texts are written for people and hold no secret.
+        trouble = str(error)
+    except OSError as error:  # such as an address in use or a folder that cannot be written
+        trouble = error.strerror or type(error).__name__
+    except Exception as error:  # noqa: BLE001 - outermost; another error's text may hold a URL with a password
         place = where_raised(error)
-        told = f"{place['error_type']} at {place['error_at']}"
-    print(f"The gateway stopped or did not start: {told}", file=sys.stderr)
+        trouble = f"{place['error_type']} at {place['error_at']}"
+    print(f"The gateway stopped or did not start: {trouble}", file=sys.stderr)
     return NOT_STARTED

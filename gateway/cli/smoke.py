@@ -1,7 +1,7 @@
 """The vendor's Getting Started through a running gateway: board, event, read back, tokens, wallet webhooks.
 
 Steps run in order; the first that fails stops the run. A step that cannot be run against this Phoenix is skipped and
-says why; with a sandbox (its control URL) nothing may be skipped. Printing is smoke_report.py's business.
+says why; with a sandbox (its control URL) nothing may be skipped. smoke_report.py prints the results.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NO_SANDBOX = "needs a sandbox that signs webhooks (--control)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What the steps are run with; empty ids mean the gateway's only tenant and operator environment."""
+    """Options of a run. Empty ids mean the gateway's only tenant and operator environment."""
 
     board: str
     currency: str
@@ -73,7 +73,7 @@ class StepResult:
 
 
 class StepFailed(Exception):
-    """The step did not hold; the text says what was expected and what came."""
+    """A step failed; the text says what was expected and what happened."""
 
 
 class StepSkipped(Exception):
@@ -81,7 +81,7 @@ class StepSkipped(Exception):
 
 
 def passed(results: list[StepResult]) -> bool:
-    """Tell whether all that ran held, and something did."""
+    """Tell whether at least one step passed and none failed."""
     outcomes = [result.outcome for result in results]
     return Outcome.FAILED not in outcomes and Outcome.OK in outcomes
 
@@ -95,7 +95,7 @@ class Smoke:
     """One run; `run` once."""
 
     def __init__(self, channel: grpc.Channel, choice: Choice) -> None:
-        """Use the channel, which stays the caller's to close."""
+        """Args: the caller closes `channel`."""
         self._channel = channel
         self._choice = choice
         self._user = f"smoke-{uuid.uuid4().hex[:12]}"
@@ -132,7 +132,7 @@ class Smoke:
         except StepFailed as failed:
             return Outcome.FAILED, str(failed)
         except grpc.RpcError as error:
-            # Only what was never configured may be missing, and only where nobody asked for it by name.
+            # A step may be skipped only if nothing is configured for it and no option names it.
             unasked = {"TENANT_UNKNOWN": not self._choice.tenant_id, "OPERATOR_UNKNOWN": not self._choice.operator_code}
             if self._choice.control_url is None and unasked.get(reason_of(error), False):
                 return Outcome.SKIPPED, f"not configured: {in_words(error)}"
@@ -176,7 +176,7 @@ class Smoke:
         return f"accepted as {answer.event_id} for {self._user}"
 
     def _read_back(self) -> str:
-        """Poll, since Phoenix counts an accepted event a little later."""
+        """Poll, because Phoenix counts an accepted event a little later."""
         board = {"tenant_id": self._choice.tenant_id, "leaderboard_id": self._choice.board, "user_id": self._user}
         stub = leaderboards_pb2_grpc.LeaderboardServiceStub(self._channel)
         until = time.monotonic() + self._choice.read_within_s
@@ -261,11 +261,11 @@ class Smoke:
         name = f"PHOENIX_ENVIRONMENT_{self._choice.environment.upper() or 'UNSPECIFIED'}"
         return common_pb2.PhoenixEnvironment.Value(name)
 
-    def _control(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+    def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         url = f"{self._choice.control_url}{path}"
         try:
             # trust_env=False: a sandbox is on loopback and never behind the environment's proxy.
-            response = httpx.post(url, json=wish, timeout=CALL_TIMEOUT_S, trust_env=False).raise_for_status()
+            response = httpx.post(url, json=body, timeout=CALL_TIMEOUT_S, trust_env=False).raise_for_status()
             answer: dict[str, Any] = response.json()
             return answer
         except (httpx.HTTPError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`phoenix-gateway smoke`: against a gateway that runs, or one started for it from the same settings."""
+"""`phoenix-gateway smoke`: runs the steps against a running gateway, or starts one with the same settings."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def run(
     *,
     as_json: bool,
 ) -> int:
-    """Run the steps, print what came of them, return the exit code."""
+    """Run the steps, print the results, return the exit code."""
     if choice.environment not in ("", "sandbox", "prod"):
-        print("--environment: sandbox or prod", file=sys.stderr)
+        print("--environment: is unknown; write sandbox or prod", file=sys.stderr)
         return WRONG_OPTIONS
     if choice.control_url is not None and not choice.control_url.startswith(("http://", "https://")):
-        print("--control: an http:// or https:// URL", file=sys.stderr)
+        print("--control: is not a URL; write http:// or https:// and the address", file=sys.stderr)
         return WRONG_OPTIONS
     if target is not None:
         return run_against(choice, target, ca_file, cert_file, key_file, as_json=as_json)
@@ -53,9 +53,9 @@ def run(
 
 
 def own_gateway(folder: Path) -> dict[str, str]:
-    """Return what sets a gateway for one run apart from one in service: listeners, store and cache of its own.
+    """Return the settings that separate this gateway from one in service: its own listeners, store and cache.
 
-    Whose policy is for callers with certificates could not be called without; here whoever has the token may do all.
+    A policy may only name callers with certificates, so the policy is not applied: the token of this run may do all.
     """
     return {
         "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
@@ -69,7 +69,7 @@ def own_gateway(folder: Path) -> dict[str, str]:
 def run_against(
     choice: Choice, target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None, *, as_json: bool
 ) -> int:
-    """Run the steps against a gateway that runs; print, return the exit code."""
+    """Run the steps against a running gateway, print the results, return the exit code."""
     try:
         channel = open_channel(target, ca_file, cert_file, key_file)
     except FilesMissing as missing:

@@ -1,4 +1,4 @@
-"""Tells the result of a smoke run: a table for people, JSON for programs."""
+"""Prints the results of a smoke run: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COLOURS = {Outcome.OK: "green", Outcome.SKIPPED: "yellow", Outcome.FAILED: "bol
 
 
 def print_report(results: list[StepResult], *, as_json: bool) -> int:
-    """Print the results and return the exit code: 0 only if every step that ran held."""
+    """Print the results and return the exit code: 0 only if every step that ran passed."""
     good = passed(results)
     if as_json:
         steps = [
@@ -45,7 +45,7 @@ def _print_table(results: list[StepResult]) -> None:
         result = Text(one.outcome.value, style=_COLOURS[one.outcome])
         took = f"{one.elapsed_ms:.0f}" if one.outcome is not Outcome.NOT_RUN else ""
         table.add_row(one.step, one.what, result, Text(one.detail), took)
-    # Not on a terminal, lines are not to be broken: logs and pipes want one line a step.
+    # Off a terminal, lines are wide: logs and pipes want one line per step.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
     skipped = [one for one in results if one.outcome is Outcome.SKIPPED]
     for one in skipped:

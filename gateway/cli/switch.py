@@ -1,6 +1,6 @@
-"""`phoenix-gateway disable` and `enable`: writes the decision where replicas look, sealed in Redis or into the file.
+"""`phoenix-gateway disable` and `enable`: write the decision to Redis, the database or the file that replicas read.
 
-Takes the same settings as `serve`: whoever may switch is whoever may read them. Source: issue 8, point 8.
+They take the settings of `serve`: whoever can read those settings may switch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run(config_file: Path | None, text: str, reason: str, *, is_off: bool) -> in
         print(f"{text!r} {unclear}", file=sys.stderr)
         return CONFIG_INVALID
     if not is_known:
-        print(f"warning: no such {target.kind.value} is configured here", file=sys.stderr)
+        print(f"warning: no such {target.kind.value} is configured here; check the spelling", file=sys.stderr)
     return asyncio.run(_decide(config, target, reason, is_off=is_off))
 
 
@@ -107,22 +107,22 @@ async def _read(config: Config) -> Switches | None:
 
 
 async def _write(config: Config, switches: Switches) -> Switches | None:
-    """Merge a list into every place and return all that is known; None, and it is said, when no place took it."""
+    """Merge a list into every place and return the result; None, with a message, if no place could be written."""
     known, places = switches, 0
     for name, merge in _places(config):
         try:
             known = await merge(known)
             places += 1
-        except Exception as error:  # noqa: BLE001 - each place has troubles of its own, and none of their texts is for eyes
+        except Exception as error:  # noqa: BLE001 - each place raises its own errors, whose texts may hold secrets
             print(f"{name}: {_why(error)}", file=sys.stderr)
     if not places:
-        print("nothing was switched", file=sys.stderr)
+        print("nothing was switched; correct the fault above and run the command again", file=sys.stderr)
         return None
     return known
 
 
 def _places(config: Config) -> Iterator[tuple[str, Callable[[Switches], Awaitable[Switches]]]]:
-    """Yield each place where replicas look, the quickest first."""
+    """Yield each place that replicas read, the fastest first."""
     from gateway.resilience.clock import SystemClock
 
     clock = SystemClock()
@@ -149,7 +149,8 @@ async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switche
         await redis.close()
     if refused:
         print(
-            "warning: the list in Redis was not ours and is not believed; somebody else writes there", file=sys.stderr
+            "warning: the list in Redis failed authentication and is ignored; find out what else writes to this Redis",
+            file=sys.stderr,
         )
     return known
 
@@ -178,10 +179,10 @@ async def _in_file(config: Config, clock: Clock, switches: Switches) -> Switches
 
 def _reach(config: Config) -> str:
     if config.redis is not None:
-        return "every replica takes it over within a second (five without Redis)"
+        return "every replica follows within a second (five if Redis is down)"
     if config.database_url is not None:
-        return "every replica takes it over within five seconds"
-    return f"gateways that use {config.data_dir} take it over within a second"
+        return "every replica follows within five seconds"
+    return f"gateways that use {config.data_dir} follow within a second"
 
 
 def _known(config: Config) -> SwitchTargets:

@@ -52,7 +52,7 @@ def run(
 def table_of(
     name: str, board: leaderboards_pb2.Leaderboard, before: Mapping[str, leaderboards_pb2.LeaderboardEntry], note: str
 ) -> Table:
-    """Return the table of a board; `before` are the entries of the last one, by user, for the change."""
+    """Return the table of a board; `before`: the entries of the last one, by user."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -63,19 +63,19 @@ def table_of(
     table.add_column("score", justify="right")
     table.add_column("change", justify="right")
     for entry in board.entries:
-        told = change_of(before.get(entry.user_id), entry) if before else ""
-        table.add_row(str(entry.rank), escape(entry.user_id), f"{entry.score:g}", told)
+        changes = change_of(before.get(entry.user_id), entry) if before else ""
+        table.add_row(str(entry.rank), escape(entry.user_id), f"{entry.score:g}", changes)
     return table
 
 
 def change_of(before: leaderboards_pb2.LeaderboardEntry | None, now: leaderboards_pb2.LeaderboardEntry) -> str:
-    """Say how an entry stands against the last board: places gained or lost, points won or lost, or new."""
+    """Return how an entry changed since the last board: places and points gained or lost, or `new`."""
     if before is None:
         return "new"
     places, points = before.rank - now.rank, now.score - before.score
-    told = []
+    changes = []
     if places:
-        told.append(f"{'up' if places > 0 else 'down'} {abs(places)}")
+        changes.append(f"{'up' if places > 0 else 'down'} {abs(places)}")
     if points:
-        told.append(f"{points:+g}")
-    return " ".join(told)
+        changes.append(f"{points:+g}")
+    return " ".join(changes)

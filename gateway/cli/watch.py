@@ -48,7 +48,7 @@ def run(
 
 
 def _updates(channel: grpc.Channel, request: WatchLeaderboardRequest, count: int) -> Iterator[WatchLeaderboardResponse]:
-    """Yield updates; a stream that ends, or a gateway that is gone, is called again once it had begun."""
+    """Yield updates. After the first one, reconnect when the stream ends or the gateway is unavailable."""
     import grpc
 
     from gateway.v1 import leaderboards_pb2_grpc
@@ -68,7 +68,7 @@ def _updates(channel: grpc.Channel, request: WatchLeaderboardRequest, count: int
                 raise
         finally:
             stream.cancel()
-        print("connection lost, calling again", file=sys.stderr)
+        print("connection lost; reconnecting", file=sys.stderr)
         time.sleep(AGAIN_AFTER_S)
 
 

@@ -1,4 +1,4 @@
-"""Reads where the audit log is kept, and whether secrets may be used without it. Source: issue 8, point 6."""
+"""Reads where the audit log is kept, and whether secrets may be used without it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reads the policy out of the TOML file: [roles], [[callers]] and [tenant_limits]; what they leave out is closed.
+"""Reads the policy from the TOML file: [roles], [[callers]] and [tenant_limits]. What they do not name is refused.
 
-Every name is held against what there is: methods and rights of the contract, tenants and operators of the
-configuration. What a single value must be stands in policy_values.py. Source: issue 8, points 1, 2 and 7.
+Every name must exist: methods and rights in the contract, tenants and operators in the configuration.
+policy_values.py checks single values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Reads how callers are told apart where it is not by their own certificates: sockets, proxies, the development token.
+"""Reads how callers without a certificate of their own are identified: sockets, proxies, the development token.
 
-What the callers may do is read in callers.py; here it is only seen that somebody can call at all.
-Source: issue 8, point 1.
+callers.py reads what the callers may do. This module checks that at least one caller can call.
 """
 
 from __future__ import annotations

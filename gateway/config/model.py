@@ -146,7 +146,7 @@ class CallerSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """The cache that replicas share, and the keys that seal what lies there; `seal_source`: where newer ones come."""
+    """The cache that replicas share, and the keys that seal its entries. `seal_source`: where newer keys come from."""
 
     target: RedisTarget
     seal_keys: SealKeys

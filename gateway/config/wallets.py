@@ -1,7 +1,7 @@
-"""Reads what is set about an operator's wallet webhooks: where their bodies keep what, what is held, what is kept.
+"""Reads the settings of an operator's wallet webhooks: the members of their bodies, and which operations to hold.
 
-Phoenix has not published the bodies' members; each that is inferred can be set here. Source: issue 7, points 1 to 3;
-prediction.md 4.4 and chapter 7.
+Phoenix has not published the members of the bodies. Each inferred member can be set here. Source: prediction.md 4.4 and
+chapter 7.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.core.wallet_amount import MAX_SCALE, AmountNames
 from gateway.core.wallet_operation import HOLDABLE
 
 _FINAL = (400, 401, 403)
-"""What Phoenix never tries again: a doubt answered so would lose a move for good."""
+"""Phoenix never retries these. A move answered with one of them while in doubt would be lost."""
 _ONE_PLACE = ("player", "currency", "amount", "references", "reason", "operator_id", "environment", "idempotency_key")
 _AMOUNT = {f"amount_{one.name}": one.name for one in fields(AmountNames)}
 _AMOUNT_TEXT = "amount_text"
@@ -96,8 +96,6 @@ def _unreadable_status(reader: Reader) -> int:
     name, default = "PREDICTION_UNREADABLE_STATUS", WalletAdapter().unreadable_status
     status = reader.whole(name, default, least=400, most=599)
     if status in _FINAL:
-        reader.fault(
-            name, "is a status after which Phoenix gives a move up for good", "leave it out: 503 is never wrong"
-        )
+        reader.fault(name, "is a status that Phoenix never retries", "remove it; 503, the default, is always safe")
         return default
     return status

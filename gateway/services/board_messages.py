@@ -123,7 +123,7 @@ class BoardMessages:
 
 
 def delivered(delivery: Delivery) -> bytes:
-    """Return a WatchLeaderboardResponse for one watcher: the shared bytes, followed by what is his own, if anything."""
+    """Return a WatchLeaderboardResponse for one watcher: the shared bytes, then the watcher's own fields, if any."""
     if not delivery.skipped and delivery.resync is None:
         return delivery.update.payload
     own = leaderboards_pb2.WatchLeaderboardResponse(skipped=delivery.skipped)

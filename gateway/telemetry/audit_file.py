@@ -1,8 +1,7 @@
-"""The file that audit lines are appended to: opened anew when it was moved away, never waited for without end.
+"""The file that audit lines are appended to. It is reopened after it was moved away, and every wait on it has a limit.
 
-Every process writes each batch by one append, so that workers can share a file. Anything that can be written to will
-do: a regular file, /dev/stdout, a pipe with a reader. Blocking; audit.py calls it in a thread of its own. Source:
-issue 8, point 6.
+Every process writes each batch with one append, so that workers can share a file. The path may name a regular file,
+/dev/stdout or a pipe with a reader. The calls block; audit.py makes them in a thread of its own.
 """
 
 from __future__ import annotations

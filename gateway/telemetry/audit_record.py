@@ -1,7 +1,7 @@
 """One audit record: who did what, with which key, and how it ended; written as one line of JSON.
 
-An allow-list decides what a line may hold: names, digests and verdicts, never a payload, a token or a secret. Where
-lines are kept is audit_file.py's matter. Source: issue 8, point 6.
+An allow-list decides what a line may hold: names, digests and verdicts, never a payload, a token or a secret.
+audit_file.py decides where lines are kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The three metrics of every call, kept as plain numbers and turned into series when somebody scrapes.
+"""The three metrics of every call, kept as plain numbers and turned into series at each scrape.
 
 prometheus-client's own counters take a lock and go through their buckets one by one: a tenth of an empty call. Belongs
 to the event loop's thread, which counts and renders. Names and meanings: `metric_names.py`.
@@ -46,7 +46,7 @@ class CallSeries(Collector):
         row.ended[end] += 1
 
     def collect(self) -> Iterator[Family]:
-        """Yield the families as they stand."""
+        """Yield the families with their current values."""
         rows = dict(self._rows)
         if self._other.ended or self._other.in_flight:
             rows[OTHER] = self._other

@@ -237,7 +237,7 @@ def test_trouble_that_stays_ends_the_run_and_loses_nothing(
     sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503})
     code, reported = Run(gateway, path, "--patience", "0.5").end()
     assert (1, 0, 0) == (code, reported["accepted"], reported["failed"])
-    assert "nothing was taken" in reported["stopped_because"]
+    assert "no line was accepted" in reported["stopped_because"]
     sandbox.control("DELETE", "/faults")
     assert Run(gateway, path).end()[0] == 0
     assert_each_once(sandbox, 500)

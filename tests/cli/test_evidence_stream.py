@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.cli.evidence_stream import EvidenceStream, Wish
+from gateway.cli.evidence_stream import EvidenceStream, ExportOptions
 from gateway.v1 import wallet_pb2
 
 SETTLED_S = 100
-WISH = Wish(
+OPTIONS = ExportOptions(
     operator_code="", environment="prod", start=None, end=datetime.fromtimestamp(SETTLED_S, UTC), omit_bodies=True
 )
 
@@ -65,7 +65,7 @@ def test_an_interrupted_stream_continues_and_gives_each_operation_once() -> None
     """With the token of the last part that came; a move that was not settled comes again and is left out."""
     cutting = Cutting([[part("one", a=1, b=2)], [part("two", c=3, d=SETTLED_S)], [part("three", d=SETTLED_S, e=101)]])
     with serving(cutting) as target:
-        stream = EvidenceStream(wish=WISH, target=target, tls=(None, None, None))
+        stream = EvidenceStream(options=OPTIONS, target=target, tls=(None, None, None))
         assert ["a", "b", "c", "d", "e"] == [one.operation_id for one in stream]
     assert ["", "one", "two"] == cutting.tokens
     assert (5, True) == (stream.count, stream.is_settled)
@@ -74,4 +74,4 @@ def test_an_interrupted_stream_continues_and_gives_each_operation_once() -> None
 def test_a_stream_that_never_began_is_no_stream_cut_off() -> None:
     """A missing gateway is reported at once."""
     with serving(Cutting([[], [part("never", a=1)]])) as target, pytest.raises(grpc.RpcError):
-        list(EvidenceStream(wish=WISH, target=target, tls=(None, None, None)))
+        list(EvidenceStream(options=OPTIONS, target=target, tls=(None, None, None)))

@@ -30,7 +30,7 @@ def test_final_replies_differ_from_others(capsys: pytest.CaptureFixture[str]) ->
     run("BAD_SIGNATURE")
     run("KEY_UNAVAILABLE")
     forged, unchecked = (line for line in capsys.readouterr().out.splitlines() if "answers" in line)
-    assert ("401 (final" in forged, "503 (Phoenix asks again" in unchecked) == (True, True)
+    assert ("401 (final" in forged, "503 (Phoenix retries" in unchecked) == (True, True)
 
 
 def test_an_unknown_name_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,10 @@ def test_a_policy_that_can_be_used_is_said_to_be(files: tuple[Path, Path]) -> No
 def test_the_file_may_come_from_the_environment(files: tuple[Path, Path]) -> None:
     """As the gateway takes it."""
     assert 0 == policy("check", GATEWAY_CONFIG=str(files[0])).returncode
-    assert (2, "Name a file, or set GATEWAY_CONFIG.\n") == (policy("check").returncode, policy("check").stderr)
+    assert (2, "No policy is named. Name a file, or set GATEWAY_CONFIG.\n") == (
+        policy("check").returncode,
+        policy("check").stderr,
+    )
 
 
 def test_every_fault_is_named_with_its_place(tmp_path: Path) -> None:
@@ -137,5 +140,5 @@ def test_the_same_policy_has_no_difference(files: tuple[Path, Path], tmp_path: P
     """Exit code 0, whatever the order; 2 where one cannot be used."""
     (tmp_path / "same.toml").write_text("[[callers]]".join(["", *reversed(OLD.split("[[callers]]")[1:])]))
     done = policy("diff", files[0], tmp_path / "same.toml")
-    assert (0, "Both say the same.\n") == (done.returncode, done.stdout)
+    assert (0, "Both policies are equal.\n") == (done.returncode, done.stdout)
     assert 2 == policy("diff", files[0], tmp_path / "missing.toml").returncode
