@@ -1,8 +1,8 @@
 """Environment, `.env` and TOML file to one frozen `Config`; every fault is reported at once, by name, never by value.
 
-`load` is the way in. The parts: names.py (which settings exist), sources.py (where a value stands), values.py (what a
-text must be), tenants.py, operators.py and process.py (what belongs together), model.py (the result). Source: API.md,
-"Running it".
+`load` is the entry point. The parts: names.py (which settings exist), sources.py (where a value comes from), values.py
+(what a text must be), tenants.py, operators.py and process.py (one subject each), model.py (the result). Source:
+API.md, "Running it".
 """
 
 from gateway.config.faults import ConfigInvalid, Fault

@@ -9,20 +9,20 @@ from gateway.config.values import Reader
 
 
 def read_audit(reader: Reader) -> AuditConfig | None:
-    """Return the audit settings; None where no log is kept.
+    """Return the audit settings; None if there is no audit log.
 
-    Only the folder must be there: what the file is, and whether it takes lines, may change while the gateway runs.
+    Only the folder must exist: the file, and whether it can be written, may change while the gateway runs.
     """
     required = reader.flag("GATEWAY_AUDIT_REQUIRED", False)
     found = reader.scope.get("GATEWAY_AUDIT_FILE")
     if found is None:
         if required:
-            remedy = "set it, or take GATEWAY_AUDIT_REQUIRED away"
+            remedy = "set it, or remove GATEWAY_AUDIT_REQUIRED"
             reader.fault("GATEWAY_AUDIT_FILE", "is missing while the audit is required", remedy)
         return None
     path = found.folder / Path(found.text.strip().replace("\0", "?"))
     if path.is_dir():
         reader.fault("GATEWAY_AUDIT_FILE", "is a folder", "name a file in it")
     elif not path.parent.is_dir():
-        reader.fault("GATEWAY_AUDIT_FILE", "stands in a folder that is not there", "make the folder, mode 0700")
+        reader.fault("GATEWAY_AUDIT_FILE", "is in a folder that does not exist", "create the folder, mode 0700")
     return AuditConfig(file=path, required=required)

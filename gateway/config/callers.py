@@ -18,7 +18,7 @@ from gateway.core.rights import Access, Callers, CallLimits, ClaimLimits, Grant,
 from gateway.core.types import Environment, OperatorCode, TenantId
 
 SECTIONS = frozenset({"roles", "callers", "tenant_limits"})
-"""Top-level keys of the TOML file that are the policy's."""
+"""Top-level keys of the TOML file that belong to the policy."""
 
 MAX_TTL_S = 86_400
 _KEYS = frozenset(
@@ -34,18 +34,18 @@ _REFLECTION = "reflection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What a policy may name. `access`: by full path of the method, as the protos say it."""
+class PolicyNames:
+    """The names that a policy may use. `access`: by full path of the method, as the protos define it."""
 
     access: Mapping[str, Access]
     tenants: tuple[TenantId, ...] = ()
     operators: tuple[OperatorScope, ...] = ()
 
 
-def read_callers(document: Mapping[str, Any], known: Known, faults: Faults) -> Callers | None:
-    """Return the callers of the file; None where it has none, or where all is wrong.
+def read_callers(document: Mapping[str, Any], known: PolicyNames, faults: Faults) -> Callers | None:
+    """Return the callers of the file; None if it has none, or none that is valid.
 
-    Every fault is noted with its place such as `callers[2].allow[0]`; nothing of a policy with a fault may be used.
+    Every fault is recorded with its place, such as `callers[2].allow[0]`. A policy with a fault must not be used.
     """
     if not SECTIONS & document.keys():
         return None
@@ -54,7 +54,7 @@ def read_callers(document: Mapping[str, Any], known: Known, faults: Faults) -> C
     grants, ids = reading.callers(document.get("callers", []))
     limits = reading.tenant_limits(document.get("tenant_limits", {}))
     if not grants:
-        faults.add("callers", "are none: nobody could call", "write each as [[callers]]")
+        faults.add("callers", "are missing, so nobody could call", "write each as [[callers]]")
         return None
     always = [method for method, access in known.access.items() if access.always]
     return Callers(grants, ids=ids, open_methods=always, tenant_limits=limits)
@@ -67,9 +67,9 @@ def is_identity(text: str) -> bool:
 
 @dataclass(slots=True)
 class _Reading:
-    """One pass over one file; what is found once is not worked out again for the next of a thousand callers."""
+    """One pass over one file. It caches results, because a file may have a thousand callers."""
 
-    known: Known
+    known: PolicyNames
     faults: Faults
     _roles: dict[str, frozenset[str]] = field(default_factory=dict)
     _always: frozenset[str] = frozenset()
@@ -97,7 +97,7 @@ class _Reading:
         for name, allow in table.items():
             place = f"roles.{name}" if _NAME.fullmatch(name) else "roles"
             if not _NAME.fullmatch(name):
-                self.faults.add(place, "holds a name of other characters than letters, digits, dot, hyphen, underscore")
+                self.faults.add(place, "has a name with characters other than letters, digits, dot, hyphen, underscore")
             if not isinstance(allow, list) or not all(isinstance(one, str) for one in allow):
                 self.faults.add(place, "is not a list of texts", "write the rights of the role")
                 continue
@@ -117,13 +117,15 @@ class _Reading:
             if name is None:
                 continue
             if name in grants:
-                self.faults.add(f"callers[{index}].name", "is another caller's too", "give each caller its own")
+                self.faults.add(
+                    f"callers[{index}].name", "is also the name of another caller", "give each caller its own"
+                )
             for place, identity in table.texts("ids"):
                 lowered = identity if identity.startswith("spiffe://") else identity.lower()
                 if not is_identity(lowered):
                     self.faults.add(place, "is neither a SPIFFE id (spiffe://domain/path) nor a DNS name")
                 elif ids.setdefault(lowered, name) != name:
-                    self.faults.add(place, "is another caller's too", "an identity is exactly one caller's")
+                    self.faults.add(place, "is also an identity of another caller", "give each identity to one caller")
             grants[name] = self._grant(name, table)
         return list(grants.values()), ids
 
@@ -162,7 +164,7 @@ class _Reading:
         )
 
     def _opened(self, allow: tuple[str, ...], place: str) -> frozenset[str]:
-        """Return the methods that a list of rights, methods and patterns such as "boards.*" opens."""
+        """Return the methods that a list of rights, methods and patterns such as "boards.*" allows."""
         known = self._methods.get(allow)
         if known is not None:
             return known
@@ -176,12 +178,12 @@ class _Reading:
                 fitting = [method for method, access in self.known.access.items() if access.right.startswith(beginning)]
                 methods.update(fitting)
                 if not fitting:
-                    self.faults.add(f"{place}[{index}]", "begins no right", "see the rights: policy matrix")
+                    self.faults.add(f"{place}[{index}]", "matches no right", "policy matrix lists the rights")
             else:
                 hint = did_you_mean(entry, self._by_right)
                 self.faults.add(f"{place}[{index}]", "is no right and no method", hint)
         opened = frozenset(methods)
-        if len(self.faults.found) == found_before:  # else the next caller's place must be told too
+        if len(self.faults.found) == found_before:  # else report the fault for the next caller too
             self._methods[allow] = opened
         return opened
 
@@ -195,7 +197,7 @@ class _Reading:
         return frozenset(TenantId(tenant_id) for _, tenant_id in named)
 
     def _operator_scopes(self, table: Table) -> frozenset[OperatorScope] | None:
-        """Return the operator environments that are named, less those that `environments` leaves out."""
+        """Return the named operator environments, without those that `environments` excludes."""
         named = list(table.texts("operators"))
         within = self._environments(table)
         if is_all(named) and within is None:

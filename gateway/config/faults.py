@@ -1,4 +1,4 @@
-"""What is wrong with the configuration, collected so that one start tells it all."""
+"""What is wrong with the configuration, collected so that one start reports every fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fault:
 
 
 class ConfigInvalid(Exception):
-    """The gateway cannot start; `faults` is everything that is wrong, `warnings` what may have led to it."""
+    """The gateway cannot start. `faults`: everything that is wrong; `warnings`: what may have caused it."""
 
     def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         """Name every fault in the text, one a line."""
@@ -41,22 +41,22 @@ class Faults:
         self.warnings: list[Fault] = []
 
     def add(self, setting: str, problem: str, remedy: str = "") -> None:
-        """Note a fault; the same one is noted once, though several entries may share the setting."""
+        """Record a fault. The same fault is recorded once, even if several entries share the setting."""
         fault = Fault(setting=setting, problem=problem, remedy=remedy)
         if fault not in self.found:
             self.found.append(fault)
 
     def warn(self, setting: str, problem: str, remedy: str = "") -> None:
-        """Note what does not stop the start."""
+        """Record a warning, which does not stop the start."""
         self.warnings.append(Fault(setting=setting, problem=problem, remedy=remedy))
 
     def raise_if_any(self) -> None:
-        """Raises: ConfigInvalid with all faults noted so far."""
+        """Raises: ConfigInvalid with all faults recorded so far."""
         if self.found:
             raise ConfigInvalid(self.found, self.warnings)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that looks most like `name`, or where the names are listed."""
+    """Return a hint: the known name that is most like `name`, or where the names are listed."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"did you mean {near[0]}?" if near else "take it away, or see docs/configuration.md"
+    return f"did you mean {near[0]}?" if near else "remove it, or see docs/configuration.md"

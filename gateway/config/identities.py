@@ -16,7 +16,7 @@ from gateway.core.rights import LOCAL_CALLER, Access, Callers, Scope
 from gateway.core.secret import Secret
 
 MAX_SOCKET_PATH_BYTES = 100
-"""What kernels take (104 and 108), and some room."""
+"""Kernels accept 104 or 108; this leaves some room."""
 MIN_TOKEN_BYTES = 16
 
 
@@ -34,7 +34,7 @@ def read_sockets(reader: Reader, workers: int) -> tuple[CallerSocket, ...]:
         assert found is not None
         sockets.append(CallerSocket(caller=caller.strip(), path=found.folder / Path(text.strip().replace("\0", "?"))))
     if sockets and workers > 1:
-        problem = "is set beside several GATEWAY_WORKERS, which cannot share a socket"
+        problem = "is set together with several GATEWAY_WORKERS, which cannot share a socket"
         reader.fault(name, problem, "set GATEWAY_WORKERS to 1")
     if len({one.path for one in sockets}) != len(sockets):
         reader.fault(name, "names a socket twice", "each socket is one caller's")
@@ -50,12 +50,12 @@ def read_trusted_proxies(reader: Reader, tls: TlsFiles | None) -> frozenset[str]
         reader.fault(name, "is not a list of SPIFFE ids or DNS names", "write those of the proxies' certificates")
     if proxies and (tls is None or tls.client_ca_file is None):
         remedy = "set GATEWAY_TLS_CLIENT_CA_FILE, or leave it out"
-        reader.fault(name, "is set where no proxy could prove itself", remedy)
+        reader.fault(name, "is set, but proxies cannot prove their identity", remedy)
     return proxies
 
 
 def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secret | None:
-    """Return GATEWAY_DEV_TOKEN; it is for loopback without certificates alone."""
+    """Return GATEWAY_DEV_TOKEN. It is only for loopback without certificates."""
     name = "GATEWAY_DEV_TOKEN"
     token = reader.secret(name)
     if token is None:
@@ -63,7 +63,9 @@ def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secr
     if listen.socket_path is not None or not listen.is_local:
         reader.fault(name, "is for a loopback address only", "leave it out, and give callers certificates")
     elif tls is not None and tls.client_ca_file is not None:
-        reader.fault(name, "is set beside GATEWAY_TLS_CLIENT_CA_FILE", "leave it out: certificates say who calls")
+        reader.fault(
+            name, "is set together with GATEWAY_TLS_CLIENT_CA_FILE", "leave it out: certificates say who calls"
+        )
     if len(token.reveal()) < MIN_TOKEN_BYTES:
         reader.fault(name, f"is shorter than {MIN_TOKEN_BYTES} bytes", "make one with: openssl rand -hex 32")
     return token
@@ -76,20 +78,20 @@ def check_callers(
     proxies: frozenset[str],
     faults: Faults,
 ) -> None:
-    """Note where nobody could call, or a socket is nobody's.
+    """Record a fault if nobody could call, or if a socket belongs to no caller.
 
-    Certificates without a policy are a fault: whoever set them up does not mean everybody to do everything.
+    Certificates without a policy are a fault: without it, every certificate could do everything.
     """
     has_certificates = tls is not None and tls.client_ca_file is not None
     if has_certificates and not callers.is_configured:
         remedy = "write [[callers]] into the file that GATEWAY_CONFIG names; see docs/policy.md"
-        faults.add("callers", "are missing while GATEWAY_TLS_CLIENT_CA_FILE is set: nobody may do anything", remedy)
+        faults.add("callers", "are missing while GATEWAY_TLS_CLIENT_CA_FILE is set, so nobody may do anything", remedy)
     elif not has_certificates and not sockets and LOCAL_CALLER not in callers.by_name:
         remedy = f'set GATEWAY_TLS_CLIENT_CA_FILE or GATEWAY_SOCKETS, or write a caller with the name "{LOCAL_CALLER}"'
-        faults.add("callers", "are all named by certificates, which nobody is asked for", remedy)
+        faults.add("callers", "all have certificates, but the gateway asks nobody for one", remedy)
     if not proxies.isdisjoint(callers.ids):
-        problem = "names an identity that is a caller's too: it could never call for itself"
-        faults.add("GATEWAY_TRUSTED_PROXIES", problem, "take it out of the caller's ids")
+        problem = "names an identity that also belongs to a caller, which could then never call for itself"
+        faults.add("GATEWAY_TRUSTED_PROXIES", problem, "remove it from the caller's ids")
     for socket in sockets:
         if socket.caller not in callers.by_name:
             hint = did_you_mean(socket.caller, callers.by_name)
@@ -99,12 +101,12 @@ def check_callers(
 def warn_of_oddities(
     callers: Callers, access: Mapping[str, Access], sockets: Sequence[CallerSocket], faults: Faults
 ) -> None:
-    """Warn of what can never be used: a caller that nobody is, a right with nobody to use it on."""
+    """Warn of callers that nobody can be, and of rights that have no tenant or operator to apply to."""
     named = {*callers.ids.values(), *(socket.caller for socket in sockets), LOCAL_CALLER}
     for name, grant in callers.by_name.items():
         place = f'callers "{name}"'
         if name not in named:
-            faults.warn(place, "has neither identities nor a socket: nobody can be it", "write ids")
+            faults.warn(place, "has neither identities nor a socket, so nobody can use it", "write ids")
         scopes = {access[method].scope for method in grant.methods}
         has_tenants = grant.tenants is None or bool(grant.tenants)
         has_operators = grant.operators is None or bool(grant.operators)

@@ -1,4 +1,4 @@
-"""Puts the configuration together, and proves the keys, before anything is started."""
+"""Assembles the configuration and proves the keys, before anything starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.config import names, operators, tenants
-from gateway.config.callers import Known, read_callers
+from gateway.config.callers import PolicyNames, read_callers
 from gateway.config.faults import ConfigInvalid, Faults
 from gateway.config.identities import check_callers, warn_of_oddities
 from gateway.config.model import Config, OperatorConfig, TenantConfig
@@ -23,8 +23,8 @@ from gateway.resilience.clock import SystemClock
 def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> Config:
     """Return the configuration of this process.
 
-    Args: `environ` None means the process's own. Relative paths start at the working directory, in TOML at its folder.
-    Raises: ConfigInvalid with every fault; no value is in it.
+    Args: `environ` None means that of the process. Relative paths start at the working directory, in TOML at the folder
+    of the file. Raises: ConfigInvalid with every fault, and without values.
     """
     faults = Faults()
     sources = read_sources(os.environ if environ is None else environ, env_file, faults)
@@ -41,7 +41,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     codes = [f"{one.keys.operator_code}\n{one.keys.environment.value}" for one in found_operators]
     _check_once(operator_readers, "PREDICTION_OPERATOR_CODE", codes)
     _prove_keys(found_tenants, found_operators, faults)
-    # With a broken TOML file, what is missing stands in it: one fault says enough.
+    # If the TOML file is broken, the missing settings may be in it: its own fault is enough.
     if not found_tenants and not found_operators and not faults.found:
         remedy = "set these, or PREDICTION_OPERATOR_CODE and its companions, or name a TOML file by GATEWAY_CONFIG"
         faults.add("TENANT_ID, ADMIN_API_KEY, INGESTION_HMAC_SECRET", "are missing: nothing is configured", remedy)
@@ -52,7 +52,9 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     else:
         warn_of_oddities(callers, method_access(), process.sockets, faults)
         if process.phoenix_paths:
-            faults.warn("PHOENIX_PATHS", "is not used", "callers of a policy have phoenix_paths of their own")
+            faults.warn(
+                "PHOENIX_PATHS", "is not used while there is a policy", "set phoenix_paths of its callers instead"
+            )
     check_callers(callers, process.tls, process.sockets, process.trusted_proxies, faults)
     faults.raise_if_any()
     return Config(
@@ -86,9 +88,9 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
 
 
 def read_policy_again(config: Config) -> Callers:
-    """Return the callers that the TOML file names now, for a process that goes on with all its other settings.
+    """Return the callers that the TOML file names now, for a process that keeps all its other settings.
 
-    Raises: ConfigInvalid with every fault; a file that names no callers any more is one.
+    Raises: ConfigInvalid with every fault. A file that no longer names callers is a fault.
     """
     faults = Faults()
     assert config.config_file is not None, "without a file there is nothing to read again"
@@ -96,15 +98,17 @@ def read_policy_again(config: Config) -> Callers:
     faults.raise_if_any()
     callers = read_callers(document, _known(config.tenants, config.operators), faults)
     if callers is None:
-        faults.add("callers", "are gone: an open gateway needs a restart", "write each as [[callers]]")
+        faults.add(
+            "callers", "are gone from the file; removing the policy needs a restart", "write each as [[callers]]"
+        )
         raise ConfigInvalid(faults.found)
     check_callers(callers, config.tls, config.sockets, config.trusted_proxies, faults)
     faults.raise_if_any()
     return callers
 
 
-def _known(found_tenants: Sequence[TenantConfig], found_operators: Sequence[OperatorConfig]) -> Known:
-    return Known(
+def _known(found_tenants: Sequence[TenantConfig], found_operators: Sequence[OperatorConfig]) -> PolicyNames:
+    return PolicyNames(
         access=method_access(),
         tenants=tuple(one.keys.tenant_id for one in found_tenants),
         operators=tuple((one.keys.operator_code, one.keys.environment) for one in found_operators),
@@ -114,11 +118,11 @@ def _known(found_tenants: Sequence[TenantConfig], found_operators: Sequence[Oper
 def _check_once(readers: Sequence[Reader], name: str, identities: Sequence[str]) -> None:
     for index, (reader, identity) in enumerate(zip(readers, identities, strict=True)):
         if identity in identities[:index] and reader.given(name):
-            reader.fault(name, "is configured twice", "take one of the two away")
+            reader.fault(name, "is configured twice", "remove one of the two")
 
 
 def _prove_keys(found: Sequence[TenantConfig], operators: Sequence[OperatorConfig], faults: Faults) -> None:
-    """Load every key as the server will: format, file permissions, the pair proved by signing."""
+    """Load every key as the server does: check its format and file permissions, and prove the pair by signing."""
     try:
         Keyring(tenants=[one.keys for one in found], operators=[one.keys for one in operators], clock=SystemClock())
     except KeyringRefused as refused:

@@ -1,4 +1,4 @@
-"""The checked configuration: frozen, complete, secrets hidden. `load` is the only one that makes it."""
+"""The checked configuration: frozen, complete, secrets hidden. Only `load` creates it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gateway.phoenix.gamification.events import EventsSettings
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` is this machine alone. A name other than localhost is not: it may mean anything tomorrow."""
+    """Return whether `host` is only this machine. A name other than localhost is not, because it may change."""
     if host.lower() == "localhost":
         return True
     try:
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 class BulkEvents(enum.Enum):
-    """Whether events go out many at once, and in which envelope."""
+    """Whether many events leave in one request, and in which envelope."""
 
     OFF = "off"
     ARRAY = "array"
@@ -45,7 +45,7 @@ class BulkEvents(enum.Enum):
 
 
 class LogLevel(enum.Enum):
-    """The least that is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -87,8 +87,8 @@ class TenantConfig:
 class OperatorConfig:
     """One prediction operator in one environment.
 
-    `static_platform_key` takes the place of fetching. `currencies` empty: asked of the Operator API.
-    `held_operations`: those of which a suspect replay is held. Without `keeps_response_bodies` their hashes are kept.
+    `static_platform_key` replaces fetching. `currencies` empty: the gateway asks the Operator API.
+    `held_operations`: operations whose suspect replays are held. Without `keeps_response_bodies` only hashes are kept.
     """
 
     keys: OperatorEntry
@@ -138,7 +138,7 @@ class Listen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerSocket:
-    """A Unix socket whose every client is one caller: who can open it is that caller."""
+    """A Unix socket of one caller: every client that can open it is that caller."""
 
     caller: str
     path: Path
@@ -155,7 +155,7 @@ class RedisConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
-    """The audit log. `required`: no secret is used whose use cannot be kept there."""
+    """The audit log. `required`: no secret is used unless its use is recorded there."""
 
     file: Path
     required: bool
@@ -163,7 +163,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that a start is decided by."""
+    """Everything that the gateway needs to start."""
 
     tenants: tuple[TenantConfig, ...]
     operators: tuple[OperatorConfig, ...]
@@ -177,38 +177,38 @@ class Config:
     log_format: LogFormat | None
     """None: console on a terminal, else JSON."""
     reads: ReadCacheSettings
-    """How old answers about boards may be."""
+    """How old cached answers about boards may be."""
     redis: RedisConfig | None
     """None: caches live in the process."""
     database_url: Secret | None
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
     data_dir: Path
     queue: QueueBound = field(default_factory=QueueBound)
-    """How much may wait for Phoenix of durable events."""
+    """How many durable events may wait for Phoenix."""
     evidence_key: SecretSource | None = None
-    """Signs the heads of the evidence chain. None: made in `data_dir` with SQLite, no signatures with PostgreSQL."""
+    """Signs the heads of the evidence chain. None: generated in `data_dir` for SQLite, no signatures for PostgreSQL."""
     phoenix_paths: tuple[PathPattern, ...] = ()
-    """What PhoenixService opens to the caller `local`."""
+    """The paths that PhoenixService opens to the caller `local`."""
     callers: Callers = field(default_factory=lambda: Callers([DENY_ALL]))
     """Who may do what. Without a policy: one caller, `local`, who may do everything."""
     config_file: Path | None = None
     """The TOML file; its policy is read again when it changes."""
     config_stamp: FileStamp | None = None
-    """As that file was when it was read."""
+    """The state of that file when it was read."""
     sockets: tuple[CallerSocket, ...] = ()
-    """Unix sockets beside `listen`, each for one caller."""
+    """Additional Unix sockets, each for one caller."""
     trusted_proxies: frozenset[str] = frozenset()
-    """Identities of proxies whose word about their clients is taken."""
+    """Identities of proxies that are trusted to name their clients."""
     dev_token: Secret | None = None
-    """What callers of a plaintext loopback listener must show. None: nothing."""
+    """The token that callers of a plaintext loopback listener must send. None: no token."""
     audit: AuditConfig | None = None
     """None: no audit log is kept."""
     dumpable: bool = False
-    """Debuggers may look into the process; for development."""
+    """Whether debuggers may inspect the process; for development."""
     warnings: tuple[Fault, ...] = ()
-    """What does not stop the start but should be looked at; the server logs it."""
+    """Faults that do not stop the start. The server logs them."""
 
     @property
     def log_format_name(self) -> Literal["json", "console"] | None:
-        """The log format as the logs take it."""
+        """The log format by its name."""
         return None if self.log_format is None else self.log_format.value

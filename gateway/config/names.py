@@ -1,7 +1,7 @@
 """The names of all settings, as the environment and the TOML file write them.
 
-The tables with meaning and default are in tenant_settings, operator_settings and process_settings. What a value must be
-is checked where it is read.
+The tables with meaning and default are in tenant_settings, operator_settings and process_settings. The readers check
+the values.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gateway.config.setting import Form
 
 CONFIG_FILE = process_settings.CONFIG_FILE.name
 TRIAL = "GATEWAY_TRIAL_RUN"
-"""No setting: in the environment of a gateway that `smoke` starts for itself. The policy is read, and not in force:
-whoever shows the token of that one run, which has to be set beside it, may do everything."""
+"""Not a setting: `smoke` puts it into the environment of the gateway that it starts. The policy is read but not in
+force: the development token of that run, which must be set too, may do everything."""
 TRIAL_WITHOUT = (
     "GATEWAY_TLS_CERT_FILE",
     "GATEWAY_TLS_KEY_FILE",
@@ -32,16 +32,16 @@ TRIAL_WITHOUT = (
     "DATABASE_URL",
     "DATABASE_URL_FILE",
 )
-"""What such a gateway does without, wherever it is set: what others call it by, and what others share with it."""
+"""Settings that such a gateway ignores: how others call it, and what it shares with others."""
 
 TENANT_OWN = tenant_settings.OWN.names
-"""What makes one tenant; never inherited."""
+"""The settings that define one tenant; never inherited."""
 TENANT_SHARED = tenant_settings.SHARED.names
-"""A tenant of the TOML file may set these for itself; omitted, the value of the process holds."""
+"""A tenant of the TOML file may set these for itself. It inherits those that it omits."""
 OPERATOR_OWN = operator_settings.OWN.names
-"""What makes one operator environment; never inherited."""
+"""The settings that define one operator environment; never inherited."""
 OPERATOR_SHARED = operator_settings.SHARED.names
-"""An operator of the TOML file may set these for itself; omitted, the value of the process holds."""
+"""An operator of the TOML file may set these for itself. It inherits those that it omits."""
 PROCESS = tuple(name for subject in process_settings.SUBJECTS for name in subject.names)
 
 SUBJECTS = (
@@ -57,7 +57,7 @@ WITH_FILE = frozenset(one.name for subject in SUBJECTS for one in subject.settin
 """Settings that may be read from a file instead: NAME_FILE."""
 
 OWN_PREFIXES = ("GATEWAY_", "PREDICTION_", "PHOENIX_")
-"""Environment variables that begin so are looked at for misspellings; others belong to other programs."""
+"""Environment variables with these prefixes are checked for misspellings. Others belong to other programs."""
 
 
 def with_files(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,16 +21,16 @@ from gateway.phoenix.prediction.operator_api import DEFAULT_STATS_PATH
 DEFAULT_BASE_URL = "https://prediction.phoenixverse.io"
 DEFAULT_EMBED_URL = "https://embed.prediction.phoenixverse.io"
 NO_AUDIENCE = "none"
-"""Written for PREDICTION_LAUNCH_AUDIENCE: the claim is left out."""
+"""Value of PREDICTION_LAUNCH_AUDIENCE that omits the claim."""
 
 
 def is_meant(reader: Reader) -> bool:
-    """Tell whether anything of an operator is set here."""
+    """Return whether this scope sets anything of an operator."""
     return any(reader.given(name) for name in names.OPERATOR_OWN)
 
 
 def read_operator(reader: Reader) -> OperatorConfig:
-    """Return the operator environment; faults are noted with the reader."""
+    """Return the operator environment. The reader collects the faults."""
     defaults = PlatformKeySettings()
     pins = _pins(reader)
     lead_s = reader.seconds("PREDICTION_KEY_LEAD", DEFAULT_LEAD_S)
@@ -41,7 +41,7 @@ def read_operator(reader: Reader) -> OperatorConfig:
         signing_key=reader.secret_source("PREDICTION_LAUNCH_KEY", required_for="it signs launch tokens"),
         operator_id=reader.optional_text("PREDICTION_OPERATOR_ID"),
         lead_s=lead_s,
-        # Verifiers that look every `lead_s` know a key for as long as a token of its last second lives.
+        # Published until the last token that it signed has expired, plus the time between two looks of a verifier.
         retire_s=longest_token_s + lead_s,
     )
     return OperatorConfig(
@@ -121,5 +121,5 @@ def _platform_key(reader: Reader, pins: frozenset[KeyId]) -> VerifyingKey | None
         reader.fault(shown, str(refusal))
         return None
     if pins and key.key_id not in pins:
-        reader.fault(shown, "is none of the keys pinned by PREDICTION_PLATFORM_KEY_SHA256", "correct one of the two")
+        reader.fault(shown, "is not pinned by PREDICTION_PLATFORM_KEY_SHA256", "correct one of the two")
     return key

@@ -1,4 +1,4 @@
-"""A policy read on its own, for people and pipelines: no secret has to be there, only tenants and operators by name."""
+"""Reads a policy by itself, for people and pipelines. It needs the names of tenants and operators, and no secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import names
-from gateway.config.callers import Known, read_callers
+from gateway.config.callers import PolicyNames, read_callers
 from gateway.config.faults import ConfigInvalid, Fault, Faults
 from gateway.config.identities import read_sockets, warn_of_oddities
 from gateway.config.sources import Scope as Settings
@@ -21,23 +21,23 @@ from gateway.interceptors.access import method_access
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFile:
-    """What a file says, what it may speak of, and what is odd about it without being wrong."""
+    """The callers of a file, the names that it may use, and warnings."""
 
     callers: Callers
-    known: Known
+    known: PolicyNames
     warnings: tuple[Fault, ...]
 
 
 def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> PolicyFile:
     """Read the policy of a TOML file. Tenants and operators are those of the file and of the environment.
 
-    Raises: ConfigInvalid with every fault of the policy and of what stands beside it in the file.
+    Raises: ConfigInvalid with every fault of the policy and of the rest of the file.
     """
     given = dict(os.environ if environ is None else environ)
     given[names.CONFIG_FILE] = str(path)
     faults = Faults()
     sources = read_sources(given, env_file, faults)
-    known = Known(
+    known = PolicyNames(
         access=method_access(),
         tenants=tuple(_tenants([sources.process, *sources.tenants])),
         operators=tuple(_operators([sources.process, *sources.operators])),
@@ -45,7 +45,7 @@ def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_fil
     callers = read_callers(sources.policy, known, faults)
     sockets = read_sockets(Reader(sources.process, faults), workers=1)
     if callers is None and not faults.found:
-        faults.add("callers", "are missing: the file holds no policy", "write each as [[callers]]")
+        faults.add("callers", "are missing, so the file holds no policy", "write each as [[callers]]")
     for socket in sockets:
         if callers is not None and socket.caller not in callers.by_name:
             faults.add("GATEWAY_SOCKETS", "names a caller that the policy does not have")

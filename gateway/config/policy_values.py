@@ -1,4 +1,4 @@
-"""What a value of the policy must be: texts, numbers, limits, path patterns. Faults name the place, never the value."""
+"""Checks values of the policy: texts, numbers, limits, path patterns. Faults name the place, never the value."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _LIMITS = frozenset({"requests_per_s", "events_per_s", "concurrent"})
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the policy and where it stands."""
+    """One table of the policy and its place in the file."""
 
     values: Mapping[str, Any]
     place: str
     faults: Faults
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
-        """Note every key that means nothing here."""
+        """Record a fault for every unknown key."""
         for key in self.values:
             if key not in known:
                 self.faults.add(f"{self.place}.{key}", "is no setting of a caller", did_you_mean(key, known))
 
     def text(self, key: str, form: re.Pattern[str], problem: str) -> str | None:
-        """Return a text of that form, which must be there."""
+        """Return a required text of that form."""
         value = self.values.get(key)
         if isinstance(value, str) and form.fullmatch(value):
             return value
@@ -39,7 +39,7 @@ class Table:
         return None
 
     def texts(self, key: str) -> Iterator[tuple[str, str]]:
-        """Yield the texts of a list, each with its place; none where the key is not there."""
+        """Yield the texts of a list, each with its place; none if the key is absent."""
         for index, text in enumerate(self.plain_texts(key)):
             yield f"{self.place}.{key}[{index}]", text
 
@@ -54,14 +54,14 @@ class Table:
         return ()
 
     def flag(self, key: str) -> bool:
-        """Return true or false; false where the key is not there."""
+        """Return true or false; false if the key is absent."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
             self.faults.add(f"{self.place}.{key}", "is neither true nor false")
         return value is True
 
     def whole(self, key: str, *, least: int, most: int) -> int | None:
-        """Return a whole number within bounds; None where the key is not there."""
+        """Return a whole number within bounds; None if the key is absent."""
         value = self.values.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most):
             self.faults.add(f"{self.place}.{key}", f"is not a whole number from {least} to {most}")
@@ -69,14 +69,14 @@ class Table:
         return value
 
     def limits(self, values: Any) -> CallLimits:
-        """Return {requests_per_s, events_per_s, concurrent}; what is left out has no bound."""
+        """Return {requests_per_s, events_per_s, concurrent}. Those that the table omits have no bound."""
         place = f"{self.place}.limits" if "name" in self.values else self.place
         if not isinstance(values, dict):
             self.faults.add(place, "is not a table", "write {requests_per_s = 100, concurrent = 20}")
             return CallLimits()
         for key in values:
             if key not in _LIMITS:
-                self.faults.add(place, "holds a limit that there is not", did_you_mean(key, _LIMITS))
+                self.faults.add(place, "holds an unknown limit", did_you_mean(key, _LIMITS))
         inner = Table(values, place, self.faults)
         return CallLimits(
             requests_per_s=inner._rate("requests_per_s"),
@@ -95,12 +95,12 @@ class Table:
 
 
 def is_all(named: Sequence[tuple[str, str]]) -> bool:
-    """Tell whether a list holds the word that means everything."""
+    """Return whether a list holds "*", which means everything."""
     return any(text == ALL for _, text in named)
 
 
 def distinct(table: Table, key: str, fits: Callable[[str], bool], problem: str) -> frozenset[str] | None:
-    """Return the texts of a list that bounds something; None where the key is not there: no bound."""
+    """Return the texts of a list that is a bound; None (no bound) if the key is absent."""
     if key not in table.values:
         return None
     found = set()

@@ -1,4 +1,4 @@
-"""Reads what belongs to the process: where it listens, TLS, workers, logs, the shared cache, the database.
+"""Reads the settings of the process: listeners, TLS, workers, logs, the shared cache, the database.
 
 Source: API.md, "Running it".
 """
@@ -68,7 +68,7 @@ class ProcessConfig:
 
 
 def read_process(reader: Reader) -> ProcessConfig:
-    """Return the process's settings; faults are noted with the reader."""
+    """Return the settings of the process. The reader collects the faults."""
     tls = _tls(reader)
     has_format = reader.scope.get("GATEWAY_LOG_FORMAT") is not None
     database_url = _database(reader)
@@ -152,7 +152,7 @@ def _reads(reader: Reader) -> ReadCacheSettings:
     fresh_s, by_board = defaults.fresh_s, dict[str, float]()
     for part in [] if found is None else found.text.split(","):
         board, equals, text = part.strip().rpartition("=")
-        # Fullmatch keeps out nan, inf and signs, which float would take.
+        # The pattern excludes nan, inf and signs, which float accepts.
         value = float(text) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text.strip()) else -1.0
         if not 0 <= value <= 3600 or bool(equals) != bool(board):
             problem = "is not a list of seconds from 0 to 3600, each alone or as BOARD=seconds"
@@ -172,10 +172,12 @@ def _redis(reader: Reader) -> RedisConfig | None:
         return None
     if not reader.given("GATEWAY_CACHE_KEYS"):
         remedy = "make one with: openssl rand -base64 32"
-        reader.fault("GATEWAY_CACHE_KEYS", "is missing; what is cached in REDIS_URL has to be sealed", remedy)
+        reader.fault(
+            "GATEWAY_CACHE_KEYS", "is missing while REDIS_URL is set: entries of the cache must be encrypted", remedy
+        )
     if not reader.given("DATABASE_URL"):
         problem = "is missing while REDIS_URL is set: several replicas would each keep wallet evidence of their own"
-        reader.fault("DATABASE_URL", problem, "set it to a PostgreSQL that they share, or take REDIS_URL away")
+        reader.fault("DATABASE_URL", problem, "set it to a PostgreSQL that they share, or remove REDIS_URL")
     target, seal_source = _redis_target(reader), reader.secret_source("GATEWAY_CACHE_KEYS")
     seal_keys = None if seal_source is None else _seal_keys(reader, seal_source)
     if target is None or seal_source is None or seal_keys is None:
@@ -214,7 +216,7 @@ def _database(reader: Reader) -> Secret | None:
 
 
 def _phoenix_paths(reader: Reader) -> tuple[PathPattern, ...]:
-    """Return what PhoenixService opens; a pattern that cannot be read opens nothing and stops the start."""
+    """Return the paths that PhoenixService opens. An invalid pattern is a fault and stops the start."""
     patterns = []
     for text in (reader.optional_text("PHOENIX_PATHS", max_chars=16384) or "").split(","):
         if text.strip():
@@ -227,12 +229,12 @@ def _phoenix_paths(reader: Reader) -> tuple[PathPattern, ...]:
 
 
 def _evidence_key(reader: Reader) -> SecretSource | None:
-    """Return where the key of the evidence chain stands, its pair proved."""
+    """Return the source of the key of the evidence chain, after proving the pair."""
     source = reader.secret_source(SETTING)
     if source is not None and (refusal := check_evidence_key(source, SystemClock().now())) is not None:
         reader.faults.add(source.setting, refusal)
     if source is None and reader.given("DATABASE_URL"):
-        problem = "is not set: with PostgreSQL the heads of the evidence chain are then not signed"
+        problem = "is not set, so with PostgreSQL the heads of the evidence chain are not signed"
         remedy = "make one for all gateways with: phoenix-gateway keys generate --out FILE"
         reader.faults.warn(SETTING, problem, remedy)
     return source
@@ -244,12 +246,14 @@ def _data_dir(reader: Reader) -> Path:
         return Path("var")
     path = found.folder / Path(found.text.replace("\0", "?"))
     if "\0" in found.text or (os.path.exists(path) and not os.path.isdir(path)):
-        reader.fault("GATEWAY_DATA_DIR", "is not a directory", "name one; it is made when it is missing")
+        reader.fault(
+            "GATEWAY_DATA_DIR", "is not a directory", "name a directory; the gateway creates it if it is missing"
+        )
         return path
     if reader.given("DATABASE_URL"):
         return path  # nothing is written there
     there = next((one for one in (path, *path.absolute().parents) if os.path.exists(one)), path)
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-        problem = "cannot be made or written by the user that the gateway runs as"
-        reader.fault("GATEWAY_DATA_DIR", problem, "name another one, or give it to that user")
+        problem = "cannot be created or written by the user that runs the gateway"
+        reader.fault("GATEWAY_DATA_DIR", problem, "name another directory, or change its owner to that user")
     return path

@@ -1,6 +1,6 @@
-"""What one setting is. The tables are in tenant_settings, operator_settings and process_settings.
+"""Defines one setting. The tables are in tenant_settings, operator_settings and process_settings.
 
-`docs/configuration.md` is generated from these tables; the readers beside them check what a value must be.
+`docs/configuration.md` is generated from these tables; the readers beside them check the values.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Form(enum.Enum):
 class Setting:
     """One row of the documentation, in Markdown.
 
-    `default`: as a user writes it; empty where there is none. `unset`: what holds in place of a default value.
-    `example`: a value that differs from the default, where the form is not obvious.
+    `default`: as a user writes it; empty if there is none. `unset`: what applies if there is no default value.
+    `example`: a value that shows the form, if it is not obvious.
     """
 
     name: str

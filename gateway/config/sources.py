@@ -1,6 +1,6 @@
-"""Where a setting's text stands: environment before `.env` before the TOML file. Unknown names are noticed here.
+"""Finds the text of each setting: environment before `.env` before the TOML file. Reports unknown names.
 
-Texts are handed on unread; what they must be is values.py's business. No message repeats one.
+values.py checks the texts. No message repeats a text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.keys.own.secret_files import FileStamp, stamp_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A setting's text, its name as the reader of a message knows it, and the folder that its relative paths mean."""
+    """A setting's text, its name as the user wrote it, and the folder of its relative paths."""
 
     setting: str
     text: str = field(repr=False)
@@ -39,7 +39,7 @@ class Scope:
         shared: frozenset[str] = frozenset(),
         fallback: Scope | None = None,
     ) -> None:
-        """Look into `given`, then, for the names in `shared`, into `fallback`. `shown` names what is not given."""
+        """Look into `given`, then into `fallback` for the names in `shared`. `shown` names an absent setting."""
         self._given = given
         self._shown = shown
         self._shared = shared
@@ -49,23 +49,23 @@ class Scope:
         """Return what is given for the name; None when nothing is."""
         found = self._given.get(name)
         if found is None and self._fallback is not None and name in self._shared:
-            # A value of one's own, in whichever form, hides the shared one in both.
+            # A value of this scope, in either form, hides both forms of the shared one.
             other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
             return None if other in self._given else self._fallback.get(name)
         return found
 
     def shown(self, name: str) -> str:
-        """Return the name to use in a message: where it stands, or where it would have to stand."""
+        """Return the name to use in a message: where the setting is, or where it would have to be."""
         found = self.get(name)
         return found.setting if found is not None else self._shown(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """All that was found: the process's scope, and one for each table of the TOML file.
+    """Everything found: the scope of the process, and one for each table of the TOML file.
 
-    `policy`: the file's part that is no setting; `file`: the file itself, None without one; `stamp`: as it was before
-    it was read.
+    `policy`: the part of the file that is the policy; `file`: None if there is none; `stamp`: the state of the file
+    before it was read.
     """
 
     process: Scope
@@ -118,9 +118,9 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError):
-        faults.add(path.name, "the file cannot be read", "check its permissions and encoding, or take it away")
+        faults.add(path.name, "the file cannot be read", "check its permissions and encoding, or remove it")
         return {}
-    from dotenv.parser import parse_stream  # only where there is such a file
+    from dotenv.parser import parse_stream  # imported only if there is such a file
 
     found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(content)):
@@ -129,7 +129,7 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
         elif binding.key is not None and binding.value:
             found[binding.key] = binding.value
     if any(name in found for name in names.SECRETS) and path.stat().st_mode & 0o077:
-        faults.warn(path.name, "holds secrets and can be read by others than its owner", "run chmod 600 on it")
+        faults.warn(path.name, "holds secrets and other users can read it", "run chmod 600 on it")
     return found
 
 
@@ -140,7 +140,7 @@ def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return what tells one state of the file from another; None where it cannot be looked at."""
+    """Return a stamp that changes with the file; None if the file cannot be read."""
     try:
         return stamp_of(path)
     except OSError:
@@ -148,7 +148,7 @@ def file_stamp(path: Path) -> FileStamp | None:
 
 
 def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
-    """Return what the file holds; nothing, with a fault noted, where it cannot be read or others may change it."""
+    """Return the content of the file. Records a fault if it cannot be read, or if other users can change it."""
     try:
         content = path.read_bytes()
         document = tomllib.loads(content.decode("utf-8"))
@@ -162,13 +162,13 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line \d+, column \d+", str(error))  # the rest of the text may quote a value
         where = f" at {place[0]}" if place else ""
-        faults.add(names.CONFIG_FILE, f"the file is not valid TOML{where}", "correct it there")
+        faults.add(names.CONFIG_FILE, f"the file is not valid TOML{where}", "correct the syntax")
         return {}
     if mode & 0o077 and _holds_secret(document):
-        problem = "the file holds a secret and can be read or changed by others than its owner"
+        problem = "the file holds a secret and other users can read or change it"
         faults.add(names.CONFIG_FILE, problem, "run chmod 600 on it, or name secrets by NAME_FILE")
     elif mode & 0o002 and SECTIONS & document.keys():
-        problem = "the file says who may do what and can be changed by everybody on this machine"
+        problem = "the file holds the policy and every user of this machine can change it"
         faults.add(names.CONFIG_FILE, problem, "run chmod o-w on it")
     return document
 
@@ -220,7 +220,7 @@ def _tables(
 def _table_values(
     table: Mapping[str, Any], prefix: str, keys: Mapping[str, str], folder: Path, faults: Faults
 ) -> dict[str, Given]:
-    """Return a table's values as texts by the environment's names."""
+    """Return the values of a table as texts, by the name of the environment variable."""
     given: dict[str, Given] = {}
     for key, value in table.items():
         shown = prefix + key

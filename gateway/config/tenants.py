@@ -1,4 +1,4 @@
-"""Reads one gamification tenant: its secrets, Phoenix's hosts for it, how to authenticate there. Source: API.md."""
+"""Reads one gamification tenant: its secrets, Phoenix's hosts, how to authenticate there. Source: API.md."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TAKES_API_KEY = {
 
 
 def is_meant(reader: Reader) -> bool:
-    """Tell whether anything of a tenant is set here."""
+    """Return whether this scope sets anything of a tenant."""
     return any(reader.given(name) for name in names.TENANT_OWN)
 
 
 def read_tenant(reader: Reader) -> TenantConfig:
-    """Return the tenant; faults are noted with the reader."""
+    """Return the tenant. The reader collects the faults."""
     admin_auth = reader.choice("ADMIN_AUTH", UpstreamAuth.API_KEY, UpstreamAuth)
     query_auth = reader.choice("QUERY_AUTH", UpstreamAuth.API_KEY, UpstreamAuth)
     api_key_for = [
@@ -44,7 +44,7 @@ def read_tenant(reader: Reader) -> TenantConfig:
         ingestion_base_url=reader.base_url("INGESTION_BASE_URL"),
         admin_base_url=reader.base_url("ADMIN_BASE_URL"),
         query_base_url=reader.base_url("QUERY_BASE_URL"),
-        # The vendor gives it with a path that is not the signed one (gamification.md 4.2): only its host is of use.
+        # Phoenix documents it with a path that is not the signed one (gamification.md 4.2), so only the host is used.
         socket_base_url=reader.base_url("WEBSOCKET_URL", scheme="wss", path=True),
         admin_auth=admin_auth,
         query_auth=query_auth,
@@ -66,17 +66,17 @@ def _api_key_id(reader: Reader, *, needed: bool) -> str | None:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        reader.fault("ADMIN_API_KEY_ID", "is not a UUID", "it is the API key's id, not the key itself")
+        reader.fault("ADMIN_API_KEY_ID", "is not a UUID", "set it to the id of the API key, not to the key itself")
         return None
 
 
 def _deduplicates(reader: Reader) -> bool:
-    """Deduplication goes by the id: without one in the body, sending again would count twice."""
+    """Phoenix deduplicates by the id: without it in the body, an event that is sent again would count twice."""
     deduplicates = reader.flag("PHOENIX_DEDUPLICATES_EVENTS", False)
     if deduplicates and not reader.flag("PHOENIX_SEND_EVENT_ID", True):
         reader.fault(
             "PHOENIX_DEDUPLICATES_EVENTS",
             "is true while PHOENIX_SEND_EVENT_ID is false",
-            "Phoenix can only tell by the id",
+            "set it to true: Phoenix recognizes a duplicate by its id",
         )
     return deduplicates

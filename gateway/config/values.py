@@ -1,7 +1,7 @@
-"""What a setting's text must be: numbers, choices, addresses, URLs, files, secrets.
+"""Checks the texts of settings: numbers, choices, addresses, URLs, files, secrets.
 
-Each reader notes a fault by the setting's name and goes on with a stand-in, so that all faults are found; the
-stand-ins never leave, since a configuration with faults is not handed out.
+Each reader records a fault by the name of the setting and continues with a placeholder, so that all faults are found.
+A configuration with faults is never returned, so placeholders are never used.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Reader:
     faults: Faults
 
     def given(self, name: str) -> bool:
-        """Tell whether the setting is set, as it is or as a file."""
+        """Return whether the setting is set, directly or as a file."""
         return self.scope.get(name) is not None or self.scope.get(f"{name}_FILE") is not None
 
     def fault(self, name: str, problem: str, remedy: str = "") -> None:
-        """Note a fault of the setting."""
+        """Record a fault of the setting."""
         self.faults.add(self.scope.shown(name), problem, remedy)
 
     def optional_text(self, name: str, *, max_chars: int = 256) -> str | None:
-        """Return a text of one line without blanks around it; None when it is not set."""
+        """Return a text of one line, without blanks around it; None if it is not set."""
         found = self.scope.get(name)
         if found is None:
             return None
@@ -52,7 +52,7 @@ class Reader:
         return text
 
     def text(self, name: str, *, what: str) -> str:
-        """Return a text that must be there; `what` tells the reader of the fault what it is."""
+        """Return a required text. Args: `what` describes it in the fault."""
         found = self.optional_text(name)
         if found is None:
             self.fault(name, "is missing", f"set it to {what}")
@@ -94,7 +94,7 @@ class Reader:
         return int(text)
 
     def choice(self, name: str, default: E | None, kind: type[E]) -> E:
-        """Return the member that the text names; without a default it must be set."""
+        """Return the member that the text names. Without a default it is required."""
         values = [str(member.value) for member in kind]
         found = self.scope.get(name)
         if found is None and default is not None:
@@ -108,9 +108,9 @@ class Reader:
         return next(iter(kind))
 
     def base_url(self, name: str, *, default: str | None = None, scheme: str = "https", path: bool = False) -> str:
-        """Return scheme and host of an upstream, with no slash at the end.
+        """Return scheme and host of an upstream, without a slash at the end.
 
-        Plaintext is refused off loopback. `path`: one may be there, and is left away.
+        Plaintext is refused off loopback. `path`: the URL may have a path, which is dropped.
         """
         found = self.scope.get(name)
         if found is None and default is not None:
@@ -130,15 +130,15 @@ class Reader:
         if parts.scheme not in (scheme, plain) or not _HOST.fullmatch(bracketed) or port == 0:
             self.fault(name, f"is not a URL that begins with {scheme}:// and names a host")
         elif parts.username is not None or parts.password is not None:
-            self.fault(name, "holds a user name or password", "take them out; Phoenix knows other credentials")
+            self.fault(name, "holds a user name or password", "remove them; the gateway signs its requests")
         elif parts.query or parts.fragment or (parts.path not in ("", "/") and not path):
-            self.fault(name, "holds more than scheme, host and port", "leave away what follows the host")
+            self.fault(name, "holds more than scheme, host and port", "remove what follows them")
         elif parts.scheme == plain and not is_loopback(host):
             self.fault(name, f"is plaintext ({plain}://) to another machine", f"use {scheme}://")
         return whole
 
     def file(self, name: str) -> Path | None:
-        """Return the path of a file that can be read; None when it is not set."""
+        """Return the path of a readable file; None if it is not set."""
         found = self.scope.get(name)
         if found is None:
             return None
@@ -154,7 +154,7 @@ class Reader:
         return path
 
     def secret_source(self, name: str, *, required_for: str | None = None) -> SecretSource | None:
-        """Return where a secret stands, its file not yet read; a fault when it must be set and is not."""
+        """Return the source of a secret, without reading its file. Records a fault if a required one is not set."""
         plain, file = self.scope.get(name), self.scope.get(f"{name}_FILE")
         if plain is not None and file is not None:
             self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
@@ -172,7 +172,7 @@ class Reader:
             return None
 
     def secret(self, name: str) -> Secret | None:
-        """Return a secret that is read now; None when it is not set or cannot be used."""
+        """Read a secret now and return it; None if it is not set or unusable."""
         source = self.secret_source(name)
         if source is None or source.path is None:
             return None if source is None else source.value
@@ -183,7 +183,7 @@ class Reader:
             return None
 
     def public_bytes(self, name: str) -> bytes | None:
-        """Return the bytes of a setting that is no secret and may stand in a file; None when it is not set."""
+        """Return the bytes of a setting that is not secret and may be in a file; None if it is not set."""
         plain, file = self.scope.get(name), self.scope.get(f"{name}_FILE")
         if plain is not None and file is not None:
             self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
@@ -196,7 +196,7 @@ class Reader:
             return stream.read(MAX_SECRET_FILE_BYTES)
 
     def _path(self, found: Given) -> Path | None:
-        if "\0" in found.text:  # TOML can write it; the system's calls would raise in their own way
+        if "\0" in found.text:  # TOML allows it; the system's calls would raise ValueError
             self.faults.add(found.setting, "is no path", "name a file")
             return None
         return found.folder / Path(found.text)

@@ -27,7 +27,7 @@ _PATH = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
 
 
 def read_wallet_adapter(reader: Reader) -> WalletAdapter:
-    """Return how wallet bodies are read; faults are noted with the reader."""
+    """Return how to read wallet bodies. The reader collects the faults."""
     return WalletAdapter(
         unreadable_status=_unreadable_status(reader),
         currency_scales=_scales(reader),
@@ -36,12 +36,16 @@ def read_wallet_adapter(reader: Reader) -> WalletAdapter:
 
 
 def read_held_operations(reader: Reader) -> frozenset[str]:
-    """Return the operations of which a suspect replay is held."""
+    """Return the operations whose suspect replays are held."""
     name = "PREDICTION_HOLD_SUSPECT_REPLAYS"
     text = reader.optional_text(name, max_chars=256)
     named = frozenset((text or "").replace(",", " ").split())
     if text is not None and not (named and named <= HOLDABLE):
-        reader.fault(name, "names what cannot be held", f"write some of {', '.join(sorted(HOLDABLE))}; never captures")
+        reader.fault(
+            name,
+            "names an operation that cannot be held",
+            f"write some of {', '.join(sorted(HOLDABLE))}; never captures",
+        )
         return frozenset()
     return named
 
@@ -56,7 +60,7 @@ def _members(reader: Reader) -> dict[str, Any]:
         is_pair = bool(equals) and member in _MEMBERS and _PATH.fullmatch(path) is not None
         if text is not None and not (is_pair and ("." not in path or member not in _AMOUNT)):
             remedy = f"write member=name or member=outer.inner, with commas; members: {', '.join(sorted(_MEMBERS))}"
-            reader.fault(name, "is not a list of members and where they stand", remedy)
+            reader.fault(name, "is not a list of members and their paths", remedy)
             return {}
         found[member].append(path)
     if text is None:
@@ -64,7 +68,7 @@ def _members(reader: Reader) -> dict[str, Any]:
     if any(len(found[member]) > 1 for member in (*_ONE_PLACE, _AMOUNT_TEXT)) or (
         found["amount"] and found[_AMOUNT_TEXT]
     ):
-        reader.fault(name, "names two places for one member", "keep one of them; several only for a probe's original")
+        reader.fault(name, "names two paths for one member", "keep one; only original_operation may have several")
         return {}
     set_to: dict[str, Any] = {member: found[member][0] for member in _ONE_PLACE if found[member]}
     if found[_AMOUNT_TEXT]:

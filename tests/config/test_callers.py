@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.callers import Known, read_callers
+from gateway.config.callers import PolicyNames, read_callers
 from gateway.config.faults import Faults
 from gateway.core.rights import Access, Callers, CallLimits, ClaimLimits, Scope
 from gateway.core.types import Environment, OperatorCode, TenantId
@@ -23,7 +23,7 @@ ACCESS: Mapping[str, Access] = {
     "/p.v1.Health/Check": Access(right="health", scope=Scope.CALLER, always=True),
     "/p.v1.Reflection/Info": Access(right="reflection", scope=Scope.CALLER),
 }
-KNOWN = Known(
+KNOWN = PolicyNames(
     access=ACCESS,
     tenants=(TenantId("one"), TenantId("two")),
     operators=((ACME, SANDBOX), (ACME, PROD), (ZETA, PROD)),

@@ -175,7 +175,7 @@ def test_the_environment_goes_before_the_toml_file(tmp_path: Path) -> None:
         ("gateway_listn = 'x'", "gateway_listn", "did you mean gateway_listen?"),
         ("[[tenants]]\ntenantid = 'x'", "tenants[0].tenantid", "did you mean tenant_id?"),
         ("[[operators]]\nlaunchkey = 'x'", "operators[0].launchkey", "did you mean launch_key?"),
-        ("[[operators]]\ntenant_id = 'x'", "operators[0].tenant_id", "take it away, or see docs/configuration.md"),
+        ("[[operators]]\ntenant_id = 'x'", "operators[0].tenant_id", "remove it, or see docs/configuration.md"),
     ],
 )
 def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, remedy: str, tmp_path: Path) -> None:
@@ -252,7 +252,9 @@ def test_a_policy_needs_a_way_in(tmp_path: Path) -> None:
     assert ["game"] == [one.caller for one in loaded(settings).sockets]
     assert faulty({**settings, "GATEWAY_WORKERS": "2"}) == ["GATEWAY_SOCKETS"]
     unused = loaded({**settings, "PHOENIX_PATHS": "GET /v1/a"})
-    assert [("PHOENIX_PATHS", "is not used")] == [(one.setting, one.problem) for one in unused.warnings]
+    assert [("PHOENIX_PATHS", "is not used while there is a policy")] == [
+        (one.setting, one.problem) for one in unused.warnings
+    ]
 
 
 def test_a_policy_that_everybody_may_change_is_none(tmp_path: Path) -> None:
