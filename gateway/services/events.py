@@ -1,4 +1,4 @@
-"""EventService: messages to events and back. What happens to an event is the action's business."""
+"""EventService: messages to events and back. The actions decide what happens to an event."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class HealthService:
                 if status != last:
                     last = status
                     yield health_pb2.HealthCheckResponse(status=status)
-                if drains:  # as it was when the state was looked at: what is told last is that nothing serves
+                if drains:  # as it was when the state was read: the last answer says that nothing serves
                     return
                 await change
             finally:

@@ -59,7 +59,7 @@ class KeyService:
     async def RevokePlatformKey(
         self, request: keys_pb2.RevokePlatformKeyRequest, call: Call
     ) -> keys_pb2.RevokePlatformKeyResponse:
-        """Never count one of Phoenix's platform keys again."""
+        """Never accept one of Phoenix's platform keys again."""
         was_remembered = await self._look.revoke_platform_key(
             request.operator_code, environment_from_proto(request.environment), request.key_id, call
         )

@@ -1,7 +1,7 @@
-"""Reads a stream no faster than it is worked off: a few messages under way, ordered_acks in their order.
+"""Reads a stream no faster than its messages are processed: a few at a time, acknowledged in their order.
 
-What a message is about, and what becomes of it, is given by the servicer. At a stop of the process streams end early:
-what was read is worked off and ordered_acks, what was not is left to the client, who is told so.
+The servicer processes a message. When the process stops, streams end early: messages that were read are processed and
+acknowledged, and the status tells the client to send the others again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Acknowledgement = tuple[int, "asyncio.Task[Results]"]
 
 
 class StreamGate:
-    """Whether streams are read: they are, until the process is to stop."""
+    """Whether streams are read: true until the process stops."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -122,7 +122,7 @@ async def ordered_acks(
 
 
 def _forget_errors(left: list[asyncio.Task[Acknowledgement | None] | asyncio.Task[Results]]) -> None:
-    """Ask for errors that nobody will see, so that asyncio does not report them."""
+    """Retrieve errors that nobody awaits, so that asyncio does not report them."""
     for task in left:
         if not task.cancelled():
             task.exception()

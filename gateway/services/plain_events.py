@@ -1,4 +1,4 @@
-"""Tells cheaply of most events that they keep the contract, so that the rule engine is asked about the others only.
+"""Checks cheaply that most events keep the contract, so that the rule engine checks only the others.
 
 The rules stand in the proto, and only there. What is done here is a shortcut past rules of exactly the form and bounds
 that are read from the proto at the start: where a rule has another form, or a field or rule has come that is not known
@@ -82,15 +82,15 @@ def _rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
 def _messages_rules(descriptor: Descriptor) -> list[str]:
     """The message's own rules and those of its oneofs, as text without what is only shown to people."""
     rules = descriptor.GetOptions().Extensions[validate_pb2.message]
-    told = [f"cel: {rule.expression}" for rule in rules.cel]
+    rules_text = [f"cel: {rule.expression}" for rule in rules.cel]
     rest = validate_pb2.MessageRules()
     rest.CopyFrom(rules)
     rest.ClearField("cel")
-    told += [f"other: {rest}"] if rest.ByteSize() else []
+    rules_text += [f"other: {rest}"] if rest.ByteSize() else []
     for group in descriptor.oneofs:
         options = group.GetOptions().Extensions[validate_pb2.oneof]
-        told += [f"{group.name}: {options}"] if options.ByteSize() else []
-    return told
+        rules_text += [f"{group.name}: {options}"] if options.ByteSize() else []
+    return rules_text
 
 
 def _expected_message_rules() -> list[str]:

@@ -11,8 +11,8 @@ from gateway.errors import FieldFault, GatewayError, InvalidField
 
 DOMAIN = "gateway.phoenix"
 
-# A status travels as trailing metadata, of which clients take 8 KiB by default; a caller who gets more is told nothing
-# but that. Text outside ASCII takes up to three times its bytes there, and what is binary a third more.
+# A status travels as trailing metadata, of which clients take 8 KiB by default; a caller whose client gets more sees no
+# details. Text outside ASCII takes up to three times its bytes there, and what is binary a third more.
 MAX_MESSAGE_BYTES = 600
 MAX_VIOLATIONS_BYTES = 3072
 _MAX_FIELD_BYTES = 256

@@ -35,7 +35,7 @@ class AuditSettings:
     keep_within_s: float = 1.0
     """Longest wait for the certainty that a record is kept."""
     stuck_after_s: float = 1.0
-    """A write that takes longer counts as failed for everybody who comes after."""
+    """A write that takes longer counts as failed for all later callers."""
     retry_after_s: float = 0.5
     """How long a file that failed is left alone."""
 
@@ -49,7 +49,7 @@ class WriterThread(Protocol):
         ...
 
     def expect_end(self) -> None:
-        """From now on its end is no news."""
+        """Its end is expected from now on."""
         ...
 
     async def join(self, within_s: float) -> bool:
@@ -199,7 +199,7 @@ class AuditTrail:
                     break
 
     def _pause(self) -> None:
-        """Leave a failing file alone; who waits meanwhile is told by `write_durably` itself."""
+        """Leave a failing file alone. Meanwhile `write_durably` refuses by itself."""
         until = time.monotonic() + self._settings.retry_after_s
         while not self._stopping and (left := until - time.monotonic()) > 0:
             time.sleep(min(0.05, left))
@@ -208,7 +208,7 @@ class AuditTrail:
         queue = self._queue
         self._batch = batch = [queue.popleft() for _ in range(min(len(queue), self._settings.max_batch))]
         lost = self._lost
-        lines = [_told(lost)] if lost else []
+        lines = [_lost_line(lost)] if lost else []
         for number, (record, _) in enumerate(batch, 1):
             lines.append(line_of(record))
             if number % _TURN == 0:
@@ -242,7 +242,7 @@ class AuditTrail:
         _answer([waiter for _, waiter in batch if waiter is not None], failed=True)
 
 
-def _told(lost: int) -> bytes:
+def _lost_line(lost: int) -> bytes:
     """Return the line that says how many records are missing."""
     return line_of(
         AuditRecord(

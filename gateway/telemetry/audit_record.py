@@ -38,7 +38,7 @@ FACTS: Mapping[str, str] = {
 
 
 class Kind(enum.Enum):
-    """What a record tells of."""
+    """What a record is about."""
 
     BEGUN = "begun"
     """A call that uses a secret or keeps a stream open, before it does so."""
@@ -109,7 +109,7 @@ def _second(seconds: int) -> str:
 
 
 def _short(value: Any) -> str | int:
-    """Numbers stay, text is cut, anything else is told by its type: an object may hold anything."""
+    """Keep numbers, cut text, and replace anything else by its type: an object may hold anything."""
     if type(value) is int:
         return value
     if type(value) is not str:

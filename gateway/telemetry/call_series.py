@@ -79,8 +79,8 @@ class _Row:
     def buckets(self) -> list[tuple[str, float]]:
         """Return each bound with the calls up to it, as Prometheus counts."""
         total = 0
-        told: list[tuple[str, float]] = []
+        buckets: list[tuple[str, float]] = []
         for bound, count in zip((*names.CALL_BUCKETS, float("inf")), self.counts, strict=True):
             total += count
-            told.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
-        return told
+            buckets.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
+        return buckets

@@ -17,7 +17,7 @@ from typing import BinaryIO, TextIO
 
 HOLD_S = 0.01
 """How long a line waits at most."""
-MAX_HELD = 256
+MAX_BUFFERED = 256
 """With so many lines waiting they are written at once."""
 
 CallLater = Callable[[float, Callable[[], None]], object]
@@ -26,7 +26,7 @@ CallLater = Callable[[float, Callable[[], None]], object]
 class LineWriter:
     """A structlog logger that writes lines of bytes. Only the lines of one thread, the event loop's, are held."""
 
-    __slots__ = ("_held", "_later", "_lock", "_lost", "_out", "_owner")
+    __slots__ = ("_buffered", "_later", "_lock", "_lost", "_out", "_owner")
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the bytes below `stream`; to the text itself where it has none (a StringIO)."""
@@ -34,7 +34,7 @@ class LineWriter:
         self._out: BinaryIO | _Encoded = _Encoded(stream) if below is None else below
         self._lock = threading.Lock()
         self._lost = 0
-        self._held: list[bytes] = []
+        self._buffered: list[bytes] = []
         self._later: CallLater | None = None
         self._owner = 0
 
@@ -43,17 +43,17 @@ class LineWriter:
         if self._later is None or threading.get_ident() != self._owner:
             self._write([line])
             return
-        self._held.append(line)
-        if len(self._held) == 1:
+        self._buffered.append(line)
+        if len(self._buffered) == 1:
             self._later(HOLD_S, self.flush)
-        elif len(self._held) >= MAX_HELD:
+        elif len(self._buffered) >= MAX_BUFFERED:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._held and threading.get_ident() == self._owner:
-            held, self._held = self._held, []
-            self._write(held)
+        if self._buffered and threading.get_ident() == self._owner:
+            lines, self._buffered = self._buffered, []
+            self._write(lines)
 
     @contextmanager
     def gathering(self, later: CallLater) -> Iterator[None]:
@@ -87,7 +87,7 @@ class LineWriter:
                 self._lost = 0
 
 
-class LinesSoon:
+class BufferedLines:
     """A structlog logger whose lines may wait."""
 
     def __init__(self, writer: LineWriter) -> None:

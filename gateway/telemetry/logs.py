@@ -1,8 +1,8 @@
 """Logs: one JSON object a line on standard error, or coloured text on a terminal.
 
-Redaction is by allow-list: a field that is not named here is dropped and its name told in `dropped`,
+Redaction is by allow-list: a field that is not named here is dropped and its name added to `dropped`,
 so that a new field has to be allowed before it can leak. Of an allowed one only a number, a flag or a
-short text is kept; anything else is told by its type. Exceptions are logged by type and place, never
+short text is kept; anything else is replaced by its type. Exceptions are logged by type and place, never
 by their text, and so are other libraries' records. That call sites use fixed texts is held by
 tests/telemetry/test_log_calls.py. `log_lines.py` writes the lines.
 """
@@ -23,7 +23,7 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
-from gateway.telemetry.log_lines import CallLater, LinesSoon, LineWriter
+from gateway.telemetry.log_lines import BufferedLines, CallLater, LineWriter
 
 LogFormat = Literal["json", "console"]
 
@@ -117,11 +117,11 @@ def _json() -> structlog.typing.Processor:
 
     def render(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
         event = str(fields.pop("event", ""))
-        told = {"timestamp": stamp(time.time_ns()), "level": level, "event": event, **cleaned(fields)}
+        line = {"timestamp": stamp(time.time_ns()), "level": level, "event": event, **cleaned(fields)}
         try:
-            return orjson.dumps(told)
+            return orjson.dumps(line)
         except TypeError:  # a lone surrogate or a number beyond 64 bits
-            safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in told.items()}
+            safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in line.items()}
             return orjson.dumps(safe)
 
     return render
@@ -173,9 +173,9 @@ class _Output:
 
     def __init__(self, lines: LineWriter) -> None:
         self.lines = lines
-        self._soon = LinesSoon(lines)
+        self._soon = BufferedLines(lines)
 
-    def __call__(self, *args: object) -> LineWriter | LinesSoon:
+    def __call__(self, *args: object) -> LineWriter | BufferedLines:
         return self._soon if args == (_SOON,) else self.lines
 
 
@@ -223,14 +223,14 @@ def where_raised(error: BaseException) -> dict[str, str]:
     places = [
         (f"{code.co_filename.rsplit('/', 1)[-1]}:{line} in {code.co_name}", code.co_filename) for code, line in frames
     ]
-    told = {"error_type": type(error).__name__, "error_at": places[-1][0] if places else ""}
+    line = {"error_type": type(error).__name__, "error_at": places[-1][0] if places else ""}
     ours = next((place for place, file in reversed(places) if _OWN_CODE in file), "")
-    if ours and ours != told["error_at"]:
-        told["error_from"] = ours
+    if ours and ours != line["error_at"]:
+        line["error_from"] = ours
     causes = _causes(error)
     if causes:
-        told["error_causes"] = " < ".join(causes)
-    return told
+        line["error_causes"] = " < ".join(causes)
+    return line
 
 
 def _causes(error: BaseException) -> list[str]:

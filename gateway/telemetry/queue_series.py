@@ -1,4 +1,4 @@
-"""What is counted of durable events: what waits, and what becomes of it. Names and meanings: `metric_names.py`."""
+"""Counts durable events: how many wait, and how they end. Names and meanings: `metric_names.py`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from gateway.telemetry.log_lines import HOLD_S, MAX_HELD
+from gateway.telemetry.log_lines import HOLD_S, MAX_BUFFERED
 from gateway.telemetry.logs import configure, gathered, log, log_of_calls
 
 
@@ -83,9 +83,9 @@ def test_many_lines_are_written_before_the_timer(out: io.StringIO) -> None:
     """What waits is bounded."""
     with gathered(Timer()):
         calls = log_of_calls()
-        for _ in range(MAX_HELD + 1):
+        for _ in range(MAX_BUFFERED + 1):
             calls.info("one")
-        assert len(events(out)) == MAX_HELD
+        assert len(events(out)) == MAX_BUFFERED
 
 
 def test_the_end_writes_what_waits(out: io.StringIO) -> None:
