@@ -216,8 +216,7 @@ def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path |
             )
     elif not is_new and report["in_earlier_runs"]:
         print(
-            "All lines were sent before. To send them again as new events, give a --label and remove "
-            f"{report['progress_file']}.",
+            f"All lines were sent before. To count them again, give a --label and remove {report['progress_file']}.",
             file=sys.stderr,
         )
 

@@ -235,7 +235,7 @@ def _check_terms(head: dict[str, Any], path: Path, source: Path, terms: Terms) -
     size = head["size"]
     if not _goes_on(source, size) or _digest(source, size) != head["sha256"]:
         raise ProgressRefused(
-            f"the file changed after the run began (you may only append lines): restore it, or remove {path} "
+            f"the file has changed since the run began (you may only append lines): restore it, or remove {path} "
             "to send everything again"
         )
 
