@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.errors import DeadlineTooShort, Overloaded
@@ -45,15 +43,6 @@ class Backlog:
             raise Overloaded("Too many events of this tenant are on their way. Wait as RetryInfo says and try again.")
         self._events += events
         self._bytes += size_bytes
-
-    @contextmanager
-    def holding(self, events: int, size_bytes: int) -> Iterator[None]:
-        """Take room during a block. Raises: Overloaded."""
-        self.take(events, size_bytes)
-        try:
-            yield
-        finally:
-            self.give_back(events, size_bytes)
 
     async def take_in_turn(self, events: int, size_bytes: int, deadline: Deadline) -> None:
         """Wait until there is room, and take it. Raises: DeadlineTooShort."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from gateway import errors
 from gateway.actions.events.event_batch import EventBatch
@@ -20,9 +20,10 @@ from gateway.phoenix.gamification.event_sender import Sending
 from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result, Submitted
 from gateway.resilience.deadline import Deadline
 
+_NOTHING: Mapping[Any, Any] = {}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedBatch:
+
+class ClaimedBatch(NamedTuple):
     """A batch whose ids are claimed. `to_send`: the events to send, in order.
 
     `claims`: of events to send, by id. `held`: what is known of the others, by place among the pending events.
@@ -38,26 +39,27 @@ class ClaimedBatch:
 async def claim_ids(memory: EventMemory, batch: EventBatch, *, resend_within_s: float | None) -> ClaimedBatch:
     """Claim the ids that the caller chose. Every claim must be settled. Args: as `EventMemory.claim`."""
     pending = batch.pending
+    begun_at = memory.now()
     given = [place for place, event in enumerate(pending) if event.is_id_given]
+    if not given:
+        return ClaimedBatch(batch=batch, begun_at=begun_at, to_send=pending, claims=_NOTHING, held=_NOTHING)
     claims: dict[str, Claim] = {}
     held: dict[int, Awaited | Recalled] = {}
-    begun_at = memory.now()
-    if given:
-        digests = batch.digests()
-        wanted = [(pending[place].event_id, digests[place]) for place in given]
-        answers = await memory.claim(batch.tenant_id, wanted, resend_within_s=resend_within_s)
-        for place, answer in zip(given, answers, strict=True):
-            if isinstance(answer, Claim):
-                claims[answer.event_id] = answer
-            else:
-                held[place] = answer
-        in_doubt = {event_id for event_id, claim in claims.items() if claim.in_doubt}
-        if held or in_doubt:
-            pending = [
-                event._replace(in_doubt=event.event_id in in_doubt)
-                for place, event in enumerate(pending)
-                if place not in held
-            ]
+    digests = batch.digests()
+    wanted = [(pending[place].event_id, digests[place]) for place in given]
+    answers = await memory.claim(batch.tenant_id, wanted, resend_within_s=resend_within_s)
+    for place, answer in zip(given, answers, strict=True):
+        if isinstance(answer, Claim):
+            claims[answer.event_id] = answer
+        else:
+            held[place] = answer
+    in_doubt = {event_id for event_id, claim in claims.items() if claim.in_doubt}
+    if held or in_doubt:
+        pending = [
+            event._replace(in_doubt=event.event_id in in_doubt)
+            for place, event in enumerate(pending)
+            if place not in held
+        ]
     return ClaimedBatch(batch=batch, begun_at=begun_at, to_send=pending, claims=claims, held=held)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.core.event_ids import content_digest
 from gateway.core.types import TenantId
@@ -13,11 +13,10 @@ from gateway.phoenix.gamification.bulk import MAX_BODY_BYTES
 from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventBatch:
+class EventBatch(NamedTuple):
     """One to a thousand events. `pending`: those that can be sent; the others have failed. Both keep the order.
 
-    `size_bytes`: of the pending events, serialised.
+    `size_bytes`: of the pending events, serialised. A tuple, because each call makes one.
     """
 
     tenant_id: TenantId

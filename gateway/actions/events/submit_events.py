@@ -146,12 +146,20 @@ class SubmitEvents:
         batch = pipeline.serialise(events, given)
         if queue is None:
             return await self._submit(pipeline, batch, pipeline.batches.send, call)
-        with queue.backlog(batch.tenant_id).holding(len(batch.pending), batch.size_bytes):
+        backlog = queue.backlog(batch.tenant_id)
+        backlog.take(len(batch.pending), batch.size_bytes)
+        try:
             return await queue.put(batch, call.deadline)
+        finally:
+            backlog.give_back(len(batch.pending), batch.size_bytes)
 
     async def _submit(self, pipeline: TenantPipeline, batch: EventBatch, send: Send, call: Call) -> list[Result]:
-        with pipeline.backlog.holding(len(batch.pending), batch.size_bytes):
+        count, size_bytes = len(batch.pending), batch.size_bytes
+        pipeline.backlog.take(count, size_bytes)
+        try:
             return await pipeline.send_and_settle(await pipeline.claim(batch), send, call.deadline)
+        finally:
+            pipeline.backlog.give_back(count, size_bytes)
 
     def queue(self, call: Call) -> QueueEvents:
         """Return where durable events go. Raises: StoreUnavailable if this gateway keeps none."""
