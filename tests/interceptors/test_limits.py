@@ -227,6 +227,7 @@ async def test_the_process_takes_no_more_calls_than_it_can_hold(serve: Open) -> 
     assert [await one for one in running] == [grpc.StatusCode.OK] * 3
 
 
+@pytest.mark.parametrize("serve", ["grpc"], indirect=True)  # the HTTP/2 front refuses a flood at once, as OVERLOADED
 async def test_a_flood_is_refused_at_our_pace_and_within_its_deadlines(serve: Open) -> None:
     """100 that call again at once are answered as often as we choose, and none is left to run into its deadline."""
     served = await serve([endpoint(METHOD, nothing)], [Named(), limits({"flood": CallLimits(requests_per_s=0.1)})])
