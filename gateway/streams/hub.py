@@ -130,7 +130,7 @@ class _LiveBoard:
         self._leaving: asyncio.TimerHandle | None = None
         self._is_over = False
         self.connection = BoardConnection(topic, dependencies, settings.connection, self._needed, self._publish)
-        self.task = asyncio.get_running_loop().create_task(self.connection.run())
+        self.task = asyncio.get_running_loop().create_task(self.connection.run(), name="live-board")
         self.task.add_done_callback(self._connection_ended)
 
     def lost(self) -> GatewayError | None:
@@ -184,5 +184,5 @@ class _LiveBoard:
 
     def _connection_ended(self, task: asyncio.Task[None]) -> None:
         """End the board when its connection task ends for any reason; its watchers subscribe again."""
-        if not task.cancelled():
-            self.end(as_gateway_error(task.exception() or RuntimeError("the connection task of a live board returned")))
+        failure = None if task.cancelled() else task.exception()
+        self.end(as_gateway_error(failure or RuntimeError("the connection task of a live board ended")))

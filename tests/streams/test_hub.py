@@ -17,6 +17,7 @@ from gateway.errors import (
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.subscriber import Resync
 from gateway.streams.upstream import ChannelClosed
+from tests.fault_injection import task_named
 from tests.streams.scripted_upstream import TOPIC, Upstream, taken, until
 
 
@@ -161,6 +162,20 @@ async def test_watchers_do_not_wait_for_ever_for_a_first_board() -> None:
     async with hub.subscribe(TOPIC, 100) as watcher:
         with pytest.raises(PhoenixUnavailable):
             await taken(watcher)
+    await hub.close()
+
+
+async def test_watchers_of_a_connection_task_that_is_gone_do_not_wait_for_ever() -> None:
+    """However it ended: they are told, and a later watcher gets a new connection."""
+    upstream = Upstream()
+    hub = upstream.hub()
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        await taken(watcher)
+        task_named("live-board").cancel()
+        with pytest.raises(RuntimeError):
+            await taken(watcher)
+    async with hub.subscribe(TOPIC, 100) as later:
+        assert b"1" == (await taken(later))[0]
     await hub.close()
 
 
