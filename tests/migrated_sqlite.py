@@ -1,13 +1,13 @@
-"""An empty SQLite database with the current schema: a copy of one file, because each upgrade starts a process."""
+"""An empty SQLite database with the current schema: a copy of one file, because an upgrade loads Alembic."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-
-from gateway.store.migrate import upgrade_file
 
 
 def write_migrated(path: Path) -> Path:
@@ -24,6 +24,5 @@ def write_migrated(path: Path) -> Path:
 def _template() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.sqlite3"
-        path.touch(mode=0o600)
-        upgrade_file(path)
+        subprocess.run([sys.executable, "-m", "gateway.store.upgrade", str(path)], check=True, timeout=60)
         return path.read_bytes()

@@ -18,6 +18,8 @@ from gateway.server.listener.servers import build_servers
 from gateway.server.parts import parts_of
 from gateway.server.process.workers import admin_addresses, supervise
 from gateway.server.shutdown import Shutdown
+from gateway.store.database import FILE_NAME
+from gateway.store.upgrade import upgrade_apart
 from gateway.telemetry import logs
 
 
@@ -47,6 +49,8 @@ async def serve(config: Config, clock: Clock) -> int:
         stack.enter_context(logs.gathered(loop.call_later))
         gateway = build(config, clock)
         servers = build_servers(config.listen, gateway.fronts)
+        if config.database_url is None:
+            await upgrade_apart(config.data_dir / FILE_NAME)
         await stack.enter_async_context(running(parts_of(gateway, servers)))
         _exempt_from_collections()
         _log_serving(config, gateway)

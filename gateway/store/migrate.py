@@ -1,14 +1,12 @@
 """Bring a database's schema to the revision of this code, once, however many gateways start.
 
-Alembic alone changes the schema. It is imported only when there is something to change. A SQLite file is upgraded by
-`python -m gateway.store.migrate FILE`, a process of its own, so that Alembic's memory does not stay. Migrations are
-additive. A newer schema than this code knows is served as it is, so that old and new gateways can run side by side.
+Alembic alone changes the schema. It is imported only when there is something to change; `upgrade.py` does it for a
+SQLite file in a process of its own. Migrations are additive. A newer schema than this code knows is served as it is, so
+that old and new gateways can run side by side.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import sys
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -43,20 +41,3 @@ def migrate(connection: sa.Connection, *, down_to: str | None = None) -> None:
         command.upgrade(config, "head")
     else:
         command.downgrade(config, down_to)
-
-
-def upgrade_file(path: Path) -> None:
-    """Bring a SQLite file's schema up to date; wait for another process that does the same."""
-    engine = sa.create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=60),
-        poolclass=sa.NullPool,
-    )
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    with engine.begin() as connection:
-        if not is_current(connection):
-            migrate(connection)
-
-
-if __name__ == "__main__":
-    upgrade_file(Path(sys.argv[1]))

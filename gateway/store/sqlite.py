@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +20,12 @@ from gateway.resilience.atomic_file import sync_folder
 from gateway.resilience.clock import Clock
 from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
-from gateway.store.migrate import is_current
-from gateway.telemetry.logs import log
+from gateway.store.migrate import is_current, migrate
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
 # fullfsync: on macOS, only this flushes the disk itself. It has no effect on other systems.
 _DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
-_CHILD_NEEDS = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-"""Of the environment, for the process that upgrades the schema. Secrets are not among them."""
 _Identity = tuple[int, int]
 
 
@@ -109,10 +104,9 @@ class SqliteDatabase:
             connection = self._writing.connection
             self._check_files(self._writing)
             _wait_for_lock(connection, until)
-            if not self._migrated:
-                self._upgrade(connection, until)
-                _wait_for_lock(connection, until)
             with connection.begin():
+                if not self._migrated and not is_current(connection):
+                    migrate(connection)
                 result = work(connection, self._now_us())
                 is_done = True
             self._migrated = True
@@ -124,23 +118,6 @@ class SqliteDatabase:
                 raise StoreUnavailable(may_be_committed=is_done) from error
             raise
         return result
-
-    def _upgrade(self, connection: sa.Connection, until: float) -> None:
-        """Bring the schema up to date in a process of its own: Alembic's 11 MiB leave with it."""
-        with connection.begin():
-            if is_current(connection):
-                return
-        command = [sys.executable, "-m", "gateway.store.migrate", str(self._path.absolute())]
-        environ = {name: os.environ[name] for name in _CHILD_NEEDS if name in os.environ}
-        try:
-            done = subprocess.run(  # noqa: S603 - this interpreter, this package and the path of the database
-                command, env=environ, capture_output=True, text=True, timeout=max(0.1, until - time.monotonic())
-            )
-        except subprocess.TimeoutExpired:
-            raise OSError("the upgrade of the schema took too long") from None
-        if done.returncode != 0:
-            log().error("schema not upgraded", trouble=(done.stderr.strip().splitlines() or ["no output"])[-1][:200])
-            raise OSError("the upgrade of the schema failed")
 
     def _read(self, work: Work[T], until: float) -> T:
         try:
