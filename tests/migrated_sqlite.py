@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,12 +12,20 @@ from pathlib import Path
 
 
 def write_migrated(path: Path) -> Path:
-    """Write an empty, migrated database unless the file exists or its folder is impossible. Return the path."""
+    """Write an empty, migrated database unless the file exists or its folder is impossible. Return the path.
+
+    Several processes may do this at the same time: the file appears whole, and the first one wins.
+    """
     if not path.exists() and not path.parent.is_file():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_template())
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_template())
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            os.unlink(temporary)
     return path
 
 
