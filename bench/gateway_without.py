@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -17,7 +18,21 @@ def _without_uvloop() -> None:
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # how Python marks a module that cannot be imported
 
 
-WITHOUT: Mapping[str, Callable[[], None]] = {"frozen start": _without_frozen_start, "uvloop": _without_uvloop}
+def _without_one_poller() -> None:
+    os.environ["GRPC_EXPERIMENTS"] = ""  # a value that the user has set stays
+
+
+def _without_patient_threads() -> None:
+    del os.SCHED_BATCH  # as on a system that has no such policy
+
+
+FROZEN_START = "frozen start"
+WITHOUT: Mapping[str, Callable[[], None]] = {
+    FROZEN_START: _without_frozen_start,
+    "uvloop": _without_uvloop,
+    "one poller": _without_one_poller,
+    "patient threads": _without_patient_threads,
+}
 """What takes each setting away, by its name."""
 
 if __name__ == "__main__":

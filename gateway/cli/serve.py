@@ -38,6 +38,11 @@ def run(config_file: Path | None) -> int:
 
 
 def _serve(config: Config) -> int:
+    from gateway.config import FrontKind
+    from gateway.server.process.threads import prefer_one_poller
+
+    if config.front is FrontKind.GRPC:
+        prefer_one_poller()  # before grpc is imported
     from gateway.errors import GatewayError
     from gateway.front.admin import AdminAddressRefused
     from gateway.keys.own.keyring import KeyringRefused

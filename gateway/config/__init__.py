@@ -10,6 +10,7 @@ from gateway.config.load import load
 from gateway.config.model import (
     BulkEvents,
     Config,
+    FrontKind,
     Listen,
     LogFormat,
     LogLevel,
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "ConfigInvalid",
     "Fault",
+    "FrontKind",
     "Listen",
     "LogFormat",
     "LogLevel",

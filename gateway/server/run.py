@@ -6,16 +6,17 @@ import asyncio
 import gc
 import os
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
-from gateway.config import Config
+from gateway.config import Config, FrontKind
 from gateway.core.rights import LOCAL_CALLER
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.server.assembly.build import Gateway, build
 from gateway.server.lifecycle import running
 from gateway.server.listener.servers import build_servers
 from gateway.server.parts import parts_of
+from gateway.server.process.threads import patient_threads
 from gateway.server.process.workers import admin_addresses, supervise
 from gateway.server.shutdown import Shutdown
 from gateway.store.database import FILE_NAME
@@ -47,11 +48,12 @@ async def serve(config: Config, clock: Clock) -> int:
         loop.add_signal_handler(name, shutdown.request)
     async with AsyncExitStack() as stack:
         stack.enter_context(logs.gathered(loop.call_later))
-        gateway = build(config, clock)
-        servers = build_servers(config.listen, gateway.fronts)
-        if config.database_url is None:
-            await upgrade_apart(config.data_dir / FILE_NAME)
-        await stack.enter_async_context(running(parts_of(gateway, servers)))
+        with patient_threads() if config.front is FrontKind.GRPC else nullcontext():
+            gateway = build(config, clock)
+            servers = build_servers(config.listen, gateway.fronts)
+            if config.database_url is None:
+                await upgrade_apart(config.data_dir / FILE_NAME)
+            await stack.enter_async_context(running(parts_of(gateway, servers)))
         _exempt_from_collections()
         _log_serving(config, gateway)
         await shutdown.wait()
@@ -84,7 +86,7 @@ def _take_no_more(gateway: Gateway) -> None:
 
 
 def _exempt_from_collections() -> None:
-    """Exempt what the start has made from garbage collections: walking it stops every call for 60 ms (`make bench`)."""
+    """Exempt what the start has made from garbage collections, so that they only walk what calls make."""
     gc.collect()
     gc.freeze()
 
