@@ -1,7 +1,7 @@
 """Every way a call can fail, by whose fault it is.
 
 GatewayError
-├── CallerFault           the caller can mend it
+├── CallerFault           the caller can correct it
 │   ├── InvalidField          INVALID_ARGUMENT     names the fields
 │   ├── TenantUnknown, OperatorUnknown, KeyUnknown   NOT_FOUND
 │   ├── NotAllowed            PERMISSION_DENIED
@@ -96,7 +96,7 @@ class GatewayError(Exception):
 
 
 class CallerFault(GatewayError):
-    """The caller can mend it."""
+    """The caller can correct it."""
 
 
 class InvalidField(CallerFault):

@@ -2,7 +2,7 @@
 
 
 class ManualClock:
-    """Stands still until `advance` is called; both times move together."""
+    """Does not move until `advance` is called; both times move together."""
 
     def __init__(self, *, now: float = 1_700_000_000.0, monotonic: float = 1_000.0) -> None:
         """Start at a moment that no real clock shows, so a stray real time is noticed."""

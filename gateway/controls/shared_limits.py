@@ -34,7 +34,7 @@ _PER_NAME = 6
 _EXCHANGE = f"""
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local told = {{}}
+local answers = {{}}
 for place, key in ipairs(KEYS) do
   local at = (place - 1) * {_PER_NAME}
   if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
@@ -67,9 +67,9 @@ for place, key in ipairs(KEYS) do
       end
     end
   end
-  told[place] = found
+  answers[place] = found
 end
-return told
+return answers
 """
 
 

@@ -116,7 +116,7 @@ class ChainChecker:
     head_numbers: frozenset[int]
     hashes: dict[int, str] = field(default_factory=dict)
     signed_by: dict[str, int] = field(default_factory=dict)
-    """The newest block by signing key. The key "" stands for unsigned blocks."""
+    """The newest block by signing key. The key of unsigned blocks is ""."""
     count: int = 0
     changes: int = 0
     first: Block | None = None

@@ -63,14 +63,14 @@ class PublishedKeys:
 
 def _jwk(one: PublishedKey) -> dict[str, str]:
     """Return the key with further members; a verifier ignores those that it does not know (RFC 7517, section 4)."""
-    told = {
+    described = {
         **one.key.jwk(),
         "operator_code": one.operator_code,
         "environment": _environment(one),
         "state": one.state.value,
         "activate_time": _time(one.activated_at),
     }
-    return told if one.ends_at is None else {**told, "end_time": _time(one.ends_at)}
+    return described if one.ends_at is None else {**described, "end_time": _time(one.ends_at)}
 
 
 def _environment(one: PublishedKey) -> str:

@@ -31,7 +31,7 @@ class PlainEvents:
         self._id, self._board, self._user, self._type = ((rules.get(n) or _none()).string.max_len for n in _TEXTS)
         self._bytes = (rules.get("metadata_json") or _none()).bytes.max_len
         self.is_known = rules == self._expected() and _messages_rules(descriptor) == _expected_message_rules()
-        """Whether the proto's rules have the form that the shortcut stands for."""
+        """Whether the proto's rules have the form that the shortcut implements."""
 
     def is_plain(
         self, event_id: str, board: str, user: str, score: float | None, event_type: str, metadata_json: bytes

@@ -178,7 +178,7 @@ class _WalletOperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     WALLET_OPERATION_STATE_FINISHED: _WalletOperationState.ValueType  # 2
     """An outcome is recorded."""
     WALLET_OPERATION_STATE_HELD: _WalletOperationState.ValueType  # 3
-    """Held as a suspect replay: no wallet was ever told to execute it."""
+    """Held as a suspect replay: no wallet ever executes it."""
 
 class WalletOperationState(_WalletOperationState, metaclass=_WalletOperationStateEnumTypeWrapper):
     """The state of an operation."""
@@ -190,7 +190,7 @@ WALLET_OPERATION_STATE_IN_PROGRESS: WalletOperationState.ValueType  # 1
 WALLET_OPERATION_STATE_FINISHED: WalletOperationState.ValueType  # 2
 """An outcome is recorded."""
 WALLET_OPERATION_STATE_HELD: WalletOperationState.ValueType  # 3
-"""Held as a suspect replay: no wallet was ever told to execute it."""
+"""Held as a suspect replay: no wallet ever executes it."""
 Global___WalletOperationState: _TypeAlias = WalletOperationState  # noqa: Y015
 
 @_typing.final

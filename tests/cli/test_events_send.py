@@ -40,12 +40,12 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.told = ""
+        self.messages = ""
 
     def end(self) -> tuple[int, dict[str, Any]]:
         """Wait; return exit code and summary."""
         out, reported = self.process.communicate(timeout=100)
-        self.told = reported.decode()
+        self.messages = reported.decode()
         return self.process.returncode, json.loads(out) if out else {}
 
     def kill(self, number: int) -> None:
@@ -151,7 +151,7 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
             assert time.monotonic() - began < DRAIN_S  # the stream did not hold it for all of that time
             gateway.start()
         code, reported = run.end()
-        assert (0, COUNT, {}) == (code, reported["accepted"], reported["failed_by_reason"]), run.told
+        assert (0, COUNT, {}) == (code, reported["accepted"], reported["failed_by_reason"]), run.messages
     assert_each_once(sandbox)
 
 
@@ -183,7 +183,7 @@ def test_lines_of_unknown_outcome_are_sent_again_on_demand(sandbox: SandboxProce
         gateway.stop(signal.SIGKILL)
         gateway.start()
         code, reported = run.end()
-        assert (0, COUNT) == (code, reported["accepted"] + reported["duplicate"]), run.told
+        assert (0, COUNT) == (code, reported["accepted"] + reported["duplicate"]), run.messages
     assert_each_once(sandbox)
 
 
@@ -215,7 +215,7 @@ def test_durable_lines_survive_any_death_of_the_gateway(sandbox: SandboxProcess,
             gateway.stop(signal.SIGKILL)
             gateway.start()
         code, reported = run.end()
-        assert (0, COUNT, 0) == (code, reported["queued"] + reported["duplicate"], reported["failed"]), run.told
+        assert (0, COUNT, 0) == (code, reported["queued"] + reported["duplicate"], reported["failed"]), run.messages
         wait_for(lambda: taken(sandbox) == COUNT, 60)
     assert_each_once(sandbox)
 
@@ -285,7 +285,7 @@ def test_standard_input_is_sent_and_says_that_it_cannot_be_taken_up(
     with path.open("rb") as source:
         run = Run(gateway, "-", "--progress", str(tmp_path / "kept"), stdin=source)
         assert (2, {}) == run.end()
-        assert "--progress" in run.told
+        assert "--progress" in run.messages
 
 
 def test_each_users_lines_are_sent_in_their_order(
@@ -329,7 +329,7 @@ def test_only_a_terminal_gets_a_progress_bar(gateway: GatewayProcess, tmp_path: 
     assert drawn.count(b" events, ") > 2
     run = Run(gateway, tmp_path / "events.jsonl")
     assert run.end()[0] == 0
-    assert "events, " not in run.told
+    assert "events, " not in run.messages
 
 
 def test_no_second_sees_more_than_the_rate(gateway: GatewayProcess, tmp_path: Path) -> None:
@@ -362,11 +362,11 @@ def test_a_file_that_was_changed_is_not_gone_on_with(
     for options in (("--label", "other"), ("--tenant", "other")):
         run = Run(gateway, path, *options)
         assert run.end()[0] == 2
-        assert options[0] in run.told
+        assert options[0] in run.messages
     path.write_text(path.read_text().replace('"u1"', '"u9"'))
     run = Run(gateway, path)
     assert run.end()[0] == 2
-    assert "has changed" in run.told
+    assert "has changed" in run.messages
     assert_each_once(sandbox, 10)
 
 
@@ -393,7 +393,7 @@ def test_two_runs_of_one_file_do_not_meet(gateway: GatewayProcess, sandbox: Sand
     wait_for(lambda: taken(sandbox) > 0)
     second = Run(gateway, path)
     assert second.end()[0] == 2
-    assert "another run" in second.told
+    assert "another run" in second.messages
     first.kill(signal.SIGINT)
     assert first.end()[0] == 1
     assert Run(gateway, path).end()[0] == 0

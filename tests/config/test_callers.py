@@ -176,7 +176,7 @@ def test_every_fault_is_reported_with_its_place(text: str, places: list[str]) ->
 
 
 def test_a_fault_does_not_repeat_what_was_written() -> None:
-    """Somebody may have put a secret in the wrong place."""
+    """A secret may be in the wrong place."""
     secret = "hunter2-4f1dd27c"
     faults = Faults()
     tables = {"name": "a", "allow": [secret], "ids": [f"x {secret}"], "tenants": [secret], "operators": [secret]}

@@ -258,7 +258,7 @@ def test_a_policy_needs_a_way_in(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_everybody_may_change_is_none(tmp_path: Path) -> None:
-    """Whoever can write it could give himself any right."""
+    """Anyone who can write it can take any right."""
     table = '[[callers]]\nname = "local"\n'
     assert faulty({**WHOLE, **toml_file(tmp_path, table, 0o646)}) == ["GATEWAY_CONFIG"]
 

@@ -1,8 +1,11 @@
-"""The documents are plain English: no word that a reader has to look up or that names the wrong person."""
+"""Documents, docstrings and comments are plain English: no word that a reader has to look up, no wrong person."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,14 @@ import pytest
 from tests.deploy.document_lines import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+SOURCES = sorted(
+    path
+    for room in ("gateway", "tests", "tools", "bench", "examples")
+    for path in (ROOT / room).rglob("*.py")
+    if not path.stem.endswith(("_pb2", "_pb2_grpc")) and path != Path(__file__)
+)
 AVOIDED = re.compile(
-    r"\b(he|him|his|in earnest|lies|mends?|mended|stands|somebody|comes to|for good|issue \d+)\b", re.IGNORECASE
+    r"\b(he|him|himself|his|in earnest|lies|mends?|mended|stands|somebody|comes to|for good|issue \d+)\b", re.IGNORECASE
 )
 
 
@@ -21,3 +30,21 @@ def test_a_page_avoids_these_words(path: Path) -> None:
     code = re.compile(r"`[^`]*`|^```.*?^```", re.MULTILINE | re.DOTALL)
     text = code.sub("", path.read_text(encoding="utf-8"))
     assert AVOIDED.findall(text) == []
+
+
+def test_docstrings_and_comments_avoid_them_too() -> None:
+    """The same words in what a reader of the code reads."""
+    found = {str(path.relative_to(ROOT)): words for path in SOURCES if (words := AVOIDED.findall(_prose_of(path)))}
+    assert found == {}
+
+
+def _prose_of(path: Path) -> str:
+    """Return the docstrings and comments of a module. Attributes' docstrings are bare strings."""
+    source = path.read_text(encoding="utf-8")
+    strings = [
+        node.value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return "\n".join([*strings, *(token.string for token in tokens if token.type == tokenize.COMMENT)])

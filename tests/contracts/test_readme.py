@@ -133,7 +133,7 @@ _VARIES = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|[0-9.]+s|http://127\.0\.0\.1:\d
 
 
 def _matches(quoted: Any, found: Any) -> bool:
-    """Compare. An ellipsis stands for the rest of a text or for further members. Times and ports vary."""
+    """Compare. An ellipsis replaces the rest of a text or for further members. Times and ports vary."""
     if isinstance(quoted, dict) and isinstance(found, dict):
         named = quoted.keys() - {"…"}
         if not named <= found.keys() or ("…" not in quoted and found.keys() != named):

@@ -31,7 +31,7 @@ LATER = frozenset(
 )
 
 
-class Told(enum.Enum):
+class Report(enum.Enum):
     """The last answer for an event."""
 
     ACCEPTED = "accepted"
@@ -71,7 +71,7 @@ class Load:
         self._ends = False
         self._made = 0
         self._running: asyncio.Task[None] | None = None
-        self.told: dict[str, Told] = {}
+        self.reports: dict[str, Report] = {}
         self.refusals: Counter[str] = Counter()
         self.broken_calls = 0
 
@@ -88,18 +88,18 @@ class Load:
     async def answered(self, more: int = 1, within_s: float = 90.0) -> None:
         """Wait until so many more events have their answer. Raises: AssertionError."""
         assert self._running is not None
-        wanted = len(self.told) + more
+        wanted = len(self.reports) + more
         for _ in range(int(within_s / 0.01)):
-            if len(self.told) >= wanted or self._running.done():
+            if len(self.reports) >= wanted or self._running.done():
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(f"no answers: {self.refusals}")
 
-    def verdict(self, sandbox: SandboxProcess) -> dict[Told, Counter[int]]:
+    def verdict(self, sandbox: SandboxProcess) -> dict[Report, Counter[int]]:
         """Return how often the sandbox accepted events, by the last answer to their callers."""
-        found: dict[Told, Counter[int]] = {}
+        found: dict[Report, Counter[int]] = {}
         for event_id, count in self._effects(sandbox):
-            found.setdefault(self.told[event_id], Counter())[count] += 1
+            found.setdefault(self.reports[event_id], Counter())[count] += 1
         return found
 
     def never_taken(self, sandbox: SandboxProcess) -> set[str]:
@@ -107,7 +107,7 @@ class Load:
         return {event_id for event_id, count in self._effects(sandbox) if not count}
 
     def _effects(self, sandbox: SandboxProcess) -> Iterator[tuple[str, int]]:
-        ids = list(self.told)
+        ids = list(self.reports)
         for at in range(0, len(ids), 5000):
             yield from sandbox.control("POST", "/effects", {"event_ids": ids[at : at + 5000]})["effects"].items()
 
@@ -210,7 +210,7 @@ class Load:
         self.broken_calls += 1
         if not self._manner.resends_lost:
             for event_id in list(pending):
-                self._tell(pending, event_id, Told.LOST)
+                self._tell(pending, event_id, Report.LOST)
 
     def _settle(self, pending: dict[str, events_pb2.Event], results: Sequence[events_pb2.EventResult]) -> None:
         for result in results:
@@ -218,19 +218,19 @@ class Load:
                 self._refused(pending, result.event_id, _reason_in(result.error))
             else:
                 queued = self._manner.durable
-                self._tell(pending, result.event_id, Told.QUEUED if queued else Told.ACCEPTED)
+                self._tell(pending, result.event_id, Report.QUEUED if queued else Report.ACCEPTED)
 
     def _refused(self, pending: dict[str, events_pb2.Event], event_id: str, reason: str) -> None:
         self.refusals[reason] += 1
         if reason == "OUTCOME_UNKNOWN":
             if not self._manner.resends_unknown:
-                self._tell(pending, event_id, Told.UNKNOWN)
+                self._tell(pending, event_id, Report.UNKNOWN)
         elif reason not in LATER and reason != "PHOENIX_UNAVAILABLE":
-            self._tell(pending, event_id, Told.REFUSED)
+            self._tell(pending, event_id, Report.REFUSED)
 
-    def _tell(self, pending: dict[str, events_pb2.Event], event_id: str, reported: Told) -> None:
+    def _tell(self, pending: dict[str, events_pb2.Event], event_id: str, reported: Report) -> None:
         del pending[event_id]
-        self.told[event_id] = reported
+        self.reports[event_id] = reported
 
 
 def _reason_in(status: status_pb2.Status) -> str:

@@ -20,7 +20,7 @@ import pytest
 
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.faults.crashing_gateway import DURABLE_POINTS
-from tests.faults.event_load import Load, Manner, Told
+from tests.faults.event_load import Load, Manner, Report
 from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.faults.test_event_kills import NTHS, UNSURE, cut_answers
 from tests.fixtures_postgres import postgres_server, postgres_url
@@ -77,14 +77,14 @@ def settled(load: Load, sandbox: SandboxProcess, gateway: GatewayProcess) -> dic
         missing = load.never_taken(sandbox) - set(dead)
         if not missing:
             return dead
-        assert time.monotonic() < until, f"{len(missing)} of {len(load.told)} events are not delivered"
+        assert time.monotonic() < until, f"{len(missing)} of {len(load.reports)} events are not delivered"
         time.sleep(0.2)
 
 
 def assert_each_once(load: Load, sandbox: SandboxProcess, gateway: GatewayProcess) -> None:
     """Every event was queued and accepted once. There are no dead letters."""
     assert {} == settled(load, sandbox, gateway)
-    assert {Told.QUEUED: Counter({1: len(load.told)})} == load.verdict(sandbox), load.refusals
+    assert {Report.QUEUED: Counter({1: len(load.reports)})} == load.verdict(sandbox), load.refusals
     assert [] == sandbox.control("POST", "/effects", {})["more_than_once"]
 
 
@@ -139,7 +139,7 @@ async def test_every_kill_without_deduplication(sandbox: SandboxProcess) -> None
         load = await killed(gateway, sandbox, [*EVERYWHERE, *[RANDOM] * 10])
         dead = settled(load, sandbox, gateway)
     assert {"OUTCOME_UNKNOWN"} == set(dead.values())
-    counted = sandbox.control("POST", "/effects", {"event_ids": [one for one in load.told if one not in dead]})
+    counted = sandbox.control("POST", "/effects", {"event_ids": [one for one in load.reports if one not in dead]})
     assert ([], {1}) == (counted["more_than_once"], set(counted["effects"].values()))
 
 

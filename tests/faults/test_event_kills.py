@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.crashing_gateway import DIRECT_POINTS
-from tests.faults.event_load import Load, Manner, Told
+from tests.faults.event_load import Load, Manner, Report
 from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import of_sandbox
@@ -49,15 +49,15 @@ def cut_answers(sandbox: SandboxProcess) -> None:
 
 def assert_each_once(load: Load, sandbox: SandboxProcess) -> None:
     """Every event was answered as taken, and was taken once."""
-    assert {Told.ACCEPTED: Counter({1: len(load.told)})} == load.verdict(sandbox), load.refusals
+    assert {Report.ACCEPTED: Counter({1: len(load.reports)})} == load.verdict(sandbox), load.refusals
 
 
 def assert_none_twice(load: Load, sandbox: SandboxProcess) -> None:
     """An accepted event counts once; one with an unknown outcome, once or never."""
     found = load.verdict(sandbox)
-    assert {1} == set(found.pop(Told.ACCEPTED))
+    assert {1} == set(found.pop(Report.ACCEPTED))
     assert {0, 1} >= {count for counts in found.values() for count in counts}
-    assert {Told.UNKNOWN, Told.LOST} >= set(found), load.refusals
+    assert {Report.UNKNOWN, Report.LOST} >= set(found), load.refusals
     assert [] == sandbox.control("POST", "/effects", {})["more_than_once"]
 
 
@@ -123,7 +123,7 @@ async def test_every_kill_where_redis_remembers(
     """Nobody deduplicates, but ids are claimed in Redis before their events leave: callers may always ask again."""
     with a_gateway(sandbox, **UNSURE, **shared(redis_server, postgres_url)) as gateway:
         load = await killed(gateway, AT_ITS_WORD, [*EVERYWHERE, *[RANDOM] * 20])
-    assert Told.LOST not in load.told.values()
+    assert Report.LOST not in load.reports.values()
     assert_none_twice(load, sandbox)
 
 

@@ -35,7 +35,7 @@ from tests.sandbox_process import SandboxProcess
 LEAD_S = 2.0
 
 
-class Bench:
+class Setup:
     """A gateway, its folders, and the commands."""
 
     def __init__(self, sandbox: SandboxProcess, gateway: GatewayProcess, hmac: Path, launch: Path) -> None:
@@ -85,7 +85,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Bench]:
+def setup(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Setup]:
     """A gateway whose HMAC secret and launch key are in folders."""
     hmac, launch = tmp_path / "hmac", tmp_path / "launch"
     settings = of_sandbox(sandbox.urls, sandbox.environ)
@@ -98,66 +98,66 @@ def bench(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Bench]:
     settings |= {"PREDICTION_KEY_LEAD": str(LEAD_S), "PREDICTION_KEY_COOLDOWN": "0.2"}
     with GatewayProcess(settings) as gateway:
         gateway.wait_serving("phoenix.gateway.v1.WalletService")
-        made = Bench(sandbox, gateway, hmac, launch)
+        made = Setup(sandbox, gateway, hmac, launch)
         yield made
         made.channel.close()
 
 
 @pytest.mark.timeout(120)
-def test_a_launch_key_is_made_published_and_used(bench: Bench) -> None:
+def test_a_launch_key_is_made_published_and_used(setup: Setup) -> None:
     """`keys generate` into the folder; shown before it signs; refused by Phoenix until it is registered there."""
-    first = bench.minted_with()
-    done = bench.command("generate", "--out", str(bench.launch))
+    first = setup.minted_with()
+    done = setup.command("generate", "--out", str(setup.launch))
     assert 0 == done.returncode, done.stderr
     pem, second = done.stdout.split("key id: ")[0], done.stdout.split("key id: ")[1].strip()
-    (path,) = [one for one in bench.launch.iterdir() if one.suffix == ".pem"]
+    (path,) = [one for one in setup.launch.iterdir() if one.suffix == ".pem"]
     assert 0o100600 == path.stat().st_mode
 
-    row = bench.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
+    row = setup.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
     assert (second, "KEY_STATE_ANNOUNCED", path.name) == (row["key_id"], row["state"], row["version"])
-    assert {first: "active", second: "announced"} == bench.jwks()
+    assert {first: "active", second: "announced"} == setup.jwks()
     time.sleep(LEAD_S)  # its time comes, and it still does not sign
-    assert first == bench.minted_with()
+    assert first == setup.minted_with()
 
     operator = {"operator_code": "acme", "environment": "sandbox"}
-    bench.sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem})
-    bench.wait_for(lambda row: row["key_id"] == second and row["state"] == "KEY_STATE_ACTIVE")
-    assert second == bench.minted_with()
-    assert {first: "retiring", second: "active"} == bench.jwks()
-    answer = bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest())
+    setup.sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem})
+    setup.wait_for(lambda row: row["key_id"] == second and row["state"] == "KEY_STATE_ACTIVE")
+    assert second == setup.minted_with()
+    assert {first: "retiring", second: "active"} == setup.jwks()
+    answer = setup.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest())
     assert (second, pem) == (answer.key_id, answer.public_key_pem)
     assert [second, first] == [one.key_id for one in answer.published]
-    assert first == bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id=first)).key_id
+    assert first == setup.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id=first)).key_id
     with pytest.raises(grpc.RpcError) as caught:
-        bench.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id="0" * 64))
+        setup.keys.GetPublicKey(keys_pb2.GetPublicKeyRequest(key_id="0" * 64))
     assert "KEY_UNKNOWN" == reason_of(caught.value)
 
 
 @pytest.mark.timeout(120)
-def test_a_phoenix_that_changes_first_and_at_once_costs_no_call(bench: Bench) -> None:
+def test_a_phoenix_that_changes_first_and_at_once_costs_no_call(setup: Setup) -> None:
     """No overlap there, and half a minute before the time that was agreed: the rejected call goes out with the new one.
 
     And back again, when Phoenix takes the change back.
     """
     board = "switched"
-    tenant = {"tenant_id": bench.sandbox.environ["TENANT_ID"]}
-    bench.sandbox.control("POST", f"/boards/{tenant['tenant_id']}/{board}", {})
-    events = events_pb2_grpc.EventServiceStub(bench.channel)
+    tenant = {"tenant_id": setup.sandbox.environ["TENANT_ID"]}
+    setup.sandbox.control("POST", f"/boards/{tenant['tenant_id']}/{board}", {})
+    events = events_pb2_grpc.EventServiceStub(setup.channel)
     request = events_pb2.SubmitEventRequest(event=events_pb2.Event(leaderboard_id=board, user_id="ada", score_delta=1))
-    path = bench.hmac / name_for(time.time() + 30, "")
+    path = setup.hmac / name_for(time.time() + 30, "")
     path.touch(mode=0o600)
     path.write_text("the-new-secret")
-    bench.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
+    setup.wait_for(lambda row: "Phoenix refuses it" in row.get("note", ""))
 
-    old, new = {"hmac_secret": bench.sandbox.environ["INGESTION_HMAC_SECRET"]}, {"hmac_secret": "the-new-secret"}
+    old, new = {"hmac_secret": setup.sandbox.environ["INGESTION_HMAC_SECRET"]}, {"hmac_secret": "the-new-secret"}
     for before, after, version in ((old, new, path.name), (new, old, "20261001T000000Z")):
         with ThreadPoolExecutor(8) as pool:
             sent = [pool.submit(events.SubmitEvent, request, timeout=20) for _ in range(100)]
-            bench.sandbox.control("POST", "/credentials/add", {**tenant, **after})
-            bench.sandbox.control("POST", "/credentials/remove", {**tenant, **before})
+            setup.sandbox.control("POST", "/credentials/add", {**tenant, **after})
+            setup.sandbox.control("POST", "/credentials/remove", {**tenant, **before})
             sent += [pool.submit(events.SubmitEvent, request, timeout=20) for _ in range(100)]
             assert 200 == len([one.result() for one in sent])
-        state = {row["version"]: row["state"] for row in bench.listed() if row["kind"] == "KEY_KIND_TENANT_HMAC"}
+        state = {row["version"]: row["state"] for row in setup.listed() if row["kind"] == "KEY_KIND_TENANT_HMAC"}
         assert "KEY_STATE_ACTIVE" == state[version]
 
 
@@ -202,50 +202,50 @@ def published_states(admin_address: str) -> dict[str, str]:
 
 
 @pytest.mark.timeout(120)
-def test_a_broken_secret_is_shown_and_the_old_one_stays(bench: Bench) -> None:
+def test_a_broken_secret_is_shown_and_the_old_one_stays(setup: Setup) -> None:
     """In the table for people too, and nothing of its content anywhere."""
-    path = bench.hmac / "20261101T000000Z"
+    path = setup.hmac / "20261101T000000Z"
     path.touch(mode=0o644)
     path.write_text("canary-of-a-readable-file")
-    row = bench.wait_for(lambda row: "chmod 600" in row.get("note", ""))
+    row = setup.wait_for(lambda row: "chmod 600" in row.get("note", ""))
     assert ("KEY_KIND_TENANT_HMAC", "KEY_STATE_ACTIVE", "20261001T000000Z") == (
         row["kind"],
         row["state"],
         row["version"],
     )
-    table = bench.command("list", "--target", bench.gateway.address)
+    table = setup.command("list", "--target", setup.gateway.address)
     assert "TENANT_HMAC" in table.stdout
-    assert "canary" not in table.stdout + table.stderr + bench.gateway.log_text + json.dumps(bench.listed())
+    assert "canary" not in table.stdout + table.stderr + setup.gateway.log_text + json.dumps(setup.listed())
 
 
 @pytest.mark.timeout(120)
-def test_a_revoked_platform_key_is_refused_finally(bench: Bench) -> None:
+def test_a_revoked_platform_key_is_refused_finally(setup: Setup) -> None:
     """KEY_RETIRED becomes a refusal, also after a restart; the key in use is not revoked."""
-    late = reserve(bench.sandbox)
-    old = bench.wallet.VerifyWallet(late).key_id
-    bench.sandbox.control("POST", "/keys/rotate", {})
-    bench.wallet.VerifyWallet(reserve(bench.sandbox))
-    assert wallet_pb2.WALLET_VERDICT_KEY_RETIRED == bench.wallet.VerifyWallet(late).verdict
-    done = bench.command("revoke", old, "--target", bench.gateway.address)
+    late = reserve(setup.sandbox)
+    old = setup.wallet.VerifyWallet(late).key_id
+    setup.sandbox.control("POST", "/keys/rotate", {})
+    setup.wallet.VerifyWallet(reserve(setup.sandbox))
+    assert wallet_pb2.WALLET_VERDICT_KEY_RETIRED == setup.wallet.VerifyWallet(late).verdict
+    done = setup.command("revoke", old, "--target", setup.gateway.address)
     assert (0, "revoked\n") == (done.returncode, done.stdout)
-    refused = bench.wallet.VerifyWallet(late)
+    refused = setup.wallet.VerifyWallet(late)
     assert (wallet_pb2.WALLET_VERDICT_BAD_SIGNATURE, 401) == (refused.verdict, refused.reply.status)
-    current = bench.wallet.VerifyWallet(reserve(bench.sandbox)).key_id
+    current = setup.wallet.VerifyWallet(reserve(setup.sandbox)).key_id
     with pytest.raises(grpc.RpcError) as caught:
-        bench.keys.RevokePlatformKey(keys_pb2.RevokePlatformKeyRequest(key_id=current))
+        setup.keys.RevokePlatformKey(keys_pb2.RevokePlatformKeyRequest(key_id=current))
     assert ["key_id"] == fields_of(caught.value)
-    assert 1 == bench.command("revoke", current, "--target", bench.gateway.address).returncode
-    assert (bench.gateway.data_dir / "revoked-platform-keys").read_text() == f"{old}\n"
+    assert 1 == setup.command("revoke", current, "--target", setup.gateway.address).returncode
+    assert (setup.gateway.data_dir / "revoked-platform-keys").read_text() == f"{old}\n"
 
 
 def test_generate_overwrites_nothing_and_names_a_version(tmp_path: Path, sandbox: SandboxProcess) -> None:
     """`--at` names the file; the same time again is refused; a time that is none is refused."""
-    bench = Bench.__new__(Bench)
-    first = bench.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z")
+    setup = Setup.__new__(Setup)
+    first = setup.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z")
     assert 0 == first.returncode
     assert ["2026-11-21T10:00:00Z.pem"] == [path.name for path in tmp_path.iterdir()]
     content = (tmp_path / "2026-11-21T10:00:00Z.pem").read_bytes()
-    assert 1 == bench.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z").returncode
-    assert 2 == bench.command("generate", "--out", str(tmp_path), "--at", "tomorrow").returncode
-    assert 2 == bench.command("generate", "--out", str(tmp_path / "x.pem"), "--at", "2026-11-21T10:00Z").returncode
+    assert 1 == setup.command("generate", "--out", str(tmp_path), "--at", "2026-11-21T10:00Z").returncode
+    assert 2 == setup.command("generate", "--out", str(tmp_path), "--at", "tomorrow").returncode
+    assert 2 == setup.command("generate", "--out", str(tmp_path / "x.pem"), "--at", "2026-11-21T10:00Z").returncode
     assert {"2026-11-21T10:00:00Z.pem": content} == {path.name: path.read_bytes() for path in tmp_path.iterdir()}

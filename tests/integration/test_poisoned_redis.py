@@ -41,7 +41,7 @@ REFUSALS_OF_A_FORGERY = {"BAD_SIGNATURE", "KEY_UNAVAILABLE"}
 READS_REFUSED = 'phoenix_gateway_cache_lookups_total{purpose="leaderboard",result="refused"}'
 
 
-class Bench:
+class Setup:
     """Two gateways, and an attacker in their Redis."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(postgres_server: PostgresProcess) -> Iterator[Bench]:
+def setup(postgres_server: PostgresProcess) -> Iterator[Setup]:
     """Two gateways that have fetched the platform key; one set for all tests of this file."""
     with ExitStack() as stack:
         try:
@@ -124,7 +124,7 @@ def bench(postgres_server: PostgresProcess) -> Iterator[Bench]:
         server.start()
         stack.callback(server.stop)
         sandbox = stack.enter_context(SandboxProcess())
-        made = Bench(sandbox, server, _settings(sandbox, server, postgres_server), stack)
+        made = Setup(sandbox, server, _settings(sandbox, server, postgres_server), stack)
         stack.callback(made.redis.close)
         yield made
 
@@ -151,14 +151,14 @@ def forged(genuine: wallet_pb2.VerifyWalletRequest, key: SigningKey) -> wallet_p
 
 
 @pytest.mark.timeout(180)
-def test_a_foreign_platform_key_verifies_nothing(bench: Bench) -> None:
+def test_a_foreign_platform_key_verifies_nothing(setup: Setup) -> None:
     """A false key repeatedly overwrites the shared entry, with a wrong cache key or in plaintext. No replica uses it.
 
     This includes a replica that starts with this entry. Genuine webhooks are verified all the time.
     """
     attacker, _ = generate_signing_key()
-    (name,) = bench.names(":entry")
-    place = SealedFor(purpose="platform-key", name=bench.sandbox.urls["prediction"], environment="sandbox")
+    (name,) = setup.names(":entry")
+    place = SealedFor(purpose="platform-key", name=setup.sandbox.urls["prediction"], environment="sandbox")
     payload = b'{"pem": "%s", "began_at": 1, "answered": [], "retired": []}' % attacker.public.spki_pem.replace(
         b"\n", b"\\n"
     )
@@ -167,109 +167,109 @@ def test_a_foreign_platform_key_verifies_nothing(bench: Bench) -> None:
         place, payload, stored_at=UnixSeconds(now), expires_at=UnixSeconds(now + 3600)
     )
     poisons = itertools.cycle([strange, payload, attacker.public.spki_pem])
-    with bench.again_and_again(lambda: bench.redis.set(name, next(poisons))):
-        gateways = [*bench.gateways, bench.start()]
+    with setup.again_and_again(lambda: setup.redis.set(name, next(poisons))):
+        gateways = [*setup.gateways, setup.start()]
         for gateway in gateways:
-            genuine = reserve(bench.sandbox)
-            assert bench.verify(gateway, forged(genuine, attacker)) in REFUSALS_OF_A_FORGERY
-            assert "VERIFIED" == bench.verify(gateway, genuine)
+            genuine = reserve(setup.sandbox)
+            assert setup.verify(gateway, forged(genuine, attacker)) in REFUSALS_OF_A_FORGERY
+            assert "VERIFIED" == setup.verify(gateway, genuine)
         refused = 'phoenix_gateway_platform_key_events_total{event="entry_refused"}'
-        assert [] == [gateway.pid for gateway in gateways if not bench.counted(gateway, refused)]
+        assert [] == [gateway.pid for gateway in gateways if not setup.counted(gateway, refused)]
 
 
 @pytest.mark.timeout(120)
-def test_an_old_platform_key_put_back_verifies_nothing(bench: Bench) -> None:
+def test_an_old_platform_key_put_back_verifies_nothing(setup: Setup) -> None:
     """A genuine entry from before a rotation: its key is retired, and calls get that result."""
-    late = reserve(bench.sandbox)
-    (name,) = bench.names(":entry")
-    old = bench.entry(name)
-    bench.sandbox.control("POST", "/keys/rotate", {})
-    for gateway in bench.gateways:
-        assert "VERIFIED" == bench.verify(gateway, reserve(bench.sandbox))
-    with bench.again_and_again(lambda: bench.redis.set(name, old)):
-        for gateway in bench.gateways:
-            assert bench.verify(gateway, late) in {
+    late = reserve(setup.sandbox)
+    (name,) = setup.names(":entry")
+    old = setup.entry(name)
+    setup.sandbox.control("POST", "/keys/rotate", {})
+    for gateway in setup.gateways:
+        assert "VERIFIED" == setup.verify(gateway, reserve(setup.sandbox))
+    with setup.again_and_again(lambda: setup.redis.set(name, old)):
+        for gateway in setup.gateways:
+            assert setup.verify(gateway, late) in {
                 "KEY_RETIRED",
                 "KEY_UNAVAILABLE",
             }
-            assert "VERIFIED" == bench.verify(gateway, reserve(bench.sandbox))
+            assert "VERIFIED" == setup.verify(gateway, reserve(setup.sandbox))
 
 
 @pytest.mark.timeout(120)
-def test_a_changed_leaderboard_is_fetched_again(bench: Bench) -> None:
+def test_a_changed_leaderboard_is_fetched_again(setup: Setup) -> None:
     """One changed bit of a shared answer: refused and counted, and a replica without its own answer asks Phoenix."""
-    first, second = bench.gateways
-    board = bench.board({"ada": 10, "bob": 5})
-    before, before_count = set(bench.names(":entry")), bench.counted(second, READS_REFUSED)
-    assert [("ada", 10.0), ("bob", 5.0)] == bench.top(first, board)
-    (name,) = set(bench.names(":entry")) - before
-    entry = bytearray(bench.entry(name))
+    first, second = setup.gateways
+    board = setup.board({"ada": 10, "bob": 5})
+    before, before_count = set(setup.names(":entry")), setup.counted(second, READS_REFUSED)
+    assert [("ada", 10.0), ("bob", 5.0)] == setup.top(first, board)
+    (name,) = set(setup.names(":entry")) - before
+    entry = bytearray(setup.entry(name))
     assert b"ada" not in entry  # encrypted: nobody can read the cache in Redis
     entry[-40] ^= 1
-    bench.redis.set(name, bytes(entry), keepttl=True)
-    assert [("ada", 10.0), ("bob", 5.0)] == bench.top(second, board)
-    assert before_count + 1 == bench.counted(second, READS_REFUSED)
+    setup.redis.set(name, bytes(entry), keepttl=True)
+    assert [("ada", 10.0), ("bob", 5.0)] == setup.top(second, board)
+    assert before_count + 1 == setup.counted(second, READS_REFUSED)
 
 
 @pytest.mark.timeout(120)
-def test_an_entry_past_its_sealed_end_is_not_believed(bench: Bench) -> None:
+def test_an_entry_past_its_sealed_end_is_not_believed(setup: Setup) -> None:
     """That a board does not exist is remembered for seconds. Put back later with a new time to live, it is refused."""
-    first, second = bench.gateways
+    first, second = setup.gateways
     board = f"b-{uuid.uuid4().hex[:12]}"
-    before, before_count = set(bench.names(":entry")), bench.counted(second, READS_REFUSED)
+    before, before_count = set(setup.names(":entry")), setup.counted(second, READS_REFUSED)
     with pytest.raises(grpc.RpcError):
-        bench.top(first, board)
-    (name,) = set(bench.names(":entry")) - before
-    old, left_ms = bench.entry(name), bench.redis.pttl(name)
-    bench.sandbox.control("POST", f"/boards/{bench.sandbox.environ['TENANT_ID']}/{board}", {"scores": {"ada": 1}})
+        setup.top(first, board)
+    (name,) = set(setup.names(":entry")) - before
+    old, left_ms = setup.entry(name), setup.redis.pttl(name)
+    setup.sandbox.control("POST", f"/boards/{setup.sandbox.environ['TENANT_ID']}/{board}", {"scores": {"ada": 1}})
     until = time.monotonic() + left_ms / 1000 + 1.5  # the seal's end is in whole seconds, rounded up
     while time.monotonic() < until:
         time.sleep(0.1)
-    bench.redis.set(name, old, px=left_ms)
-    assert [("ada", 1.0)] == bench.top(second, board)
-    assert before_count + 1 == bench.counted(second, READS_REFUSED)
+    setup.redis.set(name, old, px=left_ms)
+    assert [("ada", 1.0)] == setup.top(second, board)
+    assert before_count + 1 == setup.counted(second, READS_REFUSED)
 
 
 @pytest.mark.timeout(120)
-def test_garbage_everywhere_does_no_harm(bench: Bench) -> None:
+def test_garbage_everywhere_does_no_harm(setup: Setup) -> None:
     """Every entry replaced: verdicts and boards are what they were."""
     for garbage in (secrets.token_bytes(64), secrets.token_bytes(2_000_000), None):
-        board = bench.board({"ada": 3})
-        assert [("ada", 3.0)] == bench.top(bench.gateways[0], board)
-        for name in bench.names("*"):
-            bench.redis.delete(name)
+        board = setup.board({"ada": 3})
+        assert [("ada", 3.0)] == setup.top(setup.gateways[0], board)
+        for name in setup.names("*"):
+            setup.redis.delete(name)
             if garbage is None:
-                bench.redis.hset(name, "field", b"value")
+                setup.redis.hset(name, "field", b"value")
             else:
-                bench.redis.set(name, garbage)
-        for gateway in bench.gateways:
-            assert [("ada", 3.0)] == bench.top(gateway, board)
-            assert "VERIFIED" == bench.verify(gateway, reserve(bench.sandbox))
-            assert bench.verify(gateway, reserve(bench.sandbox, forge="bit")) in REFUSALS_OF_A_FORGERY
+                setup.redis.set(name, garbage)
+        for gateway in setup.gateways:
+            assert [("ada", 3.0)] == setup.top(gateway, board)
+            assert "VERIFIED" == setup.verify(gateway, reserve(setup.sandbox))
+            assert setup.verify(gateway, reserve(setup.sandbox, forge="bit")) in REFUSALS_OF_A_FORGERY
 
 
 @pytest.mark.timeout(120)
-def test_a_deleted_lease_wins_no_second_fetch(bench: Bench) -> None:
+def test_a_deleted_lease_wins_no_second_fetch(setup: Setup) -> None:
     """The attacker keeps deleting every lease while forgeries flood one process. It keeps its own cooldown.
 
     Keep this test last: it stops the other gateway, whose fetches look the same as this one's.
     """
-    gateway, idle = bench.gateways
+    gateway, idle = setup.gateways
     idle.stop()
-    forgeries = [reserve(bench.sandbox, forge="bit") for _ in range(8)]
-    begun_before = bench.sandbox.control("GET", "/keys")["fetches"]
+    forgeries = [reserve(setup.sandbox, forge="bit") for _ in range(8)]
+    begun_before = setup.sandbox.control("GET", "/keys")["fetches"]
 
     def delete() -> None:
-        for name in bench.names(":lease"):
-            bench.redis.delete(name)
+        for name in setup.names(":lease"):
+            setup.redis.delete(name)
 
-    with bench.again_and_again(delete), ThreadPoolExecutor(8) as pool:
+    with setup.again_and_again(delete), ThreadPoolExecutor(8) as pool:
         until = time.monotonic() + 4 * COOLDOWN_S
         found = set()
         while time.monotonic() < until:
-            found |= set(pool.map(lambda request: bench.verify(gateway, request), forgeries))
+            found |= set(pool.map(lambda request: setup.verify(gateway, request), forgeries))
     assert found <= REFUSALS_OF_A_FORGERY
-    begun = bench.sandbox.control("GET", "/keys")["fetch_monotonic"][begun_before:]
+    begun = setup.sandbox.control("GET", "/keys")["fetch_monotonic"][begun_before:]
     assert len(begun) >= 3
     # What is measured is when requests arrive at Phoenix: a little of a cooldown may be lost on the way there.
     assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= COOLDOWN_S - 0.2

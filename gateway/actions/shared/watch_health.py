@@ -59,7 +59,7 @@ class HealthWatch:
 
     def readiness(self) -> tuple[bool, Mapping[str, bool]]:
         """Return whether the process accepts calls, and which of its services can work."""
-        return not self._draining, self._told()
+        return not self._draining, self._reported_states()
 
     async def changed(self) -> None:
         """Return at the next change of anything."""
@@ -69,7 +69,7 @@ class HealthWatch:
         """Report these services, and no others, as not serving, whatever their checks say."""
         if services != self._held:
             self._held = services
-            self._on_change(self._told())
+            self._on_change(self._reported_states())
             self._tell()
 
     def drain(self) -> None:
@@ -101,7 +101,7 @@ class HealthWatch:
                     logger.warning("service does not serve", service=service, trouble=trouble)
         self._rounds += 1
         if changed or self._rounds == 1:
-            self._on_change(self._told())
+            self._on_change(self._reported_states())
         if changed:
             self._tell()
 
@@ -118,7 +118,7 @@ class HealthWatch:
             return "INTERNAL"
         return None
 
-    def _told(self) -> dict[str, bool]:
+    def _reported_states(self) -> dict[str, bool]:
         return {service: serving and service not in self._held for service, serving in self._serving.items()}
 
     def _tell(self) -> None:

@@ -17,7 +17,7 @@ EPSILON = 1e-6
 
 
 @dataclass
-class Told:
+class Reported:
     """One read that was begun: by whom it may be judged when it ends."""
 
     arrived_at: float
@@ -47,12 +47,12 @@ class World:
         self.running: list[asyncio.Task[None]] = []
 
     async def read(self, replica: int, max_staleness_s: float | None) -> None:
-        reported = Told(arrived_at=self.clock.monotonic(), max_staleness_s=max_staleness_s)
+        reported = Reported(arrived_at=self.clock.monotonic(), max_staleness_s=max_staleness_s)
         task = self.replicas[replica].begin(max_staleness_s)
         self.running.append(asyncio.ensure_future(self.judge(reported, task)))
         await settle()
 
-    async def judge(self, reported: Told, task: asyncio.Task[ReadAnswer]) -> None:
+    async def judge(self, reported: Reported, task: asyncio.Task[ReadAnswer]) -> None:
         """Compare with the payload, which is the moment at which Phoenix looked at its data."""
         try:
             answer = await task

@@ -234,7 +234,7 @@ async def test_events_of_a_bulk_call_stay_in_doubt_when_the_route_is_gone_at_the
 
 
 async def test_an_answer_after_its_caller_left_is_kept_for_the_next_call() -> None:
-    """His event was on its way with others: the call went on, and asking again finds what it brought."""
+    """The event was on its way with others. Its call went on, and another call with the same id finds its result."""
     phoenix = GatedPhoenix()
     submit = submit_to(phoenix)
     phoenix.is_open = False
