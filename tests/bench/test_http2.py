@@ -1,6 +1,7 @@
 """HTTP/2 frames of the load generator, against RFC 9113 and RFC 7541 by hand."""
 
 import pytest
+from hpack import Encoder
 
 from bench import http2
 
@@ -56,12 +57,31 @@ def test_a_long_header_text_has_a_length_of_several_bytes() -> None:
     [
         (b"\x20\x00\x0bgrpc-status\x010", 0, ""),
         (b"\x40\x0bgrpc-status\x0214\x40\x0cgrpc-message\x04gone", 14, "gone"),
+        (b"\x88", None, ""),
         (b"\x88\xbf", None, ""),
     ],
 )
 def test_the_status_is_read_from_the_trailers(block: bytes, status: int | None, text: str) -> None:
-    """Literals only; what cannot be read is no status, hence no success."""
+    """Literals; a block without a status and one that refers to a table that nobody may have are no success."""
     assert (http2.grpc_status(block), http2.status_text(block)) == (status, text)
+
+
+@pytest.mark.parametrize("is_huffman", [True, False])
+@pytest.mark.parametrize(("status", "text"), [(0, ""), (8, "busy; try later"), (14, "x" * 300)])
+def test_trailers_of_another_encoder_are_read(is_huffman: bool, status: int, text: str) -> None:
+    """Also in Huffman code, and with further fields before and behind."""
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    pairs = [(":status", "200"), ("grpc-status", str(status)), ("grpc-message", text), ("x-request-id", "id-1")]
+    block = encoder.encode(pairs, huffman=is_huffman)
+    assert (http2.grpc_status(block), http2.status_text(block)) == (status, text)
+    assert http2.trailers(block) == dict(pairs)
+
+
+def test_a_huffman_coded_name_before_a_plain_value_is_read() -> None:
+    """As nghttp2 and Go write it: they code what becomes shorter by it."""
+    block = b"\x20\x00" + b"\x88" + bytes.fromhex("9acac8b21234da8f") + b"\x0216"
+    assert http2.grpc_status(block) == 16
 
 
 def test_settings_come_back_as_they_were_written() -> None:
