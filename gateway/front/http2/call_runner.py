@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from gateway.actions.shared.call import Call, Peer
 from gateway.errors import DeadlineTooShort, FieldFault, GatewayError, InvalidField, Overloaded, Stopping
 from gateway.front.dispatch import Dispatch, Ending, ending_of
-from gateway.front.http2.stream import CallerLeft, Stream
+from gateway.front.http2.stream import ONE_MESSAGE, CallerLeft, Stream
 from gateway.front.http2.wire import Header, status_trailers
 
 
@@ -22,6 +22,7 @@ class CallRunner:
 
     async def run(self, stream: Stream, peer: Peer) -> None:
         """Run the call to its end and send that. Never raises but what ends the process."""
+        stream.has_begun = True
         dispatch, endpoint = self._dispatch, stream.endpoint
         call = dispatch.open(
             endpoint.path, peer, stream.metadata, stream.request_id, stream.arrived_at, stream.deadline_at
@@ -95,7 +96,12 @@ def overloaded_trailers() -> list[Header]:
 
 def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
     """Return the message of a call that takes exactly one, and what is wrong with the request."""
-    request, fault = stream.request, stream.fault
-    if request is None and fault is None:
-        fault = InvalidField([FieldFault(field="", description="this method takes exactly one message; send one")])
-    return request or b"", fault
+    if stream.fault is not None:
+        return b"", stream.fault
+    try:
+        request = stream.request
+    except GatewayError as refused:
+        return b"", refused
+    if request is None:
+        return b"", InvalidField([FieldFault(field="", description=ONE_MESSAGE)])
+    return request, None

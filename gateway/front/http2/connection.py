@@ -15,7 +15,7 @@ from gateway.front.dispatch import UNKNOWN_METHOD, request_id_of
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.admission import RefusalBudget
 from gateway.front.http2.engine import CANCEL, ENHANCE_YOUR_CALM, Engine, EngineFailed
-from gateway.front.http2.stream import Stream
+from gateway.front.http2.stream import ONE_MESSAGE, Stream
 from gateway.front.http2.wire import (
     RESPONSE_HEADERS,
     Header,
@@ -60,6 +60,10 @@ class Host(Protocol):
 
     def on_broken(self, connection: Connection, failed: EngineFailed) -> None:
         """A client broke the protocol."""
+        ...
+
+    def expect(self, stream: Stream) -> None:
+        """A call has been announced; its request may take a while."""
         ...
 
     def begin(self, stream: Stream) -> None:
@@ -203,6 +207,7 @@ class Connection(asyncio.Protocol):
         )
         stream.fault = fault
         self.streams[stream_id] = stream
+        self._server.expect(stream)
         if end:
             stream.take([], 0, end=True)
         if end or endpoint.client_streaming or fault is not None:
@@ -218,6 +223,8 @@ class Connection(asyncio.Protocol):
             messages = stream.reader.feed(data)
             if end and not stream.reader.is_between_messages:
                 raise WireFault("the stream ended inside a message; send it whole")
+            if not stream.endpoint.client_streaming and len(messages) + stream.has_message > 1:
+                raise WireFault(ONE_MESSAGE)  # at once: what nobody reads must not add up
         except WireFault as broken:
             stream.fault = InvalidField([FieldFault(field="", description=str(broken))])
             self._engine.acknowledge(stream_id, len(data))

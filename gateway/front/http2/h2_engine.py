@@ -16,11 +16,13 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import h2.utilities
 from hyperframe.frame import GoAwayFrame
 
 from gateway.front.http2.engine import (
     ENHANCE_YOUR_CALM,
     NO_ERROR,
+    PROTOCOL_ERROR,
     REFUSED_STREAM,
     EngineFailed,
     EngineSettings,
@@ -31,6 +33,8 @@ from gateway.front.http2.wire import Header
 _LAST_POSSIBLE_STREAM = 2**31 - 1
 _RESETS_AT_ONCE = 200
 _RESETS_PER_S = 100.0
+_UNANSWERED = 256
+"""Settings and pings whose answers wait for a peer that does not read them."""
 
 
 @dataclass(slots=True)
@@ -56,17 +60,26 @@ class H2Engine:
         "_resets_at",
         "_resets_left",
         "_settings",
+        "_unanswered",
     )
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._connection = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=False, header_encoding=None, validate_outbound_headers=False)
+            h2.config.H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                validate_inbound_headers=False,  # it would end the connection; `_is_valid` ends the stream
+            )
         )
+        # A peer that says goodbye opens no more streams, and those under way go on. `h2` takes it for the end of all.
+        self._connection._frame_dispatch_table[GoAwayFrame] = lambda frame: ([], [])
         self._bodies: dict[int, _Body] = {}
         self._out = b""
         self._last_served = 0
         self._named_last: int | None = None
+        self._unanswered = 0
         self._resets_left = float(_RESETS_AT_ONCE)
         self._resets_at = time.monotonic()
 
@@ -92,11 +105,17 @@ class H2Engine:
             raise EngineFailed(type(error).__name__) from error
         for event in events:
             self._dispatch(event, receiver)
+        if self._unanswered > _UNANSWERED:
+            self.end(ENHANCE_YOUR_CALM, reason=b"too_many_settings")
+            raise EngineFailed("more settings and pings than answers that were read")
 
     def _dispatch(self, event: h2.events.Event, receiver: Receiver) -> None:
         match event:
             case h2.events.RequestReceived():
                 stream_id = event.stream_id
+                if not _is_valid(event.headers, is_trailer=False):
+                    self._connection.reset_stream(stream_id, PROTOCOL_ERROR)
+                    return
                 if self._named_last is not None and stream_id > self._named_last:
                     self._connection.reset_stream(stream_id, REFUSED_STREAM)
                     return
@@ -108,14 +127,20 @@ class H2Engine:
                     event.stream_id, event.data, event.flow_controlled_length, event.stream_ended is not None, receiver
                 )
             case h2.events.TrailersReceived():
-                self._on_data(event.stream_id, b"", 0, True, receiver)
+                if _is_valid(event.headers, is_trailer=True):
+                    self._on_data(event.stream_id, b"", 0, True, receiver)
+                else:
+                    self.reset(event.stream_id, PROTOCOL_ERROR)
             case h2.events.StreamReset():
                 self._count_reset()
                 if self._bodies.pop(event.stream_id, None) is not None:
                     receiver.on_stream_closed(event.stream_id, int(event.error_code))
             case h2.events.WindowUpdated():
                 receiver.on_window(event.stream_id)
+            case h2.events.RemoteSettingsChanged():
+                self._unanswered += 1
             case h2.events.PingReceived():
+                self._unanswered += 1
                 receiver.on_ping()
             case h2.events.PingAckReceived():
                 receiver.on_ping_acknowledged(event.ping_data)
@@ -147,6 +172,7 @@ class H2Engine:
             if body.sent_all and body.received_all:
                 self._bodies.pop(stream_id, None)
                 receiver.on_stream_closed(stream_id, NO_ERROR)
+        self._unanswered = 0
         data, self._out = self._connection.data_to_send() + self._out, b""
         return data
 
@@ -232,3 +258,15 @@ class H2Engine:
         self._out += GoAwayFrame(
             0, last_stream_id=self._last_served, error_code=error_code, additional_data=reason
         ).serialize()
+
+
+def _is_valid(headers: Sequence[Header], *, is_trailer: bool) -> bool:
+    """Tell whether a header block is what RFC 9113 allows."""
+    flags = h2.utilities.HeaderValidationFlags(
+        is_client=False, is_trailer=is_trailer, is_response_header=False, is_push_promise=False
+    )
+    try:
+        list(h2.utilities.validate_headers(headers, flags))
+    except h2.exceptions.ProtocolError:
+        return False
+    return True

@@ -161,10 +161,13 @@ class Http2Server:
 
     # Calls
 
-    def begin(self, stream: Stream) -> None:
-        """Start a call's handler, let it wait for its turn, or refuse it. Streams are bounded by what they carry."""
+    def expect(self, stream: Stream) -> None:
+        """Watch a call's deadline from its headers on, so that a request that never becomes whole ends too."""
         if stream.deadline_at - stream.arrived_at < self.no_deadline_s:
             self._deadlines.add(stream, stream.deadline_at)
+
+    def begin(self, stream: Stream) -> None:
+        """Start a call's handler, let it wait for its turn, or refuse it. Streams are bounded by what they carry."""
         endpoint = stream.endpoint
         if endpoint.client_streaming or endpoint.server_streaming:
             self._start(stream)
@@ -227,6 +230,10 @@ class Http2Server:
         self._deadlines.remove(stream)
         if stream.task is None:
             self._admission.withdraw(stream)
+        elif stream.is_admitted and not stream.has_begun:
+            # Cancelled before its first step: nothing of the handler will run that could give its place back.
+            stream.is_admitted = False
+            self._go_on(*self._admission.abandoned(self.monotonic()))
 
     def on_deadline(self, stream: Stream) -> None:
         """Answer in place of a handler that is still at work, and cancel it."""

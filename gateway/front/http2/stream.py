@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from gateway.actions.shared.call import Peer
-from gateway.errors import GatewayError
+from gateway.errors import FieldFault, GatewayError, InvalidField
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.engine import CANCEL, NO_ERROR
-from gateway.front.http2.wire import RESPONSE_HEADERS, Header, MessageReader, framed, metadata_headers
+from gateway.front.http2.wire import RESPONSE_HEADERS, Header, MessageReader, WireFault, framed, metadata_headers
 
+ONE_MESSAGE = "this method takes exactly one message; send one"
 MAX_QUEUED_BYTES = 64 * 1024
 """Of a stream's answer before its handler waits: the client reads slower than the handler writes."""
 
@@ -89,6 +90,7 @@ class Stream:
         "endpoint",
         "expired",
         "fault",
+        "has_begun",
         "is_admitted",
         "is_over",
         "metadata",
@@ -125,6 +127,8 @@ class Stream:
         self.is_over = False
         self.expired = False
         self.is_admitted = False
+        self.has_begun = False
+        """Whether the handler's task has taken its first step."""
         self._answered = False
         self._headers_sent = False
         self._received_all = False
@@ -165,17 +169,28 @@ class Stream:
 
     @property
     def request(self) -> bytes | None:
-        """The one message of a unary call; None when there is not exactly one."""
-        return self._messages[0][0] if len(self._messages) == 1 else None
+        """The one message of a unary call; None when there is not exactly one. Raises: InvalidField."""
+        return self._plain(self._messages[0][0]) if len(self._messages) == 1 else None
+
+    @property
+    def has_message(self) -> bool:
+        """Whether a message waits to be read."""
+        return bool(self._messages)
+
+    def _plain(self, message: bytes) -> bytes:
+        try:
+            return self.reader.plain(message)
+        except WireFault as broken:
+            raise InvalidField([FieldFault(field="", description=str(broken))]) from None
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Yield the client's messages; the client may send as much more as was taken."""
+        """Yield the client's messages; the client may send as much more as was taken. Raises: GatewayError."""
         while True:
             while self._messages:
                 message, share = self._messages.popleft()
                 if share:
                     self.connection.acknowledge(self.stream_id, share)
-                yield message
+                yield self._plain(message)
             if self.fault is not None:
                 raise self.fault
             if self._received_all:
@@ -262,9 +277,18 @@ class Stream:
         if self.is_over:
             return
         self.is_over = True
+        self._give_back()
         self.wake_writer()
         if self.task is not None and not self.task.done() and not self._answered:
             self.task.cancel()
+
+    def _give_back(self) -> None:
+        """Acknowledge what nobody will read any more: it still counts against the window of the connection."""
+        size = self._unread + sum(share for _, share in self._messages)
+        self._messages.clear()
+        self._unread = 0
+        if size:
+            self.connection.acknowledge(self.stream_id, size)
 
     def reset(self) -> None:
         """End the stream without an answer."""

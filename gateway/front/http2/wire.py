@@ -131,25 +131,38 @@ def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
     return message
 
 
-class MessageReader:
-    """Cuts the bytes of a stream into messages; holds at most one unfinished message."""
+class Compressed(bytes):
+    """A message as it was sent, still compressed."""
 
-    __slots__ = ("_encoding", "_held", "_max_bytes")
+
+class MessageReader:
+    """Cuts the bytes of a stream into messages; holds at most one unfinished message.
+
+    Messages stay compressed until `plain`: what waits for its handler takes no more memory than what was sent.
+    """
+
+    __slots__ = ("_encoding", "_held", "_max_bytes", "_needed")
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         """Args: `encoding` of compressed messages; `max_bytes` of one message, as sent and after decompression."""
         self._encoding = encoding
         self._max_bytes = max_bytes
-        self._held = b""
+        self._held = bytearray()
+        self._needed = 0
+        """Bytes from which on something can be cut: until then what comes is only kept, not looked at again."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the messages that are whole now, in their order.
+        """Return the messages that are whole now, in their order; each may be Compressed.
 
-        Raises: MessageTooLarge as soon as a prefix says so; other WireFaults. The reader is not used after that.
+        Raises: MessageTooLarge as soon as a prefix says so; WireFault. The reader is not used after that.
         """
         if self._held:
-            data = self._held + data
+            self._held += data
+            if len(self._held) < self._needed:
+                return []
+            data, self._held = bytes(self._held), bytearray()
         at, end, found = 0, len(data), list[bytes]()
+        self._needed = PREFIX_BYTES
         while end - at >= PREFIX_BYTES:
             flag, length = _PREFIX.unpack_from(data, at)
             if length > self._max_bytes:
@@ -159,12 +172,21 @@ class MessageReader:
             if flag > 1:
                 raise WireFault("a message's first byte is neither 0 nor 1; frame messages as gRPC does")
             if end - at - PREFIX_BYTES < length:
+                self._needed = PREFIX_BYTES + length
                 break
             message = data[at + PREFIX_BYTES : at + PREFIX_BYTES + length]
-            found.append(decompressed(message, self._encoding, self._max_bytes) if flag else message)
+            found.append(Compressed(message) if flag else message)
             at += PREFIX_BYTES + length
-        self._held = data[at:]
+        if at < end:
+            self._held = bytearray(data[at:])
         return found
+
+    def plain(self, message: bytes) -> bytes:
+        """Return a message of `feed` without its compression.
+
+        Raises: EncodingUnknown, MessageTooLarge, WireFault.
+        """
+        return decompressed(message, self._encoding, self._max_bytes) if type(message) is Compressed else message
 
     @property
     def is_between_messages(self) -> bool:

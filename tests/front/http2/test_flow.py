@@ -1,0 +1,163 @@
+"""Flow control and ends of streams on one connection: nothing is acknowledged twice or forgotten; both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+import ngh2
+import pytest
+from google.protobuf.struct_pb2 import Struct
+
+from bench.http2 import END_HEADERS, END_STREAM, GOAWAY, HEADERS, frame, request_headers
+from tests.front.http2.peer import connected, serving
+from tests.front.http2.test_connection import Handlers, MakeEngine, engine  # noqa: F401 - a fixture
+from tests.raw_http2 import RawConnection
+
+CONNECTION_WINDOW = 8 * 1024 * 1024
+
+
+def _struct(size: int) -> bytes:
+    made = Struct()
+    made["x"] = "y" * size
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("path", "sizes"),
+    [
+        pytest.param("/t/Empty", (300_000,), id="unary"),
+        pytest.param("/t/Count", (300_000, 70_000, 0, 1), id="stream"),
+        pytest.param("/t/Nothing", (200_000,), id="unknown method"),
+        pytest.param("/t/Empty", (120_000, 120_000), id="one message too many"),
+        pytest.param("/t/Raises", (200_000,), id="raises"),
+        pytest.param("/t/ReadsNone", (120_000, 120_000), id="not read, then reset"),
+    ],
+)
+async def test_what_was_sent_is_acknowledged_exactly_once(
+    engine: MakeEngine,  # noqa: F811
+    path: str,
+    sizes: tuple[int, ...],
+) -> None:
+    """After twice the connection's window: less would have choked it, more would have made it wider than it was."""
+    handlers = Handlers()
+    messages = [_struct(size) for size in sizes]
+    async with serving(handlers.all(), engine) as (_, port), connected(port) as peer:
+        await peer.until(lambda: peer.connection.remote_window_size == CONNECTION_WINDOW)
+        for _ in range(2 * CONNECTION_WINDOW // sum(sizes) + 1):
+            peer.events.clear()
+            if path == "/t/ReadsNone":
+                handlers.began.clear()
+                stream = peer.call(path, *messages, end=False)
+                await peer.until(handlers.began.is_set)
+                await peer.until(lambda: peer.connection.queued_body_size() == 0)
+                peer.connection.reset_stream(stream)
+            else:
+                assert await peer.answered(peer.call(path, *messages)) is not None
+            assert peer.connection.remote_window_size <= CONNECTION_WINDOW
+        assert 0 == await peer.answered(peer.call("/t/Empty", b""))
+
+
+async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: MakeEngine) -> None:  # noqa: F811
+    """A stream that pours and a unary answer that waits for its window; the connection serves on."""
+    handlers = Handlers()
+    async with serving(handlers.all(), engine) as (server, port), connected(port) as peer:
+        for _ in range(20):
+            pouring = peer.call("/t/Pour", b"")
+            await peer.until(lambda: any(one.stream_id == pouring for one in peer.of(ngh2.DataReceived)))  # noqa: B023
+            peer.connection.reset_stream(pouring)
+            assert 0 == await peer.answered(peer.call("/t/Empty", b""))
+        (connection,) = server._connections
+        await asyncio.sleep(0.05)
+        assert ({}, 0, not peer.is_closed) == (connection.streams, connection._engine.queued_in_all(), True)
+
+
+async def test_broken_compression_ends_its_stream_only(engine: MakeEngine) -> None:  # noqa: F811
+    """INVALID_ARGUMENT, on a unary method and in the middle of a stream."""
+    broken = b"\1\0\0\0\5nonse"
+    async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
+        for path in ("/t/Empty", "/t/Count"):
+            stream = peer.connection.send_request(_headers(path))
+            peer.connection.send_data(stream, broken, end_stream=True)
+            assert 3 == await peer.answered(stream)
+        packed = gzip.compress(b"")
+        stream = peer.connection.send_request(_headers("/t/Empty"))
+        peer.connection.send_data(stream, b"\1" + len(packed).to_bytes(4, "big") + packed, end_stream=True)
+        assert 0 == await peer.answered(stream)
+
+
+def _headers(path: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", b"x"),
+        (b":path", path.encode()),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"grpc-encoding", b"gzip"),
+    ]
+
+
+async def test_a_call_that_is_never_whole_ends_at_its_deadline(engine: MakeEngine) -> None:  # noqa: F811
+    """A unary request without its end: the caller's time counts from the headers."""
+    async with serving(Handlers().all(), engine) as (server, port), connected(port) as peer:
+        for messages in ((), (b"",)):
+            stream = peer.call("/t/Empty", *messages, end=False, extra=[(b"grpc-timeout", b"50m")])
+            assert 4 == await peer.answered(stream, 2.0)
+        (connection,) = server._connections
+        await peer.until(lambda: True)
+        await asyncio.sleep(0.05)
+        assert {} == connection.streams
+
+
+async def test_a_call_that_is_cancelled_before_its_first_step_gives_its_place_back(
+    engine: MakeEngine,  # noqa: F811
+) -> None:
+    """Request and reset in one write: a client could take every place with 64 of them otherwise."""
+    async with serving(Handlers().all(), engine) as (server, port), connected(port) as peer:
+        for _ in range(150):
+            stream = peer.connection.send_request(_headers("/t/Hang"))
+            peer.connection.send_data(stream, b"\0\0\0\0\0", end_stream=True)
+            requests = peer.connection.data_to_send()
+            peer.connection.reset_stream(stream)
+            peer.write(requests + peer.connection.data_to_send())
+            await peer.until(lambda: True)
+        await asyncio.sleep(0.1)
+        assert 0 == server._admission.running
+        assert 0 == await peer.answered(peer.call("/t/Empty", b""))
+
+
+async def test_a_client_that_says_goodbye_gets_its_answers(engine: MakeEngine) -> None:  # noqa: F811
+    """GOAWAY means: no new streams; those under way end as usual."""
+    async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
+        stream = peer.call("/t/Short", b"")
+        await peer.until(lambda: True)
+        goodbye = frame(GOAWAY, 0, 0, bytes(8))
+        peer.write(goodbye)
+        assert 0 == await peer.answered(stream)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [(("X-Upper", "y"),), (("connection", "close"),), ((":path", "/again"),), (("x-line", "a\nb"),)],
+    ids=["upper case", "connection header", "pseudo header twice", "newline"],
+)
+async def test_headers_that_http2_forbids_end_their_stream_only(
+    engine: MakeEngine,  # noqa: F811
+    malformed: tuple[tuple[str, str], ...],
+) -> None:
+    """RST_STREAM; the next call is answered."""
+
+    def attempt(port: int) -> tuple[bool, bool]:
+        with RawConnection(f"127.0.0.1:{port}") as connection:
+
+            def is_answered() -> bool:
+                return any((one.kind, one.stream, one.flags & 1) == (HEADERS, 3, 1) for one in connection.seen)
+
+            block = request_headers("x", "/t/Empty", malformed)
+            connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block) + connection.call(3, "/t/Empty", b""))
+            connection.read(is_answered, 5.0)
+            return connection.was_reset, is_answered()
+
+    async with serving(Handlers().all(), engine) as (_, port):
+        assert (True, True) == await asyncio.to_thread(attempt, port)
