@@ -1,8 +1,8 @@
-"""Send one request to Phoenix with aiohttp and return its answer (ADR 0010).
+"""Send one request to Phoenix over aiohttp's connections and return its answer (ADR 0010, 0026).
 
-This file prevents what must never happen: a lost answer reported as a request that never left, which would send an
-event twice; a retry by the HTTP client; a path that differs from the signed one; a cookie, a proxy, a redirect. One
-`send` is one request on the wire. `retry.py` tries again.
+aiohttp keeps the connections and parses the answers. This file prevents what must never happen: a lost answer reported
+as a request that never left, which would send an event twice; a path that differs from the signed one; a cookie, a
+proxy, a redirect. One `send` is one request on the wire. `retry.py` tries again.
 """
 
 import asyncio
@@ -10,18 +10,17 @@ import math
 import re
 import ssl
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
 import yarl
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
     AnswerGarbled,
     AnswerLost,
-    ExchangeFailed,
     NotSent,
     Request,
     TimedOut,
@@ -50,7 +49,10 @@ KEPT_HEADERS = frozenset({b"age", b"content-type", b"date", b"etag", b"retry-aft
 """The headers of an answer that are kept. Cookies and headers of Phoenix's infrastructure are dropped."""
 
 _RAW_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
+_BREAKS_A_LINE = re.compile(r"[\r\n\0]")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+_SWITCHING_PROTOCOLS = 101
+_CONNECTIONS_TRIED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,16 @@ def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+class _Origin:
+    """Scheme, host and port, as aiohttp's pool wants them, and as the header `host` has them."""
+
+    __slots__ = ("host", "request")
+
+    def __init__(self, url: yarl.URL) -> None:
+        self.request = aiohttp.ClientRequest("GET", url)
+        self.host = self.request.headers["host"]
+
+
 class Transport:
     """Sends requests over reused connections. It always verifies TLS and follows no redirect."""
 
@@ -91,7 +103,10 @@ class Transport:
         """
         self._settings = settings or TransportSettings()
         self._tls = upstream_trust(ca_file)
-        self._session: aiohttp.ClientSession | None = None
+        # Not rounded up to whole seconds: the caller's deadline must come later.
+        self._connect_limit = aiohttp.ClientTimeout(connect=self._settings.connect_timeout_s, ceil_threshold=math.inf)
+        self._connector: aiohttp.TCPConnector | None = None
+        self._origins: dict[str, _Origin] = {}
 
     async def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
@@ -101,82 +116,123 @@ class Transport:
         Cancelling closes the connection; the request may have been read then. Raises: NotSent, TimedOut, AnswerLost,
         AnswerGarbled; ValueError for a request that must not leave.
         """
-        _check(request)
-        target = f"{request.raw_path}?{request.raw_query}" if request.query else request.raw_path
-        url = _url(_origin(request.url_base) + target)
+        origin = self._origins.get(request.url_base) or self._origin(request.url_base)
+        data = _wire_text(request, origin.host)
         remaining_s = deadline.remaining()
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
-        # Nine tenths, so that this limit, after which certainly nothing left, runs out before the one around it.
-        connect_s = min(self._settings.connect_timeout_s, remaining_s * 0.9)
+        connection: aiohttp.connector.Connection | None = None
+        answer: Answer | None = None
         try:
             async with asyncio.timeout(remaining_s):
-                response = await self._connected().request(
-                    request.method,
-                    url,
-                    headers={**_OWN_HEADERS, **request.headers},
-                    data=request.body or None,
-                    allow_redirects=False,
-                    timeout=_connect_limit(connect_s),
-                    middlewares=_ONCE if request.method in _RETRIED_BY_AIOHTTP else (),
-                )
-                return await _whole(response, max_answer_bytes)
-        except TimeoutError as late:
-            if not isinstance(late, aiohttp.ConnectionTimeoutError):
+                connection = await self._connection(origin)
+                answer = await _exchange(connection, data, max_answer_bytes)
+                return answer
+        except TimeoutError:
+            if connection is not None:
                 raise TimedOut("no whole answer within the deadline", sent=True) from None
-            if connect_s < self._settings.connect_timeout_s:
-                raise TimedOut("no connection within the deadline", sent=False) from None
-            raise NotSent("no connection in time") from None
-        except (aiohttp.ClientError, OSError) as failure:
-            raise _failure_of(failure) from None
+            if self._settings.connect_timeout_s < remaining_s:
+                raise NotSent("no connection in time") from None
+            raise TimedOut("no connection within the deadline", sent=False) from None
+        except HttpProcessingError:
+            raise AnswerGarbled("what came back is not HTTP") from None
+        except (aiohttp.ClientError, aiohttp.EofStream, OSError) as failure:
+            if connection is not None:
+                raise AnswerLost("the connection broke before the whole answer came") from None
+            raise _not_sent(failure) from None
+        finally:
+            if connection is not None:
+                _give_back(connection, is_whole=answer is not None)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._connector is not None:
+            await self._connector.close()
+            self._connector = None
 
-    def _connected(self) -> aiohttp.ClientSession:
-        """Return the session, which changes no request and stores nothing. It is made inside the running loop."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    ssl=self._tls,
-                    limit=0,
-                    limit_per_host=self._settings.max_connections_per_host,
-                    keepalive_timeout=self._settings.keepalive_s,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-                auto_decompress=False,
-                trust_env=False,
+    def _origin(self, url_base: str) -> _Origin:
+        """Return what is prepared once for a host. Raises: ValueError for a base URL that has a path, query or user."""
+        url = yarl.URL(url_base)
+        if url.scheme not in ("http", "https") or not url.host or url != url.origin():
+            raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
+        origin = self._origins[url_base] = _Origin(url.origin())
+        return origin
+
+    async def _connection(self, origin: _Origin) -> aiohttp.connector.Connection:
+        """Return a connection that holds nothing of another call.
+
+        Raises: aiohttp.ClientError, OSError, TimeoutError, NotSent; nothing was sent then.
+        """
+        if self._connector is None:  # made inside the running loop
+            self._connector = aiohttp.TCPConnector(
+                ssl=self._tls,
+                limit=0,
+                limit_per_host=self._settings.max_connections_per_host,
+                keepalive_timeout=self._settings.keepalive_s,
             )
-        return self._session
+        for _ in range(_CONNECTIONS_TRIED):
+            connection = await self._connector.connect(origin.request, [], self._connect_limit)
+            protocol = connection.protocol
+            if protocol is not None and protocol.transport is not None and not protocol.should_close:
+                return connection
+            connection.close()  # it ended meanwhile, or brought bytes that no call waits for
+        raise NotSent("the server ends its connections, or sends before it was asked")
 
 
-async def _whole(response: aiohttp.ClientResponse, max_answer_bytes: int) -> Answer:
-    """Return the answer, read up to the limit. An answer that is not read to its end costs the connection."""
-    is_whole = False
-    try:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in response.raw_headers:
-            name = raw_name.lower()
-            if name in KEPT_HEADERS:
-                headers.setdefault(name.decode("ascii"), raw_value.decode("latin-1"))
-            elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
-                raise AnswerGarbled("the answer is compressed, and the request did not allow that")
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > max_answer_bytes:
-                raise AnswerGarbled(f"the answer is larger than {max_answer_bytes} bytes")
-            chunks.append(chunk)
-        is_whole = True
-        return Answer(status=response.status, headers=headers, body=b"".join(chunks))
-    finally:
-        if not is_whole:
-            response.close()
+async def _exchange(connection: aiohttp.connector.Connection, data: bytes, max_answer_bytes: int) -> Answer:
+    """Send the bytes of a request and return the whole answer, read up to the limit.
+
+    Raises: AnswerGarbled; HttpProcessingError for what is not HTTP; aiohttp.ClientError, aiohttp.EofStream, OSError.
+    """
+    protocol = connection.protocol
+    assert protocol is not None
+    assert protocol.transport is not None
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    protocol.transport.write(data)
+    message, content = await protocol.read()
+    while message.code < 200 and message.code != _SWITCHING_PROTOCOLS:
+        message, content = await protocol.read()
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in message.raw_headers:
+        name = raw_name.lower()
+        if name in KEPT_HEADERS:
+            headers.setdefault(name.decode("ascii"), raw_value.decode("latin-1"))
+        elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
+            raise AnswerGarbled("the answer is compressed, and the request did not allow that")
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await content.readany():
+        size += len(chunk)
+        if size > max_answer_bytes:
+            raise AnswerGarbled(f"the answer is larger than {max_answer_bytes} bytes")
+        chunks.append(chunk)
+    return Answer(status=message.code, headers=headers, body=b"".join(chunks))
+
+
+def _give_back(connection: aiohttp.connector.Connection, *, is_whole: bool) -> None:
+    """Keep a connection for the next call only if nothing of this one is left: no part of its answer or its request."""
+    transport = connection.transport
+    if is_whole and transport is not None and not transport.get_write_buffer_size():
+        connection.release()
+        return
+    if transport is not None:
+        transport.abort()
+    connection.close()
+
+
+def _wire_text(request: Request, host: str) -> bytes:
+    """Return the request as bytes of HTTP/1.1. Raises: ValueError for a request that must not leave."""
+    _check(request)
+    target = f"{request.raw_path}?{request.raw_query}" if request.query else request.raw_path
+    lines = [f"{request.method} {target} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: identity\r\n"]
+    if "accept" not in request.headers:
+        lines.append("accept: */*\r\n")
+    for name, value in request.headers.items():
+        lines.append(f"{name}: {value}\r\n")
+    if request.body or request.method != "GET":
+        lines.append(f"content-length: {len(request.body)}\r\n")
+    lines.append("user-agent: phoenix-gateway\r\n\r\n")
+    return "".join(lines).encode() + request.body
 
 
 def _check(request: Request) -> None:
@@ -189,57 +245,12 @@ def _check(request: Request) -> None:
         for name in request.headers:
             if name.lower() not in SENT_HEADERS:
                 raise ValueError(f"header {name!r} must not leave the gateway")
+    if _BREAKS_A_LINE.search("".join(request.headers.values())) is not None:
+        raise ValueError("a header value has a line break or NUL; it would end the header")
 
 
-@lru_cache(maxsize=256)
-def _origin(url_base: str) -> str:
-    """Return scheme, host and port. Cached, because parsing takes as long as preparing a request."""
-    url = yarl.URL(url_base)
-    if url.scheme not in ("http", "https") or not url.host or url != url.origin():
-        raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
-    return str(url.origin())
-
-
-@lru_cache(maxsize=1024)
-def _url(text: str) -> yarl.URL:
-    """Return an address whose path is sent as given: `encoded` keeps yarl from changing what was signed."""
-    return yarl.URL(text, encoded=True)
-
-
-@lru_cache(maxsize=16)
-def _connect_limit(seconds: float) -> aiohttp.ClientTimeout:
-    """Return the limit of connecting, not rounded up to whole seconds: the caller's deadline must come later."""
-    return aiohttp.ClientTimeout(connect=seconds, ceil_threshold=math.inf)
-
-
-class _Broken(aiohttp.ClientError):
-    """A connection that broke after it was made. aiohttp does not retry this class."""
-
-
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from its own retry, which it makes when a reused connection breaks."""
-    try:
-        return await handler(request)
-    except _CERTAINLY_NOT_SENT:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as failure:
-        raise _Broken from failure
-
-
-_ONCE = (_once,)
-_RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""The methods that aiohttp retries."""
-_OWN_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "phoenix-gateway"}
-
-_CERTAINLY_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ConnectionTimeoutError,
-)
-
-
-def _failure_of(failure: Exception) -> ExchangeFailed:
-    """Return our error for the client's, keeping "nothing left" and "something may have left" apart."""
+def _not_sent(failure: Exception) -> NotSent:
+    """Return why no connection was made, without address or certificate."""
     match failure:
         case aiohttp.ClientConnectorDNSError():
             return NotSent("the host name could not be resolved")
@@ -247,9 +258,5 @@ def _failure_of(failure: Exception) -> ExchangeFailed:
             return NotSent("the server's certificate is not trusted")
         case aiohttp.ClientConnectorSSLError():
             return NotSent("no TLS with the server")
-        case aiohttp.ClientConnectorError():
-            return NotSent("no connection to the server")
-        case aiohttp.ClientResponseError():
-            return AnswerGarbled("what came back is not HTTP")
         case _:
-            return AnswerLost("the connection broke before the whole answer came")
+            return NotSent("no connection to the server")

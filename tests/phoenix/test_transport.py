@@ -52,6 +52,23 @@ async def test_the_body_and_headers_go_out_and_nothing_else(transport: Transport
         assert b"accept-encoding: identity" in head.lower()
 
 
+async def test_a_change_without_a_body_says_so(transport: Transport) -> None:
+    """Some servers wait for a body, or answer 411, when a POST has no length. A GET has none."""
+    async with raw_server(always(http(200))) as server:
+        await transport.send(post(server.url, b""), soon())
+        await transport.send(get(server.url), soon())
+        assert [b"content-length: 0\r\n" in request for request in server.requests] == [True, False]
+
+
+async def test_answers_that_announce_another_are_passed_over(transport: Transport) -> None:
+    """100 and 103 come before the answer."""
+    raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + http(202, b"it")
+    async with raw_server(always(raw)) as server:
+        answer = await transport.send(post(server.url), soon())
+        assert (answer.status, answer.body) == (202, b"it")
+        assert (await transport.send(post(server.url), soon())).body == b"it"
+
+
 @pytest.mark.parametrize("name", ["traceparent", "X-Request-Id", "cookie", "x-forwarded-for", "baggage"])
 async def test_an_internal_header_stops_the_send(transport: Transport, name: str) -> None:
     """Only headers that Phoenix's documentation names may leave."""

@@ -160,10 +160,37 @@ async def test_a_kept_connection_that_was_closed_before_is_not_used(transport: T
         assert (answer.body, server.connections, len(server.requests)) == (b"y", 2, 2)
 
 
+async def test_bytes_that_no_call_waits_for_cost_their_connection(transport: Transport) -> None:
+    """A second answer to one request must not become the answer to the next one."""
+
+    async def answer_twice(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(http(200, b"mine"))
+        await answered.wait()
+        await peer.answer(http(200, b"nobody's"))
+        await peer.until_gone()
+
+    answered = asyncio.Event()
+    async with raw_server(answer_twice, always(http(200, b"also mine"))) as server:
+        first = await transport.send(post(server.url), soon())
+        answered.set()
+        for _ in range(500):
+            if any(protocol.should_close for protocol in kept(transport)):
+                break
+            await asyncio.sleep(0.01)
+        second = await transport.send(post(server.url), soon())
+        assert (first.body, second.body, len(server.requests)) == (b"mine", b"also mine", 2)
+
+
+def kept(transport: Transport) -> list[Any]:
+    """The protocols of the kept connections."""
+    connector: Any = transport._connector
+    return [protocol for held in connector._conns.values() for protocol, _ in held]
+
+
 def transport_idle(transport: Transport) -> int:
     """How many kept connections are still open, as their sockets know."""
-    connector: Any = transport._session.connector  # type: ignore[union-attr]
-    return sum(protocol.is_connected() for held in connector._conns.values() for protocol, _ in held)
+    return sum(protocol.is_connected() for protocol in kept(transport))
 
 
 async def test_half_a_body_is_a_lost_answer(transport: Transport) -> None:
