@@ -59,6 +59,7 @@ class GatewayProcess:
             "GATEWAY_ADMIN_LISTEN": self.admin_address,
             "GATEWAY_DATA_DIR": str(self.data_dir),
             "GATEWAY_LOG_FORMAT": "json",
+            "GATEWAY_DRAIN_DELAY": "0",  # no balancer has to notice
             **environ,
         }
         self.module = "gateway"

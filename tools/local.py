@@ -83,6 +83,7 @@ def gateway_settings(own: dict[str, str], urls: dict[str, str], listen: str, adm
         "PHOENIX_BULK_EVENTS": "events",
         "GATEWAY_LISTEN": listen,
         "GATEWAY_ADMIN_LISTEN": admin,
+        "GATEWAY_DRAIN_DELAY": "0",
         "GATEWAY_DATA_DIR": str(data),
     }
 

@@ -60,6 +60,7 @@ def own_gateway(folder: Path) -> dict[str, str]:
     return {
         "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
         "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        "GATEWAY_DRAIN_DELAY": "0",
         "GATEWAY_DATA_DIR": str(folder),
         "GATEWAY_DEV_TOKEN": secrets.token_urlsafe(32),
         TRIAL: "1",

@@ -10,6 +10,7 @@ from gateway.config.load import load
 from gateway.config.model import (
     BulkEvents,
     Config,
+    DrainTimes,
     FrontKind,
     Listen,
     LogFormat,
@@ -24,6 +25,7 @@ __all__ = [
     "BulkEvents",
     "Config",
     "ConfigInvalid",
+    "DrainTimes",
     "Fault",
     "FrontKind",
     "Listen",

@@ -66,6 +66,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         upstream_ca_file=process.upstream_ca_file,
         front=process.front,
         workers=process.workers,
+        drain=process.drain,
         audit=process.audit,
         dumpable=process.dumpable,
         log_level=process.log_level,

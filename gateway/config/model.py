@@ -53,6 +53,16 @@ class LogLevel(enum.Enum):
     ERROR = "error"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainTimes:
+    """What happens when after SIGTERM, in seconds."""
+
+    delay_s: float = 5.0
+    """Not ready, still accepting, so that balancers notice."""
+    timeout_s: float = 20.0
+    """Until everything is closed, the delay included."""
+
+
 class FrontKind(enum.Enum):
     """Which server carries the calls."""
 
@@ -173,6 +183,7 @@ class Config:
     upstream_ca_file: Path | None
     front: FrontKind
     workers: int
+    drain: DrainTimes
     log_level: LogLevel
     log_format: LogFormat | None
     """None: console on a terminal, else JSON."""

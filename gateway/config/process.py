@@ -17,6 +17,7 @@ from gateway.config.identities import read_dev_token, read_sockets, read_trusted
 from gateway.config.model import (
     AuditConfig,
     CallerSocket,
+    DrainTimes,
     FrontKind,
     Listen,
     LogFormat,
@@ -51,6 +52,7 @@ class ProcessConfig:
     upstream_ca_file: Path | None
     front: FrontKind
     workers: int
+    drain: DrainTimes
     audit: AuditConfig | None
     dumpable: bool
     log_level: LogLevel
@@ -81,6 +83,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
         front=reader.choice("GATEWAY_FRONT", FrontKind.GRPC, FrontKind),
         workers=workers,
+        drain=_drain(reader),
         audit=read_audit(reader),
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
@@ -99,6 +102,17 @@ def read_process(reader: Reader) -> ProcessConfig:
         trusted_proxies=read_trusted_proxies(reader, tls),
         dev_token=read_dev_token(reader, listen, tls),
     )
+
+
+def _drain(reader: Reader) -> DrainTimes:
+    defaults = DrainTimes()
+    times = DrainTimes(
+        delay_s=reader.seconds("GATEWAY_DRAIN_DELAY", defaults.delay_s, may_be_zero=True),
+        timeout_s=reader.seconds("GATEWAY_DRAIN_TIMEOUT", defaults.timeout_s),
+    )
+    if times.timeout_s <= times.delay_s:
+        reader.fault("GATEWAY_DRAIN_TIMEOUT", "leaves no time for calls in flight", "set it above GATEWAY_DRAIN_DELAY")
+    return times
 
 
 def _tls(reader: Reader) -> TlsFiles | None:

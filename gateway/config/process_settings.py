@@ -69,6 +69,18 @@ PROCESS = Subject(
         ),
         Setting(name="GATEWAY_WORKERS", meaning="Processes that share the gRPC port.", unit="processes", default="1"),
         Setting(
+            name="GATEWAY_DRAIN_DELAY",
+            meaning="How long the gateway still accepts calls after SIGTERM, while it reports that it is not ready.",
+            unit="seconds",
+            default="5",
+        ),
+        Setting(
+            name="GATEWAY_DRAIN_TIMEOUT",
+            meaning="When everything is closed after SIGTERM, the delay included.",
+            unit="seconds",
+            default="20",
+        ),
+        Setting(
             name="GATEWAY_DUMPABLE",
             meaning="`true`: debuggers and profilers of the same user may inspect the process. For development.",
             default="false",

@@ -68,8 +68,8 @@ class Reader:
             self.fault(name, "is neither true nor false")
         return text in ("true", "1")
 
-    def seconds(self, name: str, default: float) -> float:
-        """Return a span in seconds, above zero and at most a day."""
+    def seconds(self, name: str, default: float, *, may_be_zero: bool = False) -> float:
+        """Return a span in seconds, above zero unless it may be zero, and at most a day."""
         found = self.scope.get(name)
         if found is None:
             return default
@@ -77,8 +77,9 @@ class Reader:
             value = float(found.text)
         except ValueError:
             value = math.nan
-        if not 0 < value <= 86_400:
-            self.fault(name, "is not a number of seconds above 0 and at most 86400", f"the default is {default:g}")
+        if not (0 < value <= 86_400 or (may_be_zero and value == 0)):
+            least = "from 0 to" if may_be_zero else "above 0 and at most"
+            self.fault(name, f"is not a number of seconds {least} 86400", f"the default is {default:g}")
             return default
         return value
 

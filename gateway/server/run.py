@@ -34,18 +34,19 @@ def run(config: Config) -> int:
     for warning in config.warnings:
         logs.log().warning("setting", setting=warning.setting, trouble=warning.problem, advice=warning.remedy)
     if config.workers > 1:
-        return asyncio.run(supervise(config.workers, admin_addresses(config.admin_listen, config.workers)))
+        addresses = admin_addresses(config.admin_listen, config.workers)
+        return asyncio.run(supervise(config.workers, addresses, config.drain.timeout_s))
     code: int = _runner()(serve(config, SystemClock()))
     return code
 
 
 async def serve(config: Config, clock: Clock) -> int:
     """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once."""
-    shutdown = Shutdown()
+    shutdown = Shutdown(config.drain)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(shutdown.on_loop_exception)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, shutdown.request)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, shutdown.request, number)
     async with AsyncExitStack() as stack:
         stack.enter_context(logs.gathered(loop.call_later))
         with patient_threads() if config.front is FrontKind.GRPC else nullcontext():
@@ -57,9 +58,11 @@ async def serve(config: Config, clock: Clock) -> int:
         _exempt_from_collections()
         _log_serving(config, gateway)
         await shutdown.wait()
-        logs.log().info("draining", drain_s=shutdown.drain_s)
-        _take_no_more(gateway)
-        await asyncio.gather(*(server.stop(shutdown.drain_s) for server in servers))
+        gateway.health.drain()  # not ready, and still accepting
+        logs.log().info("draining", delay_s=config.drain.delay_s, timeout_s=config.drain.timeout_s)
+        await shutdown.wait_delay()
+        _end_streams(gateway)
+        await asyncio.gather(*(server.stop(shutdown.grace_s) for server in servers))
     logs.log().info("stopped", pid=os.getpid())
     return shutdown.exit_code
 
@@ -77,9 +80,8 @@ def _log_serving(config: Config, gateway: Gateway) -> None:
     )
 
 
-def _take_no_more(gateway: Gateway) -> None:
-    """Report NOT_SERVING and end what has no end of its own: live boards, event streams, the queue's deliveries."""
-    gateway.health.drain()
+def _end_streams(gateway: Gateway) -> None:
+    """End what has no end of its own: live boards, event streams, the queue's deliveries."""
     gateway.boards.hub.drain()
     gateway.events.streams.drain()
     gateway.events.worker.drain()

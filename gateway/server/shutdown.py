@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
+from gateway.config import DrainTimes
 from gateway.resilience.supervision import UnexpectedEnd, unexpected_end_of
 from gateway.telemetry.logs import log, where_raised
 
 FAILED = 1
 """Exit code after a background task or thread died, so that `restart: on-failure` restarts the process."""
-DRAIN_S = 10.0
-"""How long calls in flight may take after a signal."""
 FAILED_DRAIN_S = 1.0
-"""The same after a part died: the calls may need that very part."""
+"""How long calls in flight may take after a part died: they may need that very part."""
 EXIT_WITHIN_S = 30.0
 """When the process is killed if it has not stopped after a part died; longer than an orderly stop takes."""
 
@@ -23,21 +24,30 @@ EXIT_WITHIN_S = 30.0
 class Shutdown:
     """Whether to stop. Use it in the thread of the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: DrainTimes) -> None:
+        self._times = times
         self._wanted = asyncio.Event()
+        self._hurried = asyncio.Event()
         self.exit_code = 0
 
     @property
-    def drain_s(self) -> float:
-        """How long calls in flight may take now."""
-        return FAILED_DRAIN_S if self.exit_code else DRAIN_S
+    def grace_s(self) -> float:
+        """How long calls in flight may take once no new ones are accepted."""
+        return FAILED_DRAIN_S if self.exit_code else self._times.timeout_s - self._times.delay_s
 
     async def wait(self) -> None:
         """Return when the process has to stop."""
         await self._wanted.wait()
 
-    def request(self) -> None:
-        """Stop with exit code 0; for signals."""
+    async def wait_delay(self) -> None:
+        """Return when no new calls have to be accepted any more: balancers had time to notice."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), self._times.delay_s)
+
+    def request(self, number: signal.Signals) -> None:
+        """Stop with exit code 0, because of a signal. Ctrl-C and a second signal omit the delay."""
+        if number is signal.SIGINT or self._wanted.is_set():
+            self._hurried.set()
         self._wanted.set()
 
     def on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -55,6 +65,7 @@ class Shutdown:
         if self.exit_code:
             return
         self.exit_code = FAILED
+        self._hurried.set()
         last = threading.Timer(EXIT_WITHIN_S, _exit_now)
         last.daemon = True
         last.start()

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.core.board import Topic
-from gateway.errors import GatewayError, Overloaded, PhoenixRejectedCredentials, PhoenixUnavailable
+from gateway.errors import GatewayError, Overloaded, PhoenixRejectedCredentials, PhoenixUnavailable, Stopping
 from gateway.streams.board_connection import BoardConnection, as_gateway_error
 from gateway.streams.subscriber import QUEUE_LIMIT, Subscriber
 from gateway.streams.top_entries import TopEntries
@@ -61,8 +61,8 @@ class Hub:
     async def subscribe(self, topic: Topic, count: int) -> AsyncIterator[Subscriber]:
         """Watch the first `count` entries of a board. Leaving the context unsubscribes.
 
-        Raises: Overloaded; PhoenixUnavailable or PhoenixRejectedCredentials if the board has had no connection for
-        long.
+        Raises: Overloaded; Stopping after `drain`; PhoenixUnavailable or PhoenixRejectedCredentials if the board has
+        had no connection for long.
         """
         if self._watchers >= self._settings.max_watchers:
             raise Overloaded("This gateway has too many watchers. Wait as RetryInfo says and try again.")
@@ -71,9 +71,7 @@ class Hub:
             raise Overloaded("This gateway has too many live boards. Wait as RetryInfo says and try again.")
         watcher = Subscriber(self._settings.queue_limit, self._left_out)
         if self._draining:
-            watcher.end(None)
-            yield watcher
-            return
+            raise _stopping()
         if board is None:
             board = self._boards[topic] = _LiveBoard(topic, self._dependencies, self._settings, self._ended)
         elif (lost := board.lost()) is not None:
@@ -92,10 +90,10 @@ class Hub:
         return None if board is None else board.connection
 
     def drain(self) -> None:
-        """End every stream without an error and accept no more: clients reconnect to another gateway."""
+        """End every stream with STOPPING and accept no more: clients reconnect to another gateway."""
         self._draining = True
         for board in list(self._boards.values()):
-            board.end(None)
+            board.end(_stopping())
 
     async def close(self) -> None:
         """End all streams and wait until the connections are closed."""
@@ -159,18 +157,22 @@ class _LiveBoard:
         top.leave(watcher)
         self._watchers -= 1
         if not self._watchers and not self._is_over and self._leaving is None:
-            self._leaving = asyncio.get_running_loop().call_later(self._settings.grace_s, self.end, None)
+            self._leaving = asyncio.get_running_loop().call_later(self._settings.grace_s, self._close)
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: Exception) -> None:
         """End the watchers and the connection."""
+        if not self._is_over:
+            for top in self._tops.values():
+                for watcher in top.watchers:
+                    watcher.end(error)
+        self._close()
+
+    def _close(self) -> None:
         if self._is_over:
             return
         self._is_over = True
         if self._leaving is not None:
             self._leaving.cancel()
-        for top in self._tops.values():
-            for watcher in top.watchers:
-                watcher.end(error)
         self.task.cancel()
         self._on_end(self)
 
@@ -186,3 +188,7 @@ class _LiveBoard:
         """End the board when its connection task ends for any reason; its watchers subscribe again."""
         failure = None if task.cancelled() else task.exception()
         self.end(as_gateway_error(failure or RuntimeError("the connection task of a live board ended")))
+
+
+def _stopping() -> Stopping:
+    return Stopping("This gateway is stopping. Open the stream again: it begins with the whole board.")

@@ -43,7 +43,7 @@ class Delivery:
 class Subscriber:
     """A watcher of one board."""
 
-    __slots__ = ("_ended", "_error", "_fresh", "_limit", "_on_left_out", "_queue", "_resync", "_skipped", "_waiter")
+    __slots__ = ("_error", "_fresh", "_limit", "_on_left_out", "_queue", "_resync", "_skipped", "_waiter")
 
     def __init__(self, limit: int = QUEUE_LIMIT, on_left_out: Callable[[int], None] = lambda count: None) -> None:
         self._limit = limit
@@ -52,13 +52,12 @@ class Subscriber:
         self._skipped = 0
         self._resync: Resync | None = None
         self._fresh = True
-        self._ended = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def offer(self, update: Update) -> None:
         """Queue an update. If the queue is full, drop and count all older updates."""
-        if self._ended:
+        if self._error is not None:
             return
         if len(self._queue) >= self._limit:
             for old in self._queue:
@@ -69,18 +68,16 @@ class Subscriber:
         self._queue.append(update)
         self._wake()
 
-    def end(self, error: Exception | None) -> None:
-        """End the watcher after the queued updates: with the error, or normally if it is None."""
-        self._ended, self._error = True, error
+    def end(self, error: Exception) -> None:
+        """End the watcher with the error, after the queued updates."""
+        self._error = error
         self._wake()
 
-    async def take(self) -> Delivery | None:
-        """Return the next delivery; None at the end. Raises: the error that ended the board."""
+    async def take(self) -> Delivery:
+        """Return the next delivery. Raises: the error that ended the board."""
         while not self._queue:
-            if self._ended:
-                if self._error is not None:
-                    raise self._error.with_traceback(None)  # all watchers share one error: its traceback must not grow
-                return None
+            if self._error is not None:
+                raise self._error.with_traceback(None)  # all watchers share one error: its traceback must not grow
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -354,8 +354,8 @@ def test_the_newer_path_is_a_setting(sandbox: SandboxProcess, board: str) -> Non
         stream.cancel()
 
 
-def test_a_stop_ends_watchers_in_peace(sandbox: SandboxProcess, board: str) -> None:
-    """SIGTERM: the streams end without an error and the upstream socket closes, without waiting for the drain."""
+def test_a_stop_ends_watchers_with_its_reason(sandbox: SandboxProcess, board: str) -> None:
+    """SIGTERM: the streams end with STOPPING and the upstream socket closes, without waiting for the drain."""
     with (
         GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway,
         grpc.insecure_channel(gateway.address) as channel,
@@ -365,7 +365,9 @@ def test_a_stop_ends_watchers_in_peace(sandbox: SandboxProcess, board: str) -> N
         next(stream)
         began = time.monotonic()
         assert 0 == gateway.stop()
-        assert [] == list(stream)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream)
+        assert (grpc.StatusCode.UNAVAILABLE, "STOPPING") == (ended.value.code(), reason_of(ended.value))
         assert time.monotonic() - began < 8
     wait(lambda: sockets(sandbox)["open"] == 0)
 

@@ -102,6 +102,5 @@ async def until(condition: Callable[[], bool]) -> None:
 async def taken(watcher: Subscriber) -> tuple[bytes, str, int, int, Resync | None]:
     async with asyncio.timeout(5):
         delivery = await watcher.take()
-    assert delivery is not None
     update = delivery.update
     return (update.payload, update.epoch, update.sequence, delivery.skipped, delivery.resync)

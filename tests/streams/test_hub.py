@@ -13,6 +13,7 @@ from gateway.errors import (
     PhoenixNotFound,
     PhoenixRejectedCredentials,
     PhoenixUnavailable,
+    Stopping,
 )
 from gateway.resilience.retry import RetrySettings
 from gateway.streams.subscriber import Resync
@@ -179,16 +180,19 @@ async def test_watchers_of_a_connection_task_that_is_gone_do_not_wait_for_ever()
     await hub.close()
 
 
-async def test_a_drain_ends_watchers_in_peace() -> None:
-    """They get the queued updates and no new ones."""
+async def test_a_drain_ends_watchers_with_the_reason() -> None:
+    """They get the queued updates, no new ones, and STOPPING with RetryInfo. New watchers get it at once."""
     upstream = Upstream()
     hub = upstream.hub()
     async with hub.subscribe(TOPIC, 100) as watcher:
         await taken(watcher)
         hub.drain()
-        assert None is await watcher.take()
-        async with hub.subscribe(TOPIC, 100) as late:
-            assert None is await late.take()
+        with pytest.raises(Stopping) as ended:
+            await watcher.take()
+        assert ended.value.retry_after_s
+        with pytest.raises(Stopping):
+            async with hub.subscribe(TOPIC, 100):
+                pass
     await hub.close()
     assert upstream.channels[0].is_closed
 

@@ -44,17 +44,18 @@ class WatchLeaderboard:
         self._hub = hub
 
     async def watch(self, watch: Watch, call: Call) -> AsyncGenerator[Delivery, None]:
-        """Yield the board and then its updates, until the caller leaves or this gateway stops.
+        """Yield the board and then its updates, until the caller leaves.
 
-        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened.
+        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened; Stopping when
+        this gateway stops.
         """
         context = self._tenants.resolve(watch.tenant_id, call)
         topic = Topic(context.tenant_id, watch.leaderboard_id, watch.window_key)
         size = watch.page_size or DEFAULT_PAGE_SIZE
         count = size if watch.top_n is None else min(size, watch.top_n)
         async with self._hub.subscribe(topic, count) as watcher:
-            while (delivery := await watcher.take()) is not None:
-                yield delivery
+            while True:
+                yield await watcher.take()
 
 
 class OpenBoard:

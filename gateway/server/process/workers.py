@@ -15,14 +15,14 @@ from gateway.config import Listen
 from gateway.server.listener.listen import SHARES_PORT
 from gateway.telemetry.logs import log
 
-STOP_S = 15.0
-"""When a worker that has not stopped is killed; longer than a worker's own drain time."""
+STOP_MARGIN_S = 5.0
+"""How long after its drain time a worker that has not stopped is killed."""
 
 
-async def supervise(workers: int, admin_listens: list[str]) -> int:
+async def supervise(workers: int, admin_listens: list[str], drain_s: float) -> int:
     """Run this many workers until a signal arrives or one of them ends; return the exit code.
 
-    Args: `admin_listens`: the admin address of each worker.
+    Args: `admin_listens`: the admin address of each worker. `drain_s`: how long a worker takes to stop.
     """
     processes = [
         await asyncio.create_subprocess_exec(
@@ -45,7 +45,7 @@ async def supervise(workers: int, admin_listens: list[str]) -> int:
     was_signalled = stop.is_set()
     if not was_signalled:
         log().error("a worker ended by itself; stopping the others", workers=workers)
-    await _stop(processes)
+    await _stop(processes, drain_s + STOP_MARGIN_S)
     stopping.cancel()
     codes = [process.returncode or 0 for process in processes]
     return 0 if was_signalled and not any(codes) else 1
@@ -58,12 +58,12 @@ def admin_addresses(first: Listen, workers: int) -> list[str]:
     return [Listen(host=first.host, port=first.port + number if first.port else 0).target for number in range(workers)]
 
 
-async def _stop(processes: list[asyncio.subprocess.Process]) -> None:
+async def _stop(processes: list[asyncio.subprocess.Process], within_s: float) -> None:
     for process in processes:
         if process.returncode is None:
             process.terminate()
     try:
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(within_s):
             await asyncio.gather(*(process.wait() for process in processes))
     except TimeoutError:
         for process in processes:

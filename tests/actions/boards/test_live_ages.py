@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 import orjson
 from hypothesis import HealthCheck, example, given, settings
@@ -14,6 +15,7 @@ from gateway.actions.boards.live_pages import LivePages
 from gateway.actions.boards.read_values import ReadAnswer, ReadCacheSettings
 from gateway.core.board import Topic
 from gateway.core.wire import Page
+from gateway.errors import Stopping
 from gateway.resilience.deadline import Deadline
 from gateway.streams.freshness import FORGOTTEN_AFTER_S
 from gateway.streams.subscriber import Subscriber
@@ -211,5 +213,6 @@ def test_no_page_from_a_live_socket_is_older_than_it_says(
 
 
 async def _consume(watcher: Subscriber) -> None:
-    while await watcher.take() is not None:
-        pass
+    with suppress(Stopping):
+        while True:
+            await watcher.take()
