@@ -145,6 +145,11 @@ class GatewayProcess:
             process.kill()
             return process.wait(timeout=10)
 
+    def wait_end(self, within_s: float = 20.0) -> int:
+        """Wait until the process ends without a signal of ours; return its exit code."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
     def __enter__(self) -> Self:
         return self.start()
 

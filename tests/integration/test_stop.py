@@ -7,13 +7,22 @@ import signal
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.server.shutdown import DRAIN_S
-from gateway.v1 import leaderboard_admin_pb2, leaderboard_admin_pb2_grpc, leaderboards_pb2, leaderboards_pb2_grpc
+from gateway.config import DrainTimes
+from gateway.v1 import (
+    leaderboard_admin_pb2,
+    leaderboard_admin_pb2_grpc,
+    leaderboards_pb2,
+    leaderboards_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+)
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 
@@ -40,7 +49,7 @@ def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(stopping: GatewayPro
         os.kill(stopping.pid, signal.SIGTERM)
         assert [answer.status for answer in watched] == [NOT_SERVING]
     assert stopping.stop() == 0
-    assert time.monotonic() - began < DRAIN_S / 2
+    assert time.monotonic() - began < DrainTimes().timeout_s / 4
 
 
 def test_a_call_in_flight_is_answered_and_a_new_one_refused(stopping: GatewayProcess, sandbox: SandboxProcess) -> None:
@@ -75,3 +84,48 @@ def wait_until_asked(sandbox: SandboxProcess) -> None:
         if any("/rank/" in request["path"] for request in asked):
             return
     raise AssertionError("the call did not reach the sandbox")
+
+
+def readiness(gateway: GatewayProcess) -> int:
+    """The HTTP status of /readyz; 0 when nothing listens any more."""
+    try:
+        with urlopen(f"http://{gateway.admin_address}/readyz", timeout=5) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        return refused.code
+    except OSError:
+        return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
+def test_a_gateway_that_is_not_ready_still_accepts(sandbox: SandboxProcess, number: int) -> None:
+    """Balancers notice first: during the delay new connections are served, and then the process ends with 0."""
+    settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_DRAIN_DELAY": "1.5"}
+    with GatewayProcess(settings) as gateway:
+        signalled_at = time.monotonic()
+        os.kill(gateway.pid, number)
+        while readiness(gateway) == 200:
+            assert time.monotonic() - signalled_at < 1
+        minted = 0
+        while time.monotonic() - signalled_at < 1.2:
+            assert readiness(gateway) == 503
+            with gateway.open_channel() as channel:
+                request = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+                assert tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(request, timeout=5).token
+            minted += 1
+        assert minted
+        assert gateway.wait_end() == 0
+        assert 1.5 <= time.monotonic() - signalled_at < 10
+
+
+def test_a_second_signal_omits_the_delay(sandbox: SandboxProcess) -> None:
+    """Whoever is in a hurry says so twice; Ctrl-C needs it once."""
+    settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_DRAIN_DELAY": "30", "GATEWAY_DRAIN_TIMEOUT": "40"}
+    for signals in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]):
+        with GatewayProcess(settings) as gateway:
+            began = time.monotonic()
+            for number in signals:
+                os.kill(gateway.pid, number)
+                time.sleep(0.3)
+            assert gateway.wait_end() == 0
+            assert time.monotonic() - began < 10
