@@ -1,0 +1,83 @@
+"""Builds programs with Go, once a machine: the results are below the user's cache, so that each clone finds them.
+
+A program that cannot be built is a reason, never a failure: tests that need it are skipped and report the reason.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+BUILD_WITHIN_S = 420
+
+
+class NotBuilt(Exception):
+    """The program is not available; the text says why and what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of what this project builds or installs once a machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phoenix-gateway"
+
+
+def installed(package: str, version: str) -> Path:
+    """Return a published program in a pinned version. Raises: NotBuilt."""
+    name = package.rpartition("/")[2]
+    return _cached(f"{name}-{version}", ["install", f"{package}@{version}"], name, None)
+
+
+def built(module: Path, package: str = ".") -> Path:
+    """Return a program that the Go module in this folder pins in its go.mod. Raises: NotBuilt."""
+    digest = hashlib.sha256(package.encode())
+    for path in sorted(module.iterdir()):
+        digest.update(path.read_bytes())
+    name = module.name if package == "." else package.rpartition("/")[2]
+    return _cached(f"{name}-{digest.hexdigest()[:12]}", ["build", package], name, module)
+
+
+def _cached(key: str, arguments: Sequence[str], name: str, module: Path | None) -> Path:
+    target = cache_folder() / "bin" / key
+    if target.exists():
+        return target
+    go = shutil.which("go")
+    if go is None:
+        raise NotBuilt(f"{name} is built with Go, which is not installed")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                _run([go, arguments[0], *_output(arguments[0], folder, name), *arguments[1:]], folder, module)
+                os.replace(Path(folder) / name, target)
+    return target
+
+
+def _output(command: str, folder: str, name: str) -> list[str]:
+    return ["-o", f"{folder}/{name}"] if command == "build" else []
+
+
+def _run(command: list[str], folder: str, module: Path | None) -> None:
+    """Run Go. Raises: NotBuilt with the last line of its stderr, or that it took too long."""
+    environ: Mapping[str, str] = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=module,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_WITHIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotBuilt(f"Go did not build it within {BUILD_WITHIN_S} s") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NotBuilt(f"Go could not build it: {last}")
