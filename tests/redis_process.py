@@ -40,22 +40,26 @@ class RedisProcess:
     def start(self) -> None:
         """Start it and wait until it answers; another port is taken if this one was snatched before the first start."""
         for attempt in range(5):
-            self._process = subprocess.Popen(
-                [
-                    self._binary,
-                    *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)),
-                    *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
-                    *self._options,
-                ],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            self.spawn()
             if self._answers_in_time():
                 return
             self.kill()
             if attempt < 4:
                 self.port = free_port()
         raise RuntimeError("redis-server does not start")
+
+    def spawn(self) -> None:
+        """Start it and return at once."""
+        self._process = subprocess.Popen(
+            [
+                self._binary,
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)),
+                *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
+                *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def stop(self) -> None:
         """End it gently, frozen or not; fine if it is gone already."""
@@ -89,9 +93,12 @@ class RedisProcess:
         """Remove every key."""
         self.command("FLUSHALL")
 
-    def command(self, *words: str | bytes) -> bytes:
+    def command(self, *words: str | bytes, password: str = "") -> bytes:
         """Send one command as a stranger with access would; returns the raw beginning of the answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            if password:
+                connection.sendall(b"AUTH %s\r\n" % password.encode())
+                connection.recv(1 << 10)
             parts = [word.encode() if isinstance(word, str) else word for word in words]
             body = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
             connection.sendall(b"*%d\r\n%s" % (len(parts), body))

@@ -7,6 +7,7 @@ no other entry can pass for an event that Phoenix has. Source: API.md, EventServ
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,30 +67,30 @@ class RedisEventIds:
         self._on_event = on_event
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]]
+        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]], *, within_s: float = math.inf
     ) -> list[RememberedEvent | None] | None:
         """Write each entry whose id has none. Return the existing entries, in order; None if Redis gave no answer."""
         keys = [_key(tenant_id, event_id) for event_id, _ in wanted]
         entries = [self._seal(tenant_id, event_id, entry, BEGUN_S) for event_id, entry in wanted]
-        found = await self._run(_CLAIM, keys, [str(BEGUN_S * 1000).encode(), *entries])
+        found = await self._run(_CLAIM, keys, [str(BEGUN_S * 1000).encode(), *entries], within_s)
         if not isinstance(found, list) or len(found) != len(wanted):
             return None
         return [self._open(tenant_id, event_id, held) for (event_id, _), held in zip(wanted, found, strict=True)]
 
-    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
-        """Write the results of events for a day; None removes an id. Does nothing if Redis cannot be reached."""
+    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> bool:
+        """Write the results of events for a day; None removes an id. Returns whether Redis confirmed it."""
         keys = [_key(tenant_id, event_id) for event_id, _ in changes]
         entries = [
             b"" if entry is None else self._seal(tenant_id, event_id, entry, REMEMBER_S) for event_id, entry in changes
         ]
-        await self._run(_SETTLE, keys, [str(REMEMBER_S * 1000).encode(), *entries])
+        return await self._run(_SETTLE, keys, [str(REMEMBER_S * 1000).encode(), *entries]) == 1
 
-    async def _run(self, script: str, keys: list[str], arguments: list[bytes]) -> object:
+    async def _run(self, script: str, keys: list[str], arguments: list[bytes], within_s: float = math.inf) -> object:
         async def work(client: Any) -> object:
             return await client.eval(script, len(keys), *keys, *arguments)
 
         try:
-            return await self._cache.run(work)
+            return await self._cache.run(keys[0], work, is_patient=True, within_s=within_s)
         except CacheUnavailable:
             return None
 

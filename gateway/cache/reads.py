@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import RedisCache
+from gateway.cache.redis_faults import checked
 from gateway.cache.shared_reads import Lookup, ReadPlace, SharedRead
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
@@ -59,7 +60,7 @@ class RedisReadCache:
             # underestimated.
             pipeline.pttl(entry)
             pipeline.getrange(entry, 0, MAX_ENTRY_BYTES)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = checked(await pipeline.execute(raise_on_error=False))
             left_ms = answers[1]
             if isinstance(left_ms, int) and (left_ms == -1 or left_ms > lease_ms):
                 # A lease without an expiry, or with a longer one than our replicas set.
@@ -67,7 +68,7 @@ class RedisReadCache:
                 await client.pexpire(lease, lease_ms)
             return answers
 
-        answers = await self._cache.run(work)
+        answers = await self._cache.run(lease, work)
         return Lookup(found=self._open(place, answers[3], answers[2]), leased=answers[0] is True)
 
     async def publish(self, place: ReadPlace, payload: bytes, *, age_s: float, keep_s: float, release: bool) -> None:
@@ -90,9 +91,9 @@ class RedisReadCache:
                 pipeline.set(entry, sealed, px=keep_ms)
             if release:
                 pipeline.unlink(lease)
-            await pipeline.execute(raise_on_error=False)
+            checked(await pipeline.execute(raise_on_error=False))
 
-        await self._cache.run(work)
+        await self._cache.run(lease, work)
 
     async def release(self, place: ReadPlace) -> None:
         """Release the lease.
@@ -100,7 +101,7 @@ class RedisReadCache:
         Raises: CacheUnavailable.
         """
         _, lease = _names(place)
-        await self._cache.run(lambda client: client.unlink(lease))
+        await self._cache.run(lease, lambda client: client.unlink(lease))
 
     def _open(self, place: ReadPlace, value: object, left_ms: object) -> SharedRead | None:
         if value == b"" or left_ms == -2:

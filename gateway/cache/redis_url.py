@@ -7,8 +7,10 @@ that a gateway without Redis does not pay for its memory and start time. Source:
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -18,6 +20,7 @@ from gateway.core.secret import Secret
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
+Close = Callable[[], Awaitable[None]]
 
 _URL = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^@]*)@)?(?P<hosts>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
@@ -73,6 +76,13 @@ class RedisTarget:
     sentinel_credentials: Credentials = Credentials()
     ca_file: str | None = None
 
+    @property
+    def address(self) -> str:
+        """Where the servers are, without credentials: for messages."""
+        return self.path or ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+
 
 def parse_redis_url(url: str) -> RedisTarget:
     """Parse the URL. Raises: RedisUrlRefused."""
@@ -108,8 +118,11 @@ def parse_redis_url(url: str) -> RedisTarget:
     )
 
 
-def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_s: float) -> Redis | RedisCluster:
-    """Return a client that is not connected yet and makes no retries of its own."""
+def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis | RedisCluster, Close]:
+    """Return a client that is not connected yet and makes no retries of its own, and what closes it.
+
+    Args: `server_timeout_s`: for connecting to one server, and for its answer.
+    """
     from redis.asyncio import Redis, RedisCluster, SSLConnection, UnixDomainSocketConnection
     from redis.asyncio.cluster import ClusterNode
     from redis.asyncio.connection import ConnectionPool
@@ -119,8 +132,8 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
 
     # RESP2 and no library name save two round trips on each new connection.
     timeouts: dict[str, Any] = {
-        "socket_timeout": read_timeout_s,
-        "socket_connect_timeout": connect_timeout_s,
+        "socket_timeout": server_timeout_s,
+        "socket_connect_timeout": server_timeout_s,
         "protocol": 2,
         "driver_info": None,
     }
@@ -128,7 +141,7 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
     retry = Retry(NoBackoff(), 0)
     login = _login(target.credentials)
     if target.kind is RedisKind.CLUSTER:
-        return RedisCluster(
+        cluster = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
             retry=Retry(NoBackoff(), 1),
             ssl=target.tls,
@@ -136,6 +149,7 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
             **login,
             **timeouts,
         )
+        return cluster, cluster.aclose
     if target.kind is RedisKind.SENTINEL:
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             target.hosts,
@@ -153,14 +167,19 @@ def build_client(target: RedisTarget, *, read_timeout_s: float, connect_timeout_
         )
         assert target.service is not None
         master: Redis = sentinel.master_for(target.service, redis_class=Redis)
-        return master
+
+        async def close_all() -> None:
+            await asyncio.gather(master.aclose(), *(one.aclose() for one in sentinel.sentinels), return_exceptions=True)
+
+        return master, close_all
     place: dict[str, Any]
     if target.kind is RedisKind.SOCKET:
         place = {"connection_class": UnixDomainSocketConnection, "path": target.path}
     else:
         host, port = target.hosts[0]
         place = {"host": host, "port": port, **({"connection_class": SSLConnection, **tls} if target.tls else {})}
-    return Redis.from_pool(ConnectionPool(db=target.db, retry=retry, **place, **login, **timeouts))
+    client = Redis.from_pool(ConnectionPool(db=target.db, retry=retry, **place, **login, **timeouts))
+    return client, client.aclose
 
 
 def _login(credentials: Credentials) -> dict[str, Any]:

@@ -139,7 +139,8 @@ async def _in_redis(config: Config, clock: Clock, switches: Switches) -> Switche
     from gateway.controls.redis_switches import RedisSwitches
 
     assert config.redis is not None
-    redis = RedisCache(config.redis.target, clock, RedisCacheSettings(timeout_s=2.0, connect_timeout_s=3.0))
+    patience = RedisCacheSettings(timeout_s=2.0, connect_timeout_s=3.0, server_timeout_s=2.0)
+    redis = RedisCache(config.redis.target, clock, patience)
     refused: list[str] = []
     shared = RedisSwitches(cache=redis, seal_keys=config.redis.seal_keys, clock=clock, on_event=refused.append)
     try:

@@ -66,11 +66,11 @@ class RedisSwitches:
         async def work(client: Any) -> object:
             return await client.eval(_READ, 1, _KEY)
 
-        held = await self._cache.run(work)
+        held = await self._cache.run(_KEY, work)
         return held if isinstance(held, bytes) else b"?"
 
     async def _replace(self, before: bytes, after: bytes) -> bool:
         async def work(client: Any) -> object:
             return await client.eval(_REPLACE, 1, _KEY, before, after)
 
-        return await self._cache.run(work) == 1
+        return await self._cache.run(_KEY, work) == 1

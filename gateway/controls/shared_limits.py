@@ -109,7 +109,7 @@ class RedisLimits:
             return await client.eval(_EXCHANGE, len(keys), *keys, *arguments)
 
         try:
-            reported = await self._cache.run(work)
+            reported = await self._cache.run(keys[0], work)
         except CacheUnavailable:
             return None
         if not isinstance(reported, list) or len(reported) != len(spent):

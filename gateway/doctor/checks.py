@@ -10,6 +10,7 @@ from gateway.doctor.report import Finding, Result, State, fault, finding_of, ski
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.logs import where_raised
 
 LIMIT_S = 5.0
 """Longest time of one check, counted from the end of the checks that it needs."""
@@ -89,4 +90,9 @@ async def _probe(check: Check, clock: Clock, limit_s: float) -> Result:
     except GatewayError as error:
         return fault(error.message, "see the other lines of this report")
     except Exception as error:  # noqa: BLE001 - one broken check must not hide the others; its text may hold a secret
-        return fault(f"the check itself failed ({type(error).__name__})", "report this as a bug of the doctor")
+        raised = where_raised(error)
+        kinds = " < ".join(filter(None, (raised["error_type"], raised.get("error_causes", ""))))
+        return fault(
+            f"no result: {kinds} at {raised.get('error_from') or raised['error_at']}",
+            "check by hand what this line names, and report the line: the gateway does not know this failure",
+        )

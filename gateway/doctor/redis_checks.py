@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
+from gateway.cache.redis_faults import NO_ANSWER, FaultKind
 from gateway.config import Config, RedisConfig
 from gateway.core.sealing import SealedFor, SealRefused
 from gateway.core.types import Environment, UnixSeconds
@@ -20,18 +20,23 @@ from gateway.resilience.deadline import Deadline
 PATIENCE_S = 2.0
 """Longer than the gateway waits, to tell a slow Redis from one that is down."""
 _ROUND_TRIPS = 5
-_KIND = re.compile(r"\((\w+)\)$")
-_ACCESS = frozenset({"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"})
+_PING_KEY = "pgw:doctor"
 
 
 async def redis(config: Config, clock: Clock, deadline: Deadline) -> Result:
     """Ping, measure, write and read an entry, and check that our keys open the stored platform key."""
     if config.redis is None:
         return ok("in-process: REDIS_URL is not set, so each replica has its own cache")
-    patience = RedisCacheSettings(timeout_s=PATIENCE_S, connect_timeout_s=PATIENCE_S)
+    patience = RedisCacheSettings(
+        timeout_s=PATIENCE_S,
+        patient_s=PATIENCE_S,
+        check_s=PATIENCE_S,
+        connect_timeout_s=PATIENCE_S,
+        server_timeout_s=PATIENCE_S,
+    )
     cache = RedisCache(config.redis.target, clock, patience)
     try:
-        await cache.run(_ping)
+        await cache.run(_PING_KEY, _ping)
         latency_s = min([await _timed(cache) for _ in range(_ROUND_TRIPS)])
         if not await _comes_back(cache, config.redis, clock):
             return fault(
@@ -40,7 +45,7 @@ async def redis(config: Config, clock: Clock, deadline: Deadline) -> Result:
             )
         foreign = await _foreign(cache, config.redis, config, clock)
     except CacheUnavailable as unavailable:
-        return _unavailable(unavailable)
+        return _unavailable(unavailable, config.redis.target.address)
     finally:
         await cache.close()
     if foreign:
@@ -65,7 +70,7 @@ async def _ping(client: Any) -> None:
 
 async def _timed(cache: RedisCache) -> float:
     began = time.perf_counter()
-    await cache.run(_ping)
+    await cache.run(_PING_KEY, _ping)
     return time.perf_counter() - began
 
 
@@ -82,7 +87,7 @@ async def _comes_back(cache: RedisCache, config: RedisConfig, clock: Clock) -> b
     async def remove(client: Any) -> None:
         await client.unlink(name)
 
-    await cache.run(remove)
+    await cache.run(name, remove)
     try:
         return found is not None and config.seal_keys.open(place, found, now=now).payload == payload
     except SealRefused:
@@ -111,16 +116,11 @@ async def _foreign(cache: RedisCache, redis_config: RedisConfig, config: Config,
     return refused
 
 
-def _unavailable(unavailable: CacheUnavailable) -> Result:
-    match = _KIND.search(str(unavailable))
-    kind = match[1] if match is not None else "down"
-    if kind in _ACCESS:
-        return fault(f"Redis refuses the login ({kind})", "check user and password in REDIS_URL")
-    if kind == "ReadOnlyError":
-        return fault("cannot be written to: it is a replica", "use the primary, or redis+sentinel://, in REDIS_URL")
-    if kind in ("OutOfMemoryError", "ResponseError"):
-        return fault(f"Redis refuses writes ({kind})", "check its memory (maxmemory) and the rights of our user")
+def _unavailable(unavailable: CacheUnavailable, address: str) -> Result:
+    found = unavailable.fault or NO_ANSWER
+    code = f" {found.code}" if found.code else ""
+    within = f" within {PATIENCE_S:g} s" if found.kind is FaultKind.TIMEOUT else ""
     return fault(
-        f"no usable answer within {PATIENCE_S:g} s ({kind})",
-        "check host and port in REDIS_URL, and that Redis is up; without it each replica serves with its own cache",
+        f"{found.what}{within} ({address}: {found.error_type}{code}); each replica serves with its own cache",
+        found.advice,
     )

@@ -62,11 +62,13 @@ class AdminServer:
         pages: Sequence[Callable[[str], Page | None]] = (),
         evidence_head: Callable[[], Awaitable[bytes | None]] | None = None,
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+        degraded: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
         `evidence_head` answers /evidence/head; it returns None while the store is unavailable. Each of `pages` is asked
-        in turn, with the path as sent. `what_is_off` is reported with readiness. Raises: AdminAddressRefused.
+        in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
+        with readiness. Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
         self._host, self._port = "", 0
@@ -80,6 +82,7 @@ class AdminServer:
         self._pages = tuple(pages)
         self._evidence_head = evidence_head
         self._what_is_off = what_is_off
+        self._degraded = degraded
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -202,6 +205,8 @@ class AdminServer:
         answer: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
         if switched_off := list(self._what_is_off()):
             answer["switched_off"] = switched_off
+        if degraded := dict(self._degraded()):
+            answer["degraded"] = degraded
         body = orjson.dumps(answer)
         return (200 if ready else 503), _JSON, body
 

@@ -13,9 +13,11 @@ from gateway.server.listener.servers import Server
 def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     """Return all parts. What a part uses comes before it; calls are served last."""
     controls, events, boards, wallet = gateway.controls, gateway.events, gateway.boards, gateway.wallet
-    parts = [
-        Part(name="connections to Phoenix", stop=gateway.upstream.transport.close),
-        *(Part(name="Redis", start=redis.start, stop=redis.close) for redis in gateway.caches.all()),
+    parts = [Part(name="connections to Phoenix", stop=gateway.upstream.transport.close)]
+    if gateway.redis is not None:
+        parts.append(Part(name="Redis", start=gateway.redis.start, stop=gateway.redis.close))
+    parts += [
+        Part(name="event ids", stop=events.memory.close),
         Part(name="board reads", stop=boards.reads.close),
         Part(name="live sockets", stop=boards.realtime.close),
         Part(name="live boards", stop=boards.hub.close),

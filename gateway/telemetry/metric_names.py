@@ -164,6 +164,18 @@ SWITCHED_OFF = Metric(
     help="How many methods, callers, tenants and operators are switched off by phoenix-gateway disable.",
     labels=("kind",),
 )
+REDIS_DOWN = Metric(
+    name=PREFIX + "redis_down",
+    kind=Kind.GAUGE,
+    help="1 for the fault because of which Redis is not used now; 0 for every other, and while it is used.",
+    labels=("fault",),
+)
+REDIS_FAILURES = Metric(
+    name=PREFIX + "redis_failures_total",
+    kind=Kind.COUNTER,
+    help="Uses of Redis that failed, or were left out because Redis was not used, by fault.",
+    labels=("fault",),
+)
 CACHE_LOOKUPS = Metric(
     name=PREFIX + "cache_lookups_total",
     kind=Kind.COUNTER,
@@ -268,6 +280,8 @@ ALL = (
     POLICY_REFUSED,
     AUDIT_RECORDS,
     SWITCHED_OFF,
+    REDIS_DOWN,
+    REDIS_FAILURES,
     CACHE_LOOKUPS,
     LIVE_BOARD_EVENTS,
     WALLET_DECISIONS,

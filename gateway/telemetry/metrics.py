@@ -26,6 +26,7 @@ from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.metric_names import OTHER, Metric
 from gateway.telemetry.queue_series import QueueSeries
+from gateway.telemetry.redis_series import RedisSeries
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,7 +44,7 @@ PLATFORM_KEY_EVENTS = frozenset(
 )  # fmt: skip
 CIRCUITS = frozenset({"closed", "open", "half_open"})
 EVENT_SENDING_EVENTS = frozenset(
-    {"bulk_not_served", "bulk_divided", "bulk_refused", "bulk_unclear", "event_id_entry_refused"}
+    {"bulk_not_served", "bulk_divided", "bulk_refused", "bulk_unclear", "event_id_entry_refused", "event_id_not_shared"}
 )
 POLICY_EVENTS = frozenset({"taken", "refused"})
 SECRET_FILE_EVENT = "secret_file_"
@@ -99,6 +100,8 @@ class Metrics:
 
         self.queue = QueueSeries(registry)
         """Those of durable events."""
+        self.redis = RedisSeries(registry)
+        """Those of the cache that replicas share."""
 
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()

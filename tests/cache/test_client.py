@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from gateway.cache.client import CacheUnavailable, RedisCache
 from gateway.cache.redis_url import RedisKind, RedisUrlRefused, parse_redis_url
 from gateway.resilience.clock import SystemClock
+from tests.cache.redis_use import usable_again
 from tests.keys.platform.key_source import until
 from tests.redis_process import RedisProcess, free_port
 
@@ -142,7 +143,7 @@ async def test_a_frozen_server_costs_two_short_waits_and_then_nothing(
             await cache.get("key", max_bytes=10)
     assert time.monotonic() - began < 0.2
     redis_server.resume()
-    await until(lambda: _probed(cache))
+    await usable_again(cache)
     await cache.put("key", b"back", ttl_s=5)
 
 
@@ -154,7 +155,7 @@ async def test_answers_are_never_mixed_up_after_a_timeout(redis_server: RedisPro
     given_up = [asyncio.create_task(cache.get(f"key{number}", max_bytes=100)) for number in range(20)]
     await asyncio.gather(*given_up, return_exceptions=True)
     redis_server.resume()
-    await until(lambda: _probed(cache))
+    await usable_again(cache)
     for number in reversed(range(20)):
         assert await cache.get(f"key{number}", max_bytes=100) == b"value%d" % number
 
@@ -175,11 +176,6 @@ async def test_a_value_that_is_too_long_counts_as_absent(redis_server: RedisProc
     redis_server.command("SETRANGE", "key", "50000000", b"x")
     assert await cache.get("key", max_bytes=1000) is None
     assert not cache.is_down
-
-
-def _probed(cache: RedisCache) -> bool:
-    cache._start_probe()
-    return not cache.is_down
 
 
 @pytest.mark.parametrize(

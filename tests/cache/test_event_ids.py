@@ -27,9 +27,9 @@ class CountingCache(RedisCache):
 
     trips = 0
 
-    async def run(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run(self, key: str, work: Callable[[Any], Awaitable[Any]], **how: Any) -> Any:
         self.trips += 1
-        return await super().run(work)
+        return await super().run(key, work, **how)
 
 
 @pytest_asyncio.fixture
@@ -126,4 +126,4 @@ async def test_a_redis_that_is_gone_is_no_failure(cache: CountingCache, redis_se
     redis_server.kill()
     ids = ids_in(cache)
     assert await ids.claim(T, [("e", entry())]) is None
-    await ids.settle(T, [("e", entry(EventState.ACCEPTED))])
+    assert not await ids.settle(T, [("e", entry(EventState.ACCEPTED))])

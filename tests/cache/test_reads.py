@@ -10,6 +10,7 @@ import pytest
 
 from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
 from gateway.cache.reads import MAX_ENTRY_BYTES, RedisReadCache, _names
+from gateway.cache.redis_faults import FaultKind
 from gateway.cache.redis_url import parse_redis_url
 from gateway.cache.shared_reads import ReadPlace
 from gateway.core.sealing import SealKeys
@@ -163,3 +164,14 @@ def test_tenants_share_no_place() -> None:
         ReadPlace(tenant_id="", name="abc"),
     ]
     assert 3 == len({_names(place) for place in places})
+
+
+async def test_a_replica_that_takes_no_writes_is_no_answer(fleet: list[Replica], redis_server: RedisProcess) -> None:
+    """READONLY comes back inside a pipeline's answers: without a look at them, nobody would ever get the lease."""
+    redis_server.command("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(CacheUnavailable) as caught:
+        await fleet[0].reads.lookup(PLACE, lease_s=2)
+    assert caught.value.fault is not None
+    assert caught.value.fault.kind is FaultKind.READ_ONLY
+    with pytest.raises(CacheUnavailable):
+        await publish(fleet[1])

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.telemetry import metric_names, metrics
 from gateway.telemetry.metric_names import ALL, PREFIX
 from gateway.telemetry.metrics import BuildInfo, Metrics
+from gateway.telemetry.redis_series import REDIS_FAULTS
 
 DOC = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
@@ -65,6 +66,7 @@ def test_label_values_are_described() -> None:
         *metrics.CACHE_PURPOSES,
         *metrics.CACHE_RESULTS,
         *metrics.STORE_ERROR_KINDS,
+        *REDIS_FAULTS,
     }
     assert [value for value in sorted(values) if f"`{value}`" not in DOC] == []
 

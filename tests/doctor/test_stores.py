@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import secrets
@@ -73,14 +74,15 @@ async def test_redis_that_works(redis_server: RedisProcess) -> None:
 async def test_redis_that_is_down() -> None:
     """Without a listener: a fault that names REDIS_URL and says that the gateway continues."""
     result = await look_at_redis(f"redis://127.0.0.1:{free_port()}/0")
-    assert (result.state, "REDIS_URL" in result.fix, "no usable answer" in result.what) == (State.FAULT, True, True)
+    assert (result.state, "REDIS_URL" in result.fix, "ECONNREFUSED" in result.what) == (State.FAULT, True, True)
+    assert "each replica serves with its own cache" in result.what
 
 
 async def test_redis_that_is_frozen(redis_server: RedisProcess) -> None:
     """A Redis that accepts connections and does not answer is a fault within the time limit."""
     redis_server.pause()
     result = await look_at_redis(redis_server.url)
-    assert (result.state, "no usable answer within 2 s" in result.what) == (State.FAULT, True)
+    assert (result.state, "no answer in time within 2 s" in result.what) == (State.FAULT, True)
 
 
 async def test_redis_with_another_password(redis_server: RedisProcess) -> None:
@@ -96,6 +98,40 @@ async def test_redis_that_is_full(redis_server: RedisProcess) -> None:
     redis_server.command("CONFIG", "SET", "maxmemory", "1")
     result = await look_at_redis(redis_server.url)
     assert (result.state, "maxmemory" in result.fix) == (State.FAULT, True)
+
+
+def _without_master(server: RedisProcess) -> None:
+    server.command("CONFIG", "SET", "replica-serve-stale-data", "no")
+    server.command("REPLICAOF", "127.0.0.1", "1")
+
+
+REDIS_FAULTS: dict[str, tuple[Callable[[RedisProcess], object], str, str]] = {
+    "a replica": (lambda server: server.command("REPLICAOF", "127.0.0.1", "1"), "READONLY", "the primary"),
+    "without its master": (_without_master, "MASTERDOWN", "Sentinel"),
+    "with a password": (lambda server: server.command("CONFIG", "SET", "requirepass", "x"), "NOAUTH", "password"),
+    "without a right": (lambda server: server.command("ACL", "SETUSER", "default", "-set"), "NOPERM", "pgw:*"),
+}
+
+
+@pytest.mark.parametrize("name", list(REDIS_FAULTS))
+async def test_redis_that_refuses(redis_server: RedisProcess, name: str) -> None:
+    """The finding names the host, Redis's own code, and what to do."""
+    spoil, code, fix = REDIS_FAULTS[name]
+    spoil(redis_server)
+    await asyncio.sleep(0.2)  # a replica needs a moment to see that its master is gone
+    result = await look_at_redis(redis_server.url)
+    assert (result.state, code in result.what, fix in result.fix) == (State.FAULT, True, True), result
+    assert f"127.0.0.1:{redis_server.port}" in result.what
+
+
+async def test_a_cluster_of_which_no_node_answers() -> None:
+    """An error of the library outside its base class is a finding like any other."""
+    result = await look_at_redis(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    assert (result.state, "no connection to Redis" in result.what, "ECONNREFUSED" in result.what) == (
+        State.FAULT,
+        True,
+        True,
+    )
 
 
 async def test_redis_with_the_entry_of_another_key(redis_server: RedisProcess) -> None:

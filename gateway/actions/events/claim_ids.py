@@ -36,7 +36,9 @@ class ClaimedBatch(NamedTuple):
     held: Mapping[int, Awaited | Recalled]
 
 
-async def claim_ids(memory: EventMemory, batch: EventBatch, *, resend_within_s: float | None) -> ClaimedBatch:
+async def claim_ids(
+    memory: EventMemory, batch: EventBatch, *, resend_within_s: float | None, deadline: Deadline
+) -> ClaimedBatch:
     """Claim the ids that the caller chose. Every claim must be settled. Args: as `EventMemory.claim`."""
     pending = batch.pending
     begun_at = memory.now()
@@ -47,7 +49,7 @@ async def claim_ids(memory: EventMemory, batch: EventBatch, *, resend_within_s: 
     held: dict[int, Awaited | Recalled] = {}
     digests = batch.digests()
     wanted = [(pending[place].event_id, digests[place]) for place in given]
-    answers = await memory.claim(batch.tenant_id, wanted, resend_within_s=resend_within_s)
+    answers = await memory.claim(batch.tenant_id, wanted, resend_within_s=resend_within_s, deadline=deadline)
     for place, answer in zip(given, answers, strict=True):
         if isinstance(answer, Claim):
             claims[answer.event_id] = answer
@@ -63,7 +65,7 @@ async def claim_ids(memory: EventMemory, batch: EventBatch, *, resend_within_s: 
     return ClaimedBatch(batch=batch, begun_at=begun_at, to_send=pending, claims=claims, held=held)
 
 
-async def settle_claims(memory: EventMemory, claimed: ClaimedBatch, sending: Sending) -> None:
+async def settle_claims(memory: EventMemory, claimed: ClaimedBatch, sending: Sending, deadline: Deadline) -> None:
     """Settle the claims with what is known of their events now. A result that comes later settles what is unknown."""
     sending.on_late = functools.partial(_settle_late, memory, claimed)
     if claimed.claims:
@@ -72,7 +74,7 @@ async def settle_claims(memory: EventMemory, claimed: ClaimedBatch, sending: Sen
             for result in sending.results()
             if (claim := claimed.claims.get(result.event_id)) is not None
         ]
-        await memory.settle(claimed.batch.tenant_id, ended)
+        await memory.settle(claimed.batch.tenant_id, ended, deadline)
 
 
 def remember_doubts(memory: EventMemory, claimed: ClaimedBatch, sent: Sequence[Result]) -> None:

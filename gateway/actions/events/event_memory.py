@@ -1,5 +1,8 @@
 """Remembers the event ids that callers chose, for 24 hours, in the process and in Redis.
 
+A caller waits for Redis only before its event is sent, for a short time and a share of its deadline. Then its id is
+claimed in this process alone. How the event ended is written to Redis behind the answer (`shared_writes.py`).
+
 An id is claimed before its event is sent, and settled when the result is known. The same content under the same id gets
 the first result; other content is refused. If Phoenix certainly does not have the event, the id is forgotten, so that
 the caller can try again. Ids that the gateway made come here only if Phoenix may have their events. Durable events have
@@ -11,16 +14,17 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.actions.events.shared_writes import Change, SharedWrites
 from gateway.core.event_ids import EventState, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import Effect
 from gateway.phoenix.gamification.pending_event import Result, Submitted
 from gateway.resilience.clock import Clock
-from gateway.resilience.supervision import run_job
+from gateway.resilience.deadline import Deadline
 
 REMEMBER_S = 24 * 3600.0
 
@@ -29,13 +33,13 @@ class SharedEventIds(Protocol):
     """The ids that all replicas remember; implemented by `cache.event_ids`. It does not raise if it is unreachable."""
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]]
+        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]], *, within_s: float
     ) -> list[RememberedEvent | None] | None:
-        """Write each entry if there is none; return the earlier entries, in order. None: unreachable."""
+        """Write each entry if there is none; return the earlier entries, in order. None: unreachable in this time."""
         ...
 
-    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
-        """Write how events ended; None deletes the id."""
+    async def settle(self, tenant_id: TenantId, changes: Sequence[Change]) -> bool:
+        """Write how events ended; None deletes the id. Returns whether they were written."""
         ...
 
 
@@ -45,6 +49,12 @@ class MemorySettings:
 
     max_ids: int = 100_000
     """About 30 MiB when full; the oldest ids are dropped first."""
+    claim_within_s: float = 0.1
+    """How long a call waits for the shared memory in all."""
+    release_within_s: float = 0.05
+    """How long a call whose event was not sent waits until its id is free for all replicas."""
+    claim_share: float = 0.25
+    """The longest wait for a claim, as a share of the time left until the call's deadline."""
 
 
 class Recalled(enum.Enum):
@@ -61,17 +71,19 @@ class Recalled(enum.Enum):
 class Claim:
     """The right to send the event of one id. Calls with the same event wait for it.
 
-    `at`: when the first send was about to begin. `in_doubt`: an earlier send may have reached Phoenix. Once `settled`,
-    `result` or `recalled` says how it ended; if neither is set, the call with the claim left without sending.
+    `at`: when the first send was about to begin. `in_doubt`: an earlier send may have reached Phoenix. `is_shared`:
+    other replicas see the claim. Once `settled`, `result` or `recalled` says how it ended; if neither is set, the
+    call with the claim left without sending.
     """
 
-    __slots__ = ("at", "digest", "event_id", "in_doubt", "recalled", "result", "settled")
+    __slots__ = ("at", "digest", "event_id", "in_doubt", "is_shared", "recalled", "result", "settled")
 
     def __init__(self, event_id: str, digest: bytes, at: float, *, in_doubt: bool) -> None:
         self.event_id = event_id
         self.digest = digest
         self.at = at
         self.in_doubt = in_doubt
+        self.is_shared = False
         self.result: Result | None = None
         self.recalled: Recalled | None = None
         self.settled = asyncio.Event()
@@ -92,13 +104,19 @@ class EventMemory:
     """The event ids of all tenants."""
 
     def __init__(
-        self, clock: Clock, shared: SharedEventIds | None = None, settings: MemorySettings | None = None
+        self,
+        clock: Clock,
+        shared: SharedEventIds | None = None,
+        settings: MemorySettings | None = None,
+        *,
+        on_event: Callable[[str], None] = lambda name: None,
     ) -> None:
+        """Args: `shared`: None: only this process remembers. `on_event` receives event_id_not_shared."""
         self._clock = clock
         self._shared = shared
         self._settings = settings or MemorySettings()
         self._held: OrderedDict[_Key, Claim | RememberedEvent] = OrderedDict()
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writes = None if shared is None else SharedWrites(shared.settle, on_event=on_event)
 
     def __len__(self) -> int:
         """How many ids this process remembers."""
@@ -109,12 +127,18 @@ class EventMemory:
         return self._clock.now()
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, bytes]], *, resend_within_s: float | None
+        self,
+        tenant_id: TenantId,
+        wanted: Sequence[tuple[str, bytes]],
+        *,
+        resend_within_s: float | None,
+        deadline: Deadline,
     ) -> list[Answer]:
         """Claim ids, each with the digest of its content; return for each whether its event may be sent.
 
-        Every Claim returned must be settled. Args: `resend_within_s`: how long after the first send an event of unknown
-        outcome may be sent again with its id, because Phoenix deduplicates; None: never.
+        Every Claim returned must be settled. Args: `deadline`: of the call, which waits for a share of it.
+        `resend_within_s`: how long after the first send an event of unknown outcome may be sent again with its id,
+        because Phoenix deduplicates; None: never.
         """
         now = self._clock.now()
         answers: list[Answer] = []
@@ -124,22 +148,31 @@ class EventMemory:
             if isinstance(answer, Claim):
                 own.append(len(answers))
             answers.append(answer)
-        if self._shared is not None and own:
+        if self._shared is not None and self._writes is not None and own:
             claims = {place: claim for place in own if isinstance(claim := answers[place], Claim)}
-            await self._claim_shared(self._shared, tenant_id, claims, answers, resend_within_s)
+            within_s = min(self._settings.claim_within_s, deadline.remaining() * self._settings.claim_share)
+            await self._claim_shared(self._shared, self._writes, tenant_id, claims, answers, resend_within_s, within_s)
         return answers
 
-    async def settle(self, tenant_id: TenantId, ended: Sequence[tuple[Claim, Result]]) -> None:
-        """Remember how claimed events ended, and wake the calls that wait for them."""
-        changes: list[tuple[str, RememberedEvent | None]] = []
+    async def settle(self, tenant_id: TenantId, ended: Sequence[tuple[Claim, Result]], deadline: Deadline) -> None:
+        """Remember how claimed events ended, and wake the calls that wait for them.
+
+        It waits for the shared memory only to release ids there, so that the caller can try again at any replica.
+        """
+        changes: list[Change] = []
+        freed: list[str] = []
         for claim, result in ended:
             claim.result = result
             entry = _entry_of(claim, result)
             self._put((tenant_id, claim.event_id), entry)
             changes.append((claim.event_id, entry))
+            if entry is None and claim.is_shared:
+                freed.append(claim.event_id)
             claim.settled.set()
-        if self._shared is not None and changes:
-            await self._shared.settle(tenant_id, changes)
+        if self._writes is not None and changes:
+            self._writes.add(tenant_id, changes)
+            if freed:
+                await self._writes.written(tenant_id, freed, min(self._settings.release_within_s, deadline.remaining()))
 
     def settle_late(self, tenant_id: TenantId, claim: Claim, result: Result) -> None:
         """Remember how an event ended that `settle` recorded as unknown, so that a repeat gets the result."""
@@ -149,22 +182,23 @@ class EventMemory:
             return  # another call has claimed it, or it is forgotten
         entry = _entry_of(claim, result)
         self._put(key, entry)
-        self._write_soon(tenant_id, [(claim.event_id, entry)])
+        if self._writes is not None:
+            self._writes.add(tenant_id, [(claim.event_id, entry)])
 
     def note_doubts(self, tenant_id: TenantId, claims: Sequence[Claim]) -> None:
         """Remember ids that the gateway made, of events that Phoenix may have. The caller knows these ids."""
-        changes: list[tuple[str, RememberedEvent | None]] = []
+        changes: list[Change] = []
         for claim in claims:
             entry = RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
             self._put((tenant_id, claim.event_id), entry)
             changes.append((claim.event_id, entry))
-        self._write_soon(tenant_id, changes)
+        if self._writes is not None:
+            self._writes.add(tenant_id, changes)
 
-    def _write_soon(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
-        if self._shared is not None:
-            writing = run_job("event-memory", self._shared.settle(tenant_id, changes))
-            self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
+    async def close(self) -> None:
+        """Write to the shared memory what is not written yet, for a limited time."""
+        if self._writes is not None:
+            await self._writes.close()
 
     def _claim_here(
         self, tenant_id: TenantId, event_id: str, digest: bytes, now: float, resend_within_s: float | None
@@ -187,24 +221,30 @@ class EventMemory:
     async def _claim_shared(
         self,
         shared: SharedEventIds,
+        writes: SharedWrites,
         tenant_id: TenantId,
         claims: dict[int, Claim],
         answers: list[Answer],
         resend_within_s: float | None,
+        within_s: float,
     ) -> None:
         """Claim in the shared memory too; what other replicas know replaces the claim of this process."""
+        # An id that was just released here may still be taken there. Claimed before that write, it would be lost.
+        await writes.written(tenant_id, [one.event_id for one in claims.values()], within_s)
         wanted = [
             (one.event_id, RememberedEvent(state=EventState.BEGUN, at=one.at, digest=one.digest))
             for one in claims.values()
         ]
         try:
-            found = await shared.claim(tenant_id, wanted)
+            found = await shared.claim(tenant_id, wanted, within_s=within_s)
         except BaseException:
             for claim in claims.values():
                 self._forget(tenant_id, claim)
+            writes.add(tenant_id, [(claim.event_id, None) for claim in claims.values()])  # it may be claimed there
             raise
         now = self._clock.now()
         for (place, claim), entry in zip(claims.items(), found or [None] * len(claims), strict=True):
+            claim.is_shared = found is not None
             if entry is None:
                 continue
             recalled = _recalled(entry, claim.digest, now, resend_within_s)

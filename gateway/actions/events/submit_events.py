@@ -66,10 +66,10 @@ class TenantPipeline:
         """Step 1. Args: `given`: places of the events whose id the caller chose."""
         return serialise(self.context.tenant_id, events, given, send_event_id=self.context.send_event_id)
 
-    async def claim(self, batch: EventBatch) -> ClaimedBatch:
+    async def claim(self, batch: EventBatch, deadline: Deadline) -> ClaimedBatch:
         """Step 2."""
         resend_within_s = RESEND_WITHIN_S - CALL_AND_CLOCKS_S if self.context.events.deduplicates else None
-        return await claim_ids(self.memory, batch, resend_within_s=resend_within_s)
+        return await claim_ids(self.memory, batch, resend_within_s=resend_within_s, deadline=deadline)
 
     async def send_and_settle(self, claimed: ClaimedBatch, send: Send, deadline: Deadline) -> list[Result]:
         """Steps 3 and 4. Cancelled, it sends no more, and settles with what is known."""
@@ -78,7 +78,7 @@ class TenantPipeline:
             if claimed.to_send:
                 await send(sending, deadline)
         finally:
-            await settle_claims(self.memory, claimed, sending)
+            await settle_claims(self.memory, claimed, sending, deadline)
         sent = sending.results()
         remember_doubts(self.memory, claimed, sent)
         return await results_of(self.memory, claimed, sent, deadline)
@@ -157,7 +157,7 @@ class SubmitEvents:
         count, size_bytes = len(batch.pending), batch.size_bytes
         pipeline.backlog.take(count, size_bytes)
         try:
-            return await pipeline.send_and_settle(await pipeline.claim(batch), send, call.deadline)
+            return await pipeline.send_and_settle(await pipeline.claim(batch, call.deadline), send, call.deadline)
         finally:
             pipeline.backlog.give_back(count, size_bytes)
 
@@ -225,7 +225,7 @@ class EventStream:
             else:
                 order = self._orders.setdefault(batch.tenant_id, Order())
                 send = functools.partial(pipeline.batches.send, order=order)
-                work = pipeline.send_and_settle(await pipeline.claim(batch), send, deadline)
+                work = pipeline.send_and_settle(await pipeline.claim(batch, deadline), send, deadline)
         except BaseException:
             backlog.give_back(len(batch.pending), batch.size_bytes)
             raise

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.cache.client import RedisCache
+from gateway.cache.redis_faults import checked
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import Environment, KeyId, UnixSeconds
 from gateway.keys.platform.shared_key import (
@@ -83,11 +84,11 @@ class RedisKeyCache:
             pipeline.getrange(self._entry, 0, MAX_ENTRY_BYTES)
             pipeline.getrange(self._failure, 0, MAX_ENTRY_BYTES)
             pipeline.getrange(self._revoked, 0, MAX_ENTRY_BYTES)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = checked(await pipeline.execute(raise_on_error=False))
             await self._repair(client, answers, lease_ms)
             return answers
 
-        answers = await self._cache.run(work)
+        answers = await self._cache.run(self._entry, work, is_patient=True)
         return PollResult(
             leased=lease_ms is not None and answers[3] is True,
             entry=self._open_entry(answers[-3]),
@@ -105,10 +106,10 @@ class RedisKeyCache:
             pipeline = client.pipeline(transaction=False)
             pipeline.hvals(self._requests)
             pipeline.unlink(self._requests)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = checked(await pipeline.execute(raise_on_error=False))
             return answers
 
-        values = (await self._cache.run(work))[0]
+        values = (await self._cache.run(self._entry, work, is_patient=True))[0]
         return valid_nonces(values) if isinstance(values, list) else frozenset()
 
     async def stored(self) -> KeyEntry | None:
@@ -120,10 +121,10 @@ class RedisKeyCache:
         async def work(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             pipeline.getrange(self._entry, 0, MAX_ENTRY_BYTES)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = checked(await pipeline.execute(raise_on_error=False))
             return answers
 
-        return self._open_entry((await self._cache.run(work))[0])
+        return self._open_entry((await self._cache.run(self._entry, work, is_patient=True))[0])
 
     async def publish(self, entry: KeyEntry) -> None:
         """Seal the entry and publish it for two minutes.

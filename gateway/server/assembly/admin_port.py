@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.actions.shared.watch_health import HealthWatch
+from gateway.cache.client import RedisCache
 from gateway.config import Config
 from gateway.front.admin import AdminServer
 from gateway.keys.own.keyring import Keyring
@@ -30,6 +31,7 @@ def build_admin_port(
     wallet: Wallet,
     keyring: Keyring,
     controls: CallControls,
+    redis: RedisCache | None,
     clock: Clock,
     metrics: Metrics,
 ) -> AdminPort:
@@ -37,6 +39,12 @@ def build_admin_port(
     tls: AdminTls | None = None
     if config.tls is not None and not config.admin_listen.is_local:
         tls = AdminTls(config.tls, clock)
+
+    def degraded() -> dict[str, str]:
+        """Return what calls do without now, and why."""
+        fault = None if redis is None else redis.fault
+        return {} if fault is None else {"redis": fault.kind.value}
+
     server = AdminServer(
         config.admin_listen.target,
         metrics,
@@ -44,6 +52,7 @@ def build_admin_port(
         health.readiness,
         allow_remote=config.tls is not None,
         what_is_off=controls.switched_off,
+        degraded=degraded,
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from prometheus_client import CollectorRegistry
 
 from gateway.actions.shared.watch_health import HealthWatch
+from gateway.cache.client import RedisCache
+from gateway.cache.outage_log import OutageLog
 from gateway.config import Config
 from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.keys.own.keyring import Keyring
@@ -17,7 +19,6 @@ from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.admin_port import AdminPort, build_admin_port
 from gateway.server.assembly.boards import Boards, build_boards
-from gateway.server.assembly.caches import Caches, build_caches
 from gateway.server.assembly.chain import build_chain
 from gateway.server.assembly.controls import CallControls, build_controls
 from gateway.server.assembly.events import Events, build_events
@@ -41,7 +42,7 @@ class Gateway:
     """The parts that are started and stopped; `server/parts.py` gives their order."""
 
     upstream: Upstream
-    caches: Caches
+    redis: RedisCache | None
     keyring: Keyring
     platform_keys: tuple[PlatformKeys, ...]
     policy_watch: PolicyWatch
@@ -64,18 +65,18 @@ def build(config: Config, clock: Clock) -> Gateway:
     transport = Transport(ca_file=config.upstream_ca_file)
     keyring = build_keyring(config, transport, clock, metrics)
     upstream = build_upstream(transport, keyring, clock, metrics)
-    caches = build_caches(config, clock)
+    redis = _redis(config, clock, metrics)
     database = _database(config, clock)
     policy = PolicyInForce(config.callers)
-    controls = build_controls(config, policy, keyring, caches.fast, database, clock, metrics)
+    controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
     chain = build_chain(config, controls, clock, metrics)
 
-    platform_keys = PlatformKeyRegistry(config, transport, caches.patient, clock, metrics.key_event)
+    platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)
     operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
     tenants = build_tenants(config, upstream, keyring, chain.on_target, clock, metrics)
 
-    events = build_events(config, tenants, database, caches.patient, controls, clock, metrics)
-    boards = build_boards(config, tenants.directory, caches.fast, clock, metrics)
+    events = build_events(config, tenants, database, redis, controls, clock, metrics)
+    boards = build_boards(config, tenants.directory, redis, clock, metrics)
     wallet = build_wallet(config, operators, platform_keys, database, clock, metrics)
     services = build_services(
         config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
@@ -84,7 +85,7 @@ def build(config: Config, clock: Clock) -> Gateway:
 
     return Gateway(
         upstream=upstream,
-        caches=caches,
+        redis=redis,
         keyring=keyring,
         platform_keys=platform_keys.all(),
         policy_watch=PolicyWatch(config, policy, metrics, clock),
@@ -94,7 +95,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         wallet=wallet,
         health=health,
         fronts=build_fronts(config, services, health, chain, clock, metrics),
-        admin_port=build_admin_port(config, health, wallet, keyring, controls, clock, metrics),
+        admin_port=build_admin_port(config, health, wallet, keyring, controls, redis, clock, metrics),
     )
 
 
@@ -105,6 +106,14 @@ def _metrics() -> Metrics:
         own_version = "unknown"
     info = BuildInfo(version=own_version, revision="", python=platform.python_version())
     return Metrics(CollectorRegistry(), methods=METHODS, build=info)
+
+
+def _redis(config: Config, clock: Clock, metrics: Metrics) -> RedisCache | None:
+    """Return the client of the shared cache, not connected yet; None without REDIS_URL."""
+    if config.redis is None:
+        return None
+    target = config.redis.target
+    return RedisCache(target, clock, observer=OutageLog(metrics.redis, target.address))
 
 
 def _database(config: Config, clock: Clock) -> Database:

@@ -34,10 +34,12 @@ from gateway.telemetry.metrics import Metrics
 class Events:
     """The service, and what runs beside it.
 
-    `streams` closes when the gateway drains. `worker` delivers from `queue`, so it stops before the queue does.
+    `memory` writes the last event ids to Redis when it closes. `streams` closes when the gateway drains.
+    `worker` delivers from `queue`, so it stops before the queue does.
     """
 
     service: EventService
+    memory: EventMemory
     streams: StreamGate
     queue: EventQueue
     worker: QueueWorker
@@ -58,16 +60,18 @@ def build_events(
     level = QueueLevel(config.queue)
     worker = _queue_worker(tenants, queue, level, controls, clock, metrics)
     counted = metrics.queue.events
+    memory = EventMemory(clock, _shared_event_ids(config, redis, clock, metrics), on_event=metrics.event_sending)
     submit = SubmitEvents(
         tenants.directory,
         clock,
         lambda: str(uuid_utils.uuid7()),
-        EventMemory(clock, _shared_event_ids(config, redis, clock, metrics)),
+        memory,
         queue=QueueEvents(queue, level, wake=worker.wake, on_event=counted),
     )
     dead_letters = DeadLetters(tenants.directory, queue, clock, wake=worker.wake, on_event=counted)
     return Events(
         service=EventService(submit, validate, streams, dead_letters=dead_letters),
+        memory=memory,
         streams=streams,
         queue=queue,
         worker=worker,

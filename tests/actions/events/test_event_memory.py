@@ -20,10 +20,13 @@ from gateway.core.event_ids import EventState, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError
 from gateway.phoenix.gamification.pending_event import Failed, Submitted
+from gateway.resilience.clock import SystemClock
+from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
 
 ONE, OTHER = b"1" * 32, b"2" * 32
 T = TenantId("t")
+LATER = Deadline.after(10, SystemClock())
 
 
 class Shared:
@@ -35,7 +38,7 @@ class Shared:
         self.is_gone = False
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]]
+        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]], *, within_s: float
     ) -> list[RememberedEvent | None] | None:
         self.trips += 1
         if self.is_gone:
@@ -46,19 +49,22 @@ class Shared:
             self.entries.setdefault((tenant_id, event_id), entry)
         return found
 
-    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> None:
+    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> bool:
         self.trips += 1
+        if self.is_gone:
+            return False
         for event_id, entry in changes:
             if entry is None:
                 self.entries.pop((tenant_id, event_id), None)
             else:
                 self.entries[(tenant_id, event_id)] = entry
+        return True
 
 
 async def ask(
     memory: EventMemory, event_id: str = "e", digest: bytes = ONE, resend_within_s: float | None = None
 ) -> Answer:
-    return (await memory.claim(T, [(event_id, digest)], resend_within_s=resend_within_s))[0]
+    return (await memory.claim(T, [(event_id, digest)], resend_within_s=resend_within_s, deadline=LATER))[0]
 
 
 def accepted(event_id: str = "e") -> Submitted:
@@ -68,7 +74,7 @@ def accepted(event_id: str = "e") -> Submitted:
 async def end(memory: EventMemory, claim: Answer, error: GatewayError | None = None) -> None:
     assert isinstance(claim, Claim)
     result = accepted(claim.event_id) if error is None else Failed(event_id=claim.event_id, error=error)
-    await memory.settle(T, [(claim, result)])
+    await memory.settle(T, [(claim, result)], LATER)
 
 
 async def test_an_accepted_event_is_recalled_for_a_day() -> None:
@@ -95,14 +101,16 @@ async def test_ids_of_tenants_do_not_meet() -> None:
     """Each has its own."""
     memory = EventMemory(ManualClock())
     await end(memory, await ask(memory))
-    answers = await memory.claim(TenantId("u"), [("e", OTHER)], resend_within_s=None)
+    answers = await memory.claim(TenantId("u"), [("e", OTHER)], resend_within_s=None, deadline=LATER)
     assert isinstance(answers[0], Claim)
 
 
 async def test_the_same_event_twice_at_once_waits_for_the_first() -> None:
     """Within one batch as between calls."""
     memory = EventMemory(ManualClock())
-    first, second, reused = await memory.claim(T, [("e", ONE), ("e", ONE), ("e", OTHER)], resend_within_s=None)
+    first, second, reused = await memory.claim(
+        T, [("e", ONE), ("e", ONE), ("e", OTHER)], resend_within_s=None, deadline=LATER
+    )
     assert isinstance(first, Claim)
     assert second == Awaited(first)
     assert reused is Recalled.REUSED
@@ -163,10 +171,11 @@ async def test_another_replica_recalls_what_this_one_sent() -> None:
     clock, shared = ManualClock(), Shared()
     here, there = EventMemory(clock, shared), EventMemory(clock, shared)
     wanted = [(f"e{number}", ONE) for number in range(50)]
-    claims = await here.claim(T, wanted, resend_within_s=None)
-    await here.settle(T, [(claim, accepted(claim.event_id)) for claim in claims if isinstance(claim, Claim)])
+    claims = await here.claim(T, wanted, resend_within_s=None, deadline=LATER)
+    await here.settle(T, [(claim, accepted(claim.event_id)) for claim in claims if isinstance(claim, Claim)], LATER)
+    await here.close()
     assert shared.trips == 2
-    assert await there.claim(T, wanted, resend_within_s=None) == [Recalled.ACCEPTED] * 50
+    assert await there.claim(T, wanted, resend_within_s=None, deadline=LATER) == [Recalled.ACCEPTED] * 50
     assert shared.trips == 3
     assert await ask(there, "e7", OTHER) is Recalled.REUSED
 
@@ -212,7 +221,9 @@ async def test_a_waiter_for_a_known_id_gets_the_same_result() -> None:
     """A repeat within the batch."""
     clock, shared = ManualClock(), Shared()
     shared.entries[(T, "e")] = RememberedEvent(state=EventState.ACCEPTED, at=clock.now(), digest=ONE)
-    first, second = await EventMemory(clock, shared).claim(T, [("e", ONE), ("e", ONE)], resend_within_s=None)
+    first, second = await EventMemory(clock, shared).claim(
+        T, [("e", ONE), ("e", ONE)], resend_within_s=None, deadline=LATER
+    )
     assert first is Recalled.ACCEPTED
     assert isinstance(second, Awaited)
     assert second.claim.recalled is Recalled.ACCEPTED

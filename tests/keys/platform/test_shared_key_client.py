@@ -22,6 +22,7 @@ from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from tests.cache.redis_use import usable_again
 from tests.keys.platform.key_source import KeySource, new_key, until
 from tests.redis_process import RedisProcess
 
@@ -46,7 +47,8 @@ class Replica:
         redis_timeout_s: float = USUAL_S,
     ) -> None:
         self.events: Counter[str] = Counter()
-        self.cache = RedisCache(parse_redis_url(url), CLOCK, RedisCacheSettings(timeout_s=redis_timeout_s))
+        waits = RedisCacheSettings(timeout_s=redis_timeout_s, patient_s=redis_timeout_s)
+        self.cache = RedisCache(parse_redis_url(url), CLOCK, waits)
         self.shared = RedisKeyCache(
             cache=self.cache,
             seal_keys=seal,
@@ -207,13 +209,8 @@ async def test_redis_killed_leaves_each_process_its_own_cooldown(fleet: FleetBen
     assert len(fleet.source.began) == began + 2
     assert fleet.closest_fetches() >= COOLDOWN_S
     fleet.server.start()
-    await until(lambda: not _ask_is_down(one), within_s=5.0)
+    await usable_again(one.cache)
     await asyncio.gather(one.fresher(), other.fresher())
-
-
-def _ask_is_down(replica: Replica) -> bool:
-    replica.cache._start_probe()
-    return replica.cache.is_down
 
 
 async def test_a_frozen_redis_costs_little_and_only_at_first(fleet: FleetBench) -> None:
@@ -226,7 +223,7 @@ async def test_a_frozen_redis_costs_little_and_only_at_first(fleet: FleetBench) 
     assert await one.fresher() == fleet.key.public
     assert time.monotonic() - began < 0.4
     fleet.server.resume()
-    await until(lambda: not _ask_is_down(one), within_s=5.0)
+    await usable_again(one.cache)
     before = one.events["platform_key_cache_unavailable"]
     await one.fresher()
     assert one.events["platform_key_cache_unavailable"] == before
