@@ -1,7 +1,7 @@
 """`python -m bench` measures all cases, or the named ones.
 
-Exit code 0: all bars are reached and all answers are correct. 1: a bar is missed or an answer is wrong. 2: a case could
-not be measured, because h2load is missing or a process does not start.
+Exit code 0: all bars are reached, or skipped for want of Go, and all answers are correct. 1: a bar is missed or an
+answer is wrong. 2: a case could not be measured, because h2load is missing or a process does not start.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from bench import (
     durable,
     flood_figures,
     mint_figures,
+    overload_figures,
     policy_figures,
     proof_figures,
     report,
     settings_figures,
     stream_figures,
 )
-from bench.cases import CASES
+from bench.cases import CASES, Against
 from bench.credentials import Credentials
 from bench.figures import FIGURES as CALL_FIGURES
 from bench.figures import NEED_GATEWAY, Figure
@@ -37,6 +38,7 @@ SERVING_FIGURES = {
     **stream_figures.FIGURES,
     **policy_figures.FIGURES,
     **flood_figures.FIGURES,
+    **overload_figures.FIGURES,
     **durable.FIGURES,
     **mint_figures.FIGURES,
     **settings_figures.FIGURES,
@@ -53,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         console = Console(width=140)  # the width of a log
     if options.list:
         for case in CASES:
-            console.print(f"{case.name}: {case.about}; bar {case.bar:g} {case.against.value}", highlight=False)
+            bars = ", ".join(f"{bar.must:g} {bar.against.value}" for bar in case.bars)
+            console.print(f"{case.name}: {case.about}; must {bars}", highlight=False)
         for name, measure in FIGURES.items():
             console.print(f"{name}: {(measure.__doc__ or '').splitlines()[0]}", highlight=False)
         return 0
@@ -69,11 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
         rounds=options.rounds,
         seconds=1.0 if options.quick else options.seconds,
         subject=options.subject,
+        against=frozenset(Against(name) for name in options.against),
     )
-    return _measure(options.only or names, plan, options.output, console, is_quick=options.quick)
+    return _measure(options.only or names, plan, options.front, options.output, console, is_quick=options.quick)
 
 
-def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is_quick: bool) -> int:
+def _measure(names: list[str], plan: Plan, front: str, output: Path, console: Console, *, is_quick: bool) -> int:
     pinned = cores()
     if pinned is None:
         console.print("[yellow]no process is pinned to a core: this needs Linux and two cores[/yellow]")
@@ -83,7 +87,13 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
     has_failed = False
     for name in names:
         with Pinned(load_core), Workspace() as workspace, console.status(name) as status:
-            setup = Setup(workspace=workspace, credentials=Credentials(), server_core=server_core, load_core=load_core)
+            setup = Setup(
+                workspace=workspace,
+                credentials=Credentials(),
+                server_core=server_core,
+                load_core=load_core,
+                front=front,
+            )
 
             def note(text: str, name: str = name) -> None:
                 status.update(f"{name}: {text}")
@@ -93,13 +103,13 @@ def _measure(names: list[str], plan: Plan, output: Path, console: Console, *, is
             try:
                 case = next((each for each in CASES if each.name == name), None)
                 if case is not None:
-                    results.append(run_case(case, plan, setup, note))
+                    results += run_case(case, plan, setup, note) if plan.bars_of(case) else []
                 elif plan.subject == "gateway" or name not in NEED_GATEWAY | SERVING_FIGURES.keys():
                     figures += FIGURES[name](setup, plan.seconds)
             except (StartFailed, H2loadUnreadable) as fault:
                 console.print(f"[red]cannot measure[/red] {name}: {fault}", highlight=False)
                 has_failed = True
-    report.print_tables(console, results, figures)
+    report.print_table(console, results, figures)
     if results or figures:  # otherwise keep the file of an earlier run
         report.write(output, results, figures, is_quick=is_quick)
         console.print(f"written: {output}", highlight=False)
@@ -118,7 +128,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="rounds of one second, to test the harness; do not use the results"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--against",
+        action="append",
+        choices=[one.value for one in Against],
+        default=[],
+        help="measure only the bars against this comparator; may be repeated",
+    )
+    parser.add_argument("--front", choices=("http2", "grpc"), default="http2", help="GATEWAY_FRONT of the gateway")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round in seconds")
     parser.add_argument(
         "--subject", choices=SUBJECTS, default="gateway", help="baseline: measure comparator N in place of the gateway"

@@ -12,10 +12,16 @@ import jwt
 from google.protobuf.message import DecodeError
 
 from bench.credentials import EMBED_URL, OPERATOR_CODE, Credentials
-from bench.payloads import BATCH, CURRENCY, PLAYER
+from bench.payloads import BATCH, CURRENCY, PLAYER, echo
 from gateway.v1 import events_pb2, tokens_pb2, wallet_pb2
 
 Faults = Counter[str]
+
+
+def echoes(credentials: Credentials, answers: Sequence[bytes]) -> Faults:
+    """Check that each answer is the request."""
+    (sent,) = echo(credentials, 1)
+    return Counter("not the request" for answer in answers if answer != sent)
 
 
 def launch_tokens(credentials: Credentials, answers: Sequence[bytes]) -> Faults:

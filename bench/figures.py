@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import payloads
-from bench.cases import CASES, TOKEN_SERVICE, WALLET_SERVICE
+from bench.cases import TOKEN_SERVICE, WALLET_SERVICE
 from bench.checks import Faults
 from bench.loads import with_frames, with_h2load
 from bench.servers import (
@@ -30,13 +30,18 @@ AGREEMENT = (0.9, 1.1)
 
 @dataclass(slots=True, kw_only=True)
 class Figure:
-    """One figure. `details` are further numbers. `limit` is shown; a measure adds a fault if its limit is a bar."""
+    """One figure. `details` are further numbers.
+
+    limit: is shown; a measure adds a fault if its limit is a bar.
+    aim: the value to aim at.
+    """
 
     name: str
     value: float
     unit: str
     about: str
     limit: float | None = None
+    aim: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
     faults: Faults = field(default_factory=Counter)
 
@@ -122,8 +127,8 @@ def forged_waiting(setup: Setup, seconds: float) -> list[Figure]:
 
 def generators(setup: Setup, seconds: float) -> list[Figure]:
     """The rate of both generators against a fixed response, and whether they agree on comparator E."""
-    request = CASES[0].requests(setup.credentials, 1)
-    path, size = CASES[0].path, 600
+    request = payloads.mint_launch_jwt(setup.credentials, 1)
+    path, size = f"/{TOKEN_SERVICE}/MintLaunchJWT", 600
     fixed = start_fixed_response(setup, size)
     own, _ = with_frames(setup, fixed, path, request, seconds, cycle=True, keep=False)
     theirs = with_h2load(setup, fixed, path, request[0], seconds, (size, size))

@@ -7,6 +7,7 @@ import json
 import uuid
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf import wrappers_pb2
 
 from bench.credentials import OPERATOR_CODE, OPERATOR_ID, Credentials
 from gateway.v1 import common_pb2, events_pb2, tokens_pb2, wallet_pb2
@@ -15,6 +16,12 @@ PLAYER = "player-4711"
 CURRENCY = "EUR"
 BATCH = 100
 METADATA_JSON = b'{"source":"match","level":7}'
+ECHOED = bytes(range(64))
+
+
+def echo(credentials: Credentials, count: int) -> list[bytes]:
+    """Return a message for the empty handlers. All calls may be the same."""
+    return [wrappers_pb2.BytesValue(value=ECHOED).SerializeToString()]
 
 
 def mint_launch_jwt(credentials: Credentials, count: int) -> list[bytes]:

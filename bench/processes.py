@@ -101,17 +101,22 @@ class Workspace:
         return self.directory / f"{self._number:03d}-{name}"
 
     def start(
-        self, name: str, arguments: Sequence[str], environ: Mapping[str, str], core: int | None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        core: int | None,
+        program: str = sys.executable,
     ) -> tuple[Process, float]:
-        """Start `python ARGUMENTS` in its own directory. Return the process and its start time."""
+        """Start `program ARGUMENTS`, Python if not named, in its own directory. Return process and start time."""
         log = self.new_path(f"{name}.log")
         place = self.new_path(name)
         place.mkdir()
         kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
         began = time.perf_counter()
         with log.open("wb") as output, Pinned(core):
-            popen = subprocess.Popen(  # noqa: S603 - our own modules
-                [sys.executable, *arguments],
+            popen = subprocess.Popen(  # noqa: S603 - our own programs
+                [program, *arguments],
                 cwd=place,  # not the project, because its .env belongs to the developer
                 env={**kept, "PYTHONPATH": str(ROOT), **environ},
                 stdin=subprocess.DEVNULL,

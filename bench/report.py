@@ -1,4 +1,4 @@
-"""The report of a run: tables for people, `build/bench.json` for programs."""
+"""The report of a run: a table for people, `build/bench.json` for programs."""
 
 from __future__ import annotations
 
@@ -17,41 +17,48 @@ from bench.figures import Figure
 from bench.rounds import Result
 
 
-def print_tables(console: Console, results: Sequence[Result], figures: Sequence[Figure]) -> None:
-    """Print the tables, and all faults below them."""
-    if results:
-        table = Table("case", "subject/s", "against", "comparator/s", "ratio", "bar", "", "beside")
-        for result in results:
-            table.add_row(
-                result.name,
-                f"{result.subject_per_s:,.0f}",
-                result.against,
-                f"{result.comparator_per_s:,.0f}",
-                f"{result.ratio:.2f}",
-                f"{result.bar:g}",
-                verdict(result),
-                ", ".join(f"{each['ratio']:.2f} {name}" for name, each in result.beside.items()),
-            )
-        console.print(table)
-    if figures:
-        table = Table("figure", "value", "unit", "limit", "about")
-        for figure in figures:
-            limit = "" if figure.limit is None else f"{figure.limit:g}"
-            table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, limit, figure.about)
-        console.print(table)
-    wrong = [(result.name, result.faults) for result in results] + [(figure.name, figure.faults) for figure in figures]
+def print_table(console: Console, results: Sequence[Result], figures: Sequence[Figure]) -> None:
+    """Print one table with all bars and figures, and all faults below it."""
+    table = Table("case", "measured", "must", "aim", "", "what")
+    for result in results:
+        measured = f"{result.ratio:.2f} {result.against}" if not result.skipped else ""
+        aim = "" if result.aim is None else f"{result.aim:g} {result.against}"
+        table.add_row(result.name, measured, f"{result.must:g} {result.against}", aim, verdict(result), rates(result))
+    for figure in figures:
+        must, aim = ("" if bar is None else f"{bar:g}" for bar in (figure.limit, figure.aim))
+        said = "[red]wrong[/red]" if figure.faults else ""
+        table.add_row(figure.name, f"{figure.value:,.2f} {figure.unit}", must, aim, said, figure.about)
+    console.print(table)
+    wrong = [(f"{result.name} against {result.against}", result.faults) for result in results]
+    wrong += [(figure.name, figure.faults) for figure in figures]
     for name, faults in wrong:
         for fault, count in faults.items():
             console.print(f"[red]wrong[/red] {name}: {fault} ({count})", highlight=False)
 
 
+def rates(result: Result) -> str:
+    """Return the rates of both sides, and the other ratios, in one line."""
+    if result.skipped:
+        return f"skipped: {result.skipped}"
+    said = [f"{result.subject_per_s:,.0f}/s, {result.against} {result.comparator_per_s:,.0f}/s"]
+    if result.was_limit:
+        said.append(f"by rate; {result.cpu_ratio:.2f} by CPU")
+    else:
+        said.append(f"by CPU, because a server waited; {result.rate_ratio:.2f} by rate")
+    if result.p99_ms is not None:
+        said.append(f"p99 {result.p99_ms[0]:.1f} ms, {result.against} {result.p99_ms[1]:.1f} ms")
+    return "; ".join(said + [f"{each['ratio']:.2f} {name}" for name, each in result.beside.items()])
+
+
 def verdict(result: Result) -> str:
     """Return whether the bar is reached, or by how much it is missed."""
+    if result.skipped:
+        return "[yellow]skipped[/yellow]"
     if result.faults:
-        return "[red]wrong answers[/red]"
+        return "[red]wrong[/red]"
     if result.ok:
         return "[green]ok[/green]"
-    return f"[red]missed by {(1 - result.ratio / result.bar) * 100:.0f} %[/red]"
+    return f"[red]missed by {(1 - result.ratio / result.must) * 100:.0f} %[/red]"
 
 
 def write(path: Path, results: Sequence[Result], figures: Sequence[Figure], *, is_quick: bool) -> None:
@@ -90,8 +97,14 @@ def _result_json(result: Result) -> dict[str, Any]:
         "name": result.name,
         "against": result.against,
         "ratio": result.ratio,
-        "bar": result.bar,
+        "must": result.must,
+        "aim": result.aim,
         "ok": result.ok,
+        "skipped": result.skipped,
+        "rate_ratio": result.rate_ratio,
+        "cpu_ratio": result.cpu_ratio,
+        "was_limit": result.was_limit,
+        "p99_ms": result.p99_ms,
         "subject_per_s": result.subject_per_s,
         "comparator_per_s": result.comparator_per_s,
         "beside": result.beside,
@@ -107,6 +120,7 @@ def _figure_json(figure: Figure) -> dict[str, Any]:
         "value": figure.value,
         "unit": figure.unit,
         "limit": figure.limit,
+        "aim": figure.aim,
         "about": figure.about,
         "faults": dict(figure.faults),
         **figure.details,

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.request import ProxyHandler, build_opener
 
+from bench.cases import Against
 from bench.credentials import Credentials
+from bench.go_programs import go_program
 from bench.processes import Process, Workspace, is_serving, printed_port, wait_for
 
 SUBJECTS = ("gateway", "baseline")
@@ -27,19 +29,19 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """The setup that all servers of one case share. A core of None means no pinning."""
+    """The setup that all servers of one case share. A core of None means no pinning. `front` is the gateway's."""
 
     workspace: Workspace
     credentials: Credentials
     server_core: int | None
     load_core: int | None
+    front: str = "http2"
 
 
-def start_upstream(setup: Setup) -> Server:
-    """Start the minimal Phoenix on the load's core."""
-    process, began = setup.workspace.start(
-        "upstream", ["-m", "bench.upstream"], setup.credentials.upstream_environ(), setup.load_core
-    )
+def start_upstream(setup: Setup, delay_ms: float = 0.0) -> Server:
+    """Start the minimal Phoenix on the load's core. It answers events so late."""
+    environ = {**setup.credentials.upstream_environ(), "UPSTREAM_DELAY_MS": str(delay_ms)}
+    process, began = setup.workspace.start("upstream", ["-m", "bench.upstream"], environ, setup.load_core)
     port = printed_port(process, "the upstream")
     return Server(name="upstream", process=process, port=port, started_in_s=time.perf_counter() - began)
 
@@ -76,6 +78,7 @@ def start_gateway(
         **setup.credentials.gateway_environ(upstream.port, str(data)),
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
         "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
+        "GATEWAY_FRONT": setup.front,
         **(changes or {}),
     }
     environment = {name: value for name, value in environ.items() if value is not None}
@@ -99,6 +102,32 @@ def start_empty(setup: Setup, answer_bytes: int, loop: str) -> Server:
     name = "E" if loop == "asyncio" else f"E_{loop}"
     arguments = ["-m", "bench.empty_server", "--answer-bytes", str(answer_bytes), "--loop", loop]
     return start_printing(setup, name, arguments, {})
+
+
+def start_front(setup: Setup, path: str) -> Server:
+    """Start F, an empty handler on the gateway's HTTP/2 front."""
+    return start_printing(setup, "F", ["-m", "bench.front_server", "--path", path], {})
+
+
+def start_go_echo(setup: Setup) -> Server:
+    """Start the comparator of F. Raises: GoMissing, StartFailed."""
+    return _start_go(setup, Against.GO_ECHO.value, "echo", {})
+
+
+def start_go_gateway(setup: Setup, upstream: Server, settings: Mapping[str, str]) -> Server:
+    """Start comparator G. Raises: GoMissing, StartFailed."""
+    data = setup.workspace.new_path("data")
+    data.mkdir(mode=0o700)
+    environ = {**setup.credentials.gateway_environ(upstream.port, str(data)), **settings}
+    return _start_go(setup, Against.GO.value, "gateway", environ)
+
+
+def _start_go(setup: Setup, name: str, program: str, environ: Mapping[str, str]) -> Server:
+    path = go_program(program)
+    one_core = {**environ, "GOMAXPROCS": "1"}
+    process, began = setup.workspace.start(name, [], one_core, setup.server_core, program=str(path))
+    port = printed_port(process, name)
+    return Server(name=name, process=process, port=port, started_in_s=time.perf_counter() - began)
 
 
 def start_fixed_response(setup: Setup, answer_bytes: int) -> Server:

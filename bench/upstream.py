@@ -2,7 +2,7 @@
 
 It checks the HMAC of every event and answers 202, or 401 if the HMAC is wrong, and counts both. It also serves a board,
 ranks and a platform key. The sandbox is more faithful but much slower. Environment: INGESTION_HMAC_SECRET,
-PLATFORM_KEY_PEM. It prints its port when it serves.
+PLATFORM_KEY_PEM, UPSTREAM_DELAY_MS (how late it answers events). It prints its port when it serves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Upstream:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.secret = environ["INGESTION_HMAC_SECRET"].encode()
         self.key = environ.get("PLATFORM_KEY_PEM", "").encode()
+        self.delay_s = float(environ.get("UPSTREAM_DELAY_MS", "0")) / 1000
         self.counts: Counter[str] = Counter()
         self.page = page_body()
 
@@ -88,7 +89,11 @@ class Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             method, path, _ = lines[0].split(b" ", 2)
-            self._transport.write(self._upstream.answer(method, path, headers, rest[:length]))
+            answer = self._upstream.answer(method, path, headers, rest[:length])
+            if self._upstream.delay_s and method == b"POST":  # clients do not pipeline posts
+                asyncio.get_running_loop().call_later(self._upstream.delay_s, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
             self._incoming = rest[length:]
             if headers.get(b"connection", b"").lower() == b"close":
                 self._transport.close()

@@ -21,7 +21,7 @@ def result(subject: float, comparator: float, bar: float, faults: dict[str, int]
     return Result(
         name="case",
         against="E",
-        bar=bar,
+        must=bar,
         subject_per_s=subject,
         comparator_per_s=comparator,
         rounds=[{"subject_per_s": subject}],
@@ -41,7 +41,7 @@ def test_one_wild_round_does_not_move_the_median() -> None:
     [
         (result(60.0, 100.0, 0.6), True, "ok"),
         (result(45.0, 100.0, 0.6), False, "missed by 25 %"),
-        (result(90.0, 100.0, 0.6, {"verdict wrong": 1}), False, "wrong answers"),
+        (result(90.0, 100.0, 0.6, {"verdict wrong": 1}), False, "wrong"),
         (result(90.0, 0.0, 0.6), False, "missed by 100 %"),
     ],
 )
@@ -51,16 +51,16 @@ def test_a_bar_is_reached_only_with_right_answers(case: Result, is_ok: bool, sai
 
 
 def test_the_file_names_machine_and_cases(tmp_path: Path) -> None:
-    """Machine, and of each case name, against, ratio, bar, ok, rates, rounds, configuration."""
+    """Machine, and of each case name, against, ratio, must, ok, rates, rounds, configuration."""
     report.write(tmp_path / "b.json", [result(60.0, 100.0, 0.5)], [], is_quick=False)
     written = json.loads((tmp_path / "b.json").read_text())
     assert written["machine"]["cores"] >= 1
     case = written["results"][0]
-    assert {name: case[name] for name in ("name", "against", "ratio", "bar", "ok")} == {
+    assert {name: case[name] for name in ("name", "against", "ratio", "must", "ok")} == {
         "name": "case",
         "against": "E",
         "ratio": 0.6,
-        "bar": 0.5,
+        "must": 0.5,
         "ok": True,
     }
     assert {"subject_per_s", "comparator_per_s", "rounds", "configuration"} <= case.keys()
