@@ -25,6 +25,11 @@ class Endpoint:
     client_streaming: bool
     server_streaming: bool
 
+    @property
+    def is_unary(self) -> bool:
+        """Whether one message is answered by one."""
+        return not (self.client_streaming or self.server_streaming)
+
 
 def endpoints_of(servicer: object, methods: Iterable[MethodDescriptor], prefix: str) -> list[Endpoint]:
     """Pair each described method with the servicer's coroutine or generator of the same name.

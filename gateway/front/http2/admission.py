@@ -1,240 +1,221 @@
 """Which call starts now, which waits a moment, which is refused at once: decided before a byte of it is parsed.
 
-A limit bounds the calls at work. It follows the latency of handlers, as Netflix's concurrency-limits and Envoy's
-adaptive filter do: it grows while calls take no longer than without load, and shrinks once they do. Calls above the
-limit wait in a queue that is short in time. From the queue, money goes before reads before batches; callers take turns
-(deficit round robin over callers, not connections); of one caller, the call with the least time left goes first.
-Pure: time is an argument, and whoever calls `offer` and `done` starts and refuses the calls that they return.
+Calls start in turns of the loop: as many in one turn as take about `turn_s`, so that between two turns the loop reads
+what has arrived. What does not start waits in the queue, where it is seen, instead of in a socket, where it is not.
+
+A burst may wait. Overload is when more than `burst` calls have waited for `patience_s`: then the queue is cut to what
+can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing was refused for
+`calm_s`. Callers that each wait for their answer before they send again never get there.
+
+A second limit bounds the calls at work, for handlers that wait for Phoenix or the store. It follows their latency, as
+Netflix's concurrency-limits do: it shrinks when calls take much longer than usual. Pure: time is an argument.
 """
 
 from __future__ import annotations
 
-import enum
-import heapq
-import itertools
-from collections import deque
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic
 
+from gateway.front.http2.fair_queue import FairQueue, Priority, T
 
-class Priority(enum.IntEnum):
-    """What goes first when not everything can."""
-
-    MONEY = 0
-    READ = 1
-    BATCH = 2
-
-
-class Entrant(Protocol):
-    """A call that wants to start."""
-
-    deadline_at: float
-    arrived_at: float
+_ENOUGH = 20
+"""Calls in a window before anything is concluded from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionSettings:
     """How much is at work at once, and how long a call may wait for its turn."""
 
-    first_limit: float = 64.0
-    min_limit: float = 8.0
+    first_limit: float = 1024.0
+    min_limit: float = 256.0
     max_limit: float = 4096.0
-    max_wait_s: float = 0.008
-    """A call that would wait longer is refused: its caller hears within 10 ms that it has to come again."""
+    turn_s: float = 0.001
+    """Calls that start in one turn of the loop take about so long."""
+    burst: int = 64
+    max_queued: int = 1024
+    """More never wait, overload or not: each holds its request."""
+    patience_s: float = 0.1
+    max_wait_s: float = 0.003
+    """Under overload: a call that would wait longer is refused on arrival."""
+    max_age_s: float = 0.008
+    """Under overload: a call that has waited longer is refused. Its caller hears within 10 ms to come again."""
+    calm_s: float = 1.0
     tolerance: float = 2.0
-    """Calls may take so many times their unloaded time before the limit shrinks."""
+    """Calls may take so many times their usual time before the limit of calls at work shrinks."""
     slack_s: float = 0.002
-    """Added to the unloaded time: what calls of one turn of the loop wait for each other is no overload."""
+    """Added to the usual time: what calls of one turn of the loop wait for each other is not slowness."""
+    usual_share: float = 0.01
+    """What one window moves the usual time: it follows a lasting change within some ten seconds."""
     window_s: float = 0.1
-    """The limit is corrected so often."""
+    """The limit and the cost of a call are corrected so often."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was seen since the limit was corrected last."""
+    """What was seen since the last correction."""
 
     began_at: float = 0.0
     finished: int = 0
     slowness: float = 0.0
-    """Sum of latency over unloaded latency."""
+    """Sum of latency over usual latency, of the calls in `latencies`."""
+    latencies: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Number and sum, by method."""
     was_full: bool = False
-
-
-T = TypeVar("T", bound=Entrant)
-
-
-class _Caller(Generic[T]):
-    """The queue of one caller in one priority, soonest deadline first."""
-
-    __slots__ = ("deficit", "heap")
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[float, int, float, T]] = []
-        self.deficit = 0.0
 
 
 class Admission(Generic[T]):
     """Admits calls of one process."""
 
-    def __init__(self, settings: AdmissionSettings | None = None) -> None:
+    def __init__(self, settings: AdmissionSettings | None = None, cpu_s: Callable[[], float] = lambda: 0.0) -> None:
+        """Args: `cpu_s` returns the CPU seconds that the loop's thread has used."""
         self._settings = settings or AdmissionSettings()
+        self._cpu_s = cpu_s
+        self._queue: FairQueue[T] = FairQueue()
         self.limit = self._settings.first_limit
         self.running = 0
-        self.queued = 0
-        self.rate = 0.0
-        """Calls finished a second, lately."""
-        self._queues: tuple[dict[str, _Caller[T]], ...] = tuple({} for _ in Priority)
-        self._turns: tuple[deque[str], ...] = tuple(deque() for _ in Priority)
-        self._unloaded: dict[str, float] = {}
-        self._order = itertools.count()
+        self.cost_s = 0.0
+        """CPU seconds of the loop for a call, lately, all included; 0 until it is known."""
+        self._room = self._per_turn()
+        self._many_since: float | None = None
+        self._overloaded_until = 0.0
+        self._usual: dict[str, float] = {}
         self._window = _Window()
+        self._cpu_at = cpu_s()
+
+    @property
+    def queued(self) -> int:
+        """The calls that wait."""
+        return len(self._queue)
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a waiting call can start in the next turn."""
+        return len(self._queue) > 0 and self.running < self.limit
+
+    def is_overloaded(self, now: float) -> bool:
+        """Whether the queue is cut short."""
+        return now < self._overloaded_until
+
+    def sheds(self, caller: str, priority: Priority, now: float) -> bool:
+        """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it."""
+        if not self._is_full(now) or not self._queue.would_drop(caller, priority):
+            return False
+        self._overloaded_until = now + self._settings.calm_s
+        return True
 
     def offer(self, call: T, caller: str, priority: Priority, now: float, cost: float = 1.0) -> tuple[bool, list[T]]:
         """Take a call that has just arrived.
 
         Args: `cost` is the call's share of its caller's turns: 1 for a small one.
         Returns: whether it starts now, and the calls that are refused for it, which may be itself. A call that neither
-        starts nor is refused waits: `done` or `expire` returns it later.
+        starts nor is refused waits: `turn` or `expire` returns it later.
         """
-        if self.running < self.limit and not self.queued:
+        if not self._queue and self._room > 0 and self.running < self.limit:
+            self._room -= 1
             self.running += 1
             return True, []
-        self._window.was_full = True
-        self._push(call, caller, priority, cost)
-        refused: list[T] = []
-        while self.queued and self._wait_s() > self._settings.max_wait_s:
-            refused.append(self._drop_one())
+        if self.running >= self.limit:
+            self._window.was_full = True
+        if self.sheds(caller, priority, now):
+            return False, [call]
+        refused = [self._queue.drop()] if self._is_full(now) else []
+        self._queue.push(call, caller, priority, cost, now)
+        if refused:
+            self._overloaded_until = now + self._settings.calm_s
+        self._note_length(now)
         return False, refused
 
-    def done(self, method: str, latency_s: float, now: float) -> tuple[list[T], list[T]]:
-        """Note that a call has finished; `latency_s` counts from its arrival.
+    def turn(self, now: float) -> tuple[list[T], list[T]]:
+        """Begin a new turn of the loop. Call it while `can_start`, and after a turn in which a call started.
 
         Returns: the calls that start now, and those that wait no longer.
         """
-        self.running -= 1
-        self._observe(method, latency_s, now)
-        return self._start_next(now)
+        self._room = self._per_turn()
+        started: list[T] = []
+        refused: list[T] = []
+        oldest = now - self._settings.max_age_s if self.is_overloaded(now) else float("-inf")
+        while self._queue and self._room > 0 and self.running < self.limit:
+            call, entered_at = self._queue.pop()
+            if call.deadline_at <= now or entered_at < oldest:
+                refused.append(call)
+                continue
+            self._room -= 1
+            self.running += 1
+            started.append(call)
+        self._note_length(now)
+        return started, refused
 
-    def abandoned(self, now: float) -> tuple[list[T], list[T]]:
-        """As `done` for a call whose latency says nothing: its caller left, or it was a stream."""
-        self.running -= 1
-        return self._start_next(now)
+    def done(self, method: str, latency_s: float, now: float) -> None:
+        """Note that a call has finished; `latency_s` counts from its start."""
+        window = self._window
+        window.slowness += latency_s / (self._usual.get(method, latency_s) + self._settings.slack_s)
+        count, total_s = window.latencies.get(method, (0, 0.0))
+        window.latencies[method] = (count + 1, total_s + latency_s)
+        self.abandoned(now)
 
-    def expire(self, now: float) -> tuple[list[T], list[T]]:
-        """Let go what has waited too long; call it every few milliseconds while calls wait."""
-        refused = [
-            self._take(priority, name, entry)
-            for priority in Priority
-            for name, caller in list(self._queues[priority].items())
-            for entry in list(caller.heap)
-            if now - entry[3].arrived_at > self._settings.max_wait_s
-        ]
-        started, more = self._start_next(now)
-        return started, refused + more
+    def abandoned(self, now: float) -> None:
+        """As `done` for a call whose latency says nothing: it failed, or its caller left."""
+        self.running -= 1
+        window = self._window
+        window.finished += 1
+        if now - window.began_at >= self._settings.window_s:
+            cpu_s = self._cpu_s()
+            if window.finished >= _ENOUGH:  # of fewer, most of the CPU time is for other things
+                self._correct(window, (cpu_s - self._cpu_at) / window.finished)
+            self._cpu_at = cpu_s
+            self._window = _Window(began_at=now)
+
+    def expire(self, now: float) -> list[T]:
+        """Take out what has waited too long; call it every few milliseconds while calls wait under overload."""
+        if not self.is_overloaded(now):
+            return []
+        expired = self._queue.older_than(now - self._settings.max_age_s)
+        self._note_length(now)
+        return expired
 
     def withdraw(self, call: T) -> bool:
         """Forget a call that waits; False when it does not."""
-        for priority in Priority:
-            for name, caller in self._queues[priority].items():
-                for entry in caller.heap:
-                    if entry[3] is call:
-                        self._take(priority, name, entry)
-                        return True
-        return False
+        return self._queue.withdraw(call)
 
-    def _push(self, call: T, caller: str, priority: Priority, cost: float) -> None:
-        queues = self._queues[priority]
-        waiting = queues.get(caller)
-        if waiting is None:
-            waiting = queues[caller] = _Caller()
-            self._turns[priority].append(caller)
-        heapq.heappush(waiting.heap, (call.deadline_at, next(self._order), cost, call))
-        self.queued += 1
+    def _per_turn(self) -> int:
+        return max(1, int(self._settings.turn_s / self.cost_s)) if self.cost_s > 0 else self._settings.max_queued
 
-    def _wait_s(self) -> float:
-        """Return how long the last of the queue would wait at the present rate."""
-        return self.queued / self.rate if self.rate > 0 else self.queued * self._settings.max_wait_s / self.limit
+    def _is_full(self, now: float) -> bool:
+        """Whether one more would be too many."""
+        settings, queued = self._settings, len(self._queue)
+        if queued >= settings.max_queued:
+            return True
+        return self.is_overloaded(now) and queued >= 2 and (queued + 1) * self.cost_s > settings.max_wait_s
 
-    def _drop_one(self) -> T:
-        """Take out whom it costs least: the last priority, its greediest caller, the call with the most time left."""
-        priority = max(one for one in Priority if self._queues[one])
-        name = max(self._queues[priority], key=lambda each: len(self._queues[priority][each].heap))
-        return self._take(priority, name, max(self._queues[priority][name].heap))
+    def _note_length(self, now: float) -> None:
+        if len(self._queue) <= self._settings.burst:
+            self._many_since = None
+        elif self._many_since is None:
+            self._many_since = now
+        elif now - self._many_since >= self._settings.patience_s:
+            self._overloaded_until = now + self._settings.calm_s
 
-    def _take(self, priority: Priority, name: str, entry: tuple[float, int, float, T]) -> T:
-        caller = self._queues[priority][name]
-        caller.heap.remove(entry)
-        heapq.heapify(caller.heap)
-        self.queued -= 1
-        if not caller.heap:
-            del self._queues[priority][name]
-            self._turns[priority].remove(name)
-        return entry[3]
-
-    def _start_next(self, now: float) -> tuple[list[T], list[T]]:
-        started: list[T] = []
-        refused: list[T] = []
-        while self.queued and self.running < self.limit:
-            call = self._pop()
-            if call.deadline_at <= now or now - call.arrived_at > self._settings.max_wait_s:
-                refused.append(call)
-                continue
-            self.running += 1
-            started.append(call)
-        return started, refused
-
-    def _pop(self) -> T:
-        priority = min(one for one in Priority if self._queues[one])
-        turns, queues = self._turns[priority], self._queues[priority]
-        while True:
-            name = turns[0]
-            caller = queues[name]
-            cost = caller.heap[0][2]
-            if caller.deficit >= cost:
-                caller.deficit -= cost
-                _, _, _, call = heapq.heappop(caller.heap)
-                self.queued -= 1
-                if not caller.heap:
-                    del queues[name]
-                    turns.popleft()
-                elif caller.deficit < caller.heap[0][2]:
-                    turns.rotate(-1)
-                return call
-            caller.deficit += 1.0
-            if caller.deficit < cost:
-                turns.rotate(-1)
-
-    def _observe(self, method: str, latency_s: float, now: float) -> None:
-        unloaded = self._unloaded.get(method)
-        if unloaded is None or latency_s < unloaded:
-            self._unloaded[method] = unloaded = latency_s
-        window = self._window
-        window.finished += 1
-        window.slowness += latency_s / (unloaded + self._settings.slack_s)
-        span = now - window.began_at
-        if span >= self._settings.window_s:
-            self._correct(window, span)
-            self._window = _Window(began_at=now)
-            # The unloaded time drifts upwards, so that a method that has become slower finds its new one.
-            for name in self._unloaded:
-                self._unloaded[name] *= 1.002
-
-    def _correct(self, window: _Window, span: float) -> None:
+    def _correct(self, window: _Window, cost_s: float) -> None:
         settings = self._settings
-        rate = window.finished / span
-        self.rate = rate if self.rate == 0 else 0.7 * self.rate + 0.3 * rate
-        slowness = window.slowness / window.finished
-        gradient = max(0.5, min(1.0, settings.tolerance / slowness))
+        self.cost_s = cost_s if self.cost_s == 0 else 0.7 * self.cost_s + 0.3 * cost_s
+        for method, (count, total_s) in window.latencies.items():
+            usual = self._usual.get(method, total_s / count)
+            self._usual[method] = usual + (total_s / count - usual) * settings.usual_share
+        if window.slowness <= 0:
+            return
+        timed = sum(count for count, _ in window.latencies.values())
+        gradient = max(0.5, min(1.0, settings.tolerance * timed / window.slowness))
         grown = self.limit * gradient + self.limit**0.5
         if grown > self.limit and not window.was_full:
-            return  # nothing has waited: a higher limit would be a guess
+            return  # nothing has waited for it: a higher limit would be a guess
         self.limit = min(settings.max_limit, max(settings.min_limit, 0.8 * self.limit + 0.2 * grown))
 
 
 class RefusalBudget:
     """How much of the process's time refusals may take, as a bucket of seconds that fills with the time."""
 
-    def __init__(self, *, share: float = 0.1, cost_s: float = 30e-6, burst_s: float = 0.005) -> None:
+    def __init__(self, *, share: float = 0.4, cost_s: float = 15e-6, burst_s: float = 0.02) -> None:
         """Args: `share` of the time; `cost_s` of one refusal; `burst_s`: as much may be spent at once."""
         self._share = share
         self._cost_s = cost_s

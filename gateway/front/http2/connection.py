@@ -13,8 +13,8 @@ from gateway.actions.shared.call import Peer
 from gateway.errors import FieldFault, InvalidField
 from gateway.front.dispatch import UNKNOWN_METHOD, request_id_of
 from gateway.front.endpoint import Endpoint
-from gateway.front.http2.admission import RefusalBudget
-from gateway.front.http2.engine import CANCEL, ENHANCE_YOUR_CALM, Engine, EngineFailed
+from gateway.front.http2.engine import CANCEL, ENHANCE_YOUR_CALM, NO_ERROR, Engine, EngineFailed
+from gateway.front.http2.gate import Gate
 from gateway.front.http2.stream import ONE_MESSAGE, Stream
 from gateway.front.http2.wire import (
     RESPONSE_HEADERS,
@@ -47,7 +47,7 @@ class Host(Protocol):
     max_metadata_bytes: int
     no_deadline_s: float
     drain_round_trip_s: float
-    refusal_budget: RefusalBudget
+    gate: Gate
     monotonic: Callable[[], float]
 
     def admit_connection(self, connection: Connection, transport: asyncio.Transport) -> bool:
@@ -68,6 +68,10 @@ class Host(Protocol):
 
     def begin(self, stream: Stream) -> None:
         """A call has arrived."""
+        ...
+
+    def start(self, stream: Stream) -> None:
+        """Run a call's handler."""
         ...
 
     def forget(self, stream: Stream) -> None:
@@ -163,9 +167,12 @@ class Connection(asyncio.Protocol):
             self._engine.respond(stream_id, [(b":status", status)], end=True)
             self.touch()
             return
+        endpoint = self._server.endpoints.get(fields[b":path"].decode("latin-1"))
+        if endpoint is not None and endpoint.is_unary and self._server.gate.sheds(endpoint.path, self.peer):
+            self._shed(stream_id, fields, end=end)
+            return
         metadata = metadata_of(headers)
         request_id = request_id_of(metadata)
-        endpoint = self._server.endpoints.get(fields[b":path"].decode("latin-1"))
         if endpoint is None:
             trailers = status_trailers(
                 _UNIMPLEMENTED,
@@ -212,6 +219,16 @@ class Connection(asyncio.Protocol):
             stream.take([], 0, end=True)
         if end or endpoint.client_streaming or fault is not None:
             self._server.begin(stream)
+
+    def _shed(self, stream_id: int, fields: Mapping[bytes, bytes], *, end: bool) -> None:
+        """Refuse a call of which nothing was read but what it is."""
+        given = fields.get(b"x-request-id")
+        request_id = request_id_of({} if given is None else {"x-request-id": given.decode("latin-1")})
+        self._engine.respond(stream_id, self._server.gate.refusal(request_id), end=True)
+        if not end:
+            self._reset_later[stream_id] = NO_ERROR
+        self.touch()
+        self.on_refused()
 
     def on_data(self, stream_id: int, data: bytes, *, end: bool) -> None:
         """Cut messages out of what came; begin a unary call with its last byte."""
@@ -274,6 +291,10 @@ class Connection(asyncio.Protocol):
 
     # What streams send
 
+    def start(self, stream: Stream) -> None:
+        """Run the handler of a stream."""
+        self._server.start(stream)
+
     def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
         """Queue response headers."""
         self._strikes = 0
@@ -322,7 +343,7 @@ class Connection(asyncio.Protocol):
 
         A client that floods would otherwise keep the loop busy with refusals, and nothing would be left for calls.
         """
-        wait_s = self._server.refusal_budget.spend(self._server.monotonic())
+        wait_s = self._server.gate.refusal_budget.spend(self._server.monotonic())
         transport = self._transport
         if wait_s > 0 and transport is not None and transport.is_reading():
             transport.pause_reading()

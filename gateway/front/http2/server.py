@@ -15,18 +15,17 @@ from typing import Any
 from gateway.actions.shared.call import Call, Peer
 from gateway.front.dispatch import NO_DEADLINE_S, UNNAMED, Dispatch
 from gateway.front.endpoint import Endpoint
-from gateway.front.http2.admission import Admission, Priority, RefusalBudget
-from gateway.front.http2.call_runner import CallRunner, deadline_passed, overloaded_trailers, refusal_trailers
+from gateway.front.http2.call_runner import CallRunner, deadline_passed, refusal_trailers
 from gateway.front.http2.connection import Connection
 from gateway.front.http2.deadlines import Deadlines
 from gateway.front.http2.engine import Engine, EngineFailed
+from gateway.front.http2.gate import Gate
 from gateway.front.http2.stream import Stream
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
 
 _EAGER = sys.version_info >= (3, 12)
 _CHECK_EVERY_S = 1.0
-_SWEEP_EVERY_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +51,6 @@ class ServerBounds:
     backlog: int = 1024
 
 
-def caller_of_peer(peer: Peer, _metadata: Mapping[str, str]) -> str:
-    """Return whose turn a call takes: that of its socket's caller or its certificate's first name."""
-    return peer.caller or "".join(peer.names[:1])
-
-
 class Http2Server:
     """Serves endpoints on one listener. `start` binds nothing: give it sockets by `listen`."""
 
@@ -74,25 +68,14 @@ class Http2Server:
         peer: Peer = UNNAMED,
         reads_certificates: bool = False,
         bounds: ServerBounds | None = None,
-        admission: Admission[Stream] | None = None,
-        priority_of: Callable[[str], Priority] = lambda path: Priority.READ,
-        caller_of: Callable[[Peer, Mapping[str, str]], str] = lambda peer, metadata: (
-            peer.caller or "".join(peer.names[:1])
-        ),
-        on_refused: Callable[[str], None] = lambda path: None,
+        gate: Gate | None = None,
     ) -> None:
         self.endpoints = endpoints
         self.monotonic = clock.monotonic
         self.unnamed_peer = peer
         self._reads_certificates = reads_certificates
-        self._runner = CallRunner(Dispatch(chain, clock, on_unexpected), self.finished)
-        self._admission: Admission[Stream] = admission or Admission()
-        self._priority_of = priority_of
-        self._caller_of = caller_of
-        self._on_refused = on_refused
-        self._overloaded = overloaded_trailers()
-        self._sweep: asyncio.TimerHandle | None = None
-        self.refusal_budget = RefusalBudget()
+        self.gate = gate or Gate(clock)
+        self._runner = CallRunner(Dispatch(chain, clock, on_unexpected), self.gate.leave)
         self._make_engine = make_engine
         self._bounds = bounds or ServerBounds()
         self.max_message_bytes = self._bounds.message_bytes
@@ -167,73 +150,24 @@ class Http2Server:
             self._deadlines.add(stream, stream.deadline_at)
 
     def begin(self, stream: Stream) -> None:
-        """Start a call's handler, let it wait for its turn, or refuse it. Streams are bounded by what they carry."""
-        endpoint = stream.endpoint
-        if endpoint.client_streaming or endpoint.server_streaming:
-            self._start(stream)
-            return
-        starts, refused = self._admission.offer(
-            stream,
-            self._caller_of(stream.connection.peer, stream.metadata),
-            self._priority_of(endpoint.path),
-            stream.arrived_at,
-        )
-        if starts:
-            stream.is_admitted = True
-            self._start(stream)
-            return
-        for one in refused:
-            self._refuse(one)
-        if self._admission.queued and self._sweep is None:
-            self._sweep = self.loop.call_later(_SWEEP_EVERY_S, self._sweep_queue)
+        """Give a unary call to the gate; start a stream, which is bounded by what it carries."""
+        if stream.endpoint.is_unary:
+            self.gate.enter(stream)
+        else:
+            self.start(stream)
 
-    def _sweep_queue(self) -> None:
-        self._sweep = None
-        self._go_on(*self._admission.expire(self.monotonic()))
-        if self._admission.queued:
-            self._sweep = self.loop.call_later(_SWEEP_EVERY_S, self._sweep_queue)
-
-    def _go_on(self, starting: list[Stream], refused: list[Stream]) -> None:
-        for stream in starting:
-            stream.is_admitted = True
-            self._start(stream)
-        for stream in refused:
-            self._refuse(stream)
-
-    def _refuse(self, stream: Stream) -> None:
-        """Refuse a call that was not parsed: by a status that was made once, but for the request's id."""
-        if stream.is_over or stream.is_answered:
-            return
-        self._on_refused(stream.endpoint.path)
-        stream.finish([*self._overloaded, (b"x-request-id", stream.request_id.encode())])
-        stream.connection.on_refused()
-
-    def _start(self, stream: Stream) -> None:
+    def start(self, stream: Stream) -> None:
+        """Run a call's handler."""
         running = self._runner.run(stream, stream.connection.peer)
         if _EAGER:
             stream.task = asyncio.Task(running, loop=self.loop, eager_start=True)  # type: ignore[call-arg]  # from 3.12 on
         else:
             stream.task = self.loop.create_task(running)
 
-    def finished(self, stream: Stream, error: BaseException | None) -> None:
-        """The handler of an admitted call is done: the next one starts."""
-        if stream.is_admitted:
-            stream.is_admitted = False
-            now = self.monotonic()
-            if error is None:
-                self._go_on(*self._admission.done(stream.endpoint.path, now - stream.arrived_at, now))
-            else:
-                self._go_on(*self._admission.abandoned(now))
-
     def forget(self, stream: Stream) -> None:
         """A stream is over."""
         self._deadlines.remove(stream)
-        if stream.task is None:
-            self._admission.withdraw(stream)
-        elif stream.is_admitted and not stream.has_begun:
-            # Cancelled before its first step: nothing of the handler will run that could give its place back.
-            stream.is_admitted = False
-            self._go_on(*self._admission.abandoned(self.monotonic()))
+        self.gate.forget(stream)
 
     def on_deadline(self, stream: Stream) -> None:
         """Answer in place of a handler that is still at work, and cancel it."""
@@ -268,10 +202,10 @@ class Http2Server:
 
     async def stop(self) -> None:
         """Close everything at once."""
-        for timer in (self._check, self._sweep):
-            if timer is not None:
-                timer.cancel()
-        self._check = self._sweep = None
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        self.gate.stop()
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):

@@ -66,6 +66,10 @@ class Outlet(Protocol):
         """A call of this connection was refused for too much load."""
         ...
 
+    def start(self, stream: Stream) -> None:
+        """Run the handler of a stream."""
+        ...
+
 
 class CallerLeft(Exception):
     """The caller ended the call, or its connection broke: nobody reads an answer any more."""
@@ -91,11 +95,11 @@ class Stream:
         "expired",
         "fault",
         "has_begun",
-        "is_admitted",
         "is_over",
         "metadata",
         "reader",
         "request_id",
+        "started_at",
         "stream_id",
         "task",
     )  # fmt: skip
@@ -126,7 +130,8 @@ class Stream:
         """What is wrong with the request as it came; the call ends with it, through the chain as any other."""
         self.is_over = False
         self.expired = False
-        self.is_admitted = False
+        self.started_at: float | None = None
+        """When the gate let a unary call in; None before that, and again once the call has left."""
         self.has_begun = False
         """Whether the handler's task has taken its first step."""
         self._answered = False

@@ -19,7 +19,8 @@ from gateway.errors import Overloaded
 from gateway.front.dispatch import UNNAMED
 from gateway.front.endpoint import Endpoint, endpoints_of
 from gateway.front.grpc_aio import Front
-from gateway.front.http2.admission import Priority
+from gateway.front.http2.fair_queue import Priority
+from gateway.front.http2.gate import Gate
 from gateway.front.http2.server import Http2Server
 from gateway.front.reflection import reflection_endpoints
 from gateway.interceptors.call_log import record_unexpected
@@ -89,6 +90,8 @@ def _front_of(
             "setting", setting="GATEWAY_FRONT", trouble="no HTTP/2 engine is installed", advice="install ngh2"
         )
 
+    gate = Gate(clock, priority_of=_priority_of, on_refused=partial(_count_refused, metrics))
+
     def make(peer: Peer, *, reads_certificates: bool) -> Front | Http2Server:
         if engine is None:
             return Front(endpoints, chain, clock, record_unexpected, peer=peer, reads_certificates=reads_certificates)
@@ -100,8 +103,7 @@ def _front_of(
             engine,
             peer=peer,
             reads_certificates=reads_certificates,
-            priority_of=_priority_of,
-            on_refused=partial(_count_refused, metrics),
+            gate=gate,
         )
 
     return make

@@ -1,4 +1,4 @@
-"""Admission: the limit follows latency, the queue is short in time, money goes first, callers take turns."""
+"""Admission: turns of the loop, bursts that wait, overload that is cut short, a limit that follows latency."""
 
 from __future__ import annotations
 
@@ -8,131 +8,184 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.front.http2.admission import Admission, AdmissionSettings, Priority, RefusalBudget
+from gateway.front.http2.admission import Admission, AdmissionSettings, RefusalBudget
+from gateway.front.http2.fair_queue import Priority
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A call that arrives at 0 and has time until `deadline_at`."""
+    """A call that has time until `deadline_at`."""
 
     name: str = ""
     deadline_at: float = 1000.0
-    arrived_at: float = 0.0
 
 
-def full(**changes: float) -> Admission[Waiting]:
-    """An admission with its one place taken, and a known rate of 1,000 calls a second."""
-    settings = {"first_limit": 1.0, "min_limit": 1.0, "max_limit": 1.0, "max_wait_s": 0.02, **changes}
-    made: Admission[Waiting] = Admission(AdmissionSettings(**settings))
-    assert made.offer(Waiting("first"), "a", Priority.READ, 0.0) == (True, [])
-    made.rate = 1000.0
+def admission_of(**changes: float) -> Admission[Waiting]:
+    """An admission where a call takes 1 ms of the loop, and where nothing is at work."""
+    made: Admission[Waiting] = Admission(AdmissionSettings(**{"turn_s": 0.001, "window_s": 1e9, **changes}))  # type: ignore[arg-type]
+    made.cost_s = 0.001
+    made.turn(0.0)
     return made
 
 
-def order(admission: Admission[Waiting], count: int) -> list[str]:
-    """The names of the next calls that start, one finishing after the other."""
-    names = []
+def offered(admission: Admission[Waiting], count: int, now: float, caller: str = "a") -> tuple[int, int]:
+    """Offer calls of one moment; return how many started and how many were refused."""
+    started = refused = 0
     for _ in range(count):
-        started, _ = admission.done("m", 0.001, 0.001)
-        names += [one.name for one in started]
-    return names
+        starts, dropped = admission.offer(Waiting(), caller, Priority.READ, now)
+        started += starts
+        refused += len(dropped)
+    return started, refused
 
 
-def test_calls_below_the_limit_start_at_once() -> None:
-    """No queue where there is room."""
-    admission: Admission[Waiting] = Admission(AdmissionSettings(first_limit=3.0))
-    assert [True] * 3 == [admission.offer(Waiting(), "a", Priority.READ, 0.0)[0] for _ in range(3)]
-    assert admission.offer(Waiting(), "a", Priority.READ, 0.0) == (False, [])
+def overloaded(**changes: float) -> Admission[Waiting]:
+    """An admission where more than `burst` have waited for longer than `patience_s`, and that has caught up."""
+    made = admission_of(**{"burst": 2, **changes})
+    offered(made, 6, 0.0)
+    offered(made, 1, 0.11)
+    assert made.is_overloaded(0.11)
+    drain(made, 0.11)
+    return made
 
 
-def test_money_goes_before_reads_before_batches() -> None:
-    """Whatever came first."""
-    admission = full()
-    for priority in (Priority.BATCH, Priority.READ, Priority.MONEY):
-        admission.offer(Waiting(priority.name), "a", priority, 0.0)
-    assert ["MONEY", "READ", "BATCH"] == order(admission, 3)
+def drain(admission: Admission[Waiting], now: float) -> None:
+    """Start all that wait."""
+    while admission.queued:
+        admission.turn(now)
 
 
-def test_callers_take_turns() -> None:
-    """Ten calls of one caller and two of another: the second one waits for one of the first, not for ten."""
-    admission = full()
-    for number in range(10):
-        admission.offer(Waiting(f"loud {number}"), "loud", Priority.READ, 0.0)
-    for number in range(2):
-        admission.offer(Waiting(f"quiet {number}"), "quiet", Priority.READ, 0.0)
-    assert {"quiet 0", "quiet 1"} <= set(order(admission, 4))
+def test_calls_that_fit_into_a_turn_start_at_once() -> None:
+    """The others wait for the next turns."""
+    admission = admission_of(turn_s=0.003)
+    assert (3, 0) == offered(admission, 5, 0.0)
+    assert 2 == admission.queued
+    assert 2 == len(admission.turn(0.001)[0])
 
 
-def test_a_callers_own_calls_go_by_their_deadlines() -> None:
-    """The one with the least time left is first."""
-    admission = full()
-    for name, deadline in (("late", 9.0), ("soon", 1.0), ("later", 99.0)):
-        admission.offer(Waiting(name, deadline_at=deadline), "a", Priority.READ, 0.0)
-    assert ["soon", "late", "later"] == order(admission, 3)
+def test_no_more_than_the_limit_is_at_work() -> None:
+    """Then a turn starts nothing, and says so, until a call has finished."""
+    admission = admission_of(first_limit=2, min_limit=1, turn_s=1.0)
+    assert (2, 0) == offered(admission, 3, 0.0)
+    assert (False, ([], [])) == (admission.can_start, admission.turn(0.001))
+    admission.done("m", 0.001, 0.001)
+    assert (True, 1) == (admission.can_start, len(admission.turn(0.001)[0]))
 
 
-def test_the_queue_is_bounded_in_time_and_the_greedy_pay() -> None:
-    """At 1,000 calls a second and 20 ms, 20 calls wait; whoever has most of them loses one to a newcomer."""
-    admission = full()
-    refused = [one for n in range(30) for one in admission.offer(Waiting(f"loud {n}"), "loud", Priority.READ, 0.0)[1]]
-    assert 10 == len(refused)
-    starts, dropped = admission.offer(Waiting("quiet"), "quiet", Priority.READ, 0.0)
-    assert (starts, ["loud"]) == (False, [one.name.split()[0] for one in dropped])
+def test_callers_that_wait_for_their_answers_are_never_refused() -> None:
+    """50 calls in flight, for as long as one likes: each waits 50 ms, and that is no overload."""
+    admission = admission_of()
+    offered(admission, 50, 0.0)
+    for number in range(1, 1000):
+        now = number * 0.001
+        admission.done("m", 0.001, now)
+        admission.turn(now)
+        assert (0, 0) == offered(admission, 1, now)
 
 
-def test_batches_are_refused_before_money() -> None:
-    """A full queue of batches gives way."""
-    admission = full()
-    for _ in range(20):
-        admission.offer(Waiting("batch"), "a", Priority.BATCH, 0.0)
-    _, refused = admission.offer(Waiting("money"), "a", Priority.MONEY, 0.0)
-    assert ["batch"] == [one.name for one in refused]
+def test_a_burst_waits_and_is_served() -> None:
+    """Nothing is refused while the queue comes down in time."""
+    admission = admission_of(patience_s=1.0)
+    assert (1, 0) == offered(admission, 500, 0.0)
+    served = 0
+    for number in range(1, 500):
+        started, refused = admission.turn(number * 0.001)
+        served += len(started)
+        assert [] == refused
+    assert 499 == served
+
+
+def test_a_queue_that_stays_long_is_overload() -> None:
+    """From then on what cannot start within `max_wait_s` is refused, before anything is spent on it."""
+    admission = overloaded(max_wait_s=0.003)
+    assert (0, 7) == offered(admission, 10, 0.12)
+    assert admission.sheds("a", Priority.READ, 0.12)
+    assert not admission.sheds("quiet", Priority.READ, 0.12)
+    assert not admission.sheds("a", Priority.MONEY, 0.12)
+
+
+def test_a_quiet_caller_takes_the_place_of_a_greedy_one() -> None:
+    """Under overload the newcomer is not the one to go."""
+    admission = overloaded()
+    offered(admission, 10, 0.12, "loud")
+    starts, dropped = admission.offer(Waiting("quiet"), "quiet", Priority.READ, 0.12)
+    assert (False, [""]) == (starts, [one.name for one in dropped])
+
+
+def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:
+    """Then bursts may wait again."""
+    admission = overloaded(calm_s=1.0)
+    assert 0 < offered(admission, 10, 0.5)[1]
+    drain(admission, 0.5)
+    assert 0 < offered(admission, 10, 1.4)[1]
+    drain(admission, 1.4)
+    assert 0 == offered(admission, 10, 2.5)[1]
+
+
+def test_so_many_never_wait() -> None:
+    """However short the burst was."""
+    admission = admission_of(max_queued=100)
+    assert (1, 99) == offered(admission, 200, 0.0)
 
 
 def test_a_call_that_can_no_longer_be_served_is_refused_and_not_started() -> None:
-    """Its deadline passed while it waited, or it waited too long."""
-    admission = full()
+    """Its deadline passed while it waited; or, under overload, it waited too long."""
+    admission = admission_of()
+    offered(admission, 1, 0.0)
     admission.offer(Waiting("dead", deadline_at=0.005), "a", Priority.READ, 0.0)
-    admission.offer(Waiting("alive", arrived_at=0.005), "a", Priority.READ, 0.005)
-    started, refused = admission.done("m", 0.001, 0.01)
+    admission.offer(Waiting("alive"), "a", Priority.READ, 0.0)
+    started, refused = admission.turn(0.01)
     assert (["alive"], ["dead"]) == ([one.name for one in started], [one.name for one in refused])
+    admission = overloaded(max_wait_s=1.0)
+    admission.offer(Waiting("old"), "a", Priority.READ, 0.2)
+    assert [] == admission.expire(0.207)
+    assert ["old"] == [one.name for one in admission.expire(0.209)]
 
 
-def test_expiry_refuses_what_waited_too_long() -> None:
-    """Also while nothing finishes."""
-    admission = full()
-    admission.offer(Waiting("old"), "a", Priority.READ, 0.0)
-    assert admission.expire(0.019) == ([], [])
-    started, refused = admission.expire(0.021)
-    assert ([], ["old"]) == (started, [one.name for one in refused])
-    assert 0 == admission.queued
+def test_the_cost_of_a_call_is_the_loops_cpu_time_over_its_calls() -> None:
+    """Of windows with enough calls."""
+    used = 10.0
+    admission: Admission[Waiting] = Admission(AdmissionSettings(), lambda: used)
+    now = 0.2
+    for count in (1, 50, 3, 50):
+        used += 0.1
+        for _ in range(count):
+            admission.done("m", 0.001, now)
+        now += 0.2
+        admission.done("m", 0.001, now)
+    assert 0.0015 < admission.cost_s < 0.0025
 
 
 def test_the_limit_shrinks_with_slowness_and_grows_back() -> None:
-    """Ten times the unloaded latency halves it in steps; unloaded latency lets it grow while calls wait."""
+    """Twenty times the usual latency lowers it in steps; usual latency lets it grow while calls wait for it."""
     admission: Admission[Waiting] = Admission(AdmissionSettings(first_limit=100.0, min_limit=2.0))
     now = 0.0
     for latency, direction in ((0.01, 1), (0.2, -1), (0.01, 1)):
         before = admission.limit
-        for _ in range(200):
-            while admission.offer(Waiting(arrived_at=now), "a", Priority.READ, now)[0]:
-                pass
-            now += 0.01
-            admission.done("m", latency, now)
+        for _ in range(20):
+            now += 0.1
+            admission.turn(now)
+            for _ in range(30):
+                while admission.running < admission.limit:
+                    admission.turn(now)
+                    admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.done("m", latency, now)
         assert (admission.limit > before) is (direction > 0)
 
 
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["offer", "done", "expire", "withdraw"]), st.integers(0, 3), st.sampled_from(Priority)
+            st.sampled_from(["offer", "done", "turn", "expire", "withdraw"]),
+            st.integers(0, 3),
+            st.sampled_from(Priority),
         ),
         max_size=200,
     )
 )
 def test_no_call_is_lost_or_counted_twice(steps: list[tuple[str, int, Priority]]) -> None:
     """Each call starts once, is refused once, is withdrawn once, or still waits; the counts agree."""
-    admission: Admission[Waiting] = Admission(AdmissionSettings(first_limit=2.0, min_limit=1.0, max_wait_s=0.03))
+    admission = admission_of(first_limit=2, min_limit=1, burst=1, patience_s=0.005, max_queued=5)
     ends: Counter[Waiting] = Counter()
     waiting: list[Waiting] = []
     running, now = 0, 0.0
@@ -141,17 +194,18 @@ def test_no_call_is_lost_or_counted_twice(steps: list[tuple[str, int, Priority]]
         started: list[Waiting] = []
         refused: list[Waiting] = []
         if step == "offer":
-            call = Waiting(deadline_at=now + 0.01 * number, arrived_at=now)
+            call = Waiting(deadline_at=now + 0.01 * number)
             starts, refused = admission.offer(call, str(number), priority, now)
-            running += starts
-            ends[call] += starts
-            if not starts:
-                waiting.append(call)
+            if starts:
+                started = [call]
+            waiting.append(call)
         elif step == "done" and running:
             running -= 1
-            started, refused = admission.done("m", 0.01, now)
+            admission.done("m", 0.01, now)
+        elif step == "turn":
+            started, refused = admission.turn(now)
         elif step == "expire":
-            started, refused = admission.expire(now)
+            refused = admission.expire(now)
         elif step == "withdraw" and waiting:
             call = waiting[number % len(waiting)]
             assert admission.withdraw(call)

@@ -123,7 +123,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_gives_its_place_ba
             peer.write(requests + peer.connection.data_to_send())
             await peer.until(lambda: True)
         await asyncio.sleep(0.1)
-        assert 0 == server._admission.running
+        assert 0 == server.gate.running
         assert 0 == await peer.answered(peer.call("/t/Empty", b""))
 
 

@@ -1,0 +1,145 @@
+"""The gate that calls of all listeners of a process pass: drives `admission.py` with the loop's turns and timers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.actions.shared.call import Peer
+from gateway.front.http2.admission import Admission, RefusalBudget
+from gateway.front.http2.call_runner import overloaded_trailers
+from gateway.front.http2.fair_queue import Priority
+from gateway.front.http2.stream import Stream
+from gateway.front.http2.wire import RESPONSE_HEADERS, Header
+from gateway.resilience.clock import Clock
+
+_SWEEP_EVERY_S = 0.002
+
+
+def caller_of_peer(peer: Peer) -> str:
+    """Return whose turn a call takes: that of its socket's caller or its certificate's first name."""
+    return peer.caller or "".join(peer.names[:1])
+
+
+class Gate:
+    """Starts, queues and refuses calls. One for a process, so that a busy listener takes no turns from another one."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        priority_of: Callable[[str], Priority] = lambda path: Priority.READ,
+        on_refused: Callable[[str], None] = lambda path: None,
+        admission: Admission[Stream] | None = None,
+    ) -> None:
+        self._monotonic = clock.monotonic
+        self._priority_of = priority_of
+        self._on_refused = on_refused
+        self._admission: Admission[Stream] = admission or Admission(cpu_s=time.thread_time)
+        self._trailers = overloaded_trailers()
+        self._priorities: dict[str, Priority] = {}
+        self._turn_due = False
+        self._sweep: asyncio.TimerHandle | None = None
+        self.refusal_budget = RefusalBudget()
+
+    @property
+    def running(self) -> int:
+        """The unary calls at work."""
+        return self._admission.running
+
+    def sheds(self, path: str, peer: Peer) -> bool:
+        """Whether a call that begins now is refused in any case; then it is counted, and `refusal` is its answer."""
+        is_shed = self._admission.sheds(caller_of_peer(peer), self._priority(path), self._monotonic())
+        if is_shed:
+            self._on_refused(path)
+        return is_shed
+
+    def refusal(self, request_id: str) -> list[Header]:
+        """Return headers and trailers of a refusal: made once, but for the request's id."""
+        return [*RESPONSE_HEADERS, *self._trailers, (b"x-request-id", request_id.encode())]
+
+    def enter(self, stream: Stream) -> None:
+        """Start a unary call, let it wait for its turn, or refuse it."""
+        starts, refused = self._admission.offer(
+            stream,
+            caller_of_peer(stream.connection.peer),
+            self._priority(stream.endpoint.path),
+            self._monotonic(),
+        )
+        if starts:
+            self._start(stream)
+            return
+        for one in refused:
+            self._refuse(one)
+        if self._admission.queued:
+            self._need_turn()
+            if self._sweep is None:
+                self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._on_sweep)
+
+    def leave(self, stream: Stream, error: BaseException | None) -> None:
+        """The handler of a call is done: another one may start."""
+        if stream.started_at is None:
+            return
+        now = self._monotonic()
+        if error is None:
+            self._admission.done(stream.endpoint.path, now - stream.started_at, now)
+        else:
+            self._admission.abandoned(now)
+        stream.started_at = None
+        if self._admission.can_start:
+            self._need_turn()
+
+    def forget(self, stream: Stream) -> None:
+        """A call is over that perhaps waits, or has a task that will be cancelled before it has run."""
+        if stream.started_at is None:
+            if stream.task is None and self._admission.queued:
+                self._admission.withdraw(stream)
+        elif not stream.has_begun:
+            self.leave(stream, asyncio.CancelledError())
+
+    def stop(self) -> None:
+        """Cancel the timer."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def _priority(self, path: str) -> Priority:
+        priority = self._priorities.get(path)
+        if priority is None:
+            priority = self._priorities[path] = self._priority_of(path)
+        return priority
+
+    def _need_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._turn_due = False
+        starting, refused = self._admission.turn(self._monotonic())
+        for stream in starting:
+            self._start(stream)
+        for stream in refused:
+            self._refuse(stream)
+        if self._admission.can_start:
+            self._need_turn()
+
+    def _on_sweep(self) -> None:
+        self._sweep = None
+        for stream in self._admission.expire(self._monotonic()):
+            self._refuse(stream)
+        if self._admission.queued:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._on_sweep)
+
+    def _start(self, stream: Stream) -> None:
+        stream.started_at = self._monotonic()
+        self._need_turn()
+        stream.connection.start(stream)
+
+    def _refuse(self, stream: Stream) -> None:
+        if stream.is_over or stream.is_answered:
+            return
+        self._on_refused(stream.endpoint.path)
+        stream.finish([*self._trailers, (b"x-request-id", stream.request_id.encode())])
+        stream.connection.on_refused()
