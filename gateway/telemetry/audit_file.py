@@ -1,18 +1,26 @@
 """The file that audit lines are appended to. It is reopened after it was moved away, and every wait on it has a limit.
 
-Every process writes each batch with one append, so that workers can share a file. The path may name a regular file,
-/dev/stdout or a pipe with a reader. The calls block; audit.py makes them in a thread of its own.
+Every process writes each batch with one append, so that workers can share a file. The path may name a regular file, a
+pipe with a reader, or a descriptor that the process inherited, such as /dev/stdout: that one is written to as it is,
+because a pipe of another user and a socket cannot be opened again. The calls block; audit.py makes them in a thread of
+its own.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import select
+import socket
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.telemetry.line_pieces import pieces
+
+_INHERITED = re.compile(r"/dev/fd/([0-9]{1,4})|/proc/self/fd/([0-9]{1,4})")
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 WRITE_WITHIN_S = 0.5
 """How long a pipe whose reader is slow may take before it counts as failed."""
 
@@ -23,6 +31,7 @@ class AuditFile:
     def __init__(self, path: Path, *, durable: bool) -> None:
         """Nothing is opened before the first write. Args: `durable`: sync a regular file after every batch."""
         self._path = path
+        self._inherited = inherited_descriptor(path)
         self._durable = durable
         self._descriptor: int | None = None
         self._is_regular = False
@@ -34,12 +43,12 @@ class AuditFile:
         Raises: OSError; some of the lines may be there then, the last of them in part: it is ended by the next append.
         """
         descriptor = self._current()
-        data = b"".join(lines)
         if self._torn:
-            data = b"\n" + data
+            lines = [b"\n", *lines]
         try:
-            self._write(descriptor, data)
-            self._torn = False
+            for piece in [b"".join(lines)] if self._is_regular else (piece for piece, _ in pieces(lines)):
+                self._write(descriptor, piece)
+                self._torn = False
             if self._durable and self._is_regular:
                 os.fdatasync(descriptor)
         except OSError:
@@ -54,9 +63,13 @@ class AuditFile:
 
     def _current(self) -> int:
         """Return what to write to: the file that has the path now."""
-        if self._descriptor is not None and not self._was_moved(self._descriptor):
+        if self._descriptor is not None and (self._inherited is not None or not self._was_moved(self._descriptor)):
             return self._descriptor
         self.close()
+        if self._inherited is not None:
+            self._descriptor = os.dup(self._inherited)
+            self._is_regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+            return self._descriptor
         # Non-blocking: a pipe without a reader is an error at once, and not a wait without end.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         self._descriptor = os.open(self._path, flags, 0o600)
@@ -74,11 +87,34 @@ class AuditFile:
     def _write(self, descriptor: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
+            if not self._is_regular:
+                _await_room(descriptor)  # an inherited pipe blocks, and its flags are not ours to change
             try:
-                written = os.write(descriptor, view)
+                written = _send(descriptor, view)
             except BlockingIOError:
-                if not select.select([], [descriptor], [], WRITE_WITHIN_S)[1]:
-                    raise OSError(errno.EAGAIN, "the reader of the audit pipe does not read") from None
+                _await_room(descriptor)
                 continue
             self._torn = True  # until all of it is there
             view = view[written:]
+
+
+def inherited_descriptor(path: Path) -> int | None:
+    """Return the descriptor that the path names, such as 1 for /dev/stdout; None if it names a file."""
+    text = str(path)
+    match = _INHERITED.fullmatch(text)
+    return _STANDARD.get(text) if match is None else int(match[1] or match[2])
+
+
+def _send(descriptor: int, view: memoryview) -> int:
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return os.write(descriptor, view)
+    with socket.socket(fileno=os.dup(descriptor)) as stream:
+        return stream.send(view, socket.MSG_DONTWAIT)
+
+
+def _await_room(descriptor: int) -> None:
+    """Wait until a piece fits. Raises: OSError if the reader does not read in time."""
+    waiter = select.poll()
+    waiter.register(descriptor, select.POLLOUT)
+    if not waiter.poll(WRITE_WITHIN_S * 1000):
+        raise OSError(errno.EAGAIN, "the reader of the audit pipe does not read")

@@ -4,8 +4,8 @@ The lines that every call writes may wait some milliseconds and are written toge
 of an empty call. Any other line is written at once, after those that wait. A process that is killed loses what waited,
 at most `HOLD_S` of it. Evidence and audit records are kept elsewhere.
 
-A stream that takes no more (a full disk, a reader that left) costs the line, not the call that it describes: its wallet
-operation may be committed already. Lost lines are counted, and reported when the stream takes lines again.
+A stream that takes no more (a full disk, a reader that left or stopped) costs the line, not the call that it describes:
+its wallet operation may be committed already. Lost lines are counted, and reported when the stream takes lines again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TextIO
+
+from gateway.telemetry.log_pipe import LogPipe, may_block
 
 HOLD_S = 0.01
 """How long a line waits at most."""
@@ -26,14 +28,15 @@ CallLater = Callable[[float, Callable[[], None]], object]
 class LineWriter:
     """A structlog logger that writes lines of bytes. Only the lines of one thread, the event loop's, are held."""
 
-    __slots__ = ("_buffered", "_later", "_lock", "_lost", "_out", "_owner")
+    __slots__ = ("_buffered", "_later", "_lock", "_lost", "_out", "_owner", "_pipe", "_reported")
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the bytes below `stream`; to the text itself where it has none (a StringIO)."""
         below: BinaryIO | None = getattr(stream, "buffer", None)
         self._out: BinaryIO | _Encoded = _Encoded(stream) if below is None else below
+        self._pipe = _pipe_below(stream)
         self._lock = threading.Lock()
-        self._lost = 0
+        self._lost = self._reported = 0
         self._buffered: list[bytes] = []
         self._later: CallLater | None = None
         self._owner = 0
@@ -72,19 +75,39 @@ class LineWriter:
 
     log = debug = info = warning = error = critical = exception = fatal = warn = failure = err = msg
 
+    @property
+    def lost(self) -> int:
+        """How many lines were lost since the start."""
+        return self._lost if self._pipe is None else self._pipe.lost
+
     def _write(self, lines: list[bytes]) -> None:
         """Write the lines; they are lost, and counted, if the stream does not take them."""
-        data = b"\n".join((*lines, b""))
         with self._lock:
-            if self._lost:
-                data = b'{"level":"warning","event":"log lines lost","count":%d}\n%b' % (self._lost, data)
+            unreported = self.lost - self._reported
+            whole = [line + b"\n" for line in lines]
+            if unreported:
+                whole.insert(0, b'{"level":"warning","event":"log lines lost","count":%d}\n' % unreported)
+            if self._pipe is not None:
+                if self._pipe.put(whole):
+                    self._reported += unreported
+                elif unreported:
+                    self._pipe.lost -= 1  # the report itself is no line of the log
+                return
             try:
-                self._out.write(data)
+                self._out.write(b"".join(whole))
                 self._out.flush()
             except (OSError, ValueError):  # ValueError: the stream is closed
                 self._lost += len(lines)
             else:
-                self._lost = 0
+                self._reported += unreported
+
+
+def _pipe_below(stream: TextIO) -> LogPipe | None:
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError, AttributeError):  # no file: a StringIO, or a stream that is closed
+        return None
+    return LogPipe(descriptor) if may_block(descriptor) else None
 
 
 class BufferedLines:

@@ -38,7 +38,7 @@ ALLOWED_FIELDS = frozenset(
         "error_type", "error_at", "error_from", "error_causes", "address", "admin_address", "version", "revision",
         "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
         "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache",
-        "elapsed_ms", "memory_mib", "dropped",
+        "elapsed_ms", "memory_mib", "code", "dropped",
     }
 )  # fmt: skip
 """Every field that a line may have. None of them holds a payload, a token, a signature or a secret."""
@@ -188,6 +188,12 @@ def gathered(later: CallLater) -> Iterator[None]:
     output = structlog.get_config()["logger_factory"]
     with output.lines.gathering(later) if isinstance(output, _Output) else nullcontext():
         yield
+
+
+def lines_lost() -> int:
+    """Return how many lines could not be written since the start."""
+    output = structlog.get_config()["logger_factory"]
+    return output.lines.lost if isinstance(output, _Output) else 0
 
 
 def report_uncaught() -> None:

@@ -152,6 +152,11 @@ POLICY_REFUSED = Metric(
     kind=Kind.GAUGE,
     help="1 while the policy file is unusable, so that an older policy is in force.",
 )
+LOG_LINES_LOST = Metric(
+    name=PREFIX + "log_lines_lost_total",
+    kind=Kind.COUNTER,
+    help="Log lines that standard error did not take: its reader stopped or left, or its disk is full.",
+)
 AUDIT_RECORDS = Metric(
     name=PREFIX + "audit_records_total",
     kind=Kind.COUNTER,
@@ -278,6 +283,7 @@ ALL = (
     SECRET_FILE_EVENTS,
     POLICY_READS,
     POLICY_REFUSED,
+    LOG_LINES_LOST,
     AUDIT_RECORDS,
     SWITCHED_OFF,
     REDIS_DOWN,

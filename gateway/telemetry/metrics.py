@@ -24,6 +24,7 @@ from gateway.core.types import Environment
 from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
+from gateway.telemetry.logs import lines_lost
 from gateway.telemetry.metric_names import OTHER, Metric
 from gateway.telemetry.queue_series import QueueSeries
 from gateway.telemetry.redis_series import RedisSeries
@@ -135,6 +136,8 @@ class Metrics:
         ).primed()
         self._store_errors = _Children(_counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
 
+        self._log_lines_lost = _counter(names.LOG_LINES_LOST, registry)
+        self._log_lines_counted = 0
         self._serving = _gauge(names.SERVICE_SERVING, registry)
         _gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
         ProcessCollector(registry=registry)
@@ -247,6 +250,9 @@ class Metrics:
 
         `_created` series are left out: they double the text, and the library's own switch for them is a global.
         """
+        lost = lines_lost()
+        self._log_lines_lost.inc(max(0, lost - self._log_lines_counted))
+        self._log_lines_counted = lost
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield generate_latest(_One(family))

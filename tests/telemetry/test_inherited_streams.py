@@ -1,0 +1,193 @@
+"""Standard output and error as containers hand them over: pipes of another user, sockets, readers that stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.telemetry.line_pieces import PIECE_BYTES
+from gateway.telemetry.log_pipe import MAX_WAITING_BYTES
+from gateway.telemetry.logs import configure, lines_lost, log
+from tests.gateway_process import ROOT
+from tests.other_user import GROUP, USER, needs_root
+
+_APPEND = f"""
+import os, sys
+from pathlib import Path
+from gateway.telemetry.audit_file import AuditFile
+if os.geteuid() == 0:
+    os.setgroups([{GROUP}])
+    os.setgid({USER})
+    os.setuid({USER})
+file = AuditFile(Path(sys.argv[1]), durable=True)
+for number in range(int(sys.argv[2])):
+    file.append([b"%d:" % number + b"x" * 700 + b"\\n" for _ in range(20)])
+"""
+
+
+def appending(path: str, times: int, **streams: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _APPEND, path, str(times)],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        **streams,
+    )
+
+
+@needs_root
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_audit_lines_reach_a_pipe_of_another_user(path: str) -> None:
+    """A container's runtime makes the pipe as root; user 1000 cannot open it again, and need not."""
+    with appending(path, 3, stdout=subprocess.PIPE) as process:
+        out, error = process.communicate(timeout=30)
+    assert (process.returncode, error, out.count(b"\n")) == (0, b"", 60)
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1"])
+def test_audit_lines_reach_a_socket(path: str) -> None:
+    """As under systemd, where journald reads."""
+    ours, theirs = socket.socketpair()
+    with ours, appending(path, 3, stdout=theirs) as process:
+        theirs.close()
+        process.wait(timeout=30)
+        assert process.stderr is not None
+        assert (process.returncode, process.stderr.read()) == (0, b"")
+        ours.settimeout(5)
+        found = b""
+        while found.count(b"\n") < 60:
+            found += ours.recv(65536)
+
+
+def test_audit_lines_of_several_processes_are_never_torn() -> None:
+    """They share a pipe, and a slow reader fills it."""
+    read, write = os.pipe()
+    processes = [appending("/dev/stdout", 20, stdout=write) for _ in range(3)]
+    os.close(write)
+    found = b""
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(3000):
+            found += chunk
+            if len(found) < 200_000:
+                time.sleep(0.002)
+    for process in processes:
+        process.communicate(timeout=30)
+    lines = found.splitlines()
+    assert len(lines) == 3 * 20 * 20
+    assert all(len(line.partition(b":")[2]) == 700 for line in lines)
+
+
+@contextmanager
+def logging_into(descriptor: int) -> Iterator[None]:
+    """JSON logs of this test into this descriptor. The logging setup is restored afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with os.fdopen(descriptor, "w") as stream:
+        configure("info", "json", stream)
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
+            logging.captureWarnings(False)
+            root.handlers[:], root.level = handlers, level
+
+
+def test_a_reader_that_stops_blocks_no_call_and_every_lost_line_is_counted() -> None:
+    """Lines wait up to a limit, and are dropped above it. Whole lines arrive when the reader goes on."""
+    read, write = os.pipe()
+    count = 3 * MAX_WAITING_BYTES // 400
+    with logging_into(write):
+        began = time.monotonic()
+        for number in range(count):
+            log().info("line", count=number, trouble="x" * 400)
+        elapsed_s = time.monotonic() - began
+        lost = lines_lost()
+        assert lost > 0
+        arrived: list[dict[str, Any]] = []
+
+        def read_all() -> None:
+            with os.fdopen(read, "rb") as pipe:
+                arrived.extend(json.loads(line) for line in pipe)
+
+        reader = threading.Thread(target=read_all)
+        reader.start()
+        end = time.monotonic() + 20
+        while not any(line["event"] == "again" for line in arrived):
+            assert time.monotonic() < end
+            log().info("again")
+            time.sleep(0.05)
+        log().info("last")
+        while not any(line["event"] == "last" for line in arrived):  # before the stream is closed
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    reader.join(20)
+    assert elapsed_s < 10
+    numbers = [line["count"] for line in arrived if line["event"] == "line"]
+    assert numbers == sorted(numbers)
+    reported = sum(line["count"] for line in arrived if line["event"] == "log lines lost")
+    assert (len(numbers) + reported, reported) == (count, lost)
+
+
+def test_lines_are_cut_at_their_ends() -> None:
+    """A piece is what a pipe takes whole; only a line that is longer is a larger piece."""
+    from gateway.telemetry.line_pieces import pieces
+
+    lines = [b"a" * 1500 + b"\n"] * 5 + [b"b" * 9000 + b"\n"] + [b"c\n"]
+    found = list(pieces(lines))
+    assert b"".join(piece for piece, _ in found) == b"".join(lines)
+    assert [count for _, count in found] == [2, 2, 1, 1, 1]
+    assert [len(piece) <= PIECE_BYTES for piece, _ in found] == [True, True, True, False, True]
+
+
+def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
+    """Calls and probes, after more than a pipe holds."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from tests.config.valid_settings import TENANT
+    from tests.gateway_process import free_port
+
+    address, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    local = {name: "http://127.0.0.1:9" for name in TENANT if name.endswith("BASE_URL")}
+    environ = {
+        **TENANT,
+        **local,
+        "WEBSOCKET_URL": "ws://127.0.0.1:9/ws",
+        "GATEWAY_LISTEN": address,
+        "GATEWAY_ADMIN_LISTEN": admin,
+        "GATEWAY_DATA_DIR": str(tmp_path / "data"),
+        "GATEWAY_LOG_LEVEL": "debug",
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "gateway", "serve"], env=environ, stderr=subprocess.PIPE)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            stub.Check(health_pb2.HealthCheckRequest(), timeout=45, wait_for_ready=True)
+            for _ in range(1500):
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        import urllib.request
+
+        with urllib.request.urlopen(f"http://{admin}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        time.sleep(0.1)
+        assert len(process.stderr.read() or b"") > 40_000  # the pipe was full
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
