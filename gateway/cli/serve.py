@@ -43,6 +43,7 @@ def _serve(config: Config) -> int:
 
     if config.front is FrontKind.GRPC:
         prefer_one_poller()  # before grpc is imported
+    from gateway.core.secret import SecretRefused
     from gateway.errors import GatewayError
     from gateway.front.admin import AdminAddressRefused
     from gateway.keys.own.keyring import KeyringRefused
@@ -56,6 +57,7 @@ def _serve(config: Config) -> int:
         ListenFailed,
         AdminAddressRefused,
         KeyringRefused,
+        SecretRefused,
         GatewayError,
     ) as error:
         # Their texts are written for people and hold no secret.

@@ -13,7 +13,9 @@ from gateway.config.faults import Faults, did_you_mean
 from gateway.config.model import CallerSocket, Listen, TlsFiles
 from gateway.config.values import Reader
 from gateway.core.rights import LOCAL_CALLER, Access, Callers, Scope
-from gateway.core.secret import Secret
+from gateway.core.secret import Secret, SecretRefused
+from gateway.core.secret_text import one_line
+from gateway.keys.own.secret_files import SecretSource
 
 MAX_SOCKET_PATH_BYTES = 100
 """Kernels accept 104 or 108; this leaves some room."""
@@ -54,11 +56,11 @@ def read_trusted_proxies(reader: Reader, tls: TlsFiles | None) -> frozenset[str]
     return proxies
 
 
-def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secret | None:
-    """Return GATEWAY_DEV_TOKEN. It is only for loopback without certificates."""
+def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> SecretSource | None:
+    """Return the source of GATEWAY_DEV_TOKEN. It is only for loopback without certificates."""
     name = "GATEWAY_DEV_TOKEN"
-    token = reader.secret(name)
-    if token is None:
+    source = reader.secret_source(name)
+    if source is None:
         return None
     if listen.socket_path is not None or not listen.is_local:
         reader.fault(name, "is for a loopback address only", "leave it out, and give callers certificates")
@@ -66,8 +68,19 @@ def read_dev_token(reader: Reader, listen: Listen, tls: TlsFiles | None) -> Secr
         reader.fault(
             name, "is set together with GATEWAY_TLS_CLIENT_CA_FILE", "leave it out: certificates say who calls"
         )
+    if (token := reader.secret(name)) is not None:
+        try:
+            check_dev_token(token)
+        except SecretRefused as refusal:
+            reader.faults.add(source.setting, str(refusal))
+    return source
+
+
+def check_dev_token(token: Secret) -> Secret:
+    """Return the token if it is usable. Raises: SecretRefused."""
+    one_line(token.reveal_text())
     if len(token.reveal()) < MIN_TOKEN_BYTES:
-        reader.fault(name, f"is shorter than {MIN_TOKEN_BYTES} bytes", "make one with: openssl rand -hex 32")
+        raise SecretRefused(f"is shorter than {MIN_TOKEN_BYTES} bytes; make one with: openssl rand -hex 32")
     return token
 
 

@@ -12,7 +12,8 @@ from gateway.config.faults import ConfigInvalid, Faults
 from gateway.config.identities import check_callers, warn_of_oddities
 from gateway.config.model import Config, OperatorConfig, TenantConfig
 from gateway.config.process import read_process
-from gateway.config.sources import read_sources, read_toml
+from gateway.config.proxies import check_proxies
+from gateway.config.sources import read_sources, read_toml, settings_digest
 from gateway.config.values import Reader
 from gateway.core.rights import Callers, open_to_local
 from gateway.interceptors.access import method_access
@@ -41,6 +42,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     codes = [f"{one.keys.operator_code}\n{one.keys.environment.value}" for one in found_operators]
     _check_once(operator_readers, "PREDICTION_OPERATOR_CODE", codes)
     _prove_keys(found_tenants, found_operators, faults)
+    check_proxies(os.environ if environ is None else environ, found_tenants, found_operators, faults)
     # If the TOML file is broken, the missing settings may be in it: its own fault is enough.
     if not found_tenants and not found_operators and not faults.found:
         remedy = "set these, or PREDICTION_OPERATOR_CODE and its companions, or name a TOML file by GATEWAY_CONFIG"
@@ -62,6 +64,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         operators=tuple(found_operators),
         listen=process.listen,
         admin_listen=process.admin_listen,
+        admin_client_auth=process.admin_client_auth,
         tls=process.tls,
         upstream_ca_file=process.upstream_ca_file,
         front=process.front,
@@ -81,6 +84,8 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         callers=callers,
         config_file=None if is_trial else sources.file,
         config_stamp=sources.stamp,
+        config_digest=sources.digest,
+        env_file=sources.env_file,
         sockets=process.sockets,
         trusted_proxies=process.trusted_proxies,
         dev_token=process.dev_token,
@@ -88,9 +93,10 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     )
 
 
-def read_policy_again(config: Config) -> Callers:
+def read_policy_again(config: Config) -> tuple[Callers, bool]:
     """Return the callers that the TOML file names now, for a process that keeps all its other settings.
 
+    Returns: also whether the file's other settings have changed since the start.
     Raises: ConfigInvalid with every fault. A file that no longer names callers is a fault.
     """
     faults = Faults()
@@ -105,7 +111,7 @@ def read_policy_again(config: Config) -> Callers:
         raise ConfigInvalid(faults.found)
     check_callers(callers, config.tls, config.sockets, config.trusted_proxies, faults)
     faults.raise_if_any()
-    return callers
+    return callers, settings_digest(document) != config.config_digest
 
 
 def _known(found_tenants: Sequence[TenantConfig], found_operators: Sequence[OperatorConfig]) -> PolicyNames:

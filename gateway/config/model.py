@@ -70,6 +70,15 @@ class FrontKind(enum.Enum):
     HTTP2 = "http2"
 
 
+class AdminClientAuth(enum.Enum):
+    """Who must present a client certificate on an admin port with TLS and a client CA."""
+
+    REQUIRED = "required"
+    METRICS = "metrics"
+    """Everyone but the probes of liveness and readiness."""
+    NONE = "none"
+
+
 class LogFormat(enum.Enum):
     """How a log line is written."""
 
@@ -97,8 +106,9 @@ class TenantConfig:
 class OperatorConfig:
     """One prediction operator in one environment.
 
-    `static_platform_key` replaces fetching. `currencies` empty: the gateway asks the Operator API.
-    `held_operations`: operations whose suspect replays are held. Without `keeps_response_bodies` only hashes are kept.
+    `static_platform_key` replaces fetching; `platform_key_file`, if it came from there, is read again. `currencies`
+    empty: the gateway asks the Operator API. `held_operations`: operations whose suspect replays are held. Without
+    `keeps_response_bodies` only hashes are kept.
     """
 
     keys: OperatorEntry
@@ -106,6 +116,7 @@ class OperatorConfig:
     embed_url: str
     platform_keys: PlatformKeySettings
     static_platform_key: VerifyingKey | None
+    platform_key_file: Path | None
     wallet_lease_s: float
     wallet: WalletAdapter
     held_operations: frozenset[str]
@@ -179,6 +190,7 @@ class Config:
     operators: tuple[OperatorConfig, ...]
     listen: Listen
     admin_listen: Listen
+    admin_client_auth: AdminClientAuth
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     front: FrontKind
@@ -206,11 +218,15 @@ class Config:
     """The TOML file; its policy is read again when it changes."""
     config_stamp: FileStamp | None = None
     """The state of that file when it was read."""
+    config_digest: str = field(default="", repr=False)
+    """Changes with the settings in that file, which are not read again."""
+    env_file: Path | None = None
+    """The `.env` file, if settings came from it; it is not read again."""
     sockets: tuple[CallerSocket, ...] = ()
     """Additional Unix sockets, each for one caller."""
     trusted_proxies: frozenset[str] = frozenset()
     """Identities of proxies that are trusted to name their clients."""
-    dev_token: Secret | None = None
+    dev_token: SecretSource | None = None
     """The token that callers of a plaintext loopback listener must send. None: no token."""
     audit: AuditConfig | None = None
     """None: no audit log is kept."""

@@ -8,7 +8,7 @@ from gateway.config import names
 from gateway.config.model import OperatorConfig
 from gateway.config.values import Reader
 from gateway.config.wallets import read_held_operations, read_wallet_adapter
-from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
+from gateway.core.ed25519 import KeyRefused, VerifyingKey, find_verifying_key
 from gateway.core.launch_token import DEFAULT_AUDIENCE, MAX_TTL_S, LaunchSettings, is_currency
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.types import Environment, KeyId, OperatorCode
@@ -36,7 +36,9 @@ def read_operator(reader: Reader) -> OperatorConfig:
     lead_s = reader.seconds("PREDICTION_KEY_LEAD", DEFAULT_LEAD_S)
     longest_token_s = reader.whole("PREDICTION_LAUNCH_MAX_TTL", MAX_TTL_S, least=1, most=MAX_TTL_S)
     entry = OperatorEntry(
-        operator_code=OperatorCode(reader.text("PREDICTION_OPERATOR_CODE", what="the operator's code at Phoenix")),
+        operator_code=OperatorCode(
+            reader.identifier("PREDICTION_OPERATOR_CODE", what="the operator's code at Phoenix")
+        ),
         environment=reader.choice("PREDICTION_ENVIRONMENT", None, Environment),
         signing_key=reader.secret_source("PREDICTION_LAUNCH_KEY", required_for="it signs launch tokens"),
         operator_id=reader.optional_text("PREDICTION_OPERATOR_ID"),
@@ -54,6 +56,7 @@ def read_operator(reader: Reader) -> OperatorConfig:
             pins=pins,
         ),
         static_platform_key=_platform_key(reader, pins),
+        platform_key_file=reader.file("PREDICTION_PLATFORM_KEY_FILE"),
         wallet_lease_s=reader.seconds("PREDICTION_WALLET_LEASE", 60.0),
         wallet=read_wallet_adapter(reader),
         held_operations=read_held_operations(reader),
@@ -116,7 +119,7 @@ def _platform_key(reader: Reader, pins: frozenset[KeyId]) -> VerifyingKey | None
         return None
     shown = name if reader.scope.get(name) is not None else f"{name}_FILE"
     try:
-        key = load_verifying_key(pem)
+        key = find_verifying_key(pem)
     except KeyRefused as refusal:
         reader.fault(shown, str(refusal))
         return None

@@ -15,6 +15,7 @@ from gateway.cache.redis_url import RedisTarget, RedisUrlRefused, parse_redis_ur
 from gateway.config.auditing import read_audit
 from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
 from gateway.config.model import (
+    AdminClientAuth,
     AuditConfig,
     CallerSocket,
     DrainTimes,
@@ -27,6 +28,12 @@ from gateway.config.model import (
     is_loopback,
 )
 from gateway.config.values import Reader
+from gateway.core.certificate import (
+    CertificateRefused,
+    KeyOfCertificateRefused,
+    certificates_in,
+    check_key,
+)
 from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
@@ -48,6 +55,7 @@ class ProcessConfig:
 
     listen: Listen
     admin_listen: Listen
+    admin_client_auth: AdminClientAuth
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     front: FrontKind
@@ -66,7 +74,7 @@ class ProcessConfig:
     phoenix_paths: tuple[PathPattern, ...]
     sockets: tuple[CallerSocket, ...]
     trusted_proxies: frozenset[str]
-    dev_token: Secret | None
+    dev_token: SecretSource | None
 
 
 def read_process(reader: Reader) -> ProcessConfig:
@@ -79,6 +87,7 @@ def read_process(reader: Reader) -> ProcessConfig:
     return ProcessConfig(
         listen=listen,
         admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
+        admin_client_auth=_admin_client_auth(reader, tls),
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
         front=reader.choice("GATEWAY_FRONT", FrontKind.GRPC, FrontKind),
@@ -125,14 +134,31 @@ def _tls(reader: Reader) -> TlsFiles | None:
         reader.fault("GATEWAY_TLS_KEY_FILE", "is missing while other TLS files are set", "set it, or none of them")
     if key is not None:
         try:
-            read_secret_file(key)
-        except SecretRefused as refusal:
+            secret = read_secret_file(key)[0]
+            if cert is not None:
+                check_key(cert.read_bytes(), secret.reveal())
+        except (SecretRefused, KeyOfCertificateRefused) as refusal:
             reader.fault("GATEWAY_TLS_KEY_FILE", str(refusal))
+        except CertificateRefused as refusal:
+            reader.fault("GATEWAY_TLS_CERT_FILE", str(refusal))
+    if client_ca is not None:
+        try:
+            certificates_in(client_ca.read_bytes())
+        except CertificateRefused as refusal:
+            reader.fault("GATEWAY_TLS_CLIENT_CA_FILE", str(refusal))
     return (
         TlsFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
         if cert is not None and key is not None
         else None
     )
+
+
+def _admin_client_auth(reader: Reader, tls: TlsFiles | None) -> AdminClientAuth:
+    name = "GATEWAY_ADMIN_CLIENT_AUTH"
+    chosen = reader.choice(name, AdminClientAuth.METRICS, AdminClientAuth)
+    if chosen is AdminClientAuth.REQUIRED and (tls is None or tls.client_ca_file is None):
+        reader.fault(name, "asks for certificates that nothing can check", "set GATEWAY_TLS_CLIENT_CA_FILE")
+    return chosen
 
 
 def _listen(reader: Reader, name: str, default: Listen, tls: TlsFiles | None, *, callers_matter: bool) -> Listen:

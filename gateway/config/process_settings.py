@@ -24,11 +24,21 @@ LISTENERS = Subject(
             default="127.0.0.1:9464",
         ),
         Setting(
+            name="GATEWAY_ADMIN_CLIENT_AUTH",
+            meaning=(
+                "Who must present a client certificate on an admin port with TLS and a client CA: `required` (all),"
+                " `metrics` (all but `/healthz` and `/readyz`, which a kubelet probes without one) or `none`."
+            ),
+            default="metrics",
+        ),
+        Setting(
             name="GATEWAY_TLS_CERT_FILE",
             meaning="The gateway's certificate chain, PEM.",
             unset="plaintext, loopback only",
         ),
-        Setting(name="GATEWAY_TLS_KEY_FILE", meaning="The private key of that certificate, PEM, mode 0600."),
+        Setting(
+            name="GATEWAY_TLS_KEY_FILE", meaning="The private key of that certificate, PEM. Nobody else may read it."
+        ),
         Setting(
             name="GATEWAY_TLS_CLIENT_CA_FILE",
             meaning="CA of the callers' certificates. When set, each caller must present one.",
@@ -53,7 +63,7 @@ LISTENERS = Subject(
         ),
         Setting(
             name="GATEWAY_UPSTREAM_CA_FILE",
-            meaning="Additional CA for TLS to Phoenix, PEM.",
+            meaning="Additional CA for TLS to Phoenix, PEM. Read again when it changes.",
             unset="the system's CAs",
         ),
     ),

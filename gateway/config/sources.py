@@ -5,6 +5,7 @@ values.py checks the texts. No message repeats a text.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import tomllib
@@ -16,6 +17,8 @@ from typing import Any
 from gateway.config import names
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
+from gateway.core.secret_text import in_quotes
+from gateway.keys.own.file_access import exposure_of, whoami
 from gateway.keys.own.secret_files import FileStamp, stamp_of
 
 
@@ -65,7 +68,7 @@ class Sources:
     """Everything found: the scope of the process, and one for each table of the TOML file.
 
     `policy`: the part of the file that is the policy; `file`: None if there is none; `stamp`: the state of the file
-    before it was read.
+    before it was read; `digest`: that of its settings; `env_file`: None if nothing came from it.
     """
 
     process: Scope
@@ -74,6 +77,8 @@ class Sources:
     policy: Mapping[str, Any]
     file: Path | None
     stamp: FileStamp | None
+    digest: str
+    env_file: Path | None
 
 
 def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> Sources:
@@ -88,7 +93,7 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
     folder = path.parent if path is not None else Path()
 
     given: dict[str, Given] = {}
-    for layer in (_top_values(document, folder, faults), _as_given(dotenv), _as_given(own)):
+    for layer in (_top_values(document, folder, faults), _as_given(dotenv, faults), _as_given(own, faults)):
         for name in layer:  # either form of a setting replaces both forms of a lower layer
             given.pop(name.removesuffix("_FILE"), None)
             given.pop(f"{name}_FILE", None)
@@ -104,21 +109,37 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
         policy={key: value for key, value in document.items() if key in SECTIONS},
         file=path,
         stamp=stamp,
+        digest=settings_digest(document),
+        env_file=env_file if dotenv else None,
     )
 
 
-def _as_given(texts: Mapping[str, str]) -> dict[str, Given]:
-    known = names.ENVIRONMENT_NAMES
-    return {name: Given(setting=name, text=texts[name], folder=Path()) for name in known if name in texts}
+def _as_given(texts: Mapping[str, str], faults: Faults) -> dict[str, Given]:
+    known = [name for name in names.ENVIRONMENT_NAMES if name in texts]
+    return {name: _given(name, name, texts[name], Path(), faults) for name in known}
+
+
+def _given(name: str, shown: str, text: str, folder: Path, faults: Faults) -> Given:
+    """Return the value; a fault if quotes stand around it, as programs leave them that are not a shell.
+
+    Secrets are checked where they are read. Args: `shown`: the name of the setting where the user wrote it.
+    """
+    if name not in names.SECRETS and in_quotes(text):
+        faults.add(shown, "is in quotes, which are part of its value here", "remove the quotes")
+        text = text.strip()[1:-1]  # so that nothing else is found wrong because of them
+    return Given(setting=shown, text=text, folder=folder)
 
 
 def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, UnicodeDecodeError):
-        faults.add(path.name, "the file cannot be read", "check its permissions and encoding, or remove it")
+    except OSError as error:
+        faults.add(path.name, f"the file cannot be read ({error.strerror})", f"check its owner; {whoami()}")
+        return {}
+    except UnicodeDecodeError:
+        faults.add(path.name, "the file is not UTF-8 text (perhaps UTF-16)", "save it as UTF-8")
         return {}
     from dotenv.parser import parse_stream  # imported only if there is such a file
 
@@ -128,8 +149,8 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
             faults.add(f"{path.name}, line {binding.original.line}", "is not NAME=value", "quote what holds blanks")
         elif binding.key is not None and binding.value:
             found[binding.key] = binding.value
-    if any(name in found for name in names.SECRETS) and path.stat().st_mode & 0o077:
-        faults.warn(path.name, "holds secrets and other users can read it", "run chmod 600 on it")
+    if any(name in found for name in names.SECRETS) and (exposure := exposure_of(path, path.stat())):
+        faults.warn(path.name, *f"holds secrets and {exposure}".split("; ", 1))
     return found
 
 
@@ -151,10 +172,11 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     """Return the content of the file. Records a fault if it cannot be read, or if other users can change it."""
     try:
         content = path.read_bytes()
-        document = tomllib.loads(content.decode("utf-8"))
-        mode = path.stat().st_mode
+        document = tomllib.loads(content.decode("utf-8-sig"))
+        status = path.stat()
     except OSError as error:
-        faults.add(names.CONFIG_FILE, f"the file cannot be opened ({error.strerror})", "check the path and its owner")
+        remedy = f"check the path and its owner; {whoami()}"
+        faults.add(names.CONFIG_FILE, f"the file cannot be opened ({error.strerror})", remedy)
         return {}
     except UnicodeDecodeError:
         faults.add(names.CONFIG_FILE, "the file is not UTF-8 text", "save it as UTF-8")
@@ -164,13 +186,19 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
         where = f" at {place[0]}" if place else ""
         faults.add(names.CONFIG_FILE, f"the file is not valid TOML{where}", "correct the syntax")
         return {}
-    if mode & 0o077 and _holds_secret(document):
-        problem = "the file holds a secret and other users can read or change it"
-        faults.add(names.CONFIG_FILE, problem, "run chmod 600 on it, or name secrets by NAME_FILE")
-    elif mode & 0o002 and SECTIONS & document.keys():
+    if _holds_secret(document) and (exposure := exposure_of(path, status)):
+        problem, _, remedy = f"the file holds a secret and {exposure}".partition("; ")
+        faults.add(names.CONFIG_FILE, problem, f"{remedy}; or name secrets by NAME_FILE")
+    elif status.st_mode & 0o002 and SECTIONS & document.keys():
         problem = "the file holds the policy and every user of this machine can change it"
         faults.add(names.CONFIG_FILE, problem, "run chmod o-w on it")
     return document
+
+
+def settings_digest(document: Mapping[str, Any]) -> str:
+    """Return a digest of everything in the file that is not the policy, to notice a change of it."""
+    settings = {key: value for key, value in document.items() if key not in SECTIONS}
+    return hashlib.sha256(repr(settings).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _holds_secret(document: Mapping[str, Any]) -> bool:
@@ -231,7 +259,7 @@ def _table_values(
         elif text is None:
             faults.add(shown, "is neither a text, a number, true or false nor a list of texts", "write it as one")
         elif text != "":
-            given[name] = Given(setting=shown, text=text, folder=folder)
+            given[name] = _given(name, shown, text, folder, faults)
     return given
 
 

@@ -32,7 +32,7 @@ def read_tenant(reader: Reader) -> TenantConfig:
         name for name, auth in (("ADMIN_AUTH", admin_auth), ("QUERY_AUTH", query_auth)) if auth in _TAKES_API_KEY[name]
     ]
     entry = TenantEntry(
-        tenant_id=TenantId(reader.text("TENANT_ID", what="the tenant's id at Phoenix")),
+        tenant_id=TenantId(reader.identifier("TENANT_ID", what="the tenant's id at Phoenix")),
         hmac=reader.secret_source("INGESTION_HMAC_SECRET", required_for="it signs every event"),
         api_key=reader.secret_source(
             "ADMIN_API_KEY", required_for=f"{' and '.join(api_key_for)} need it" if api_key_for else None

@@ -18,10 +18,13 @@ from gateway.config.faults import Faults
 from gateway.config.model import is_loopback
 from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
+from gateway.core.secret_text import secret_meant
 from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_secret_file
 
 E = TypeVar("E", bound=enum.Enum)
 
+_BLANKS = " \t"
+"""Around a value in the environment they belong to the line of an env file, such as `NAME= value`."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 
@@ -51,11 +54,13 @@ class Reader:
             self.fault(name, f"is not one line of 1 to {max_chars} characters", "write it without control characters")
         return text
 
-    def text(self, name: str, *, what: str) -> str:
-        """Return a required text. Args: `what` describes it in the fault."""
+    def identifier(self, name: str, *, what: str) -> str:
+        """Return a required id that is part of paths at Phoenix. Args: `what` describes it in the fault."""
         found = self.optional_text(name)
         if found is None:
             self.fault(name, "is missing", f"set it to {what}")
+        elif found in (".", "..") or "/" in found or "\\" in found:
+            self.fault(name, "holds a slash or is only dots, which no id does", f"set it to {what}")
         return found or "-"
 
     def flag(self, name: str, default: bool) -> bool:
@@ -167,10 +172,13 @@ class Reader:
                 self.fault(name, f"is missing ({required_for})", f"set it, or {self.scope.shown(name + '_FILE')}")
             return None
         try:
-            return SecretSource(setting=plain.setting, value=Secret.from_text(plain.text))
+            content = plain.text.strip(_BLANKS).encode("utf-8")
+            return SecretSource(setting=plain.setting, value=Secret(secret_meant(content)))
         except SecretRefused as refusal:
             self.fault(name, str(refusal))
-            return None
+        except UnicodeEncodeError:
+            self.fault(name, "is not valid UTF-8 text", "write it again")
+        return None
 
     def secret(self, name: str) -> Secret | None:
         """Read a secret now and return it; None if it is not set or unusable."""
@@ -189,7 +197,8 @@ class Reader:
         if plain is not None and file is not None:
             self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
         if plain is not None:
-            return plain.text.encode("utf-8", "surrogateescape")
+            # Variables that hold a PEM in one line write its line ends as two characters.
+            return plain.text.replace("\\r\\n", "\n").replace("\\n", "\n").encode("utf-8", "surrogateescape")
         path = self.file(f"{name}_FILE")
         if path is None:
             return None

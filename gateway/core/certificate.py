@@ -1,14 +1,26 @@
-"""Read the validity period of a certificate. TLS itself checks the subject and the issuer."""
+"""Read certificates in PEM: their validity, whether a key belongs to one, and what strict verifiers miss in them.
+
+TLS itself checks the subject and the issuer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import ExtensionOID
 
 
 class CertificateRefused(ValueError):
     """The bytes are not a certificate. The message does not repeat them."""
+
+
+class KeyOfCertificateRefused(ValueError):
+    """The bytes are not the private key of the certificate. The message does not repeat them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +37,77 @@ class Validity:
 
 def validity_of(pem: bytes) -> Validity:
     """Return the validity of the first certificate in the file, the server's own. Raises: CertificateRefused."""
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError:
-        raise CertificateRefused("holds no certificate in PEM") from None
+    certificate = certificates_in(pem)[0]
     return Validity(
         begins_at=certificate.not_valid_before_utc.timestamp(), ends_at=certificate.not_valid_after_utc.timestamp()
     )
+
+
+def certificates_in(pem: bytes) -> Sequence[x509.Certificate]:
+    """Return the certificates of a file, at least one. Raises: CertificateRefused."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        if b"PRIVATE KEY-----" in pem:
+            raise CertificateRefused("holds a private key and no certificate; are the two files swapped?") from None
+        raise CertificateRefused("holds no certificate in PEM") from None
+
+
+def check_key(chain: bytes, key: bytes) -> None:
+    """Check that the private key (PEM) belongs to the first certificate of the chain.
+
+    Raises: CertificateRefused; KeyOfCertificateRefused.
+    """
+    certificate = certificates_in(chain)[0]
+    try:
+        private = load_pem_private_key(key, password=None)
+    except TypeError:
+        raise KeyOfCertificateRefused("is encrypted; store it unencrypted, mode 0600") from None
+    except (ValueError, UnsupportedAlgorithm):
+        swapped = b"CERTIFICATE-----" in key and b"PRIVATE KEY-----" not in key
+        what = (
+            "holds a certificate and no key; are the two files swapped?" if swapped else "holds no private key in PEM"
+        )
+        raise KeyOfCertificateRefused(what) from None
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if private.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        hint = " (it is an Ed25519 key: is it the launch key?)" if isinstance(private, Ed25519PrivateKey) else ""
+        raise KeyOfCertificateRefused(f"does not belong to the certificate in GATEWAY_TLS_CERT_FILE{hint}")
+
+
+def alternative_names(pem: bytes) -> tuple[list[str], list[str]]:
+    """Return the URIs and the DNS names (lower case, no wildcards) of the first certificate.
+
+    Raises: CertificateRefused.
+    """
+    certificate = certificates_in(pem)[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return [], []
+    dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+    return names.get_values_for_type(x509.UniformResourceIdentifier), [name for name in dns if "*" not in name]
+
+
+def missing_for_strict(certificate: x509.Certificate) -> list[str]:
+    """Return what a strict verifier misses, such as Python from 3.13 on, by the names of RFC 5280.
+
+    Source: OpenSSL, X509_V_FLAG_X509_STRICT.
+    """
+    found = {one.oid: one for one in certificate.extensions}
+    oid = ExtensionOID
+    constraints = found.get(oid.BASIC_CONSTRAINTS)
+    is_ca = constraints is not None and bool(getattr(constraints.value, "ca", False))
+    missing = []
+    if certificate.issuer != certificate.subject and oid.AUTHORITY_KEY_IDENTIFIER not in found:
+        missing.append("Authority Key Identifier")
+    if is_ca and oid.SUBJECT_KEY_IDENTIFIER not in found:
+        missing.append("Subject Key Identifier")
+    if is_ca and oid.KEY_USAGE not in found:
+        missing.append("Key Usage")
+    if is_ca and constraints is not None and not constraints.critical:
+        missing.append("critical mark of Basic Constraints")
+    names = found.get(oid.SUBJECT_ALTERNATIVE_NAME)
+    if not certificate.subject.rdns and names is not None and not names.critical:
+        missing.append("critical mark of Subject Alternative Name, because the subject is empty")
+    return missing

@@ -29,6 +29,7 @@ from gateway.core.hidden import HiddenBytes
 from gateway.core.types import KeyId
 
 MAX_PEM_BYTES = 4096
+MAX_DOCUMENT_BYTES = 16 * 1024
 
 # RFC 8410 allows exactly one DER encoding of an Ed25519 SPKI: this prefix and then the 32 bytes of the point.
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -36,6 +37,11 @@ _SPKI_BYTES = len(_SPKI_PREFIX) + 32
 _PEM_BLOCK = re.compile(
     rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n([A-Za-z0-9+/=\r\n]+)-----END ([A-Z0-9 ]{1,40})-----\s*"
 )
+_FIRST_LINE = re.compile(rb"^[ \t]*-----BEGIN ([A-Z0-9 ]{1,40})-----", re.MULTILINE)
+_WHOLE_BLOCK = re.compile(
+    rb"^[ \t]*-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]+)-----END ([A-Z0-9 ]{1,40})-----", re.MULTILINE
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Selects libsodium's fastest code for this processor. Without this call, libsodium uses the portable code.
 sodium_init()
 
@@ -142,6 +148,31 @@ def load_verifying_key(spki_pem: bytes) -> VerifyingKey:
     if len(der) != _SPKI_BYTES or not der.startswith(_SPKI_PREFIX):
         raise KeyRefused("The public key is refused: it is not an Ed25519 key (RSA and EC keys cannot be used).")
     return VerifyingKey(der[len(_SPKI_PREFIX) :])
+
+
+def find_verifying_key(document: bytes) -> VerifyingKey:
+    """Return the one Ed25519 public key in a document of at most 16 KiB that may hold text around its PEM block.
+
+    As in RFC 7468, text and comments before and after the block are ignored. So are a byte-order mark, the kind of line
+    ends, and a missing last one. The same key twice is one key.
+    Raises: KeyRefused for two different keys, another kind of block, no block, or one that `load_verifying_key`
+    refuses.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise KeyRefused(f"The public key is refused: its document has more than {MAX_DOCUMENT_BYTES} bytes.")
+    text = document.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    blocks = [
+        b"-----BEGIN %b-----\n%b\n-----END %b-----" % (begin, b"\n".join(body.split()), end)
+        for begin, body, end in _WHOLE_BLOCK.findall(text)
+    ]
+    if not blocks:
+        raise KeyRefused("The public key is refused: there is no whole PEM block 'PUBLIC KEY' in what was read.")
+    if len(blocks) != len(_FIRST_LINE.findall(text)):
+        raise KeyRefused("The public key is refused: a PEM block is cut off or not base64.")
+    found = {load_verifying_key(block) for block in blocks}
+    if len(found) > 1:
+        raise KeyRefused("The public key is refused: the document has two different keys. Leave only the current one.")
+    return found.pop()
 
 
 def load_signing_key(pkcs8_pem: bytes, *, expected: VerifyingKey | None = None) -> SigningKey:

@@ -20,7 +20,8 @@ from gateway.doctor.redis_checks import redis
 from gateway.doctor.report import Finding, Result, fault, finding_of
 from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.http_types import Sender
-from gateway.phoenix.transport import Transport, upstream_trust
+from gateway.phoenix.transport import Transport
+from gateway.phoenix.trust import upstream_trust
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 

@@ -10,11 +10,14 @@ import ssl
 from typing import Any
 
 from gateway.config import TlsFiles
+from gateway.core.certificate import certificates_in, missing_for_strict
+from gateway.core.trust import as_on_every_python
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 WARN_DAYS = 14
+_CA = "GATEWAY_TLS_CLIENT_CA_FILE"
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _STEPS = 8
 """More messages than a handshake takes in either direction."""
@@ -42,10 +45,10 @@ def _own_tls(files: TlsFiles, now: float) -> Result:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=files.client_ca_file)
         except (ssl.SSLError, OSError):
-            return fault("the file of the callers' CA holds no certificate in PEM", "check GATEWAY_TLS_CLIENT_CA_FILE")
+            return fault("the file of the callers' CA holds no certificate in PEM", f"check {_CA}")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False  # the names that callers use are not known here
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer may be missing here
+    as_on_every_python(client)  # its issuer may be missing here
     client.load_verify_locations(cafile=files.cert_file)
     try:
         certificate = _verified_certificate(client, server)
@@ -61,10 +64,24 @@ def _own_tls(files: TlsFiles, now: float) -> Result:
     except ssl.SSLError:
         return warning("no handshake with the certificate was possible", "inspect it with: openssl x509 -text")
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
+    if (strict := _missed_by_strict(files)) is not None:
+        return strict
     callers = "callers need a certificate" if files.client_ca_file is not None else "callers need no certificate"
     if days < WARN_DAYS:
         return warning(f"the certificate expires in {days:.1f} days", "renew it; the gateway needs no restart")
     return ok(f"the pair matches and is valid for {int(days)} more days; {callers}")
+
+
+def _missed_by_strict(files: TlsFiles) -> Result | None:
+    """Return a warning if strict callers, such as Python from 3.13 on, would refuse a certificate that we accept."""
+    for path, setting in ((files.cert_file, "GATEWAY_TLS_CERT_FILE"), (files.client_ca_file, _CA)):
+        for certificate in () if path is None else certificates_in(path.read_bytes()):
+            if missing := missing_for_strict(certificate):
+                return warning(
+                    f"a certificate in {setting} lacks: {', '.join(missing)}; Python from 3.13 on refuses it",
+                    "issue it again with these extensions (RFC 5280); the gateway itself accepts it",
+                )
+    return None
 
 
 class _Encrypted(Exception):

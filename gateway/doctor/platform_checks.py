@@ -6,7 +6,7 @@ Source: prediction.md 1.3, 1.4.
 from __future__ import annotations
 
 from gateway.config import OperatorConfig
-from gateway.core.ed25519 import KeyRefused, SigningKey, load_verifying_key
+from gateway.core.ed25519 import KeyRefused, SigningKey, find_verifying_key
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.errors import PhoenixAnswerUnreadable, UpstreamFault
 from gateway.phoenix.http_types import Sender
@@ -48,7 +48,7 @@ class PlatformKeyCheck:
                 "check PREDICTION_BASE_URL; a login page or a proxy may be in between",
             )
         try:
-            key = load_verifying_key(body)
+            key = find_verifying_key(body)
         except KeyRefused as refusal:
             return fault(f"{SIGNING_KEY_PATH}: {refusal}", "check PREDICTION_BASE_URL; ask Phoenix about its key")
         return self._judge(str(key.key_id))

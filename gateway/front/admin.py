@@ -1,8 +1,8 @@
 """The admin port: liveness, readiness, metrics, public keys and channelz over HTTP for the gateway's operators.
 
-It accepts only GET, only known paths, no body and one request a connection, and it closes every connection after a
-fixed time, so that it stays usable whoever else can reach it. It listens on loopback or a Unix socket unless configured
-otherwise. No answer contains a secret, and an error answer never contains its cause.
+It accepts only GET and HEAD, only known paths, no body and one request a connection, and it closes every connection
+after a fixed time, so that it stays usable whoever else can reach it. It listens on loopback or a Unix socket unless
+configured otherwise. No answer contains a secret, and an error answer never contains its cause.
 """
 
 from __future__ import annotations
@@ -63,12 +63,14 @@ class AdminServer:
         evidence_head: Callable[[], Awaitable[bytes | None]] | None = None,
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
         degraded: Callable[[], Mapping[str, str]] = dict,
+        asks_certificates: bool = False,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
         `evidence_head` answers /evidence/head; it returns None while the store is unavailable. Each of `pages` is asked
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
-        with readiness. Raises: AdminAddressRefused.
+        with readiness. `asks_certificates`: every page but the probes is only for clients with a certificate.
+        Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
         self._host, self._port = "", 0
@@ -83,6 +85,7 @@ class AdminServer:
         self._evidence_head = evidence_head
         self._what_is_off = what_is_off
         self._degraded = degraded
+        self._asks_certificates = asks_certificates
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -163,11 +166,13 @@ class AdminServer:
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url, headers)
-        if page is None:
+        if self._asks_certificates and request.rel_url.raw_path not in _PROBES and not _has_certificate(request):
+            status, content_type, body = 403, _JSON, b'{"error":"client_certificate_required"}'
+        elif page is None:
             status, content_type, body = 404, _JSON, b'{"error":"not_found"}'
-        elif request.method != "GET":
+        elif request.method not in ("GET", "HEAD"):
             status, content_type, body = 405, _JSON, b'{"error":"method_not_allowed"}'
-            headers["Allow"] = "GET"
+            headers["Allow"] = "GET, HEAD"
         elif request.can_read_body:
             status, content_type, body = 413, _JSON, b'{"error":"no_body_expected"}'
         else:
@@ -227,6 +232,14 @@ class AdminServer:
 
 
 _JSON = "application/json"
+_PROBES = ("/healthz", "/readyz")
+"""A kubelet and load balancers ask for these, and have no certificate."""
+
+
+def _has_certificate(request: web.BaseRequest) -> bool:
+    """Whether the client presented a certificate, which the handshake has verified then."""
+    transport = request.transport
+    return transport is not None and bool(transport.get_extra_info("peercert"))
 
 
 def _close(servers: Sequence[asyncio.Server]) -> None:

@@ -6,6 +6,8 @@ next message after each reload of the policy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.actions.shared.call import Call
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
@@ -29,12 +31,12 @@ class Identity(ArrivalCheck, StreamCheck):
         *,
         certificates_required: bool,
         trusted_proxies: frozenset[str] = frozenset(),
-        dev_token: Secret | None = None,
+        dev_token: Callable[[], Secret] | None = None,
     ) -> None:
         """Take the policy.
 
-        Args: `trusted_proxies`: certificate names of proxies that forward the caller's certificate; `dev_token`: what
-        a caller must send on a listener that does not identify callers.
+        Args: `trusted_proxies`: certificate names of proxies that forward the caller's certificate; `dev_token`:
+        returns what a caller must send on a listener that does not identify callers.
         """
         self._policy = policy
         self._certificates_required = certificates_required
@@ -60,7 +62,7 @@ class Identity(ArrivalCheck, StreamCheck):
             raise NotAllowed("The client certificate names nobody. Issue one with a SPIFFE id or a DNS name.")
         else:
             if self._dev_token is not None:
-                _check_token(call, self._dev_token)
+                _check_token(call, self._dev_token())
             grant = self._known(LOCAL_CALLER)
         call.grant = grant
         call.caller = grant.caller
@@ -68,7 +70,11 @@ class Identity(ArrivalCheck, StreamCheck):
     def _certified(self, names: tuple[str, ...], call: Call) -> Grant:
         """Return the grant of a certificate; one that the policy does not list gets the methods open to everyone."""
         if not self._trusted_proxies.isdisjoint(names):
-            names = forwarded_names(call.metadata.get(FORWARDED, ""))
+            header = call.metadata.get(FORWARDED, "")
+            if not header and call.method in self._policy.callers.open_methods:
+                # The proxy itself asks, such as for the health of a member of its cluster.
+                return Grant(caller=UNLISTED + names[0], methods=self._policy.callers.open_methods)
+            names = forwarded_names(header)
             if not names:
                 raise NotAllowed(f"The proxy does not say for whom it calls. Have it set {FORWARDED}.")
         callers = self._policy.callers

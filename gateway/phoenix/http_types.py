@@ -49,6 +49,11 @@ class Answer:
 class ExchangeFailed(Exception):
     """No whole answer came. The message names the kind of failure, never an address, a header or a body."""
 
+    @property
+    def trouble(self) -> str:
+        """The message, which may be logged."""
+        return str(self)
+
 
 class NotSent(ExchangeFailed):
     """Certainly nothing of the request left: the name, the connection or TLS failed."""

@@ -8,7 +8,6 @@ proxy, a redirect. One `send` is one request on the wire. `retry.py` tries again
 import asyncio
 import math
 import re
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from gateway.phoenix.http_types import (
     Request,
     TimedOut,
 )
+from gateway.phoenix.trust import following_trust
 from gateway.resilience.deadline import Deadline
 
 SENT_HEADERS = frozenset(
@@ -69,19 +69,6 @@ class TransportSettings:
     because a request on a closing connection may or may not have been read."""
 
 
-def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
-    """Return the authorities that may issue an upstream's certificate: the system's, and those of `ca_file`.
-
-    OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR in place of the system's.
-
-    Raises: OSError, ssl.SSLError if the file cannot be read.
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
-
-
 class _Origin:
     """Scheme, host and port, as aiohttp's pool wants them, and as the header `host` has them."""
 
@@ -102,7 +89,7 @@ class Transport:
         Raises: OSError, ssl.SSLError if it cannot be read.
         """
         self._settings = settings or TransportSettings()
-        self._tls = upstream_trust(ca_file)
+        self._tls = following_trust(ca_file)
         # Not rounded up to whole seconds: the caller's deadline must come later.
         self._connect_limit = aiohttp.ClientTimeout(connect=self._settings.connect_timeout_s, ceil_threshold=math.inf)
         self._connector: aiohttp.TCPConnector | None = None

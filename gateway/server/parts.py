@@ -46,6 +46,7 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         Part(name="key trials", start=gateway.keyring.settle),
         background("key-files", gateway.keyring.watch),
         background("policy-file", gateway.policy_watch.run),
+        background("secret-files", gateway.secrets.run),
     ]
     admin_port = gateway.admin_port
     parts += [

@@ -63,9 +63,12 @@ class PolicyWatch:
         if stamp == self._read or not is_still:
             return
         self._read = stamp
+        if not self._config.callers.is_configured:
+            log().warning("a file of settings has changed; restart the gateway to use it", path=str(path))
+            return
         began = self._clock.monotonic()
         try:
-            callers = await asyncio.to_thread(_read_in_short_turns, self._config)
+            callers, settings_changed = await asyncio.to_thread(_read_in_short_turns, self._config)
         except ConfigInvalid as invalid:
             self._observer.policy_read(taken=False)
             for fault in invalid.faults[:_LOGGED_FAULTS]:
@@ -78,9 +81,11 @@ class PolicyWatch:
         self._observer.policy_read(taken=True)
         elapsed_ms = round((self._clock.monotonic() - began) * 1000, 1)
         log().info("policy reloaded", count=len(callers.by_name), elapsed_ms=elapsed_ms)
+        if settings_changed:
+            log().warning("a file of settings has changed; restart the gateway to use it", path=str(path))
 
 
-def _read_in_short_turns(config: Config) -> Callers:
+def _read_in_short_turns(config: Config) -> tuple[Callers, bool]:
     with _short_switch_interval():
         return read_policy_again(config)
 

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.config import load
 from gateway.core.types import Environment
+from tests.certificates import Authority
 from tests.config.valid_settings import (
     LAUNCH_KEY,
     TENANT,
@@ -226,11 +227,10 @@ def test_an_operator_may_have_both_environments_but_each_once(tmp_path: Path) ->
 
 def test_tls_opens_public_addresses_to_callers_with_certificates(tmp_path: Path) -> None:
     """With TLS only, anyone on the network could mint tokens."""
-    tls = {
-        "GATEWAY_TLS_CERT_FILE": private_file(tmp_path / "cert", "cert", 0o644),
-        "GATEWAY_TLS_KEY_FILE": private_file(tmp_path / "key", "key"),
-    }
-    ca = {"GATEWAY_TLS_CLIENT_CA_FILE": private_file(tmp_path / "ca", "ca", 0o644)}
+    authority = Authority()
+    certificate, key = authority.issue("localhost").write(tmp_path, "server")
+    tls = {"GATEWAY_TLS_CERT_FILE": str(certificate), "GATEWAY_TLS_KEY_FILE": str(key)}
+    ca = {"GATEWAY_TLS_CLIENT_CA_FILE": private_file(tmp_path / "ca", authority.certificate.decode(), 0o644)}
     public = {**WHOLE, "GATEWAY_LISTEN": "0.0.0.0:50051", "GATEWAY_ADMIN_LISTEN": "0.0.0.0:9464"}
     policy = toml_file(tmp_path, '[[callers]]\nname = "game"\nids = ["game.example"]\n')
     assert loaded({**public, **tls, **ca, **policy}).listen.target == "0.0.0.0:50051"

@@ -95,6 +95,8 @@ WRONG_VALUES = [
     ("GATEWAY_LISTEN", "gateway.example:50051"),
     ("GATEWAY_LISTEN", "unix:"),
     ("GATEWAY_ADMIN_LISTEN", "0.0.0.0:9464"),
+    ("GATEWAY_ADMIN_CLIENT_AUTH", "sometimes"),
+    ("GATEWAY_ADMIN_CLIENT_AUTH", "required"),
     ("GATEWAY_TLS_CERT_FILE", "/nonexistent/cert.pem"),
     ("GATEWAY_TLS_KEY_FILE", "/nonexistent/key.pem"),
     ("GATEWAY_TLS_CLIENT_CA_FILE", "/nonexistent/ca.pem"),

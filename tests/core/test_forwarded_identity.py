@@ -30,7 +30,7 @@ GAME = "spiffe://d.internal/game"
         (f"URI={GAME};garbage", ()),
         (f"URI {GAME}", ()),
         ("", ()),
-        (f"URI={GAME};Hash=" + "0" * 9000, ()),
+        (f"URI={GAME};Hash=" + "0" * 13000, ()),
     ],
 )  # fmt: skip
 def test_the_last_client_is_named(header: str, expected: tuple[str, ...]) -> None:

@@ -106,9 +106,11 @@ def test_rsa_key(sandbox: SandboxProcess, tmp_path: Path) -> None:
 def test_secret_with_a_blank(sandbox: SandboxProcess, tmp_path: Path) -> None:
     """A secret with a copied blank is found before Phoenix refuses it without a visible reason."""
     settings = settings_of(sandbox, tmp_path)
-    settings["INGESTION_HMAC_SECRET"] += " "
-    ended = command(settings, tmp_path)
-    assert ended.returncode == 1
+    secret = tmp_path / "hmac-secret"
+    secret.touch(0o600)
+    secret.write_text(settings.pop("INGESTION_HMAC_SECRET") + " ")
+    ended = command({**settings, "INGESTION_HMAC_SECRET_FILE": str(secret)}, tmp_path)
+    assert ended.returncode == 2
     assert "begins or ends with a blank" in ended.stdout
 
 

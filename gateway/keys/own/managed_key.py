@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
+from gateway.core.secret_text import one_line
 from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
@@ -72,7 +73,7 @@ class ManagedKey(Generic[T]):
 
 def load_hmac(source: SecretSource, now: float, policy: RotationPolicy) -> LoadedSecret[Secret]:
     """Load a tenant's HMAC secret. Raises: SecretRefused."""
-    return LoadedSecret(source, lambda secret: secret, now, policy=policy)
+    return LoadedSecret(source, one_line_secret, now, policy=policy)
 
 
 def load_api_key(source: SecretSource, now: float, policy: RotationPolicy) -> LoadedSecret[Secret]:
@@ -109,6 +110,12 @@ def or_fault(source: SecretSource | None, load: Callable[[SecretSource], T], fau
     except (SecretRefused, KeyRefused) as error:
         faults.append(KeyFault(setting=source.setting, description=str(error)))
         return None
+
+
+def one_line_secret(secret: Secret) -> Secret:
+    """Return the secret if it is one line. Raises: SecretRefused."""
+    one_line(secret.reveal_text())
+    return secret
 
 
 def _key_id(key: SigningKey) -> KeyId:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.core.secret import Secret, SecretRefused, without_line_end
+from gateway.core.secret import Secret, SecretRefused
+from gateway.core.secret_text import secret_meant
+from gateway.keys.own.file_access import exposure_of, whoami
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
 
@@ -48,19 +51,23 @@ def read_secret_file(path: Path, *, in_folder: bool = False) -> tuple[Secret, Fi
 
     The checks run on the open file, so that nobody can replace it in between. `in_folder`: the file was found in a
     folder, not named by a setting, so it must also belong to our user or to root: others may be able to add files.
-    Raises: SecretRefused if the file is missing, not regular, accessible to others than its owner, too large or empty.
+    Raises: SecretRefused if the file is missing, not regular, too large or empty, if others can read it
+    (file_access.py), or if its content cannot be meant so (core/secret_text.py).
     """
     try:
         # O_NONBLOCK: a named pipe at this path must not block the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise SecretRefused(f"its file cannot be opened ({error.strerror}); check the path and its owner") from None
+        who = f"; {whoami()}" if error.errno == errno.EACCES else ""
+        raise SecretRefused(
+            f"its file cannot be opened ({error.strerror}); check the path and its owner{who}"
+        ) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SecretRefused("its path is not a regular file; set it to the file that contains the value")
-        if status.st_mode & 0o077:
-            raise SecretRefused("its file can be read or changed by users other than its owner; run chmod 600 on it")
+        if exposure := exposure_of(descriptor, status):
+            raise SecretRefused(f"its file {exposure}")
         if in_folder and status.st_uid not in (os.geteuid(), 0):
             raise SecretRefused("its file belongs to another user; change its owner to the gateway's user")
         if status.st_size > MAX_SECRET_FILE_BYTES:
@@ -70,7 +77,7 @@ def read_secret_file(path: Path, *, in_folder: bool = False) -> tuple[Secret, Fi
         raise SecretRefused(f"its file cannot be read ({error.strerror})") from None
     finally:
         os.close(descriptor)
-    return Secret(without_line_end(content)), _stamp(status)
+    return Secret(secret_meant(content)), _stamp(status)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -15,7 +15,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
+from gateway.core.ed25519 import KeyRefused, VerifyingKey, find_verifying_key
 from gateway.core.types import Environment, KeyId
 from gateway.errors import StoreUnavailable
 from gateway.keys.descriptions import KeyDescription
@@ -28,11 +28,13 @@ from gateway.keys.platform.state import PlatformKey, PlatformKeyState
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
+from gateway.telemetry.trouble import TroubleLog
 
 LEASE_MARGIN_S = 0.2
 """The lease lasts this much longer than the cooldown, and its holder begins its fetch within this time or not at all.
 So two fetches begin at least one cooldown apart, although each begins a little after its lease."""
 POLL_S = 0.05
+_ADVICE = "wallet calls that do not verify with the known key get 503; run phoenix-gateway doctor"
 RETRY_S = 5.0
 NEVER_FETCHED = float("-inf")
 
@@ -43,28 +45,32 @@ class PlatformKeys:
     def __init__(
         self,
         *,
-        fetch: Callable[[float], Awaitable[bytes]],
+        fetch: Callable[[float], Awaitable[bytes]] | None,
         clock: Clock,
         settings: PlatformKeySettings | None = None,
         shared: SharedKeyCache | None = None,
         static_key: VerifyingKey | None = None,
         on_event: Callable[[str], None] = lambda name: None,
         revoked: RevokedKeys | None = None,
+        origin: str = "",
     ) -> None:
-        """Start without a key, or with the configured key, which is then never fetched.
+        """Start without a key, or with the configured one.
 
-        Args: `fetch` takes its time limit in seconds and returns the answer of the well-known route, of bounded size.
+        Args: `fetch` takes its time limit in seconds and returns the document with the key, of bounded size: the answer
+        of the well-known route, or the content of the file that is configured. None: the configured key never changes.
         `on_event` receives the names of events to count. `revoked`: the revoked keys that this machine remembers.
+        `origin`: the host or file of the key, for the log.
         Raises: KeyRefused if the configured key is not pinned.
         """
         self._fetch = fetch
+        self._origin = TroubleLog("platform key", address=origin, advice=_ADVICE)
         self._clock = clock
         self._settings = settings or PlatformKeySettings()
         self._on_event = on_event
         self._revoked = revoked
         self._state = PlatformKeyState()
-        self.is_static = static_key is not None
-        """Whether the key is configured and never fetched."""
+        self.is_static = fetch is None
+        """Whether the key is configured and never read again."""
         if static_key is not None:
             self._check_wanted(static_key)
             self._state = self._state.install(static_key, fetched_at=clock.now(), now=clock.now())
@@ -227,19 +233,23 @@ class PlatformKeys:
     async def _fetch_key(self) -> VerifyingKey | None:
         """Fetch a key and check it. None: it failed, and the failure was counted."""
         limit_s = self._settings.fetch_timeout_s
+        assert self._fetch is not None, "a static key answers before anything is fetched"
         self._on_event("platform_key_fetch_began")
         try:
             async with asyncio.timeout(limit_s):
-                pem = await self._fetch(limit_s)
-        except Exception:  # noqa: BLE001  after any error the waiters need an answer and the key stays
+                document = await self._fetch(limit_s)
+        except Exception as error:  # noqa: BLE001  after any error the waiters need an answer and the key stays
             self._on_event("platform_key_fetch_failed")
+            self._origin.failed(error)
             return None
         try:
-            key = load_verifying_key(pem)
+            key = find_verifying_key(document)
             self._check_wanted(key)
-        except KeyRefused:
+        except KeyRefused as refused:
             self._on_event("platform_key_refused")
+            self._origin.failed(refused, trouble=str(refused))
             return None
+        self._origin.works()
         return key
 
     def _check_wanted(self, key: VerifyingKey) -> None:

@@ -4,6 +4,7 @@ Whether the bytes are a key, which one is current, and how often to ask is `keys
 chapter 1.3, 1.4.
 """
 
+from gateway.core.ed25519 import MAX_DOCUMENT_BYTES
 from gateway.phoenix.answers import Surface, error_of_failure, raise_for
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.resilience.clock import Clock
@@ -12,8 +13,8 @@ from gateway.resilience.deadline import Deadline
 SIGNING_KEY_PATH = "/.well-known/signing-key.pem"
 """The platform's key. The route of an operator's own key serves another purpose and is not used."""
 
-MAX_KEY_BYTES = 4096
-"""An Ed25519 key in PEM has 113 bytes. A larger answer is no such key and is not read to its end."""
+MAX_KEY_BYTES = MAX_DOCUMENT_BYTES
+"""An Ed25519 key in PEM has 113 bytes; text may stand around it. A larger answer is not read to its end."""
 
 
 class SigningKeysClient:
@@ -26,7 +27,7 @@ class SigningKeysClient:
         self._clock = clock
 
     async def fetch_signing_key(self, timeout_s: float) -> bytes:
-        """Ask once for the platform key and return the answer's body, at most 4 KiB, unchecked.
+        """Ask once for the platform key and return the answer's body, at most 16 KiB, unchecked.
 
         Never tried again in here: whoever asks keeps to one fetch per cool-down. No cache on the way may answer from
         its store, since a verdict rests on the key being as fresh as the fetch. Raises: UpstreamFault.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.config import Config
+from gateway.config.model import AdminClientAuth
 from gateway.front.admin import AdminServer
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
@@ -38,7 +39,7 @@ def build_admin_port(
     """Return the port, which does not listen yet. Raises: AdminAddressRefused, TlsRefused."""
     tls: AdminTls | None = None
     if config.tls is not None and not config.admin_listen.is_local:
-        tls = AdminTls(config.tls, clock)
+        tls = AdminTls(config.tls, clock, config.admin_client_auth)
 
     def degraded() -> dict[str, str]:
         """Return what calls do without now, and why."""
@@ -56,5 +57,9 @@ def build_admin_port(
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,
+        asks_certificates=tls is not None
+        and config.tls is not None
+        and config.tls.client_ca_file is not None
+        and config.admin_client_auth is not AdminClientAuth.NONE,
     )
     return AdminPort(server=server, tls=tls)

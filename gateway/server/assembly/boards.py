@@ -20,7 +20,7 @@ from gateway.cache.reads import RedisReadCache
 from gateway.config import Config
 from gateway.interceptors.validation import validate
 from gateway.phoenix.gamification.realtime import RealtimeClient
-from gateway.phoenix.transport import upstream_trust
+from gateway.phoenix.trust import following_trust
 from gateway.resilience.clock import Clock
 from gateway.services.board_messages import BoardMessages
 from gateway.services.leaderboard_admin import LeaderboardAdminService
@@ -52,7 +52,7 @@ def build_boards(
         on_lookup=metrics.cache_looked_up,
     )
     messages, closed = BoardMessages(), ClosedWindows()
-    realtime = RealtimeClient(trust=lambda: upstream_trust(config.upstream_ca_file), clock=clock)
+    realtime = RealtimeClient(trust=lambda: following_trust(config.upstream_ca_file), clock=clock)
     hub = Hub(
         HubDependencies(
             open_topic=OpenBoard(tenants, realtime, clock),

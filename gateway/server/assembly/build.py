@@ -32,6 +32,7 @@ from gateway.server.assembly.tenants import build_tenants
 from gateway.server.assembly.upstream import Upstream, build_upstream
 from gateway.server.assembly.wallet import Wallet, build_wallet
 from gateway.server.policy_watch import PolicyWatch
+from gateway.server.secret_watch import SecretWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
 from gateway.telemetry.metrics import BuildInfo, Metrics
@@ -46,6 +47,7 @@ class Gateway:
     keyring: Keyring
     platform_keys: tuple[PlatformKeys, ...]
     policy_watch: PolicyWatch
+    secrets: SecretWatch
     controls: CallControls
     events: Events
     boards: Boards
@@ -58,7 +60,7 @@ class Gateway:
 def build(config: Config, clock: Clock) -> Gateway:
     """Return a gateway that is not started yet.
 
-    Raises: KeyringRefused, KeyRefused, PolicyIncomplete, TlsRefused, AdminAddressRefused,
+    Raises: KeyringRefused, KeyRefused, SecretRefused, PolicyIncomplete, TlsRefused, AdminAddressRefused,
     protovalidate.CompilationError.
     """
     metrics = _metrics()
@@ -69,7 +71,8 @@ def build(config: Config, clock: Clock) -> Gateway:
     database = _database(config, clock)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
-    chain = build_chain(config, controls, clock, metrics)
+    secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
+    chain = build_chain(config, controls, secrets, clock, metrics)
 
     platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)
     operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
@@ -89,6 +92,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         keyring=keyring,
         platform_keys=platform_keys.all(),
         policy_watch=PolicyWatch(config, policy, metrics, clock),
+        secrets=secrets,
         controls=controls,
         events=events,
         boards=boards,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Config
+from gateway.config.identities import check_dev_token
 from gateway.interceptors.call_log import CallLog
 from gateway.interceptors.call_metrics import CallMetrics
 from gateway.interceptors.chain import Chain
@@ -12,6 +13,7 @@ from gateway.interceptors.policy import Policy
 from gateway.interceptors.validation import Validation
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.controls import CallControls
+from gateway.server.secret_watch import SecretWatch
 from gateway.telemetry.metrics import Metrics
 
 
@@ -20,8 +22,9 @@ def asks_certificates(config: Config) -> bool:
     return config.tls is not None and config.tls.client_ca_file is not None
 
 
-def build_chain(config: Config, controls: CallControls, clock: Clock, metrics: Metrics) -> Chain:
-    """Return the chain. A call enters in this order and leaves in reverse."""
+def build_chain(config: Config, controls: CallControls, secrets: SecretWatch, clock: Clock, metrics: Metrics) -> Chain:
+    """Return the chain. A call enters in this order and leaves in reverse. Raises: SecretRefused."""
+    token = None if config.dev_token is None else secrets.follow(config.dev_token, check_dev_token)
     return Chain(
         [
             CallMetrics(metrics, clock),
@@ -30,7 +33,7 @@ def build_chain(config: Config, controls: CallControls, clock: Clock, metrics: M
                 controls.policy,
                 certificates_required=asks_certificates(config),
                 trusted_proxies=config.trusted_proxies,
-                dev_token=config.dev_token,
+                dev_token=None if token is None else token.current,
             ),
             *([] if controls.audit is None else [controls.audit]),
             Policy(),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gateway.cache.client import RedisCache
 from gateway.config import Config, OperatorConfig
 from gateway.core.types import Environment, KeyId
+from gateway.keys.platform.key_file import file_settings, read_from
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.revocations import RevokedKeys
@@ -32,18 +33,20 @@ class PlatformKeyRegistry:
     def keys_of(self, operator: OperatorConfig) -> PlatformKeys:
         """Return the operator's platform keys. Raises: KeyRefused for a configured key that is not pinned."""
         environment = operator.keys.environment
-        static = operator.static_platform_key
-        shared_by = (operator.base_url, environment, operator.platform_keys, static.key_id if static else None)
+        static, file = operator.static_platform_key, operator.platform_key_file
+        shared_by = (operator.base_url, environment, operator.platform_keys, static.key_id if static else None, file)
         if shared_by not in self._sets:
             client = SigningKeysClient(sender=self._sender, base_url=operator.base_url, clock=self._clock)
+            is_fetched = static is None and file is None
             self._sets[shared_by] = PlatformKeys(
-                fetch=client.fetch_signing_key,
+                fetch=read_from(file) if file is not None else client.fetch_signing_key if is_fetched else None,
                 clock=self._clock,
-                settings=operator.platform_keys,
-                shared=self._cache(operator.base_url, environment),
+                settings=operator.platform_keys if file is None else file_settings(operator.platform_keys),
+                shared=self._cache(operator.base_url, environment) if is_fetched else None,
                 static_key=static,
                 on_event=self._on_event,
                 revoked=self._revoked,
+                origin=operator.base_url if file is None else str(file),
             )
         return self._sets[shared_by]
 

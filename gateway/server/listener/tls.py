@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import grpc
 
-from gateway.config.model import TlsFiles
+from gateway.config.model import AdminClientAuth, TlsFiles
 from gateway.core.certificate import CertificateRefused, validity_of
 from gateway.core.secret import SecretRefused
+from gateway.core.trust import as_on_every_python
 from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
 from gateway.resilience.clock import Clock
 from gateway.server.listener.listen import ListenFailed
@@ -26,6 +27,11 @@ from gateway.telemetry.logs import log
 RELOADED, REFUSED = "secret_file_reloaded", "secret_file_refused"
 ADMIN_POLL_S = 2.0
 
+_VERIFY_MODES = {
+    AdminClientAuth.REQUIRED: ssl.CERT_REQUIRED,
+    AdminClientAuth.METRICS: ssl.CERT_OPTIONAL,  # AdminServer asks for it where it is needed
+    AdminClientAuth.NONE: ssl.CERT_NONE,
+}
 Stamps = tuple[FileStamp | None, ...]
 UseContext = Callable[[ssl.SSLContext], Awaitable[None]]
 """Uses this context for new connections. Raises: OSError, and then the old context stays in use."""
@@ -93,7 +99,7 @@ class TlsSource:
         """Return the context of the present files, for HTTP/2: TLS 1.2 or newer, `h2` by ALPN."""
         with self._lock:
             if self._renew() or self._context is None:
-                made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                made = as_on_every_python(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
                 made.minimum_version = ssl.TLSVersion.TLSv1_2
                 made.set_alpn_protocols(["h2"])
                 _load(made, self._files)
@@ -148,10 +154,11 @@ class HandshakeTls(ssl.SSLContext):
 class AdminTls:
     """TLS of an admin port that is not on loopback: the certificates that callers see, reloaded too."""
 
-    def __init__(self, files: TlsFiles, clock: Clock) -> None:
-        """Read the files. Raises: TlsRefused."""
+    def __init__(self, files: TlsFiles, clock: Clock, client_auth: AdminClientAuth = AdminClientAuth.METRICS) -> None:
+        """Read the files. Args: `client_auth`: who must present a certificate; see AdminServer. Raises: TlsRefused."""
         self._files = files
         self._clock = clock
+        self._client_auth = client_auth
         self.context, self._loaded = self._read()
 
     async def run(self, use: UseContext) -> None:
@@ -177,11 +184,13 @@ class AdminTls:
     def _read(self) -> tuple[ssl.SSLContext, Stamps]:
         """Return a new context: an old one could not forget a CA that was removed. Raises: TlsRefused."""
         stamps = read_set(self._files, self._clock.now()).stamps
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = as_on_every_python(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         try:
             _load(context, self._files)
         except OSError as error:
             raise TlsRefused(_trouble(error)) from None
+        if self._files.client_ca_file is not None:
+            context.verify_mode = _VERIFY_MODES[self._client_auth]
         if _stamps(self._files) != stamps:
             raise TlsRefused("the GATEWAY_TLS_ files changed while they were read")
         return context, stamps

@@ -57,7 +57,7 @@ class Verifying:
             operator_code=CODE,
             environment=Environment.SANDBOX,
             operator_id=None,
-            platform_keys=PlatformKeys(fetch=self._no_fetch, clock=self.clock, static_key=self.key.public),
+            platform_keys=PlatformKeys(fetch=None, clock=self.clock, static_key=self.key.public),
             operator_api=OperatorApiClient(
                 retrying=RetryingSender(sender=ScriptedSender(), clock=self.clock),
                 base_url="https://p.example",
@@ -67,10 +67,6 @@ class Verifying:
             lease_s=60.0,
         )
         self.verify = VerifyWallet(OperatorDirectory({(CODE, Environment.SANDBOX): room}), self.store, self.clock)
-
-    @staticmethod
-    async def _no_fetch(timeout_s: float) -> bytes:
-        raise AssertionError("the key is configured")
 
     async def decide(self, body: bytes, signature: str, key: str = "key-1") -> Decision:
         call = Call(

@@ -1,0 +1,83 @@
+"""Follows the files of secrets that are not keys: the development token, and the URLs of the database and of Redis.
+
+A changed file is read when it was stable for one check, as with keys. An unusable one is logged and counted, and the
+value in use stays. A platform replaces a mounted file by changing a link, which each check follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.core.secret import Secret
+from gateway.keys.own.keyring import WATCH_EVERY_S
+from gateway.keys.own.loaded_secret import REFUSED, LoadedSecret
+from gateway.keys.own.secret_files import FileStamp, SecretSource, stamp_of
+from gateway.resilience.clock import Clock
+from gateway.telemetry.logs import log
+
+
+@dataclass(slots=True, kw_only=True)
+class Followed:
+    """One secret. `use` hears of each new value."""
+
+    loaded: LoadedSecret[Secret]
+    setting: str
+    use: Callable[[Secret], None] | None = None
+
+    def current(self) -> Secret:
+        """Return the value in use."""
+        return self.loaded.current
+
+
+@dataclass(slots=True, kw_only=True)
+class SecretWatch:
+    """The followed secrets of a process. `on_event`: counts what happens to the files of secrets."""
+
+    clock: Clock
+    on_event: Callable[[str], None]
+    start_only: Path | None = None
+    """A file of settings that is read at the start only. A change of it is logged."""
+    _followed: list[Followed] = field(default_factory=list)
+
+    def follow(self, source: SecretSource, check: Callable[[Secret], Secret]) -> Followed:
+        """Follow a secret from now on. Args: `check` returns a usable value. Raises: SecretRefused."""
+        made = Followed(loaded=LoadedSecret(source, check, self.clock.now()), setting=source.setting)
+        if source.path is not None:
+            self._followed.append(made)
+        return made
+
+    async def run(self) -> None:
+        """Check the files until cancelled."""
+        seen = self._stamp()
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            for one in self._followed:
+                await self.look(one)
+            if (stamp := self._stamp()) != seen:
+                seen = stamp
+                log().warning(
+                    "a file of settings has changed; restart the gateway to use it", path=str(self.start_only)
+                )
+
+    async def look(self, one: Followed) -> None:
+        """Check one secret once, and hand a new value over."""
+        before = one.loaded.current
+        events = await asyncio.to_thread(one.loaded.check_files, self.clock.now())
+        notes = one.loaded.notes(one.loaded.versions.active, self.clock.now())
+        for event in events:
+            self.on_event(event)
+            if event == REFUSED:
+                log().error("a new secret is not used; the known one stays", setting=one.setting, trouble=notes)
+        if one.loaded.current is not before:
+            log().info("a new secret is used", setting=one.setting)
+            if one.use is not None:
+                one.use(one.loaded.current)
+
+    def _stamp(self) -> FileStamp | None:
+        try:
+            return None if self.start_only is None else stamp_of(self.start_only)
+        except OSError:
+            return None

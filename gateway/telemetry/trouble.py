@@ -1,0 +1,67 @@
+"""Logs why something cannot be used: one line when it begins or the cause changes, and one when it works again.
+
+What fails on every call would fill the log, and what is logged nowhere cannot be repaired. In between, failures are
+counted, and the last line says how many there were.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+from gateway.telemetry.logs import log, where_raised
+
+
+class TroubleLog:
+    """The log of one thing that may fail: a store, a host, a file. Use it in one thread."""
+
+    __slots__ = ("_address", "_advice", "_cause", "_failures", "_part")
+
+    def __init__(self, part: str, *, address: str = "", advice: str = "") -> None:
+        """Begin as working. Args: `part` names the thing, `address` its host or file, `advice` what to do."""
+        self._part = part
+        self._address = address
+        self._advice = advice
+        self._cause: tuple[str, str] | None = None
+        self._failures = 0
+
+    def failed(self, error: BaseException, *, trouble: str = "", advice: str = "", code: str = "") -> None:
+        """Count a failure; log it if the thing worked before, or failed for another cause.
+
+        Args: `trouble`: the cause in words, without a secret; by default what the error says where its text is known to
+        be harmless. `code`: the other side's own error code, such as a status or an SQLSTATE.
+        """
+        self._failures += 1
+        code = code or _code_of(error)
+        cause = (type(error).__name__, trouble or _trouble_of(error) + code)
+        if cause == self._cause:
+            return
+        self._cause = cause
+        log().error(
+            "not available",
+            part=self._part,
+            address=self._address,
+            trouble=trouble or _trouble_of(error),
+            code=code,
+            advice=advice or self._advice,
+            **where_raised(error),
+        )
+
+    def works(self) -> None:
+        """Note a success; log it if the thing failed before."""
+        if self._cause is None:
+            return
+        log().info("available again", part=self._part, address=self._address, count=self._failures)
+        self._cause, self._failures = None, 0
+
+
+def _trouble_of(error: BaseException) -> str:
+    """Return the text of an error whose class vouches for it: ours for callers, or one with `trouble`."""
+    found = [str(text) for one in (error, error.__cause__) if (text := getattr(one, "trouble", ""))]
+    if isinstance(error, OSError) and error.strerror:
+        found.append(error.strerror)
+    if isinstance(error, GatewayError):
+        found.insert(0, error.message)
+    return " ".join(found)
+
+
+def _code_of(error: BaseException) -> str:
+    return error.metadata.get("phoenix_status", "") if isinstance(error, GatewayError) else ""

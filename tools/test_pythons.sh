@@ -1,0 +1,41 @@
+#!/bin/sh
+# Run the core of the tests on every other supported Python that this machine has, and say which those are. The main
+# suite runs on the Python of .venv (tools/test.sh). Each other one gets an environment of its own, .venv-VERSION.
+set -u
+cd "$(dirname "$0")/.."
+CORE="tests/core tests/config tests/keys tests/resilience tests/telemetry tests/server/listener tests/front/test_admin.py tests/phoenix/test_transport_failures.py"
+own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+echo "pythons: $own runs the whole suite"
+
+# Newer ones of pyenv are on no PATH unless someone chose them.
+find_python() {
+    for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python "/usr/bin/python$1"; do
+        path=$(command -v "$candidate" 2>/dev/null) || continue
+        [ "$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ] || continue
+        echo "$path"
+        return 0
+    done
+    return 1
+}
+
+unset VIRTUAL_ENV
+failed=0
+for version in 3.11 3.12 3.13; do
+    [ "$version" != "$own" ] || continue
+    if ! python=$(find_python "$version"); then
+        echo "pythons: $version is not on this machine; nothing was tested with it"
+        continue
+    fi
+    environment=.venv-$version
+    if ! UV_PROJECT_ENVIRONMENT=$environment UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen \
+        --python "$python" </dev/null; then
+        echo "pythons: $version at $python has no environment (uv sync failed); nothing was tested with it" >&2
+        failed=1
+        continue
+    fi
+    echo "pythons: $version runs the core of the suite ($("$environment"/bin/python --version))"
+    # shellcheck disable=SC2086
+    "$environment"/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults and not fuzz" -p no:cacheprovider \
+        $CORE </dev/null || failed=1
+done
+exit "$failed"
