@@ -64,11 +64,11 @@ def _own_tls(files: TlsFiles, now: float) -> Result:
     except ssl.SSLError:
         return warning("no handshake with the certificate was possible", "inspect it with: openssl x509 -text")
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
-    if (strict := _missed_by_strict(files)) is not None:
-        return strict
     callers = "callers need a certificate" if files.client_ca_file is not None else "callers need no certificate"
     if days < WARN_DAYS:
         return warning(f"the certificate expires in {days:.1f} days", "renew it; the gateway needs no restart")
+    if (strict := _missed_by_strict(files)) is not None:
+        return strict
     return ok(f"the pair matches and is valid for {int(days)} more days; {callers}")
 
 

@@ -14,6 +14,7 @@ from gateway.doctor.own_tls import own_tls
 from gateway.doctor.report import Result, State
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from tests.certificates import Authority as StrictAuthority
 from tests.doctor.test_tls import NOW, Authority
 
 CLOCK = SystemClock()
@@ -31,10 +32,22 @@ async def look(cert: Path, key: Path, client_ca: Path | None = None) -> Result:
 )
 async def test_how_long_it_holds(tmp_path: Path, days: int, state: State, words: str) -> None:
     """The remaining days decide and are reported."""
-    authority = Authority(tmp_path, "ca")
-    cert, key = authority.issue("gateway.internal", NOW + timedelta(days=days))
-    result = await look(cert, key, authority.file)
+    authority, ca = StrictAuthority(), tmp_path / "ca.pem"
+    ca.write_bytes(authority.certificate)
+    pair = authority.issue("gateway.internal", begins=timedelta(days=-2), ends=timedelta(days=days))
+    result = await look(*pair.write(tmp_path, "server"), ca)
     assert (result.state, words in result.what) == (state, True)
+
+
+async def test_extensions_that_strict_callers_miss(tmp_path: Path) -> None:
+    """The gateway accepts such certificates on every Python; the doctor names what callers on newer ones miss."""
+    weak, strict = Authority(tmp_path, "ca"), StrictAuthority()
+    result = await look(*weak.issue("gateway.internal", NOW + timedelta(days=100)))
+    assert result.state is State.WARNING
+    assert "GATEWAY_TLS_CERT_FILE lacks: Authority Key Identifier" in result.what
+    result = await look(*strict.issue("gateway.internal", ends=timedelta(days=100)).write(tmp_path, "s"), weak.file)
+    assert result.state is State.WARNING
+    assert "GATEWAY_TLS_CLIENT_CA_FILE lacks: Subject Key Identifier, Key Usage" in result.what
 
 
 async def test_key_of_another_certificate(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def exposure_of(file: int | Path, status: os.stat_result) -> str:
     mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     if exposed & _OPEN_TO_OTHERS:
         return (
-            f"can be read or changed by every user ({mode}); run chmod 600 on it, or mount it with mode 0400 or, for a "
-            "group of the gateway's, 0440"
+            f"can be read or changed by every user ({mode}); run chmod 600 on it, or mount it for the gateway's user "
+            "(0400) or group (0440)"
         )
     if status.st_uid == 0:
         return (
