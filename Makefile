@@ -22,10 +22,10 @@ $(STAMP): pyproject.toml uv.lock tools/setup.sh
 	@touch $@
 
 protos: setup ## generate the Python code of protos/
-	@$(BIN)/python tools/generate_protos.py
+	@$(BIN)/python -m tools.generate_protos
 
 protos-check: setup ## check that the generated code is up to date; buf lint, format and breaking if npm is installed
-	@$(BIN)/python tools/generate_protos.py --check
+	@$(BIN)/python -m tools.generate_protos --check
 	@$(BIN)/python tools/check_protos.py
 
 format: setup ## format the code

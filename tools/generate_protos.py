@@ -1,4 +1,4 @@
-"""Generates the Python code of the protos, or checks that the committed code is up to date.
+"""Generates the Python code of the protos and of their rules, or checks that the committed code is up to date.
 
 It generates into build/ and copies changed files to gateway/v1 and buf/validate. With `--check`, it compares and
 changes nothing. It uses the installed grpcio-tools and mypy-protobuf and needs no network.
@@ -14,12 +14,17 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
+
+from tools.validation_code import validation_module
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 FOLDERS = ("gateway/v1", "buf/validate")
-GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+RULES = "validation.py"
+"""Generated in gateway/v1 for the gateway alone."""
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi", RULES)
 
 
 def proto_files() -> list[str]:
@@ -42,6 +47,7 @@ def generate(target: Path) -> None:
             f"--grpc_python_out={target}",
             f"--mypy_out=quiet:{target}",
             f"--mypy_grpc_out=quiet:{target}",
+            f"--descriptor_set_out={target / 'protos.bin'}",
             *proto_files(),
         ]
         status = protoc.main(arguments)
@@ -50,6 +56,8 @@ def generate(target: Path) -> None:
     for path in generated_files(target):  # a proto without a service needs no gRPC module
         if path.name.endswith(("_pb2_grpc.py", "_pb2_grpc.pyi")) and not declares_service(path, target):
             path.unlink()
+    files = FileDescriptorSet.FromString((target / "protos.bin").read_bytes())
+    (target / "gateway/v1" / RULES).write_text(validation_module(files), encoding="utf-8")
 
 
 def declares_service(path: Path, target: Path) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
-from tools.generate_protos import PROTOS, ROOT, generated_files, proto_files
+from tools.generate_protos import PROTOS, ROOT, RULES, generated_files, proto_files
 
 STUBS = ROOT / "build" / "stubs"
 CLIENT = "phoenix_gateway_client"
@@ -88,7 +88,7 @@ def write_wheel(folder: Path) -> Path:
         "gateway/v1/__init__.py": b'"""The Phoenix Gateway\'s contract: generated code."""\n',
         "gateway/py.typed": b"",
         "buf/py.typed": b"",
-        **{str(path.relative_to(ROOT)): path.read_bytes() for path in generated_files(ROOT)},
+        **{str(path.relative_to(ROOT)): path.read_bytes() for path in generated_files(ROOT) if path.name != RULES},
         f"{info}/METADATA": (
             f"Metadata-Version: 2.1\nName: {CLIENT.replace('_', '-')}\nVersion: {release}\n"
             f"Summary: Generated client code of the Phoenix Gateway\nRequires-Python: >=3.11\n{requires}"

@@ -61,7 +61,7 @@ def build(config: Config, clock: Clock) -> Gateway:
     """Return a gateway that is not started yet.
 
     Raises: KeyringRefused, KeyRefused, SecretRefused, PolicyIncomplete, TlsRefused, AdminAddressRefused,
-    protovalidate.CompilationError.
+    RulesMissing.
     """
     metrics = _metrics()
     transport = Transport(ca_file=config.upstream_ca_file)

@@ -26,7 +26,7 @@ from gateway.front.reflection import reflection_endpoints
 from gateway.interceptors.call_log import record_unexpected
 from gateway.interceptors.chain import Chain
 from gateway.interceptors.policy import check_complete
-from gateway.interceptors.validation import compile_rules
+from gateway.interceptors.validation import find_checks
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.chain import asks_certificates
 from gateway.server.assembly.services import Services
@@ -56,13 +56,13 @@ def build_fronts(
 ) -> Fronts:
     """Return what the gRPC servers serve.
 
-    Raises: PolicyIncomplete, TlsRefused, protovalidate.CompilationError.
+    Raises: PolicyIncomplete, TlsRefused, RulesMissing.
     """
     health_proto: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
     all_services = {**services, health_proto: HealthService(health)}
     endpoints = _endpoints(all_services)
     check_complete(endpoint.path for endpoint in endpoints)
-    compile_rules(method.input_type for service in all_services for method in service.methods)
+    find_checks(method.input_type for service in all_services for method in service.methods)
     make = _front_of(config, endpoints, chain, clock, metrics)
     return Fronts(
         listener=make(UNNAMED, reads_certificates=asks_certificates(config)),
