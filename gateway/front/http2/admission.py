@@ -213,18 +213,21 @@ class Admission(Generic[T]):
 
 
 class RefusalBudget:
-    """How much of the process's time refusals may take, as a bucket of seconds that fills with the time."""
+    """How much of the loop's CPU time refusals may take, as a bucket of seconds that fills as the loop works."""
 
-    def __init__(self, *, share: float = 0.4, cost_s: float = 15e-6, burst_s: float = 0.02) -> None:
-        """Args: `share` of the time; `cost_s` of one refusal; `burst_s`: as much may be spent at once."""
+    def __init__(self, *, share: float = 0.6, cost_s: float = 10e-6, burst_s: float = 0.02) -> None:
+        """Args: `share` of the CPU time; `cost_s` of one refusal; `burst_s`: as much may be spent at once."""
         self._share = share
         self._cost_s = cost_s
         self._burst_s = burst_s
         self._left_s = burst_s
         self._at = 0.0
 
-    def spend(self, now: float) -> float:
-        """Pay for one refusal; return the seconds until the bucket holds something again, 0 while it does."""
-        self._left_s = min(self._burst_s, self._left_s + (now - self._at) * self._share) - self._cost_s
-        self._at = now
+    def spend(self, cpu_s: float) -> float:
+        """Pay for one refusal; return the CPU seconds until the bucket holds something again, 0 while it does.
+
+        Args: `cpu_s` are the CPU seconds that the loop's thread has used.
+        """
+        self._left_s = min(self._burst_s, self._left_s + (cpu_s - self._at) * self._share) - self._cost_s
+        self._at = cpu_s
         return -self._left_s / self._share if self._left_s < 0 else 0.0

@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
 
         A client that floods would otherwise keep the loop busy with refusals, and nothing would be left for calls.
         """
-        wait_s = self._server.gate.refusal_budget.spend(self._server.monotonic())
+        wait_s = self._server.gate.pay_refusal()
         transport = self._transport
         if wait_s > 0 and transport is not None and transport.is_reading():
             transport.pause_reading()

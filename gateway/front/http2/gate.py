@@ -41,7 +41,7 @@ class Gate:
         self._priorities: dict[str, Priority] = {}
         self._turn_due = False
         self._sweep: asyncio.TimerHandle | None = None
-        self.refusal_budget = RefusalBudget()
+        self._budget = RefusalBudget()
 
     @property
     def running(self) -> int:
@@ -54,6 +54,10 @@ class Gate:
         if is_shed:
             self._on_refused(path)
         return is_shed
+
+    def pay_refusal(self) -> float:
+        """Pay for a refusal; return for how many seconds nothing more should be read of the client."""
+        return self._budget.spend(time.thread_time())
 
     def refusal(self, request_id: str) -> list[Header]:
         """Return headers and trailers of a refusal: made once, but for the request's id."""
