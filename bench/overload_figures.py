@@ -38,7 +38,7 @@ RECOVERY_S = 4.0
 ROUNDS = 5
 CONNECTIONS = 20
 PEAK_STREAMS = (10, 20, 30)
-"""Calls in flight on each of five connections while the peak is found; the best of them counts. More would be overload."""
+"""Calls in flight on each of five connections while the peak is found; the best counts. More would be overload."""
 QUIET_PER_S = 200.0
 POLICY = f"""
 [[callers]]

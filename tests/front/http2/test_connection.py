@@ -17,6 +17,7 @@ from gateway.front.http2.engine import Engine, EngineSettings
 from gateway.front.http2.h2_engine import H2Engine
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from gateway.front.http2.server import ServerBounds
+from gateway.front.http2.wire import framed
 from tests.front.http2.peer import connected, serving
 
 DEADLINE_EXCEEDED, INVALID_ARGUMENT, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 4, 3, 12, 13, 14
@@ -283,6 +284,18 @@ async def test_too_many_pings_end_the_connection(engine: MakeEngine) -> None:
                 break
         await peer.until(lambda: peer.is_closed)
         assert 0xB == peer.goaways()[-1][1]
+
+
+async def test_pings_between_the_answers_of_a_stream_are_welcome(engine: MakeEngine) -> None:
+    """grpc's core measures the line by a ping while it receives data: a long stream must not end for that."""
+    async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
+        stream = peer.call("/t/Count", b"", end=False)
+        for number in range(1, 20):
+            peer.connection.send_data(stream, framed(b""))
+            peer.connection.ping(b"12345678")
+            await peer.until(lambda: sum(len(one.data) for one in peer.of(ngh2.DataReceived)) > 5 * number)  # noqa: B023
+        peer.connection.send_data(stream, b"", end_stream=True)
+        assert (0, []) == (await peer.answered(stream), peer.goaways())
 
 
 async def test_many_cancelled_calls_leave_nothing(engine: MakeEngine) -> None:
