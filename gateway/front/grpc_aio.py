@@ -68,6 +68,8 @@ class Front(grpc.GenericRpcHandler):
         async def behaviour(incoming: bytes, context: Any) -> Any:
             call = self._open(endpoint, context)
             try:
+                if endpoint.client_streaming:
+                    await context.send_initial_metadata(self._dispatch.process)
                 answer = await self._dispatch.unary(endpoint, call, incoming)
             except BaseException as raised:  # noqa: BLE001 - every error leaves through _end
                 return await self._end(call, context, raised)

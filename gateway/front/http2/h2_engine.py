@@ -114,10 +114,10 @@ class H2Engine:
             case h2.events.RequestReceived():
                 stream_id = event.stream_id
                 if not _is_valid(event.headers, is_trailer=False):
-                    self._connection.reset_stream(stream_id, PROTOCOL_ERROR)
+                    self.reset(stream_id, PROTOCOL_ERROR)
                     return
                 if self._named_last is not None and stream_id > self._named_last:
-                    self._connection.reset_stream(stream_id, REFUSED_STREAM)
+                    self.reset(stream_id, REFUSED_STREAM)
                     return
                 self._last_served = stream_id
                 self._bodies[stream_id] = _Body(received_all=event.stream_ended is not None)

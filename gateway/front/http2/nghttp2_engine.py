@@ -63,7 +63,10 @@ class Nghttp2Engine:
 
     def take(self, receiver: Receiver) -> bytes:
         """See Engine."""
-        data = self._connection.data_to_send()
+        try:
+            data = self._connection.data_to_send()
+        except ngh2.ConnectionStateError:
+            data = b""  # what came was no HTTP/2 at all: there is nothing to say
         self._dispatch(receiver)
         return data
 

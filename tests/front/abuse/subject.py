@@ -1,0 +1,89 @@
+"""A process that serves one engine's front to attackers: `python -m tests.front.abuse.subject ENGINE` prints its port.
+
+It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.actions.shared.call import Call
+from gateway.front.http2.engine import Engine, EngineSettings
+from gateway.front.http2.h2_engine import H2Engine
+from gateway.front.http2.nghttp2_engine import Nghttp2Engine
+from gateway.front.http2.server import Http2Server
+from gateway.interceptors.chain import Chain
+from gateway.resilience.clock import SystemClock
+from gateway.server.listener.http2 import MAX_STREAMS
+from tests.front.differential.handlers import ENDPOINTS
+
+ROOT = Path(__file__).resolve().parents[3]
+ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {"nghttp2": Nghttp2Engine, "h2": H2Engine}
+
+
+def _unexpected(call: Call, error: BaseException) -> None:
+    print(call.method, repr(error), file=sys.stderr, flush=True)
+
+
+async def main(engine: str) -> None:
+    """Serve until the standard input ends."""
+    server = Http2Server(
+        {one.path: one for one in ENDPOINTS},
+        Chain([]),
+        SystemClock(),
+        _unexpected,
+        lambda: ENGINES[engine](EngineSettings(max_streams=MAX_STREAMS)),
+    )
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    await server.listen(listening, None)
+    print(listening.getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """A subject that runs."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@contextmanager
+def attacked(engine: str) -> Iterator[Attacked]:
+    """Start a subject; it ends with the block, in which it must not crash."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.front.abuse.subject", engine],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Attacked(pid=process.pid, port=int(process.stdout.readline()))
+        assert process.poll() is None, "the server crashed"
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
