@@ -183,6 +183,15 @@ class RedisCache:
 
         await self.run(key, work)
 
+    def use_target(self, target: RedisTarget) -> None:
+        """Connect there from now on, such as with a new password. Connections in use are replaced once that works."""
+        self._target = target
+        if self._connections is None:
+            self._begin(self._probe)
+            return
+        self._connections.until = -math.inf  # the next use renews them, if this attempt cannot
+        self._begin(self._renew)
+
     async def close(self) -> None:
         """Stop probing and close the connections."""
         if self._job is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,13 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
         "protocol": 2,
         "driver_info": None,
     }
-    tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": target.ca_file}
+    tls: dict[str, Any] = {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": target.ca_file,
+        "ssl_include_verify_flags": [ssl.VERIFY_X509_PARTIAL_CHAIN],  # as core/trust.py, on every Python
+        "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT],
+    }
     retry = Retry(NoBackoff(), 0)
     login = _login(target.credentials)
     if target.kind is RedisKind.CLUSTER:

@@ -77,6 +77,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         reads=process.reads,
         redis=process.redis,
         database_url=process.database_url,
+        database_source=process.database_source,
         data_dir=process.data_dir,
         queue=process.queue,
         evidence_key=process.evidence_key,

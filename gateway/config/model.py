@@ -167,9 +167,13 @@ class CallerSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """The cache that replicas share, and the keys that seal its entries. `seal_source`: where newer keys come from."""
+    """The cache that replicas share, and the keys that seal its entries.
+
+    `source`: where a newer URL comes from; `seal_source`: where newer keys come from.
+    """
 
     target: RedisTarget
+    source: SecretSource
     seal_keys: SealKeys
     seal_source: SecretSource
 
@@ -205,6 +209,8 @@ class Config:
     """None: caches live in the process."""
     database_url: Secret | None
     """PostgreSQL. None: SQLite in `data_dir`, one machine only."""
+    database_source: SecretSource | None
+    """Where a newer URL comes from."""
     data_dir: Path
     queue: QueueBound = field(default_factory=QueueBound)
     """How many durable events may wait for Phoenix."""

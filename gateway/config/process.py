@@ -68,6 +68,7 @@ class ProcessConfig:
     reads: ReadCacheSettings
     redis: RedisConfig | None
     database_url: Secret | None
+    database_source: SecretSource | None
     data_dir: Path
     queue: QueueBound
     evidence_key: SecretSource | None
@@ -100,6 +101,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         reads=_reads(reader),
         redis=_redis(reader),
         database_url=database_url,
+        database_source=reader.secret_source("DATABASE_URL"),
         data_dir=_data_dir(reader),
         queue=QueueBound(
             max_events=reader.whole("GATEWAY_QUEUE_EVENTS", QueueBound().max_events, least=1, most=100_000_000),
@@ -218,20 +220,29 @@ def _redis(reader: Reader) -> RedisConfig | None:
     if not reader.given("DATABASE_URL"):
         problem = "is missing while REDIS_URL is set: several replicas would each keep wallet evidence of their own"
         reader.fault("DATABASE_URL", problem, "set it to a PostgreSQL that they share, or remove REDIS_URL")
-    target, seal_source = _redis_target(reader), reader.secret_source("GATEWAY_CACHE_KEYS")
+    target, source = _redis_target(reader), reader.secret_source("REDIS_URL")
+    seal_source = reader.secret_source("GATEWAY_CACHE_KEYS")
     seal_keys = None if seal_source is None else _seal_keys(reader, seal_source)
-    if target is None or seal_source is None or seal_keys is None:
+    if target is None or source is None or seal_source is None or seal_keys is None:
         return None
-    return RedisConfig(target=target, seal_keys=seal_keys, seal_source=seal_source)
+    return RedisConfig(target=target, source=source, seal_keys=seal_keys, seal_source=seal_source)
 
 
 def _redis_target(reader: Reader) -> RedisTarget | None:
     url = reader.secret("REDIS_URL")
     try:
-        return None if url is None else parse_redis_url(url.reveal_text().strip())
-    except (RedisUrlRefused, SecretRefused) as refusal:
+        return None if url is None else redis_target(url)
+    except SecretRefused as refusal:
         reader.fault("REDIS_URL", str(refusal))
         return None
+
+
+def redis_target(url: Secret) -> RedisTarget:
+    """Return what the URL names. Raises: SecretRefused."""
+    try:
+        return parse_redis_url(url.reveal_text().strip())
+    except RedisUrlRefused as refusal:
+        raise SecretRefused(str(refusal)) from None
 
 
 def _seal_keys(reader: Reader, source: SecretSource) -> SealKeys | None:
@@ -246,12 +257,18 @@ def _seal_keys(reader: Reader, source: SecretSource) -> SealKeys | None:
 def _database(reader: Reader) -> Secret | None:
     url = reader.secret("DATABASE_URL")
     try:
-        fits = url is None or _POSTGRES.fullmatch(url.reveal_text().strip()) is not None
-    except SecretRefused:
-        fits = False
-    if not fits:
-        problem = "is not a PostgreSQL URL (postgresql://user@host/database)"
-        reader.fault("DATABASE_URL", problem, "leave it out for SQLite in GATEWAY_DATA_DIR")
+        return None if url is None else check_database_url(url)
+    except SecretRefused as refusal:
+        reader.fault("DATABASE_URL", str(refusal))
+        return url
+
+
+def check_database_url(url: Secret) -> Secret:
+    """Return the URL if it is one of PostgreSQL. Raises: SecretRefused."""
+    if _POSTGRES.fullmatch(url.reveal_text().strip()) is None:
+        raise SecretRefused(
+            "is not a PostgreSQL URL (postgresql://user@host/database); leave it out for SQLite in GATEWAY_DATA_DIR"
+        )
     return url
 
 

@@ -42,9 +42,15 @@ class SecretWatch:
     """A file of settings that is read at the start only. A change of it is logged."""
     _followed: list[Followed] = field(default_factory=list)
 
-    def follow(self, source: SecretSource, check: Callable[[Secret], Secret]) -> Followed:
-        """Follow a secret from now on. Args: `check` returns a usable value. Raises: SecretRefused."""
-        made = Followed(loaded=LoadedSecret(source, check, self.clock.now()), setting=source.setting)
+    def follow(
+        self, source: SecretSource, check: Callable[[Secret], Secret], use: Callable[[Secret], None] | None = None
+    ) -> Followed:
+        """Follow a secret from now on.
+
+        Args: `check` returns a usable value, or raises SecretRefused; `use` hears of each new value.
+        Raises: SecretRefused.
+        """
+        made = Followed(loaded=LoadedSecret(source, check, self.clock.now()), setting=source.setting, use=use)
         if source.path is not None:
             self._followed.append(made)
         return made

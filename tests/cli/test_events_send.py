@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server.shutdown import DRAIN_S
+from gateway.config import DrainTimes
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 
@@ -148,7 +148,7 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
             wait_for(lambda at=before: taken(sandbox) > at)  # type: ignore[misc]  # the default binds the value
             began = time.monotonic()
             assert gateway.stop() == 0
-            assert time.monotonic() - began < DRAIN_S  # the stream did not hold it for all of that time
+            assert time.monotonic() - began < DrainTimes().timeout_s  # the stream did not hold it for all of that time
             gateway.start()
         code, reported = run.end()
         assert (0, COUNT, {}) == (code, reported["accepted"], reported["failed_by_reason"]), run.messages

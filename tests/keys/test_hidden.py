@@ -132,7 +132,7 @@ def test_a_traceback_with_its_locals_shows_no_secret(keyring: Keyring, number: i
         failing_uses(keyring)[number]()
     except (TypeError, ValueError, GatewayError):
         reported = "".join(traceback.TracebackException(*sys.exc_info(), capture_locals=True).format())
-        frames = [frame.f_locals for frame, _ in traceback.walk_tb(sys.exc_info()[2])]
+        frames = [dict(frame.f_locals) for frame, _ in traceback.walk_tb(sys.exc_info()[2])]
     else:
         pytest.fail("it was to fail")
     wanted = [*spellings(CANARY.encode()), *spellings(SEED), *spellings(PEM), *spellings(RSA), *spellings(RSA_DER)]

@@ -12,6 +12,8 @@ from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.cache.outage_log import OutageLog
 from gateway.config import Config
+from gateway.config.process import redis_target
+from gateway.core.secret import Secret
 from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.keys.own.keyring import Keyring
 from gateway.keys.platform.platform_keys import PlatformKeys
@@ -67,11 +69,11 @@ def build(config: Config, clock: Clock) -> Gateway:
     transport = Transport(ca_file=config.upstream_ca_file)
     keyring = build_keyring(config, transport, clock, metrics)
     upstream = build_upstream(transport, keyring, clock, metrics)
-    redis = _redis(config, clock, metrics)
+    secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
+    redis = _redis(config, secrets, clock, metrics)
     database = _database(config, clock)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
-    secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
     chain = build_chain(config, controls, secrets, clock, metrics)
 
     platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)
@@ -112,12 +114,19 @@ def _metrics() -> Metrics:
     return Metrics(CollectorRegistry(), methods=METHODS, build=info)
 
 
-def _redis(config: Config, clock: Clock, metrics: Metrics) -> RedisCache | None:
+def _redis(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics) -> RedisCache | None:
     """Return the client of the shared cache, not connected yet; None without REDIS_URL."""
     if config.redis is None:
         return None
     target = config.redis.target
-    return RedisCache(target, clock, observer=OutageLog(metrics.redis, target.address))
+    cache = RedisCache(target, clock, observer=OutageLog(metrics.redis, target.address))
+
+    def check(url: Secret) -> Secret:
+        redis_target(url)
+        return url
+
+    secrets.follow(config.redis.source, check, lambda url: cache.use_target(redis_target(url)))
+    return cache
 
 
 def _database(config: Config, clock: Clock) -> Database:

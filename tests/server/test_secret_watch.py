@@ -1,0 +1,122 @@
+"""Secrets of the process that a platform replaces while it runs: the new one is used, what is open ends gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cache.client import RedisCache
+from gateway.config.process import redis_target
+from gateway.core.secret import Secret, SecretRefused
+from gateway.keys.own.secret_files import SecretSource
+from gateway.resilience.clock import SystemClock
+from gateway.server.secret_watch import Followed, SecretWatch
+from tests.other_user import Mount
+from tests.redis_process import RedisProcess
+
+
+class Watched:
+    """A watch of secrets in a mount, with its counted events."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mount = Mount(folder / "secrets", group=0, mode=0o600)
+        self.events: Counter[str] = Counter()
+        self.watch = SecretWatch(clock=SystemClock(), on_event=lambda name: self.events.update([name]))
+
+    def source(self, name: str) -> SecretSource:
+        return SecretSource(setting=f"{name.upper()}_FILE", path=Path(self.mount.path(name)))
+
+    async def look(self, one: Followed) -> None:
+        """Check twice: a change is taken once it is stable."""
+        for _ in range(2):
+            await self.watch.look(one)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def checked(secret: Secret) -> Secret:
+    if b"bad" in secret.reveal():
+        raise SecretRefused("is bad")
+    return secret
+
+
+async def test_a_new_value_is_handed_over_once(watched: Watched) -> None:
+    """After a swap of the link. A swap with the same content hands over nothing."""
+    watched.mount.swap(token="one\n")
+    used: list[Secret] = []
+    followed = watched.watch.follow(watched.source("token"), checked, used.append)
+    watched.mount.swap(token="two\n")
+    await watched.look(followed)
+    watched.mount.swap(token="two\n")
+    await watched.look(followed)
+    assert (used, followed.current()) == ([Secret(b"two")], Secret(b"two"))
+
+
+@pytest.mark.parametrize("content", ["bad", '"quoted"', ""], ids=["refused", "in quotes", "empty"])
+async def test_an_unusable_value_leaves_the_known_one(
+    watched: Watched, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted, and logged with what is wrong; the next usable one is taken."""
+    from gateway.telemetry import logs
+
+    watched.mount.swap(token="one")
+    followed = watched.watch.follow(watched.source("token"), checked)
+    watched.mount.swap(token=content)
+    logs.configure("info", "json")
+    await watched.look(followed)
+    (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["setting"]) == ("a new secret is not used; the known one stays", "TOKEN_FILE")
+    assert line["trouble"]
+    assert (followed.current(), watched.events["secret_file_refused"]) == (Secret(b"one"), 1)
+    watched.mount.swap(token="three")
+    await watched.look(followed)
+    assert followed.current() == Secret(b"three")
+
+
+async def test_redis_is_used_with_the_new_login_and_no_call_fails(watched: Watched, redis_server: RedisProcess) -> None:
+    """`REDIS_URL_FILE` replaced: new connections have the new user, the old ones end, and every use succeeds."""
+    from redis.asyncio import Redis
+
+    def url(user: str) -> str:
+        return redis_server.url.replace("redis://", f"redis://{user}:secret-of-{user}@")
+
+    admin: Any = Redis.from_url(redis_server.url)
+    try:
+        for user in ("old", "new"):
+            await admin.acl_setuser(
+                user, enabled=True, passwords=[f"+secret-of-{user}"], keys="*", categories=["+@all"]
+            )
+        watched.mount.swap(redis_url=url("old"))
+        cache = RedisCache(redis_target(Secret.from_text(url("old"))), SystemClock())
+        followed = watched.watch.follow(
+            watched.source("redis_url"), lambda given: given, lambda given: cache.use_target(redis_target(given))
+        )
+        await cache.start()
+
+        async def users() -> set[str]:
+            return {one["user"] for one in await admin.client_list()} - {"default"}
+
+        async def use() -> None:
+            await cache.put("key", b"value", ttl_s=5)
+            assert await cache.get("key", max_bytes=100) == b"value"
+
+        await use()
+        assert await users() == {"old"}
+        watched.mount.swap(redis_url=url("new"))
+        await watched.look(followed)
+        async with asyncio.timeout(10):
+            while await users() != {"new"}:
+                await use()
+        await admin.acl_deluser("old")
+        await use()
+        await cache.close()
+    finally:
+        await admin.aclose()
