@@ -19,6 +19,7 @@ import grpc
 from aiohttp import web
 
 from examples.wallet.gateway_client import GatewayClient
+from examples.wallet.http_server import WalletServer
 from examples.wallet.ledger import Ledger
 from examples.wallet.webhooks import Webhooks
 
@@ -63,7 +64,7 @@ async def serve(chosen: argparse.Namespace, webhooks: Webhooks) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(webhooks.application(), auto_decompress=False, access_log=None)
+    runner = web.ServerRunner(WalletServer(webhooks.answer))
     await runner.setup()
     try:
         await web.TCPSite(runner, chosen.host, chosen.port, ssl_context=tls).start()

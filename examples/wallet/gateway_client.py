@@ -25,14 +25,13 @@ class GatewayClient:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = wallet_pb2_grpc.WalletServiceStub(channel)
 
-    async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
+    async def verify(self, request: web.BaseRequest, body: bytes) -> wallet_pb2.VerifyWalletResponse:
         """Verify a webhook exactly as received: raw path, raw body and all headers, repeated ones too."""
         webhook = wallet_pb2.VerifyWalletRequest(
             method=request.method,
             path=request.raw_path,
-            # Latin-1 maps every byte to one character, so different headers stay different.
             headers=[
-                wallet_pb2.HttpHeader(name=name.decode("latin-1"), value=value.decode("latin-1"))
+                wallet_pb2.HttpHeader(name=name.decode("latin-1"), raw_value=value)
                 for name, value in request.raw_headers
             ],
             raw_body=body,

@@ -93,6 +93,65 @@ def verify(
     raise typer.Exit(run(export, head or [], key or [], platform_key or [], as_json=as_json))
 
 
+@evidence_app.command("list")
+def list_evidence(
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", help="Signed webhooks that the gateway could not read. Required.")
+    ] = False,
+    settled: Annotated[bool, typer.Option("--settled", help="Also those that a person has settled.")] = False,
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    environment: Annotated[Environment | None, ENVIRONMENT] = None,
+    operator: Annotated[str, OPERATOR] = "",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Print the webhooks that wait for a person, with body, hash and the reason.
+
+    Phoenix is answered 503 for them. docs/wallet.md says how to settle one.
+    """
+    from gateway.cli.evidence_unreadable import list_unreadable
+
+    if not unreadable:
+        print("--unreadable: is missing; moves that were read are in `evidence export` and `report`", file=sys.stderr)
+        raise typer.Exit(WRONG_OPTIONS)
+    name = None if environment is None else environment.value
+    tls = (ca_file, cert_file, key_file)
+    raise typer.Exit(list_unreadable(operator, name, target, tls, include_settled=settled, as_json=as_json))
+
+
+@evidence_app.command("settle")
+def settle(
+    webhook_id: Annotated[str, typer.Argument(help="Id from `evidence list --unreadable`.", metavar="ID")],
+    sha256: Annotated[str, typer.Option("--sha256", help="Its hash: shows that you looked at this body.")],
+    status: Annotated[
+        int, typer.Option("--status", help="HTTP status for Phoenix: 200 booked, 422 refused.", min=200, max=499)
+    ],
+    response: Annotated[Path, typer.Option("--response", help="File with the body for Phoenix.", metavar="FILE")],
+    note: Annotated[str, typer.Option("--note", help="Why: the ledger's transaction, the ticket.")],
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    environment: Annotated[Environment | None, ENVIRONMENT] = None,
+    operator: Annotated[str, OPERATOR] = "",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+) -> None:
+    """Settle a webhook that the gateway could not read: decide what Phoenix is answered from now on.
+
+    First book the move in the wallet's ledger, or decide to refuse it. The gateway never hands a settled webhook to a
+    wallet. It cannot be undone. Exit code 1: not settled; 2: wrong options or files.
+    """
+    from gateway.cli.evidence_unreadable import settle as settle_webhook
+    from gateway.v1 import wallet_pb2
+
+    request = wallet_pb2.SettleUnreadableWebhookRequest(
+        operator_code=operator, webhook_id=webhook_id, request_body_sha256=sha256, response_status=status, note=note
+    )
+    name = None if environment is None else environment.value
+    raise typer.Exit(settle_webhook(request, name, response, target, (ca_file, cert_file, key_file)))
+
+
 @evidence_app.command("report")
 def report(
     target: Annotated[str, TARGET] = "127.0.0.1:50051",

@@ -70,6 +70,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         front=process.front,
         workers=process.workers,
         drain=process.drain,
+        token_backdate_s=process.token_backdate_s,
         audit=process.audit,
         dumpable=process.dumpable,
         log_level=process.log_level,

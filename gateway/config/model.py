@@ -200,6 +200,7 @@ class Config:
     front: FrontKind
     workers: int
     drain: DrainTimes
+    token_backdate_s: int
     log_level: LogLevel
     log_format: LogFormat | None
     """None: console on a terminal, else JSON."""

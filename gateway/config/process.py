@@ -37,6 +37,7 @@ from gateway.core.certificate import (
 from gateway.core.raw_path import SURFACES, PathPattern, PathRefused, parse_pattern
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
+from gateway.core.tokens import TOKEN_BACKDATE_S
 from gateway.keys.own.evidence_key import SETTING, check_evidence_key
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
 from gateway.keys.own.secret_files import SecretSource, read_secret_file
@@ -61,6 +62,7 @@ class ProcessConfig:
     front: FrontKind
     workers: int
     drain: DrainTimes
+    token_backdate_s: int
     audit: AuditConfig | None
     dumpable: bool
     log_level: LogLevel
@@ -94,6 +96,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         front=reader.choice("GATEWAY_FRONT", FrontKind.GRPC, FrontKind),
         workers=workers,
         drain=_drain(reader),
+        token_backdate_s=reader.whole("GATEWAY_TOKEN_BACKDATE", TOKEN_BACKDATE_S, least=0, most=60),
         audit=read_audit(reader),
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),

@@ -122,6 +122,15 @@ PROCESS = Subject(
             example="1, xp-weekly=5",
         ),
         Setting(
+            name="GATEWAY_TOKEN_BACKDATE",
+            meaning=(
+                "How far back `iat` of every token that the gateway mints is, 0 to 60, so that a verifier whose clock"
+                " is behind accepts it. `exp` is not moved."
+            ),
+            unit="s",
+            default="5",
+        ),
+        Setting(
             name="PHOENIX_PATHS",
             meaning="Path patterns that `PhoenixService.Call` opens where there is no policy; see below.",
             unset="none",

@@ -1,19 +1,23 @@
-"""Read foreign JSON strictly, so that it has one meaning only, and write it in one canonical form.
+"""Read foreign JSON so that it has one meaning only, and write it in one canonical form.
 
 Two refusals: NotJsonObject (certainly not a JSON object; callers may refuse finally) and DoubtfulJson (legal, but
-ambiguous; callers must not refuse finally). Numbers are ints and Decimals, never floats. wallet_body.py and wire.py
-know the members.
+ambiguous; callers must not refuse finally). `read_object` refuses doubtful JSON as a whole. `read_tolerantly` keeps
+what is doubtful, and `check_certain` refuses it in the members that decide. Numbers are ints and Decimals, never
+floats. wallet_body.py and wire.py know the members.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from json.encoder import encode_basestring
 from typing import NoReturn, TypeAlias
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | Decimal | None"
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | Decimal | HugeNumber | None"
 
 MAX_DEPTH = 32
 MAX_NUMBER_CHARACTERS = 40
@@ -21,6 +25,22 @@ MAX_EXPONENT = 40
 # The default context rounds to 28 digits, so that two different large amounts would be equal.
 _EXACT = Context(prec=100)
 _UTF8_BOM = b"\xef\xbb\xbf"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class HugeNumber:
+    """A number of more than 40 characters or beyond 10^40, as it was written. It is no amount of money."""
+
+    text: str
+
+
+class AmbiguousObject(dict[str, "Json"]):
+    """An object with duplicate members. It has the last of each name; `repeated` holds the names."""
+
+    def __init__(self, pairs: list[tuple[str, Json]]) -> None:
+        super().__init__(pairs)
+        self.repeated = frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
 
 
 class NotJsonObject(ValueError):
@@ -40,23 +60,58 @@ def read_object(raw: bytes) -> dict[str, Json]:
     """
     if raw.startswith(_UTF8_BOM):
         raise DoubtfulJson("a byte order mark")
+    value = _decode(raw, _DECODER)
+    # NUL and surrogates can only come from an escape, and deep values only from many brackets: most bodies do not need
+    # this check.
+    if b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        _inspect(value, texts=True)
+    return value
+
+
+def _decode(raw: bytes, decoder: json.JSONDecoder) -> dict[str, Json]:
     try:
-        text = raw.decode("utf-8")
+        value: Json = decoder.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise NotJsonObject("not UTF-8") from None
-    try:
-        value: Json = _DECODER.decode(text)
     except json.JSONDecodeError:
         raise NotJsonObject("not JSON") from None
     except RecursionError:
         raise DoubtfulJson("too many levels") from None
     if not isinstance(value, dict):
         raise NotJsonObject("not an object")
-    # NUL and surrogates can only come from an escape, and deep values only from many brackets: the bodies that
-    # Phoenix sends do not need this check.
-    if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
-        _inspect(value, texts=True)
     return value
+
+
+def read_tolerantly(raw: bytes) -> dict[str, Json]:
+    """Parse `raw` as one JSON object, and keep what `read_object` calls doubtful.
+
+    A byte order mark at the start is skipped. Duplicate members become an AmbiguousObject, huge numbers a HugeNumber.
+    Strings may hold NUL and lone surrogates. Call `check_certain` before a value decides something.
+    Raises: NotJsonObject if it certainly is no object; DoubtfulJson for some hundred levels.
+    """
+    return _decode(raw.removeprefix(_UTF8_BOM), _TOLERANT_DECODER)
+
+
+def check_certain(value: Json) -> None:
+    """Check a value from `read_tolerantly` that decides something.
+
+    Raises: DoubtfulJson for duplicate members, a huge number, NUL, a lone surrogate, or more than 32 levels.
+    """
+    if isinstance(value, str):
+        _inspect_texts((value,))
+    elif isinstance(value, HugeNumber):
+        raise DoubtfulJson("a number beyond all bounds")
+    elif isinstance(value, dict | list):
+        _inspect(value, texts=True)
+
+
+def check_unambiguous(value: Json) -> None:
+    """Check a value from `read_tolerantly` that others will read. Strings and numbers may be anything.
+
+    Raises: DoubtfulJson for duplicate members or more than 32 levels.
+    """
+    if isinstance(value, dict | list):
+        _inspect(value, texts=False)
 
 
 def check_one_meaning(raw: bytes) -> None:
@@ -72,7 +127,10 @@ def check_one_meaning(raw: bytes) -> None:
 
 
 def canonical_text(value: Json) -> str:
-    """Return `value` as compact JSON with sorted members, each number as it was written."""
+    """Return `value` as compact JSON with sorted members, each number as it was written.
+
+    It is valid UTF-8 without NUL: a lone surrogate stays an escape, such as \\ud83d.
+    """
     return _write(value, exact=True)
 
 
@@ -85,15 +143,17 @@ def same_value(one: str, other: str) -> bool:
 
 
 def _normalised(text: str) -> str:
-    value: Json = _DECODER.decode(text)
+    value: Json = _TOLERANT_DECODER.decode(text)
     return _write(value, exact=False)
 
 
 def _write(value: Json, *, exact: bool) -> str:
     if isinstance(value, str):
-        return encode_basestring(value)
+        return _quoted(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{encode_basestring(k)}:{_write(value[k], exact=exact)}" for k in sorted(value)) + "}"
+        return "{" + ",".join([f"{_quoted(k)}:{_write(value[k], exact=exact)}" for k in sorted(value)]) + "}"
+    if isinstance(value, HugeNumber):
+        return value.text
     if isinstance(value, list):
         return "[" + ",".join([_write(item, exact=exact) for item in value]) + "]"
     if value is None:
@@ -104,6 +164,11 @@ def _write(value: Json, *, exact: bool) -> str:
         return str(value)
     # All zeros are the same number, whatever their sign and exponent.
     return str(_EXACT.normalize(Decimal(value))) if value else "0"
+
+
+def _quoted(text: str) -> str:
+    quoted = encode_basestring(text)
+    return quoted if quoted.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
 def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -131,6 +196,22 @@ def _fraction(text: str) -> Decimal:
     return number
 
 
+def _any_members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else AmbiguousObject(pairs)
+
+
+def _any_integer(text: str) -> Json:
+    return HugeNumber(text) if len(text) > MAX_NUMBER_CHARACTERS else int(text)
+
+
+def _any_fraction(text: str) -> Json:
+    try:
+        return _fraction(text)
+    except DoubtfulJson:
+        return HugeNumber(text)
+
+
 def _constant(name: str) -> NoReturn:
     raise NotJsonObject("NaN and Infinity are not JSON")
 
@@ -139,7 +220,9 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_members, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
 )
 
-
+_TOLERANT_DECODER = json.JSONDecoder(
+    object_pairs_hook=_any_members, parse_int=_any_integer, parse_float=_any_fraction, parse_constant=_constant
+)
 _PASSING_DECODER = json.JSONDecoder(
     object_pairs_hook=_members, parse_int=lambda text: 0, parse_float=lambda text: 0, parse_constant=_constant
 )
@@ -150,6 +233,8 @@ def _inspect(root: Json, *, texts: bool) -> None:
     for _ in range(MAX_DEPTH):
         below: list[Json] = []
         for value in level:
+            if isinstance(value, AmbiguousObject):
+                raise DoubtfulJson("a duplicate member")
             if isinstance(value, dict):
                 below.extend(value.values())
                 if texts:
@@ -166,6 +251,8 @@ def _inspect(root: Json, *, texts: bool) -> None:
 
 def _inspect_texts(values: Iterable[Json]) -> None:
     for text in values:
+        if isinstance(text, HugeNumber):
+            raise DoubtfulJson("a number beyond all bounds")
         if not isinstance(text, str):
             continue
         if "\x00" in text:

@@ -80,9 +80,11 @@ def launch_claims(
     ttl_s: int,
     rules: LaunchSettings,
     now: UnixSeconds,
+    backdate_s: int = 0,
 ) -> dict[str, Any]:
     """Return the claims of a launch token under an operator's rules, valid from `now`.
 
+    Args: `backdate_s`: seconds from `iat` to `now`; `exp` is not moved.
     Raises: InvalidField with every faulty field, named as in the proto (`player.currency`, `ttl`, ...).
     """
     faults: list[FieldFault] = []
@@ -106,7 +108,7 @@ def launch_claims(
     if cfg is not None:
         _check_object(faults, "cfg", cfg)
         claims["cfg"] = cfg
-    claims["iat"] = now
+    claims["iat"] = now - backdate_s
     claims["exp"] = now + ttl_s
     if faults:
         raise InvalidField(faults)

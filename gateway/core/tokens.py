@@ -15,25 +15,31 @@ from gateway.errors import FieldFault, InternalFault, InvalidField
 
 MAX_TENANT_TTL_S = 86400
 MAX_ADMIN_TTL_S = 3600
+TOKEN_BACKDATE_S = 5
+"""Default for how far back `iat` of every token is, so that a verifier whose clock is behind accepts it."""
 _MAX_SUBJECT_CHARACTERS = 256
 
 
-def tenant_claims(user_id: str, tenant_id: TenantId, now: UnixSeconds, ttl_s: int) -> dict[str, Any]:
+def tenant_claims(
+    user_id: str, tenant_id: TenantId, now: UnixSeconds, ttl_s: int, backdate_s: int = 0
+) -> dict[str, Any]:
     """Return the claims of a token that lets `user_id` call Phoenix as a user of the tenant.
 
-    Args: `ttl_s` 1 to 86,400 seconds. Raises: InvalidField naming `user_id` or `ttl`.
+    Args: `ttl_s` 1 to 86,400 seconds, from `now`; `backdate_s`: seconds from `iat` to `now`.
+    Raises: InvalidField naming `user_id` or `ttl`.
     """
     _check("user_id", user_id, ttl_s, MAX_TENANT_TTL_S)
-    return {"sub": user_id, "sub_type": "tenant", "sub_id": tenant_id, "iat": now, "exp": now + ttl_s}
+    return {"sub": user_id, "sub_type": "tenant", "sub_id": tenant_id, "iat": now - backdate_s, "exp": now + ttl_s}
 
 
-def admin_claims(subject: str, api_key_id: str, now: UnixSeconds, ttl_s: int) -> dict[str, Any]:
+def admin_claims(subject: str, api_key_id: str, now: UnixSeconds, ttl_s: int, backdate_s: int = 0) -> dict[str, Any]:
     """Return the claims of an administrator's token; `api_key_id` is the API key's UUID.
 
-    Args: `ttl_s` 1 to 3,600 seconds. Raises: InvalidField naming `subject` or `ttl`.
+    Args: `ttl_s` 1 to 3,600 seconds, from `now`; `backdate_s`: seconds from `iat` to `now`.
+    Raises: InvalidField naming `subject` or `ttl`.
     """
     _check("subject", subject, ttl_s, MAX_ADMIN_TTL_S)
-    return {"sub": subject, "sub_type": "admin", "sub_id": api_key_id, "iat": now, "exp": now + ttl_s}
+    return {"sub": subject, "sub_type": "admin", "sub_id": api_key_id, "iat": now - backdate_s, "exp": now + ttl_s}
 
 
 def sign_hs256(claims: Mapping[str, Any], secret: bytes) -> str:

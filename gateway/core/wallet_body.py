@@ -1,20 +1,32 @@
-"""Parse the signed body of a wallet webhook: route, addressee, operation, idempotency key, members.
+"""Parse the signed body of a wallet webhook: addressee, operation, idempotency key, members.
 
 Call it only after the signature is verified. WalletAdapter names the members, which Phoenix does not publish. Final
 refusals are certain: the body is not a JSON object, a move has no key, the body names another operator or environment.
-Everything else that cannot be read is UNREADABLE_OPERATION, which is not final.
+Everything else that cannot be read is UNREADABLE_OPERATION, which is not final. Only members that decide can make a
+body unreadable; whatever the others hold is kept as it came.
 Source: prediction.md 4.1, 4.4, 4.9 and 5.1 steps 8 and 9.
 """
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from gateway.core.encoding import sha256_hex
-from gateway.core.json_text import DoubtfulJson, Json, NotJsonObject, canonical_text, read_object
+from gateway.core.json_text import (
+    AmbiguousObject,
+    DoubtfulJson,
+    Json,
+    NotJsonObject,
+    canonical_text,
+    check_certain,
+    check_unambiguous,
+    read_tolerantly,
+)
 from gateway.core.types import Environment, is_plain_text
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_amount import CURRENCY_MEMBERS, read_amount
+from gateway.core.wallet_headers import IdempotencyKey
 from gateway.core.wallet_operation import MOVES, Operation, OperationKind
 from gateway.core.wallet_verdict import Refusal, Verdict
 
@@ -24,31 +36,31 @@ _MAX_PLAYER_CHARACTERS = 256
 _MAX_CURRENCY_CHARACTERS = 32
 
 
-# The operation is signed but the route is not, so the two must agree. Longer suffixes first.
-_ROUTES: tuple[tuple[str, OperationKind, frozenset[str]], ...] = (
-    ("/wallet/transactions/status", OperationKind.PROBE, frozenset({"transaction_status"})),
-    ("/wallet/transactions", OperationKind.MOVE, MOVES),
-    ("/wallet/balance", OperationKind.BALANCE, frozenset({"balance"})),
-)
+# The operation is signed but the route is not, so the two must agree.
+_ALLOWED: dict[OperationKind, frozenset[str]] = {
+    OperationKind.PROBE: frozenset({"transaction_status"}),
+    OperationKind.MOVE: MOVES,
+    OperationKind.BALANCE: frozenset({"balance"}),
+}
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def parse_operation(
-    method: str,
-    path: str,
+    route: OperationKind | None,
     body: bytes,
-    header_key: str | None,
+    header_key: IdempotencyKey | None,
     adapter: WalletAdapter,
     expected_operator_id: str | None,
     environment: Environment,
 ) -> Operation | Refusal:
     """Parse a body whose signature is verified.
 
-    Args: `path` as received, with any prefix; a query is ignored; `header_key`: the `idempotency-key` header, or None;
+    Args: `route`: what `find_route` found; `header_key`: the `idempotency-key` header, or None;
     `expected_operator_id` None: not checked.
     Returns: the operation, or the refusal. It never raises for the content of a call.
     """
     try:
-        return _parse(method, path, body, header_key, adapter, expected_operator_id, environment)
+        return _parse(route, body, header_key, adapter, expected_operator_id, environment)
     except NotJsonObject as fault:
         return Refusal(verdict=Verdict.MALFORMED_BODY, why=str(fault))
     except DoubtfulJson as fault:
@@ -66,62 +78,53 @@ def _unreadable(why: str) -> Refusal:
 
 
 def _parse(
-    method: str,
-    path: str,
+    route: OperationKind | None,
     body: bytes,
-    header_key: str | None,
+    header_key: IdempotencyKey | None,
     adapter: WalletAdapter,
     expected_operator_id: str | None,
     environment: Environment,
 ) -> Operation | Refusal:
     # 1. The route. A call to another path may not be for the wallet.
-    kind, allowed = _route(method, path)
-    # 2. The body: one JSON object with one meaning.
-    members = read_object(body)
+    if route is None:
+        raise _Unreadable("an unknown path, or a method other than POST")
+    # 2. The body: one JSON object.
+    members = read_tolerantly(body)
     # 3. The addressee: one platform key signs for all operators and both environments.
     misdirected = _misdirected(members, adapter, expected_operator_id, environment)
     if misdirected is not None:
         return misdirected
     # 4. The operation, which must belong to the route.
-    operation = members.get("operation")
-    if not isinstance(operation, str) or operation not in allowed:
+    operation = _at(members, "operation")
+    if not isinstance(operation, str) or operation not in _ALLOWED[route]:
         raise _Unreadable("an operation that is unknown or not of this route")
     # 5. The key.
     key: str | None = None
-    if kind is not OperationKind.BALANCE:
-        found = _key(members, adapter, header_key, kind)
+    if route is not OperationKind.BALANCE:
+        found = _key(members, adapter, header_key, route)
         if isinstance(found, Refusal):
             return found
         key = found
     # 6. The members. A move needs its player, currency and amount.
-    is_move = kind is OperationKind.MOVE
+    is_move = route is OperationKind.MOVE
     currency = _text(members, adapter.currency, _MAX_CURRENCY_CHARACTERS, needed=is_move)
     amount, amount_json = _amount(members, adapter, currency, needed=is_move)
     references = _at(members, adapter.references)
-    reason = _at(members, adapter.reason)
+    check_unambiguous(references)
+    reason = _at(members, adapter.reason, decides=False)
     return Operation(
         operation=operation,
-        kind=kind,
+        kind=route,
         idempotency_key=key,
         player_id=_text(members, adapter.player, _MAX_PLAYER_CHARACTERS, needed=is_move),
         currency=currency,
         amount=amount,
         amount_json=amount_json,
         references_json="" if references is None else canonical_text(references),
-        reason=reason[:_MAX_REASON_CHARACTERS] if isinstance(reason, str) else "",
-        original_operation=_original(members, adapter) if kind is OperationKind.PROBE else None,
+        reason=_label(reason),
+        original_operation=_original(members, adapter) if route is OperationKind.PROBE else None,
         body_sha256=sha256_hex(body),
     )
-
-
-def _route(method: str, path: str) -> tuple[OperationKind, frozenset[str]]:
-    if method not in ("POST", "post"):
-        raise _Unreadable("a method other than POST")
-    route = path.partition("?")[0]
-    for suffix, kind, allowed in _ROUTES:
-        if route.endswith(suffix):
-            return kind, allowed
-    raise _Unreadable("an unknown path")
 
 
 def _misdirected(
@@ -145,19 +148,22 @@ def _misdirected(
 
 
 def _key(
-    members: dict[str, Json], adapter: WalletAdapter, header_key: str | None, kind: OperationKind
+    members: dict[str, Json], adapter: WalletAdapter, header: IdempotencyKey | None, kind: OperationKind
 ) -> str | Refusal:
     repeated = _at(members, adapter.idempotency_key)
     if repeated is not None and not isinstance(repeated, str):
         raise _Unreadable("an idempotency key in the body that is not text")
-    if header_key is None and (kind is OperationKind.MOVE or repeated is None or repeated == ""):
+    if header is None and (kind is OperationKind.MOVE or repeated is None or repeated == ""):
         return Refusal(verdict=Verdict.MISSING_IDEMPOTENCY_KEY, why="no idempotency key")
-    if header_key is not None and repeated is not None and header_key != repeated:
-        raise _Unreadable("an idempotency key in the header that is not the signed one")
-    if header_key is not None and repeated is None and "," in header_key:
+    if header is None or header.line == repeated:
+        key = repeated  # the signed body proves that a comma belongs to the key
+    elif header.value is None:
         # A proxy may have joined two headers. With a wrong key the move could be made twice.
-        raise _Unreadable("an idempotency key that may be several")
-    key = header_key if header_key is not None else repeated
+        return Refusal(verdict=Verdict.AMBIGUOUS_HEADERS, why="an idempotency key that may be several")
+    elif repeated is not None and header.value != repeated:
+        raise _Unreadable("an idempotency key in the header that is not the signed one")
+    else:
+        key = header.value
     if key is None or not is_plain_text(key, MAX_KEY_BYTES) or len(key.encode("utf-8")) > MAX_KEY_BYTES:
         raise _Unreadable("an idempotency key too long, or with control characters")
     return key
@@ -170,7 +176,8 @@ def _amount(
     if adapter.amount_is_text and isinstance(form, str):
         form = {adapter.amount_names.value[0]: form}
     if not needed:
-        # No money moves, so the amount is stored without checks.
+        # No money moves, so the amount is stored without checks of its numbers and texts.
+        check_unambiguous(form)
         amount = _read(form, adapter, currency) if isinstance(form, dict) else None
         return amount, "" if form is None else canonical_text(form)
     if not isinstance(form, dict) or not form:
@@ -178,6 +185,7 @@ def _amount(
     for name in CURRENCY_MEMBERS:
         if form.get(name) is not None and form[name] != currency:
             raise _Unreadable("an amount in a currency other than the body's")
+    check_certain(form)
     amount = _read(form, adapter, currency)
     if amount is not None and amount < 0:
         raise _Unreadable("an amount below zero")
@@ -212,15 +220,27 @@ def _text(members: dict[str, Json], path: str, max_characters: int, *, needed: b
     return held
 
 
-def _at(members: dict[str, Json], path: str) -> Json:
-    """Return the value at `path`; None if there is no value, or if it is null."""
-    if "." not in path:
-        return members.get(path)
+def _label(held: Json) -> str:
+    """Return a free label in a form that the store can hold."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", held[:_MAX_REASON_CHARACTERS]) if isinstance(held, str) else ""
+
+
+def _at(members: dict[str, Json], path: str, *, decides: bool = True) -> Json:
+    """Return the value at `path`; None if there is no value, or if it is null.
+
+    A value that decides must be certain: not given twice, and no text with NUL or a lone surrogate.
+    """
     held: Json = members
     for name in path.split("."):
         if held is None:
             return None
         if not isinstance(held, dict):
+            if not decides:
+                return None
             raise _Unreadable("a value where an object was expected")
+        if decides and isinstance(held, AmbiguousObject) and name in held.repeated:
+            raise _Unreadable("a member that decides, twice")
         held = held.get(name)
+    if decides and isinstance(held, str):
+        check_certain(held)
     return held

@@ -55,6 +55,7 @@ def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext)
         tenants=[tenant.keys for tenant in config.tenants],
         operators=[operator.keys for operator in config.operators],
         clock=clock,
+        token_backdate_s=config.token_backdate_s,
     )
     checks = _keys(config, keyring)
     hosts = _hosts(config, clock, sender, trust)

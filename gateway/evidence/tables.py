@@ -139,3 +139,34 @@ conflicts = sa.Table(
     sa.UniqueConstraint("operation_id", "body_sha256", name="uq_wallet_conflicts_body"),
 )
 """Signed calls with the key of a move and other content."""
+
+unreadable = sa.Table(
+    "wallet_unreadable",
+    metadata,
+    sa.Column("sequence", RowNumber, sa.Identity(), primary_key=True),
+    sa.Column("webhook_id", Text, nullable=False, unique=True),
+    sa.Column("body_sha256", Text, nullable=False),
+    sa.Column("operator_code", Text, nullable=False),
+    sa.Column("environment", Text, nullable=False),
+    sa.Column("idempotency_key", Text, nullable=False),
+    sa.Column("route", Text, nullable=False),
+    sa.Column("trouble", Text, nullable=False),
+    sa.Column("signature", Text, nullable=False),
+    sa.Column("key_id", Text, nullable=False),
+    sa.Column("request_id", Text, nullable=False),
+    sa.Column("first_received_at_us", sa.BigInteger, nullable=False),
+    sa.Column("last_received_at_us", sa.BigInteger, nullable=False),
+    sa.Column("call_count", sa.BigInteger, nullable=False),
+    sa.Column("response_status", sa.Integer),
+    sa.Column("settled_at_us", sa.BigInteger),
+    sa.Column("settled_by", Text),
+    sa.Column("note", Text),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("response_body", sa.LargeBinary),
+    sa.UniqueConstraint(
+        "body_sha256", "operator_code", "environment", "idempotency_key", name="uq_wallet_unreadable_call"
+    ),
+    # For a probe, which has only the key.
+    sa.Index("ix_wallet_unreadable_key", "idempotency_key"),
+)
+"""Signed webhooks that could not be read, and how a person settled them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.actions.shared.call import Call
+from gateway.core.wallet import Verdict
 from gateway.interceptors.call_log import status_and_reason
 from gateway.interceptors.chain import ArrivalCheck, EndObserver
 from gateway.resilience.clock import Clock
@@ -31,6 +32,10 @@ class CallObserver(Protocol):
 
     def suspect_replay(self, environment: str) -> None:
         """A webhook's signed body was seen before under another idempotency key."""
+        ...
+
+    def unreadable_webhook(self, environment: str, state: str) -> None:
+        """A signed webhook could not be read. `state`: `waiting` for a person, or `settled`."""
         ...
 
     def odd_header(self, kind: str) -> None:
@@ -61,5 +66,7 @@ class CallMetrics(ArrivalCheck, EndObserver):
         self._observer.wallet_decided(environment, wallet.verdict.value, disposition)
         if wallet.suspect_replay:
             self._observer.suspect_replay(environment)
+        if wallet.verdict is Verdict.UNREADABLE_OPERATION:
+            self._observer.unreadable_webhook(environment, "settled" if wallet.settled else "waiting")
         for header in wallet.odd_headers:
             self._observer.odd_header(header.value)

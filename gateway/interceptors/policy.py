@@ -60,6 +60,8 @@ METHODS: Mapping[str, MethodPolicy] = {
     _V1 + "WalletService/GetWalletEvidence": _QUICK,
     _V1 + "WalletService/ListWalletEvidence": _UPSTREAM,
     _V1 + "WalletService/ExportWalletEvidence": NO_TIMEOUT,
+    _V1 + "WalletService/ListUnreadableWebhooks": _UPSTREAM,
+    _V1 + "WalletService/SettleUnreadableWebhook": _QUICK,
     _V1 + "OperatorService/GetOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/UpdateOperatorSettings": _UPSTREAM,
     _V1 + "OperatorService/ListCategories": _UPSTREAM,

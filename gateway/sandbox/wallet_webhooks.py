@@ -21,13 +21,14 @@ from gateway.sandbox.control_input import InvalidControlRequest, read_base64, re
 from gateway.sandbox.settings import Settings
 from gateway.sandbox.signatures import encode_base64url
 from gateway.sandbox.state import Operator, SandboxState
+from gateway.sandbox.webhook_oddities import apply_oddities
 
 ROUTES = {
     "transactions": "/wallet/transactions",
     "status": "/wallet/transactions/status",
     "balance": "/wallet/balance",
 }
-FORGERIES = ("none", "bit", "body", "operator_key", "old_key", "missing", "padded", "repeated")
+FORGERIES = ("none", "bit", "body", "operator_key", "old_key", "missing", "padded")
 REASONS = {
     "reserve_cash": "ORDER_REQUESTED",
     "capture_cash": "ORDER_FILLED",
@@ -36,7 +37,7 @@ REASONS = {
 }
 MEMBERS = {
     "operation", "body", "raw_base64", "route", "idempotency_key", "player", "currency", "amount", "references",
-    "reason", "forge", "operator_code", "environment", "original_operation",
+    "reason", "forge", "oddities", "operator_code", "environment", "original_operation",
 }  # fmt: skip
 
 
@@ -64,7 +65,8 @@ def make_webhook(request: dict[str, Any], state: SandboxState) -> WalletWebhook:
     """Return the webhook that a control request describes. Raises InvalidControlRequest.
 
     Members: operation, route, player, currency, amount, references, reason, idempotency_key (null: none),
-    operator_code, environment, `forge`. `body` (object) or `raw_base64` replaces the generated body.
+    operator_code, environment, `forge`. `body` (object) or `raw_base64` replaces the generated body. `oddities`: a list
+    of what a proxy did to the unsigned parts (ODDITIES).
     """
     reject_unknown(request, MEMBERS)
     route = request.get("route", "transactions")
@@ -85,10 +87,12 @@ def make_webhook(request: dict[str, Any], state: SandboxState) -> WalletWebhook:
     if forge == "body":
         body = body[:-1] + bytes([body[-1] ^ 1]) if body else b"\x00"
     if forge != "missing":
-        headers += [("signature", signature)] * (2 if forge == "repeated" else 1)
+        headers.append(("signature", signature))
     if key is not None:
         headers.append(("idempotency-key", key))
-    return WalletWebhook(path=ROUTES[route], headers=headers, body=body, idempotency_key=key)
+    call = WalletWebhook(path=ROUTES[route], headers=headers, body=body, idempotency_key=key)
+    apply_oddities(call, request.get("oddities", []))
+    return call
 
 
 def make_probe(call: WalletWebhook, state: SandboxState) -> WalletWebhook | None:

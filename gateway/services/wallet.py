@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.actions.shared.call import Call
+from gateway.actions.wallet.decision import Decision, Webhook
 from gateway.actions.wallet.export_chain import ExportChain
 from gateway.actions.wallet.list_evidence import ListEvidence, Wanted
 from gateway.actions.wallet.record_outcome import NewOutcome, RecordWalletOutcomes
-from gateway.actions.wallet.verify_wallet import Decision, VerifyWallet, Webhook
-from gateway.core.wallet import Reply
+from gateway.actions.wallet.settle_unreadable import NewSettlement, SettleUnreadable
+from gateway.actions.wallet.verify_wallet import VerifyWallet
+from gateway.core.wallet import OperationKind, Reply
 from gateway.errors import FieldFault, InvalidField
 from gateway.evidence.record import Balance, OperationState
 from gateway.services.convert import environment_from_proto, timestamp_to_us, timestamp_us
@@ -20,6 +22,7 @@ from gateway.services.wallet_messages import (
     listed_messages,
     operation_message,
     recorded_message,
+    unreadable_message,
 )
 from gateway.v1 import common_pb2, wallet_pb2
 
@@ -30,7 +33,11 @@ _DISPOSITIONS = {
 _ORIGINAL_STATES = {
     name.removeprefix("WALLET_ORIGINAL_STATE_"): number for name, number in wallet_pb2.WalletOriginalState.items()
 }
-
+_ROUTES = {
+    wallet_pb2.WALLET_ROUTE_BALANCE: OperationKind.BALANCE,
+    wallet_pb2.WALLET_ROUTE_TRANSACTIONS: OperationKind.MOVE,
+    wallet_pb2.WALLET_ROUTE_TRANSACTION_STATUS: OperationKind.PROBE,
+}
 _STATES = {number: OperationState(name) for name, number in STATES.items()}
 _PAGE_SIZE = 50
 
@@ -39,22 +46,32 @@ class WalletService:
     """Serves phoenix.gateway.v1.WalletService."""
 
     def __init__(
-        self, verify: VerifyWallet, evidence: RecordWalletOutcomes, listing: ListEvidence, chain: ExportChain
+        self,
+        verify: VerifyWallet,
+        evidence: RecordWalletOutcomes,
+        listing: ListEvidence,
+        chain: ExportChain,
+        unreadable: SettleUnreadable,
     ) -> None:
         self._verify = verify
         self._evidence = evidence
         self._listing = listing
         self._chain = chain
+        self._unreadable = unreadable
 
     async def VerifyWallet(
         self, request: wallet_pb2.VerifyWalletRequest, call: Call
     ) -> wallet_pb2.VerifyWalletResponse:
         """Verify one webhook and claim its move."""
+        route = _ROUTES.get(request.route)
+        if route is None and not request.path:
+            raise InvalidField([FieldFault(field="path", description="must be set, or route")])
         webhook = Webhook(
             method=request.method,
             path=request.path,
-            headers=tuple((header.name, header.value) for header in request.headers),
+            headers=tuple((header.name, _header_value(header)) for header in request.headers),
             raw_body=request.raw_body,
+            route=route,
         )
         decision = await self._verify(request.operator_code, environment_from_proto(request.environment), webhook, call)
         return _decision(decision)
@@ -77,6 +94,7 @@ class WalletService:
             available=_balance(request, "available_balance"),
             reserved=_balance(request, "reserved_balance"),
             processed_at_us=timestamp_to_us(request.process_time) if request.HasField("process_time") else None,
+            final=request.final,
         )
         return wallet_pb2.RecordWalletOutcomeResponse(
             evidence=evidence_message(await self._evidence.record(outcome, call))
@@ -123,6 +141,48 @@ class WalletService:
                 next_page_token=listed.next_page_token,
                 settle_time=timestamp_us(listed.settled_us),
             )
+
+    async def ListUnreadableWebhooks(
+        self, request: wallet_pb2.ListUnreadableWebhooksRequest, call: Call
+    ) -> wallet_pb2.ListUnreadableWebhooksResponse:
+        """Return one page of the webhooks that could not be read."""
+        found, next_page_token = await self._unreadable.page(
+            request.operator_code,
+            environment_from_proto(request.environment),
+            include_settled=request.include_settled,
+            page_size=request.page_size if request.HasField("page_size") else _PAGE_SIZE,
+            page_token=request.page_token,
+            call=call,
+        )
+        return wallet_pb2.ListUnreadableWebhooksResponse(
+            webhooks=map(unreadable_message, found), next_page_token=next_page_token
+        )
+
+    async def SettleUnreadableWebhook(
+        self, request: wallet_pb2.SettleUnreadableWebhookRequest, call: Call
+    ) -> wallet_pb2.SettleUnreadableWebhookResponse:
+        """Record what Phoenix is answered to one of them."""
+        decided = NewSettlement(
+            operator_code=request.operator_code,
+            environment=environment_from_proto(request.environment),
+            webhook_id=request.webhook_id,
+            body_sha256=request.request_body_sha256,
+            status=request.response_status,
+            body=request.response_body,
+            note=request.note,
+        )
+        settled = await self._unreadable.settle(decided, call)
+        return wallet_pb2.SettleUnreadableWebhookResponse(webhook=unreadable_message(settled))
+
+
+def _header_value(header: wallet_pb2.HttpHeader) -> str:
+    """Return the value; Latin-1 maps each byte to one character, so different values stay different."""
+    if not header.raw_value:
+        return header.value
+    try:
+        return header.raw_value.decode("utf-8")
+    except UnicodeDecodeError:
+        return header.raw_value.decode("latin-1")
 
 
 def _wanted(request: wallet_pb2.ListWalletEvidenceRequest | wallet_pb2.ExportWalletEvidenceRequest) -> Wanted:

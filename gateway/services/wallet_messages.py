@@ -7,6 +7,7 @@ from decimal import Decimal
 from gateway.actions.wallet.list_evidence import Listed
 from gateway.core.wallet import Operation, money_text
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
+from gateway.evidence.unreadable import UnreadableWebhook
 from gateway.services.convert import environment_to_proto, timestamp_us
 from gateway.v1 import common_pb2, wallet_pb2
 
@@ -98,6 +99,31 @@ def evidence_message(evidence: Evidence) -> wallet_pb2.WalletEvidence:
             first_request_id=conflict.request_id,
         )
     return message
+
+
+def unreadable_message(webhook: UnreadableWebhook) -> wallet_pb2.UnreadableWebhook:
+    """Return a webhook that could not be read, and how it was settled."""
+    call, settlement = webhook.call, webhook.settlement
+    return wallet_pb2.UnreadableWebhook(
+        webhook_id=webhook.webhook_id,
+        operator_code=call.operator_code,
+        environment=environment_to_proto(call.environment),
+        request_body=call.body,
+        request_body_sha256=call.body_sha256,
+        idempotency_key=call.idempotency_key,
+        trouble=call.trouble,
+        signature=call.signature,
+        key_id=call.key_id,
+        first_request_id=call.request_id,
+        first_receive_time=timestamp_us(call.received_at_us),
+        last_receive_time=timestamp_us(webhook.last_received_at_us),
+        count=webhook.count,
+        settlement=None
+        if settlement is None
+        else wallet_pb2.Settlement(
+            response=recorded_message(settlement.response), note=settlement.note, caller=settlement.caller
+        ),
+    )
 
 
 def _money(amount: Decimal | None, currency: str) -> common_pb2.Money | None:

@@ -34,7 +34,7 @@ ALLOWED_FIELDS = frozenset(
         "tenant", "operator", "environment", "verdict", "disposition", "operation_id", "attempt",
         "suspect_replay", "probed_before", "odd_headers", "key_id", "provider", "webhook_request_id", "events",
         "delivery",
-        "claims_sha256", "surface", "upstream_status", "tries", "age_s",
+        "claims_sha256", "webhook_sha256", "settled", "surface", "upstream_status", "tries", "age_s",
         "error_type", "error_at", "error_from", "error_causes", "address", "admin_address", "version", "revision",
         "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
         "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache",

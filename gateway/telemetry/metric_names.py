@@ -208,8 +208,14 @@ SUSPECT_REPLAYS = Metric(
 ODD_HEADERS = Metric(
     name=PREFIX + "odd_headers_total",
     kind=Kind.COUNTER,
-    help="Unsigned headers of wallet webhooks that were unexpected but no reason to refuse.",
+    help="Unsigned parts of wallet webhooks (headers, method, path) that were unexpected but no reason to refuse.",
     labels=("kind",),
+)
+UNREADABLE_WEBHOOKS = Metric(
+    name=PREFIX + "unreadable_webhooks_total",
+    kind=Kind.COUNTER,
+    help="Signed wallet webhooks that could not be read: waiting for a person, or settled. Alert on any that waits.",
+    labels=("environment", "state"),
 )
 EVIDENCE_WRITES = Metric(
     name=PREFIX + "evidence_writes_total",
@@ -293,6 +299,7 @@ ALL = (
     WALLET_DECISIONS,
     SUSPECT_REPLAYS,
     ODD_HEADERS,
+    UNREADABLE_WEBHOOKS,
     EVIDENCE_WRITES,
     EVIDENCE_COMMIT_SECONDS,
     EVIDENCE_BATCH_SIZE,

@@ -65,6 +65,7 @@ STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 _DISPOSITIONS = frozenset(disposition.value for disposition in Disposition)
+_UNREADABLE_STATES = frozenset({"waiting", "settled"})
 _HEADER_ANOMALIES = frozenset(anomaly.value for anomaly in HeaderAnomaly)
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -124,6 +125,9 @@ class Metrics:
             for disposition in _DISPOSITIONS:
                 self._decisions.of((environment, Verdict.VERIFIED.value, disposition))
         self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
+        self._unreadable = _Children(
+            _counter(names.UNREADABLE_WEBHOOKS, registry), (_ENVIRONMENTS, _UNREADABLE_STATES)
+        ).primed()
         self._header_anomalies = _Children(_counter(names.ODD_HEADERS, registry), (_HEADER_ANOMALIES,)).primed()
 
         self._writes = _counter(names.EVIDENCE_WRITES, registry)
@@ -158,8 +162,12 @@ class Metrics:
         """A signed body came again under another key."""
         self._suspects.of((environment,)).inc()
 
+    def unreadable_webhook(self, environment: str, state: str) -> None:
+        """A signed webhook could not be read: it waits for a person, or a person settled it."""
+        self._unreadable.of((environment, state)).inc()
+
     def odd_header(self, kind: str) -> None:
-        """A webhook's unsigned header was odd."""
+        """Something in the unsigned parts of a webhook was odd."""
         self._header_anomalies.of((kind,)).inc()
 
     def upstream_answered(self, surface: str, status: int, seconds: float) -> None:

@@ -605,6 +605,8 @@ def _get_wallet_evidence_request(m):
             faults.append(("operation_id", 'must be at least 1 characters'))
         if len(v) > 64:
             faults.append(("operation_id", 'must be at most 64 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("operation_id", 'must hold no control characters (NUL, newline, tab, ...)'))
     if m.HasField("key"):
         v = m.key
         found = _wallet_operation_key(v)
@@ -620,20 +622,6 @@ def _get_wallet_evidence_response(m):
         found = _wallet_evidence(v)
         if found:
             faults += _under("evidence", found)
-    return faults
-
-
-def _http_header(m):
-    faults = []
-    v = m.name
-    if not v:
-        faults.append(("name", 'must be at least 1 characters'))
-    if len(v) > 256:
-        faults.append(("name", 'must be at most 256 characters'))
-    v = m.value
-    if v:
-        if len(v) > 8192:
-            faults.append(("value", 'must be at most 8192 characters'))
     return faults
 
 
@@ -847,6 +835,29 @@ def _list_snapshots_request(m):
     return faults
 
 
+def _list_unreadable_webhooks_request(m):
+    faults = []
+    v = m.operator_code
+    if v:
+        if len(v) > 128:
+            faults.append(("operator_code", 'must be at most 128 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("operator_code", 'must hold no control characters (NUL, newline, tab, ...)'))
+    v = m.environment
+    if v:
+        if v not in {0, 1, 2}:
+            faults.append(("environment", 'value must be one of the defined enum values'))
+    if m.HasField("page_size"):
+        v = m.page_size
+        if not 1 <= v <= 100:
+            faults.append(("page_size", 'must be greater than or equal to 1 and less than or equal to 100'))
+    v = m.page_token
+    if v:
+        if len(v) > 4096:
+            faults.append(("page_token", 'must be at most 4096 characters'))
+    return faults
+
+
 def _list_wallet_evidence_request(m):
     faults = []
     v = m.operator_code
@@ -970,8 +981,10 @@ def _money(m):
             faults.append(("amount", 'must be a decimal number such as 12.50'))
     v = m.currency_code
     if v:
-        if len(v) > 16:
-            faults.append(("currency_code", 'must be at most 16 characters'))
+        if len(v) > 32:
+            faults.append(("currency_code", 'must be at most 32 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("currency_code", 'must hold no control characters (NUL, newline, tab, ...)'))
     return faults
 
 
@@ -1013,6 +1026,8 @@ def _record_wallet_outcome_request(m):
         faults.append(("operation_id", 'must be at least 1 characters'))
     if len(v) > 64:
         faults.append(("operation_id", 'must be at most 64 characters'))
+    if not v.isprintable() and not _PATTERN_1(v):
+        faults.append(("operation_id", 'must hold no control characters (NUL, newline, tab, ...)'))
     v = m.attempt
     if v < 1:
         faults.append(("attempt", 'must be greater than or equal to 1'))
@@ -1031,10 +1046,14 @@ def _record_wallet_outcome_request(m):
     if v:
         if len(v) > 256:
             faults.append(("operator_transaction_id", 'must be at most 256 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("operator_transaction_id", 'must hold no control characters (NUL, newline, tab, ...)'))
     v = m.operator_reservation_id
     if v:
         if len(v) > 256:
             faults.append(("operator_reservation_id", 'must be at most 256 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("operator_reservation_id", 'must hold no control characters (NUL, newline, tab, ...)'))
     if m.HasField("available_balance"):
         v = m.available_balance
         found = _money(v)
@@ -1131,6 +1150,45 @@ def _revoke_platform_key_request(m):
     v = m.key_id
     if not _PATTERN_3(v):
         faults.append(("key_id", 'must be 64 lower-case hexadecimal digits'))
+    return faults
+
+
+def _settle_unreadable_webhook_request(m):
+    faults = []
+    v = m.operator_code
+    if v:
+        if len(v) > 128:
+            faults.append(("operator_code", 'must be at most 128 characters'))
+        if not v.isprintable() and not _PATTERN_1(v):
+            faults.append(("operator_code", 'must hold no control characters (NUL, newline, tab, ...)'))
+    v = m.environment
+    if v:
+        if v not in {0, 1, 2}:
+            faults.append(("environment", 'value must be one of the defined enum values'))
+    v = m.webhook_id
+    if not v:
+        faults.append(("webhook_id", 'must be at least 1 characters'))
+    if len(v) > 64:
+        faults.append(("webhook_id", 'must be at most 64 characters'))
+    if not v.isprintable() and not _PATTERN_1(v):
+        faults.append(("webhook_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    v = m.request_body_sha256
+    if not _PATTERN_3(v):
+        faults.append(("request_body_sha256", 'must be 64 lower-case hexadecimal digits'))
+    v = m.response_status
+    if not 200 <= v <= 499:
+        faults.append(("response_status", 'must be greater than or equal to 200 and less than or equal to 499'))
+    v = m.response_body
+    if v:
+        if len(v) > 65536:
+            faults.append(("response_body", 'must be at most 65536 bytes'))
+    v = m.note
+    if not v:
+        faults.append(("note", 'must be at least 1 characters'))
+    if len(v) > 1024:
+        faults.append(("note", 'must be at most 1024 characters'))
+    if not v.isprintable() and not _PATTERN_1(v):
+        faults.append(("note", 'must hold no control characters (NUL, newline, tab, ...)'))
     return faults
 
 
@@ -1259,24 +1317,14 @@ def _verify_wallet_request(m):
     v = m.method
     if not v:
         faults.append(("method", 'must be at least 1 characters'))
-    if len(v) > 16:
-        faults.append(("method", 'must be at most 16 characters'))
-    v = m.path
-    if not v:
-        faults.append(("path", 'must be at least 1 characters'))
-    if len(v) > 2048:
-        faults.append(("path", 'must be at most 2048 characters'))
-    v = m.headers
-    if len(v) > 200:
-        faults.append(("headers", 'must contain no more than 200 item(s)'))
-    for place, item in enumerate(v):
-        found = _http_header(item)
-        if found:
-            faults += _under(f"headers[{place}]", found)
     v = m.raw_body
     if v:
         if len(v) > 1048576:
             faults.append(("raw_body", 'must be at most 1048576 bytes'))
+    v = m.route
+    if v:
+        if v not in {0, 1, 2, 3}:
+            faults.append(("route", 'value must be one of the defined enum values'))
     return faults
 
 
@@ -1327,11 +1375,15 @@ def _wallet_operation_key(m):
         faults.append(("operation", 'must be at least 1 characters'))
     if len(v) > 64:
         faults.append(("operation", 'must be at most 64 characters'))
+    if not v.isprintable() and not _PATTERN_1(v):
+        faults.append(("operation", 'must hold no control characters (NUL, newline, tab, ...)'))
     v = m.idempotency_key
     if not v:
         faults.append(("idempotency_key", 'must be at least 1 characters'))
     if len(v) > 1024:
         faults.append(("idempotency_key", 'must be at most 1024 characters'))
+    if not v.isprintable() and not _PATTERN_1(v):
+        faults.append(("idempotency_key", 'must hold no control characters (NUL, newline, tab, ...)'))
     return faults
 
 
@@ -1428,7 +1480,7 @@ CHECKS = {
     "phoenix.gateway.v1.GetUserSnapshotResponse": _none,
     "phoenix.gateway.v1.GetWalletEvidenceRequest": _get_wallet_evidence_request,
     "phoenix.gateway.v1.GetWalletEvidenceResponse": _get_wallet_evidence_response,
-    "phoenix.gateway.v1.HttpHeader": _http_header,
+    "phoenix.gateway.v1.HttpHeader": _none,
     "phoenix.gateway.v1.KeyDescription": _none,
     "phoenix.gateway.v1.Leaderboard": _none,
     "phoenix.gateway.v1.LeaderboardConfig": _leaderboard_config,
@@ -1448,6 +1500,8 @@ CHECKS = {
     "phoenix.gateway.v1.ListLeaderboardsResponse": _list_leaderboards_response,
     "phoenix.gateway.v1.ListSnapshotsRequest": _list_snapshots_request,
     "phoenix.gateway.v1.ListSnapshotsResponse": _none,
+    "phoenix.gateway.v1.ListUnreadableWebhooksRequest": _list_unreadable_webhooks_request,
+    "phoenix.gateway.v1.ListUnreadableWebhooksResponse": _none,
     "phoenix.gateway.v1.ListWalletEvidenceRequest": _list_wallet_evidence_request,
     "phoenix.gateway.v1.ListWalletEvidenceResponse": _list_wallet_evidence_response,
     "phoenix.gateway.v1.MintAdminJWTRequest": _mint_admin_jwt_request,
@@ -1470,6 +1524,9 @@ CHECKS = {
     "phoenix.gateway.v1.RefreshPlatformKeyResponse": _none,
     "phoenix.gateway.v1.RevokePlatformKeyRequest": _revoke_platform_key_request,
     "phoenix.gateway.v1.RevokePlatformKeyResponse": _none,
+    "phoenix.gateway.v1.SettleUnreadableWebhookRequest": _settle_unreadable_webhook_request,
+    "phoenix.gateway.v1.SettleUnreadableWebhookResponse": _none,
+    "phoenix.gateway.v1.Settlement": _none,
     "phoenix.gateway.v1.SignLeaderboardSocketRequest": _sign_leaderboard_socket_request,
     "phoenix.gateway.v1.SignLeaderboardSocketResponse": _none,
     "phoenix.gateway.v1.Snapshot": _none,
@@ -1479,6 +1536,7 @@ CHECKS = {
     "phoenix.gateway.v1.SubmitEventResponse": _none,
     "phoenix.gateway.v1.SubmitEventsRequest": _submit_events_request,
     "phoenix.gateway.v1.SubmitEventsResponse": _none,
+    "phoenix.gateway.v1.UnreadableWebhook": _none,
     "phoenix.gateway.v1.UpdateOperatorSettingsRequest": _update_operator_settings_request,
     "phoenix.gateway.v1.UpdateOperatorSettingsResponse": _update_operator_settings_response,
     "phoenix.gateway.v1.VerifyWalletRequest": _verify_wallet_request,

@@ -34,7 +34,7 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     WALLET_VERDICT_MISSING_SIGNATURE: _WalletVerdict.ValueType  # 2
     """No `signature` header. Reply 401."""
     WALLET_VERDICT_MALFORMED_SIGNATURE: _WalletVerdict.ValueType  # 3
-    """A repeated `signature` header, or one that is not 86 characters of unpadded base64url. Reply 401."""
+    """The `signature` header, without blanks around it, is not 86 characters of unpadded base64url. Reply 401."""
     WALLET_VERDICT_BAD_SIGNATURE: _WalletVerdict.ValueType  # 4
     """Does not verify with a platform key whose fetch began after this call arrived. Reply 401."""
     WALLET_VERDICT_KEY_UNAVAILABLE: _WalletVerdict.ValueType  # 5
@@ -57,6 +57,10 @@ class _WalletVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletV
     """
     WALLET_VERDICT_STORE_UNAVAILABLE: _WalletVerdict.ValueType  # 13
     """The claim could not be made durable. Reply 503."""
+    WALLET_VERDICT_AMBIGUOUS_HEADERS: _WalletVerdict.ValueType  # 14
+    """`signature` or `idempotency-key` repeated with different values. A proxy did that, and it may be corrected. Reply
+    503.
+    """
 
 class WalletVerdict(_WalletVerdict, metaclass=_WalletVerdictEnumTypeWrapper):
     """What verification found."""
@@ -68,7 +72,7 @@ WALLET_VERDICT_VERIFIED: WalletVerdict.ValueType  # 1
 WALLET_VERDICT_MISSING_SIGNATURE: WalletVerdict.ValueType  # 2
 """No `signature` header. Reply 401."""
 WALLET_VERDICT_MALFORMED_SIGNATURE: WalletVerdict.ValueType  # 3
-"""A repeated `signature` header, or one that is not 86 characters of unpadded base64url. Reply 401."""
+"""The `signature` header, without blanks around it, is not 86 characters of unpadded base64url. Reply 401."""
 WALLET_VERDICT_BAD_SIGNATURE: WalletVerdict.ValueType  # 4
 """Does not verify with a platform key whose fetch began after this call arrived. Reply 401."""
 WALLET_VERDICT_KEY_UNAVAILABLE: WalletVerdict.ValueType  # 5
@@ -91,7 +95,39 @@ operation; never a capture. Nothing was claimed; the evidence lists it as HELD. 
 """
 WALLET_VERDICT_STORE_UNAVAILABLE: WalletVerdict.ValueType  # 13
 """The claim could not be made durable. Reply 503."""
+WALLET_VERDICT_AMBIGUOUS_HEADERS: WalletVerdict.ValueType  # 14
+"""`signature` or `idempotency-key` repeated with different values. A proxy did that, and it may be corrected. Reply
+503.
+"""
 Global___WalletVerdict: _TypeAlias = WalletVerdict  # noqa: Y015
+
+class _WalletRoute:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WalletRouteEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletRoute.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WALLET_ROUTE_UNSPECIFIED: _WalletRoute.ValueType  # 0
+    """The path tells the route."""
+    WALLET_ROUTE_BALANCE: _WalletRoute.ValueType  # 1
+    """`/wallet/balance`."""
+    WALLET_ROUTE_TRANSACTIONS: _WalletRoute.ValueType  # 2
+    """`/wallet/transactions`."""
+    WALLET_ROUTE_TRANSACTION_STATUS: _WalletRoute.ValueType  # 3
+    """`/wallet/transactions/status`."""
+
+class WalletRoute(_WalletRoute, metaclass=_WalletRouteEnumTypeWrapper):
+    """The three routes of the webhooks."""
+
+WALLET_ROUTE_UNSPECIFIED: WalletRoute.ValueType  # 0
+"""The path tells the route."""
+WALLET_ROUTE_BALANCE: WalletRoute.ValueType  # 1
+"""`/wallet/balance`."""
+WALLET_ROUTE_TRANSACTIONS: WalletRoute.ValueType  # 2
+"""`/wallet/transactions`."""
+WALLET_ROUTE_TRANSACTION_STATUS: WalletRoute.ValueType  # 3
+"""`/wallet/transactions/status`."""
+Global___WalletRoute: _TypeAlias = WalletRoute  # noqa: Y015
 
 class _WalletDisposition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -195,25 +231,29 @@ Global___WalletOperationState: _TypeAlias = WalletOperationState  # noqa: Y015
 
 @_typing.final
 class HttpHeader(_message.Message):
-    """One HTTP header as received."""
+    """One HTTP header as received. Headers that do not matter here may hold anything."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    RAW_VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, in any case."""
     value: _builtins.str
-    """Value, as received. Must be UTF-8; no header that matters here has other bytes."""
+    """Value, as received, where it is UTF-8."""
+    raw_value: _builtins.bytes
+    """Value, as received, where it is not UTF-8, or where the wallet has bytes. Set, it counts in place of `value`."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         value: _builtins.str = ...,
+        raw_value: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "raw_value", b"raw_value", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,7 +357,7 @@ class WalletOperation(_message.Message):
     references_json: _builtins.str
     """The `references` member as JSON text; empty when there was none."""
     reason: _builtins.str
-    """A free label. Decide by `operation`, never by this."""
+    """A free label, cut at 256 characters. U+FFFD replaces what no text can hold. Decide by `operation`, never by this."""
     original_operation: _builtins.str
     """For a probe: the original's operation, if the body names it."""
     currency_code: _builtins.str
@@ -359,6 +399,7 @@ class VerifyWalletRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     RAW_BODY_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
     operator_code: _builtins.str
     """The prediction operator. Empty: the caller's only one."""
     environment: _common_pb2.PhoenixEnvironment.ValueType
@@ -366,12 +407,18 @@ class VerifyWalletRequest(_message.Message):
     method: _builtins.str
     """HTTP method, such as "POST"."""
     path: _builtins.str
-    """Path of the request, with or without the wallet's own prefix; a query string is ignored."""
+    """Path of the request, with or without the wallet's own prefix. A query string, empty segments, `.` segments and a
+    slash at the end make no difference. Needed unless `route` is set.
+    """
     raw_body: _builtins.bytes
     """The body as received, before any parser; at most 1,048,576 bytes."""
+    route: Global___WalletRoute.ValueType
+    """The route, for a wallet that mounts its webhooks at other paths. Set, `path` is not looked at."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpHeader]:
-        """All headers as received, repeated ones kept."""
+        """All headers as received, repeated ones kept. Only `signature` and `idempotency-key` decide; equal copies of one are
+        one header.
+        """
 
     def __init__(
         self,
@@ -382,10 +429,11 @@ class VerifyWalletRequest(_message.Message):
         path: _builtins.str = ...,
         headers: _abc.Iterable[Global___HttpHeader] | None = ...,
         raw_body: _builtins.bytes = ...,
+        route: Global___WalletRoute.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "headers", b"headers", "method", b"method", "operator_code", b"operator_code", "path", b"path", "raw_body", b"raw_body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "headers", b"headers", "method", b"method", "operator_code", b"operator_code", "path", b"path", "raw_body", b"raw_body", "route", b"route"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -487,6 +535,7 @@ class RecordWalletOutcomeRequest(_message.Message):
     PROCESS_TIME_FIELD_NUMBER: _builtins.int
     OPERATOR_CODE_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """From VerifyWallet."""
     attempt: _builtins.int
@@ -505,6 +554,10 @@ class RecordWalletOutcomeRequest(_message.Message):
     """The prediction operator. Empty: the operation's own; set, it must be that one."""
     environment: _common_pb2.PhoenixEnvironment.ValueType
     """The environment. Unset: the operation's own; set, it must be that one."""
+    final: _builtins.bool
+    """Record this status although it is a passing failure (1xx, 429, 5xx): every repeat of the webhook is answered with
+    it, and the move is never made.
+    """
     @_builtins.property
     def available_balance(self) -> _common_pb2.Money:
         """Available balance after the move."""
@@ -532,10 +585,11 @@ class RecordWalletOutcomeRequest(_message.Message):
         process_time: _timestamp_pb2.Timestamp | None = ...,
         operator_code: _builtins.str = ...,
         environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available_balance", b"available_balance", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "environment", b"environment", "operation_id", b"operation_id", "operator_code", b"operator_code", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256", "response_status", b"response_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_balance", b"available_balance", "environment", b"environment", "final", b"final", "operation_id", b"operation_id", "operator_code", b"operator_code", "operator_reservation_id", b"operator_reservation_id", "operator_transaction_id", b"operator_transaction_id", "process_time", b"process_time", "reserved_balance", b"reserved_balance", "response", b"response", "response_body", b"response_body", "response_body_sha256", b"response_body_sha256", "response_status", b"response_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["response_body", "response_body_sha256"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
@@ -1225,3 +1279,255 @@ class WalletChainBlock(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__entries) -> _WhichOneofReturnType__entries | None: ...
 
 Global___WalletChainBlock: _TypeAlias = WalletChainBlock  # noqa: Y015
+
+@_typing.final
+class UnreadableWebhook(_message.Message):
+    """A signed webhook that the gateway could not read. One entry per body and idempotency key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_SHA256_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    FIRST_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FIRST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
+    webhook_id: _builtins.str
+    """The gateway's id of the entry."""
+    operator_code: _builtins.str
+    """The operator."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment."""
+    request_body: _builtins.bytes
+    """The body, exactly."""
+    request_body_sha256: _builtins.str
+    """Lower-case hex SHA-256 of it."""
+    idempotency_key: _builtins.str
+    """The `idempotency-key` header. Empty: it has none, or one that cannot be read."""
+    trouble: _builtins.str
+    """Why the gateway could not read it, in words. It quotes nothing of the body."""
+    signature: _builtins.str
+    """Its `signature` header."""
+    key_id: _builtins.str
+    """Fingerprint of the platform key that verified it."""
+    first_request_id: _builtins.str
+    """`x-request-id` of its first call."""
+    count: _builtins.int
+    """How often it arrived; calls within the same second may count as one."""
+    @_builtins.property
+    def first_receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it first arrived."""
+
+    @_builtins.property
+    def last_receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last arrived, up to a second ago."""
+
+    @_builtins.property
+    def settlement(self) -> Global___Settlement:
+        """How a person settled it. Unset: nobody did."""
+
+    def __init__(
+        self,
+        *,
+        webhook_id: _builtins.str = ...,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        request_body: _builtins.bytes = ...,
+        request_body_sha256: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        signature: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        first_request_id: _builtins.str = ...,
+        first_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        last_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        count: _builtins.int = ...,
+        settlement: Global___Settlement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_receive_time", b"first_receive_time", "last_receive_time", b"last_receive_time", "settlement", b"settlement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "environment", b"environment", "first_receive_time", b"first_receive_time", "first_request_id", b"first_request_id", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "last_receive_time", b"last_receive_time", "operator_code", b"operator_code", "request_body", b"request_body", "request_body_sha256", b"request_body_sha256", "settlement", b"settlement", "signature", b"signature", "trouble", b"trouble", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreadableWebhook: _TypeAlias = UnreadableWebhook  # noqa: Y015
+
+@_typing.final
+class Settlement(_message.Message):
+    """How a person settled an unreadable webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """Why, in the person's words."""
+    caller: _builtins.str
+    """The caller that settled it, as the policy names it."""
+    @_builtins.property
+    def response(self) -> Global___RecordedResponse:
+        """What Phoenix is answered."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___RecordedResponse | None = ...,
+        note: _builtins.str = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "note", b"note", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
+
+@_typing.final
+class ListUnreadableWebhooksRequest(_message.Message):
+    """Request of ListUnreadableWebhooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    INCLUDE_SETTLED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The prediction operator. Empty: the caller's only one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the caller's only one."""
+    include_settled: _builtins.bool
+    """Also those that are settled."""
+    page_size: _builtins.int
+    """Entries per page, 1 to 100, default 50. Large bodies make a page shorter."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page, with the same other fields. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        include_settled: _builtins.bool = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "environment", b"environment", "include_settled", b"include_settled", "operator_code", b"operator_code", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListUnreadableWebhooksRequest: _TypeAlias = ListUnreadableWebhooksRequest  # noqa: Y015
+
+@_typing.final
+class ListUnreadableWebhooksResponse(_message.Message):
+    """Answer of ListUnreadableWebhooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty: this is the last one."""
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreadableWebhook]:
+        """The webhooks, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        webhooks: _abc.Iterable[Global___UnreadableWebhook] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "webhooks", b"webhooks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnreadableWebhooksResponse: _TypeAlias = ListUnreadableWebhooksResponse  # noqa: Y015
+
+@_typing.final
+class SettleUnreadableWebhookRequest(_message.Message):
+    """Request of SettleUnreadableWebhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_CODE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_SHA256_FIELD_NUMBER: _builtins.int
+    RESPONSE_STATUS_FIELD_NUMBER: _builtins.int
+    RESPONSE_BODY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    operator_code: _builtins.str
+    """The prediction operator. Empty: the caller's only one."""
+    environment: _common_pb2.PhoenixEnvironment.ValueType
+    """The environment. Unset: the caller's only one."""
+    webhook_id: _builtins.str
+    """From ListUnreadableWebhooks."""
+    request_body_sha256: _builtins.str
+    """`request_body_sha256` of the entry: proves that the person has looked at this body."""
+    response_status: _builtins.int
+    """HTTP status for Phoenix: 200 for a move that is booked, 422 for one that is refused. No passing failure (1xx, 408,
+    409, 425, 429, 5xx).
+    """
+    response_body: _builtins.bytes
+    """The response body for Phoenix, as the wallet would have sent it; at most 65,536 bytes."""
+    note: _builtins.str
+    """Why, for those who ask later: the ledger's transaction, the ticket."""
+    def __init__(
+        self,
+        *,
+        operator_code: _builtins.str = ...,
+        environment: _common_pb2.PhoenixEnvironment.ValueType = ...,
+        webhook_id: _builtins.str = ...,
+        request_body_sha256: _builtins.str = ...,
+        response_status: _builtins.int = ...,
+        response_body: _builtins.bytes = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "note", b"note", "operator_code", b"operator_code", "request_body_sha256", b"request_body_sha256", "response_body", b"response_body", "response_status", b"response_status", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleUnreadableWebhookRequest: _TypeAlias = SettleUnreadableWebhookRequest  # noqa: Y015
+
+@_typing.final
+class SettleUnreadableWebhookResponse(_message.Message):
+    """Answer of SettleUnreadableWebhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def webhook(self) -> Global___UnreadableWebhook:
+        """The entry as it is stored now."""
+
+    def __init__(
+        self,
+        *,
+        webhook: Global___UnreadableWebhook | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["webhook", b"webhook"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhook", b"webhook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleUnreadableWebhookResponse: _TypeAlias = SettleUnreadableWebhookResponse  # noqa: Y015

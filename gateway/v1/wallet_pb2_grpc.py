@@ -65,6 +65,16 @@ class WalletServiceStub:
                 request_serializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.FromString,
                 _registered_method=True)
+        self.ListUnreadableWebhooks = channel.unary_unary(
+                '/phoenix.gateway.v1.WalletService/ListUnreadableWebhooks',
+                request_serializer=gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksResponse.FromString,
+                _registered_method=True)
+        self.SettleUnreadableWebhook = channel.unary_unary(
+                '/phoenix.gateway.v1.WalletService/SettleUnreadableWebhook',
+                request_serializer=gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookResponse.FromString,
+                _registered_method=True)
 
 
 class WalletServiceServicer:
@@ -93,8 +103,10 @@ class WalletServiceServicer:
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
         recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
-        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
-        the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
+        incidents. INVALID_ARGUMENT `INVALID_FIELD` for a passing failure (1xx, 429, 5xx) without `final`: it would be
+        replayed for ever. The operation stays unfinished, and can be reclaimed when its lease ends. NOT_FOUND
+        `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`: the outcome may be stored, and a
+        repeat is safe, because the same outcome again is fine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +141,28 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUnreadableWebhooks(self, request, context):
+        """Lists the signed webhooks that the gateway could not read (`UNREADABLE_OPERATION`), in the order of their first
+        arrival. Phoenix is answered 503 until the gateway can read them or a person settles them.
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleUnreadableWebhook(self, request, context):
+        """Settles an unreadable webhook: records the answer that Phoenix gets from now on, for this body under this
+        idempotency key. Call it after a person has booked the move in the wallet's ledger, or has decided to refuse it.
+
+        The gateway then never hands this webhook to a wallet as a move, even if a later version can read it. The same
+        settlement again is fine. Errors: INVALID_ARGUMENT `INVALID_FIELD` (also for a passing failure as the answer);
+        NOT_FOUND `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `OUTCOME_DIFFERS`: it was settled otherwise, or the gateway has
+        read it meanwhile and claimed its move; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WalletServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -156,6 +190,16 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.ExportWalletEvidence,
                     request_deserializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.SerializeToString,
+            ),
+            'ListUnreadableWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnreadableWebhooks,
+                    request_deserializer=gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksResponse.SerializeToString,
+            ),
+            'SettleUnreadableWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleUnreadableWebhook,
+                    request_deserializer=gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -299,6 +343,60 @@ class WalletService:
             '/phoenix.gateway.v1.WalletService/ExportWalletEvidence',
             gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceRequest.SerializeToString,
             gateway_dot_v1_dot_wallet__pb2.ExportWalletEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnreadableWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.WalletService/ListUnreadableWebhooks',
+            gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksRequest.SerializeToString,
+            gateway_dot_v1_dot_wallet__pb2.ListUnreadableWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleUnreadableWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phoenix.gateway.v1.WalletService/SettleUnreadableWebhook',
+            gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookRequest.SerializeToString,
+            gateway_dot_v1_dot_wallet__pb2.SettleUnreadableWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,8 +52,10 @@ class WalletServiceStub:
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
     recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
-    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
-    the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
+    incidents. INVALID_ARGUMENT `INVALID_FIELD` for a passing failure (1xx, 429, 5xx) without `final`: it would be
+    replayed for ever. The operation stays unfinished, and can be reclaimed when its lease ends. NOT_FOUND
+    `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`: the outcome may be stored, and a
+    repeat is safe, because the same outcome again is fine.
     """
     GetWalletEvidence: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletEvidenceRequest, _wallet_pb2.GetWalletEvidenceResponse]
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
@@ -71,6 +73,20 @@ class WalletServiceStub:
     The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
     message with the same other fields. An operation may then be sent a second time (if it was received after
     `settle_time`), but none is missing. Errors: as ListWalletEvidence.
+    """
+    ListUnreadableWebhooks: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListUnreadableWebhooksRequest, _wallet_pb2.ListUnreadableWebhooksResponse]
+    """Lists the signed webhooks that the gateway could not read (`UNREADABLE_OPERATION`), in the order of their first
+    arrival. Phoenix is answered 503 until the gateway can read them or a person settles them.
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+    """
+    SettleUnreadableWebhook: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.SettleUnreadableWebhookRequest, _wallet_pb2.SettleUnreadableWebhookResponse]
+    """Settles an unreadable webhook: records the answer that Phoenix gets from now on, for this body under this
+    idempotency key. Call it after a person has booked the move in the wallet's ledger, or has decided to refuse it.
+
+    The gateway then never hands this webhook to a wallet as a move, even if a later version can read it. The same
+    settlement again is fine. Errors: INVALID_ARGUMENT `INVALID_FIELD` (also for a passing failure as the answer);
+    NOT_FOUND `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `OUTCOME_DIFFERS`: it was settled otherwise, or the gateway has
+    read it meanwhile and claimed its move; UNAVAILABLE `STORE_UNAVAILABLE`.
     """
 
 @_typing.type_check_only
@@ -97,8 +113,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
     The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
     recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
-    incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
-    the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
+    incidents. INVALID_ARGUMENT `INVALID_FIELD` for a passing failure (1xx, 429, 5xx) without `final`: it would be
+    replayed for ever. The operation stays unfinished, and can be reclaimed when its lease ends. NOT_FOUND
+    `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`: the outcome may be stored, and a
+    repeat is safe, because the same outcome again is fine.
     """
     GetWalletEvidence: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletEvidenceRequest, _wallet_pb2.GetWalletEvidenceResponse]  # type: ignore[assignment]
     """Returns the evidence of one operation. Errors: NOT_FOUND `PHOENIX_NOT_FOUND`; UNAVAILABLE
@@ -116,6 +134,20 @@ class WalletServiceAsyncStub(WalletServiceStub):
     The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
     message with the same other fields. An operation may then be sent a second time (if it was received after
     `settle_time`), but none is missing. Errors: as ListWalletEvidence.
+    """
+    ListUnreadableWebhooks: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListUnreadableWebhooksRequest, _wallet_pb2.ListUnreadableWebhooksResponse]  # type: ignore[assignment]
+    """Lists the signed webhooks that the gateway could not read (`UNREADABLE_OPERATION`), in the order of their first
+    arrival. Phoenix is answered 503 until the gateway can read them or a person settles them.
+    Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+    """
+    SettleUnreadableWebhook: _aio.UnaryUnaryMultiCallable[_wallet_pb2.SettleUnreadableWebhookRequest, _wallet_pb2.SettleUnreadableWebhookResponse]  # type: ignore[assignment]
+    """Settles an unreadable webhook: records the answer that Phoenix gets from now on, for this body under this
+    idempotency key. Call it after a person has booked the move in the wallet's ledger, or has decided to refuse it.
+
+    The gateway then never hands this webhook to a wallet as a move, even if a later version can read it. The same
+    settlement again is fine. Errors: INVALID_ARGUMENT `INVALID_FIELD` (also for a passing failure as the answer);
+    NOT_FOUND `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `OUTCOME_DIFFERS`: it was settled otherwise, or the gateway has
+    read it meanwhile and claimed its move; UNAVAILABLE `STORE_UNAVAILABLE`.
     """
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -151,8 +183,10 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The same outcome again is fine. Errors: FAILED_PRECONDITION `OUTCOME_DIFFERS` (another outcome is
         recorded), `STALE_ATTEMPT` (another attempt has taken over the operation); both are stored as
-        incidents. NOT_FOUND `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`:
-        the outcome may be stored, and a repeat is safe, because the same outcome again is fine.
+        incidents. INVALID_ARGUMENT `INVALID_FIELD` for a passing failure (1xx, 429, 5xx) without `final`: it would be
+        replayed for ever. The operation stays unfinished, and can be reclaimed when its lease ends. NOT_FOUND
+        `PHOENIX_NOT_FOUND` for an unknown operation; UNAVAILABLE `STORE_UNAVAILABLE`: the outcome may be stored, and a
+        repeat is safe, because the same outcome again is fine.
         """
 
     @_abc_1.abstractmethod
@@ -188,6 +222,32 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         The stream ends with OK when all was sent. To resume an interrupted stream, send the `next_page_token` of the last
         message with the same other fields. An operation may then be sent a second time (if it was received after
         `settle_time`), but none is missing. Errors: as ListWalletEvidence.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUnreadableWebhooks(
+        self,
+        request: _wallet_pb2.ListUnreadableWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.ListUnreadableWebhooksResponse, _abc.Awaitable[_wallet_pb2.ListUnreadableWebhooksResponse]]:
+        """Lists the signed webhooks that the gateway could not read (`UNREADABLE_OPERATION`), in the order of their first
+        arrival. Phoenix is answered 503 until the gateway can read them or a person settles them.
+        Errors: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `OPERATOR_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def SettleUnreadableWebhook(
+        self,
+        request: _wallet_pb2.SettleUnreadableWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.SettleUnreadableWebhookResponse, _abc.Awaitable[_wallet_pb2.SettleUnreadableWebhookResponse]]:
+        """Settles an unreadable webhook: records the answer that Phoenix gets from now on, for this body under this
+        idempotency key. Call it after a person has booked the move in the wallet's ledger, or has decided to refuse it.
+
+        The gateway then never hands this webhook to a wallet as a move, even if a later version can read it. The same
+        settlement again is fine. Errors: INVALID_ARGUMENT `INVALID_FIELD` (also for a passing failure as the answer);
+        NOT_FOUND `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `OUTCOME_DIFFERS`: it was settled otherwise, or the gateway has
+        read it meanwhile and claimed its move; UNAVAILABLE `STORE_UNAVAILABLE`.
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

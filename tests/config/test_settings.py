@@ -133,6 +133,9 @@ WRONG_VALUES = [
     ("GATEWAY_DATA_DIR", "/dev/null"),
     ("GATEWAY_QUEUE_EVENTS", "0"),
     ("GATEWAY_QUEUE_MIB", "many"),
+    ("GATEWAY_TOKEN_BACKDATE", "-1"),
+    ("GATEWAY_TOKEN_BACKDATE", "61"),
+    ("GATEWAY_TOKEN_BACKDATE", "0.5"),
     ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
 ]
 

@@ -27,7 +27,7 @@ SET_BY = {
     "delivery": {"actions/events/submit_events.py"},
     "claims_sha256": {MINT},
     "count": {MINT, "actions/events/dead_letters.py"},
-    "wallet": {VERIFY, OUTCOME},
+    "wallet": {VERIFY, OUTCOME, "actions/wallet/settle_unreadable.py"},
     "kind": {"actions/admin/operator_settings.py"},
     "surface": {"actions/admin/call_phoenix.py"},
     "path": {"actions/admin/call_phoenix.py"},

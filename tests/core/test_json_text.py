@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.json_text import DoubtfulJson, NotJsonObject, canonical_text, read_object, same_value
+from gateway.core.json_text import (
+    DoubtfulJson,
+    HugeNumber,
+    NotJsonObject,
+    canonical_text,
+    check_certain,
+    check_unambiguous,
+    read_object,
+    read_tolerantly,
+    same_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +49,9 @@ from gateway.core.json_text import DoubtfulJson, NotJsonObject, canonical_text, 
 )
 def test_what_cannot_be_an_object_is_certain(raw: bytes) -> None:
     """Broken syntax, no UTF-8, NaN, another value: certainly no JSON object."""
-    with pytest.raises(NotJsonObject):
-        read_object(raw)
+    for read in (read_object, read_tolerantly):
+        with pytest.raises(NotJsonObject):
+            read(raw)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +81,37 @@ def test_valid_but_doubtful_settings_are_warnings(raw: bytes) -> None:
     """Doubled members, surrogates, NUL, huge numbers, deep nesting, a byte order mark: in doubt."""
     with pytest.raises(DoubtfulJson):
         read_object(raw)
+    if not raw.startswith(b"\xef\xbb\xbf"):
+        with pytest.raises(DoubtfulJson):
+            check_certain(read_tolerantly(raw))
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b'\xef\xbb\xbf{"a":1}', '{"a":1}'),
+        (b'{"a":"Goal \\ud83d"}', '{"a":"Goal \\ud83d"}'),
+        (b'{"\\udfff":1}', '{"\\udfff":1}'),
+        (b'{"a":["x\\u0000"]}', '{"a":["x\\u0000"]}'),
+        (b'{"a":"\\ud83d\\ude00"}', '{"a":"\U0001f600"}'),
+        (b'{"a":1e400}', '{"a":1e400}'),
+        (b'{"a":-1E+99999}', '{"a":-1E+99999}'),
+        (b'{"a":' + b"9" * 5000 + b"}", '{"a":' + "9" * 5000 + "}"),
+    ],
+)
+def test_what_decides_nothing_is_kept_as_it_came(raw: bytes, text: str) -> None:
+    """The text is valid UTF-8 without NUL, and means what came."""
+    read = read_tolerantly(raw)
+    check_unambiguous(read)
+    kept = canonical_text(read)
+    assert (kept, read_tolerantly(kept.encode("utf-8"))) == (text, read)
+    assert same_value(kept, kept)
+
+
+def test_a_huge_number_is_no_number() -> None:
+    """It compares equal only to the same text."""
+    assert read_tolerantly(b'{"a":1e400}') == {"a": HugeNumber("1e400")}
+    assert not same_value('{"a":1e400}', '{"a":1e401}')
 
 
 def test_thirty_two_levels_are_read() -> None:

@@ -15,7 +15,9 @@ from gateway.core.types import Environment
 from gateway.core.wallet import (
     Disposition,
     HeaderAnomaly,
+    IdempotencyKey,
     Operation,
+    OperationKind,
     Refusal,
     Reply,
     SignedParts,
@@ -93,7 +95,7 @@ def test_names_are_compared_without_case() -> None:
         signature=bytes(64),
         signature_text=_GOOD,
         request_id=_REQUEST_ID,
-        idempotency_key="k-1",
+        idempotency_key=IdempotencyKey(value="k-1", line="k-1"),
         provider="phoenix-prediction-market",
         anomalies=frozenset(),
     )
@@ -111,23 +113,71 @@ def test_missing_signature(headers: list[tuple[str, str]]) -> None:
     "headers",
     [
         [("signature", "")],
+        [("signature", " \t")],
         [("signature", _GOOD + "==")],
-        [("signature", " " + _GOOD)],
-        [("signature", _GOOD + "," + _GOOD)],
-        [("signature", _GOOD + ", " + _GOOD)],
+        [("signature", _GOOD[:40] + " " + _GOOD[40:])],
+        [("signature", _GOOD[:40] + "," + _GOOD[40:])],
         [("signature", "+" * 86)],
         [("signature", "A" * 85 + "B")],
-        [("signature", _GOOD), ("signature", _GOOD)],
-        [("signature", _GOOD), ("Signature", "B" * 86)],
-        [("signature", _GOOD), ("idempotency-key", "k"), ("Idempotency-Key", "k")],
-        [("signature", _GOOD), ("idempotency-key", "k"), ("idempotency-key", "l")],
+        [("signature", _GOOD + "A"), ("signature", _GOOD + "A")],
     ],
 )
 def test_malformed_signature(headers: list[tuple[str, str]]) -> None:
-    """MALFORMED_SIGNATURE: another spelling, or a repeated signature or key; no value is quoted."""
+    """MALFORMED_SIGNATURE: another spelling; no value is quoted."""
     found = signed_parts(headers)
     assert isinstance(found, Refusal)
     assert (found.verdict, _GOOD in found.why) == (Verdict.MALFORMED_SIGNATURE, False)
+
+
+_OTHER = "B" * 85 + "A"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("signature", _GOOD), ("Signature", _OTHER)],
+        [("signature", f"{_GOOD}, {_OTHER}")],
+        [("signature", _GOOD), ("signature", "junk")],
+        [("signature", _GOOD), ("idempotency-key", "k"), ("idempotency-key", "l")],
+        [("signature", _GOOD), ("idempotency-key", "k"), ("idempotency-key", "k, l")],
+    ],
+)
+def test_ambiguous_headers(headers: list[tuple[str, str]]) -> None:
+    """AMBIGUOUS_HEADERS: a signature or key repeated with different values; no value is quoted."""
+    found = signed_parts(headers)
+    assert isinstance(found, Refusal)
+    assert (found.verdict, _GOOD in found.why) == (Verdict.AMBIGUOUS_HEADERS, False)
+
+
+_KEY = ("idempotency-key", "k")
+
+
+@pytest.mark.parametrize(
+    ("headers", "anomalies"),
+    [
+        ([("signature", _GOOD), _KEY], set()),
+        ([("signature", _GOOD), ("signature", _GOOD), _KEY], {HeaderAnomaly.REPEATED}),
+        ([("signature", _GOOD), _KEY, ("Idempotency-Key", "k")], {HeaderAnomaly.REPEATED}),
+        ([("signature", f" {_GOOD}\t"), _KEY], {HeaderAnomaly.BLANKS}),
+        ([("signature", _GOOD), ("idempotency-key", "\tk ")], {HeaderAnomaly.BLANKS}),
+        ([("signature", f"{_GOOD},{_GOOD}"), _KEY], {HeaderAnomaly.REPEATED}),
+        ([("signature", _GOOD), ("idempotency-key", "k, k")], {HeaderAnomaly.REPEATED}),
+        ([("signature", _GOOD), ("idempotency-key", "k, k"), _KEY], {HeaderAnomaly.REPEATED}),
+        ([("signature", _GOOD), _KEY, ("idempotency-key", "")], {HeaderAnomaly.REPEATED}),
+        ([("signature", _GOOD), _KEY, ("cookie", "a" * 9000)], {HeaderAnomaly.LONG}),
+        ([("signature", _GOOD), _KEY, *[("x-a", "b")] * 199], {HeaderAnomaly.MANY}),
+        ([("signature", _GOOD), _KEY, ("x-name", "J\xf6rg")], {HeaderAnomaly.NOT_ASCII}),
+        ([("signature", _GOOD), _KEY, ("x-a", "1"), ("x-a", "2"), ("", "\x00")], set()),
+    ],
+)
+def test_copies_blanks_and_unrelated_headers_are_counted_and_not_refused(
+    headers: list[tuple[str, str]], anomalies: set[HeaderAnomaly]
+) -> None:
+    """The signature and the key are found, and the oddity is reported."""
+    found = signed_parts([*headers, ("x-request-id", _REQUEST_ID), ("x-provider", "phoenix-prediction-market")])
+    assert isinstance(found, SignedParts)
+    assert (found.signature_text, found.idempotency_key and found.idempotency_key.value) == (_GOOD, "k")
+    assert found.anomalies == anomalies
 
 
 @pytest.mark.parametrize(
@@ -137,7 +187,7 @@ def test_keys_are_opaque_but_for_the_white_space_around(value: str, key: str | N
     """The key is used unchanged, without the white space that HTTP ignores."""
     found = signed_parts([("signature", _GOOD), ("idempotency-key", value)])
     assert isinstance(found, SignedParts)
-    assert found.idempotency_key == key
+    assert found.idempotency_key == (None if key is None else IdempotencyKey(value=key, line=key))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +200,7 @@ def test_keys_are_opaque_but_for_the_white_space_around(value: str, key: str | N
         ([("x-request-id", "a" * 129)], {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID}, ""),
         (
             [("x-request-id", _REQUEST_ID), ("x-request-id", "b")],
-            {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID},
+            {HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID, HeaderAnomaly.REPEATED},
             _REQUEST_ID,
         ),
         ([("x-request-id", _REQUEST_ID)], {HeaderAnomaly.PROVIDER}, _REQUEST_ID),
@@ -185,6 +235,7 @@ def _json_reply(status: int, error: str, retry_after_s: int = 0) -> Reply:
         (Verdict.WRONG_ENVIRONMENT, _json_reply(403, "wrong_environment")),
         (Verdict.UNREADABLE_OPERATION, _json_reply(503, "temporarily_unavailable", 2)),
         (Verdict.STORE_UNAVAILABLE, _json_reply(503, "temporarily_unavailable", 2)),
+        (Verdict.AMBIGUOUS_HEADERS, _json_reply(503, "temporarily_unavailable", 2)),
     ],
 )
 def test_each_verdict_has_its_reply(verdict: Verdict, reply: Reply | None) -> None:
@@ -238,7 +289,7 @@ def test_each_disposition_has_its_reply() -> None:
 def test_no_headers_crash_the_reader(headers: list[tuple[str, str]]) -> None:
     """Whatever the values, there are parts or a refusal that is about the signature."""
     found = signed_parts(headers)
-    allowed = {Verdict.MISSING_SIGNATURE, Verdict.MALFORMED_SIGNATURE}
+    allowed = {Verdict.MISSING_SIGNATURE, Verdict.MALFORMED_SIGNATURE, Verdict.AMBIGUOUS_HEADERS}
     assert isinstance(found, SignedParts) or found.verdict in allowed
 
 
@@ -249,8 +300,6 @@ def test_a_whole_call_is_verified_and_read() -> None:
     parts = signed_parts([("Signature", b64url_encode(key.sign(body))), ("Idempotency-Key", "k")])
     assert isinstance(parts, SignedParts)
     assert key.public.verify(body, parts.signature)
-    read = parse_operation(
-        "POST", "/wallet/transactions", body, parts.idempotency_key, _ADAPTER, None, Environment.PROD
-    )
+    read = parse_operation(OperationKind.MOVE, body, parts.idempotency_key, _ADAPTER, None, Environment.PROD)
     assert isinstance(read, Operation)
     assert (read.operation, read.idempotency_key) == ("credit_cash", "k")

@@ -14,14 +14,18 @@ from hypothesis import strategies as st
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, HexStr
 from gateway.core.wallet import (
+    IdempotencyKey,
     MoveContent,
     Operation,
     OperationKind,
     Refusal,
     Verdict,
     WalletAdapter,
+    find_route,
     parse_operation,
+    route_anomalies,
     same_move,
+    signed_parts,
 )
 
 _MOVE: dict[str, Any] = {
@@ -50,7 +54,14 @@ def _parse(
     adapter: WalletAdapter | None = None,
 ) -> Operation | Refusal:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_operation(method, path, raw, key, adapter or WalletAdapter(), expected, environment)
+    route = find_route(method, path)
+    return parse_operation(route, raw, _header(key), adapter or WalletAdapter(), expected, environment)
+
+
+def _header(key: str | None) -> IdempotencyKey | None:
+    parts = signed_parts([("signature", "A" * 86), *([] if key is None else [("idempotency-key", key)])])
+    assert not isinstance(parts, Refusal)
+    return parts.idempotency_key
 
 
 def _verdict(found: Operation | Refusal) -> Verdict:
@@ -207,16 +218,30 @@ _DOUBTS: dict[str, bytes | dict[str, Any]] = {
     "key in the body differs": _MOVE | {"idempotency_key": "k-2"},
     "key in the body empty": _MOVE | {"idempotency_key": ""},
     "key in the body number": _MOVE | {"idempotency_key": 1},
-    "byte order mark": b"\xef\xbb\xbf" + json.dumps(_MOVE).encode(),
     "member twice": json.dumps(_MOVE).encode()[:-1] + b',"amount":{"value":"99.50"}}',
     "environment twice": b'{"environment":"sandbox","environment":"prod"}',
     "nested member twice": json.dumps(_without("amount")).encode()[:-1] + b',"amount":{"value":"1","value":"2"}}',
-    "lone surrogate": _MOVE | {"reason": "\ud800"},
-    "lone surrogate in a name": _MOVE | {"\udfff": 1},
-    "NUL": _MOVE | {"reason": "a\x00"},
-    "huge number": _MOVE | {"x": 10**50},
-    "huge exponent": json.dumps(_MOVE).encode()[:-1] + b',"x":1e999999999}',
-    "deep": _MOVE | {"x": json.loads("[" * 40 + "]" * 40)},
+    "operation twice": json.dumps(_MOVE).encode()[:-1] + b',"operation":"credit_cash"}',
+    "player twice": json.dumps(_MOVE).encode()[:-1] + b',"player":{"external_id":"p"}}',
+    "player's id twice": json.dumps(_without("player")).encode()[:-1]
+    + b',"player":{"external_id":"a","external_id":"b"}}',
+    "lone surrogate in the player": _MOVE | {"player": {"external_id": "player-\ud83d"}},
+    "NUL in the player": _MOVE | {"player": {"external_id": "player\x00"}},
+    "lone surrogate in the currency": _MOVE | {"currency_code": "EU\ud83d"},
+    "lone surrogate in the operation": _MOVE | {"operation": "reserve_cash\ud83d"},
+    "NUL in the operation": _MOVE | {"operation": "reserve_cash\x00"},
+    "lone surrogate in the operator": _MOVE | {"operator_id": "op-1\ud83d"},
+    "NUL in the operator": _MOVE | {"operator_id": "op-2\x00"},
+    "NUL in the environment": _MOVE | {"environment": "sandbox\x00"},
+    "lone surrogate in the key": _MOVE | {"idempotency_key": "k-1\ud83d"},
+    "NUL in the amount": _MOVE | {"amount": {"value": "12.50", "note": "a\x00"}},
+    "lone surrogate in the amount": _MOVE | {"amount": {"value": "12.50", "note": ["\ud800"]}},
+    "huge amount": _MOVE | {"amount": {"value": 10**50, "scale": 2}},
+    "huge exponent in the amount": json.dumps(_without("amount")).encode()[:-1] + b',"amount":{"value":1e400}}',
+    "references twice": json.dumps(_MOVE).encode()[:-1] + b',"references":{"order_id":"o-2"}}',
+    "order id twice": json.dumps(_without("references")).encode()[:-1]
+    + b',"references":{"order_id":"o-1","order_id":"o-2"}}',
+    "references deep": _MOVE | {"references": json.loads("[" * 40 + "]" * 40)},
     "very deep": b'{"a":' * 100000 + b"1" + b"}" * 100000,
 }
 
@@ -233,7 +258,6 @@ def test_unreadable_operation(name: str) -> None:
         (_MOVE, "/wallet/transfer", "POST"),
         (_MOVE, "/", "POST"),
         (_MOVE, "", "POST"),
-        (_MOVE, "/wallet/transactions/", "POST"),
         (_MOVE, "/wallet%2Ftransactions", "POST"),
         (_MOVE, "/x?/wallet/transactions", "POST"),
         (_MOVE, "/mywallet/transaction", "POST"),
@@ -255,7 +279,95 @@ def test_route_and_operation_hold_only_together(body: dict[str, Any] | bytes, pa
     assert _verdict(_parse(body, path=path, method=method)) is Verdict.UNREADABLE_OPERATION
 
 
-@pytest.mark.parametrize("key", ["a" * 1025, "ü" * 513, "a\nb", "a\x00", "a\x7f", "k1,k2", "k1, k1"])
+@pytest.mark.parametrize(
+    ("members", "kept"),
+    [
+        (b'"references":{"title":"Goal \\ud83d"}', {"references_json": '{"title":"Goal \\ud83d"}'}),
+        (b'"references":{"title":"a\\u0000b"}', {"references_json": '{"title":"a\\u0000b"}'}),
+        (b'"references":{"odds":1e400}', {"references_json": '{"odds":1e400}'}),
+        (b'"references":{"odds":' + b"9" * 41 + b"}", {"references_json": '{"odds":' + "9" * 41 + "}"}),
+        (b'"odds":1e400', {}),
+        (b'"odds":' + b"9" * 41, {}),
+        (b'"odds":0.' + b"1" * 60, {}),
+        (b'"title":"Goal \\ud83d"', {}),
+        (b'"\\udfff":["\\u0000"]', {}),
+        (b'"reason":"a\\u0000\\ud83d"', {"reason": "a\ufffd\ufffd"}),
+        (b'"reason":1e400', {"reason": ""}),
+        (b'"note":1,"note":2,"more":{"a":1,"a":2}', {}),
+        (b'"reason":"A","reason":"B"', {"reason": "B"}),
+        (b'"deep":' + b"[" * 200 + b"]" * 200, {}),
+    ],
+)
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+def test_what_decides_nothing_makes_no_body_unreadable(start: bytes, members: bytes, kept: dict[str, str]) -> None:
+    """The move is read, and the strange member is kept as it came."""
+    bare = {name: _MOVE[name] for name in ("operation", "player", "currency_code", "amount")}
+    read = _read(_parse(start + json.dumps(bare).encode()[:-1] + b"," + members + b"}"))
+    assert (read.player_id, read.amount) == ("player-7", Decimal("12.50"))
+    assert kept == {name: getattr(read, name) for name in kept}
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/wallet/transactions/", "POST"),
+        ("/wallet//transactions", "POST"),
+        ("//wallet/transactions//", "POST"),
+        ("/wallet/./transactions", "POST"),
+        ("/./wallet/transactions/.", "POST"),
+        ("/wallet/balance/../transactions", "POST"),
+        ("/wallet/trans%61ctions", "POST"),
+        ("/shop/wallet/transactions?" + "q" * 2100, "POST"),
+        ("https://wallet.example/hooks/wallet/transactions/#top", "POST"),
+        ("/wallet/transactions", "post"),
+        ("/wallet/transactions", "Post"),
+    ],
+)
+def test_equivalent_paths_and_methods_are_one_route(path: str, method: str) -> None:
+    """Slashes, dots, a query and the case of the method make no difference."""
+    assert _read(_parse(_MOVE, path=path, method=method)).kind is OperationKind.MOVE
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "anomalies"),
+    [
+        ("/wallet/transactions", "POST", set()),
+        ("/shop/wallet/transactions", "POST", set()),
+        ("/wallet/transactions/", "POST", {"PATH"}),
+        ("/wallet//transactions", "POST", {"PATH"}),
+        ("/wallet/./transactions?a=b", "post", {"PATH", "QUERY", "METHOD"}),
+        ("", "POST", set()),
+    ],
+)
+def test_odd_paths_and_methods_are_counted(path: str, method: str, anomalies: set[str]) -> None:
+    """Each oddity has its name."""
+    assert {one.value for one in route_anomalies(method, path)} == anomalies
+
+
+def test_a_named_route_counts_in_place_of_the_path() -> None:
+    """A wallet may mount its webhooks anywhere; the operation must still be of the route."""
+    for kind in OperationKind:
+        assert find_route("POST", "/hooks/phoenix", kind) is kind
+    assert find_route("GET", "/hooks/phoenix", OperationKind.MOVE) is None
+    found = parse_operation(
+        OperationKind.BALANCE, json.dumps(_MOVE).encode(), _header("k-1"), WalletAdapter(), "op-1", Environment.PROD
+    )
+    assert _verdict(found) is Verdict.UNREADABLE_OPERATION
+
+
+@pytest.mark.parametrize("key", ["k1,k2", "k1, k2", "k1,k2,k1"])
+def test_a_key_that_may_be_several_is_ambiguous(key: str) -> None:
+    """AMBIGUOUS_HEADERS: a proxy may have folded two different headers."""
+    assert _verdict(_parse(_MOVE, key=key)) is Verdict.AMBIGUOUS_HEADERS
+
+
+@pytest.mark.parametrize("key", ["k1,k1", "k1, k1", "k1 ,\tk1, k1"])
+def test_folded_copies_of_a_key_are_one_key(key: str) -> None:
+    """A proxy folded equal headers."""
+    assert _read(_parse(_MOVE, key=key)).idempotency_key == "k1"
+
+
+@pytest.mark.parametrize("key", ["a" * 1025, "ü" * 513, "a\nb", "a\x00", "a\x7f"])
 def test_keys_that_cannot_be_trusted_or_kept_are_in_doubt(key: str) -> None:
     """Too long, control characters, perhaps two headers joined: 503, and no second move."""
     assert _verdict(_parse(_MOVE, key=key)) is Verdict.UNREADABLE_OPERATION
@@ -448,7 +560,7 @@ def test_whatever_the_members_only_certainty_is_final(changes: dict[str, Any], p
     grounds = {
         Verdict.WRONG_ENVIRONMENT: body["environment"] == "sandbox",
         Verdict.WRONG_OPERATOR: isinstance(body["operator_id"], str) and body["operator_id"] not in ("", "op-1"),
-        Verdict.MISSING_IDEMPOTENCY_KEY: key is None,
+        Verdict.MISSING_IDEMPOTENCY_KEY: key is None or not key.strip(" \t\r\n"),
         Verdict.MALFORMED_BODY: "NaN" in json.dumps(body) or "Infinity" in json.dumps(body),
     }
     assert isinstance(found, Operation) or found.verdict not in _FINAL or grounds[found.verdict]

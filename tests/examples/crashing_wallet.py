@@ -47,7 +47,7 @@ class CrashPoint:
 class CrashingGatewayClient(GatewayClient):
     crash: CrashPoint
 
-    async def verify(self, request: web.Request, body: bytes) -> wallet_pb2.VerifyWalletResponse:
+    async def verify(self, request: web.BaseRequest, body: bytes) -> wallet_pb2.VerifyWalletResponse:
         await asyncio.sleep(self.crash.reach("received"))
         found = await super().verify(request, body)
         await asyncio.sleep(self.crash.reach("verified"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import uuid
 
 import pytest
@@ -51,7 +52,7 @@ def test_an_underfunded_reserve(player: Player, wallet: WalletProcess, short_lea
     assert_done_once(short_leases, wallet, "reserve_cash", key)
 
 
-@pytest.mark.parametrize("forge", ["bit", "body", "operator_key", "missing", "padded", "repeated"])
+@pytest.mark.parametrize("forge", ["bit", "body", "operator_key", "missing", "padded"])
 def test_a_forged_reserve(player: Player, wallet: WalletProcess, forge: str) -> None:
     """401, and nothing changes."""
     report = player.send("reserve_cash", "12.50", forge=forge)
@@ -162,3 +163,48 @@ def test_no_gateway_is_503(sandbox: SandboxProcess) -> None:
         player = Player(sandbox, alone)
         assert [503, 503] == [player.send("reserve_cash", "1", forge=forge)["status"] for forge in ("none", "bit")]
         assert ("100.00", "0") == player.funds
+
+
+@pytest.mark.parametrize(
+    "oddity",
+    [
+        "repeated_signature",
+        "repeated_key",
+        "folded_key",
+        "blanks",
+        "long_header",
+        "many_headers",
+        "not_ascii",
+        "trailing_slash",
+        "double_slash",
+        "dot_segment",
+        "long_query",
+    ],
+)
+def test_the_wallets_own_server_refuses_nothing_harmless(player: Player, oddity: str) -> None:
+    """What a proxy added or changed: the money moves once, under Phoenix's own key."""
+    key = str(uuid.uuid4())
+    odd = player.send("reserve_cash", "12.50", key, oddities=[oddity])
+    plain = player.send("reserve_cash", "12.50", key)
+    assert (200, odd["body_base64"], ("87.50", "12.50")) == (odd["status"], plain["body_base64"], player.funds)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /wallet/transactions HTTP/1.1\r\nHost: w\r\nCookie: " + b"c" * 70_000 + b"\r\n\r\n",
+        b"POST /wallet/transactions HTTP/1.1\r\nHost: w\r\n" + b"X-Hop: 1\r\n" * 1100 + b"\r\n",
+        b"POST /wallet/transactions?" + b"q" * 70_000 + b" HTTP/1.1\r\nHost: w\r\n\r\n",
+        b"POST /wallet/transactions HTTP/1.1\r\nHost: w\r\nContent-Length: x\r\n\r\n",
+        b"POST /wallet/transactions HTTP/1.1\r\nHost: w\r\nbad header: \x01\r\n\r\n",
+        b"POST /elsewhere HTTP/1.1\r\nHost: w\r\nSignature: " + b"A" * 86 + b"\r\nContent-Length: 1048577\r\n\r\n"
+        + b"b" * 1_048_577,
+    ],
+    ids=["header", "headers", "line", "length", "name", "body"],
+)  # fmt: skip
+def test_what_the_wallets_server_cannot_read_is_no_final_refusal(wallet: WalletProcess, head: bytes) -> None:
+    """503, where a server's own habit is 400."""
+    host, port = wallet.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(12).split()[1] == b"503"

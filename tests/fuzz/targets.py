@@ -16,12 +16,19 @@ from gateway.core.encoding import MalformedSignature, b64url_encode, decode_sign
 from gateway.core.event_ids import EventState, NotPacked, RememberedEvent, pack, unpack
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.jose import TokenRefused, check_eddsa, write_eddsa
-from gateway.core.json_text import DoubtfulJson, NotJsonObject, canonical_text, read_object
+from gateway.core.json_text import (
+    DoubtfulJson,
+    NotJsonObject,
+    canonical_text,
+    check_unambiguous,
+    read_object,
+    read_tolerantly,
+)
 from gateway.core.raw_path import PathRefused, split_path
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.secret import Secret
 from gateway.core.types import Environment, UnixSeconds
-from gateway.core.wallet import Refusal, Verdict, parse_operation, signed_parts
+from gateway.core.wallet import IdempotencyKey, OperationKind, Refusal, Verdict, parse_operation, signed_parts
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wire import check_metadata_json
 from gateway.core.wire_socket import decode_frame
@@ -64,10 +71,13 @@ def _headers(data: bytes) -> object:
     return signed_parts([(name, value) for name, _, value in (line.partition(":") for line in lines)])
 
 
+_IDEMPOTENCY_KEY = IdempotencyKey(value="key-1", line="key-1")
+
+
 def _operation(data: bytes) -> object:
     """A final refusal has to be certainly true: for a body that a plain reader takes for an object it never is 400."""
     outcome = parse_operation(
-        "POST", "/wallet/transactions", data, "key-1", WalletAdapter(), "operator-1", Environment.SANDBOX
+        OperationKind.MOVE, data, _IDEMPOTENCY_KEY, WalletAdapter(), "operator-1", Environment.SANDBOX
     )
     if isinstance(outcome, Refusal) and outcome.verdict is Verdict.MALFORMED_BODY:
         assert not _is_strict_object(data)
@@ -86,10 +96,21 @@ def _no_constant(name: str) -> object:
 
 
 def _object(data: bytes) -> object:
-    """What was read is written back the same, each time."""
+    """What was read is written back the same, each time. The tolerant reader takes all that the strict one takes."""
     members = read_object(data)
     once = canonical_text(members)
     assert canonical_text(read_object(once.encode("utf-8"))) == once
+    assert canonical_text(read_tolerantly(data)) == once
+    return members
+
+
+def _tolerant_object(data: bytes) -> object:
+    """What was read is kept in a form that a store and a message can hold, and is read back the same."""
+    members = read_tolerantly(data)
+    check_unambiguous(members)
+    once = canonical_text(members)
+    assert "\x00" not in once
+    assert canonical_text(read_tolerantly(once.encode("utf-8"))) == once
     return members
 
 
@@ -146,6 +167,9 @@ TARGETS: dict[str, Target] = {
     ),
     "json_object": Target(
         parse=_object, refusals=(NotJsonObject, DoubtfulJson), seeds=(_MOVE, b'{"a":[1.50,1e5,-0,null,true,"\\u00e9"]}')
+    ),
+    "json_object_tolerant": Target(
+        parse=_tolerant_object, refusals=(NotJsonObject, DoubtfulJson), seeds=(_MOVE, b'{"a":[1e400,"\\ud83d\\u0000"]}')
     ),
     "metadata_json": Target(parse=check_metadata_json, refusals=(), seeds=(b'{"a":{"b":[1]}}',)),
     "public_key_pem": Target(

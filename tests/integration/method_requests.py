@@ -109,6 +109,10 @@ _MADE: dict[str, Callable[[str], Message]] = {
     "WalletService/GetWalletEvidence": lambda _: wallet_pb2.GetWalletEvidenceRequest(operation_id=str(uuid.uuid4())),
     "WalletService/ListWalletEvidence": lambda _: wallet_pb2.ListWalletEvidenceRequest(),
     "WalletService/ExportWalletEvidence": lambda _: wallet_pb2.ExportWalletEvidenceRequest(),
+    "WalletService/ListUnreadableWebhooks": lambda _: wallet_pb2.ListUnreadableWebhooksRequest(),
+    "WalletService/SettleUnreadableWebhook": lambda _: wallet_pb2.SettleUnreadableWebhookRequest(
+        webhook_id=str(uuid.uuid4()), request_body_sha256="0" * 64, response_status=200, note="n"
+    ),
     "OperatorService/GetOperatorSettings": lambda _: operator_pb2.GetOperatorSettingsRequest(),
     "OperatorService/UpdateOperatorSettings": lambda _: operator_pb2.UpdateOperatorSettingsRequest(
         confirm_disable_trading=True

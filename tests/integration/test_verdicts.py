@@ -162,10 +162,10 @@ def test_MISSING_SIGNATURE(asked: Asked) -> None:
     asked.expect(asked.move(forge="missing"), "MISSING_SIGNATURE", reply)
 
 
-@pytest.mark.parametrize("forge", ["padded", "repeated", "short", "alphabet", "empty", "two keys"])
+@pytest.mark.parametrize("forge", ["padded", "short", "alphabet", "empty"])
 def test_MALFORMED_SIGNATURE(asked: Asked, forge: str) -> None:
-    """Repeated, padded, of another length or alphabet, or beside two idempotency keys: 401."""
-    request = asked.move(forge=forge if forge in ("padded", "repeated") else "none")
+    """Padded, empty, of another length or alphabet: 401."""
+    request = asked.move(forge=forge if forge == "padded" else "none")
     header = next(header for header in request.headers if header.name == "signature")
     if forge == "short":
         header.value = header.value[:-1]
@@ -173,9 +173,13 @@ def test_MALFORMED_SIGNATURE(asked: Asked, forge: str) -> None:
         header.value = "+" + header.value[1:]
     elif forge == "empty":
         header.value = ""
-    elif forge == "two keys":
-        request.headers.add(name="Idempotency-Key", value="another")
     asked.expect(request, "MALFORMED_SIGNATURE", BAD_SIGNATURE_REPLY)
+
+
+@pytest.mark.parametrize("oddity", ["different_signatures", "different_keys"])
+def test_AMBIGUOUS_HEADERS(asked: Asked, oddity: str) -> None:
+    """A proxy made two different values of one header: it may be corrected, so 503."""
+    asked.expect(asked.move(oddities=[oddity]), "AMBIGUOUS_HEADERS", TRY_AGAIN)
 
 
 @pytest.mark.parametrize("forge", ["bit", "body", "operator_key"])

@@ -109,7 +109,6 @@ def test_the_same_key_with_another_amount_is_a_conflict(
     [
         ("missing", V.WALLET_VERDICT_MISSING_SIGNATURE, b'{"error":"missing_signature"}'),
         ("padded", V.WALLET_VERDICT_MALFORMED_SIGNATURE, b'{"error":"bad_signature"}'),
-        ("repeated", V.WALLET_VERDICT_MALFORMED_SIGNATURE, b'{"error":"bad_signature"}'),
         ("bit", V.WALLET_VERDICT_BAD_SIGNATURE, b'{"error":"bad_signature"}'),
         ("operator_key", V.WALLET_VERDICT_BAD_SIGNATURE, b'{"error":"bad_signature"}'),
     ],

@@ -123,7 +123,7 @@ def test_forgeries_do_not_hold(sandbox: SandboxProcess, forge: str) -> None:
 
 def test_a_repeated_signature_is_sent_twice(sandbox: SandboxProcess) -> None:
     """Both are good, which is the point."""
-    names = [name for name, _ in sign(sandbox, forge="repeated")["headers"]]
+    names = [name for name, _ in sign(sandbox, oddities=["repeated_signature"])["headers"]]
     assert 2 == names.count("signature")
 
 

@@ -26,6 +26,8 @@ class WalletRecord:
     attempt: int | None = None
     probed_before: bool = False
     suspect_replay: bool = False
+    settled: bool = False
+    """Whether an unreadable webhook got the answer that a person settled."""
 
     def write_to(self, fields: dict[str, Any]) -> None:
         """Add what is known, as text."""
@@ -47,6 +49,8 @@ class WalletRecord:
             fields["probed_before"] = "true"
         if self.suspect_replay:
             fields["suspect_replay"] = "true"
+        if self.settled:
+            fields["settled"] = "true"
 
 
 class CallRecord:

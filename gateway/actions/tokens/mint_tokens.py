@@ -101,7 +101,7 @@ class MintTokens:
         _check_allowed_currency(player, limits)
         if player is not None and player.currency not in context.currencies:
             await _check_currency(context, player, call)
-        claims = _claims(context, wanted, limits, self._now())
+        claims = _claims(context, wanted, limits, self._now(), self._keyring.token_backdate_s)
         token = sign_token(claims, key)
         check_token(token, key.public, claims)
         call.record.claims_sha256 = claims_digest([token])
@@ -116,7 +116,7 @@ class MintTokens:
         loaded, and verifying takes longer than signing.
         """
         results: list[LaunchToken | GatewayError] = []
-        limits, now = call.grant.claims, self._now()
+        limits, now, backdate_s = call.grant.claims, self._now(), self._keyring.token_backdate_s
         contexts: dict[tuple[str, Environment | None], _MintingContext] = {}
         for one in wanted:
             if isinstance(one, InvalidField):
@@ -130,7 +130,7 @@ class MintTokens:
                 _check_allowed_currency(one.player, limits)
                 if one.player is not None and one.player.currency not in minting.context.currencies:
                     await _check_currency(minting.context, one.player, call)
-                claims = _claims(minting.context, one, limits, now)
+                claims = _claims(minting.context, one, limits, now, backdate_s)
                 results.append(_launch_token(minting, claims, sign_token(claims, minting.key)))
             except GatewayError as error:
                 results.append(error)
@@ -153,7 +153,14 @@ class MintTokens:
         if secret is None:
             raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
         return _hs256(
-            tenant_claims(user_id, context.tenant_id, self._now(), _ttl(ttl_s, TENANT_TTL_S, call.grant.claims)), secret
+            tenant_claims(
+                user_id,
+                context.tenant_id,
+                self._now(),
+                _ttl(ttl_s, TENANT_TTL_S, call.grant.claims),
+                self._keyring.token_backdate_s,
+            ),
+            secret,
         )
 
     def admin(self, *, tenant_id: str, subject: str, ttl_s: int | None, call: Call) -> Minted:
@@ -163,7 +170,13 @@ class MintTokens:
         if keys.api_key is None or not keys.api_key_id:
             raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
         return _hs256(
-            admin_claims(subject, keys.api_key_id, self._now(), _ttl(ttl_s, ADMIN_TTL_S, call.grant.claims)),
+            admin_claims(
+                subject,
+                keys.api_key_id,
+                self._now(),
+                _ttl(ttl_s, ADMIN_TTL_S, call.grant.claims),
+                self._keyring.token_backdate_s,
+            ),
             keys.api_key,
         )
 
@@ -240,12 +253,14 @@ def _ttl(requested_s: int | None, usual_s: int, limits: ClaimLimits) -> int:
     return requested_s
 
 
-def _claims(context: OperatorContext, wanted: WantedLaunch, limits: ClaimLimits, now: UnixSeconds) -> dict[str, Any]:
+def _claims(
+    context: OperatorContext, wanted: WantedLaunch, limits: ClaimLimits, now: UnixSeconds, backdate_s: int
+) -> dict[str, Any]:
     """Return the checked claims. Raises: InvalidField, NotAllowed."""
     usual_s = min(VISITOR_TTL_S if wanted.player is None else PLAYER_TTL_S, context.launch.max_ttl_s)
     ttl_s = _ttl(wanted.ttl_s, usual_s, limits)
     return launch_claims(
-        context.operator_code, context.environment, wanted.player, wanted.cfg, ttl_s, context.launch, now
+        context.operator_code, context.environment, wanted.player, wanted.cfg, ttl_s, context.launch, now, backdate_s
     )
 
 

@@ -10,7 +10,7 @@ from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OperatorDirectory
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, HexStr, OperatorCode
-from gateway.errors import PhoenixNotFound
+from gateway.errors import FieldFault, InvalidField, PhoenixNotFound
 from gateway.evidence.record import Balance, Evidence, Outcome
 from gateway.evidence.store import WalletStore
 
@@ -34,6 +34,23 @@ class NewOutcome:
     available: Balance | None
     reserved: Balance | None
     processed_at_us: int | None
+    final: bool = False
+    """Record the status even if it is a passing failure."""
+
+
+_PASSING = frozenset({*range(100, 200), 408, 409, 425, 429, *range(500, 600)})
+"""Statuses that say "not now". As a recorded outcome, such an answer would be repeated for ever."""
+
+_NOT_FINAL = (
+    "is a passing failure (1xx, 408, 409, 425, 429, 5xx), and a recorded answer is repeated for ever; do not record "
+    "it: the move is then RECLAIMED by a retry when its lease has ended"
+)
+
+
+def check_final(status: int) -> None:
+    """Refuse a passing failure. Raises: InvalidField."""
+    if status in _PASSING:
+        raise InvalidField([FieldFault(field="response_status", description=_NOT_FINAL)])
 
 
 class RecordWalletOutcomes:
@@ -46,9 +63,11 @@ class RecordWalletOutcomes:
     async def record(self, outcome: NewOutcome, call: Call) -> Evidence:
         """Store an outcome and return the present evidence.
 
-        Raises: OperatorUnknown; PhoenixNotFound, also for an operation of another operator than the named one;
-        StaleAttempt, OutcomeDiffers, StoreUnavailable.
+        Raises: InvalidField for a passing failure that is not `final`; OperatorUnknown; PhoenixNotFound, also for an
+        operation of another operator than the named one; StaleAttempt, OutcomeDiffers, StoreUnavailable.
         """
+        if not outcome.final:
+            check_final(outcome.status)
         call.record.wallet = WalletRecord(operation_id=outcome.operation_id, attempt=outcome.attempt)
         body_sha256 = sha256_hex(outcome.body) if outcome.body is not None else HexStr(outcome.body_sha256 or "")
         evidence = await self._store.record_outcome(

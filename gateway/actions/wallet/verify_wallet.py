@@ -7,12 +7,12 @@ Source: prediction.md 5.1; API.md, WalletService.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.call_record import WalletRecord
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OperatorDirectory
+from gateway.actions.wallet.decision import Decision, Webhook, refused
+from gateway.actions.wallet.unreadable_calls import UnreadableCalls, key_text, reply_of
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, KeyId
 from gateway.core.wallet import (
@@ -23,55 +23,40 @@ from gateway.core.wallet import (
     OperationKind,
     OriginalState,
     Refusal,
-    Reply,
     SignedParts,
     Verdict,
+    find_route,
     parse_operation,
     reply_for,
     reply_for_disposition,
+    route_anomalies,
     signed_parts,
 )
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
-from gateway.evidence.record import MoveClaim, ProbeResult, RecordedResponse
+from gateway.evidence.record import MoveClaim
 from gateway.evidence.store import WalletStore
+from gateway.evidence.unreadable import UnreadableCall
 from gateway.keys.platform.settings import KeyUnavailable
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
-
-class Webhook(NamedTuple):
-    """A webhook exactly as received. `headers`: name and value pairs, with repeated names."""
-
-    method: str
-    path: str
-    headers: tuple[tuple[str, str], ...]
-    raw_body: bytes
-
-
-class Decision(NamedTuple):
-    """The result of verification. `reply` is set whenever the wallet must not act."""
-
-    verdict: Verdict
-    body_sha256: str
-    reply: Reply | None = None
-    key_id: KeyId | None = None
-    operation: Operation | None = None
-    disposition: Disposition | None = None
-    operation_id: str = ""
-    attempt: int = 0
-    lease_expires_at_us: int | None = None
-    recorded: RecordedResponse | None = None
-    original_state: OriginalState | None = None
-    suspect_replay: bool = False
-    probed_before: bool = False
+_LOGGED = 128
+"""Characters of an unsigned header in a log line."""
 
 
 class VerifyWallet:
     """The action behind VerifyWallet."""
 
-    def __init__(self, operators: OperatorDirectory[OperatorContext], store: WalletStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        operators: OperatorDirectory[OperatorContext],
+        store: WalletStore,
+        unreadable: UnreadableCalls,
+        clock: Clock,
+    ) -> None:
         self._operators = operators
         self._store = store
+        self._unreadable = unreadable
         self._clock = clock
 
     async def __call__(
@@ -88,6 +73,7 @@ class VerifyWallet:
         record.verdict, record.disposition = decision.verdict, decision.disposition
         record.operation_id = decision.operation_id
         record.probed_before, record.suspect_replay = decision.probed_before, decision.suspect_replay
+        record.settled = decision.settled
         call.record.key_id = decision.key_id or None
         if decision.suspect_replay:
             log().warning(
@@ -106,20 +92,21 @@ class VerifyWallet:
         # 1. The relevant headers.
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
-            return self._refused(context, parts.verdict, body_sha256)
+            return refused(context, parts.verdict, body_sha256)
         record.webhook_request_id = parts.request_id or ""
-        if parts.anomalies:
-            # Odd headers are counted and logged only: they are not signed, so they are no ground to refuse.
-            record.odd_headers = tuple(parts.anomalies)
-            record.provider = (parts.provider or "") if HeaderAnomaly.PROVIDER in parts.anomalies else ""
+        path = "" if webhook.route is not None else webhook.path
+        anomalies = parts.anomalies | route_anomalies(webhook.method, path)
+        if anomalies:
+            # They are counted and logged only: headers and path are not signed, so they are no ground to refuse.
+            record.odd_headers = tuple(anomalies)
+            record.provider = (parts.provider or "")[:_LOGGED] if HeaderAnomaly.PROVIDER in anomalies else ""
         # 2. The signature over the raw bytes. Nothing is parsed so far.
         verdict, key_id = await self._check_signature(context, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:
-            return self._refused(context, verdict, body_sha256)
+            return refused(context, verdict, body_sha256)
         # 3. The body, which is now known to be from Phoenix.
         operation = parse_operation(
-            webhook.method,
-            webhook.path,
+            find_route(webhook.method, webhook.path, webhook.route),
             webhook.raw_body,
             parts.idempotency_key,
             context.wallet,
@@ -127,6 +114,9 @@ class VerifyWallet:
             context.environment,
         )
         if isinstance(operation, Refusal):
+            if operation.verdict is Verdict.UNREADABLE_OPERATION:
+                unreadable = _unreadable(context, parts, webhook, operation.why, received_at_us, key_id)
+                return await self._unreadable.decide(context, unreadable, call)
             log().warning(
                 "signed webhook not taken",
                 request_id=call.request_id,
@@ -135,7 +125,7 @@ class VerifyWallet:
                 verdict=operation.verdict.value,
                 trouble=operation.why,
             )
-            return self._refused(context, operation.verdict, body_sha256, key_id)
+            return refused(context, operation.verdict, body_sha256, key_id)
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
             if parts.idempotency_key is not None:
@@ -149,10 +139,18 @@ class VerifyWallet:
             )
         try:
             if operation.kind is OperationKind.PROBE:
-                return await self._probe(context, operation, received_at_us, key_id, call)
-            return await self._claim(context, operation, parts, webhook.raw_body, received_at_us, key_id, call)
+                probed = await self._probe(context, operation, received_at_us, key_id, call)
+                if probed is not None:
+                    return probed
+                why = "a probe whose key belongs to no move or several of the named kind"
+                unreadable = _unreadable(context, parts, webhook, why, received_at_us, key_id)
+                return await self._unreadable.decide(context, unreadable, call)
+            decision = await self._claim(context, operation, parts, webhook.raw_body, received_at_us, key_id, call)
+            if decision.suspect_replay:
+                decision = await self._unreadable.unless_settled(context, operation, decision, call)
+            return decision
         except (StoreFault, Overloaded, DeadlineTooShort):
-            return self._refused(context, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
+            return refused(context, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
 
     async def _check_signature(
         self, context: OperatorContext, parts: SignedParts, body: bytes, call: Call
@@ -213,7 +211,7 @@ class VerifyWallet:
             )
         reply = reply_for_disposition(result.disposition)
         if result.disposition is Disposition.REPLAY and result.recorded is not None:
-            reply = _replay(result.recorded)
+            reply = reply_of(result.recorded)  # None: then the wallet answers from its ledger
         return Decision(
             verdict=Verdict.VERIFIED,
             body_sha256=operation.body_sha256,
@@ -231,17 +229,20 @@ class VerifyWallet:
 
     async def _probe(
         self, context: OperatorContext, operation: Operation, received_at_us: int, key_id: KeyId | None, call: Call
-    ) -> Decision:
-        result: ProbeResult = await self._store.probe(
+    ) -> Decision | None:
+        """Return the state of the original; None if it is ambiguous."""
+        key = operation.idempotency_key or ""
+        result = await self._store.probe(
             context.operator_code,
             context.environment,
-            operation.idempotency_key or "",
+            key,
             operation.original_operation,
             received_at_us,
             call.deadline,
         )
+        result = await self._unreadable.probed(context, key, result, call)
         if result.state is OriginalState.AMBIGUOUS:
-            return self._refused(context, Verdict.UNREADABLE_OPERATION, operation.body_sha256, key_id)
+            return None
         return Decision(
             verdict=Verdict.VERIFIED,
             body_sha256=operation.body_sha256,
@@ -253,16 +254,25 @@ class VerifyWallet:
             recorded=result.recorded,
         )
 
-    @staticmethod
-    def _refused(context: OperatorContext, verdict: Verdict, body_sha256: str, key_id: KeyId | None = None) -> Decision:
-        return Decision(
-            verdict=verdict, body_sha256=body_sha256, reply=reply_for(verdict, context.wallet), key_id=key_id
-        )
 
-
-def _replay(recorded: RecordedResponse) -> Reply | None:
-    """Return the recorded response; None if only its hash is stored. Then the wallet answers from its ledger."""
-    if recorded.body is None:
-        return None
-    content_type = "application/problem+json" if recorded.status == 422 else "application/json"
-    return Reply(status=recorded.status, content_type=content_type, body=recorded.body)
+def _unreadable(
+    context: OperatorContext,
+    parts: SignedParts,
+    webhook: Webhook,
+    why: str,
+    received_at_us: int,
+    key_id: KeyId | None,
+) -> UnreadableCall:
+    return UnreadableCall(
+        operator_code=context.operator_code,
+        environment=context.environment,
+        idempotency_key=key_text(parts),
+        body_sha256=sha256_hex(webhook.raw_body),
+        body=webhook.raw_body,
+        route=find_route(webhook.method, webhook.path, webhook.route),
+        trouble=why,
+        signature=parts.signature_text,
+        key_id=key_id or KeyId(""),
+        request_id=parts.request_id,
+        received_at_us=received_at_us,
+    )

@@ -17,6 +17,7 @@ from gateway.core.ed25519 import SigningKey
 from gateway.core.key_trial import TrialResult
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
+from gateway.core.tokens import TOKEN_BACKDATE_S
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
 from gateway.keys.own import managed_key
@@ -50,12 +51,13 @@ class Keyring(SigningKeys):
         on_event: Callable[[str], None] = lambda name: None,
         trial: Trial | None = None,
         seal_keys: tuple[SealKeys, SecretSource] | None = None,
+        token_backdate_s: int = TOKEN_BACKDATE_S,
     ) -> None:
         """Load every key.
 
         Args: `on_event`: receives the names of events to count. `trial`: tries a new key at Phoenix before it takes
         over; None: new keys are not tried. `seal_keys`: the seal keys that the caches use, and their source; they are
-        updated when the source changes.
+        updated when the source changes. `token_backdate_s`: how far back `iat` of every token is.
         Raises: KeyringRefused with every fault.
         """
         self._clock = clock
@@ -72,7 +74,7 @@ class Keyring(SigningKeys):
         self._seals: ManagedKey[SealKeys] | None = None
         self._load(tenants, operators, None if seal_keys is None else seal_keys[1])
         self._in_use: dict[tuple[KeyKind, str, Environment | None], str] = {}
-        super().__init__({}, {})
+        super().__init__({}, {}, token_backdate_s=token_backdate_s)
         self._rebuild_tables()
 
     def tenants(self) -> tuple[TenantId, ...]:
@@ -264,7 +266,7 @@ class Keyring(SigningKeys):
         """Return keys that sign as if this version were the tenant's current one."""
         keys = self._tenant_keys[tenant_id]
         changed = replace(keys, hmac=secret) if kind is KeyKind.TENANT_HMAC else replace(keys, api_key=secret)
-        return SigningKeys({tenant_id: changed}, {})
+        return SigningKeys({tenant_id: changed}, {}, token_backdate_s=self.token_backdate_s)
 
     def _operator_with(self, code: OperatorCode, environment: Environment, key: SigningKey | None) -> SigningKeys:
         keys = self._operator_keys[code, environment]

@@ -6,6 +6,7 @@ The key ring keeps the tables current. A trial of a new key uses an object of it
 from __future__ import annotations
 
 from gateway.core import canonical, hmac_sha256
+from gateway.core.tokens import TOKEN_BACKDATE_S
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.own.entries import OperatorKeys, TenantKeys
@@ -18,8 +19,11 @@ class SigningKeys:
         self,
         tenants: dict[TenantId, TenantKeys],
         operators: dict[tuple[OperatorCode, Environment], OperatorKeys],
+        *,
+        token_backdate_s: int = TOKEN_BACKDATE_S,
     ) -> None:
-        """Take the tables of current keys."""
+        """Take the tables of current keys, and how far back `iat` of every token is."""
+        self.token_backdate_s = token_backdate_s
         self._tenant_keys = tenants
         self._operator_keys = operators
 

@@ -60,7 +60,7 @@ def tenant_jwt(signer: Signer, tenant_id: TenantId, clock: Clock) -> Authorize:
         secret = signer.tenant(tenant_id).hmac
         if secret is None:
             raise KeyUnknown("This tenant has no HMAC secret. Set INGESTION_HMAC_SECRET.")
-        claims = tenant_claims(OWN_SUBJECT, tenant_id, _now(clock), TOKEN_S)
+        claims = tenant_claims(OWN_SUBJECT, tenant_id, _now(clock), TOKEN_S, signer.token_backdate_s)
         return {"authorization": f"Bearer {sign_hs256(claims, secret.reveal())}"}
 
     return authorize
@@ -73,7 +73,7 @@ def admin_jwt(signer: Signer, tenant_id: TenantId, clock: Clock) -> Authorize:
         keys = signer.tenant(tenant_id)
         if keys.api_key is None or not keys.api_key_id:
             raise KeyUnknown("This tenant has no admin API key with its id. Set ADMIN_API_KEY and ADMIN_API_KEY_ID.")
-        claims = admin_claims(OWN_SUBJECT, keys.api_key_id, _now(clock), TOKEN_S)
+        claims = admin_claims(OWN_SUBJECT, keys.api_key_id, _now(clock), TOKEN_S, signer.token_backdate_s)
         return {"authorization": f"Bearer {sign_hs256(claims, keys.api_key.reveal())}"}
 
     return authorize

@@ -36,6 +36,10 @@ class OperatorCredentials(Protocol):
 class Signer(Protocol):
     """Signs with the version of a key that is in use when it is called. Raises: KeyUnknown where there is none."""
 
+    @property
+    def token_backdate_s(self) -> int:
+        """How far back `iat` of a token is, in seconds."""
+
     def sign_request(self, tenant_id: TenantId, method: str, path: str, at: UnixSeconds, body: bytes) -> str:
         """Return the signature header's value for one Gamification request."""
 

@@ -26,6 +26,7 @@ def build_keyring(config: Config, sender: Sender, clock: Clock, metrics: Metrics
         clock=clock,
         on_event=metrics.key_event,
         trial=trial,
+        token_backdate_s=config.token_backdate_s,
         seal_keys=None if config.redis is None else (config.redis.seal_keys, config.redis.seal_source),
     )
 

@@ -10,6 +10,8 @@ from gateway.actions.shared.directory import OperatorDirectory
 from gateway.actions.wallet.export_chain import ExportChain
 from gateway.actions.wallet.list_evidence import ListEvidence
 from gateway.actions.wallet.record_outcome import RecordWalletOutcomes
+from gateway.actions.wallet.settle_unreadable import SettleUnreadable
+from gateway.actions.wallet.unreadable_calls import UnreadableCalls
 from gateway.actions.wallet.verify_wallet import VerifyWallet
 from gateway.config import Config
 from gateway.core.encoding import b64url_encode
@@ -19,6 +21,7 @@ from gateway.evidence.chain.archive import ChainArchive
 from gateway.evidence.chain.blocks import BlockSigner
 from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
+from gateway.evidence.unreadable import UnreadableWebhooks
 from gateway.keys.own.evidence_key import EvidenceKey
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -60,12 +63,14 @@ def build_wallet(
         public_key_of=platform_keys.public_key,
     )
     archive, listing = ChainArchive(database), ListEvidence(operators, store, clock)
+    unreadable = UnreadableWebhooks(database, clock)
     return Wallet(
         service=WalletService(
-            VerifyWallet(operators, store, clock),
+            VerifyWallet(operators, store, UnreadableCalls(unreadable, store, clock), clock),
             RecordWalletOutcomes(operators, store),
             listing,
             ExportChain(operators, listing, archive, clock),
+            SettleUnreadable(operators, unreadable),
         ),
         store=store,
         sequencer=_sequencer(config, database, clock, metrics),

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from gateway.actions.shared.call import Call, Peer
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OperatorDirectory
-from gateway.actions.wallet.verify_wallet import Decision, VerifyWallet, Webhook
+from gateway.actions.wallet.decision import Decision, Webhook
+from gateway.actions.wallet.unreadable_calls import UnreadableCalls
+from gateway.actions.wallet.verify_wallet import VerifyWallet
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.types import Environment, OperatorCode
 from gateway.core.wallet import Disposition, Verdict, same_move
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import EvidenceQuery
+from gateway.evidence.unreadable import UnreadableWebhooks
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender
@@ -50,9 +53,8 @@ class Verifying:
     def __init__(self, folder: Path) -> None:
         self.clock = SystemClock()
         self.key = generate_signing_key()[0]
-        self.store = DurableWalletStore(
-            SqliteDatabase(folder / "evidence.sqlite3", self.clock), same_move=same_move, clock=self.clock
-        )
+        database = SqliteDatabase(folder / "evidence.sqlite3", self.clock)
+        self.store = DurableWalletStore(database, same_move=same_move, clock=self.clock)
         room = OperatorContext(
             operator_code=CODE,
             environment=Environment.SANDBOX,
@@ -66,7 +68,9 @@ class Verifying:
             embed_url="https://embed.example",
             lease_s=60.0,
         )
-        self.verify = VerifyWallet(OperatorDirectory({(CODE, Environment.SANDBOX): room}), self.store, self.clock)
+        operators = OperatorDirectory({(CODE, Environment.SANDBOX): room})
+        unreadable = UnreadableCalls(UnreadableWebhooks(database, self.clock), self.store, self.clock)
+        self.verify = VerifyWallet(operators, self.store, unreadable, self.clock)
 
     async def decide(self, body: bytes, signature: str, key: str = "key-1") -> Decision:
         call = Call(
