@@ -23,6 +23,7 @@ from yarl import URL
 from gateway.front.bounded_server import BoundedServer
 from gateway.front.channelz import channelz_page
 from gateway.front.published_keys import Page
+from gateway.front.worker_peers import WorkerPeers
 from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
 
@@ -64,12 +65,15 @@ class AdminServer:
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
         degraded: Callable[[], Mapping[str, str]] = dict,
         asks_certificates: bool = False,
+        listening: socket.socket | None = None,
+        peers: WorkerPeers | None = None,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
         `evidence_head` answers /evidence/head; it returns None while the store is unavailable. Each of `pages` is asked
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
         with readiness. `asks_certificates`: every page but the probes is only for clients with a certificate.
+        `listening`: a socket at that address that exists already. `peers`: the workers that answer together.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -86,6 +90,8 @@ class AdminServer:
         self._what_is_off = what_is_off
         self._degraded = degraded
         self._asks_certificates = asks_certificates
+        self._listening_socket = listening
+        self._peers = peers
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -102,7 +108,9 @@ class AdminServer:
             max_field_size=self._settings.max_line_bytes,
         )
         loop, options = asyncio.get_running_loop(), self._listening(self._tls)
-        if self._socket_path:
+        if self._listening_socket is not None:
+            self._servers = [await loop.create_server(self._http, sock=self._listening_socket, **options)]
+        elif self._socket_path:
             self._servers = [await loop.create_unix_server(self._http, self._socket_path, **options)]
         else:
             self._servers = [await loop.create_server(self._http, self._host, self._port, **options)]
@@ -206,6 +214,9 @@ class AdminServer:
         return (200 if live else 503), _JSON, b'{"live":true}' if live else b'{"live":false}'
 
     async def _readiness(self) -> tuple[int, str, bytes]:
+        if self._peers is not None:
+            ready, report = await self._peers.readiness()
+            return (200 if ready else 503), _JSON, orjson.dumps(report)
         ready, services = self._is_ready()
         answer: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
         if switched_off := list(self._what_is_off()):
@@ -222,6 +233,8 @@ class AdminServer:
         return (503, _JSON, b'{"error":"store_unavailable"}') if head is None else (200, _JSON, head)
 
     async def _scrape(self) -> tuple[int, str, bytes]:
+        if self._peers is not None:
+            return 200, TEXT_CONTENT_TYPE, b"".join([part async for part in self._peers.metrics()])
         _, services = self._is_ready()
         self._metrics.services_serving(services)
         parts: list[bytes] = []

@@ -51,6 +51,11 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     admin_port = gateway.admin_port
     parts += [
         background("health", gateway.health.run),
+        *(
+            Part(name="worker's admin socket", start=worker.start, stop=worker.stop)
+            for worker in (admin_port.worker,)
+            if worker is not None
+        ),
         Part(name="admin port", start=admin_port.server.start, stop=admin_port.server.stop),
     ]
     if admin_port.tls is not None:

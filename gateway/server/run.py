@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 from contextlib import AsyncExitStack, nullcontext
+from functools import partial
 from typing import Any
 
 from gateway.config import Config, FrontKind
@@ -16,8 +17,10 @@ from gateway.server.assembly.build import Gateway, build
 from gateway.server.lifecycle import running
 from gateway.server.listener.servers import build_servers
 from gateway.server.parts import parts_of
+from gateway.server.process.inherited import WorkerSeat, own_seat
+from gateway.server.process.seats import seats_of
 from gateway.server.process.threads import patient_threads
-from gateway.server.process.workers import admin_addresses, supervise
+from gateway.server.process.workers import Workers
 from gateway.server.shutdown import Shutdown
 from gateway.store.database import FILE_NAME
 from gateway.store.upgrade import upgrade_apart
@@ -34,24 +37,29 @@ def run(config: Config) -> int:
     for warning in config.warnings:
         logs.log().warning("setting", setting=warning.setting, trouble=warning.problem, advice=warning.remedy)
     if config.workers > 1:
-        addresses = admin_addresses(config.admin_listen, config.workers)
-        return asyncio.run(supervise(config.workers, addresses, config.drain.timeout_s))
-    code: int = _runner()(serve(config, SystemClock()))
+        with seats_of(config) as seats:
+            return asyncio.run(Workers(seats, config.drain.timeout_s).run())
+    code: int = _runner()(serve(config, SystemClock(), own_seat()))
     return code
 
 
-async def serve(config: Config, clock: Clock) -> int:
-    """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once."""
+async def serve(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> int:
+    """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once.
+
+    Args: `seat`: this process's place among the workers of GATEWAY_WORKERS.
+    """
     shutdown = Shutdown(config.drain)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(shutdown.on_loop_exception)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, shutdown.request, number)
+    if seat is not None:
+        seat.when_parent_ends(loop.add_reader, partial(shutdown.request, signal.SIGTERM))
     async with AsyncExitStack() as stack:
         stack.enter_context(logs.gathered(loop.call_later))
         with patient_threads() if config.front is FrontKind.GRPC else nullcontext():
-            gateway = build(config, clock)
-            servers = build_servers(config.listen, gateway.fronts)
+            gateway = build(config, clock, seat)
+            servers = build_servers(config.listen, gateway.fronts, seat)
             if config.database_url is None:
                 await upgrade_apart(config.data_dir / FILE_NAME)
             await stack.enter_async_context(running(parts_of(gateway, servers)))

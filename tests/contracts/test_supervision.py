@@ -21,7 +21,6 @@ REASONS = {
     "resilience/single_flight.py": (1, "whoever joined the flight gets what it raises"),
     "sandbox/websocket.py": (1, "the sandbox shares nothing; the connection waits for its writer"),
     "server/shutdown.py": (1, "ends a process that fails to stop; it is the last owner there is"),
-    "server/process/workers.py": (2, "awaited together: the first end of a worker ends them all"),
     "services/health.py": (1, "the watcher's call awaits it"),
     "services/ordered_acks.py": (1, "the caller's stream awaits it"),
     "store/postgres.py": (1, "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells"),

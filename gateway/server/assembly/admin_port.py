@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.config import Config
 from gateway.config.model import AdminClientAuth
 from gateway.front.admin import AdminServer
+from gateway.front.worker_peers import WorkerPeers
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.controls import CallControls
 from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
 from gateway.server.listener.tls import AdminTls
+from gateway.server.process.inherited import WorkerSeat
 from gateway.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminPort:
-    """`tls` is None where the port is local or plaintext."""
+    """`tls` is None where the port is local or plaintext. `worker` answers for one worker among several."""
 
     server: AdminServer
+    worker: AdminServer | None
     tls: AdminTls | None
 
 
@@ -35,6 +39,7 @@ def build_admin_port(
     redis: RedisCache | None,
     clock: Clock,
     metrics: Metrics,
+    seat: WorkerSeat | None,
 ) -> AdminPort:
     """Return the port, which does not listen yet. Raises: AdminAddressRefused, TlsRefused."""
     tls: AdminTls | None = None
@@ -46,14 +51,19 @@ def build_admin_port(
         fault = None if redis is None else redis.fault
         return {} if fault is None else {"redis": fault.kind.value}
 
-    server = AdminServer(
-        config.admin_listen.target,
-        metrics,
-        lambda: True,
-        health.readiness,
-        allow_remote=config.tls is not None,
+    own = partial(
+        AdminServer,
+        metrics=metrics,
+        is_live=lambda: True,
+        is_ready=health.readiness,
         what_is_off=controls.switched_off,
         degraded=degraded,
+    )
+    server = own(
+        config.admin_listen.target,
+        allow_remote=config.tls is not None,
+        listening=None if seat is None else seat.admin_socket(),
+        peers=None if seat is None else WorkerPeers(seat.folder),
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,
@@ -62,4 +72,5 @@ def build_admin_port(
         and config.tls.client_ca_file is not None
         and config.admin_client_auth is not AdminClientAuth.NONE,
     )
-    return AdminPort(server=server, tls=tls)
+    worker = None if seat is None else own(f"unix:{seat.socket_path}")
+    return AdminPort(server=server, worker=worker, tls=tls)

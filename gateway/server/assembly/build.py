@@ -34,6 +34,7 @@ from gateway.server.assembly.tenants import build_tenants
 from gateway.server.assembly.upstream import Upstream, build_upstream
 from gateway.server.assembly.wallet import Wallet, build_wallet
 from gateway.server.policy_watch import PolicyWatch
+from gateway.server.process.inherited import WorkerSeat
 from gateway.server.secret_watch import SecretWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
@@ -59,8 +60,8 @@ class Gateway:
     admin_port: AdminPort
 
 
-def build(config: Config, clock: Clock) -> Gateway:
-    """Return a gateway that is not started yet.
+def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gateway:
+    """Return a gateway that is not started yet. Args: `seat`: of a worker among several.
 
     Raises: KeyringRefused, KeyRefused, SecretRefused, PolicyIncomplete, TlsRefused, AdminAddressRefused,
     RulesMissing.
@@ -101,7 +102,7 @@ def build(config: Config, clock: Clock) -> Gateway:
         wallet=wallet,
         health=health,
         fronts=build_fronts(config, services, health, chain, clock, metrics),
-        admin_port=build_admin_port(config, health, wallet, keyring, controls, redis, clock, metrics),
+        admin_port=build_admin_port(config, health, wallet, keyring, controls, redis, clock, metrics, seat),
     )
 
 

@@ -67,10 +67,6 @@ _STREAMS: tuple[tuple[str, int], ...] = (
 )
 OPTIONS = server_options(ConnectionBounds())
 
-SHARES_PORT = "PHOENIX_GATEWAY_SHARES_PORT"
-"""`process/workers.py` sets this variable for the processes of GATEWAY_WORKERS. Any other gateway does not share its
-port: two gateways with the same port by mistake would each get half of the calls, and answer with their own keys."""
-
 
 class ListenFailed(Exception):
     """The gateway cannot listen on an address; the text says which and why."""

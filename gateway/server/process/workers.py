@@ -1,7 +1,7 @@
-"""Runs several processes that share the gRPC port (`GATEWAY_WORKERS`), and stops them together.
+"""Runs several processes that share the ports (`GATEWAY_WORKERS`): restarts those that die, and rolls all on SIGHUP.
 
-Each worker is a whole gateway with its own admin port: the configured port plus the worker's number. If one worker ends
-by itself, the others stop too and the exit code is non-zero, so that the service manager restarts all of them.
+Each worker is a whole gateway. Its place in the group, the seat, outlives it: the parent keeps the seat's listening
+sockets, so that connections wait for the next process instead of being refused.
 """
 
 from __future__ import annotations
@@ -10,63 +10,179 @@ import asyncio
 import os
 import signal
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from gateway.config import Listen
-from gateway.server.listener.listen import SHARES_PORT
+from gateway.front.worker_peers import ask
+from gateway.resilience.supervision import SupervisedTask
+from gateway.server.process.inherited import WorkerSeat
 from gateway.telemetry.logs import log
 
 STOP_MARGIN_S = 5.0
 """How long after its drain time a worker that has not stopped is killed."""
+READY_WITHIN_S = 60.0
+"""When a roll gives up on a new worker and keeps the old one."""
+_POLL_S = 0.05
 
 
-async def supervise(workers: int, admin_listens: list[str], drain_s: float) -> int:
-    """Run this many workers until a signal arrives or one of them ends; return the exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartTimes:
+    """When a worker that died is started again, in seconds."""
 
-    Args: `admin_listens`: the admin address of each worker. `drain_s`: how long a worker takes to stop.
-    """
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway",
-            "serve",
-            env={**os.environ, "GATEWAY_WORKERS": "1", "GATEWAY_ADMIN_LISTEN": admin_listens[number], SHARES_PORT: "1"},
+    first_s: float = 0.1
+    longest_s: float = 30.0
+    stable_after_s: float = 10.0
+    """A worker that lived this long starts the series of waits anew."""
+
+
+@dataclass(slots=True)
+class _Place:
+    seat: WorkerSeat
+    process: asyncio.subprocess.Process | None = None
+    started: int = 0
+    started_at: float = 0.0
+    deaths: int = field(default=0)
+
+
+class Workers:
+    """The group. Use it in the thread of an event loop; `run` ends when all processes have ended."""
+
+    def __init__(self, seats: Sequence[WorkerSeat], drain_s: float, times: RestartTimes | None = None) -> None:
+        """Args: `drain_s`: how long a worker takes to stop."""
+        self._places = [_Place(seat) for seat in seats]
+        self._within_s = drain_s + STOP_MARGIN_S
+        self._times = times or RestartTimes()
+        self._stopping = asyncio.Event()
+        self._roll_wanted = asyncio.Event()
+        self._failure = 0
+
+    async def run(self) -> int:
+        """Run until a signal arrives or no worker can start; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._roll_wanted.set)
+        for place in self._places:
+            await self._spawn(place)
+        log().info("workers started", workers=len(self._places), pid=os.getpid())
+        rolling = SupervisedTask("worker-roll", self._roll_when_asked())
+        await asyncio.gather(*(self._keep(place) for place in self._places))
+        await rolling.stop()
+        return self._failure
+
+    async def _spawn(self, place: _Place) -> asyncio.subprocess.Process:
+        """Start the next process of a seat. Its own admin socket has a new name, so that the old one can be let go."""
+        place.started += 1
+        path = Path(place.seat.socket_path).with_name(f"{place.seat.number}.{place.started}.sock")
+        seat = replace(place.seat, socket_path=str(path))
+        place.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "serve"),
+            env={**os.environ, **seat.environ()},
+            pass_fds=seat.descriptors,
         )
-        for number in range(workers)
-    ]
-    log().info("workers started", workers=workers, pid=os.getpid())
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    ends = [asyncio.ensure_future(process.wait()) for process in processes]
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([*ends, stopping], return_when=asyncio.FIRST_COMPLETED)
-    was_signalled = stop.is_set()
-    if not was_signalled:
-        log().error("a worker ended by itself; stopping the others", workers=workers)
-    await _stop(processes, drain_s + STOP_MARGIN_S)
-    stopping.cancel()
-    codes = [process.returncode or 0 for process in processes]
-    return 0 if was_signalled and not any(codes) else 1
+        place.seat, place.started_at = seat, time.monotonic()
+        return place.process
+
+    async def _keep(self, place: _Place) -> None:
+        """Start the seat's process again whenever it dies, until the group stops."""
+        while not self._stopping.is_set():
+            process = place.process
+            assert process is not None
+            code = await process.wait()
+            if place.process is not process:
+                continue  # a roll has replaced it
+            _forget(place.seat)
+            if self._stopping.is_set():
+                break
+            if code > 0 and place.started == 1:  # it ended by itself: the next one would meet the same fault
+                log().error("a worker did not start; the gateway stops", worker=place.seat.number, exit_code=code)
+                self._fail(code)
+                break
+            await self._wait_before_restart(place, code)
+            if not self._stopping.is_set():
+                await self._spawn(place)
+        await self._end(place)
+
+    async def _wait_before_restart(self, place: _Place, code: int) -> None:
+        lived_s = time.monotonic() - place.started_at
+        place.deaths = 1 if lived_s >= self._times.stable_after_s else place.deaths + 1
+        wait_s = min(self._times.longest_s, self._times.first_s * 2 ** (place.deaths - 1))
+        log().error(
+            "a worker ended by itself and is started again",
+            worker=place.seat.number,
+            exit_code=code,
+            lived_s=round(lived_s, 1),
+            wait_s=wait_s,
+        )
+        try:
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
+        except TimeoutError:
+            return
+
+    async def _end(self, place: _Place) -> None:
+        """Wait for the end of a process that was told to stop. Kill it when it takes too long."""
+        process = place.process
+        if process is None or process.returncode is not None:
+            return
+        try:
+            self._failure = self._failure or await asyncio.wait_for(process.wait(), self._within_s)
+        except TimeoutError:
+            log().error("a worker did not stop in time and is killed", worker=place.seat.number)
+            process.kill()
+            await process.wait()
+            self._failure = self._failure or 1
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Pass a signal on to all workers. The second one omits their delay."""
+        self._stopping.set()
+        for place in self._places:
+            _signal(place.process, number)
+
+    def _fail(self, code: int) -> None:
+        self._failure = code
+        self._stop(signal.SIGINT)
+
+    async def _roll_when_asked(self) -> None:
+        """Replace the workers one by one at each SIGHUP. Several signals during a roll make one more roll."""
+        while True:
+            await self._roll_wanted.wait()
+            self._roll_wanted.clear()
+            if all([await self._replace(place) for place in self._places]):
+                log().info("workers rolled", workers=len(self._places))
+
+    async def _replace(self, place: _Place) -> bool:
+        """Start a seat's next process and stop the one before. Return False when the next one did not become ready."""
+        before, seat = place.process, place.seat
+        process = await self._spawn(place)
+        if self._stopping.is_set() or not await self._becomes_ready(process, place.seat):
+            log().error("a new worker did not become ready; the one before goes on", worker=seat.number)
+            _signal(process, signal.SIGKILL)
+            await process.wait()
+            _forget(place.seat)
+            place.process, place.seat = before, seat
+            return False
+        _forget(seat)
+        _signal(before, signal.SIGINT)  # no delay: the new one serves
+        if before is not None:
+            await before.wait()
+        return True
+
+    async def _becomes_ready(self, process: asyncio.subprocess.Process, seat: WorkerSeat) -> bool:
+        until = time.monotonic() + READY_WITHIN_S
+        while process.returncode is None and time.monotonic() < until and not self._stopping.is_set():
+            answer = await ask(seat.socket_path, "/readyz")
+            if answer is not None and answer.status == 200:
+                return True
+            await asyncio.sleep(_POLL_S)
+        return False
 
 
-def admin_addresses(first: Listen, workers: int) -> list[str]:
-    """Return an admin address for each worker: consecutive ports, a free port each, or numbered sockets."""
-    if first.socket_path is not None:
-        return [f"unix:{first.socket_path}.{number}" for number in range(workers)]
-    return [Listen(host=first.host, port=first.port + number if first.port else 0).target for number in range(workers)]
+def _signal(process: asyncio.subprocess.Process | None, number: signal.Signals) -> None:
+    if process is not None and process.returncode is None:
+        process.send_signal(number)
 
 
-async def _stop(processes: list[asyncio.subprocess.Process], within_s: float) -> None:
-    for process in processes:
-        if process.returncode is None:
-            process.terminate()
-    try:
-        async with asyncio.timeout(within_s):
-            await asyncio.gather(*(process.wait() for process in processes))
-    except TimeoutError:
-        for process in processes:
-            if process.returncode is None:
-                process.kill()
-        await asyncio.gather(*(process.wait() for process in processes))
+def _forget(seat: WorkerSeat) -> None:
+    Path(seat.socket_path).unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""What the workers of one group say together: the admin port of any of them answers for all.
+
+Each worker also serves the admin port's paths on a Unix socket of its own, in a folder that only the group can open.
+Source: `server/process/workers.py` makes the folder and removes the socket of a worker that was replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from gateway.telemetry.worker_metrics import merged
+
+ANSWER_WITHIN_S = 2.0
+"""A worker that does not answer in this time is left out, and counts as not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HTTP status and body."""
+
+    status: int
+    body: bytes
+
+
+async def ask(socket_path: str, page: str) -> Answer | None:
+    """Return a worker's answer to GET `page`; None when nothing answers in time."""
+    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path), timeout=timeout) as session,
+            session.get(f"http://worker{page}") as response,
+        ):
+            return Answer(response.status, await response.read())
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None
+
+
+class WorkerPeers:
+    """All workers of the group, this one included."""
+
+    def __init__(self, folder: Path) -> None:
+        """Args: `folder`: with a socket `NUMBER.START.sock` for each worker."""
+        self._folder = folder
+
+    async def readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        """Return whether all workers are ready, and the report: a service works if it works in all of them."""
+        answers = await self._ask_all("/readyz")
+        reports = {number: orjson.loads(answer.body) for number, answer in answers.items() if answer is not None}
+        ready = bool(answers) and all(answer is not None and answer.status == 200 for answer in answers.values())
+        services: dict[str, bool] = {}
+        switched_off: list[Any] = []
+        for report in reports.values():
+            for service, works in report["services"].items():
+                services[service] = services.get(service, True) and works
+            switched_off += [row for row in report.get("switched_off", []) if row not in switched_off]
+        found: dict[str, Any] = {"ready": ready, "services": services}
+        found["workers"] = {number: bool(report["ready"]) for number, report in sorted(reports.items())}
+        return ready, {**found, "switched_off": switched_off} if switched_off else found
+
+    async def metrics(self) -> AsyncIterator[bytes]:
+        """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series."""
+        answers = await self._ask_all("/metrics")
+        texts = {number: answer.body.decode() for number, answer in sorted(answers.items()) if answer is not None}
+        for family in merged(texts):
+            yield family.encode()
+            await asyncio.sleep(0)  # let calls run between two metrics
+
+    async def _ask_all(self, page: str) -> Mapping[str, Answer | None]:
+        paths = {path.name.partition(".")[0]: str(path) for path in sorted(self._folder.glob("*.sock"))}
+        answers = await asyncio.gather(*(ask(path, page) for path in paths.values()))
+        return dict(zip(paths, answers, strict=True))

@@ -1,0 +1,240 @@
+"""The Helm chart: rendered by Helm, valid for Kubernetes, and its container runs with the files that a pod gets."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from ruamel.yaml import YAML
+
+from gateway.config import names
+from gateway.v1 import keys_pb2, keys_pb2_grpc
+from tests.deploy.kubernetes_pod import Pod
+from tests.deploy.kubernetes_schemas import SchemasMissing, documents, faults
+from tests.gateway_process import free_port, of_sandbox
+from tests.postgres_process import PostgresProcess
+from tests.redis_process import RedisProcess
+from tests.sandbox_process import SandboxProcess
+from tools import dev_ca
+from tools.go_tools import BUILD_WITHIN_S, NotBuilt, installed
+
+CHART = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+HELM = ("helm.sh/helm/v3/cmd/helm", "v3.19.0")
+KUBERNETES = ("1.27", "1.30")
+ALL_FEATURES = {
+    "autoscaling.enabled": "true",
+    "autoscaling.callsInFlight": "50",
+    "serviceMonitor.enabled": "true",
+    "externalSecret.enabled": "true",
+    "externalSecret.storeRef.name": "vault",
+    "externalSecret.keys.admin_api_key": "phoenix/admin",
+    "upstreamCa.configMapName": "internal-ca",
+    "settings.TENANT_ID": "tenant-1",
+}
+KINDS = {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
+OTHERS_KINDS = {"ServiceMonitor", "ExternalSecret"}
+pytestmark = pytest.mark.timeout(2 * BUILD_WITHIN_S + 120)  # the first run builds the tools
+
+
+@pytest.fixture(scope="module")
+def helm() -> Path:
+    return _tool(*HELM)
+
+
+def _tool(package: str, version: str) -> Path:
+    try:
+        return installed(package, version)
+    except NotBuilt as reason:
+        pytest.skip(str(reason))
+
+
+def render(helm: Path, values: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:
+    """Run `helm template` with these values."""
+    options = [option for name, value in values.items() for option in ("--set", f"{name}={value}")]
+    fixed = ("--namespace", "phoenix", "--kube-version", f"{KUBERNETES[-1]}.0")
+    return run(helm, "template", "phoenix-gateway", CHART, *fixed, *options, *more)
+
+
+def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit code."""
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def manifests(helm: Path, values: Mapping[str, str], *more: str) -> list[dict[str, Any]]:
+    """Return the objects that the chart makes."""
+    done = render(helm, values, *more)
+    assert done.returncode == 0, done.stderr
+    return [document for document in YAML(typ="safe").load_all(done.stdout) if document]
+
+
+def test_every_object_is_valid(helm: Path) -> None:
+    """Kubernetes would take each object, in the oldest supported version and a newer one. Helm finds nothing to say."""
+    lint = run(helm, "lint", "--strict", CHART)
+    assert lint.returncode == 0, lint.stdout
+    made = manifests(helm, ALL_FEATURES)
+    assert KINDS | OTHERS_KINDS == {each["kind"] for each in made}
+    own = [each for each in made if each["kind"] not in OTHERS_KINDS]
+    for version in KUBERNETES:
+        try:
+            folder = documents(version)
+        except SchemasMissing as reason:
+            pytest.skip(str(reason))
+        assert [fault for each in own for fault in faults(folder, each)] == []
+        (deployment,) = [each for each in own if each["kind"] == "Deployment"]
+        deployment["spec"]["template"]["spec"]["contaners"] = []
+        assert faults(folder, deployment) != []
+        del deployment["spec"]["template"]["spec"]["contaners"]
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"replicas": "0"}, "replicas"),
+        ({"secrets.files.DATABASE_URL": "null"}, "DATABASE_URL"),
+        ({"admin.clientAuth": "required"}, "clientAuth"),
+        ({"settings.tenant_id": "tenant-1"}, "tenant_id"),
+        ({"replicaCount": "3"}, "replicaCount"),
+        ({"externalSecret.enabled": "true"}, "externalSecret.storeRef.name"),
+    ],
+    ids=["replicas", "database", "probes", "setting", "unknown", "store"],
+)
+def test_a_wrong_value_is_refused_by_its_name(helm: Path, values: dict[str, str], named: str) -> None:
+    """A pod that cannot work is not made; the message names what to change."""
+    done = render(helm, values)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_every_setting_exists(helm: Path) -> None:
+    """A setting that was renamed or removed would be given in vain."""
+    (deployment,) = [each for each in manifests(helm, ALL_FEATURES) if each["kind"] == "Deployment"]
+    given = {each["name"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    settings = names.PROCESS + names.TENANT_OWN + names.TENANT_SHARED + names.OPERATOR_OWN + names.OPERATOR_SHARED
+    assert given - {names.CONFIG_FILE, *names.with_files(settings)} == set()
+
+
+@pytest.fixture
+def pod(
+    helm: Path, sandbox: SandboxProcess, postgres_server: PostgresProcess, redis_server: RedisProcess
+) -> Iterator[tuple[Pod, Path, Mapping[str, str]]]:
+    """The container of the chart, its files written, not started; the folder of its CA; its secrets."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can give files to another user; setpriv is in util-linux")
+    settings = of_sandbox(sandbox.urls, sandbox.environ)
+    with tempfile.TemporaryDirectory(prefix="pgw-pod-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        ca_folder = folder / "ca"
+        ca_folder.mkdir()
+        dev_ca.make(ca_folder, datetime.now(UTC))
+        secrets = {
+            "INGESTION_HMAC_SECRET": settings.pop("INGESTION_HMAC_SECRET"),
+            "ADMIN_API_KEY": settings.pop("ADMIN_API_KEY"),
+            "PREDICTION_LAUNCH_KEY": settings.pop("PREDICTION_LAUNCH_KEY"),
+            "DATABASE_URL": postgres_server.create_database(f"pod_{uuid.uuid4().hex}"),
+            "REDIS_URL": redis_server.url,
+            "GATEWAY_CACHE_KEYS": base64.b64encode(os.urandom(32)).decode(),
+        }
+        ports = {"service.port": str(free_port()), "admin.port": str(free_port())}
+        values = folder / "values.yaml"
+        with values.open("w") as file:
+            YAML().dump({"policy": {"toml": POLICY}, "settings": settings}, file)
+        (deployment,) = [
+            each
+            for each in manifests(helm, {**ports, "secrets.files.GATEWAY_EVIDENCE_KEY": "null"}, "-f", str(values))
+            if each["kind"] == "Deployment"
+        ]
+        with Pod(deployment, folder) as made:
+            made.volumes["secrets"].write({key.lower(): value for key, value in secrets.items()})
+            made.volumes["tls"].write(
+                {
+                    "tls.crt": (ca_folder / "gateway.pem").read_text(),
+                    "tls.key": (ca_folder / "gateway.key").read_text(),
+                    "ca.crt": (ca_folder / "ca.pem").read_text(),
+                }
+            )
+            made.volumes["policy"].write({"policy.toml": POLICY})
+            yield made, ca_folder, secrets
+
+
+POLICY = """
+[[callers]]
+name = "operations"
+ids = ["spiffe://dev.internal/operations"]
+allow = ["keys.read"]
+tenants = ["*"]
+operators = ["*"]
+"""
+
+
+def test_the_container_serves_with_the_files_of_a_pod(pod: tuple[Pod, Path, Mapping[str, str]]) -> None:
+    """Files of root and the pod's group, read by user 1000; probes without a certificate; a rotated secret; SIGTERM."""
+    running, ca_folder, secrets = pod
+    running.start()
+    _wait_until_ready(running)
+    assert _answer(running, "liveness") == 200
+    with _channel(running, ca_folder) as channel:
+        keys: Any = keys_pb2_grpc.KeyServiceStub(channel)
+        before = _secret_fingerprints(keys)
+        running.volumes["secrets"].write(
+            {key.lower(): value for key, value in {**secrets, "ADMIN_API_KEY": "another-key-0123456789"}.items()}
+        )
+        until = time.monotonic() + 20
+        while _secret_fingerprints(keys) == before:
+            assert time.monotonic() < until, "the new file is not read"
+            time.sleep(0.2)
+    code, took_s = running.end()
+    assert code == 0
+    assert took_s < running.grace_s
+
+
+def _secret_fingerprints(keys: Any) -> Sequence[str]:
+    answer = keys.ListKeys(keys_pb2.ListKeysRequest(), timeout=5)
+    return sorted(key.key_id for key in answer.keys)
+
+
+def _wait_until_ready(pod: Pod) -> None:
+    until = time.monotonic() + 40
+    while (status := _answer(pod, "readiness")) != 200:
+        assert pod.is_running, pod.log_path.read_text()[-3000:]
+        assert time.monotonic() < until, f"{status}: {pod.log_path.read_text()[-3000:]}"
+        time.sleep(0.1)
+
+
+def _answer(pod: Pod, probe: str) -> int:
+    """Ask as the kubelet does: TLS, the certificate not verified, none of its own. 0: no answer."""
+    scheme, port, path = pod.probe(probe)
+    assert (scheme, port) == ("HTTPS", "admin")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = pod.environment["GATEWAY_ADMIN_LISTEN"].replace("0.0.0.0", "127.0.0.1")
+    try:
+        with urllib.request.urlopen(f"https://{address}{path}", timeout=5, context=context) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+    except OSError:
+        return 0
+
+
+def _channel(pod: Pod, ca_folder: Path) -> grpc.Channel:
+    credentials = grpc.ssl_channel_credentials(
+        (ca_folder / "ca.pem").read_bytes(),
+        (ca_folder / "operations.key").read_bytes(),
+        (ca_folder / "operations.pem").read_bytes(),
+    )
+    return grpc.secure_channel(pod.environment["GATEWAY_LISTEN"].replace("0.0.0.0", "127.0.0.1"), credentials)

@@ -1,0 +1,147 @@
+"""Several processes behind one port: one that dies is replaced, a roll costs no call, none outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import grpc
+import orjson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.v1 import tokens_pb2, tokens_pb2_grpc
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.sandbox_process import SandboxProcess
+
+REQUEST = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def group(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
+    """Two workers, both ready."""
+    settings = {
+        **of_sandbox(sandbox.urls, sandbox.environ),
+        "GATEWAY_WORKERS": "2",
+        "GATEWAY_FRONT": "http2",
+        "GATEWAY_DRAIN_DELAY": "0.2",
+        "GATEWAY_DRAIN_TIMEOUT": "5",
+    }
+    with GatewayProcess(settings) as process:
+        wait(lambda: report(process).get("workers") == {"0": True, "1": True})
+        yield process
+
+
+def wait(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Return when the condition holds. Raises: AssertionError."""
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def report(group: GatewayProcess) -> dict[str, Any]:
+    """What /readyz says; empty while nothing answers."""
+    try:
+        with urlopen(f"http://{group.admin_address}/readyz", timeout=5) as answer:
+            return dict(orjson.loads(answer.read()))
+    except HTTPError as refused:
+        return dict(orjson.loads(refused.read()))
+    except OSError:
+        return {}
+
+
+def workers(group: GatewayProcess) -> list[int]:
+    """The process ids of the workers."""
+    return [int(pid) for pid in Path(f"/proc/{group.pid}/task/{group.pid}/children").read_text().split()]
+
+
+def mint(group: GatewayProcess) -> str:
+    """One call over a new connection; the status of its failure, or nothing."""
+    with grpc.insecure_channel(group.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(REQUEST, timeout=10)
+        except grpc.RpcError as failed:
+            return f"{failed.code()} {failed.details()}"
+    return ""
+
+
+def test_one_page_shows_all_workers(group: GatewayProcess) -> None:
+    """Each sample names its worker; the calls of both add up."""
+    assert [failure for failure in (mint(group) for _ in range(20)) if failure] == []
+    with urlopen(f"http://{group.admin_address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    minted = [
+        sample
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "phoenix_gateway_calls_total"
+        and sample.labels["method"].endswith("/MintLaunchJWT")
+        and sample.labels["status"] == "OK"
+    ]
+    assert {sample.labels["worker"] for sample in minted} == {"0", "1"}
+    assert sum(sample.value for sample in minted) == 20
+
+
+def test_a_worker_that_dies_is_replaced_and_no_later_call_fails(group: GatewayProcess) -> None:
+    """Connections wait in the socket that the parent keeps."""
+    before = workers(group)
+    os.kill(before[0], signal.SIGKILL)
+    killed_at = time.monotonic()
+    wait(lambda: before[0] not in workers(group))
+    with ThreadPoolExecutor(4) as pool:
+        failures = [one for one in pool.map(lambda _: mint(group), range(60)) if one]
+    assert failures == []
+    wait(lambda: len(workers(group)) == 2 and report(group).get("workers") == {"0": True, "1": True})
+    assert time.monotonic() - killed_at < 20
+    assert "a worker ended by itself and is started again" in group.log_text
+
+
+def test_a_roll_replaces_every_worker_without_a_failed_call(group: GatewayProcess) -> None:
+    """SIGHUP, under calls over new connections."""
+    before = set(workers(group))
+    failures: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        os.kill(group.pid, signal.SIGHUP)
+        rolling = pool.submit(wait, lambda: "workers rolled" in group.log_text, 60)
+        while not rolling.done():
+            failures.append(mint(group))
+        rolling.result()
+    assert [failure for failure in failures if failure] == []
+    assert len(failures) > 10
+    assert before.isdisjoint(workers(group))
+    assert report(group)["workers"] == {"0": True, "1": True}
+
+
+def test_workers_end_with_their_parent(group: GatewayProcess) -> None:
+    """A parent that is killed leaves nobody who serves on."""
+    orphans = workers(group)
+    os.kill(group.pid, signal.SIGKILL)
+    wait(lambda: not any(Path(f"/proc/{pid}").exists() and _is_alive(pid) for pid in orphans), 15)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_workers_that_cannot_start_end_the_gateway(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """A fault that each of them would meet again is no reason to go on trying."""
+    data = tmp_path / "data"
+    data.write_text("no directory")
+    settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_WORKERS": "2", "GATEWAY_FRONT": "http2"}
+    process = GatewayProcess({**settings, "GATEWAY_DATA_DIR": str(data / "below")})
+    try:
+        assert process.spawn().wait(timeout=40) != 0
+    finally:
+        process.stop()
