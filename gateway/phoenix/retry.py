@@ -9,7 +9,7 @@ import asyncio
 import enum
 import itertools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from gateway.phoenix.http_types import (
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
+from gateway.resilience.retry_budget import RetryBudget
 
 
 class Idempotency(enum.Enum):
@@ -78,6 +79,10 @@ class UpstreamObserver(Protocol):
         """A request has ended, after all its tries. The reason is empty for success."""
         ...
 
+    def retry_withheld(self, surface: str) -> None:
+        """A request was not sent again, because too many were."""
+        ...
+
 
 class Unobserved:
     """Counts nothing."""
@@ -89,6 +94,9 @@ class Unobserved:
         """Count nothing."""
 
     def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
+        """Count nothing."""
+
+    def retry_withheld(self, surface: str) -> None:
         """Count nothing."""
 
 
@@ -104,14 +112,19 @@ class RetryingSender:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
         observer: UpstreamObserver | None = None,
+        budgets: Mapping[Surface, RetryBudget] | None = None,
     ) -> None:
-        """Take the way to Phoenix, the clock and the source of random numbers as arguments."""
+        """Take the way to Phoenix, the clock and the source of random numbers as arguments.
+
+        `budgets`: bound the tries beyond the first; shared by all that send to the same hosts. None: no bound.
+        """
         self._sender = sender
         self._clock = clock
         self._settings = settings or RetryPolicy()
         self._pause = pause
         self._random = random
         self._observer = observer or Unobserved()
+        self._budgets = budgets or {}
 
     async def deliver(
         self,
@@ -134,6 +147,9 @@ class RetryingSender:
             too_short = errors.DeadlineTooShort()
             raise after_doubt(too_short, surface) if in_doubt else too_short
         began_at = self._clock.monotonic()
+        budget = self._budgets.get(surface)
+        if budget is not None:
+            budget.note_first_try(began_at)
         changes = idempotency is not Idempotency.NO_SIDE_EFFECTS
         rejected_before = False
         for tries in itertools.count(1):
@@ -154,7 +170,7 @@ class RetryingSender:
                     self._observer.upstream_settled(surface.value, "", tries)
                     return Delivered(answer=answer, tries=tries, in_doubt=in_doubt)
                 fault = error_of(answer, surface, self._clock.now(), changes=changes)
-                if answer.status == 401 and not rejected_before:
+                if answer.status == 401 and not rejected_before and self._may_retry(budget, surface):
                     rejected_before = True  # a clock or a key may have been corrected: try once more
                     continue
                 again = _worth_repeating(answer, fault, idempotency)
@@ -168,6 +184,7 @@ class RetryingSender:
                 or tries >= self._settings.retry.max_tries
                 or wait >= deadline.remaining()
                 or (idempotency is Idempotency.IDEMPOTENT and self._too_late(began_at, wait))
+                or not self._may_retry(budget, surface)
             ):
                 self._observer.upstream_settled(surface.value, fault.reason, tries)
                 raise fault
@@ -184,6 +201,12 @@ class RetryingSender:
             raise
         self._observer.upstream_answered(surface.value, answer.status, self._clock.monotonic() - began_at)
         return answer
+
+    def _may_retry(self, budget: RetryBudget | None, surface: Surface) -> bool:
+        if budget is None or budget.take_retry(self._clock.monotonic()):
+            return True
+        self._observer.retry_withheld(surface.value)
+        return False
 
     def _too_late(self, began_at: float, wait: float) -> bool:
         """Whether Phoenix may have forgotten the first try when the next one arrives."""

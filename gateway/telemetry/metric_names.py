@@ -79,6 +79,12 @@ UPSTREAM_TRIES = Metric(
     labels=("surface",),
     buckets=TRIES_BUCKETS,
 )
+RETRIES_WITHHELD = Metric(
+    name=PREFIX + "retries_withheld_total",
+    kind=Kind.COUNTER,
+    help="Requests to Phoenix that were not tried again, because a fifth of the last 10 s were retries already.",
+    labels=("surface",),
+)
 CREDENTIALS_REJECTED = Metric(
     name=PREFIX + "credentials_rejected_total",
     kind=Kind.COUNTER,
@@ -276,6 +282,7 @@ ALL = (
     UPSTREAM_REQUESTS,
     UPSTREAM_SECONDS,
     UPSTREAM_TRIES,
+    RETRIES_WITHHELD,
     CREDENTIALS_REJECTED,
     CIRCUIT_CHANGES,
     EVENT_SENDING_EVENTS,

@@ -95,6 +95,7 @@ class Metrics:
         self._requests = _Children(_counter(names.UPSTREAM_REQUESTS, registry), (SURFACES, statuses))
         self._request_seconds = _Children(_histogram(names.UPSTREAM_SECONDS, registry), (SURFACES,)).primed()
         self._tries = _Children(_histogram(names.UPSTREAM_TRIES, registry), (SURFACES,)).primed()
+        self._withheld = _Children(_counter(names.RETRIES_WITHHELD, registry), (SURFACES,)).primed()
         self._rejected = _Children(_counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
 
         self._circuits = _Children(_counter(names.CIRCUIT_CHANGES, registry), (SURFACES, CIRCUITS)).primed()
@@ -186,6 +187,10 @@ class Metrics:
         self._tries.of((surface,)).observe(tries)
         if reason == errors.PhoenixRejectedCredentials.reason:
             self._rejected.of((surface,)).inc()
+
+    def retry_withheld(self, surface: str) -> None:
+        """A request to Phoenix was not sent again: the budget of its surface is spent."""
+        self._withheld.of((surface,)).inc()
 
     def circuit_changed(self, surface: str, state: str) -> None:
         """A breaker changed its state."""

@@ -11,6 +11,7 @@ from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerLost, NotSen
 from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender, RetryPolicy
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings
+from gateway.resilience.retry_budget import RetryBudget
 from tests.manual_clock import ManualClock
 from tests.phoenix.scripted_sender import ScriptedSender, Step
 
@@ -253,3 +254,27 @@ async def test_a_failure_of_signing_is_not_retried() -> None:
 
     delivery._prepare = no_key  # type: ignore[method-assign]
     assert await delivery.reason() == "KEY_UNKNOWN"
+
+
+@pytest.mark.parametrize("status", [503, 401])
+async def test_an_outage_gets_at_most_a_fifth_more_requests(status: int) -> None:
+    """200 reads that all fail send 240 requests, not 600; the last ones fail with the same error, at once."""
+    sender = ScriptedSender(*[status] * 600)
+    clock = ManualClock()
+
+    async def pause(seconds: float) -> None:
+        clock.advance(seconds / 1000)  # many calls wait at the same time
+
+    retrying = RetryingSender(
+        sender=sender, clock=clock, pause=pause, budgets={surface: RetryBudget() for surface in Surface}
+    )
+    request = Delivery(idempotency=READ)
+    reasons = set[str]()
+    for _ in range(200):
+        with pytest.raises(errors.GatewayError) as caught:
+            await retrying.deliver(
+                request._prepare, idempotency=READ, surface=Surface.QUERY, deadline=Deadline.after(10.0, clock)
+            )
+        reasons.add(caught.value.reason)
+    assert len(sender.sent) == 240
+    assert reasons == {"PHOENIX_UNAVAILABLE" if status == 503 else "PHOENIX_REJECTED_CREDENTIALS"}

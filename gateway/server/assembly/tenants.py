@@ -22,6 +22,7 @@ from gateway.phoenix.retry import RetryingSender, RetryPolicy
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.clock import Clock
 from gateway.resilience.retry import RetrySettings
+from gateway.resilience.retry_budget import RetryBudget
 from gateway.server.assembly.upstream import Upstream
 from gateway.telemetry.metrics import Metrics
 
@@ -70,9 +71,11 @@ def event_clients(
     tenant_id = config.keys.tenant_id
     breaker = Breaker(clock, on_change=lambda circuit: metrics.circuit_changed(Surface.INGESTION.value, circuit.value))
 
-    def client(policy: RetryPolicy) -> EventsClient:
+    def client(policy: RetryPolicy, budgets: Mapping[Surface, RetryBudget] | None) -> EventsClient:
         return EventsClient(
-            retrying=RetryingSender(sender=upstream.sender, clock=clock, observer=metrics, settings=policy),
+            retrying=RetryingSender(
+                sender=upstream.sender, clock=clock, observer=metrics, settings=policy, budgets=budgets
+            ),
             base_url=config.ingestion_base_url,
             tenant_id=tenant_id,
             authorize=authorize.tenant_hmac(keyring, tenant_id, clock),
@@ -81,7 +84,10 @@ def event_clients(
             on_event=metrics.event_sending,
         )
 
-    return EventClients(direct=client(RetryPolicy()), queued=client(RetryPolicy(retry=RetrySettings(max_tries=1))))
+    return EventClients(
+        direct=client(RetryPolicy(), upstream.budgets),
+        queued=client(RetryPolicy(retry=RetrySettings(max_tries=1)), None),  # the queue repeats at its own pace
+    )
 
 
 def tenant_context(
