@@ -150,6 +150,8 @@ class RateLimited(CallerFault):
     code = "RESOURCE_EXHAUSTED"
     default_message = "Too many calls. Wait as RetryInfo says and try again."
     default_retry_after_s = 1.0
+    pace_s: float = 0.0
+    """The front sends the refusal after so many seconds: a flood is answered at a fixed pace."""
 
 
 class Overloaded(CallerFault):

@@ -5,12 +5,14 @@ This is the only module that knows grpc.aio's calling conventions. `dispatch.py`
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
 
 from gateway.actions.shared.call import Call, Peer
+from gateway.errors import RateLimited
 from gateway.front.dispatch import NO_DEADLINE_S, UNKNOWN_METHOD, UNNAMED, Dispatch, request_id_of
 from gateway.front.endpoint import Endpoint
 from gateway.interceptors.chain import Chain
@@ -72,7 +74,7 @@ class Front(grpc.GenericRpcHandler):
                     await context.send_initial_metadata(self._dispatch.process)
                 answer = await self._dispatch.unary(endpoint, call, incoming)
             except BaseException as raised:  # noqa: BLE001 - every error leaves through _end
-                return await self._end(call, context, raised)
+                return await self._end(call, context, await _paced(raised))
             await self._end(call, context, None)
             return answer
 
@@ -87,7 +89,7 @@ class Front(grpc.GenericRpcHandler):
                 async for answer in self._dispatch.streaming(endpoint, call, incoming):
                     yield answer
             except BaseException as raised:  # noqa: BLE001 - every error leaves through _end
-                await self._end(call, context, raised)
+                await self._end(call, context, await _paced(raised))
                 return
             await self._end(call, context, None)
 
@@ -116,6 +118,16 @@ class Front(grpc.GenericRpcHandler):
             context.set_trailing_metadata(tuple(ending.trailing))
         else:
             await context.abort(_CODES[ending.code], ending.message, tuple(ending.trailing))
+
+
+async def _paced(error: BaseException) -> BaseException:
+    """Return the error that ends the call, once it may be sent."""
+    if isinstance(error, RateLimited) and error.pace_s > 0:
+        try:
+            await asyncio.sleep(error.pace_s)
+        except asyncio.CancelledError as left:
+            return left
+    return error
 
 
 async def _refuse_unknown(_incoming: Any, context: Any) -> None:

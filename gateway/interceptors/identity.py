@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.actions.shared.call import Call
+from gateway.actions.shared.call import Call, Peer
 from gateway.core.forwarded_identity import forwarded_names
 from gateway.core.rights import LOCAL_CALLER, Grant
 from gateway.core.secret import Secret
@@ -20,6 +20,25 @@ FORWARDED = "x-forwarded-client-cert"
 UNLISTED = "unlisted:"
 """Precedes the name of a verified certificate that the policy does not list. No caller's name contains a colon."""
 _MAX_NAME_CHARACTERS = 256
+
+
+def caller_of(policy: PolicyInForce, trusted_proxies: frozenset[str]) -> Callable[[Peer, str], str]:
+    """Return what tells callers apart before a call is let in: its caller's name, or what its certificate names first.
+
+    It takes the peer and the header FORWARDED, "" for none, which counts only from a trusted proxy. It refuses nobody;
+    Identity does.
+    """
+
+    def name(peer: Peer, forwarded: str) -> str:
+        names = peer.names
+        if not names:
+            return peer.caller
+        if forwarded and not trusted_proxies.isdisjoint(names):
+            names = forwarded_names(forwarded) or names
+        grant = policy.callers.named_by(names)
+        return UNLISTED + names[0][:_MAX_NAME_CHARACTERS] if grant is None else grant.caller
+
+    return name
 
 
 class Identity(ArrivalCheck, StreamCheck):

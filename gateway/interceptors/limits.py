@@ -7,8 +7,7 @@ resilience/limiter.py counts what is left.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -57,7 +56,7 @@ class Limits(ArrivalCheck, RequestCheck, TargetCheck, EndObserver):
         self._max_in_flight = max_in_flight
         self._used: dict[int, _CallUsage] = {}
 
-    def before(self, call: Call) -> Awaitable[None] | None:
+    def before(self, call: Call) -> None:
         """Count the call to its caller. Raises: RateLimited, Overloaded."""
         if len(self._used) >= self._max_in_flight:
             raise Overloaded
@@ -66,12 +65,12 @@ class Limits(ArrivalCheck, RequestCheck, TargetCheck, EndObserver):
             now = call.arrived_at
             refused = usage.enter(now)
             if refused is not None:
+                error = _error(refused, "caller")
                 pace_s = usage.pace_refusal(now)
                 if pace_s > 0:
-                    return _refuse_later(refused, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S))
-                raise _error(refused, "caller")
+                    error.pace_s = max(0.0, min(pace_s, call.deadline.remaining() - RETURN_MARGIN_S))
+                raise error
         self._used[id(call)] = _CallUsage(usage)
-        return None
 
     def on_request(self, call: Call, request: Message) -> None:
         """Count the events of a request message to the caller. Raises: RateLimited."""
@@ -134,11 +133,6 @@ class Limits(ArrivalCheck, RequestCheck, TargetCheck, EndObserver):
         if name not in used.further:
             used.further[name] = self._entered(name, call)
         return used.further[name]
-
-
-async def _refuse_later(refused: Refused, seconds: float) -> None:
-    await asyncio.sleep(max(0.0, seconds))
-    raise _error(refused, "caller")
 
 
 def _error(refused: Refused, whose: str) -> RateLimited:

@@ -227,7 +227,6 @@ async def test_the_process_takes_no_more_calls_than_it_can_hold(serve: Open) -> 
     assert [await one for one in running] == [grpc.StatusCode.OK] * 3
 
 
-@pytest.mark.parametrize("serve", ["grpc"], indirect=True)  # the HTTP/2 front refuses a flood at once, as OVERLOADED
 async def test_a_flood_is_refused_at_our_pace_and_within_its_deadlines(serve: Open) -> None:
     """100 that call again at once are answered as often as we choose, and none is left to run into its deadline."""
     served = await serve([endpoint(METHOD, nothing)], [Named(), limits({"flood": CallLimits(requests_per_s=0.1)})])
@@ -247,6 +246,20 @@ async def test_a_flood_is_refused_at_our_pace_and_within_its_deadlines(serve: Op
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await short
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_refusals_that_wait_for_their_turn_hold_no_place_of_other_callers(serve: Open) -> None:
+    """Hundreds of them wait; another caller's calls start at once, and none of them is refused."""
+    served = await serve([endpoint(METHOD, nothing)], [Named(), limits({"flood": CallLimits(requests_per_s=0.1)})])
+    flood = [asyncio.ensure_future(code_of(served, "flood")) for _ in range(600)]
+    await asyncio.sleep(0.3)
+    waiting = sum(not one.done() for one in flood)
+    assert waiting > 200
+    began = time.monotonic()
+    assert {await code_of(served, "quiet") for _ in range(20)} == {grpc.StatusCode.OK}
+    assert time.monotonic() - began < 1.0
+    for one in flood:
+        one.cancel()
 
 
 def test_events_of_every_method_that_brings_them_are_counted() -> None:

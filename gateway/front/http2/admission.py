@@ -97,9 +97,24 @@ class Admission(Generic[T]):
         """Whether the queue is cut short."""
         return now < self._overloaded_until
 
+    def is_full(self, now: float) -> bool:
+        """Whether one more call in the queue would be too many."""
+        settings, queued = self._settings, len(self._queue)
+        if queued >= settings.max_queued:
+            return True
+        return self.is_overloaded(now) and queued >= 2 and (queued + 1) * self.cost_s > settings.max_wait_s
+
+    def enter(self) -> bool:
+        """Start a call at once if there is room for it, whoever calls."""
+        if not self._queue and self._room > 0 and self.running < self.limit:
+            self._room -= 1
+            self.running += 1
+            return True
+        return False
+
     def sheds(self, caller: str, priority: Priority, now: float) -> bool:
         """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it."""
-        if not self._is_full(now) or not self._queue.would_drop(caller, priority):
+        if not self.is_full(now) or not self._queue.would_drop(caller, priority):
             return False
         self._overloaded_until = now + self._settings.calm_s
         return True
@@ -111,15 +126,13 @@ class Admission(Generic[T]):
         Returns: whether it starts now, and the calls that are refused for it, which may be itself. A call that neither
         starts nor is refused waits: `turn` or `expire` returns it later.
         """
-        if not self._queue and self._room > 0 and self.running < self.limit:
-            self._room -= 1
-            self.running += 1
+        if self.enter():
             return True, []
         if self.running >= self.limit:
             self._window.was_full = True
         if self.sheds(caller, priority, now):
             return False, [call]
-        refused = [self._queue.drop()] if self._is_full(now) else []
+        refused = [self._queue.drop()] if self.is_full(now) else []
         self._queue.push(call, caller, priority, cost, now)
         if refused:
             self._overloaded_until = now + self._settings.calm_s
@@ -180,13 +193,6 @@ class Admission(Generic[T]):
 
     def _per_turn(self) -> int:
         return max(1, int(self._settings.turn_s / self.cost_s)) if self.cost_s > 0 else self._settings.max_queued
-
-    def _is_full(self, now: float) -> bool:
-        """Whether one more would be too many."""
-        settings, queued = self._settings, len(self._queue)
-        if queued >= settings.max_queued:
-            return True
-        return self.is_overloaded(now) and queued >= 2 and (queued + 1) * self.cost_s > settings.max_wait_s
 
     def _note_length(self, now: float) -> None:
         if len(self._queue) <= self._settings.burst:

@@ -6,19 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from gateway.actions.shared.call import Call, Peer
-from gateway.errors import DeadlineTooShort, FieldFault, GatewayError, InvalidField, Overloaded, Stopping
+from gateway.errors import (
+    DeadlineTooShort,
+    Effect,
+    GatewayError,
+    InvalidField,
+    OutcomeUnknown,
+    Overloaded,
+    RateLimited,
+    Stopping,
+)
 from gateway.front.dispatch import Dispatch, Ending, ending_of
-from gateway.front.http2.stream import ONE_MESSAGE, CallerLeft, Stream
+from gateway.front.http2.request import ONE_MESSAGE
+from gateway.front.http2.stream import CallerLeft, Stream
 from gateway.front.http2.wire import Header, status_trailers
 
 
 class CallRunner:
     """Runs calls of one server."""
 
-    def __init__(self, dispatch: Dispatch, on_finished: Callable[[Stream, BaseException | None], None]) -> None:
-        """Args: `on_finished` hears of each unary call that has ended, with its error, before its answer is sent."""
+    def __init__(self, dispatch: Dispatch, release: Callable[[Stream, BaseException | None], None]) -> None:
+        """Args: `release` gives back the place of a unary call that needs it no longer, with the error that ends it."""
         self._dispatch = dispatch
-        self._on_finished = on_finished
+        self._release = release
 
     async def run(self, stream: Stream, peer: Peer) -> None:
         """Run the call to its end and send that. Never raises but what ends the process."""
@@ -36,16 +46,29 @@ class CallRunner:
             else:
                 await self._send_all(stream, call)
         except BaseException as raised:  # noqa: BLE001 - a call ends by a status, whatever its handler raises
-            error = self._meant(stream, raised)
+            error = raised
+        if error is not None:
+            error = await self._ending_error(stream, error)
         ending = dispatch.end(call, error)
         if has_one_answer:
-            self._on_finished(stream, error)
+            self._release(stream, error)
         if ending is None or stream.is_over or stream.is_answered:
             return
         if has_one_answer and error is None:
             stream.answer(answer, trailers_of(ending))
         else:
             stream.finish(trailers_of(ending))
+
+    async def _ending_error(self, stream: Stream, error: BaseException) -> BaseException:
+        """Return the error that the call ends with, once it may be sent."""
+        if isinstance(error, RateLimited) and error.pace_s > 0:
+            # A flood above its limit waits here for its refusals: it must not hold the places of other callers' calls.
+            self._release(stream, error)
+            try:
+                await asyncio.sleep(error.pace_s)
+            except asyncio.CancelledError as left:
+                return self._meant(stream, left)
+        return self._meant(stream, error)
 
     def _incoming(self, stream: Stream) -> tuple[bytes | AsyncIterator[bytes], GatewayError | None]:
         """Return what the client sends, and what is wrong with the request."""
@@ -67,10 +90,22 @@ class CallRunner:
         if isinstance(raised, asyncio.CancelledError | CallerLeft):
             if stream.expired:
                 return deadline_passed()
-            return asyncio.CancelledError() if stream.is_over else Stopping()
+            return asyncio.CancelledError() if stream.is_over else stopped(stream)
         if isinstance(raised, KeyboardInterrupt | SystemExit):
             raise raised
         return raised
+
+
+def stopped(stream: Stream) -> GatewayError:
+    """Return the error of a call whose handler was cut because the process ends.
+
+    Nobody knows how far the handler came. Clients send again by themselves what is UNAVAILABLE, so only a stream of
+    answers, which changes nothing, may say so.
+    """
+    endpoint = stream.endpoint
+    if endpoint.server_streaming and not endpoint.client_streaming:
+        return Stopping()
+    return OutcomeUnknown(_CUT)
 
 
 def trailers_of(ending: Ending) -> list[Header]:
@@ -80,7 +115,7 @@ def trailers_of(ending: Ending) -> list[Header]:
 
 def deadline_passed() -> DeadlineTooShort:
     """Return the error of a call whose handler was still at work when the caller's time was over."""
-    return DeadlineTooShort("The deadline passed before the call was answered. Set a longer one.")
+    return DeadlineTooShort("The deadline passed before the call was answered. Set a longer one.", effect=Effect.MAYBE)
 
 
 def refusal_trailers(error: GatewayError, request_id: str) -> list[Header]:
@@ -95,13 +130,18 @@ def overloaded_trailers() -> list[Header]:
 
 
 def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
-    """Return the message of a call that takes exactly one, and what is wrong with the request."""
+    """Return the message of a call that takes exactly one, and what is wrong with the request or its client."""
     if stream.fault is not None:
         return b"", stream.fault
+    if stream.connection.outflow.is_stuffed:
+        return b"", Overloaded("This client does not read its answers. Read them, or call less.")
     try:
         request = stream.request
     except GatewayError as refused:
         return b"", refused
     if request is None:
-        return b"", InvalidField([FieldFault(field="", description=ONE_MESSAGE)])
+        return b"", InvalidField([ONE_MESSAGE])
     return request, None
+
+
+_CUT = "The gateway stopped before the call was answered, and it may have acted. Look before sending it again."

@@ -48,10 +48,6 @@ class Receiver(Protocol):
         """A stream is over, by an answer or by a reset of either side. Nothing follows for it."""
         ...
 
-    def on_window(self, stream_id: int) -> None:
-        """The peer can take more of a stream; 0: of the connection."""
-        ...
-
     def on_ping(self) -> None:
         """The peer asked for a sign of life; the engine answers by itself."""
         ...

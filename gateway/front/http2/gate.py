@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.actions.shared.call import Peer
 from gateway.front.http2.admission import Admission, RefusalBudget
 from gateway.front.http2.call_runner import overloaded_trailers
 from gateway.front.http2.fair_queue import Priority
-from gateway.front.http2.stream import Stream
+from gateway.front.http2.stream import Outlet, Stream
 from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
 
 
-def caller_of_peer(peer: Peer) -> str:
-    """Return whose turn a call takes: that of its socket's caller or its certificate's first name."""
+_FORWARDED = "x-forwarded-client-cert"
+_FORWARDED_FIELD = _FORWARDED.encode()
+
+CallerOf = Callable[[Peer, str], str]
+"""Returns whose turn a call takes, by the peer and what a proxy says of its client."""
+
+
+def caller_of_peer(peer: Peer, _forwarded: str = "") -> str:
+    """Return the socket's caller or the certificate's first name."""
     return peer.caller or "".join(peer.names[:1])
 
 
@@ -30,11 +37,13 @@ class Gate:
         clock: Clock,
         *,
         priority_of: Callable[[str], Priority] = lambda path: Priority.READ,
+        caller_of: CallerOf = caller_of_peer,
         on_refused: Callable[[str], None] = lambda path: None,
         admission: Admission[Stream] | None = None,
     ) -> None:
         self._monotonic = clock.monotonic
         self._priority_of = priority_of
+        self._caller_of = caller_of
         self._on_refused = on_refused
         self._admission: Admission[Stream] = admission or Admission(cpu_s=time.thread_time)
         self._trailers = overloaded_trailers()
@@ -48,16 +57,19 @@ class Gate:
         """The unary calls at work."""
         return self._admission.running
 
-    def sheds(self, path: str, peer: Peer) -> bool:
-        """Whether a call that begins now is refused in any case; then it is counted, and `refusal` is its answer."""
-        is_shed = self._admission.sheds(caller_of_peer(peer), self._priority(path), self._monotonic())
+    def sheds(self, path: str, peer: Peer, fields: Mapping[bytes, bytes]) -> bool:
+        """Whether a call that begins now is refused in any case; then it is counted, and `refusal` is its answer.
+
+        Args: `fields` are its headers.
+        """
+        now = self._monotonic()
+        if not self._admission.is_full(now):
+            return False
+        caller = self._caller_of(peer, fields.get(_FORWARDED_FIELD, b"").decode("latin-1"))
+        is_shed = self._admission.sheds(caller, self._priority(path), now)
         if is_shed:
             self._on_refused(path)
         return is_shed
-
-    def pay_refusal(self) -> float:
-        """Pay for a refusal; return for how many seconds nothing more should be read of the client."""
-        return self._budget.spend(time.thread_time())
 
     def refusal(self, request_id: str) -> list[Header]:
         """Return headers and trailers of a refusal: made once, but for the request's id."""
@@ -65,15 +77,11 @@ class Gate:
 
     def enter(self, stream: Stream) -> None:
         """Start a unary call, let it wait for its turn, or refuse it."""
-        starts, refused = self._admission.offer(
-            stream,
-            caller_of_peer(stream.connection.peer),
-            self._priority(stream.endpoint.path),
-            self._monotonic(),
-        )
-        if starts:
+        if self._admission.enter():
             self._start(stream)
             return
+        caller = self._caller_of(stream.connection.peer, stream.metadata.get(_FORWARDED, ""))
+        _, refused = self._admission.offer(stream, caller, self._priority(stream.endpoint.path), self._monotonic())
         for one in refused:
             self._refuse(one)
         if self._admission.queued:
@@ -82,7 +90,7 @@ class Gate:
                 self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._on_sweep)
 
     def leave(self, stream: Stream, error: BaseException | None) -> None:
-        """The handler of a call is done: another one may start."""
+        """The handler of a call is done, or the call is refused and only waits to be told: another one may start."""
         if stream.started_at is None:
             return
         now = self._monotonic()
@@ -146,4 +154,13 @@ class Gate:
             return
         self._on_refused(stream.endpoint.path)
         stream.finish([*self._trailers, (b"x-request-id", stream.request_id.encode())])
-        stream.connection.on_refused()
+        self.charge(stream.connection.outflow)
+
+    def charge(self, outflow: Outlet) -> None:
+        """Spend a little of what refusals may cost; read nothing more of this client until it is earned again.
+
+        A client that floods would otherwise keep the loop busy with refusals, and nothing would be left for calls.
+        """
+        wait_s = self._budget.spend(time.thread_time())
+        if wait_s > 0:
+            outflow.stop_reading(wait_s)

@@ -31,6 +31,7 @@ from gateway.front.http2.engine import (
 from gateway.front.http2.wire import Header
 
 _LAST_POSSIBLE_STREAM = 2**31 - 1
+_PIECE_BYTES = 16 * 1024
 _RESETS_AT_ONCE = 200
 _RESETS_PER_S = 100.0
 _UNANSWERED = 256
@@ -57,6 +58,7 @@ class H2Engine:
         "_last_served",
         "_named_last",
         "_out",
+        "_queued",
         "_resets_at",
         "_resets_left",
         "_settings",
@@ -77,6 +79,7 @@ class H2Engine:
         self._connection._frame_dispatch_table[GoAwayFrame] = lambda frame: ([], [])
         self._bodies: dict[int, _Body] = {}
         self._out = b""
+        self._queued = 0
         self._last_served = 0
         self._named_last: int | None = None
         self._unanswered = 0
@@ -133,10 +136,9 @@ class H2Engine:
                     self.reset(event.stream_id, PROTOCOL_ERROR)
             case h2.events.StreamReset():
                 self._count_reset()
-                if self._bodies.pop(event.stream_id, None) is not None:
+                if (body := self._bodies.pop(event.stream_id, None)) is not None:
+                    self._drop(body, body.size)
                     receiver.on_stream_closed(event.stream_id, int(event.error_code))
-            case h2.events.WindowUpdated():
-                receiver.on_window(event.stream_id)
             case h2.events.RemoteSettingsChanged():
                 self._unanswered += 1
             case h2.events.PingReceived():
@@ -171,10 +173,15 @@ class H2Engine:
                 body.sent_all = body.received_all = True
             if body.sent_all and body.received_all:
                 self._bodies.pop(stream_id, None)
+                self._drop(body, body.size)
                 receiver.on_stream_closed(stream_id, NO_ERROR)
         self._unanswered = 0
         data, self._out = self._connection.data_to_send() + self._out, b""
         return data
+
+    def _drop(self, body: _Body, size: int) -> None:
+        body.size -= size
+        self._queued -= size
 
     def _send_some(self, stream_id: int, body: _Body) -> None:
         connection = self._connection
@@ -186,7 +193,7 @@ class H2Engine:
             if len(chunk) > room:
                 body.chunks.appendleft(chunk[room:])
                 chunk = chunk[:room]
-            body.size -= len(chunk)
+            self._drop(body, len(chunk))
             connection.send_data(stream_id, chunk)
         if body.trailers is not None and not body.sent_all:
             body.sent_all = True
@@ -214,8 +221,10 @@ class H2Engine:
         """See Engine."""
         body = self._bodies.get(stream_id)
         if body is not None:
-            body.chunks.append(data)
+            # In pieces of a frame, so that what a window cuts off is little to copy.
+            body.chunks.extend(data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES))
             body.size += len(data)
+            self._queued += len(data)
 
     def finish(self, stream_id: int, trailers: Sequence[Header]) -> None:
         """See Engine."""
@@ -228,7 +237,8 @@ class H2Engine:
         body = self._bodies.get(stream_id)
         if body is not None:
             body.chunks.clear()
-            body.trailers, body.size = None, 0
+            body.trailers = None
+            self._drop(body, body.size)
             body.sent_all = body.received_all = True
         try:
             self._connection.reset_stream(stream_id, error_code)
@@ -242,7 +252,7 @@ class H2Engine:
 
     def queued_in_all(self) -> int:
         """See Engine."""
-        return sum(body.size for body in self._bodies.values())
+        return self._queued
 
     def ping(self, data: bytes) -> None:
         """See Engine."""

@@ -152,10 +152,6 @@ def _closed(receiver: Receiver, event: Any) -> None:
     receiver.on_stream_closed(event.stream_id, event.error_code)
 
 
-def _window(receiver: Receiver, event: Any) -> None:
-    receiver.on_window(event.stream_id)
-
-
 def _trailers(receiver: Receiver, event: Any) -> None:
     receiver.on_data(event.stream_id, b"", end=True)  # gRPC clients send none; they end the body all the same
 
@@ -165,7 +161,6 @@ _HANDLERS: dict[type, Callable[[Receiver, Any], None]] = {
     ngh2.DataReceived: _data,
     ngh2.TrailersReceived: _trailers,
     ngh2.StreamClosed: _closed,
-    ngh2.WindowUpdated: _window,
     ngh2.PingReceived: lambda receiver, event: receiver.on_ping(),
     ngh2.PingAcknowledged: lambda receiver, event: receiver.on_ping_acknowledged(event.opaque_data),
 }

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gateway.actions.shared.call import Peer
 from gateway.errors import FieldFault, GatewayError, InvalidField
-from gateway.front.endpoint import Endpoint
+from gateway.front.dispatch import NO_DEADLINE_S
 from gateway.front.http2.engine import CANCEL, NO_ERROR
+from gateway.front.http2.request import Request
 from gateway.front.http2.wire import RESPONSE_HEADERS, Header, MessageReader, WireFault, framed, metadata_headers
-
-ONE_MESSAGE = "this method takes exactly one message; send one"
-MAX_QUEUED_BYTES = 64 * 1024
-"""Of a stream's answer before its handler waits: the client reads slower than the handler writes."""
 
 
 class Outlet(Protocol):
-    """What a stream needs of its connection; `connection.Connection` is one."""
-
-    peer: Peer
+    """The way back to the client; `outflow.Outflow` is one."""
 
     def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
         """Queue response headers."""
@@ -50,20 +45,35 @@ class Outlet(Protocol):
         """Let the client send so much more."""
         ...
 
-    def queued(self, stream_id: int) -> int:
-        """Return how much of a stream's answer waits for the client."""
+    def must_wait(self, stream_id: int) -> bool:
+        """Whether the client takes less than was sent."""
         ...
 
-    def waits(self, stream: Stream) -> None:
+    def wait(self, writer: Stream) -> None:
         """Wake this stream's handler once the client has taken enough."""
         ...
 
-    def on_deadline(self, stream: Stream) -> None:
-        """The stream's deadline has passed."""
+    def stop_reading(self, seconds: float) -> None:
+        """Read nothing of this client for so long."""
         ...
 
-    def on_refused(self) -> None:
-        """A call of this connection was refused for too much load."""
+    @property
+    def is_stuffed(self) -> bool:
+        """Whether more answers wait for this client than may."""
+        ...
+
+
+class Carrier(Protocol):
+    """The connection of a stream; `connection.Connection` is one."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        ...
+
+    @property
+    def outflow(self) -> Outlet:
+        """The way back."""
         ...
 
     def start(self, stream: Stream) -> None:
@@ -79,61 +89,33 @@ class Stream:
     """State of one call. `task` runs its handler once it was admitted."""
 
     __slots__ = (
-        "__weakref__",
-        "_answered",
-        "_arrived",
-        "_headers_sent",
-        "_messages",
-        "_received_all",
-        "_unread",
-        "_writable",
-        "arrived_at",
-        "connection",
-        "deadline_at",
-        "deadline_slot",
-        "endpoint",
-        "expired",
-        "fault",
-        "has_begun",
-        "is_over",
-        "metadata",
-        "reader",
-        "request_id",
-        "started_at",
-        "stream_id",
-        "task",
+        "__weakref__", "_answered", "_arrived", "_headers_sent", "_messages", "_outflow", "_received_all", "_unread",
+        "_writable", "arrived_at", "connection", "deadline_at", "deadline_slot", "endpoint", "expired", "fault",
+        "has_begun", "is_over", "metadata", "reader", "request_id", "started_at", "stream_id", "task",
     )  # fmt: skip
 
     def __init__(
-        self,
-        connection: Outlet,
-        stream_id: int,
-        endpoint: Endpoint,
-        metadata: Mapping[str, str],
-        request_id: str,
-        reader: MessageReader,
-        *,
-        arrived_at: float,
-        deadline_at: float,
+        self, connection: Carrier, stream_id: int, request: Request, reader: MessageReader, *, arrived_at: float
     ) -> None:
         self.connection = connection
+        self._outflow = connection.outflow
         self.stream_id = stream_id
-        self.endpoint = endpoint
-        self.metadata = metadata
-        self.request_id = request_id
+        self.endpoint = request.endpoint
+        self.metadata = request.metadata
+        self.request_id = request.request_id
         self.reader = reader
         self.arrived_at = arrived_at
-        self.deadline_at = deadline_at
+        self.deadline_at = arrived_at + (NO_DEADLINE_S if request.timeout_s is None else request.timeout_s)
         self.deadline_slot = -1
         self.task: asyncio.Task[None] | None = None
-        self.fault: GatewayError | None = None
+        self.fault: GatewayError | None = request.fault
         """What is wrong with the request as it came; the call ends with it, through the chain as any other."""
         self.is_over = False
         self.expired = False
         self.started_at: float | None = None
         """When the gate let a unary call in; None before that, and again once the call has left."""
         self.has_begun = False
-        """Whether the handler's task has taken its first step."""
+        """Whether the task has run at all; one that is cancelled before that never reaches the chain."""
         self._answered = False
         self._headers_sent = False
         self._received_all = False
@@ -162,15 +144,19 @@ class Stream:
     def _acknowledge_if_stuck(self) -> None:
         # A message longer than the window would never become whole: with nothing else to read, let it come.
         if not self._messages and self._unread:
-            self.connection.acknowledge(self.stream_id, self._unread)
+            self._outflow.acknowledge(self.stream_id, self._unread)
             self._unread = 0
 
     def break_off(self, fault: GatewayError) -> None:
         """End the client's messages with a fault: the handler that reads them meets it."""
         self.fault = fault
-        self._received_all = True
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the client has sent all of its request."""
+        return self._received_all
 
     @property
     def request(self) -> bytes | None:
@@ -194,7 +180,7 @@ class Stream:
             while self._messages:
                 message, share = self._messages.popleft()
                 if share:
-                    self.connection.acknowledge(self.stream_id, share)
+                    self._outflow.acknowledge(self.stream_id, share)
                 yield self._plain(message)
             if self.fault is not None:
                 raise self.fault
@@ -213,7 +199,7 @@ class Stream:
         """Send the initial metadata, once, before the first message."""
         if not self.is_over and not self._headers_sent:
             self._headers_sent = True
-            self.connection.respond(self.stream_id, [*RESPONSE_HEADERS, *metadata_headers(metadata)])
+            self._outflow.respond(self.stream_id, [*RESPONSE_HEADERS, *metadata_headers(metadata)])
 
     async def send(self, message: bytes) -> None:
         """Send a message of a stream; wait while the client reads slower than this.
@@ -224,11 +210,11 @@ class Stream:
             raise CallerLeft
         if not self._headers_sent:
             self._headers_sent = True
-            self.connection.respond(self.stream_id, RESPONSE_HEADERS)
-        self.connection.send(self.stream_id, framed(message))
-        while self.connection.queued(self.stream_id) > MAX_QUEUED_BYTES:
+            self._outflow.respond(self.stream_id, RESPONSE_HEADERS)
+        self._outflow.send(self.stream_id, framed(message))
+        while self._outflow.must_wait(self.stream_id):
             self._writable = asyncio.get_running_loop().create_future()
-            self.connection.waits(self)
+            self._outflow.wait(self)
             try:
                 await self._writable
             finally:
@@ -240,11 +226,11 @@ class Stream:
         """Send a unary answer with its end."""
         if self.is_over:
             return
-        connection, stream_id = self.connection, self.stream_id
+        outflow, stream_id = self._outflow, self.stream_id
         if not self._headers_sent:
             self._headers_sent = True
-            connection.respond(stream_id, RESPONSE_HEADERS)
-        connection.send(stream_id, framed(message))
+            outflow.respond(stream_id, RESPONSE_HEADERS)
+        outflow.send(stream_id, framed(message))
         self.finish(trailers)
 
     def finish(self, trailers: list[Header]) -> None:
@@ -253,13 +239,13 @@ class Stream:
             return
         self._answered = True
         if self._headers_sent:
-            self.connection.finish(self.stream_id, trailers)
+            self._outflow.finish(self.stream_id, trailers)
         else:
             self._headers_sent = True
-            self.connection.respond(self.stream_id, [*RESPONSE_HEADERS, *trailers], end=True)
+            self._outflow.respond(self.stream_id, [*RESPONSE_HEADERS, *trailers], end=True)
         if not self._received_all:
             # The rest of the request is not wanted. Without this its sender could fill the connection's window.
-            self.connection.reset_after_answer(self.stream_id, NO_ERROR)
+            self._outflow.reset_after_answer(self.stream_id, NO_ERROR)
 
     @property
     def is_answered(self) -> bool:
@@ -272,10 +258,6 @@ class Stream:
             self._writable.set_result(None)
 
     # How it ends.
-
-    def on_deadline(self) -> None:
-        """The caller's time is over: it gets the status, the handler is cancelled."""
-        self.connection.on_deadline(self)
 
     def abandon(self) -> None:
         """The caller has gone: cancel the handler, wake what waits."""
@@ -293,8 +275,8 @@ class Stream:
         self._messages.clear()
         self._unread = 0
         if size:
-            self.connection.acknowledge(self.stream_id, size)
+            self._outflow.acknowledge(self.stream_id, size)
 
     def reset(self) -> None:
         """End the stream without an answer."""
-        self.connection.reset(self.stream_id, CANCEL)
+        self._outflow.reset(self.stream_id, CANCEL)

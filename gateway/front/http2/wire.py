@@ -7,7 +7,6 @@ PROTOCOL-HTTP2.md.
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -26,9 +25,6 @@ RESPONSE_HEADERS: tuple[Header, ...] = (
 
 _PREFIX = struct.Struct(">BI")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_OWN = frozenset(
-    {"te", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-message-type", "connection"}
-)
 _PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -39,10 +35,6 @@ class WireFault(Exception):
 
 class MessageTooLarge(WireFault):
     """A message is longer than the limit, as sent or after decompression."""
-
-
-class EncodingUnknown(WireFault):
-    """The message is compressed in a way that the server does not read."""
 
 
 def framed(message: bytes) -> bytes:
@@ -61,16 +53,6 @@ def parse_timeout(text: str) -> float:
     return int(digits) * unit
 
 
-def metadata_of(headers: Iterable[Header]) -> dict[str, str]:
-    """Return the caller's text metadata, without the protocol's own and `-bin` values; the last of repeated ones."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key = name.decode("latin-1")
-        if key[0] != ":" and key not in _OWN and not key.endswith("-bin"):
-            found[key] = value.decode("latin-1")
-    return found
-
-
 def metadata_headers(pairs: Iterable[tuple[str, str | bytes]]) -> list[Header]:
     """Return metadata as headers; bytes belong to `-bin` names and become unpadded base64."""
     return [
@@ -80,17 +62,6 @@ def metadata_headers(pairs: Iterable[tuple[str, str | bytes]]) -> list[Header]:
         )
         for name, value in pairs
     ]
-
-
-def binary_value(text: bytes) -> bytes:
-    """Return the bytes of a `-bin` value, padded or not.
-
-    Raises: WireFault.
-    """
-    try:
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise WireFault("a -bin value is not base64") from None
 
 
 def percent_encoded(message: str) -> bytes:
@@ -112,14 +83,14 @@ def status_trailers(code: int, message: str, metadata: Sequence[tuple[str, str |
 def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return the message inside a compressed one, and never hold more than `max_bytes` of it.
 
-    Raises: EncodingUnknown, MessageTooLarge, WireFault for bytes that are not compressed so.
+    Raises: MessageTooLarge; WireFault for bytes that are not compressed so.
     """
     if encoding == "gzip":
         reader = zlib.decompressobj(_GZIP)
     elif encoding == "deflate":
         reader = zlib.decompressobj()
     else:
-        raise EncodingUnknown("a message is compressed in no way that grpc-encoding names; use gzip, deflate or none")
+        raise WireFault("a message is compressed, and grpc-encoding does not say how; name gzip or deflate")
     try:
         message = reader.decompress(data, max_bytes + 1)
     except zlib.error:
@@ -184,11 +155,15 @@ class MessageReader:
     def plain(self, message: bytes) -> bytes:
         """Return a message of `feed` without its compression.
 
-        Raises: EncodingUnknown, MessageTooLarge, WireFault.
+        Raises: MessageTooLarge, WireFault.
         """
         return decompressed(message, self._encoding, self._max_bytes) if type(message) is Compressed else message
 
     @property
-    def is_between_messages(self) -> bool:
-        """Whether nothing is unfinished, so that the stream may end here."""
-        return not self._held
+    def held_bytes(self) -> int:
+        """How much of an unfinished message is here; 0 between messages, where a stream may end."""
+        return len(self._held)
+
+    def drop(self) -> None:
+        """Forget the unfinished message; nothing is fed any more."""
+        self._held = bytearray()

@@ -101,7 +101,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         boards=boards,
         wallet=wallet,
         health=health,
-        fronts=build_fronts(config, services, health, chain, clock, metrics),
+        fronts=build_fronts(config, services, health, chain, policy, clock, metrics),
         admin_port=build_admin_port(config, health, wallet, keyring, controls, redis, clock, metrics, seat),
     )
 

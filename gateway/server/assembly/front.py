@@ -25,7 +25,8 @@ from gateway.front.http2.server import Http2Server
 from gateway.front.reflection import reflection_endpoints
 from gateway.interceptors.call_log import record_unexpected
 from gateway.interceptors.chain import Chain
-from gateway.interceptors.policy import check_complete
+from gateway.interceptors.identity import caller_of
+from gateway.interceptors.policy import PolicyInForce, check_complete
 from gateway.interceptors.validation import find_checks
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.chain import asks_certificates
@@ -51,6 +52,7 @@ def build_fronts(
     services: Services,
     health: HealthWatch,
     chain: Chain,
+    policy: PolicyInForce,
     clock: Clock,
     metrics: Metrics,
 ) -> Fronts:
@@ -63,7 +65,7 @@ def build_fronts(
     endpoints = _endpoints(all_services)
     check_complete(endpoint.path for endpoint in endpoints)
     find_checks(method.input_type for service in all_services for method in service.methods)
-    make = _front_of(config, endpoints, chain, clock, metrics)
+    make = _front_of(config, endpoints, chain, policy, clock, metrics)
     return Fronts(
         listener=make(UNNAMED, reads_certificates=asks_certificates(config)),
         sockets={
@@ -81,7 +83,7 @@ class _MakeFront(Protocol):
 
 
 def _front_of(
-    config: Config, endpoints: Sequence[Endpoint], chain: Chain, clock: Clock, metrics: Metrics
+    config: Config, endpoints: Sequence[Endpoint], chain: Chain, policy: PolicyInForce, clock: Clock, metrics: Metrics
 ) -> _MakeFront:
     """Return the configured front; grpc.aio, with a warning, where no HTTP/2 engine is installed."""
     engine = make_engine() if config.front is FrontKind.HTTP2 else None
@@ -90,7 +92,12 @@ def _front_of(
             "setting", setting="GATEWAY_FRONT", trouble="no HTTP/2 engine is installed", advice="install ngh2"
         )
 
-    gate = Gate(clock, priority_of=_priority_of, on_refused=partial(_count_refused, metrics))
+    gate = Gate(
+        clock,
+        priority_of=_priority_of,
+        caller_of=caller_of(policy, config.trusted_proxies),
+        on_refused=partial(_count_refused, metrics),
+    )
 
     def make(peer: Peer, *, reads_certificates: bool) -> Front | Http2Server:
         if engine is None:

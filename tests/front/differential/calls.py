@@ -207,7 +207,7 @@ def _encoding(chance: random.Random, call: WireCall, frames: list[bytes]) -> lis
     name = chance.choice((None, b"br", b"zstd", b"", b"GZIP", b"identity"))
     if name is not None:
         call.headers.append((b"grpc-encoding", name))
-    call.faults.append("unknown encoding")
+    call.faults.append("no encoding" if name in (None, b"identity") else "unknown encoding")
     return [frame(gzip.compress(b""), 1), *frames[1:]]
 
 

@@ -30,7 +30,7 @@ from tests.front.differential.handlers import ENDPOINTS
 SHORT, LONG = 250, 10_000
 WITHIN_S = 20.0
 
-INVALID, DEADLINE = 3, 4
+INVALID, DEADLINE, UNIMPLEMENTED = 3, 4, 12
 DIFFERENCES: dict[str, tuple[int | bytes, str]] = {
     "too long": (INVALID, "it names the limit; grpc says RESOURCE_EXHAUSTED, which promises that a repeat may succeed"),
     "bomb": (INVALID, "as for a message that is too long as it was sent"),
@@ -40,7 +40,8 @@ DIFFERENCES: dict[str, tuple[int | bytes, str]] = {
     "no message": (INVALID, "the client learns it at once; grpc waits for the message until the deadline"),
     "two messages": (INVALID, "a second message may have been meant; grpc takes the first and drops it"),
     "broken compression": (INVALID, "the client made it, so it is no INTERNAL error of the server"),
-    "unknown encoding": (INVALID, "it names the encodings that are read; INTERNAL or a parse error otherwise"),
+    "unknown encoding": (UNIMPLEMENTED, "what gRPC's compression.md demands; grpc says INTERNAL or a parse error"),
+    "no encoding": (INVALID, "the client compressed and did not say how; grpc says INTERNAL"),
     "bad timeout": (INVALID, "it says what a timeout looks like; grpc says INTERNAL"),
     "deadline passed": (DEADLINE, "the same status, with our text, details and request id"),
     "not ended": (

@@ -10,8 +10,11 @@ from typing import Any
 
 import ngh2
 
+from gateway.actions.shared.call import Peer as PeerOf
+from gateway.front.dispatch import UNNAMED
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.engine import Engine, EngineSettings
+from gateway.front.http2.gate import Gate
 from gateway.front.http2.server import Http2Server, ServerBounds
 from gateway.front.http2.wire import framed
 from gateway.interceptors.chain import Chain, Middleware
@@ -120,6 +123,8 @@ async def serving(
     links: Sequence[Middleware] = (),
     bounds: ServerBounds | None = None,
     unexpected: list[BaseException] | None = None,
+    gate: Gate | None = None,
+    named: PeerOf = UNNAMED,
 ) -> AsyncIterator[tuple[Http2Server, int]]:
     """Serve on a free port; yields the server and the port."""
     noted = unexpected if unexpected is not None else []
@@ -130,6 +135,8 @@ async def serving(
         lambda call, error: noted.append(error),
         lambda: engine(EngineSettings()),
         bounds=bounds,
+        gate=gate,
+        peer=named,
     )
     listening = socket.create_server(("127.0.0.1", 0))
     port: int = listening.getsockname()[1]

@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from bench.http2 import END_HEADERS, END_STREAM, GOAWAY, HEADERS, frame, request_headers
+from tests.front.http2.handlers import Handlers, MakeEngine
 from tests.front.http2.peer import connected, serving
-from tests.front.http2.test_connection import Handlers, MakeEngine, engine  # noqa: F401 - a fixture
 from tests.raw_http2 import RawConnection
 
 CONNECTION_WINDOW = 8 * 1024 * 1024
@@ -35,7 +35,7 @@ def _struct(size: int) -> bytes:
     ],
 )
 async def test_what_was_sent_is_acknowledged_exactly_once(
-    engine: MakeEngine,  # noqa: F811
+    engine: MakeEngine,
     path: str,
     sizes: tuple[int, ...],
 ) -> None:
@@ -58,7 +58,7 @@ async def test_what_was_sent_is_acknowledged_exactly_once(
         assert 0 == await peer.answered(peer.call("/t/Empty", b""))
 
 
-async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: MakeEngine) -> None:  # noqa: F811
+async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: MakeEngine) -> None:
     """A stream that pours and a unary answer that waits for its window; the connection serves on."""
     handlers = Handlers()
     async with serving(handlers.all(), engine) as (server, port), connected(port) as peer:
@@ -72,7 +72,7 @@ async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: 
         assert ({}, 0, not peer.is_closed) == (connection.streams, connection._engine.queued_in_all(), True)
 
 
-async def test_broken_compression_ends_its_stream_only(engine: MakeEngine) -> None:  # noqa: F811
+async def test_broken_compression_ends_its_stream_only(engine: MakeEngine) -> None:
     """INVALID_ARGUMENT, on a unary method and in the middle of a stream."""
     broken = b"\1\0\0\0\5nonse"
     async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
@@ -98,7 +98,7 @@ def _headers(path: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def test_a_call_that_is_never_whole_ends_at_its_deadline(engine: MakeEngine) -> None:  # noqa: F811
+async def test_a_call_that_is_never_whole_ends_at_its_deadline(engine: MakeEngine) -> None:
     """A unary request without its end: the caller's time counts from the headers."""
     async with serving(Handlers().all(), engine) as (server, port), connected(port) as peer:
         for messages in ((), (b"",)):
@@ -111,7 +111,7 @@ async def test_a_call_that_is_never_whole_ends_at_its_deadline(engine: MakeEngin
 
 
 async def test_a_call_that_is_cancelled_before_its_first_step_gives_its_place_back(
-    engine: MakeEngine,  # noqa: F811
+    engine: MakeEngine,
 ) -> None:
     """Request and reset in one write: a client could take every place with 64 of them otherwise."""
     async with serving(Handlers().all(), engine) as (server, port), connected(port) as peer:
@@ -127,7 +127,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_gives_its_place_ba
         assert 0 == await peer.answered(peer.call("/t/Empty", b""))
 
 
-async def test_a_client_that_says_goodbye_gets_its_answers(engine: MakeEngine) -> None:  # noqa: F811
+async def test_a_client_that_says_goodbye_gets_its_answers(engine: MakeEngine) -> None:
     """GOAWAY means: no new streams; those under way end as usual."""
     async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
         stream = peer.call("/t/Short", b"")
@@ -143,7 +143,7 @@ async def test_a_client_that_says_goodbye_gets_its_answers(engine: MakeEngine) -
     ids=["upper case", "connection header", "pseudo header twice", "newline"],
 )
 async def test_headers_that_http2_forbids_end_their_stream_only(
-    engine: MakeEngine,  # noqa: F811
+    engine: MakeEngine,
     malformed: tuple[tuple[str, str], ...],
 ) -> None:
     """RST_STREAM; the next call is answered."""

@@ -1,0 +1,92 @@
+"""Accepts connections of one bound socket, with TLS where a context is given, and bounds how many there may be."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.actions.shared.call import Peer
+from gateway.resilience.supervision import SupervisedTask
+
+_PAUSE_S = 0.1
+"""After an accept that fails, such as for want of file descriptors."""
+
+
+class Acceptor:
+    """Accepts until it is closed. A handshake under way counts as a connection: it holds a file descriptor too."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        context: ssl.SSLContext | None,
+        make_protocol: Callable[[], asyncio.Protocol],
+        has_room: Callable[[int], bool],
+        handshake_s: float,
+    ) -> None:
+        """Args: `has_room` says whether one more connection may be, beside so many handshakes."""
+        self._loop = asyncio.get_running_loop()
+        self._socket = listening
+        self._context = context
+        self._make_protocol = make_protocol
+        self._has_room = has_room
+        self._handshake_s = handshake_s
+        self._handshakes: set[asyncio.Task[None]] = set()
+        listening.setblocking(False)
+        self._accepting = SupervisedTask("connections of the front", self._accept())
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = await self._loop.sock_accept(self._socket)
+            except OSError:
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if not self._has_room(len(self._handshakes)):
+                accepted.close()
+                continue
+            opening = self._loop.create_task(self._open(accepted))
+            self._handshakes.add(opening)
+            opening.add_done_callback(self._handshakes.discard)
+
+    async def _open(self, accepted: socket.socket) -> None:
+        """Make the connection, which then belongs to its protocol; a handshake that fails ends here."""
+        try:
+            if accepted.family != socket.AF_UNIX:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(
+                self._make_protocol,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=None if self._context is None else self._handshake_s,
+            )
+        except (OSError, ConnectionError, asyncio.CancelledError):
+            accepted.close()
+
+    async def close(self) -> None:
+        """Accept nothing more, and end the handshakes."""
+        await self._accepting.stop()
+        for opening in self._handshakes:
+            opening.cancel()
+        self._socket.close()
+
+
+def peer_of(transport: asyncio.BaseTransport, unnamed: Peer, *, reads_certificates: bool) -> Peer | None:
+    """Return who is at the other end; None where TLS agreed on another protocol than HTTP/2."""
+    secured: Any = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return unnamed
+    if secured.selected_alpn_protocol() != "h2":
+        return None
+    return _peer_of_certificate(secured.getpeercert() or {}) if reads_certificates else unnamed
+
+
+def _peer_of_certificate(certificate: Mapping[str, Any]) -> Peer:
+    """Return the names of a verified client certificate: its one SPIFFE id first, then its DNS names."""
+    names = certificate.get("subjectAltName", ())
+    uris = [value for kind, value in names if kind == "URI"]
+    spiffe = [uri for uri in uris if uri.startswith("spiffe://")] if len(uris) == 1 else []
+    dns = [value.lower() for kind, value in names if kind == "DNS" and "*" not in value]
+    return Peer(address="tls", names=(*spiffe, *dns))
