@@ -23,6 +23,7 @@ from gateway.front.http2.engine import Engine, EngineSettings
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
+from gateway.server.listener.bind import bound
 from gateway.server.listener.http2 import MAX_STREAMS, Http2Listener
 from gateway.server.listener.listen import OPTIONS, add_listener
 from gateway.server.listener.tls import HandshakeTls, TlsSource
@@ -55,7 +56,7 @@ async def serve(front: str, served: list[Endpoint], listen: Listen, tls: TlsSour
         _unexpected,
         lambda: ENGINES[front](EngineSettings(max_streams=MAX_STREAMS)),
     )
-    listener = Http2Listener(http2, listen, HandshakeTls(tls) if tls is not None else None)
+    listener = Http2Listener(http2, bound(listen, "GATEWAY_LISTEN"), HandshakeTls(tls) if tls is not None else None)
     await listener.start()
     return listener
 
