@@ -30,6 +30,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Holds credentials, so it is never shown."""
     body: bytes = field(default=b"", repr=False)
+    status_suffices: bool = False
+    """A 2xx status says everything: the rest of its answer may be missing, broken or unreadable."""
 
     @property
     def raw_query(self) -> str:
@@ -39,7 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer: the final status, the few useful headers (names in lower case), and the body."""
+    """An answer: the final status, the few useful headers (names in lower case), and the body.
+
+    It is whole, unless `Request.status_suffices`: then headers and body of a 2xx may be empty.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +74,15 @@ class TimedOut(ExchangeFailed):
 
 
 class AnswerLost(ExchangeFailed):
-    """Phoenix may have read the request, or part of it; no whole answer came back."""
+    """Phoenix may have read the request, or part of it; no whole answer came back.
+
+    `was_stale`: the server closed a kept connection, and sent nothing of an answer. That is no sign of trouble there.
+    """
+
+    def __init__(self, message: str, *, was_stale: bool = False) -> None:
+        """Store how the connection ended."""
+        self.was_stale = was_stale
+        super().__init__(message)
 
 
 class AnswerGarbled(AnswerLost):

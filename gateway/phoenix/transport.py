@@ -6,20 +6,21 @@ proxy, a redirect. One `send` is one request on the wire. `retry.py` tries again
 """
 
 import asyncio
-import math
 import re
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import aiohttp
 import yarl
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.phoenix.connections import Channel, Connections, ConnectionSettings, Host, as_channel
 from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
     AnswerGarbled,
     AnswerLost,
+    ExchangeFailed,
     NotSent,
     Request,
     TimedOut,
@@ -52,48 +53,24 @@ _RAW_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
 _BREAKS_A_LINE = re.compile(r"[\r\n\0]")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _SWITCHING_PROTOCOLS = 101
-_CONNECTIONS_TRIED = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransportSettings:
-    """How connections are kept."""
-
-    max_connections_per_host: int = 200
-    """Connections at once to one host; further calls wait within their deadline. The limit is for each host, so that an
-    ingestion host that hangs cannot keep a wallet call from fetching the platform key."""
-    connect_timeout_s: float = 3.0
-    """Longest wait for one connection with TLS; shorter than most deadlines, because another try is safe."""
-    keepalive_s: float = 4.0
-    """Idle time after which a connection is not used again. Less than the 5 s after which common servers close theirs,
-    because a request on a closing connection may or may not have been read."""
-
-
-class _Origin:
-    """Scheme, host and port, as aiohttp's pool wants them, and as the header `host` has them."""
-
-    __slots__ = ("host", "request")
-
-    def __init__(self, url: yarl.URL) -> None:
-        self.request = aiohttp.ClientRequest("GET", url)
-        self.host = self.request.headers["host"]
+_KEEP_ALIVE = re.compile(rb"(?i)\btimeout\s*=\s*\"?(\d{1,6})")
+_MAX_HEAD_LINE_BYTES = 256 * 1024
+_MAX_HEADERS = 2000
+"""More than any server sends by itself. A proxy may add long cookies or policies, which are dropped."""
 
 
 class Transport:
     """Sends requests over reused connections. It always verifies TLS and follows no redirect."""
 
-    def __init__(self, *, ca_file: Path | None = None, settings: TransportSettings | None = None) -> None:
+    def __init__(self, *, ca_file: Path | None = None, settings: ConnectionSettings | None = None) -> None:
         """Prepare TLS. Connections are opened when needed.
 
         Args: `ca_file` is trusted in addition to the system's authorities.
         Raises: OSError, ssl.SSLError if it cannot be read.
         """
-        self._settings = settings or TransportSettings()
-        self._tls = following_trust(ca_file)
-        # Not rounded up to whole seconds: the caller's deadline must come later.
-        self._connect_limit = aiohttp.ClientTimeout(connect=self._settings.connect_timeout_s, ceil_threshold=math.inf)
-        self._connector: aiohttp.TCPConnector | None = None
-        self._origins: dict[str, _Origin] = {}
+        self._settings = settings or ConnectionSettings()
+        self._connections = Connections(following_trust(ca_file), self._settings)
+        self._hosts: dict[str, Host] = {}
 
     async def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
@@ -103,8 +80,8 @@ class Transport:
         Cancelling closes the connection; the request may have been read then. Raises: NotSent, TimedOut, AnswerLost,
         AnswerGarbled; ValueError for a request that must not leave.
         """
-        origin = self._origins.get(request.url_base) or self._origin(request.url_base)
-        data = _wire_text(request, origin.host)
+        host = self._hosts.get(request.url_base) or self._host(request.url_base)
+        data = _wire_text(request, host.name)
         remaining_s = deadline.remaining()
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
@@ -112,61 +89,42 @@ class Transport:
         answer: Answer | None = None
         try:
             async with asyncio.timeout(remaining_s):
-                connection = await self._connection(origin)
-                answer = await _exchange(connection, data, max_answer_bytes)
+                connection = await self._connections.take(host, is_repeatable=request.method == "GET")
+                answer = await _exchange(connection, host, data, max_answer_bytes)
                 return answer
-        except TimeoutError:
-            if connection is not None:
-                raise TimedOut("no whole answer within the deadline", sent=True) from None
-            if self._settings.connect_timeout_s < remaining_s:
-                raise NotSent("no connection in time") from None
-            raise TimedOut("no connection within the deadline", sent=False) from None
-        except HttpProcessingError:
-            raise AnswerGarbled("what came back is not HTTP") from None
-        except (aiohttp.ClientError, aiohttp.EofStream, OSError) as failure:
-            if connection is not None:
-                raise AnswerLost("the connection broke before the whole answer came") from None
-            raise _not_sent(failure) from None
+        except Exception as failure:  # noqa: BLE001 - whatever the library raises, something may have left
+            if connection is None:
+                raise self._not_connected(failure, remaining_s) from None
+            accepted = _accepted(request, as_channel(connection))
+            if accepted is not None:
+                return accepted
+            raise _unanswered(failure, host, as_channel(connection)) from None
         finally:
             if connection is not None:
-                _give_back(connection, is_whole=answer is not None)
+                self._connections.give_back(host, connection, is_whole=answer is not None)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
-        if self._connector is not None:
-            await self._connector.close()
-            self._connector = None
+        await self._connections.close()
 
-    def _origin(self, url_base: str) -> _Origin:
-        """Return what is prepared once for a host. Raises: ValueError for a base URL that has a path, query or user."""
+    def _host(self, url_base: str) -> Host:
+        """Return what is kept of a host. Raises: ValueError for a base URL that has a path, query or user."""
         url = yarl.URL(url_base)
         if url.scheme not in ("http", "https") or not url.host or url != url.origin():
             raise ValueError("a base URL is http(s)://host[:port], without path, query or user")
-        origin = self._origins[url_base] = _Origin(url.origin())
-        return origin
+        host = self._hosts[url_base] = self._connections.host(url.origin())
+        return host
 
-    async def _connection(self, origin: _Origin) -> aiohttp.connector.Connection:
-        """Return a connection that holds nothing of another call.
-
-        Raises: aiohttp.ClientError, OSError, TimeoutError, NotSent; nothing was sent then.
-        """
-        if self._connector is None:  # made inside the running loop
-            self._connector = aiohttp.TCPConnector(
-                ssl=self._tls,
-                limit=0,
-                limit_per_host=self._settings.max_connections_per_host,
-                keepalive_timeout=self._settings.keepalive_s,
-            )
-        for _ in range(_CONNECTIONS_TRIED):
-            connection = await self._connector.connect(origin.request, [], self._connect_limit)
-            protocol = connection.protocol
-            if protocol is not None and protocol.transport is not None and not protocol.should_close:
-                return connection
-            connection.close()  # it ended meanwhile, or brought bytes that no call waits for
-        raise NotSent("the server ends its connections, or sends before it was asked")
+    def _not_connected(self, failure: Exception, remaining_s: float) -> ExchangeFailed:
+        """Return our error for a failure before there was a connection: certainly nothing left."""
+        if not isinstance(failure, TimeoutError):
+            return _not_sent(failure)
+        if self._settings.connect_timeout_s < remaining_s:
+            return NotSent("no connection in time")
+        return TimedOut("no connection within the deadline", sent=False)
 
 
-async def _exchange(connection: aiohttp.connector.Connection, data: bytes, max_answer_bytes: int) -> Answer:
+async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: bytes, max_answer_bytes: int) -> Answer:
     """Send the bytes of a request and return the whole answer, read up to the limit.
 
     Raises: AnswerGarbled; HttpProcessingError for what is not HTTP; aiohttp.ClientError, aiohttp.EofStream, OSError.
@@ -174,9 +132,17 @@ async def _exchange(connection: aiohttp.connector.Connection, data: bytes, max_a
     protocol = connection.protocol
     assert protocol is not None
     assert protocol.transport is not None
-    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    protocol.set_response_params(
+        read_until_eof=True,
+        auto_decompress=False,
+        max_line_size=_MAX_HEAD_LINE_BYTES,
+        max_field_size=_MAX_HEAD_LINE_BYTES,
+        max_headers=_MAX_HEADERS,
+    )
+    sent_at = time.monotonic()
     protocol.transport.write(data)
     message, content = await protocol.read()
+    host.idle_time.answered(time.monotonic() - sent_at)
     while message.code < 200 and message.code != _SWITCHING_PROTOCOLS:
         message, content = await protocol.read()
     headers: dict[str, str] = {}
@@ -184,6 +150,9 @@ async def _exchange(connection: aiohttp.connector.Connection, data: bytes, max_a
         name = raw_name.lower()
         if name in KEPT_HEADERS:
             headers.setdefault(name.decode("ascii"), raw_value.decode("latin-1"))
+        elif name == b"keep-alive":
+            if (promised := _KEEP_ALIVE.search(raw_value)) is not None:
+                host.idle_time.promised(float(promised[1]))
         elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
             raise AnswerGarbled("the answer is compressed, and the request did not allow that")
     chunks: list[bytes] = []
@@ -196,15 +165,27 @@ async def _exchange(connection: aiohttp.connector.Connection, data: bytes, max_a
     return Answer(status=message.code, headers=headers, body=b"".join(chunks))
 
 
-def _give_back(connection: aiohttp.connector.Connection, *, is_whole: bool) -> None:
-    """Keep a connection for the next call only if nothing of this one is left: no part of its answer or its request."""
-    transport = connection.transport
-    if is_whole and transport is not None and not transport.get_write_buffer_size():
-        connection.release()
-        return
-    if transport is not None:
-        transport.abort()
-    connection.close()
+def _accepted(request: Request, channel: Channel) -> Answer | None:
+    """Return the answer if its status has arrived and is all that the request needs."""
+    status = channel.status
+    if not request.status_suffices or status is None or not 200 <= status < 300:
+        return None
+    return Answer(status=status)
+
+
+def _unanswered(failure: Exception, host: Host, channel: Channel) -> ExchangeFailed:
+    """Return our error for a failure after the request was written: something may have left."""
+    match failure:
+        case AnswerGarbled():
+            return failure
+        case TimeoutError():
+            return TimedOut("no whole answer within the deadline", sent=True)
+        case HttpProcessingError():
+            return AnswerGarbled("what came back is not HTTP")
+    was_stale = channel.uses > 1 and not channel.began
+    if was_stale:
+        host.idle_time.ended(channel.idle_s)
+    return AnswerLost("the connection broke before the whole answer came", was_stale=was_stale)
 
 
 def _wire_text(request: Request, host: str) -> bytes:

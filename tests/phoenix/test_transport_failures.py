@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway.phoenix.connections import ConnectionSettings
 from gateway.phoenix.http_types import AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
-from gateway.phoenix.transport import Transport, TransportSettings
+from gateway.phoenix.idle_time import IdleSettings
+from gateway.phoenix.transport import Transport
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 from tests.phoenix.transport_requests import CLOCK, failure_of, get, post, soon
 
@@ -74,7 +76,7 @@ async def test_a_handshake_that_hangs_is_timed_out_unsent(transport: Transport) 
 
 async def test_a_handshake_that_hangs_past_the_connect_limit_is_not_sent() -> None:
     """The connect limit is shorter than the deadline, so that there is time to try again."""
-    transport = Transport(settings=TransportSettings(connect_timeout_s=0.2))
+    transport = Transport(settings=ConnectionSettings(connect_timeout_s=0.2))
     async with raw_server(Peer.until_gone) as server:
         failure = await failure_of(transport, post(server.url.replace("http:", "https:")))
         assert type(failure) is NotSent
@@ -83,7 +85,7 @@ async def test_a_handshake_that_hangs_past_the_connect_limit_is_not_sent() -> No
 
 async def test_a_call_that_found_no_free_connection_in_time_is_unsent() -> None:
     """Waiting for a connection is not sending; and one host that hangs does not hold another back."""
-    transport = Transport(settings=TransportSettings(max_connections_per_host=1))
+    transport = Transport(settings=ConnectionSettings(max_connections_per_host=1))
 
     async def hang(peer: Peer) -> None:
         await peer.request()
@@ -127,7 +129,7 @@ async def test_a_reset_after_the_request_is_a_lost_answer_and_nothing_is_sent_ag
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 async def test_a_kept_connection_that_closes_under_the_request_is_a_lost_answer_and_sent_once(
-    transport: Transport, method: str
+    method: str,
 ) -> None:
     """The server reads the second request of a kept connection and closes without a word: it may have acted."""
 
@@ -136,11 +138,15 @@ async def test_a_kept_connection_that_closes_under_the_request_is_a_lost_answer_
         await peer.answer(http(200, b"x"))
         await peer.request()
 
+    trusting = Transport(settings=ConnectionSettings(idle=IdleSettings(margin_s=float("-inf"))))
     async with raw_server(one_then_close, always(http(200))) as server:
         request = Request(method=method, url_base=server.url, raw_path="/x")
-        await transport.send(request, soon())
-        failure = await failure_of(transport, request)
+        await trusting.send(request, soon())
+        failure = await failure_of(trusting, request)
         assert (type(failure), len(server.requests), server.connections) == (AnswerLost, 2, 1)
+        assert isinstance(failure, AnswerLost)
+        assert failure.was_stale
+    await trusting.close()
 
 
 async def test_a_kept_connection_that_was_closed_before_is_not_used(transport: Transport) -> None:
@@ -184,8 +190,7 @@ async def test_bytes_that_no_call_waits_for_cost_their_connection(transport: Tra
 
 def kept(transport: Transport) -> list[Any]:
     """The protocols of the kept connections."""
-    connector: Any = transport._connector
-    return [protocol for held in connector._conns.values() for protocol, _ in held]
+    return [channel for host in transport._hosts.values() for channel in host.idle]
 
 
 def transport_idle(transport: Transport) -> int:

@@ -13,7 +13,7 @@ from gateway.core.canonical import encode_segment
 from gateway.core.types import TenantId
 from gateway.phoenix.answers import Surface, after_doubt
 from gateway.phoenix.auth.authorize import Authorize
-from gateway.phoenix.http_types import Answer, Request
+from gateway.phoenix.http_types import Answer, AnswerLost, Request
 from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.deadline import Deadline
@@ -68,10 +68,11 @@ class GamificationClient:
         idempotency: Idempotency,
         accepted_statuses: frozenset[int] = frozenset(),
         in_doubt: bool = False,
+        status_suffices: bool = False,
     ) -> Delivered:
         """POST a JSON body. The bytes that are signed are sent. A callable `body` is called for each try.
 
-        Args: `in_doubt`: as `RetryingSender.deliver`.
+        Args: `in_doubt`: as `RetryingSender.deliver`; `status_suffices`: as `Request`.
         """
         make = body if callable(body) else None
         given = b"" if callable(body) else body
@@ -88,6 +89,7 @@ class GamificationClient:
                     **self.authorize("POST", raw_path, sent),
                 },
                 body=sent,
+                status_suffices=status_suffices,
             )
 
         return await self._deliver(prepare, idempotency, deadline, accepted_statuses, in_doubt=in_doubt)
@@ -123,7 +125,7 @@ class GamificationClient:
             delivered = await deliver()
         except _FAILURES as trouble:
             timed_out = deadline.expired or isinstance(trouble, errors.PhoenixTimeout)
-            if timed_out and deadline.clock.monotonic() - began_at < PATIENCE_S:
+            if (timed_out and deadline.clock.monotonic() - began_at < PATIENCE_S) or _was_stale(trouble):
                 breaker.abandoned(permit)
             else:
                 breaker.failed(permit, wait_s=trouble.requested_wait_s or 0.0)
@@ -136,6 +138,12 @@ class GamificationClient:
             raise
         breaker.succeeded(permit)
         return delivered
+
+
+def _was_stale(trouble: BaseException) -> bool:
+    """Whether the last try failed only because the server had just closed the kept connection that it used."""
+    cause = trouble.__cause__
+    return isinstance(cause, AnswerLost) and cause.was_stale
 
 
 def path(*segments: str) -> str:

@@ -149,6 +149,7 @@ class EventsClient:
             idempotency=self._idempotency,
             accepted_statuses=self._accepted_statuses,
             in_doubt=event.in_doubt,
+            status_suffices=True,
         )
         is_conflict = delivered.answer.status == 409
         if is_conflict and not (may_have_it or delivered.in_doubt):

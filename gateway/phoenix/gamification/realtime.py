@@ -130,8 +130,8 @@ class RealtimeClient:
             if refused.status < 300:
                 raise PhoenixUnavailable("Phoenix did not open the live socket.") from None
             raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now(), changes=False) from None
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            raise PhoenixUnavailable("No connection to Phoenix's live socket.") from None
+        except Exception as failure:
+            raise PhoenixUnavailable("No connection to Phoenix's live socket.") from failure
         return BoardSocket(socket, self._settings)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import errors
-from gateway.phoenix.prediction.signing_keys import SigningKeysClient
+from gateway.phoenix.prediction.signing_keys import MAX_KEY_BYTES, SigningKeysClient
 from tests.phoenix.fake_phoenix import CLOCK, fake_phoenix
 from tests.phoenix.raw_server import Peer, raw_server
 
@@ -25,7 +25,7 @@ async def test_the_bytes_come_back_as_they_are() -> None:
         ((401, b""), errors.PhoenixRejectedCredentials),
         ((404, b""), errors.PhoenixNotFound),
         ((302, b""), errors.PhoenixAnswerUnreadable),
-        ((200, b"x" * 4097), errors.PhoenixAnswerUnreadable),
+        ((200, b"x" * (MAX_KEY_BYTES + 1)), errors.PhoenixAnswerUnreadable),
     ],
 )
 async def test_a_failed_fetch_is_one_fetch(answer: tuple[int, bytes], fault: type[errors.GatewayError]) -> None:
