@@ -24,6 +24,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hpack import Encoder
 
 from bench import http2
+from bench.processes import cpu_s
 
 DEADLINE_S = 2.0
 TICK_S = 0.0005
@@ -40,6 +41,7 @@ class Phase:
     ok: answered with status 0 within the deadline. per_s: the same per second.
     refused: answered OVERLOADED. failed: every other end, by status and reason; "no answer" is one of them.
     last_bad_s: when the last call was due that was not answered within `slow_ms`, in seconds from the phase's begin.
+    server_cpu_s: CPU seconds of the server during the phase, if its process id is known.
     """
 
     rate: float
@@ -53,6 +55,7 @@ class Phase:
     refused_p50_ms: float = 0.0
     refused_p99_ms: float = 0.0
     last_bad_s: float = 0.0
+    server_cpu_s: float = 0.0
     failed: dict[str, int] = field(default_factory=dict)
 
 
@@ -157,7 +160,9 @@ class _Line:
         self._socket.close()
 
 
-def run(target: str, path: str, message: bytes, phases: list[Phase], connections: int, slow_ms: float) -> OpenLoad:
+def run(
+    target: str, path: str, message: bytes, phases: list[Phase], connections: int, slow_ms: float, pid: int = 0
+) -> OpenLoad:
     """Run the phases one after the other. `target` is a port of loopback or the path of a Unix socket."""
     lines = [_Line(target, path, message) for _ in range(connections)]
     poll = select.epoll()
@@ -172,11 +177,13 @@ def run(target: str, path: str, message: bytes, phases: list[Phase], connections
     for phase in phases:
         starts.append(at)
         given, end = 0, at + phase.seconds
+        spent_s = cpu_s(pid) if pid else 0.0
         while (now := time.perf_counter()) < end:
             for number in range(given, int((now - at) * phase.rate)):
                 lines[number % connections].waiting.append(at + number / phase.rate)
                 given = number + 1
             _turn(poll, by_number, lines, min(now + TICK_S, end), ended)
+        phase.server_cpu_s = cpu_s(pid) - spent_s if pid else 0.0
         at = end
     busy = (time.process_time() - used) / (time.perf_counter() - began)
     until = time.perf_counter() + DEADLINE_S
@@ -284,10 +291,19 @@ def main() -> None:
     parser.add_argument("--request", type=Path, required=True, help="file with the serialised request")
     parser.add_argument("--phase", action="append", required=True, metavar="RATE:SECONDS")
     parser.add_argument("--connections", type=int, default=5)
+    parser.add_argument("--pid", type=int, default=0, help="process id of the server, to read its CPU time")
     parser.add_argument("--slow-ms", type=float, default=DEADLINE_S * 1000)
     options = parser.parse_args()
     phases = [Phase(rate=float(rate), seconds=float(s)) for rate, s in (each.split(":") for each in options.phase)]
-    load = run(options.target, options.path, options.request.read_bytes(), phases, options.connections, options.slow_ms)
+    load = run(
+        options.target,
+        options.path,
+        options.request.read_bytes(),
+        phases,
+        options.connections,
+        options.slow_ms,
+        options.pid,
+    )
     sys.stdout.write(json.dumps(asdict(load)) + "\n")
 
 

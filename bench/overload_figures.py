@@ -14,15 +14,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from bench import boards, payloads
 from bench.cases import BOARD_SERVICE, EVENT_SERVICE, TOKEN_SERVICE
 from bench.credentials import OPERATOR_CODE, Credentials
 from bench.figures import Figure, Measure
-from bench.loads import with_frames
-from bench.open_loop import OpenLoad, Phase
+from bench.loads import Measurement, with_frames
+from bench.open_loop import DEADLINE_S, OpenLoad, Phase
 from bench.processes import ROOT
-from bench.servers import Setup, start_gateway, start_upstream
+from bench.rounds import LIMIT_BUSY
+from bench.servers import Server, Setup, start_gateway, start_upstream
 
 FACTORS = (1.2, 3.0, 10.0)
 GOODPUT_MUST, GOODPUT_AIM = 0.85, 0.95
@@ -37,8 +39,8 @@ BURST_S = 1.0
 RECOVERY_S = 4.0
 ROUNDS = 5
 CONNECTIONS = 20
-PEAK_STREAMS = (10, 20, 30)
-"""Calls in flight on each of five connections while the peak is found; the best counts. More would be overload."""
+PEAK_STREAMS = (3, 5, 8)
+"""Calls in flight on each connection while the peak is found; the best counts. More would be overload."""
 QUIET_PER_S = 200.0
 POLICY = f"""
 [[callers]]
@@ -92,49 +94,76 @@ KINDS = (
 
 def overload(setup: Setup, seconds: float) -> list[Figure]:
     """Goodput, p99, recovery and refusals at 1.2, 3 and 10 times the peak, for mint, cached board and single event."""
-    return [figure for kind in KINDS for figure in _overload(setup, kind, seconds)]
+    return [figure for kind in KINDS for figure in overload_of(setup, kind, seconds)]
 
 
-def _overload(setup: Setup, kind: Kind, seconds: float) -> list[Figure]:
+def overload_of(setup: Setup, kind: Kind, seconds: float) -> list[Figure]:
+    """Return the figures of one kind of call."""
     upstream = start_upstream(setup, delay_ms=kind.delay_ms)
     gateway = start_gateway(setup, upstream, kind.service, kind.settings)
     request = kind.requests(setup.credentials, 1)[0]
-    peaks = [
-        with_frames(setup, gateway, kind.path, [request], seconds, cycle=True, keep=False, streams=streams)[0].per_s
-        for streams in PEAK_STREAMS
-    ]
-    peak = max(peaks)
-    calm = _load(setup, str(gateway.port), kind, request, [Phase(rate=UNLOADED * peak, seconds=max(seconds, 5.0))])
+    peak = max(
+        (_closed(setup, gateway, kind, request, seconds, streams) for streams in PEAK_STREAMS),
+        key=lambda each: each.per_s,
+    )
+    calm = _load(setup, gateway, kind, request, [Phase(rate=UNLOADED * peak.per_s, seconds=max(seconds, 5.0))])
     unloaded_ms = calm.phases[0].p99_ms
-    slow_ms = SLOWER_MUST * unloaded_ms
     figures: list[Figure] = []
     for factor in FACTORS:
         phases = [
-            Phase(rate=factor * peak, seconds=BURST_S),
-            Phase(rate=factor * peak, seconds=max(seconds, 5.0)),
-            Phase(rate=AFTER * peak, seconds=RECOVERY_S),
+            Phase(rate=factor * peak.per_s, seconds=BURST_S),
+            Phase(rate=factor * peak.per_s, seconds=max(seconds, 5.0)),
+            Phase(rate=AFTER * peak.per_s, seconds=RECOVERY_S),
         ]
-        load = _load(setup, str(gateway.port), kind, request, phases, slow_ms)
-        used = (peaks, unloaded_ms, slow_ms)
-        figures += _figures(f"overload_{kind.name}_{factor:g}x", peak, unloaded_ms, load, used)
+        load = _load(setup, gateway, kind, request, phases, SLOWER_MUST * unloaded_ms)
+        figures += _figures(f"overload_{kind.name}_{factor:g}x", peak, unloaded_ms, load)
     gateway.process.stop()
     upstream.process.stop()
     return figures
 
 
-def _figures(name: str, peak: float, unloaded_ms: float, load: OpenLoad, used: object) -> list[Figure]:
+def _closed(setup: Setup, server: Server, kind: Kind, request: bytes, seconds: float, streams: int) -> Measurement:
+    """Keep so many calls in flight on each connection."""
+    measured, _ = with_frames(
+        setup,
+        server,
+        kind.path,
+        [request],
+        seconds,
+        cycle=True,
+        keep=False,
+        connections=CONNECTIONS,
+        streams=streams,
+    )
+    return measured
+
+
+def _figures(name: str, peak: Measurement, unloaded_ms: float, load: OpenLoad) -> list[Figure]:
     """Return the four figures of one load."""
     first, over, after = load.phases
-    shown = {"peak_per_s": peak, "unloaded_p99_ms": unloaded_ms, "load_busy": load.busy, "used": used}
-    others = {f"{kind} of {over.due} calls": count for kind, count in over.failed.items()}
+    by_rate = over.per_s / peak.per_s
+    by_cpu = over.ok * peak.cpu_us / 1e6 / over.server_cpu_s
+    busy = over.server_cpu_s / over.seconds
+    was_limit = min(busy, peak.server_busy) >= LIMIT_BUSY
     goodput = Figure(
         name=f"{name}_goodput",
-        value=over.per_s / peak,
+        value=by_rate if was_limit else by_cpu,
         unit="of the peak",
-        about=f"{over.rate:,.0f}/s offered, {over.per_s:,.0f}/s answered, {over.refused / over.seconds:,.0f}/s refused",
+        about=f"of {over.rate:,.0f}/s {over.per_s:,.0f}/s answered, {over.refused / over.seconds:,.0f}/s refused; "
+        + (f"{by_cpu:.2f} by CPU" if was_limit else f"by CPU, because the server waited; {by_rate:.2f} by rate"),
         limit=GOODPUT_MUST,
         aim=GOODPUT_AIM,
-        details={**shown, "ok": over.ok, "refused": over.refused, "due": over.due, "first_second": asdict(first)},
+        details={
+            "peak_per_s": peak.per_s,
+            "peak_cpu_us": peak.cpu_us,
+            "server_busy": {"peak": peak.server_busy, "overload": busy},
+            "refusal_cpu_us": (over.server_cpu_s * 1e6 - over.ok * peak.cpu_us) / over.refused
+            if over.refused
+            else None,
+            "load_busy": load.busy,
+            "first_second": asdict(first),
+            "overload": asdict(over),
+        },
     )
     p99 = Figure(
         name=f"{name}_p99",
@@ -142,7 +171,6 @@ def _figures(name: str, peak: float, unloaded_ms: float, load: OpenLoad, used: o
         unit="of unloaded",
         about=f"p99 of the admitted calls, {over.p99_ms:.1f} ms; {unloaded_ms:.1f} ms at a fifth of the peak",
         limit=SLOWER_MUST,
-        details={"p50_ms": over.p50_ms, "p99_ms": over.p99_ms},
     )
     recovery = Figure(
         name=f"{name}_recovery",
@@ -150,7 +178,7 @@ def _figures(name: str, peak: float, unloaded_ms: float, load: OpenLoad, used: o
         unit="s",
         about="at half of the peak: until every call is answered within three times the unloaded p99",
         limit=RECOVERY_MUST_S,
-        details={"failed": after.failed, "refused": after.refused},
+        details={"after": asdict(after)},
     )
     refused = Figure(
         name=f"{name}_refusals",
@@ -158,8 +186,7 @@ def _figures(name: str, peak: float, unloaded_ms: float, load: OpenLoad, used: o
         unit="ms",
         about=f"p99 until OVERLOADED; {sum(over.failed.values()) / over.due:.1%} of the calls ended otherwise",
         limit=REFUSAL_MUST_MS,
-        details={"p50_ms": over.refused_p50_ms, "failed": over.failed},
-        faults=Counter(others),
+        faults=Counter({f"{kind} of {over.due} calls": count for kind, count in over.failed.items()}),
     )
     _judge(goodput, is_met=goodput.value >= GOODPUT_MUST)
     _judge(p99, is_met=p99.value <= SLOWER_MUST)
@@ -181,32 +208,24 @@ def quiet_caller(setup: Setup, seconds: float) -> list[Figure]:
     file.write_text(POLICY, encoding="utf-8")
     # A short path, because a socket name has about 100 bytes. Other users cannot access the folder.
     folder = tempfile.mkdtemp(prefix="pgw-quiet-")
-    sockets = {caller: f"{folder}/{caller}.sock" for caller in ("flood", "quiet")}
+    sockets = {caller: f"{folder}/{caller}.sock" for caller in ("quiet", "flood")}
     settings = {
         "GATEWAY_CONFIG": str(file),
         "GATEWAY_SOCKETS": ",".join(f"{caller}={path}" for caller, path in sockets.items()),
     }
     gateway = start_gateway(setup, upstream, MINT.service, settings)
     request = MINT.requests(setup.credentials, 1)[0]
-    measured, _ = with_frames(
-        setup, gateway, MINT.path, [request], seconds, cycle=True, keep=False, streams=PEAK_STREAMS[0]
-    )
-    peak = measured.per_s
+    peak = _closed(setup, gateway, MINT, request, seconds, PEAK_STREAMS[0]).per_s
     alone: list[Phase] = []
     beside: list[Phase] = []
     floods: list[Phase] = []
+    quiet, flood = (partial(_start, setup, gateway, MINT, request, target=sockets[name]) for name in sockets)
+    settle = Phase(rate=1.0, seconds=BURST_S)
     for _ in range(ROUNDS):
-        alone += _load(setup, sockets["quiet"], MINT, request, [Phase(rate=QUIET_PER_S, seconds=seconds)], few=1).phases
-        flooding = _start(setup, sockets["flood"], MINT, request, [Phase(rate=10 * peak, seconds=seconds + 2)])
-        quiet = _start(
-            setup,
-            sockets["quiet"],
-            MINT,
-            request,
-            [Phase(rate=1.0, seconds=1), Phase(rate=QUIET_PER_S, seconds=seconds)],
-            few=1,
-        )
-        beside.append(_ended(quiet).phases[1])
+        calls = Phase(rate=QUIET_PER_S, seconds=seconds)
+        alone.append(_ended(quiet([settle, calls], connections=1)).phases[1])
+        flooding = flood([Phase(rate=10 * peak, seconds=seconds + 2 * BURST_S)])
+        beside.append(_ended(quiet([settle, calls], connections=1)).phases[1])
         floods += _ended(flooding).phases
     ratio = statistics.median(one.p99_ms for one in beside) / statistics.median(one.p99_ms for one in alone)
     figure = Figure(
@@ -233,33 +252,30 @@ def quiet_caller(setup: Setup, seconds: float) -> list[Figure]:
 
 
 def _load(
-    setup: Setup,
-    target: str,
-    kind: Kind,
-    request: bytes,
-    phases: list[Phase],
-    slow_ms: float = 2000.0,
-    few: int = CONNECTIONS,
+    setup: Setup, server: Server, kind: Kind, request: bytes, phases: list[Phase], slow_ms: float = DEADLINE_S * 1000
 ) -> OpenLoad:
-    return _ended(_start(setup, target, kind, request, phases, slow_ms, few))
+    return _ended(_start(setup, server, kind, request, phases, slow_ms=slow_ms))
 
 
 def _start(
     setup: Setup,
-    target: str,
+    server: Server,
     kind: Kind,
     request: bytes,
     phases: list[Phase],
-    slow_ms: float = 2000.0,
-    few: int = CONNECTIONS,
+    *,
+    target: str = "",
+    slow_ms: float = DEADLINE_S * 1000,
+    connections: int = CONNECTIONS,
 ) -> subprocess.Popen[str]:
+    """Start an open load on the server's port, or on the socket `target`."""
     body = setup.workspace.new_path("request")
     body.write_bytes(request)
-    arguments = ["--target", target, "--path", kind.path, "--request", str(body), "--slow-ms", str(slow_ms)]
-    arguments += ["--connections", str(few)]
+    arguments = ["--target", target or server.port, "--path", kind.path, "--request", body, "--slow-ms", slow_ms]
+    arguments += ["--connections", connections, "--pid", server.process.pid]
     arguments += [word for phase in phases for word in ("--phase", f"{phase.rate}:{phase.seconds}")]
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "bench.open_loop", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.open_loop", *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
 
 

@@ -35,6 +35,12 @@ def cores() -> tuple[int, int] | None:
     return (usable[0], usable[1]) if len(usable) > 1 else None
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of all threads of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Process:
     """One running process. `stop` ends it. Its stdout and stderr go to `log`."""
 
@@ -53,8 +59,7 @@ class Process:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of all its threads so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def rss_mib(self) -> float:
         """Return its resident memory in MiB."""

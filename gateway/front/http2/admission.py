@@ -39,7 +39,7 @@ class AdmissionSettings:
     max_wait_s: float = 0.003
     """Under overload: a call that would wait longer is refused on arrival."""
     max_age_s: float = 0.008
-    """Under overload: a call that has waited longer is refused. Its caller hears within 10 ms to come again."""
+    """Under overload, while the limit of calls at work is reached: a call that has waited longer is refused."""
     calm_s: float = 1.0
     tolerance: float = 2.0
     """Calls may take so many times their usual time before the limit of calls at work shrinks."""
@@ -147,10 +147,9 @@ class Admission(Generic[T]):
         self._room = self._per_turn()
         started: list[T] = []
         refused: list[T] = []
-        oldest = now - self._settings.max_age_s if self.is_overloaded(now) else float("-inf")
         while self._queue and self._room > 0 and self.running < self.limit:
-            call, entered_at = self._queue.pop()
-            if call.deadline_at <= now or entered_at < oldest:
+            call = self._queue.pop()
+            if call.deadline_at <= now:
                 refused.append(call)
                 continue
             self._room -= 1
@@ -180,8 +179,12 @@ class Admission(Generic[T]):
             self._window = _Window(began_at=now)
 
     def expire(self, now: float) -> list[T]:
-        """Take out what has waited too long; call it every few milliseconds while calls wait under overload."""
-        if not self.is_overloaded(now):
+        """Take out what has waited too long; call it every few milliseconds while calls wait.
+
+        Only calls at work can hold up the queue unseen. A process that got no CPU time for a while refuses nothing for
+        that: its queue is as short as before.
+        """
+        if self.running < self.limit or not self.is_overloaded(now):
             return []
         expired = self._queue.older_than(now - self._settings.max_age_s)
         self._note_length(now)
@@ -216,24 +219,3 @@ class Admission(Generic[T]):
         if grown > self.limit and not window.was_full:
             return  # nothing has waited for it: a higher limit would be a guess
         self.limit = min(settings.max_limit, max(settings.min_limit, 0.8 * self.limit + 0.2 * grown))
-
-
-class RefusalBudget:
-    """How much of the loop's CPU time refusals may take, as a bucket of seconds that fills as the loop works."""
-
-    def __init__(self, *, share: float = 0.6, cost_s: float = 10e-6, burst_s: float = 0.02) -> None:
-        """Args: `share` of the CPU time; `cost_s` of one refusal; `burst_s`: as much may be spent at once."""
-        self._share = share
-        self._cost_s = cost_s
-        self._burst_s = burst_s
-        self._left_s = burst_s
-        self._at = 0.0
-
-    def spend(self, cpu_s: float) -> float:
-        """Pay for one refusal; return the CPU seconds until the bucket holds something again, 0 while it does.
-
-        Args: `cpu_s` are the CPU seconds that the loop's thread has used.
-        """
-        self._left_s = min(self._burst_s, self._left_s + (cpu_s - self._at) * self._share) - self._cost_s
-        self._at = cpu_s
-        return -self._left_s / self._share if self._left_s < 0 else 0.0

@@ -1,6 +1,7 @@
 """One connection of a client: bytes to the engine, and what the engine reports to the streams it is about.
 
-`request.py` reads headers, `stream.py` keeps a call's state, `outflow.py` writes, `lifetime.py` decides when it ends.
+`inflow.py` reads in pieces, `request.py` understands headers, `stream.py` keeps a call's state, `outflow.py` writes,
+`lifetime.py` decides when it ends.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from gateway.errors import FieldFault, GatewayError, InvalidField, Overloaded
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.engine import NO_ERROR, Engine, EngineFailed
 from gateway.front.http2.gate import Gate
+from gateway.front.http2.inflow import Inflow
 from gateway.front.http2.lifetime import Lifetime
 from gateway.front.http2.outflow import Backlog, Outflow
 from gateway.front.http2.request import ONE_MESSAGE, early_request_id, endpoint_of, read_request
@@ -82,11 +84,12 @@ class Unfinished:
 class Connection(asyncio.Protocol):
     """The protocol of one accepted connection; calls of all its streams run on the loop."""
 
-    __slots__ = ("_engine", "_server", "life", "outflow", "peer", "streams")
+    __slots__ = ("_engine", "_inflow", "_server", "life", "outflow", "peer", "streams")
 
     def __init__(self, server: Host, engine: Engine) -> None:
         self._server = server
         self._engine = engine
+        self._inflow = Inflow(server.gate, self._receive)
         self.outflow = Outflow(engine, self, server.loop, server.monotonic, server.backlog, self._on_flushed)
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}
@@ -100,6 +103,7 @@ class Connection(asyncio.Protocol):
         if not self._server.admit_connection(self, made):
             made.abort()
             return
+        self._inflow.open(made)
         self.outflow.open(made)
         self._engine.start()
         self.outflow.flush()
@@ -107,17 +111,22 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give the engine what came; end the connection where the peer broke the protocol."""
         self.life.last_read_at = self._server.monotonic()
+        self._inflow.take(data)
+
+    def _receive(self, data: bytes) -> bool:
         try:
             self._engine.receive(data, self)
         except EngineFailed:
             self.outflow.write_now()
             self.outflow.close()
-            return
+            return False
         # Answers to pings and settings, window updates: they wait for the calls that this data started.
         self.outflow.flush_later()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what runs for this client."""
+        self._inflow.closed()
         self.outflow.closed()
         for stream in list(self.streams.values()):
             self._forget(stream)
@@ -144,7 +153,7 @@ class Connection(asyncio.Protocol):
             return
         if endpoint.is_unary and server.gate.sheds(endpoint.path, self.peer, fields):
             self._answer_at_once(stream_id, server.gate.refusal(early_request_id(fields)), end=end)
-            server.gate.charge(self.outflow)
+            server.gate.note_refusal()
             return
         request = read_request(headers, fields, endpoint, server.max_metadata_bytes)
         stream = Stream(

@@ -66,8 +66,8 @@ class FairQueue(Generic[T]):
         heapq.heappush(waiting.heap, (call.deadline_at, next(self._order), cost, now, call))
         self._size += 1
 
-    def pop(self) -> tuple[T, float]:
-        """Take out the call whose turn it is, and when it entered. The queue must not be empty."""
+    def pop(self) -> T:
+        """Take out the call whose turn it is. The queue must not be empty."""
         priority = min(one for one in Priority if self._queues[one])
         turns, queues = self._turns[priority], self._queues[priority]
         while True:
@@ -76,14 +76,14 @@ class FairQueue(Generic[T]):
             cost = caller.heap[0][2]
             if caller.deficit >= cost:
                 caller.deficit -= cost
-                _, _, _, entered_at, call = heapq.heappop(caller.heap)
+                _, _, _, _, call = heapq.heappop(caller.heap)
                 self._size -= 1
                 if not caller.heap:
                     del queues[name]
                     turns.popleft()
                 elif caller.deficit < caller.heap[0][2]:
                     turns.rotate(-1)
-                return call, entered_at
+                return call
             caller.deficit += 1.0
             if caller.deficit < cost:
                 turns.rotate(-1)

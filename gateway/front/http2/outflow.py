@@ -206,18 +206,7 @@ class Outflow:
             self._writers.discard(writer)
             writer.wake_writer()
 
-    # Reading and the end
-
-    def stop_reading(self, seconds: float) -> None:
-        """Read nothing of this client for so long."""
-        transport = self._transport
-        if transport is not None and transport.is_reading():
-            transport.pause_reading()
-            self._loop.call_later(seconds, self._read_on)
-
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_reading():
-            self._transport.resume_reading()
+    # The end
 
     def close(self) -> None:
         """Close after what is written."""

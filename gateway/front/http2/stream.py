@@ -53,10 +53,6 @@ class Outlet(Protocol):
         """Wake this stream's handler once the client has taken enough."""
         ...
 
-    def stop_reading(self, seconds: float) -> None:
-        """Read nothing of this client for so long."""
-        ...
-
     @property
     def is_stuffed(self) -> bool:
         """Whether more answers wait for this client than may."""

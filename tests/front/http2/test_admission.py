@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.front.http2.admission import Admission, AdmissionSettings, RefusalBudget
+from gateway.front.http2.admission import Admission, AdmissionSettings
 from gateway.front.http2.fair_queue import Priority
 
 
@@ -128,17 +128,27 @@ def test_so_many_never_wait() -> None:
 
 
 def test_a_call_that_can_no_longer_be_served_is_refused_and_not_started() -> None:
-    """Its deadline passed while it waited; or, under overload, it waited too long."""
+    """Its deadline passed while it waited."""
     admission = admission_of()
     offered(admission, 1, 0.0)
     admission.offer(Waiting("dead", deadline_at=0.005), "a", Priority.READ, 0.0)
     admission.offer(Waiting("alive"), "a", Priority.READ, 0.0)
     started, refused = admission.turn(0.01)
     assert (["alive"], ["dead"]) == ([one.name for one in started], [one.name for one in refused])
-    admission = overloaded(max_wait_s=1.0)
-    admission.offer(Waiting("old"), "a", Priority.READ, 0.2)
+
+
+def test_calls_that_are_held_up_by_those_at_work_are_refused_in_time() -> None:
+    """Under overload, once the limit is reached. A process that got no CPU time for a while refuses nothing."""
+    admission = overloaded(max_wait_s=1.0, first_limit=8, min_limit=8)
+    assert 7 == admission.running
+    admission.turn(0.2)
+    offered(admission, 1, 0.2)
+    admission.offer(Waiting("held up"), "a", Priority.READ, 0.2)
     assert [] == admission.expire(0.207)
-    assert ["old"] == [one.name for one in admission.expire(0.209)]
+    assert ["held up"] == [one.name for one in admission.expire(0.209)]
+    admission = overloaded(max_wait_s=1.0)
+    offered(admission, 2, 0.2)
+    assert [] == admission.expire(5.0)
 
 
 def test_the_cost_of_a_call_is_the_loops_cpu_time_over_its_calls() -> None:
@@ -215,11 +225,3 @@ def test_no_call_is_lost_or_counted_twice(steps: list[tuple[str, int, Priority]]
         waiting = [one for one in waiting if one not in started and one not in refused]
         assert (running, len(waiting)) == (admission.running, admission.queued)
     assert all(count <= 1 for count in ends.values())
-
-
-def test_refusals_pay_from_a_budget() -> None:
-    """A burst is free; then a client waits until the share of the time has paid for its refusals."""
-    budget = RefusalBudget(share=0.1, cost_s=0.001, burst_s=0.002)
-    assert [0.0, 0.0] == [budget.spend(1.0), budget.spend(1.0)]
-    assert 0.009 < budget.spend(1.0) < 0.011
-    assert budget.spend(2.0) == 0.0

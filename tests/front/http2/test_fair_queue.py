@@ -17,7 +17,7 @@ class Waiting:
 
 def order(queue: FairQueue[Waiting], count: int) -> list[str]:
     """The names of the next calls."""
-    return [queue.pop()[0].name for _ in range(count)]
+    return [queue.pop().name for _ in range(count)]
 
 
 def test_money_goes_before_reads_before_batches() -> None:
@@ -74,4 +74,4 @@ def test_what_is_old_or_withdrawn_is_out() -> None:
         queue.push(call, call.name, Priority.READ, 1.0, float(entered_at))
     assert calls[:2] == queue.older_than(2.0)
     assert [True, False] == [queue.withdraw(calls[3]), queue.withdraw(calls[0])]
-    assert (1, "2") == (len(queue), queue.pop()[0].name)
+    assert (1, "2") == (len(queue), queue.pop().name)

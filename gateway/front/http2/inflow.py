@@ -1,0 +1,66 @@
+"""The way in on one connection: what a client sends is read in pieces, and no faster than refusals may cost time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.front.http2.gate import Gate
+
+PIECE_BYTES = 8192
+"""Read at once: at least forty calls, before it is asked whether this turn of the loop has time for more."""
+
+
+class Inflow:
+    """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
+
+    __slots__ = ("_gate", "_is_waiting", "_receive", "_transport", "_unread")
+
+    def __init__(self, gate: Gate, receive: Callable[[bytes], bool]) -> None:
+        """Args: `receive` takes a piece and returns whether more may follow."""
+        self._gate = gate
+        self._receive = receive
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._is_waiting = False
+
+    def open(self, transport: asyncio.Transport) -> None:
+        """Read from this transport from now on."""
+        self._transport = transport
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self._unread = b""
+
+    def take(self, data: bytes) -> None:
+        """Pass on what came, or keep it while this connection has to wait."""
+        if self._is_waiting:
+            self._unread += data
+        elif len(data) <= PIECE_BYTES and not self._gate.has_refused_enough:
+            self._receive(data)
+        else:
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        for at in range(0, len(data), PIECE_BYTES):
+            if self._gate.has_refused_enough:
+                self._unread = data[at:]
+                self._wait()
+                return
+            if not self._receive(data[at : at + PIECE_BYTES]):
+                return
+
+    def _wait(self) -> None:
+        """Read nothing more of this client in this turn: its refusals would leave no time for calls."""
+        self._is_waiting = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._gate.read_later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_waiting = False
+        data, self._unread = self._unread, b""
+        self._pass_on(data)
+        if self._transport is not None and not self._is_waiting:
+            self._transport.resume_reading()

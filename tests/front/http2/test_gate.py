@@ -1,0 +1,83 @@
+"""The gate on real sockets: what a flood is told, and that another caller is served beside it; both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import ngh2
+
+from gateway.actions.shared.call import Peer as SocketPeer
+from gateway.front.http2.admission import Admission, AdmissionSettings
+from gateway.front.http2.gate import Gate
+from gateway.front.http2.stream import Stream
+from gateway.resilience.clock import SystemClock
+from tests.front.http2.handlers import Handlers, MakeEngine
+from tests.front.http2.peer import Peer, connected, serving
+
+FLOOD = 1000
+
+
+def overloaded_gate() -> Gate:
+    """A gate that starts one call in a turn, and for which a few waiting calls are overload."""
+    settings = AdmissionSettings(burst=0, patience_s=0.0, calm_s=60.0, window_s=1e9)
+    admission: Admission[Stream] = Admission(settings)
+    admission.cost_s = 1.0
+    admission.turn(0.0)
+    return Gate(SystemClock(), admission=admission)
+
+
+def statuses(peer: Peer) -> Counter[bytes]:
+    """How many calls ended with which status."""
+    ended = [event for event in peer.events if isinstance(event, ngh2.TrailersReceived | ngh2.ResponseReceived)]
+    return Counter(value for event in ended for name, value in event.headers if name == b"grpc-status")
+
+
+async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngine) -> None:
+    """Every call of the flood hears OVERLOADED or its answer; the other listener's calls are all answered meanwhile."""
+    gate, handlers = overloaded_gate(), Handlers().all()
+    async with (
+        serving(handlers, engine, gate=gate, named=SocketPeer(address="", caller="loud")) as (_, loud_port),
+        serving(handlers, engine, gate=gate, named=SocketPeer(address="", caller="quiet")) as (_, quiet_port),
+        connected(loud_port) as loud,
+        connected(quiet_port) as quiet,
+    ):
+        await loud.until(lambda: loud.of(ngh2.SettingsReceived))
+        for _ in range(FLOOD):
+            loud.call("/t/Empty", b"")
+        flooding = asyncio.create_task(loud.until(lambda: statuses(loud).total() == FLOOD, 20.0))
+        answered = [await quiet.answered(quiet.call("/t/Empty", b"")) for _ in range(20)]
+        await flooding
+        assert [0] * 20 == answered
+        assert {b"0", b"8"} == set(statuses(loud))
+        assert FLOOD * 0.9 < statuses(loud)[b"8"]
+        assert 0 == gate.running
+
+
+async def test_a_refusal_says_what_to_do(engine: MakeEngine) -> None:
+    """OVERLOADED with its details, a pushback, and the caller's own request id."""
+    gate = overloaded_gate()
+    async with serving(Handlers().all(), engine, gate=gate) as (_, port), connected(port) as peer:
+        await peer.until(lambda: peer.of(ngh2.SettingsReceived))
+        calls = [peer.call("/t/Empty", b"", extra=[(b"x-request-id", b"id-%d" % number)]) for number in range(20)]
+        await peer.until(lambda: statuses(peer).total() == len(calls))
+        refusals = [
+            dict(event.headers) for event in peer.of(ngh2.ResponseReceived) if dict(event.headers).get(b"grpc-status")
+        ]
+        assert refusals
+        for fields in refusals:
+            assert b"8" == fields[b"grpc-status"]
+            assert fields[b"x-request-id"].startswith(b"id-")
+            assert {b"grpc-retry-pushback-ms", b"grpc-status-details-bin", b"grpc-message"} <= fields.keys()
+
+
+async def test_streams_pass_beside_the_gate(engine: MakeEngine) -> None:
+    """They are bounded by what they carry."""
+    gate = overloaded_gate()
+    async with serving(Handlers().all(), engine, gate=gate) as (_, port), connected(port) as peer:
+        for _ in range(20):
+            peer.call("/t/Empty", b"")
+        began = time.monotonic()
+        assert 0 == await peer.answered(peer.call("/t/Count", b""))
+        assert time.monotonic() - began < 2
