@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
     connection: http.client.HTTPConnection
     if url.scheme == "https":
         trusted = ssl.create_default_context(cafile=ca_file)
+        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the gateway itself, on every Python
         connection = http.client.HTTPSConnection(url.netloc, timeout=WITHIN_S, context=trusted)
     else:
         connection = http.client.HTTPConnection(url.netloc, timeout=WITHIN_S)

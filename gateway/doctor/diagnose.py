@@ -12,7 +12,7 @@ from gateway.doctor import config_checks, key_checks
 from gateway.doctor.checks import LIMIT_S, Check, OnProgress, always, run_checks
 from gateway.doctor.database_checks import database
 from gateway.doctor.hosts import Host, judge_clock
-from gateway.doctor.machine_checks import data_dir, listener
+from gateway.doctor.machine_checks import audit_file, data_dir, listener
 from gateway.doctor.own_tls import own_tls
 from gateway.doctor.phoenix_checks import TenantChecks
 from gateway.doctor.platform_checks import PlatformKeyCheck
@@ -71,6 +71,8 @@ def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext)
     checks += _operators(config, clock, sender, keyring, health)
     checks.append(Check(name="redis", subject="REDIS_URL", probe=partial(redis, config, clock)))
     checks.append(Check(name="data-dir", subject="GATEWAY_DATA_DIR", probe=partial(data_dir, config)))
+    if config.audit is not None:
+        checks.append(Check(name="audit", subject="GATEWAY_AUDIT_FILE", probe=partial(audit_file, config)))
     name = "DATABASE_URL" if config.database_url is not None else "GATEWAY_DATA_DIR"
     checks.append(Check(name="database", subject=name, probe=partial(database, config)))
     if config.tls is not None:

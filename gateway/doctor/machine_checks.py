@@ -7,13 +7,16 @@ import errno
 import os
 import shutil
 import socket
+import ssl
 import stat
 from pathlib import Path
 
 from gateway.config import Config, Listen
 from gateway.doctor.report import Result, fault, ok, skipped, warning
+from gateway.keys.own.file_access import whoami
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.audit_file import inherited_descriptor
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 
@@ -40,6 +43,12 @@ def _data_dir(path: Path) -> Result:
         return fault(f"{path} cannot be read ({error.strerror})", "check GATEWAY_DATA_DIR and its owner")
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return fault(f"{path} cannot be written to by this user", f"run chown and chmod 700 on {path}")
+    for_group = status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_IWOTH
+    if for_group and status.st_gid != 0 and status.st_gid in os.getgroups():
+        return warning(
+            f"members of group {status.st_gid} can write to {path}: they could replace evidence",
+            "Kubernetes opens volumes to fsGroup: let no other pod have this group",
+        )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return fault(f"other users can write to {path}: they could replace evidence", f"run chmod 700 {path}")
     free = shutil.disk_usage(path).free
@@ -53,17 +62,54 @@ def _data_dir(path: Path) -> Result:
     return ok(f"only its owner can reach {path}; {free // 2**30} GiB left")
 
 
+async def audit_file(config: Config, deadline: Deadline) -> Result:
+    """Check that the audit log can be written where it is configured."""
+    if config.audit is None:
+        return skipped("no audit log is configured")
+    return await asyncio.to_thread(_audit_file, config.audit.file, config.audit.required)
+
+
+def _audit_file(path: Path, required: bool) -> Result:
+    if inherited_descriptor(path) is not None:
+        return ok(f"{path}: what the gateway inherits there, whoever owns it")
+    there = path.exists()
+    if os.access(path, os.W_OK) if there else os.access(path.parent, os.W_OK | os.X_OK):
+        return ok(f"{path} can be written" + ("" if there else "; the gateway makes it (mode 0600)"))
+    effect = "every call would be refused" if required else "its records would be lost"
+    return fault(
+        f"{path} cannot be written ({whoami()}): {effect}", f"let this user write to {path if there else path.parent}"
+    )
+
+
 async def is_gateway_running(config: Config, sender: Sender, deadline: Deadline) -> bool:
     """Whether a gateway answers on the admin address."""
     listen = config.admin_listen
     if listen.socket_path is not None or listen.port == 0:
         return False
+    if config.tls is not None and not listen.is_local:
+        return await _answers_over_tls(listen, deadline)
     request = Request(method="GET", url_base=f"http://{listen.target}", raw_path="/healthz")
     try:
         answer = await sender.send(request, deadline, 64 * 1024)
     except ExchangeFailed:
         return False
     return answer.status == 200
+
+
+async def _answers_over_tls(listen: Listen, deadline: Deadline) -> bool:
+    """Ask for liveness without a check of the certificate: it may name other hosts, and nothing secret is sent."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - it is compared
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            reader, writer = await asyncio.open_connection(host, listen.port, ssl=context)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            answer = await reader.read(64)
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def listener(listen: Listen, setting: str, config: Config, sender: Sender, deadline: Deadline) -> Result:

@@ -7,6 +7,7 @@ value in use stays. A platform replaces a mounted file by changing a link, which
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from gateway.core.secret import Secret
 from gateway.keys.own.keyring import WATCH_EVERY_S
 from gateway.keys.own.loaded_secret import REFUSED, LoadedSecret
-from gateway.keys.own.secret_files import FileStamp, SecretSource, stamp_of
+from gateway.keys.own.secret_files import SecretSource
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
@@ -57,13 +58,14 @@ class SecretWatch:
 
     async def run(self) -> None:
         """Check the files until cancelled."""
-        seen = self._stamp()
+        seen = await asyncio.to_thread(self._content)
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             for one in self._followed:
                 await self.look(one)
-            if (stamp := self._stamp()) != seen:
-                seen = stamp
+            content = await asyncio.to_thread(self._content)
+            if content not in (seen, ""):
+                seen = content
                 log().warning(
                     "a file of settings has changed; restart the gateway to use it", path=str(self.start_only)
                 )
@@ -82,8 +84,9 @@ class SecretWatch:
             if one.use is not None:
                 one.use(one.loaded.current)
 
-    def _stamp(self) -> FileStamp | None:
+    def _content(self) -> str:
+        """Return a digest of the file that is read at the start only; "" if there is none, or it cannot be read."""
         try:
-            return None if self.start_only is None else stamp_of(self.start_only)
+            return "" if self.start_only is None else hashlib.sha256(self.start_only.read_bytes()).hexdigest()
         except OSError:
-            return None
+            return ""

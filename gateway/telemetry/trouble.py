@@ -30,8 +30,9 @@ class TroubleLog:
         be harmless. `code`: the other side's own error code, such as a status or an SQLSTATE.
         """
         self._failures += 1
-        code = code or _code_of(error)
-        cause = (type(error).__name__, trouble or _trouble_of(error) + code)
+        found = described(error)
+        trouble, code = trouble or found["trouble"], code or found["code"]
+        cause = (type(error).__name__, trouble + code)
         if cause == self._cause:
             return
         self._cause = cause
@@ -39,10 +40,8 @@ class TroubleLog:
             "not available",
             part=self._part,
             address=self._address,
-            trouble=trouble or _trouble_of(error),
-            code=code,
             advice=advice or self._advice,
-            **where_raised(error),
+            **{**found, "trouble": trouble, "code": code},
         )
 
     def works(self) -> None:
@@ -51,6 +50,11 @@ class TroubleLog:
             return
         log().info("available again", part=self._part, address=self._address, count=self._failures)
         self._cause, self._failures = None, 0
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """Return the fields of a log line about an error: `trouble`, `code`, and what `where_raised` returns."""
+    return {"trouble": _trouble_of(error), "code": _code_of(error), **where_raised(error)}
 
 
 def _trouble_of(error: BaseException) -> str:

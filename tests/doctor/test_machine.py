@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.config import Listen
-from gateway.doctor.machine_checks import data_dir, listener
+from gateway.config import Listen, TlsFiles
+from gateway.doctor.machine_checks import audit_file, data_dir, listener
 from gateway.doctor.report import Result, State
 from gateway.front.admin import AdminServer
 from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from gateway.server.listener.tls import AdminTls
 from gateway.telemetry.metrics import BuildInfo, Metrics
+from tests.certificates import Authority
 from tests.config.valid_settings import WHOLE
 from tests.doctor.diagnosis import config_of, free_port
+from tests.other_user import needs_root, open_folder, result_as_user
 
 CLOCK = SystemClock()
 NOBODY = 65534
@@ -101,6 +104,83 @@ async def test_not_used_with_postgresql() -> None:
     """With DATABASE_URL the directory is skipped."""
     config = config_of({**WHOLE, "DATABASE_URL": "postgresql://u@127.0.0.1/d"})
     assert (await data_dir(config, Deadline.after(5, CLOCK))).state is State.SKIPPED
+
+
+@needs_root
+async def test_a_data_directory_that_kubernetes_opened_to_a_group_of_ours() -> None:
+    """With fsGroup the volume belongs to root and is writable by the group: a warning, because it cannot be else."""
+    results = result_as_user(_LOOK, _RESULT, {"2000": 2000, "3000": 3000})
+    assert [results["2000"][0], results["3000"][0]] == ["warning", "fault"]
+    assert "members of group 2000" in results["2000"][1]
+
+
+_LOOK = """
+import asyncio, os, tempfile
+from pathlib import Path
+from gateway.doctor.machine_checks import _data_dir
+folders = {}
+for name, group in argument.items():
+    folders[name] = Path(tempfile.mkdtemp())
+    os.chown(folders[name], 1000, group)
+    folders[name].chmod(0o2770)
+_data_dir(Path("/nonexistent"))
+"""
+_RESULT = """
+result = {}
+for name, folder in folders.items():
+    found = _data_dir(folder)
+    result[name] = [found.state.value, found.what]
+    folder.rmdir()
+"""
+
+
+async def look_at_audit(path: Path, *, required: bool = True) -> Result:
+    """The doctor's findings for this audit log."""
+    settings = {**WHOLE, "GATEWAY_AUDIT_FILE": str(path), "GATEWAY_AUDIT_REQUIRED": str(required).lower()}
+    return await audit_file(config_of(settings), Deadline.after(5, CLOCK))
+
+
+async def test_audit_log_that_can_be_written(tmp_path: Path) -> None:
+    """A file, one that is not there yet, and what the process inherits."""
+    (tmp_path / "audit.jsonl").touch()
+    paths = (tmp_path / "audit.jsonl", tmp_path / "new.jsonl", Path("/dev/stdout"))
+    assert [(await look_at_audit(path)).state for path in paths] == [State.OK] * 3
+    assert (await audit_file(config_of(WHOLE), Deadline.after(5, CLOCK))).state is State.SKIPPED
+
+
+@needs_root
+async def test_audit_log_that_cannot_be_written() -> None:
+    """A fault that says who the gateway is, and what would happen."""
+    with open_folder() as folder:
+        (folder / "audit.jsonl").touch(0o600)
+        after = """
+result = str(_audit_file(Path(argument), True))
+"""
+        before = "from pathlib import Path\nfrom gateway.doctor.machine_checks import _audit_file\n"
+        said = result_as_user(before, after, str(folder / "audit.jsonl"))
+    assert "user 1000 with groups 1000, 2000" in said
+    assert "every call would be refused" in said
+
+
+async def test_address_while_a_gateway_with_tls_runs(tmp_path: Path) -> None:
+    """Its admin port speaks TLS; it is recognised all the same."""
+    authority = Authority()
+    certificate, key = authority.issue("gateway.example").write(tmp_path, "server")
+    files = TlsFiles(cert_file=certificate, key_file=key, client_ca_file=None)
+    metrics = Metrics(CollectorRegistry(), methods={}, build=BuildInfo(version="0", revision="", python="3"))
+    tls = AdminTls(files, CLOCK).context
+    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=tls)
+    await admin.start()
+    port = int(admin.address.rpartition(":")[2])
+    settings = {"GATEWAY_TLS_CERT_FILE": str(certificate), "GATEWAY_TLS_KEY_FILE": str(key)}
+    config = config_of({**WHOLE, **settings, "GATEWAY_ADMIN_LISTEN": f"127.1:{port}"})
+    transport = Transport()
+    try:
+        found = await listener(config.admin_listen, "GATEWAY_ADMIN_LISTEN", config, transport, Deadline.after(5, CLOCK))
+    finally:
+        await transport.close()
+        await admin.stop()
+    assert (found.state, "in use by a gateway" in found.what) == (State.SKIPPED, True)
 
 
 async def test_address_that_is_free() -> None:

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from gateway.cache.client import RedisCache
+from gateway.config import load
 from gateway.config.process import redis_target
 from gateway.core.secret import Secret, SecretRefused
+from gateway.interceptors.policy import PolicyInForce
+from gateway.keys.own.keyring import WATCH_EVERY_S
 from gateway.keys.own.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
+from gateway.server.policy_watch import PolicyWatch
 from gateway.server.secret_watch import Followed, SecretWatch
+from gateway.telemetry import logs
+from gateway.telemetry.metrics import BuildInfo, Metrics
+from tests.config.valid_settings import WHOLE
 from tests.other_user import Mount
 from tests.redis_process import RedisProcess
 
@@ -65,8 +73,6 @@ async def test_an_unusable_value_leaves_the_known_one(
     watched: Watched, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is counted, and logged with what is wrong; the next usable one is taken."""
-    from gateway.telemetry import logs
-
     watched.mount.swap(token="one")
     followed = watched.watch.follow(watched.source("token"), checked)
     watched.mount.swap(token=content)
@@ -120,3 +126,37 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(watched: Watch
         await cache.close()
     finally:
         await admin.aclose()
+
+
+async def test_a_change_of_files_that_are_read_at_the_start_only_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`.env`, and the settings beside the policy of the TOML file: whoever changed them sees that a restart is due."""
+    mount = Mount(tmp_path / "config", group=0, mode=0o600)
+    policy = '[[callers]]\nname = "local"\n'
+    mount.swap(gateway__toml="gateway_workers = 1\n" + policy, env="GATEWAY_LOG_LEVEL=info\n")
+    config = load({**WHOLE, "GATEWAY_CONFIG": mount.path("gateway.toml")}, env_file=Path(mount.path("env")))
+    policies = PolicyWatch(config, PolicyInForce(config.callers), Metrics(
+        CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python="")
+    ), SystemClock())  # fmt: skip
+    secrets = SecretWatch(clock=SystemClock(), on_event=lambda name: None, start_only=config.env_file)
+    logs.configure("info", "json")
+
+    async def seen(**files: str) -> list[str]:
+        """What is logged of these files, by their names."""
+        capsys.readouterr()
+        running = asyncio.create_task(secrets.run())
+        await asyncio.sleep(WATCH_EVERY_S / 2)
+        mount.swap(**files)
+        for _ in range(2):
+            await policies.look(Path(mount.path("gateway.toml")))
+        await asyncio.sleep(WATCH_EVERY_S * 1.5)
+        running.cancel()
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        changed = "a file of settings has changed; restart the gateway to use it"
+        return [Path(line["path"]).name for line in lines if line["event"] == changed]
+
+    same = {"gateway__toml": "gateway_workers = 1\n" + policy, "env": "GATEWAY_LOG_LEVEL=info\n"}
+    assert await seen(**{**same, "gateway__toml": same["gateway__toml"] + "\n"}) == []
+    assert "gateway.toml" in await seen(**{**same, "gateway__toml": "gateway_workers = 2\n" + policy})
+    assert "env" in await seen(**{**same, "env": "GATEWAY_LOG_LEVEL=debug\n"})

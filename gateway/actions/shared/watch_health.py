@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.logs import log
+from gateway.telemetry.trouble import described
 
 Check = Callable[[Deadline], Awaitable[None]]
 """Returns if the dependency works. Raises a GatewayError, or any other exception, if it does not."""
@@ -42,6 +43,7 @@ class HealthWatch:
         self._on_change = on_change
         self._rounds = 0
         self._serving = {service: not needed for service, needed in checks.items()}
+        self._reasons: dict[str, str | None] = {}
         self._held: frozenset[str] = frozenset()
         self._draining = False
         self._change = asyncio.Event()
@@ -90,32 +92,32 @@ class HealthWatch:
         troubles = dict(zip(distinct, await asyncio.gather(*(self._trouble(check) for check in distinct)), strict=True))
         changed = False
         for service, needed in self._checks.items():
-            trouble = next((troubles[check] for check in needed if troubles[check]), None)
+            trouble = next((found for check in needed if (found := troubles[check])), None)
             if self._serving[service] != (trouble is None):
                 self._serving[service] = trouble is None
                 changed = True
-                logger = log()
                 if trouble is None:
-                    logger.info("service serves", service=service)
-                else:
-                    logger.warning("service does not serve", service=service, trouble=trouble)
+                    log().info("service serves", service=service)
+            if trouble is not None and self._reasons.get(service) != trouble["reason"]:
+                log().warning("service does not serve", service=service, **trouble)
+            self._reasons[service] = None if trouble is None else trouble["reason"]
         self._rounds += 1
         if changed or self._rounds == 1:
             self._on_change(self._reported_states())
         if changed:
             self._tell()
 
-    async def _trouble(self, check: Check) -> str | None:
+    async def _trouble(self, check: Check) -> dict[str, str] | None:
+        """Return why the dependency does not work, as fields of a log line; None if it works."""
         try:
             async with asyncio.timeout(CHECK_S + 0.5):
                 await check(Deadline.after(CHECK_S, self._clock))
         except GatewayError as error:
-            return error.reason
-        except TimeoutError:
-            return "TIMEOUT"
+            return {"reason": error.reason, **described(error)}
+        except TimeoutError as error:
+            return {"reason": "TIMEOUT", **described(error)}
         except Exception as error:  # noqa: BLE001 - whatever a check raises, its dependency does not work
-            log().error("health check failed unexpectedly", **where_raised(error))
-            return "INTERNAL"
+            return {"reason": "INTERNAL", **described(error)}
         return None
 
     def _reported_states(self) -> dict[str, bool]:

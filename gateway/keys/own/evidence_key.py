@@ -6,6 +6,7 @@ all have it configured, or have none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.versions import RotationPolicy
 from gateway.resilience.atomic_file import create_file
 from gateway.resilience.clock import Clock
+from gateway.telemetry.logs import log
 
 SETTING = "GATEWAY_EVIDENCE_KEY"
 FILE_NAME = "evidence_key.pem"
@@ -79,6 +81,7 @@ def _ensure_key_file(folder: Path) -> Path:
     """Return the key file; create it (0600) if it is missing. If several processes try at once, one creates it."""
     path = folder / FILE_NAME
     if path.exists():
+        _make_private(path)
         return path
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -86,3 +89,15 @@ def _ensure_key_file(folder: Path) -> Path:
     except FileExistsError:
         pass
     return path
+
+
+def _make_private(path: Path) -> None:
+    """Take back what others may do with our own file: Kubernetes opens a volume's files to the group of `fsGroup`."""
+    status = path.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o070 and not status.st_mode & 0o007:
+        path.chmod(0o600)
+        log().warning(
+            "the evidence key was open to a group; it is private again",
+            path=path.name,
+            advice="set fsGroupChangePolicy to OnRootMismatch, or give the key as GATEWAY_EVIDENCE_KEY_FILE",
+        )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
+import pytest
+
 from gateway.actions.shared.watch_health import HealthWatch
-from gateway.errors import StoreUnavailable
+from gateway.errors import PhoenixUnavailable, StoreUnavailable
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry import logs
 from tests.manual_clock import ManualClock
 
 
@@ -90,3 +94,33 @@ async def test_the_observer_hears_the_first_round_and_changes_only() -> None:
     switch.on = False
     await watch.check_now()
     assert [{"A": True}, {"A": False}] == heard
+
+
+async def test_each_cause_is_logged_once_with_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its reason, its class and its code; again when another cause takes its place, and once when it is over."""
+    causes: list[Exception | None] = [
+        StoreUnavailable("The store is gone."),
+        StoreUnavailable("The store is gone."),
+        PhoenixUnavailable(metadata={"phoenix_status": "502"}),
+        ZeroDivisionError("a text that may hold anything"),
+        None,
+    ]
+
+    async def check(deadline: Deadline) -> None:
+        cause = causes.pop(0)
+        if cause is not None:
+            raise cause
+
+    watch = HealthWatch({"Wallet": [check]}, ManualClock())
+    logs.configure("info", "json")
+    while causes:
+        await watch.check_now()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line.get("reason"), line.get("error_type"), line.get("code")) for line in lines] == [
+        ("service does not serve", "STORE_UNAVAILABLE", "StoreUnavailable", ""),
+        ("service does not serve", "PHOENIX_UNAVAILABLE", "PhoenixUnavailable", "502"),
+        ("service does not serve", "INTERNAL", "ZeroDivisionError", ""),
+        ("service serves", None, None, None),
+    ]
+    assert lines[0]["trouble"] == "The store is gone."
+    assert "anything" not in str(lines)

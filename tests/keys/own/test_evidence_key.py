@@ -32,6 +32,17 @@ def test_many_that_start_at_once_make_one_key(tmp_path: Path) -> None:
     assert ids == {current(0)}
 
 
+def test_a_key_that_a_volume_opened_to_its_group_is_private_again(tmp_path: Path) -> None:
+    """Kubernetes opens all files of a volume to the group of `fsGroup` at each mount. The key goes on signing."""
+    first = EvidenceKey(None, tmp_path, ManualClock()).current()
+    (tmp_path / FILE_NAME).chmod(0o660)
+    again = EvidenceKey(None, tmp_path, ManualClock()).current()
+    assert first is not None
+    assert again is not None
+    assert again.key_id == first.key_id
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+
+
 def test_without_key_and_folder_there_is_none() -> None:
     """Nothing is signed then."""
     assert EvidenceKey(None, None, ManualClock()).current() is None

@@ -21,6 +21,7 @@ from gateway.resilience.clock import SystemClock
 from gateway.server.listener.tls import REFUSED, RELOADED, AdminTls, TlsRefused, TlsSource, read_set
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from tests.certificates import Authority
+from tests.other_user import Mount
 
 NOW = SystemClock().now()
 
@@ -98,6 +99,24 @@ def test_files_that_cannot_be_used_are_refused_and_reported_once(shelf: Shelf, w
     assert shelf.files.client_ca_file is not None
     shelf.files.client_ca_file.write_bytes(shelf.authority.certificate)
     assert [[RELOADED], []] == [shelf.handshake(), shelf.handshake()]
+
+
+def test_files_that_a_platform_replaces_by_a_link_are_reloaded(tmp_path: Path) -> None:
+    """The certificate of a mounted Secret: all three files change at once, by one link."""
+    authority, mount, events = Authority(), Mount(tmp_path / "tls", group=0, mode=0o600), list[str]()
+
+    def swap() -> bytes:
+        pair = authority.issue("localhost")
+        mount.swap(tls__crt=pair.certificate, tls__key=pair.key, ca__crt=authority.certificate)
+        return pair.certificate
+
+    swap()
+    paths = [Path(mount.path(name)) for name in ("tls.crt", "tls.key", "ca.crt")]
+    files = TlsFiles(cert_file=paths[0], key_file=paths[1], client_ca_file=paths[2])
+    source = TlsSource(files, SystemClock(), events.append)
+    expected = swap()
+    source._fetch()
+    assert (source._set.chain, events) == (expected, [RELOADED])
 
 
 def test_unchanged_files_are_not_read_again(shelf: Shelf) -> None:
