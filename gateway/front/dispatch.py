@@ -29,8 +29,8 @@ UNKNOWN_METHOD = "No such method is served here. List them with reflection."
 PROCESS_KEY = "x-gateway-process"
 """Initial metadata of a stream that the client writes to: a client that finds another process at the other end knows
 that what only the first one remembered is gone."""
-_NEVER_RETRY = ("grpc-retry-pushback-ms", "-1")
-"""Tells clients' own retry policies, whatever codes they name, that the request must not be sent again."""
+_PUSHBACK = "grpc-retry-pushback-ms"
+"""Tells clients' own retry policies, whatever codes they name, when to send again; -1: never."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 Metadata = list[tuple[str, str | bytes]]
@@ -161,7 +161,9 @@ def ending_of(error: GatewayError, trailing: Metadata) -> Ending:
     status = status_of(error)
     trailing = [*trailing, ("grpc-status-details-bin", status.SerializeToString())]
     if error.effect is not Effect.NONE:
-        trailing.append(_NEVER_RETRY)
+        trailing.append((_PUSHBACK, "-1"))
+    elif error.retry_after_s is not None:
+        trailing.append((_PUSHBACK, str(round(error.retry_after_s * 1000))))
     return Ending(code=status.code, message=status.message, trailing=trailing)
 
 

@@ -125,8 +125,7 @@ def refusal_trailers(error: GatewayError, request_id: str) -> list[Header]:
 
 def overloaded_trailers() -> list[Header]:
     """Return the trailers of a call that is refused for too much load, but for its request id."""
-    wait_ms = round((Overloaded.default_retry_after_s or 0.0) * 1000)
-    return trailers_of(ending_of(Overloaded(), [("grpc-retry-pushback-ms", str(wait_ms))]))
+    return trailers_of(ending_of(Overloaded(), []))
 
 
 def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
