@@ -61,7 +61,7 @@ class GatewayError(Exception):
     """Base of all refusals.
 
     `requested_wait_s` is the wait that Phoenix, the breaker or a limit asked for; `metadata` holds
-    further facts for machines (never secrets).
+    further facts for machines (never secrets); `address` is the host or file that failed, for the log only.
     """
 
     reason: ClassVar[str] = "INTERNAL"
@@ -83,6 +83,7 @@ class GatewayError(Exception):
         self.effect = effect or self.default_effect
         self.requested_wait_s = retry_after_s
         self.metadata: Mapping[str, str] = metadata or {}
+        self.address = ""
         if self.code == "UNAVAILABLE" and self.effect is not Effect.NONE:
             raise ValueError("UNAVAILABLE means that nothing was done; raise OutcomeUnknown")
         super().__init__(self.message)

@@ -20,6 +20,10 @@ async def check_reachable(sender: Sender, base_url: str, surface: Surface, deadl
     try:
         answer = await sender.send(request, deadline, max_answer_bytes=MAX_ANSWER_BYTES)
     except ExchangeFailed as failure:
-        raise error_of_failure(failure, surface, changes=False) from failure
+        fault = error_of_failure(failure, surface, changes=False)
+        fault.address = base_url
+        raise fault from failure
     if answer.status >= 500:
-        raise PhoenixUnavailable
+        down = PhoenixUnavailable(metadata={"surface": surface.value, "phoenix_status": str(answer.status)})
+        down.address = base_url
+        raise down

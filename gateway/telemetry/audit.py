@@ -235,7 +235,13 @@ class AuditTrail:
     def _fail(self, batch: list[tuple[AuditRecord, _Waiter | None]], error: OSError) -> None:
         """Refuse who waits, and put the others back: they are written when the file takes lines again."""
         if self._failed_at is None:
-            log().error("audit records cannot be kept", trouble=os.strerror(error.errno or 0), count=len(batch))
+            log().error(
+                "audit records cannot be kept",
+                path=str(self._file.path),
+                trouble=os.strerror(error.errno or 0),
+                advice="let the gateway's user write to GATEWAY_AUDIT_FILE, and look at its disk or reader",
+                count=len(batch),
+            )
         self._failed_at = time.monotonic()
         self._on_event("failed", 1)
         self._queue.extendleft(reversed([one for one in batch if one[1] is None]))

@@ -30,7 +30,7 @@ class AuditFile:
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         """Nothing is opened before the first write. Args: `durable`: sync a regular file after every batch."""
-        self._path = path
+        self.path = path
         self._inherited = inherited_descriptor(path)
         self._durable = durable
         self._descriptor: int | None = None
@@ -72,13 +72,13 @@ class AuditFile:
             return self._descriptor
         # Non-blocking: a pipe without a reader is an error at once, and not a wait without end.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = os.open(self.path, flags, 0o600)
         self._is_regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         return self._descriptor
 
     def _was_moved(self, descriptor: int) -> bool:
         try:
-            named = os.stat(self._path)
+            named = os.stat(self.path)
         except OSError:
             return True
         held = os.fstat(descriptor)

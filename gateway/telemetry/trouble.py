@@ -39,9 +39,8 @@ class TroubleLog:
         log().error(
             "not available",
             part=self._part,
-            address=self._address,
             advice=advice or self._advice,
-            **{**found, "trouble": trouble, "code": code},
+            **{**found, "trouble": trouble, "code": code, "address": self._address or found["address"]},
         )
 
     def works(self) -> None:
@@ -53,18 +52,19 @@ class TroubleLog:
 
 
 def described(error: BaseException) -> dict[str, str]:
-    """Return the fields of a log line about an error: `trouble`, `code`, and what `where_raised` returns."""
-    return {"trouble": _trouble_of(error), "code": _code_of(error), **where_raised(error)}
+    """Return the fields of a log line about an error: `trouble`, `code`, `address`, and what `where_raised` returns."""
+    address = error.address if isinstance(error, GatewayError) else ""
+    return {"trouble": _trouble_of(error), "code": _code_of(error), "address": address, **where_raised(error)}
 
 
 def _trouble_of(error: BaseException) -> str:
-    """Return the text of an error whose class vouches for it: ours for callers, or one with `trouble`."""
-    found = [str(text) for one in (error, error.__cause__) if (text := getattr(one, "trouble", ""))]
-    if isinstance(error, OSError) and error.strerror:
-        found.append(error.strerror)
+    """Return the cause in words where its class vouches for them: ours for callers, or one with `trouble`."""
+    for one in (error, error.__cause__):
+        if text := getattr(one, "trouble", ""):
+            return str(text)
     if isinstance(error, GatewayError):
-        found.insert(0, error.message)
-    return " ".join(found)
+        return error.message
+    return (error.strerror or "") if isinstance(error, OSError) else ""
 
 
 def _code_of(error: BaseException) -> str:

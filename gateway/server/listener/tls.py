@@ -124,7 +124,11 @@ class TlsSource:
             if stamps != self._refused:
                 self._refused = stamps
                 self._on_event(REFUSED)
-                log().error("certificate files refused; the old ones stay in use", trouble=str(refused))
+                log().error(
+                    "certificate files refused; the old ones stay in use",
+                    trouble=str(refused),
+                    advice="correct the GATEWAY_TLS_ files; they are read again at the next handshake",
+                )
             return False
         self._refused = None
         self._on_event(RELOADED)
