@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry import metric_names as names
+from gateway.telemetry.loop_series import buckets
 from gateway.telemetry.metric_names import OTHER
 
 
@@ -56,7 +56,7 @@ class CallSeries(Collector):
         for method, row in rows.items():
             for (status, reason), count in row.ended.items():
                 ends.add_metric((method, status, reason), count)
-            seconds.add_metric((method,), row.buckets(), row.seconds)
+            seconds.add_metric((method,), buckets(names.CALL_BUCKETS, row.counts), row.seconds)
             in_flight.add_metric((method,), row.in_flight)
         yield from (ends, seconds, in_flight)
 
@@ -75,12 +75,3 @@ class _Row:
         self.counts = [0] * (len(names.CALL_BUCKETS) + 1)
         self.seconds = 0.0
         self.ended: dict[tuple[str, str], int] = {}
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return each bound with the calls up to it, as Prometheus counts."""
-        total = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*names.CALL_BUCKETS, float("inf")), self.counts, strict=True):
-            total += count
-            buckets.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
-        return buckets

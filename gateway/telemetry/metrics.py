@@ -2,8 +2,8 @@
 
 Rooms below take them as callbacks (`on_event=metrics.key_event`). Every label takes values of a closed set; what is not
 in it counts as OTHER. Series that one alerts on exist from the start with 0, so that their first increase is seen. What
-is hot is resolved beforehand, and what every call counts is `call_series.py`'s. Counting is safe from any thread but
-for `call_began` and `call_ended`, which belong to the event loop's. Names and meanings: `metric_names.py`.
+is hot is resolved beforehand. Counting is safe from any thread but for what most calls count: `loop_series.py` and
+`call_series.py` belong to the event loop's. Names and meanings: `metric_names.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.logs import lines_lost
+from gateway.telemetry.loop_series import LoopCounter, LoopHistogram
 from gateway.telemetry.metric_names import OTHER, Metric
 from gateway.telemetry.queue_series import QueueSeries
 from gateway.telemetry.redis_series import RedisSeries
@@ -92,9 +93,9 @@ class Metrics:
         registry.register(self._calls)
 
         statuses = {str(status) for status in STATUSES} | {f"{number}xx" for number in range(1, 6)} | UNANSWERED
-        self._requests = _Children(_counter(names.UPSTREAM_REQUESTS, registry), (SURFACES, statuses))
-        self._request_seconds = _Children(_histogram(names.UPSTREAM_SECONDS, registry), (SURFACES,)).primed()
-        self._tries = _Children(_histogram(names.UPSTREAM_TRIES, registry), (SURFACES,)).primed()
+        self._requests = LoopCounter(names.UPSTREAM_REQUESTS, (SURFACES, statuses), registry)
+        self._request_seconds = LoopHistogram(names.UPSTREAM_SECONDS, (SURFACES,), registry)
+        self._tries = LoopHistogram(names.UPSTREAM_TRIES, (SURFACES,), registry)
         self._withheld = _Children(_counter(names.RETRIES_WITHHELD, registry), (SURFACES,)).primed()
         self._rejected = _Children(_counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
 
@@ -113,18 +114,18 @@ class Metrics:
         self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
         self._switched_off = _gauge(names.SWITCHED_OFF, registry)
         self.switched_off({})
-        self._lookups = _Children(_counter(names.CACHE_LOOKUPS, registry), (CACHE_PURPOSES, CACHE_RESULTS))
+        self._lookups = LoopCounter(names.CACHE_LOOKUPS, (CACHE_PURPOSES, CACHE_RESULTS), registry)
 
         self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
 
-        self._decisions = _Children(
-            _counter(names.WALLET_DECISIONS, registry), (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""})
+        self._decisions = LoopCounter(
+            names.WALLET_DECISIONS, (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""}), registry
         )
         for environment in _ENVIRONMENTS:
             for verdict in _VERDICTS - {Verdict.VERIFIED.value}:
-                self._decisions.of((environment, verdict, ""))
+                self._decisions.prime((environment, verdict, ""))
             for disposition in _DISPOSITIONS:
-                self._decisions.of((environment, Verdict.VERIFIED.value, disposition))
+                self._decisions.prime((environment, Verdict.VERIFIED.value, disposition))
         self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
         self._unreadable = _Children(
             _counter(names.UNREADABLE_WEBHOOKS, registry), (_ENVIRONMENTS, _UNREADABLE_STATES)
@@ -157,7 +158,7 @@ class Metrics:
 
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
         """A wallet webhook was decided on. `disposition`: empty where the verdict left none."""
-        self._decisions.of((environment, verdict, disposition)).inc()
+        self._decisions.add((environment, verdict, disposition))
 
     def suspect_replay(self, environment: str) -> None:
         """A signed body came again under another key."""
@@ -174,17 +175,17 @@ class Metrics:
     def upstream_answered(self, surface: str, status: int, seconds: float) -> None:
         """One request to Phoenix was answered."""
         text = str(status) if status in STATUSES else f"{status // 100}xx"
-        self._requests.of((surface, text)).inc()
-        self._request_seconds.of((surface,)).observe(seconds)
+        self._requests.add((surface, text))
+        self._request_seconds.observe((surface,), seconds)
 
     def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
         """One request to Phoenix got no answer; `how` is one of UNANSWERED."""
-        self._requests.of((surface, how)).inc()
-        self._request_seconds.of((surface,)).observe(seconds)
+        self._requests.add((surface, how))
+        self._request_seconds.observe((surface,), seconds)
 
     def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
         """No more tries are made. Args: `reason`: of the error that was raised, empty for success."""
-        self._tries.of((surface,)).observe(tries)
+        self._tries.observe((surface,), tries)
         if reason == errors.PhoenixRejectedCredentials.reason:
             self._rejected.of((surface,)).inc()
 
@@ -223,7 +224,7 @@ class Metrics:
 
     def cache_looked_up(self, purpose: str, result: str) -> None:
         """The cache was asked; see CACHE_PURPOSES and CACHE_RESULTS."""
-        self._lookups.of((purpose, result)).inc()
+        self._lookups.add((purpose, result))
 
     def live_board_event(self, name: str) -> None:
         """Something happened to a watched board; see LIVE_BOARD_EVENTS. Rejected credentials count as such too."""
