@@ -126,6 +126,8 @@ def _sequence(hooks: Sequence[Hook]) -> Hook:
     """Return the hooks as one. A single one is returned as it is: a call of the chain costs no more than its links."""
     if len(hooks) == 1:
         return hooks[0]
+    if not hooks:
+        return _pass
 
     def run(call: Call) -> Awaitable[None] | None:
         rest = iter(hooks)
@@ -136,6 +138,10 @@ def _sequence(hooks: Sequence[Hook]) -> Hook:
         return None
 
     return run
+
+
+def _pass(call: Call) -> None:
+    """Do nothing, for a chain without such a hook."""
 
 
 async def _continue(waiting: Awaitable[None], rest: Iterator[Hook], call: Call) -> None:

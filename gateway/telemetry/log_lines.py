@@ -1,8 +1,8 @@
 """Write finished log lines to a stream, whole, from any thread, and never let a log stop a call.
 
-The lines that every call writes may wait some milliseconds and are written together: one by one, a line costs a quarter
-of an empty call. Any other line is written at once, after those that wait. A process that is killed loses what waited,
-at most `HOLD_S` of it. Evidence and audit records are kept elsewhere.
+The lines that every call writes may wait some milliseconds and are rendered and written together, after the answers
+have left: one by one, a line costs a quarter of an empty call. Any other line is written at once, after those that
+wait. A process that is killed loses what waited, at most `HOLD_S` of it. Evidence and audit records are kept elsewhere.
 
 A stream that takes no more (a full disk, a reader that left or stopped) costs the line, not the call that it describes:
 its wallet operation may be committed already. Lost lines are counted, and reported when the stream takes lines again.
@@ -23,6 +23,8 @@ MAX_BUFFERED = 256
 """With so many lines waiting they are written at once."""
 
 CallLater = Callable[[float, Callable[[], None]], object]
+Line = bytes | Callable[[], bytes]
+"""A line, or what renders it."""
 
 
 class LineWriter:
@@ -37,14 +39,14 @@ class LineWriter:
         self._pipe = _pipe_below(stream)
         self._lock = threading.Lock()
         self._lost = self._reported = 0
-        self._buffered: list[bytes] = []
+        self._buffered: list[Line] = []
         self._later: CallLater | None = None
         self._owner = 0
 
-    def add(self, line: bytes) -> None:
+    def add(self, line: Line) -> None:
         """Write a line soon while lines are gathered, else now."""
         if self._later is None or threading.get_ident() != self._owner:
-            self._write([line])
+            self._write([_rendered(line)])
             return
         self._buffered.append(line)
         if len(self._buffered) == 1:
@@ -56,7 +58,7 @@ class LineWriter:
         """Write what waits."""
         if self._buffered and threading.get_ident() == self._owner:
             lines, self._buffered = self._buffered, []
-            self._write(lines)
+            self._write([_rendered(line) for line in lines])
 
     @contextmanager
     def gathering(self, later: CallLater) -> Iterator[None]:
@@ -100,6 +102,10 @@ class LineWriter:
                 self._lost += len(lines)
             else:
                 self._reported += unreported
+
+
+def _rendered(line: Line) -> bytes:
+    return line if isinstance(line, bytes) else line()
 
 
 def _pipe_below(stream: TextIO) -> LogPipe | None:

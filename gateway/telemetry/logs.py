@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
@@ -111,20 +112,44 @@ class _Stamp:
         return f"{self._text}.{milliseconds % 1000:03d}Z"
 
 
-def _json() -> structlog.typing.Processor:
+_stamp = _Stamp()
+
+
+def _json_line(at_ns: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
     """Clean, stamp and render in one step: a line is written on every call."""
-    stamp = _Stamp()
+    line = {"timestamp": _stamp(at_ns), "level": level, "event": event, **cleaned(fields)}
+    try:
+        return orjson.dumps(line)
+    except TypeError:  # a lone surrogate or a number beyond 64 bits
+        safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in line.items()}
+        return orjson.dumps(safe)
 
-    def render(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
-        event = str(fields.pop("event", ""))
-        line = {"timestamp": stamp(time.time_ns()), "level": level, "event": event, **cleaned(fields)}
-        try:
-            return orjson.dumps(line)
-        except TypeError:  # a lone surrogate or a number beyond 64 bits
-            safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in line.items()}
-            return orjson.dumps(safe)
 
-    return render
+def _json(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
+    return _json_line(time.time_ns(), level, str(fields.pop("event", "")), fields)
+
+
+class CallLogger:
+    """Logs what every call says, as JSON. The line is stamped now and rendered when it is written."""
+
+    def __init__(self, lines: LineWriter, least: int) -> None:
+        """Args: `least`: the lowest level that is written."""
+        self._add = lines.add
+        self._least = least
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Log a call of little interest."""
+        if self._least <= logging.DEBUG:
+            self._add(partial(_json_line, time.time_ns(), "debug", event, fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log a call."""
+        if self._least <= logging.INFO:
+            self._add(partial(_json_line, time.time_ns(), "info", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Log a call that the gateway's operators must know of."""
+        self._add(partial(_json_line, time.time_ns(), "error", event, fields))
 
 
 def _console_fields(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -157,11 +182,11 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
             _as_bytes,
         ]
     else:
-        processors = [_json()]
+        processors = [_json]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=_Output(LineWriter(out)),
+        logger_factory=_Output(LineWriter(out), least if chosen == "json" else None),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
@@ -171,8 +196,9 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
 class _Output:
     """Where structlog's loggers end: the writer, or what holds its lines back."""
 
-    def __init__(self, lines: LineWriter) -> None:
+    def __init__(self, lines: LineWriter, least_as_json: int | None) -> None:
         self.lines = lines
+        self.calls = None if least_as_json is None else CallLogger(lines, least_as_json)
         self._soon = BufferedLines(lines)
 
     def __call__(self, *args: object) -> LineWriter | BufferedLines:
@@ -271,6 +297,10 @@ def log() -> Any:
 def log_of_calls() -> Any:
     """Return the logger of what every call says: its lines are written together, some milliseconds' worth at a time.
 
-    For errors too: what is logged here keeps its order. Bind it once the process's logging is configured.
+    For errors too: what is logged here keeps its order. Take it once logging is configured. For JSON it is
+    not structlog's, which takes as long as the line itself.
     """
+    output = structlog.get_config()["logger_factory"]
+    if isinstance(output, _Output) and output.calls is not None:
+        return output.calls
     return structlog.get_logger(_SOON).bind()

@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import pytest
 import structlog
@@ -69,6 +71,30 @@ def test_a_line_after_the_timer_sets_it_again(out: io.StringIO) -> None:
         calls.info("two")
         timer.ring()
         assert events(out) == ["one", "two"]
+
+
+def test_a_line_that_waits_has_the_time_of_its_call(out: io.StringIO) -> None:
+    """It is rendered later."""
+    timer = Timer()
+    with gathered(timer):
+        log_of_calls().info("one")
+        logged_by = time.time()
+        while time.time() < logged_by + 0.005:  # beyond the millisecond that a line shows
+            pass
+        timer.ring()
+    at = datetime.fromisoformat(json.loads(out.getvalue())["timestamp"]).timestamp()
+    assert logged_by - 1 < at <= logged_by
+
+
+@pytest.mark.parametrize(("least", "written"), [("debug", ["d", "i", "e"]), ("info", ["i", "e"]), ("error", ["e"])])
+def test_lines_of_calls_obey_the_level(out: io.StringIO, least: str, written: list[str]) -> None:
+    """Health checks have debug, and would fill the log otherwise."""
+    configure(least, "json", out)
+    calls = log_of_calls()
+    calls.debug("d")
+    calls.info("i")
+    calls.error("e")
+    assert events(out) == written
 
 
 def test_any_other_line_takes_those_that_wait_along(out: io.StringIO) -> None:
