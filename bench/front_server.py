@@ -17,10 +17,10 @@ from google.protobuf import wrappers_pb2
 from bench.empty_server import runner
 from gateway.actions.shared.call import Call
 from gateway.front.endpoint import Endpoint
+from gateway.front.http2.engines import find_engine
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
-from gateway.server.listener.http2 import make_engine
 
 
 async def echo(request: wrappers_pb2.BytesValue, call: Call) -> wrappers_pb2.BytesValue:
@@ -30,7 +30,7 @@ async def echo(request: wrappers_pb2.BytesValue, call: Call) -> wrappers_pb2.Byt
 
 async def serve(path: str) -> None:
     """Serve until the process ends."""
-    engine = make_engine()
+    engine, _ = find_engine()
     if engine is None:
         raise SystemExit("no HTTP/2 engine is installed; install ngh2")
     endpoint = Endpoint(

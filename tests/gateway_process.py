@@ -21,9 +21,12 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.config.process_settings import PROCESS
 from tests.secret_scanner import SecretScanner
 
 ROOT = Path(__file__).resolve().parents[1]
+FRONT = os.environ.get("TEST_FRONT") or next(one.default for one in PROCESS.settings if one.name == "GATEWAY_FRONT")
+"""The front that the suite runs over: TEST_FRONT, else the gateway's default."""
 START_WITHIN_S = 45.0
 
 
@@ -54,7 +57,7 @@ class GatewayProcess:
         self.address = f"127.0.0.1:{free_port()}"
         self.admin_address = f"127.0.0.1:{free_port()}"
         self.environ = {
-            "GATEWAY_FRONT": os.environ.get("TEST_FRONT", "grpc"),  # the suite runs over either front
+            "GATEWAY_FRONT": FRONT,
             "GATEWAY_LISTEN": self.address,
             "GATEWAY_ADMIN_LISTEN": self.admin_address,
             "GATEWAY_DATA_DIR": str(self.data_dir),

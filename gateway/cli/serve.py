@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def _serve(config: Config) -> int:
     from gateway.config import FrontKind
     from gateway.server.process.threads import prefer_one_poller
 
+    config = _with_usable_front(config)
     if config.front is FrontKind.GRPC:
         prefer_one_poller()  # before grpc is imported
     from gateway.core.secret import SecretRefused
@@ -69,3 +71,21 @@ def _serve(config: Config) -> int:
         trouble = f"{place['error_type']} at {place['error_at']}"
     print(f"The gateway stopped or did not start: {trouble}", file=sys.stderr)
     return NOT_STARTED
+
+
+def _with_usable_front(config: Config) -> Config:
+    """Return the configuration with a warning where the HTTP/2 front lacks its engine; with grpc where it has none."""
+    from gateway.config import FrontKind
+    from gateway.config.faults import Fault
+    from gateway.front.http2.engines import find_engine
+
+    if config.front is not FrontKind.HTTP2:
+        return config
+    engine, trouble = find_engine()
+    if not trouble:
+        return config
+    return replace(
+        config,
+        front=FrontKind.GRPC if engine is None else FrontKind.HTTP2,
+        warnings=(*config.warnings, Fault(setting="GATEWAY_FRONT", problem=trouble, remedy="install ngh2")),
+    )

@@ -64,6 +64,7 @@ class AdminServer:
         evidence_head: Callable[[], Awaitable[bytes | None]] | None = None,
         what_is_off: Callable[[], Sequence[Mapping[str, str]]] = tuple,
         degraded: Callable[[], Mapping[str, str]] = dict,
+        channelz: Callable[[str, str], Page | None] = channelz_page,
         asks_certificates: bool = False,
         listening: socket.socket | None = None,
         peers: WorkerPeers | None = None,
@@ -72,8 +73,9 @@ class AdminServer:
 
         `evidence_head` answers /evidence/head; it returns None while the store is unavailable. Each of `pages` is asked
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
-        with readiness. `asks_certificates`: every page but the probes is only for clients with a certificate.
-        `listening`: a socket at that address that exists already. `peers`: the workers that answer together.
+        with readiness. `channelz` answers its paths and queries. `asks_certificates`: every page but the probes is only
+        for clients with a certificate. `listening`: a socket at that address that exists already. `peers`: the
+        workers that answer together.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -89,6 +91,7 @@ class AdminServer:
         self._evidence_head = evidence_head
         self._what_is_off = what_is_off
         self._degraded = degraded
+        self._channelz = channelz
         self._asks_certificates = asks_certificates
         self._listening_socket = listening
         self._peers = peers
@@ -195,17 +198,17 @@ class AdminServer:
 
     def _further(self, url: URL, headers: dict[str, str]) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
         """Return what shows a further page; add to `headers` how long a client may cache it."""
-        found = channelz_page(url.raw_path, url.raw_query_string)
+        found = self._channelz(url.raw_path, url.raw_query_string)
         if found is None:
             found = next((one for look in self._pages if (one := look(url.raw_path)) is not None), None)
         if found is None:
             return None
-        content_type, body, max_age_s = found.content_type, found.body, found.max_age_s
+        max_age_s = found.max_age_s
 
         async def show() -> tuple[int, str, bytes]:
             if max_age_s:
                 headers["Cache-Control"] = f"max-age={max_age_s}"
-            return 200, content_type, body
+            return found.status, found.content_type, found.body
 
         return show
 

@@ -20,6 +20,14 @@ _PREFIX = "/channelz/"
 _JSON = "application/json"
 
 
+def other_front_page(path: str, query: str) -> Page | None:
+    """Return the answer to a path of channelz where the HTTP/2 front serves the calls; None for any other path."""
+    if not path.startswith(_PREFIX):
+        return None
+    body = b'{"error":"not_this_front","detail":"channelz shows servers of GATEWAY_FRONT=grpc; see /metrics"}'
+    return Page(content_type=_JSON, body=body, status=404)
+
+
 class _Context:
     """The context that grpc's servicer uses to report that it cannot answer."""
 

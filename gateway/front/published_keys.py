@@ -30,6 +30,7 @@ class Page:
     content_type: str
     body: bytes
     max_age_s: int = 0
+    status: int = 200
 
 
 class PublishedKeys:

@@ -8,8 +8,9 @@ from functools import partial
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.config import Config
-from gateway.config.model import AdminClientAuth
+from gateway.config.model import AdminClientAuth, FrontKind
 from gateway.front.admin import AdminServer
+from gateway.front.channelz import channelz_page, other_front_page
 from gateway.front.worker_peers import WorkerPeers
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
@@ -58,6 +59,7 @@ def build_admin_port(
         is_ready=health.readiness,
         what_is_off=controls.switched_off,
         degraded=degraded,
+        channelz=channelz_page if config.front is FrontKind.GRPC else other_front_page,
     )
     server = own(
         config.admin_listen.target,

@@ -19,6 +19,7 @@ from gateway.errors import Overloaded
 from gateway.front.dispatch import UNNAMED
 from gateway.front.endpoint import Endpoint, endpoints_of
 from gateway.front.grpc_aio import Front
+from gateway.front.http2.engines import find_engine
 from gateway.front.http2.fair_queue import Priority
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.server import Http2Server
@@ -31,10 +32,8 @@ from gateway.interceptors.validation import find_checks
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.chain import asks_certificates
 from gateway.server.assembly.services import Services
-from gateway.server.listener.http2 import make_engine
 from gateway.server.listener.tls import TlsSource
 from gateway.services.health import HealthService
-from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Metrics
 
 
@@ -85,13 +84,8 @@ class _MakeFront(Protocol):
 def _front_of(
     config: Config, endpoints: Sequence[Endpoint], chain: Chain, policy: PolicyInForce, clock: Clock, metrics: Metrics
 ) -> _MakeFront:
-    """Return the configured front; grpc.aio, with a warning, where no HTTP/2 engine is installed."""
-    engine = make_engine() if config.front is FrontKind.HTTP2 else None
-    if config.front is FrontKind.HTTP2 and engine is None:
-        log().warning(
-            "setting", setting="GATEWAY_FRONT", trouble="no HTTP/2 engine is installed", advice="install ngh2"
-        )
-
+    """Return the configured front; grpc.aio where no HTTP/2 engine is installed."""
+    engine = find_engine()[0] if config.front is FrontKind.HTTP2 else None
     gate = Gate(
         clock,
         priority_of=_priority_of,

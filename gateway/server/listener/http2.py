@@ -1,31 +1,11 @@
-"""The listener of the HTTP/2 front: its socket, its TLS, and the engine that this machine has."""
+"""The listener of the HTTP/2 front: its socket and its TLS."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from functools import partial
 
-from gateway.front.http2.engine import Engine, EngineSettings
 from gateway.front.http2.server import Http2Server
 from gateway.server.listener.tls import HandshakeTls
-
-MAX_STREAMS = 4096
-
-
-def make_engine() -> Callable[[], Engine] | None:
-    """Return what makes an engine: libnghttp2's, else that in Python; None where neither is installed."""
-    settings = EngineSettings(max_streams=MAX_STREAMS)
-    try:
-        from gateway.front.http2.nghttp2_engine import Nghttp2Engine
-
-        return partial(Nghttp2Engine, settings)
-    except ImportError:
-        try:
-            from gateway.front.http2.h2_engine import H2Engine
-        except ImportError:
-            return None
-        return partial(H2Engine, settings)
 
 
 class Http2Listener:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from gateway.actions.shared.call import Call
 from gateway.front.http2.engine import Engine, EngineSettings
+from gateway.front.http2.engines import MAX_STREAMS
 from gateway.front.http2.h2_engine import H2Engine
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
-from gateway.server.listener.http2 import MAX_STREAMS
 from tests.front.differential.handlers import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -17,10 +17,10 @@ import pytest
 
 from gateway.front.grpc_aio import Front
 from gateway.front.http2.engine import EngineSettings
+from gateway.front.http2.engines import MAX_STREAMS
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
-from gateway.server.listener.http2 import MAX_STREAMS
 from gateway.server.listener.listen import OPTIONS
 from tests.front.abuse.subject import ENGINES
 from tests.front.differential.calls import generated

@@ -20,11 +20,12 @@ from gateway.config.model import Listen, TlsFiles
 from gateway.front.endpoint import Endpoint
 from gateway.front.grpc_aio import Front
 from gateway.front.http2.engine import Engine, EngineSettings
+from gateway.front.http2.engines import MAX_STREAMS
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
 from gateway.server.listener.bind import bound
-from gateway.server.listener.http2 import MAX_STREAMS, Http2Listener
+from gateway.server.listener.http2 import Http2Listener
 from gateway.server.listener.listen import OPTIONS, add_listener
 from gateway.server.listener.tls import HandshakeTls, TlsSource
 from tests.front.interop.echoing_engine import EchoingH2, EchoingNghttp2
