@@ -98,6 +98,7 @@ static_resources:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {{http2_protocol_options: {{}}}}
+    common_lb_config: {{healthy_panic_threshold: {{value: 0}}}}
     health_checks:
     - {{timeout: 2s, interval: 1s, healthy_threshold: 1, unhealthy_threshold: 2, grpc_health_check: {{}}}}
     load_assignment:
@@ -111,6 +112,7 @@ static_resources:
         "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
         sni: localhost
         common_tls_context:
+          alpn_protocols: [h2]
           tls_certificates:
           - certificate_chain: {{filename: {folder}/proxy.pem}}
             private_key: {{filename: {folder}/proxy.key}}

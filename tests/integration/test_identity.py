@@ -217,6 +217,21 @@ def test_a_proxy_is_not_its_clients(setup: PolicySetup, gateway: GatewayProcess,
         assert "NOT_ALLOWED" == listed(channel, **(forwarded(header) if header else {}))
 
 
+def test_a_proxy_may_ask_for_health_for_itself(setup: PolicySetup, gateway: GatewayProcess) -> None:
+    """Without the header, for its list of healthy members. One that cannot be read is refused."""
+    with setup.channel(gateway, identity("proxy")) as channel:
+        assert ("OK", "NOT_ALLOWED") == (health(channel), listed(channel))
+        assert "PERMISSION_DENIED" == health(channel, **forwarded("garbage"))
+
+
+def test_of_repeated_headers_the_last_names_the_caller(setup: PolicySetup, gateway: GatewayProcess) -> None:
+    """A proxy that adds its own line to those of its client adds it behind them."""
+    reader, stranger = (("x-forwarded-client-cert", f"URI={identity(name)}") for name in ("reader", "stranger"))
+    with setup.channel(gateway, identity("proxy")) as channel:
+        assert "OK" == listed(channel, metadata=(stranger, reader))
+        assert "NOT_ALLOWED" == listed(channel, metadata=(reader, stranger))
+
+
 def test_keys_are_listed_for_the_callers_own_alone(setup: PolicySetup, gateway: GatewayProcess) -> None:
     """One caller sees the keys of its tenant. The other, without a tenant, sees none."""
     found = {}
