@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from gateway.cache.availability import Availability, ProbeSettings
-from gateway.cache.redis_faults import NO_ANSWER, FaultKind, RedisFault, fault_of
+from gateway.cache.redis_faults import NO_ANSWER, NOT_DONE, FaultKind, RedisFault, fault_of
 from gateway.cache.redis_url import RedisTarget, build_client
 from gateway.resilience.clock import Clock
 from gateway.resilience.patience import patience
@@ -28,7 +28,7 @@ Work = Callable[[Any], Awaitable[T]]
 
 MOST_AT_ONCE = 32
 """Connections that are opened at once to replace old ones."""
-_PROBE = "return redis.call('SET', KEYS[1], '', 'PX', 1000)"
+_PROBE = "redis.call('SET', KEYS[1], '', 'PX', 1000) return redis.call('DEL', KEYS[1])"
 _PROBE_KEY = "pgw:{probe}"
 
 
@@ -55,6 +55,8 @@ class RedisCacheSettings:
     """Longest wait of the probe, enough for TLS and for finding the master."""
     server_timeout_s: float = 0.4
     """Longest wait for one server, so that the probe asks a second Sentinel or node of a cluster."""
+    check_every_s: float = 5.0
+    """How often a Redis in use is checked. Reads alone do not show that it was demoted."""
     suspect_after_s: float = 0.005
     """A caller that leaves after waiting this long for an answer is a reason to check. A round trip takes less."""
     max_age_s: float = 45.0
@@ -112,6 +114,7 @@ class RedisCache:
         self._availability = Availability(clock, self._settings.probes, self._observer.changed)
         self._connections: _Connections | None = None
         self._key = _PROBE_KEY
+        self._check_at = clock.monotonic() + self._settings.check_every_s
         self._job: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -145,20 +148,26 @@ class RedisCache:
             raise CacheUnavailable("Redis is not used now", fault)
         loop = asyncio.get_running_loop()
         began_at = loop.time()
+        limit_s = min(self._settings.patient_s if is_patient else self._settings.timeout_s, within_s)
         try:
-            connections = self._in_use()
-            limit_s = self._settings.patient_s if is_patient else self._settings.timeout_s
-            answer = await self._within(connections, min(limit_s, within_s), work)
+            answer = await self._within(self._in_use(), limit_s, work)
         except CacheUnavailable as unavailable:
-            self._failed(key, unavailable.fault or NO_ANSWER, loop.time() - began_at)
-            raise
+            fault = unavailable.fault or NO_ANSWER
+            self._failed(key, fault, loop.time() - began_at)
+            if fault.kind not in NOT_DONE or not await self._is_back(began_at + limit_s):
+                raise
+            # The name leads to another server now, or the connection was old: nothing was done yet.
+            return await self._within(self._in_use(), began_at + limit_s - loop.time(), work)
         except asyncio.CancelledError:  # the caller's deadline passed, or it left: Redis may be the reason
             if loop.time() - began_at >= self._settings.suspect_after_s:
                 self._failed(key, NO_ANSWER, loop.time() - began_at)
             raise
         self._availability.answered()
-        if self._clock.monotonic() >= connections.until:
+        now = self._clock.monotonic()
+        if self._connections is not None and now >= self._connections.until:
             self._begin(self._renew)
+        elif now >= self._check_at:
+            self._begin(self._check)
         return answer
 
     async def get(self, key: str, *, max_bytes: int) -> bytes | None:
@@ -215,6 +224,12 @@ class RedisCache:
             if connections.is_retired:
                 self._close_if_idle(connections)
 
+    async def _is_back(self, until: float) -> bool:
+        """Wait for the probe that is under way, until this time of the loop. Returns: whether Redis is used again."""
+        if self._job is not None and not self._job.done():
+            await asyncio.wait({self._job}, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        return self._availability.fault is None
+
     def _failed(self, key: str, fault: RedisFault, waited_s: float) -> None:
         """Count a failure, and check at once whether Redis is the reason. A short wait alone is a reason to check."""
         self._key = key
@@ -231,7 +246,8 @@ class RedisCache:
             self._job = run_job("redis-probe", job())
 
     async def _check(self) -> None:
-        """After a failure: find out, over the connections in use, whether Redis answers."""
+        """After a failure, and from time to time: find out whether Redis takes writes over the connections in use."""
+        self._check_at = self._clock.monotonic() + self._settings.check_every_s
         try:
             await self._within(self._in_use(), self._settings.check_s, self._write_probe)
         except CacheUnavailable as unavailable:

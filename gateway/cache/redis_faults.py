@@ -38,6 +38,11 @@ class FaultKind(enum.Enum):
 PASSING = frozenset({FaultKind.TIMEOUT, FaultKind.CUT})
 """One of these may be a pause of this process or a single broken connection. Every other kind is certain at once."""
 
+NOT_DONE = frozenset(
+    {FaultKind.READ_ONLY, FaultKind.NO_MASTER, FaultKind.LOADING, FaultKind.LOGIN, FaultKind.CLUSTER_DOWN}
+)
+"""Redis refused the command for the state of this server or connection. Another connection may take it."""
+
 _MEANINGS: dict[FaultKind, tuple[str, str]] = {
     FaultKind.UNREACHABLE: (
         "no connection to Redis",
@@ -175,6 +180,8 @@ def _certain_kind(error: BaseException) -> FaultKind | None:
         case ConnectionError():
             return FaultKind.CUT
         case OSError(errno=number) if number is not None:
+            return FaultKind.UNREACHABLE
+        case UnicodeError():  # a host name that cannot be encoded
             return FaultKind.UNREACHABLE
         case exceptions.RedisError() if type(error).__name__ == "MasterNotFoundError":  # it names no module of its own
             return FaultKind.NO_MASTER

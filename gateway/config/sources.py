@@ -181,6 +181,9 @@ def read_toml(path: Path, faults: Faults) -> dict[str, Any]:
     except UnicodeDecodeError:
         faults.add(names.CONFIG_FILE, "the file is not UTF-8 text", "save it as UTF-8")
         return {}
+    except RecursionError:
+        faults.add(names.CONFIG_FILE, "the file nests its values too deeply", "correct the syntax")
+        return {}
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line \d+, column \d+", str(error))  # the rest of the text may quote a value
         where = f" at {place[0]}" if place else ""

@@ -13,8 +13,8 @@ from typing import Protocol
 from gateway.cache.client import CacheUnavailable
 from gateway.controls.switch_file import Stamp, SwitchFile
 from gateway.core.switches import Switch, Switches, SwitchesUnreadable
-from gateway.errors import StoreUnavailable
 from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.trouble import TroubleLog
 
 INTERVAL_S = 0.25
 STORED_CHECKS = 20
@@ -57,6 +57,7 @@ class KillSwitches:
         self._shared = shared
         self._stored = stored
         self._stored_knows = Switches()
+        self._stored_trouble = TroubleLog("kill switches in the database")
         self._checks = 0
         self._on_change = on_change
         self._on_event = on_event
@@ -105,9 +106,11 @@ class KillSwitches:
     async def _check_stored(self, stored: SharedSwitches) -> None:
         try:
             self._stored_knows = await stored.merge(self._switches)
-        except StoreUnavailable:
+        except Exception as error:  # noqa: BLE001 - no error of a driver may end the watch, and with it the process
+            self._stored_trouble.failed(error)
             self._stored_knows = self._switches  # written at the next regular check
             return
+        self._stored_trouble.works()
         self._take_over(self._switches.merged(self._stored_knows))
 
     def _read_file(self) -> None:

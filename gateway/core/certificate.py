@@ -14,6 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtensionOID
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for a certificate that it cannot read. Its errors have no common base class."""
+
 
 class CertificateRefused(ValueError):
     """The bytes are not a certificate. The message does not repeat them."""
@@ -38,16 +49,18 @@ class Validity:
 def validity_of(pem: bytes) -> Validity:
     """Return the validity of the first certificate in the file, the server's own. Raises: CertificateRefused."""
     certificate = certificates_in(pem)[0]
-    return Validity(
-        begins_at=certificate.not_valid_before_utc.timestamp(), ends_at=certificate.not_valid_after_utc.timestamp()
-    )
+    try:
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except _UNREADABLE:
+        raise CertificateRefused("has no readable dates") from None
+    return Validity(begins_at=begins.timestamp(), ends_at=ends.timestamp())
 
 
 def certificates_in(pem: bytes) -> Sequence[x509.Certificate]:
     """Return the certificates of a file, at least one. Raises: CertificateRefused."""
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except _UNREADABLE:
         if b"PRIVATE KEY-----" in pem:
             raise CertificateRefused("holds a private key and no certificate; are the two files swapped?") from None
         raise CertificateRefused("holds no certificate in PEM") from None
@@ -70,7 +83,11 @@ def check_key(chain: bytes, key: bytes) -> None:
         )
         raise KeyOfCertificateRefused(what) from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if private.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+    try:
+        public = certificate.public_key().public_bytes(*form)
+    except _UNREADABLE:
+        raise CertificateRefused("has a public key of an unknown type") from None
+    if private.public_key().public_bytes(*form) != public:
         hint = " (it is an Ed25519 key: is it the launch key?)" if isinstance(private, Ed25519PrivateKey) else ""
         raise KeyOfCertificateRefused(f"does not belong to the certificate in GATEWAY_TLS_CERT_FILE{hint}")
 
@@ -83,7 +100,7 @@ def alternative_names(pem: bytes) -> tuple[list[str], list[str]]:
     certificate = certificates_in(pem)[0]
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return [], []
     dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)]
     return names.get_values_for_type(x509.UniformResourceIdentifier), [name for name in dns if "*" not in name]
@@ -92,9 +109,12 @@ def alternative_names(pem: bytes) -> tuple[list[str], list[str]]:
 def missing_for_strict(certificate: x509.Certificate) -> list[str]:
     """Return what a strict verifier misses, such as Python from 3.13 on, by the names of RFC 5280.
 
-    Source: OpenSSL, X509_V_FLAG_X509_STRICT.
+    Source: OpenSSL, X509_V_FLAG_X509_STRICT. Raises: CertificateRefused if its extensions cannot be read.
     """
-    found = {one.oid: one for one in certificate.extensions}
+    try:
+        found = {one.oid: one for one in certificate.extensions}
+    except _UNREADABLE:
+        raise CertificateRefused("has extensions that cannot be read") from None
     oid = ExtensionOID
     constraints = found.get(oid.BASIC_CONSTRAINTS)
     is_ca = constraints is not None and bool(getattr(constraints.value, "ca", False))

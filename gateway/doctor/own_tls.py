@@ -10,7 +10,7 @@ import ssl
 from typing import Any
 
 from gateway.config import TlsFiles
-from gateway.core.certificate import certificates_in, missing_for_strict
+from gateway.core.certificate import CertificateRefused, certificates_in, missing_for_strict
 from gateway.core.trust import as_on_every_python
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.resilience.clock import Clock
@@ -75,12 +75,15 @@ def _own_tls(files: TlsFiles, now: float) -> Result:
 def _missed_by_strict(files: TlsFiles) -> Result | None:
     """Return a warning if strict callers, such as Python from 3.13 on, would refuse a certificate that we accept."""
     for path, setting in ((files.cert_file, "GATEWAY_TLS_CERT_FILE"), (files.client_ca_file, _CA)):
-        for certificate in () if path is None else certificates_in(path.read_bytes()):
-            if missing := missing_for_strict(certificate):
-                return warning(
-                    f"a certificate in {setting} lacks: {', '.join(missing)}; Python from 3.13 on refuses it",
-                    "issue it again with these extensions (RFC 5280); the gateway itself accepts it",
-                )
+        try:
+            lacking = [] if path is None else [missing_for_strict(one) for one in certificates_in(path.read_bytes())]
+        except CertificateRefused as refused:
+            return warning(f"{setting}: a certificate {refused}", "issue it again; callers may refuse it")
+        if missing := next(filter(None, lacking), None):
+            return warning(
+                f"a certificate in {setting} lacks: {', '.join(missing)}; Python from 3.13 on refuses it",
+                "issue it again with these extensions (RFC 5280); the gateway itself accepts it",
+            )
     return None
 
 

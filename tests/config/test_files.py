@@ -195,7 +195,9 @@ def test_an_unknown_key_of_the_toml_file_is_refused(text: str, setting: str, rem
         ("gateway_listen = 'x' y", "GATEWAY_CONFIG"),
         ("[[tenants]]\ntenant_id = ''", "tenants[0].tenant_id"),
         ("[[operators]]\nenvironment = 'production'", "operators[0].environment"),
+        (f"x = {'[' * 5000}{']' * 5000}", "GATEWAY_CONFIG"),  # the parser gives up with an error of its own
     ],
+    ids=["tenants", "operators", "a table", "a date", "syntax", "no id", "environment", "depth"],
 )
 def test_a_wrong_form_in_the_toml_file_is_reported_with_its_position(text: str, setting: str, tmp_path: Path) -> None:
     """The fault names the table and the key."""

@@ -131,7 +131,7 @@ async def test_a_frozen_redis_costs_few_calls_a_tenth_of_a_second(
 async def test_ids_are_shared_again_after_a_demotion_behind_one_name(
     sandbox: SandboxProcess, redis_server: RedisProcess, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """An id that one gateway used while the old master was read-only is known to the other: the event counts once."""
+    """An id that one gateway used meanwhile is known to the other, at its first call: the event counts once."""
     other = RedisProcess(tmp_path_factory.mktemp("r"))
     other.start()
     sandbox.control("POST", "/settings", {"dedupe": False})
@@ -149,7 +149,6 @@ async def test_ids_are_shared_again_after_a_demotion_behind_one_name(
                 await until_shown(one, {"redis": "read_only"})
                 name.lead_to(other.port)
                 await until_shown(one, {})
-                await until_shown(two, {}, within_s=10)
                 await asyncio.sleep(1.2)  # the write that waited
                 assert (await submit(two, event_id))[0] in ("EVENT_STATUS_DUPLICATE", "EVENT_STATUS_ACCEPTED")
                 effects = sandbox.control("POST", "/effects", {"event_ids": [event_id]})["effects"]

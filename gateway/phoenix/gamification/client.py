@@ -6,7 +6,7 @@ credentials. Source: gamification.md 1.3, 1.4.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway import errors
 from gateway.core.canonical import encode_segment
@@ -15,8 +15,9 @@ from gateway.phoenix.answers import Surface, after_doubt
 from gateway.phoenix.auth.authorize import Authorize
 from gateway.phoenix.http_types import Answer, AnswerLost, Request
 from gateway.phoenix.retry import Delivered, Idempotency, RetryingSender
-from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker import Breaker, Circuit
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.trouble import TroubleLog
 
 PATIENCE_S = 1.0
 """A timeout after less than this says nothing about Phoenix: short deadlines must not open the circuit."""
@@ -37,6 +38,14 @@ class GamificationClient:
     authorize: Authorize
     breaker: Breaker | None = None
     """For this tenant and host. None: no call is held back."""
+    troubles: TroubleLog = field(init=False)
+    """Says why the breaker opened."""
+
+    def __post_init__(self) -> None:
+        """Make the log of this host."""
+        advice = "calls are refused with CIRCUIT_OPEN until a probe is answered; phoenix-gateway doctor checks the host"
+        log = TroubleLog(f"Phoenix {self.surface.value}", address=self.base_url, advice=advice)
+        object.__setattr__(self, "troubles", log)
 
     async def read(
         self,
@@ -129,6 +138,8 @@ class GamificationClient:
                 breaker.abandoned(permit)
             else:
                 breaker.failed(permit, wait_s=trouble.requested_wait_s or 0.0)
+                if breaker.circuit is Circuit.OPEN:
+                    self.troubles.failed(trouble)
             raise
         except errors.UpstreamFault:
             breaker.succeeded(permit)
@@ -137,6 +148,7 @@ class GamificationClient:
             breaker.abandoned(permit)
             raise
         breaker.succeeded(permit)
+        self.troubles.works()
         return delivered
 
 
