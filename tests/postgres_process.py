@@ -29,7 +29,7 @@ class PostgresProcess:
     def __init__(self) -> None:
         """Find the binaries and a user that is not root; nothing is made before `start`."""
         self._binaries = _find_binaries()
-        self._account = _account()
+        self._account = account()
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._has_served = False
@@ -40,6 +40,11 @@ class PostgresProcess:
         """The server's first process."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def ready_program(self) -> str:
+        """The path of `pg_isready`."""
+        return str(self._binaries / "pg_isready")
 
     @property
     def is_running(self) -> bool:
@@ -188,7 +193,7 @@ def _find_binaries() -> Path:
     raise PostgresMissing("no PostgreSQL server is on this machine (Debian: apt-get install postgresql)")
 
 
-def _account() -> pwd.struct_passwd | None:
+def account() -> pwd.struct_passwd | None:
     """The user to run as; None for our own. PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None

@@ -51,6 +51,7 @@ def _serve(config: Config) -> int:
     from gateway.keys.own.keyring import KeyringRefused
     from gateway.server.listener.listen import ListenFailed
     from gateway.server.run import run as serve
+    from gateway.store.failures import DatabaseUnusable
     from gateway.telemetry.logs import where_raised
 
     try:
@@ -61,6 +62,7 @@ def _serve(config: Config) -> int:
         KeyringRefused,
         SecretRefused,
         GatewayError,
+        DatabaseUnusable,
     ) as error:
         # Their texts are written for people and hold no secret.
         trouble = str(error)

@@ -43,11 +43,11 @@ from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
 from gateway.keys.own.secret_files import SecretSource, read_secret_file
 from gateway.outbox.queue_level import QueueBound
 from gateway.resilience.clock import SystemClock
+from gateway.store.postgres_url import UrlRefused, read_url
 
 DEFAULT_LISTEN = Listen(host="127.0.0.1", port=50051)
 DEFAULT_ADMIN_LISTEN = Listen(host="127.0.0.1", port=9464)
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
-_POSTGRES = re.compile(r"postgres(ql)?://[^\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,11 +267,11 @@ def _database(reader: Reader) -> Secret | None:
 
 
 def check_database_url(url: Secret) -> Secret:
-    """Return the URL if it is one of PostgreSQL. Raises: SecretRefused."""
-    if _POSTGRES.fullmatch(url.reveal_text().strip()) is None:
-        raise SecretRefused(
-            "is not a PostgreSQL URL (postgresql://user@host/database); leave it out for SQLite in GATEWAY_DATA_DIR"
-        )
+    """Return the URL if PostgreSQL can be reached by it. Raises: SecretRefused, by the name of what cannot be used."""
+    try:
+        read_url(url.reveal_text())
+    except UrlRefused as refused:
+        raise SecretRefused(f"{refused}; leave it out for SQLite in GATEWAY_DATA_DIR") from None
     return url
 
 

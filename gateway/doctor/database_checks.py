@@ -5,10 +5,10 @@ They try a write in a transaction that they roll back. A start runs the migratio
 
 from __future__ import annotations
 
-import re
+import asyncio
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.config import Config
 from gateway.controls import stored_switches
@@ -20,6 +20,9 @@ from gateway.resilience.deadline import Deadline
 from gateway.resilience.worker_thread import WorkerThread
 from gateway.store.database import FILE_NAME
 from gateway.store.schema import HEAD, metadata
+
+if TYPE_CHECKING:
+    from gateway.store.postgres_connection import PostgresConnection
 
 OLDEST_POSTGRESQL = 13
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -119,52 +122,43 @@ def _sqlite_failure(error: sqlite3.DatabaseError, path: Path) -> Result:
 
 
 async def _postgresql(url: str, deadline: Deadline) -> Result:
-    import asyncpg
+    from gateway.store.failures import failure_of
+    from gateway.store.postgres_connection import PostgresConnection
+    from gateway.store.postgres_url import UrlRefused, read_url
 
-    url = re.sub(r"^postgres(ql)?\+asyncpg://", "postgresql://", url)
     try:
-        connection = await asyncpg.connect(url, timeout=max(0.1, deadline.remaining()))
-    except asyncpg.InvalidAuthorizationSpecificationError:  # a wrong password among them
-        return fault("PostgreSQL refuses the user or password", "check DATABASE_URL, and pg_hba.conf on the server")
-    except asyncpg.InvalidCatalogNameError:
-        return fault("there is no database of that name", "create it, or correct DATABASE_URL")
-    except asyncpg.TooManyConnectionsError:
-        return fault("PostgreSQL has no free connections", "raise max_connections, or close other connections")
-    except asyncpg.PostgresError as error:
-        return fault(f"PostgreSQL refuses the connection ({type(error).__name__})", "check its log")
-    except (OSError, TimeoutError, ValueError, asyncpg.InterfaceError) as error:
-        return fault(
-            f"PostgreSQL cannot be reached ({type(error).__name__})",
-            "check host, port and TLS options of DATABASE_URL, and that it is up; without it wallet calls get 503",
-        )
-    try:
-        return await _inspect_postgresql(connection)
-    finally:
-        connection.terminate()
+        async with asyncio.timeout(max(0.1, deadline.remaining())):
+            connection = await PostgresConnection.open(read_url(url))
+            try:
+                return await _inspect_postgresql(connection)
+            finally:
+                connection.pgconn.finish()
+    except UrlRefused as refused:
+        return fault(f"DATABASE_URL {refused}", "correct DATABASE_URL")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it has a cause
+        failure = failure_of(error)
+        return fault(failure.what, failure.advice)
 
 
-async def _inspect_postgresql(connection: Any) -> Result:
-    version = connection.get_server_version()
-    row = await connection.fetchrow(
-        "SELECT current_setting('transaction_read_only') AS read_only, pg_is_in_recovery() AS standby,"
-        " current_setting('synchronous_commit') AS commits, current_schema() AS schema,"
+async def _inspect_postgresql(connection: PostgresConnection) -> Result:
+    major, minor = divmod(connection.info.server_version, 10_000)
+    row = await _row(
+        connection,
+        "SELECT current_setting('synchronous_commit') AS commits, current_schema() AS schema,"
         " to_regclass('alembic_version') IS NOT NULL AS migrated,"
-        " (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS encrypted, inet_server_addr()::text AS address"
+        " (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS encrypted, inet_server_addr()::text AS address",
     )
-    if row["standby"] or row["read_only"] == "on":
-        why = "it is a standby" if row["standby"] else "default_transaction_read_only is on"
-        return fault(
-            f"PostgreSQL is read-only ({why}): every wallet call would get 503",
-            "use the primary in DATABASE_URL (target_session_attrs=read-write), or remove the setting",
-        )
     if row["schema"] is None:
         return fault("the user has no schema", "GRANT USAGE, CREATE ON SCHEMA public to the user of DATABASE_URL")
-    if version.major < OLDEST_POSTGRESQL:
-        return warning(f"PostgreSQL {version.major} is out of support", f"use {OLDEST_POSTGRESQL} or newer")
-    revision = await connection.fetchval("SELECT version_num FROM alembic_version") if row["migrated"] else None
+    if major < OLDEST_POSTGRESQL:
+        return warning(f"PostgreSQL {major} is out of support", f"use {OLDEST_POSTGRESQL} or newer")
+    revision = None
+    if row["migrated"]:
+        revision = (await _row(connection, "SELECT version_num FROM alembic_version"))["version_num"]
     judged = judge_revision(revision)
     is_behind = judged is not None and judged.state is not State.FAULT
-    if is_behind and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+    may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE') AS granted"
+    if is_behind and not (await _row(connection, may_create))["granted"]:
         return fault(
             "the tables have to be made or changed, and the user has no right to do that",
             "GRANT CREATE ON SCHEMA to the user of DATABASE_URL, or start a gateway once as the owner",
@@ -172,19 +166,22 @@ async def _inspect_postgresql(connection: Any) -> Result:
     if judged is not None:
         return judged
     tables = sorted(metadata.tables)
-    unusable = await connection.fetchval(
-        "SELECT count(*) FROM unnest($1::text[]) AS name"
+    counted = await _row(
+        connection,
+        "SELECT count(*) AS unusable FROM unnest(%s::text[]) AS name"
         " WHERE NOT coalesce(has_table_privilege(to_regclass(name), 'SELECT')"
         " AND has_table_privilege(to_regclass(name), 'INSERT')"
         " AND has_table_privilege(to_regclass(name), 'UPDATE'), false)",
-        tables,
+        (tables,),
     )
+    unusable = counted["unusable"]
     if unusable:
         return fault(
             f"{unusable} of the gateway's {len(tables)} tables are missing or cannot be written to",
             "GRANT SELECT, INSERT, UPDATE ON them to the user of DATABASE_URL",
         )
-    summary = f"PostgreSQL {version.major}.{version.minor}, writable, revision {revision}"
+    pooler = ", behind a pooler" if connection.is_pooled else ""
+    summary = f"PostgreSQL {major}.{minor}{pooler}, writable, revision {revision}"
     if row["commits"] in ("off", "local"):
         return warning(
             f"{summary}; synchronous_commit is {row['commits']}",
@@ -193,3 +190,11 @@ async def _inspect_postgresql(connection: Any) -> Result:
     if not row["encrypted"] and row["address"] is not None and row["address"].split("/")[0] not in _LOOPBACK:
         return warning(f"{summary}; the connection is not encrypted", "add sslmode=verify-full to DATABASE_URL")
     return ok(summary)
+
+
+async def _row(connection: PostgresConnection, query: str, parameters: tuple[Any, ...] = ()) -> dict[str, Any]:
+    from psycopg.rows import dict_row
+
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, parameters or None)
+        return await cursor.fetchone() or {}

@@ -18,6 +18,7 @@ from gateway.evidence.record import HELD_ATTEMPT, ClaimResult, MoveClaim, Record
 from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recorded_of
 from gateway.evidence.store import SameMove
 from gateway.evidence.tables import bodies, operations, probes
+from gateway.store.pipeline import defer, now_us_of, transaction_time
 from gateway.store.schema import insert_into, pad_in_list
 
 _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
@@ -25,14 +26,34 @@ _BODY = ("body_sha256", "operator_code", "environment")
 _t = operations.c
 
 # Built once: building a statement costs as much as running it.
-_INSERTED = sa.select(_t.operation_id, _t.lease_expires_at_us).where(
-    _t.operation_id.in_(sa.bindparam("ids", expanding=True)), _t.attempt == 1
+_FIRST_OF_BODY = (
+    sa.select(_t.body_sha256, _t.operator_code, _t.environment, _t.operation_id)
+    .where(_t.operation_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(_t.body_sha256, _t.operator_code, _t.environment, _t.sequence)  # one order everywhere: no deadlock
 )
-_FIRST = sa.select(
-    bodies.c.body_sha256, bodies.c.operator_code, bodies.c.environment, bodies.c.first_operation_id
-).where(bodies.c.body_sha256.in_(sa.bindparam("digests", expanding=True)))
-_PROBED = sa.select(probes.c.operator_code, probes.c.environment, probes.c.idempotency_key).where(
-    probes.c.idempotency_key.in_(sa.bindparam("keys", expanding=True))
+_FOUND = sa.select(
+    *(column for column in operations.columns if column.name not in ("sequence", "body", "signature")),
+    bodies.c.first_operation_id,
+    sa.exists()
+    .where(
+        probes.c.idempotency_key == _t.idempotency_key,
+        probes.c.operator_code == _t.operator_code,
+        probes.c.environment == _t.environment,
+    )
+    .label("was_probed"),
+).outerjoin(
+    bodies,
+    sa.and_(
+        bodies.c.body_sha256 == _t.body_sha256,
+        bodies.c.operator_code == _t.operator_code,
+        bodies.c.environment == _t.environment,
+    ),
+).where(_t.idempotency_key.in_(sa.bindparam("keys", expanding=True)))  # fmt: skip
+_LOCKED = (
+    sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *RESPONSE_COLUMNS)
+    .where(_t.operation_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(_t.operation_id)
+    .with_for_update()
 )
 
 
@@ -53,13 +74,12 @@ class _Stored:
     lease_expires_at_us: int
     suspect_replay: bool
     probed_before: bool
+    received_at_us: int
     content: MoveContent
     recorded: RecordedResponse | None
 
 
-def claim_all(
-    connection: sa.Connection, now_us: int, pending: Sequence[PendingClaim], same_move: SameMove
-) -> list[ClaimResult]:
+def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_move: SameMove) -> list[ClaimResult]:
     """Claim all moves, in the order of their keys, so that two batches cannot deadlock.
 
     Returns: one result per claim, in the given order.
@@ -67,39 +87,91 @@ def claim_all(
     if not pending:
         return []
     order = sorted(range(len(pending)), key=lambda index: pending[index].claim.scope)
-    connection.execute(
-        insert_into(connection, operations).on_conflict_do_nothing(index_elements=_MOVE),
-        [claim_row(pending[index].claim, pending[index].operation_id, now_us) for index in order],
-    )
-    inserted = _inserted(connection, pending)
-    flags = _flags_of_new(connection, [pending[index] for index in order if pending[index].operation_id in inserted])
-    existing = [index for index in order if pending[index].operation_id not in inserted]
-    found = _found(connection, [pending[index].claim for index in existing])
-    results: dict[int, ClaimResult] = {}
+    _insert(connection, [pending[index] for index in order])
+    keys = pad_in_list(one.claim.idempotency_key for one in pending)
+    rows = {
+        (row.operator_code, row.environment, row.operation, row.idempotency_key): row
+        for row in connection.execute(_FOUND, {"keys": keys})
+    }
+    now_us = now_us_of(connection)
+    new: dict[int, ClaimResult] = {}
+    found: dict[Scope, _Stored] = {}
     for index, one in enumerate(pending):
-        if one.operation_id in inserted:
-            suspect_replay, probed_before = flags[one.operation_id]
-            held = suspect_replay and one.claim.holds_suspects
-            results[index] = ClaimResult(
-                disposition=None if held else Disposition.NEW,
-                operation_id=one.operation_id,
-                attempt=HELD_ATTEMPT if held else 1,
-                lease_expires_at_us=0 if held else inserted[one.operation_id],
-                recorded=None,
-                suspect_replay=suspect_replay,
-                probed_before=probed_before,
-            )
-    expired: list[int] = []
-    for index in existing:
-        claim = pending[index].claim
-        stored = found[claim.scope]
-        disposition = _disposition(stored, claim, now_us, same_move)
+        scope, row = one.claim.scope, rows[one.claim.scope]
+        if row.operation_id == one.operation_id and row.attempt == 1:  # ours, also from an earlier run
+            new[index] = _new(one.claim, row)
+            found[scope] = _stored(row, new[index])
+        elif scope not in found:
+            found[scope] = _stored(row)
+    _flag(connection, new.values())
+    results = dict(new)
+    expired: dict[int, MoveClaim] = {}
+    for index, one in enumerate(pending):
+        if index in new:
+            continue
+        stored = found[one.claim.scope]
+        disposition = _disposition(stored, one.claim, now_us, same_move)
         if disposition is Disposition.RECLAIMED:
-            expired.append(index)
+            expired[index] = one.claim
         else:
             results[index] = _result(stored, disposition)
-    results.update(_reclaim(connection, now_us, {index: pending[index].claim for index in expired}, found, same_move))
+    results.update(_reclaim(connection, now_us, expired, found, same_move))
     return [results[index] for index in range(len(pending))]
+
+
+def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
+    """Insert the moves that are new, and their bodies. The rows show later which ones were."""
+    lease = transaction_time() + sa.bindparam("lease_us", type_=sa.BigInteger)
+    insert = insert_into(connection, operations).values(lease_expires_at_us=lease)
+    defer(
+        connection,
+        insert.on_conflict_do_nothing(index_elements=_MOVE),
+        [claim_row(one.claim, one.operation_id) for one in ordered],
+    )
+    first = insert_into(connection, bodies).from_select([*_BODY, "first_operation_id"], _FIRST_OF_BODY)
+    ids = pad_in_list(one.operation_id for one in ordered)
+    defer(connection, first.on_conflict_do_nothing(index_elements=_BODY), {"ids": ids})
+
+
+def _new(claim: MoveClaim, row: sa.Row[*tuple[Any, ...]]) -> ClaimResult:
+    suspect_replay = row.first_operation_id != row.operation_id
+    held = suspect_replay and claim.holds_suspects
+    return ClaimResult(
+        disposition=None if held else Disposition.NEW,
+        operation_id=row.operation_id,
+        attempt=HELD_ATTEMPT if held else 1,
+        lease_expires_at_us=0 if held else row.lease_expires_at_us,
+        recorded=None,
+        suspect_replay=suspect_replay,
+        probed_before=bool(row.was_probed),
+        received_at_us=row.received_at_us,
+    )
+
+
+def _flag(connection: sa.Connection, new: Iterable[ClaimResult]) -> None:
+    """Store the flags of new moves where they are true, and hold the suspects that are to be held."""
+    raised = [
+        {"of": one.operation_id, "suspect": one.suspect_replay, "probed": one.probed_before}
+        for one in new
+        if one.suspect_replay or one.probed_before
+    ]
+    if raised:
+        defer(
+            connection,
+            sa.update(operations)
+            .where(_t.operation_id == sa.bindparam("of"))
+            .values(suspect_replay=sa.bindparam("suspect"), probed_before=sa.bindparam("probed")),
+            raised,
+        )
+    held = [{"of": one.operation_id} for one in new if one.attempt == HELD_ATTEMPT]
+    if held:
+        defer(
+            connection,
+            sa.update(operations)
+            .where(_t.operation_id == sa.bindparam("of"))
+            .values(attempt=HELD_ATTEMPT, lease_expires_at_us=0),
+            held,
+        )
 
 
 def _disposition(stored: _Stored, claim: MoveClaim, now_us: int, same_move: SameMove) -> Disposition | None:
@@ -123,13 +195,8 @@ def _reclaim(
     """Take over unfinished moves. Of several claimants, one wins and the others see its new lease."""
     if not claims:
         return {}
-    rows = connection.execute(
-        sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *RESPONSE_COLUMNS)
-        .where(_t.operation_id.in_(pad_in_list(found[claim.scope].operation_id for claim in claims.values())))
-        .order_by(_t.operation_id)
-        .with_for_update()
-    )
-    locked = {row.operation_id: row for row in rows}
+    ids = pad_in_list(found[claim.scope].operation_id for claim in claims.values())
+    locked = {row.operation_id: row for row in connection.execute(_LOCKED, {"ids": ids})}
     results: dict[int, ClaimResult] = {}
     updates: list[dict[str, Any]] = []
     for index, claim in claims.items():
@@ -152,7 +219,8 @@ def _reclaim(
             )
         results[index] = _result(stored, disposition)
     if updates:
-        connection.execute(
+        defer(
+            connection,
             sa.update(operations)
             .where(_t.operation_id == sa.bindparam("of"))
             .values(attempt=sa.bindparam("new_attempt"), lease_expires_at_us=sa.bindparam("new_lease")),
@@ -170,81 +238,20 @@ def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:
         recorded=stored.recorded,
         suspect_replay=stored.suspect_replay,
         probed_before=stored.probed_before,
+        received_at_us=stored.received_at_us,
     )
 
 
-def _inserted(connection: sa.Connection, pending: Sequence[PendingClaim]) -> dict[str, int]:
-    """Return the claims whose row exists with their own id, with its lease."""
-    rows = connection.execute(_INSERTED, {"ids": pad_in_list(one.operation_id for one in pending)})
-    return {row.operation_id: row.lease_expires_at_us for row in rows}
-
-
-def _flags_of_new(connection: sa.Connection, new: Sequence[PendingClaim]) -> dict[str, tuple[bool, bool]]:
-    """Return suspect_replay and probed_before of each new move; store them if true, and hold suspects if requested."""
-    if not new:
-        return {}
-    by_body = sorted(new, key=lambda one: (one.claim.content.body_sha256, one.claim.operator_code))
-    connection.execute(
-        insert_into(connection, bodies).on_conflict_do_nothing(index_elements=_BODY),
-        [
-            {
-                "body_sha256": one.claim.content.body_sha256,
-                "operator_code": one.claim.operator_code,
-                "environment": one.claim.environment.value,
-                "first_operation_id": one.operation_id,
-            }
-            for one in by_body
-        ],
+def _stored(row: sa.Row[*tuple[Any, ...]], new: ClaimResult | None = None) -> _Stored:
+    """Return the move of a row. `new`: what this transaction decides about it."""
+    now = new or row
+    return _Stored(
+        operation_id=row.operation_id,
+        attempt=now.attempt,
+        lease_expires_at_us=now.lease_expires_at_us,
+        suspect_replay=now.suspect_replay,
+        probed_before=now.probed_before,
+        received_at_us=row.received_at_us,
+        content=content_of(row),
+        recorded=recorded_of(row),
     )
-    digests = pad_in_list(one.claim.content.body_sha256 for one in new)
-    first = {
-        (body_sha256, operator_code, environment): operation_id
-        for body_sha256, operator_code, environment, operation_id in connection.execute(_FIRST, {"digests": digests})
-    }
-    keys = pad_in_list(one.claim.idempotency_key for one in new)
-    probed = {tuple(row) for row in connection.execute(_PROBED, {"keys": keys})}
-    flags: dict[str, tuple[bool, bool]] = {}
-    for one in new:
-        operator_code, environment, _, idempotency_key = one.claim.scope
-        flags[one.operation_id] = (
-            first[one.claim.content.body_sha256, operator_code, environment] != one.operation_id,
-            (operator_code, environment, idempotency_key) in probed,
-        )
-    raised = [{"of": key, "suspect": flag[0], "probed": flag[1]} for key, flag in flags.items() if any(flag)]
-    if raised:
-        connection.execute(
-            sa.update(operations)
-            .where(_t.operation_id == sa.bindparam("of"))
-            .values(suspect_replay=sa.bindparam("suspect"), probed_before=sa.bindparam("probed")),
-            raised,
-        )
-    held = [{"of": one.operation_id} for one in new if one.claim.holds_suspects and flags[one.operation_id][0]]
-    if held:
-        connection.execute(
-            sa.update(operations)
-            .where(_t.operation_id == sa.bindparam("of"))
-            .values(attempt=HELD_ATTEMPT, lease_expires_at_us=0),
-            held,
-        )
-    return flags
-
-
-def _found(connection: sa.Connection, claims: Iterable[MoveClaim]) -> dict[Scope, _Stored]:
-    """Return the stored moves for claims that are not new."""
-    keys = pad_in_list(claim.idempotency_key for claim in claims)
-    if not keys:
-        return {}
-    columns = [column for column in operations.columns if column.name not in ("sequence", "body", "signature")]
-    rows = connection.execute(sa.select(*columns).where(_t.idempotency_key.in_(keys)))
-    return {
-        (row.operator_code, row.environment, row.operation, row.idempotency_key): _Stored(
-            operation_id=row.operation_id,
-            attempt=row.attempt,
-            lease_expires_at_us=row.lease_expires_at_us,
-            suspect_replay=row.suspect_replay,
-            probed_before=row.probed_before,
-            content=content_of(row),
-            recorded=recorded_of(row),
-        )
-        for row in rows
-    }

@@ -42,7 +42,7 @@ from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.store.database import Database, T, Work
 from gateway.store.group_commit import CommitSettings, GroupCommitter
-from gateway.store.migrate import is_current
+from gateway.store.pipeline import Pipelined
 
 _Op = PendingClaim | Probe | Outcome | Replays
 _Result = ClaimResult | ProbeResult | Evidence | Replays
@@ -180,7 +180,10 @@ class DurableWalletStore:
 
     async def check(self, deadline: Deadline) -> None:
         """See WalletStore."""
-        if not await self._read(lambda connection, _now: is_current(connection), deadline):
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineTooShort
+        if not await self._database.check(remaining):
             raise StoreUnavailable("The store's schema is older than this gateway. Wait until it is upgraded.")
 
     async def _read(self, work: Work[T], deadline: Deadline) -> T:
@@ -193,8 +196,8 @@ class DurableWalletStore:
         probing = any(isinstance(op, Probe) for op in ops)
         keys = self._keys.missing(op.claim.key_id for op in ops if isinstance(op, PendingClaim))
 
-        def work(connection: sa.Connection, now_us: int) -> list[_Result | GatewayError]:
-            store_keys(connection, now_us, keys)  # first in every transaction, so that it cannot deadlock
+        def work(connection: sa.Connection) -> list[_Result | GatewayError]:
+            store_keys(connection, keys)  # first in every transaction, so that it cannot deadlock
             results: dict[int, _Result | GatewayError] = {}
             asked = [(index, op) for index, op in enumerate(ops) if isinstance(op, Probe)]
             claims = [(index, op) for index, op in enumerate(ops) if isinstance(op, PendingClaim)]
@@ -202,18 +205,17 @@ class DurableWalletStore:
             # All operations are concurrent, so any order is valid. Probes first, so that they mark moves of this batch.
             answers = probe_all(connection, [op for _, op in asked])
             results.update(zip((index for index, _ in asked), answers, strict=True))
-            claimed = claim_all(connection, now_us, [op for _, op in claims], self._same_move)
+            claimed = claim_all(connection, [op for _, op in claims], self._same_move)
             results.update(zip((index for index, _ in claims), claimed, strict=True))
-            recorded = record_all(connection, now_us, [op for _, op in outcomes], self._hash_only)
+            recorded = record_all(connection, [op for _, op in outcomes], self._hash_only)
             results.update(zip((index for index, _ in outcomes), recorded, strict=True))
             store_conflicts(connection, zip((op.claim for _, op in claims), claimed, strict=True))
             replayed = {index: op for index, op in enumerate(ops) if isinstance(op, Replays)}
             results.update(replayed)
             counts = sum((Counter(op.counts) for op in replayed.values()), Counter[str]())
-            add_replays(connection, now_us, counts)
+            add_replays(connection, counts)
             journal_decided(
                 connection,
-                now_us,
                 zip((op for _, op in claims), claimed, strict=True),
                 zip((op for _, op in outcomes), recorded, strict=True),
                 counts,
@@ -223,7 +225,7 @@ class DurableWalletStore:
         began_at = self._clock.monotonic()
         try:
             # Exclusive, so that a probe that answers NOT_SEEN and a claim that sees no probe cannot miss each other.
-            results = await self._database.write(work, limit_s, exclusive=probing)
+            results = await self._database.write(Pipelined(work), limit_s, exclusive=probing)
         except StoreUnavailable:
             if self._observer is not None:
                 late = self._clock.monotonic() - began_at >= limit_s

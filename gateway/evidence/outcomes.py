@@ -16,6 +16,7 @@ from gateway.errors import GatewayError, OutcomeDiffers, PhoenixNotFound, StaleA
 from gateway.evidence.reading import NO_SUCH_OPERATION, evidence_of
 from gateway.evidence.record import Balance, Evidence, IncidentReason, Outcome
 from gateway.evidence.tables import incidents, operations
+from gateway.store.pipeline import defer, now_us_of
 from gateway.store.schema import insert_into, pad_in_list
 
 _INCIDENT = (
@@ -37,7 +38,7 @@ _t = operations.c
 
 
 def record_all(
-    connection: sa.Connection, now_us: int, outcomes: Sequence[Outcome], hash_only: Collection[Owner] = ()
+    connection: sa.Connection, outcomes: Sequence[Outcome], hash_only: Collection[Owner] = ()
 ) -> list[Evidence | GatewayError]:
     """Record all outcomes.
 
@@ -55,6 +56,7 @@ def record_all(
         .order_by(_t.operation_id)
         .with_for_update()
     )
+    now_us = now_us_of(connection)
     attempts: dict[str, int] = {}
     owners: dict[str, Owner] = {}
     finished: dict[str, _Identity] = {}
@@ -90,7 +92,8 @@ def record_all(
             finished[outcome.operation_id] = _identity(outcome)
             accepted.append(outcome)
     if accepted:
-        connection.execute(
+        defer(
+            connection,
             _UPDATE,
             [
                 _values(outcome, now_us, keeps_body=owners[outcome.operation_id] not in hash_only)
@@ -100,7 +103,7 @@ def record_all(
     if refused:
         kept = [_incident(outcomes[index], reason, now_us) for index, reason in refused.items()]
         kept.sort(key=lambda values: tuple(str(values[name]) for name in _INCIDENT))
-        connection.execute(insert_into(connection, incidents).on_conflict_do_nothing(index_elements=_INCIDENT), kept)
+        defer(connection, insert_into(connection, incidents).on_conflict_do_nothing(index_elements=_INCIDENT), kept)
     evidence = evidence_of(connection, [outcome.operation_id for outcome in outcomes])
     results: list[Evidence | GatewayError] = []
     for index, outcome in enumerate(outcomes):

@@ -16,6 +16,7 @@ from gateway.core.wallet_verdict import OriginalState
 from gateway.evidence.record import Probe, ProbeResult
 from gateway.evidence.rows import recorded_of
 from gateway.evidence.tables import operations, probes
+from gateway.store.pipeline import defer
 from gateway.store.schema import insert_into, pad_in_list
 
 _PROBE = ("idempotency_key", "operator_code", "environment", "original_operation")
@@ -40,7 +41,8 @@ def probe_all(connection: sa.Connection, asked: Sequence[Probe]) -> list[ProbeRe
     ]
     rows.sort(key=lambda row: tuple(str(row[name]) for name in _PROBE))  # one order everywhere: no deadlock
     insert = insert_into(connection, probes)
-    connection.execute(
+    defer(
+        connection,
         insert.on_conflict_do_update(
             index_elements=_PROBE,
             set_={

@@ -114,6 +114,8 @@ class ClaimResult:
     recorded: RecordedResponse | None
     suspect_replay: bool
     probed_before: bool
+    received_at_us: int
+    """When the first claim of the move arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

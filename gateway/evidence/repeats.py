@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import ClaimResult, MoveClaim
 from gateway.evidence.tables import conflicts, repeats
+from gateway.store.pipeline import defer, now_us_of
 from gateway.store.schema import insert_into
 
 _CONFLICT = ("operation_id", "body_sha256")
@@ -29,7 +30,8 @@ def store_conflicts(connection: sa.Connection, decided: Iterable[tuple[MoveClaim
             row["conflict_count"] += 1
     if differing:
         insert = insert_into(connection, conflicts)
-        connection.execute(
+        defer(
+            connection,
             insert.on_conflict_do_update(
                 index_elements=_CONFLICT,
                 set_={
@@ -41,12 +43,14 @@ def store_conflicts(connection: sa.Connection, decided: Iterable[tuple[MoveClaim
         )
 
 
-def add_replays(connection: sa.Connection, now_us: int, counts: Mapping[str, int]) -> None:
+def add_replays(connection: sa.Connection, counts: Mapping[str, int]) -> None:
     """Add to the replay counts of moves."""
     if not counts:
         return
+    now_us = now_us_of(connection)
     insert = insert_into(connection, repeats)
-    connection.execute(
+    defer(
+        connection,
         insert.on_conflict_do_update(
             index_elements=("operation_id",),
             set_={

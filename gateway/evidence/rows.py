@@ -41,8 +41,8 @@ def content_of(row: sa.Row[*tuple[Any, ...]]) -> MoveContent:
     )
 
 
-def claim_row(claim: MoveClaim, operation_id: str, now_us: int) -> dict[str, Any]:
-    """Return the values of a new move's row."""
+def claim_row(claim: MoveClaim, operation_id: str) -> dict[str, Any]:
+    """Return the values of a new move's row, with `lease_us` in place of the time at which the lease expires."""
     content = claim.content
     return {
         "operation_id": operation_id,
@@ -51,7 +51,7 @@ def claim_row(claim: MoveClaim, operation_id: str, now_us: int) -> dict[str, Any
         "operation": content.operation,
         "idempotency_key": claim.idempotency_key,
         "attempt": 1,
-        "lease_expires_at_us": now_us + claim.lease_us,
+        "lease_us": claim.lease_us,
         "received_at_us": claim.received_at_us,
         "suspect_replay": False,
         "probed_before": False,

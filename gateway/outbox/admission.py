@@ -15,6 +15,7 @@ from gateway.core.types import TenantId
 from gateway.outbox.record import AdmissionState, Admit, Admitted, NewEvent, ordering_key_of
 from gateway.outbox.statements import Statement
 from gateway.outbox.tables import DEAD, DELIVERED, QUEUED
+from gateway.store.pipeline import now_us_of
 
 _KNOWN = Statement(
     "SELECT {returned} FROM {given} JOIN durable_events AS kept"
@@ -24,7 +25,7 @@ _KNOWN = Statement(
 )
 ADD_TO_QUEUE = Statement(
     "INSERT INTO durable_lanes (lane, tenant_id, pending, pending_bytes, due_at_us)"
-    " SELECT lane, tenant_id, pending, pending_bytes, CAST(:now_us AS bigint) FROM {given} WHERE true"
+    " SELECT lane, tenant_id, pending, pending_bytes, {now} FROM {given} WHERE true"
     " ON CONFLICT (lane) DO UPDATE SET pending = durable_lanes.pending + excluded.pending,"
     " pending_bytes = durable_lanes.pending_bytes + excluded.pending_bytes",
     given="lane bigint, tenant_id text, pending integer, pending_bytes bigint",
@@ -32,7 +33,7 @@ ADD_TO_QUEUE = Statement(
 _INSERT = Statement(
     "INSERT INTO durable_events (tenant_id, event_id, state, lane, is_id_given, accepted_at_us, size_bytes, attempts,"
     " digest, leaderboard_id, user_id, body)"
-    " SELECT tenant_id, event_id, 0, lane, is_id_given, CAST(:now_us AS bigint), size_bytes, 0, digest, leaderboard_id,"
+    " SELECT tenant_id, event_id, 0, lane, is_id_given, {now}, size_bytes, 0, digest, leaderboard_id,"
     " user_id, body FROM {given} WHERE true ON CONFLICT (event_id, tenant_id) DO NOTHING",
     given="tenant_id text, event_id text, lane bigint, is_id_given integer, size_bytes integer, digest text,"
     " leaderboard_id text, user_id text, body text",
@@ -47,38 +48,41 @@ class ConcurrentInsert(Exception):
     """Another gateway committed one of the ids meanwhile. Roll back, and check all ids in the next run."""
 
 
-def admit_all(
-    connection: sa.Connection, now_us: int, admits: Sequence[Admit], *, check_all_ids: bool
-) -> list[list[Admitted]]:
+def admit_all(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool) -> list[list[Admitted]]:
     """Accept the events in their order. Return one answer per event.
 
     Args: `check_all_ids`: also check ids that gateways made, which may exist after a lost commit answer.
     Raises: ConcurrentInsert.
     """
     known = _known(connection, admits, check_all_ids=check_all_ids)
-    new = Admitted(state=AdmissionState.NEW, accepted_at_us=now_us)
-    again = Admitted(state=AdmissionState.QUEUED, accepted_at_us=now_us)
+    taken: dict[tuple[str, str], str] = {}
+    """Digests of the new events by tenant and id."""
     rows: list[tuple[Any, ...]] = []
     totals: dict[int, list[Any]] = {}
-    results: list[list[Admitted]] = []
+    results: list[list[Admitted | AdmissionState]] = []
     for admit in admits:
         tenant_id = admit.tenant_id
-        answers: list[Admitted] = []
+        answers: list[Admitted | AdmissionState] = []
         for event in admit.events:
-            digest = event.digest.hex()
-            held = known.get((tenant_id, event.event_id))
+            digest, place = event.digest.hex(), (tenant_id, event.event_id)
+            held = known.get(place)
             if held is not None:
                 answers.append(held[1] if held[0] == digest else _reused(held[1]))
                 continue
-            known[tenant_id, event.event_id] = (digest, again)
-            answers.append(new)
+            if place in taken:
+                answers.append(AdmissionState.QUEUED if taken[place] == digest else AdmissionState.REUSED)
+                continue
+            taken[place] = digest
+            answers.append(AdmissionState.NEW)
             rows.append(_row(tenant_id, event, digest, totals))
         results.append(answers)
     if rows:
-        ADD_TO_QUEUE.run(connection, [totals[key] for key in sorted(totals)], now_us=now_us)
-        if _INSERT.run(connection, rows, now_us=now_us) != len(rows):
+        ADD_TO_QUEUE.later(connection, [totals[key] for key in sorted(totals)])
+        if _INSERT.run(connection, rows) != len(rows):
             raise ConcurrentInsert
-    return results
+    now_us = now_us_of(connection)
+    accepted = {state: Admitted(state=state, accepted_at_us=now_us) for state in AdmissionState}
+    return [[accepted[one] if isinstance(one, AdmissionState) else one for one in answers] for answers in results]
 
 
 def _known(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool) -> dict[tuple[str, str], _Known]:

@@ -128,6 +128,6 @@ def redrive(
         totals[ordering_key] = (count + 1, total + size_bytes)
     if revived:
         rows = [(ordering_key, query.tenant_id, *totals[ordering_key]) for ordering_key in sorted(totals)]
-        ADD_TO_QUEUE.run(connection, rows, now_us=now_us)
-        _REVIVE.run(connection, sequences, now_us=now_us)
+        ADD_TO_QUEUE.later(connection, rows)
+        _REVIVE.later(connection, sequences, now_us=now_us)
     return revived, held_back

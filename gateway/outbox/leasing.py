@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from gateway.core.types import TenantId
 from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.statements import Statement
+from gateway.store.pipeline import defer, now_us_of
 
 _DUE = Statement(
-    "SELECT {returned} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= :now_us"
+    "SELECT {returned} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= {now}"
     " ORDER BY due_at_us LIMIT :max_keys {skip}) AS due",
     returned="lane",
 )
@@ -91,19 +92,20 @@ _UNMARK = sa.text(
     " AND first_sent_at_us = (SELECT held.due_at_us - :lease_us FROM durable_lanes AS held"
     " WHERE held.lane = durable_events.lane AND held.lease_id = :lease_id)"
 )
-_FREE = sa.text("UPDATE durable_lanes SET lease_id = NULL, due_at_us = :now_us WHERE lease_id = :lease_id")
+_FREE = Statement("UPDATE durable_lanes SET lease_id = NULL, due_at_us = {now} WHERE lease_id = :lease_id")
 
 
-def take(connection: sa.Connection, now_us: int, asked: Take) -> Taken:
+def take(connection: sa.Connection, asked: Take) -> Taken:
     """Lease the due events, those that have waited longest first."""
-    keys = _DUE.fetch(connection, tenant_id=asked.tenant_id, now_us=now_us, max_keys=asked.max_keys)
+    keys = _DUE.fetch(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys)
+    now_us = now_us_of(connection)
     if not keys:
         return look(connection, now_us, asked.tenant_id)
     heads = _within(sorted(_HEADS.fetch(connection, keys)), asked.max_bytes)
     sequences = [(sequence,) for sequence, _, _ in heads]
     events = sorted((_taken(*head) for head in _READ.fetch(connection, sequences)), key=lambda event: event.sequence)
-    _MARK.run(connection, sequences, now_us=now_us)
-    _LEASE.run(
+    _MARK.later(connection, sequences, now_us=now_us)
+    _LEASE.later(
         connection,
         [(key,) for _, key, _ in heads],
         until_us=now_us + asked.lease_us,
@@ -118,7 +120,7 @@ def look(connection: sa.Connection, now_us: int, tenant_id: TenantId) -> Taken:
     return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
 
 
-def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]) -> list[int]:
+def settle_all(connection: sa.Connection, settles: Sequence[Settle]) -> list[int]:
     """Record results of events whose lease is still valid. Return the number of these for each argument.
 
     If another gateway took the lease over, its result counts, because it saw the mark of the event.
@@ -133,14 +135,14 @@ def settle_all(connection: sa.Connection, now_us: int, settles: Sequence[Settle]
         own = [settled for settled in settle.outcomes if held.get(settled.event.ordering_key) == settle.lease_id]
         kept += own
         counts.append(len(own))
-    _write_down(connection, now_us, kept)
+    _write_down(connection, now_us_of(connection), kept)
     return counts
 
 
-def release(connection: sa.Connection, now_us: int, asked: Release) -> int:
+def release(connection: sa.Connection, asked: Release) -> int:
     """Release a lease of which certainly nothing was sent. Return how many ordering keys it held."""
-    connection.execute(_UNMARK, {"lease_id": asked.lease_id, "lease_us": asked.lease_us})
-    return int(connection.execute(_FREE, {"lease_id": asked.lease_id, "now_us": now_us}).rowcount)
+    defer(connection, _UNMARK, {"lease_id": asked.lease_id, "lease_us": asked.lease_us})
+    return _FREE.run(connection, lease_id=asked.lease_id)
 
 
 def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settled]) -> None:
@@ -148,20 +150,19 @@ def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settl
     dead = [settled for settled in outcomes if settled.result is DeliveryResult.DEAD]
     again = [settled for settled in outcomes if settled.result is DeliveryResult.AGAIN]
     if remembered := [(event.sequence,) for event in delivered if event.is_id_given]:
-        _DELIVERED.run(connection, remembered, now_us=now_us)
+        _DELIVERED.later(connection, remembered, now_us=now_us)
     # Callers do not know the ids that gateways made, so such an event need not be remembered.
     if forgotten := [(event.sequence,) for event in delivered if not event.is_id_given]:
-        _FORGOTTEN.run(connection, forgotten)
+        _FORGOTTEN.later(connection, forgotten)
     if dead:
         rows = [(one.event.sequence, one.reason, one.detail, one.first_sent_at_us) for one in dead]
-        _DEAD.run(connection, rows, now_us=now_us)
+        _DEAD.later(connection, rows, now_us=now_us)
     if again:
-        _AGAIN.run(connection, [(one.event.sequence, one.first_sent_at_us) for one in again])
-        _WAIT.run(connection, [(one.event.ordering_key, now_us + one.wait_us) for one in again])
+        _AGAIN.later(connection, [(one.event.sequence, one.first_sent_at_us) for one in again])
+        _WAIT.later(connection, [(one.event.ordering_key, now_us + one.wait_us) for one in again])
     if out := [*delivered, *(one.event for one in dead)]:
-        ended = _LAST_OUT.run(connection, [(event.ordering_key,) for event in out])
-        if ended < len(out):
-            _ONE_OUT.run(connection, [(event.ordering_key, len(event.body)) for event in out], now_us=now_us)
+        _LAST_OUT.later(connection, [(event.ordering_key,) for event in out])
+        _ONE_OUT.later(connection, [(event.ordering_key, len(event.body)) for event in out], now_us=now_us)
 
 
 def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int]]:

@@ -12,13 +12,15 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from gateway.store.pipeline import TIME_FUNCTION, TIME_SETTING, defer
+
 
 class Statement:
     """One statement, built once per database.
 
     In its text, `{given}` is the table of input rows with the columns `given` ("lane bigint, user_id text");
     `{returned}` is one JSON text of all output rows with the columns `returned`; `{lock}` and `{skip}` are row locks,
-    if the database has them.
+    if the database has them; `{now}` is the time of the transaction.
     """
 
     def __init__(self, text: str, given: str = "", returned: str = "") -> None:
@@ -38,6 +40,10 @@ class Statement:
     def run(self, connection: sa.Connection, rows: Sequence[Sequence[Any]] | None = None, **values: Any) -> int:
         """Execute the statement. Return the number of changed rows."""
         return int(connection.execute(self.on(connection), _bound(rows, values)).rowcount)
+
+    def later(self, connection: sa.Connection, rows: Sequence[Sequence[Any]] | None = None, **values: Any) -> None:
+        """Execute the statement, together with the next one where the database allows it."""
+        defer(connection, self.on(connection), _bound(rows, values))
 
     def fetch(
         self, connection: sa.Connection, rows: Sequence[Sequence[Any]] | None = None, **values: Any
@@ -59,6 +65,9 @@ class Statement:
         return (
             self._text.replace("{given}", given)
             .replace("{returned}", returned)
+            .replace(
+                "{now}", f"{TIME_FUNCTION}()" if is_sqlite else f"CAST(current_setting('{TIME_SETTING}') AS bigint)"
+            )
             .replace("{lock}", "" if is_sqlite else "FOR UPDATE")
             .replace("{skip}", "" if is_sqlite else "FOR UPDATE SKIP LOCKED")
         )

@@ -32,6 +32,7 @@ from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline
 from gateway.store.database import Database, T, Work
 from gateway.store.group_commit import CommitSettings, GroupCommitter
+from gateway.store.pipeline import Pipelined
 
 _Op = Admit | Take | Settle | Release
 _Result = tuple[Admitted, ...] | Taken | int
@@ -146,7 +147,7 @@ class EventQueue:
         for _ in range(_RUNS):
             work = functools.partial(_run, ops=ops, check_all_ids=check_all_ids)
             try:
-                return await self._write(work, max(until - self._clock.monotonic(), 0.001))
+                return await self._write(Pipelined(work), max(until - self._clock.monotonic(), 0.001))
             except ConcurrentInsert:
                 check_all_ids = True
         raise StoreUnavailable("Other gateways keep committing the same event ids. Try again.", may_be_committed=False)
@@ -162,25 +163,21 @@ class EventQueue:
             raise
 
 
-def _run(
-    connection: sa.Connection, now_us: int, ops: Sequence[_Op], *, check_all_ids: bool
-) -> list[_Result | GatewayError]:
+def _run(connection: sa.Connection, ops: Sequence[_Op], *, check_all_ids: bool) -> list[_Result | GatewayError]:
     """Run all operations; results first, so that the next events can be leased in the same transaction."""
     results: dict[int, _Result | GatewayError] = {}
     settles = [(at, op) for at, op in enumerate(ops) if isinstance(op, Settle)]
     admits = [(at, op) for at, op in enumerate(ops) if isinstance(op, Admit)]
     if connection.dialect.name != "sqlite":
         _lock_in_order(connection, [op for _, op in settles], [op for _, op in admits])
-    results.update(
-        zip((at for at, _ in settles), settle_all(connection, now_us, [op for _, op in settles]), strict=True)
-    )
-    admitted = admit_all(connection, now_us, [op for _, op in admits], check_all_ids=check_all_ids)
+    results.update(zip((at for at, _ in settles), settle_all(connection, [op for _, op in settles]), strict=True))
+    admitted = admit_all(connection, [op for _, op in admits], check_all_ids=check_all_ids)
     results.update((at, tuple(answers)) for (at, _), answers in zip(admits, admitted, strict=True))
     for at, op in enumerate(ops):
         if isinstance(op, Release):
-            results[at] = release(connection, now_us, op)
+            results[at] = release(connection, op)
         elif isinstance(op, Take):
-            results[at] = take(connection, now_us, op)
+            results[at] = take(connection, op)
     return [results[at] for at in range(len(ops))]
 
 
@@ -190,7 +187,7 @@ def _lock_in_order(connection: sa.Connection, settles: Sequence[Settle], admits:
     for admit in admits:
         keys.update(ordering_key_of(admit.tenant_id, event.leaderboard_id, event.user_id) for event in admit.events)
     if keys:
-        LOCK_KEYS.fetch(connection, [(key,) for key in sorted(keys)])
+        LOCK_KEYS.later(connection, [(key,) for key in sorted(keys)])
 
 
 def _size_of(op: _Op) -> int:

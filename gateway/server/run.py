@@ -26,6 +26,8 @@ from gateway.store.database import FILE_NAME
 from gateway.store.upgrade import upgrade_apart
 from gateway.telemetry import logs
 
+_DATABASE_WITHIN_S = 3.0
+
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
@@ -62,6 +64,7 @@ async def serve(config: Config, clock: Clock, seat: WorkerSeat | None = None) ->
             servers = build_servers(config.listen, gateway.fronts, seat)
             if config.database_url is None:
                 await upgrade_apart(config.data_dir / FILE_NAME)
+            await gateway.database.check_usable(_DATABASE_WITHIN_S)
             await stack.enter_async_context(running(parts_of(gateway, servers)))
         _exempt_from_collections()
         _log_serving(config, gateway)

@@ -37,6 +37,21 @@ class Database(Protocol):
         """Run `work`, which must not change anything."""
         ...
 
+    async def check_usable(self, limit_s: float) -> None:
+        """Look at the database once before the start.
+
+        Raises: DatabaseUnusable if it can never work as configured. A database that is down is logged, no more.
+        """
+        ...
+
+    async def check(self, limit_s: float) -> bool:
+        """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written."""
+        ...
+
+    def on_change(self, notice: Callable[[], None]) -> None:
+        """Call `notice` on the event loop whenever the database stops or begins to work."""
+        ...
+
     async def stop(self) -> None:
         """Close every connection. Running work may be interrupted."""
         ...

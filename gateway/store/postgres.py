@@ -3,77 +3,126 @@
 Leases use the time of the database, so no host's clock decides who may take over. Every transaction has two limits: a
 timeout here, and one at the server in case this process freezes while it holds locks. Only the upgrade of the schema
 has no limit: the first call that needs it starts it as a task of its own.
+
+BEGIN, the limits, the lock and the time travel with the first statement, and the last ones with the COMMIT. A
+connection that failed is discarded and the transaction repeated, for a while and within its limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
 from gateway.errors import StoreUnavailable
 from gateway.resilience.clock import Clock
 from gateway.store.database import T, Work
-from gateway.store.indexes import build_missing
+from gateway.store.failures import DatabaseUnusable, Failure, failure_of, origin_of, sqlstate_of
+from gateway.store.indexes import are_complete, become_builder, build_missing
 from gateway.store.migrate import is_current, migrate
+from gateway.store.pipeline import TIME_SETTING, Pipelined
+from gateway.store.postgres_url import read_url
 from gateway.store.schema import metadata
+from gateway.store.state import StoreState
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-_TRIES = 3
-_REPEAT_AFTER_S = 0.01
+    from gateway.store.postgres_connection import PostgresConnection
+
+_REPEAT_FOR_S = 1.5
+"""How long a call is repeated. Longer, and calls would pile up behind a database that is down."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.25
+MAX_AGE_S = 40
+"""Then a connection is replaced, so that a change of DNS is taken up within a minute."""
 _STOP_WITHIN_S = 2.0
-_CHECK_WITHIN_S = 5.0
+_CHECK_WITHIN_S = 10.0
 _LOCK_WITHIN_S = 2.0
 """Longest wait for the lock to change a table, because all claims wait behind it. Then the change is tried again."""
 _INDEXES_AGAIN_S = 5.0
 # Advisory locks of this application: fixed numbers that no other application uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
 _WRITE_LOCK = 0x5067_7765_7602
-# Every query here has an index. A cached plan from when the tables were empty would always read whole tables, and jit
-# would compile it.
-_SESSION = {"application_name": "phoenix-gateway", "enable_seqscan": "off", "jit": "off"}
-# Deadlock and serialization failure: the server rolled the transaction back; run it again.
-_RETRYABLE = frozenset({"40P01", "40001"})
+# The server rolled the transaction back and the connection works: run it again. Deadlock, serialization failure.
+_UNDONE = frozenset({"40P01", "40001"})
 _LOCK_TIMED_OUT = "55P03"
+_FINAL_CAUSES = frozenset({"login", "no_database", "rights", "pooler", "encoding", "tls", "disk_full"})
+"""Nothing changes these within a call."""
 
-_BOUND = sa.text("""
-SELECT set_config('statement_timeout', :limit_ms, true),
-       set_config('lock_timeout', :limit_ms, true),
-       set_config('idle_in_transaction_session_timeout', :limit_ms, true),
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# Every query here has an index. A cached plan from when the tables were empty would always read whole tables, and jit
+# would compile it. All settings end with the transaction: behind a pooler the session is not ours.
+_BOUND = """
+SELECT set_config('statement_timeout', %(limit_ms)s, true),
+       set_config('lock_timeout', %(limit_ms)s, true),
+       set_config('idle_in_transaction_session_timeout', %(limit_ms)s, true),
+       set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', true) END
-""")
+"""
 # Separate statements, so that the timeouts above apply while they wait. The time is read after the wait.
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us"
-_SHARED_LOCK = sa.text(f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}")
-_EXCLUSIVE_LOCK = sa.text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}")
-_READ = sa.text(f"SELECT {_NOW}")
-_NO_TIME_LIMITS = sa.text("""
+_NOW = f"set_config('{TIME_SETTING}', ((extract(epoch FROM clock_timestamp()) * 1000000)::bigint)::text, true)"
+_SHARED_LOCK = f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}"
+_EXCLUSIVE_LOCK = f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}"
+_READ = f"SELECT {_NOW}"
+_SET_TIME = f"SELECT set_config('{TIME_SETTING}', %(now_us)s, true)"
+_NO_TIME_LIMITS = """
 SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
        set_config('idle_in_transaction_session_timeout', '60s', true)
-""")
+"""
 _SHORT_LOCK_TIMEOUT = sa.text(f"SELECT set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true)")
-_TAKE_MIGRATION_LOCK = sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+_TAKE_MIGRATION_LOCK = f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
+
+_Opening = Callable[["PostgresConnection"], None]
+"""Queues the first statements of a transaction."""
 
 
 class PostgresDatabase:
     """A pool of connections that are opened when needed."""
 
-    def __init__(self, url: str, *, connections: int = 4, clock: Clock | None = None) -> None:
-        """Take a libpq URL. `clock`: for tests, the time of leases instead of the database's time."""
-        self._url = url
+    def __init__(
+        self, url: str, *, connections: int = 4, clock: Clock | None = None, state: StoreState | None = None
+    ) -> None:
+        """Take a URL as postgres_url.py reads it. `clock`: for tests, the time of leases instead of the database's.
+
+        Raises: UrlRefused.
+        """
+        self._parameters: Mapping[str, str] = read_url(url)
         self._connections = connections
         self._clock = clock
+        self._state = state or StoreState("postgresql")
         self._pool: AsyncEngine | None = None
         self._migrated = False
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
+
+    def use_url(self, url: str) -> None:
+        """Open new connections with this URL from now on. The others end once their transaction is over.
+
+        Raises: UrlRefused, and keeps the former URL.
+        """
+        self._parameters = read_url(url)
+
+    async def check_usable(self, limit_s: float) -> None:
+        """Connect once. Raises: DatabaseUnusable if this database can never work; a passing failure is only logged."""
+        from gateway.store.postgres_connection import PostgresConnection
+
+        try:
+            async with asyncio.timeout(limit_s):
+                connection = await PostgresConnection.open(self._parameters)
+                await connection.close()
+        except DatabaseUnusable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a gateway starts while its database is down
+            failure = failure_of(error)
+            if failure.cause == "pooler":
+                raise DatabaseUnusable(failure.cause, failure.what, failure.advice) from None
+            self._failed(failure)
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in a transaction, concurrently with other gateways unless `exclusive`."""
@@ -86,6 +135,16 @@ class PostgresDatabase:
         until = time.monotonic() + limit_s
         await self._ensure_schema(until)
         return await self._run(work, _READ, until)
+
+    async def check(self, limit_s: float) -> bool:
+        """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written."""
+        until = time.monotonic() + limit_s
+        await self._ensure_schema(until)
+        return await self._run(Pipelined(_is_current_and_writable), _READ, until)
+
+    def on_change(self, notice: Callable[[], None]) -> None:
+        """Call `notice` whenever the database stops or begins to work."""
+        self._state.on_change = notice
 
     async def stop(self) -> None:
         """Close the pool. A running upgrade is rolled back; an unfinished index is built at the next start."""
@@ -101,30 +160,41 @@ class PostgresDatabase:
             except TimeoutError:
                 pass
 
-    async def _run(self, work: Work[T], first: sa.TextClause, until: float) -> T:
-        is_done = False  # the commit follows
-
-        def bounded(connection: sa.Connection) -> T:
-            nonlocal is_done
-            connection.execute(_BOUND, {"limit_ms": str(_remaining_ms(until))})
-            now_us = connection.execute(first).one().now_us
-            result = work(connection, now_us if self._clock is None else round(self._clock.now() * 1_000_000))
-            is_done = True
-            return result
-
-        for attempt in range(1, _TRIES + 1):
+    async def _run(self, work: Work[T], first: str, until: float) -> T:
+        repeat_until = min(until, time.monotonic() + _REPEAT_FOR_S)
+        wait_s = _FIRST_WAIT_S
+        last: Failure | None = None
+        while True:
+            attempt = _Attempt(lambda driver: self._open_transaction(driver, first, until))
             try:
-                async with asyncio.timeout(until - time.monotonic()), self._engine().begin() as connection:
-                    return await connection.run_sync(bounded)
+                async with asyncio.timeout(until - time.monotonic()), self._engine().connect() as connection:
+                    result = await connection.run_sync(attempt.run, work)
             except Exception as error:
                 if _is_data_error(error):
                     raise
-                # A lost connection is usually one that the pool kept over a restart of the server.
-                if attempt == _TRIES or not _is_retryable(error) or time.monotonic() >= until:
-                    raise StoreUnavailable(may_be_committed=is_done) from error
+                failure = failure_of(error)
+                if failure.cause == "timeout" and last is not None:
+                    failure = last  # the cause; the time ran out while it was tried again
+                last = failure
+                self._state.counted(failure)
+                # Every work may run again, also where the answer to the COMMIT was lost (see Work).
+                is_final = failure.cause in _FINAL_CAUSES or failure.code.startswith("42")
+                if is_final or time.monotonic() + wait_s >= repeat_until:
+                    self._failed(failure)
+                    raise StoreUnavailable(may_be_committed=attempt.may_be_committed(error)) from error
+            else:
+                self._state.works()
+                return result
             # Wait, so that the winner of a deadlock gets the lock first.
-            await asyncio.sleep(_REPEAT_AFTER_S * attempt)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def _open_transaction(self, driver: PostgresConnection, first: str, until: float) -> None:
+        driver.queue(_BEGIN)
+        driver.queue(_BOUND, {"limit_ms": str(_remaining_ms(until))})
+        driver.queue(first, tells_time=True)
+        if self._clock is not None:
+            driver.queue(_SET_TIME, {"now_us": str(round(self._clock.now() * 1_000_000))}, tells_time=True)
 
     async def _ensure_schema(self, until: float) -> None:
         if self._migrated:
@@ -135,54 +205,111 @@ class PostgresDatabase:
             async with asyncio.timeout(until - time.monotonic()):
                 await asyncio.shield(self._upgrading)
         except Exception as error:
+            self._state.counted(failure_of(error))
+            self._failed(failure_of(error))
             raise StoreUnavailable(may_be_committed=False) from error
 
     async def _upgrade(self) -> None:
         """Bring the schema up to date without a time limit, then complete the indexes."""
-        async with asyncio.timeout(_CHECK_WITHIN_S), self._engine().begin() as connection:
-            is_done = await connection.run_sync(_check_schema)
+        until = time.monotonic() + _CHECK_WITHIN_S
+        async with asyncio.timeout(_CHECK_WITHIN_S), self._engine().connect() as connection:
+            check = _Attempt(lambda driver: self._open_transaction(driver, _READ, until))
+            is_done = await connection.run_sync(check.run, Pipelined(is_current))
         while not is_done:
             try:
-                async with self._engine().begin() as connection:
-                    await connection.run_sync(_migrate_once)
+                async with self._engine().connect() as connection:
+                    await connection.run_sync(_Attempt(_open_migration).run, Pipelined(_migrate_once))
                 is_done = True
-            except sa.exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _RETRYABLE | {_LOCK_TIMED_OUT}:
+            except Exception as error:
+                if sqlstate_of(error) not in _UNDONE | {_LOCK_TIMED_OUT}:
                     raise
                 await asyncio.sleep(_LOCK_WITHIN_S)  # let the waiting transactions go first
         self._migrated = True
         self._indexing = _start_background(self._complete_indexes(), "evidence-indexes")
 
     async def _complete_indexes(self) -> None:
-        """Build the indexes on a separate connection, because this may take minutes and the pool is small."""
-        engine = self._new_engine(isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        """Build the indexes on separate connections, because this may take minutes and the pool is small."""
+        engine = self._new_engine(poolclass=sa.NullPool)
         while True:
             try:
-                async with engine.connect() as connection:
-                    if await connection.run_sync(build_missing, metadata.tables.values()):
+                async with engine.connect() as builder:
+                    if await builder.run_sync(are_complete, metadata.tables.values()):
                         return
+                    async with engine.connect() as guard:
+                        if await guard.run_sync(become_builder):
+                            await builder.run_sync(build_missing, metadata.tables.values())
+                            return
             except Exception as error:  # noqa: BLE001 - after any error the gateway serves without the index
                 log().warning("indexes could not be completed and are tried again", trouble=type(error).__name__)
             await asyncio.sleep(_INDEXES_AGAIN_S)
 
+    def _failed(self, failure: Failure) -> None:
+        self._state.failed(failure, address=_address(self._parameters))
+
     def _engine(self) -> AsyncEngine:
         if self._pool is None:
             self._pool = self._new_engine(
-                isolation_level="READ COMMITTED", pool_size=self._connections, max_overflow=0, pool_use_lifo=True
+                pool_size=self._connections, max_overflow=0, pool_use_lifo=True, pool_recycle=MAX_AGE_S
             )
+            sa.event.listen(self._pool.sync_engine, "checkout", self._on_checkout)
         return self._pool
 
     def _new_engine(self, **options: Any) -> AsyncEngine:
         from sqlalchemy.ext.asyncio import create_async_engine
 
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings repeat errors that are raised as well
         return create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, hide_parameters=True, **options
+            "postgresql+psycopg://",
+            async_creator=self._connect,
+            hide_parameters=True,
+            isolation_level="AUTOCOMMIT",  # the transactions here send BEGIN and COMMIT themselves
+            use_native_hstore=False,
+            **options,
         )
 
-    async def _connect(self) -> Any:
-        import asyncpg
+    async def _connect(self) -> PostgresConnection:
+        from gateway.store.postgres_connection import PostgresConnection
 
-        return await asyncpg.connect(self._url, server_settings=_SESSION)
+        return await PostgresConnection.open(self._parameters)
+
+    def _on_checkout(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        """Replace a connection that was opened with another URL, or that broke while it was idle."""
+        from gateway.store.postgres_connection import PING_AFTER_S
+
+        driver = cast("PostgresConnection", connection.driver_connection)
+        if driver.source is not self._parameters:
+            raise sa.exc.DisconnectionError
+        if time.monotonic() - driver.used_at > PING_AFTER_S and not sa.util.await_only(driver.works()):
+            raise sa.exc.InvalidatePoolError  # the others were idle for longer
+
+
+class _Attempt:
+    """One run of a transaction on one connection."""
+
+    def __init__(self, opening: _Opening) -> None:
+        self._opening = opening
+        self._is_committing = False
+
+    def run(self, connection: sa.Connection, work: Work[T]) -> T:
+        """Run `work` between BEGIN and COMMIT. After an error the connection is rolled back, or discarded."""
+        driver = cast("PostgresConnection", connection.connection.driver_connection)
+        try:
+            self._opening(driver)
+            result = work(connection, 0 if isinstance(work, Pipelined) else driver.now_us())
+            self._is_committing = True
+            sa.util.await_only(driver.commit_all())
+            return result
+        except BaseException as error:
+            is_usable = isinstance(error, Exception) and (_is_data_error(error) or sqlstate_of(error) in _UNDONE)
+            if not is_usable or not sa.util.await_only(driver.roll_back()):
+                connection.invalidate()
+            raise
+
+    def may_be_committed(self, error: BaseException) -> bool:
+        """Tell whether the transaction may be committed although it failed."""
+        # An error of a statement, the COMMIT included, rolls back. One that ends the session says nothing.
+        severity = getattr(getattr(origin_of(error), "diag", None), "severity_nonlocalized", None)
+        return self._is_committing and severity != "ERROR" and sqlstate_of(error) != "25P02"
 
 
 def _start_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -192,17 +319,29 @@ def _start_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Tas
     return task
 
 
-def _check_schema(connection: sa.Connection) -> bool:
-    connection.execute(_BOUND, {"limit_ms": str(round(_CHECK_WITHIN_S * 1000))})
-    return is_current(connection)
+def _open_migration(driver: PostgresConnection) -> None:
+    driver.queue(_BEGIN)
+    driver.queue(_NO_TIME_LIMITS)
+    driver.queue(_TAKE_MIGRATION_LOCK)
 
 
 def _migrate_once(connection: sa.Connection) -> None:
-    connection.execute(_NO_TIME_LIMITS)
-    connection.execute(_TAKE_MIGRATION_LOCK)
     if not is_current(connection):
         connection.execute(_SHORT_LOCK_TIMEOUT)
         migrate(connection)
+
+
+def _is_current_and_writable(connection: sa.Connection) -> bool:
+    if connection.exec_driver_sql("SELECT current_setting('transaction_read_only') = 'on'").scalar_one():
+        from gateway.store.postgres_connection import ReadOnlySession
+
+        raise ReadOnlySession("the session became read-only")
+    return is_current(connection)
+
+
+def _address(parameters: Mapping[str, str]) -> str:
+    hosts = parameters.get("host") or parameters.get("hostaddr") or "localhost"
+    return f"{hosts}:{parameters.get('port', '').strip(',') or '5432'}"
 
 
 def _remaining_ms(until: float) -> int:
@@ -210,22 +349,14 @@ def _remaining_ms(until: float) -> int:
 
 
 def _is_data_error(error: Exception) -> bool:
-    """Tell whether an operation's data caused the error, while the database works."""
-    if not isinstance(error, sa.exc.StatementError):
-        return not isinstance(error, sa.exc.SQLAlchemyError | OSError) and not _is_driver_error(error)
-    if not isinstance(error, sa.exc.DBAPIError):
-        return True
-    cause = error.orig.__cause__ if error.orig is not None else None
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # 22 data, 23 constraint, 54 too large. If the driver refuses a value itself, there is no state.
-    return state[:2] in ("22", "23", "54") or (isinstance(cause, ValueError) and not error.connection_invalidated)
-
-
-def _is_driver_error(error: Exception) -> bool:
-    return type(error).__module__.startswith("asyncpg.")
-
-
-def _is_retryable(error: Exception) -> bool:
-    if not isinstance(error, sa.exc.DBAPIError):
+    """Tell whether an operation's data or our own code caused the error, while the database works."""
+    if isinstance(error, DatabaseUnusable | OSError | TimeoutError):
         return False
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE
+    from psycopg import Error
+
+    origin = origin_of(error)
+    if not isinstance(origin, Error):
+        return not isinstance(error, sa.exc.SQLAlchemyError) or isinstance(error, sa.exc.StatementError)
+    state = sqlstate_of(origin)
+    # 22 data, 23 constraint, 54 too large. If the driver refuses a value itself, there is no state.
+    return state[:2] in ("22", "23", "54") or (not state and type(origin).__name__ in ("DataError", "ProgrammingError"))

@@ -29,6 +29,14 @@ class ConflictInsert(Protocol):
         """The new row that conflicts with an existing one."""
         ...
 
+    def values(self, **columns: Any) -> ConflictInsert:
+        """Compute these columns in SQL."""
+        ...
+
+    def from_select(self, names: list[str], select: sa.Select[*tuple[Any, ...]]) -> ConflictInsert:
+        """Insert the rows of a query."""
+        ...
+
     def on_conflict_do_nothing(self, *, index_elements: Iterable[str]) -> sa.Insert:
         """Leave an existing row unchanged."""
         ...
@@ -39,8 +47,8 @@ class ConflictInsert(Protocol):
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> ConflictInsert:
-    """Return the INSERT of this database, with ON CONFLICT."""
-    insert: ConflictInsert = _insert_of(connection.dialect.name)(table)
+    """Return the INSERT of this database, with ON CONFLICT. It does not ask for the keys of new rows."""
+    insert: ConflictInsert = _insert_of(connection.dialect.name)(table).inline()
     return insert
 
 

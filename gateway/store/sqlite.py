@@ -10,6 +10,7 @@ import asyncio
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from gateway.resilience.atomic_file import sync_folder
 from gateway.resilience.clock import Clock
 from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
+from gateway.store.failures import file_failure_of
 from gateway.store.migrate import is_current, migrate
+from gateway.store.pipeline import TIME_FUNCTION
+from gateway.store.state import StoreState
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
@@ -37,13 +41,23 @@ class _Open:
     log: _Identity
 
 
+class _Connection(sqlite3.Connection):
+    """Knows the time of its transaction (see pipeline.py)."""
+
+    time_us = 0
+
+    def now_us(self) -> int:
+        return self.time_us
+
+
 class SqliteDatabase:
     """The file and its `-wal` file. If one is removed or replaced while open, nothing is acknowledged until a restart,
     because SQLite's writes to a removed file are lost.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, *, state: StoreState | None = None) -> None:
         self._path = path
+        self._state = state or StoreState("sqlite")
         self._log = path.with_name(path.name + "-wal")
         self._clock = clock
         self._writer = WorkerThread("evidence-writer")
@@ -59,9 +73,14 @@ class SqliteDatabase:
         """Run `work` in BEGIN IMMEDIATE. SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
         try:
-            return await self._writer.run(lambda: self._write(work, until))
+            result = await self._writer.run(lambda: self._write(work, until))
         except WorkerEnded as ended:
             raise StoreUnavailable from ended
+        except StoreUnavailable as unavailable:
+            self._failed(unavailable)
+            raise
+        self._state.works()
+        return result
 
     async def read(self, work: Work[T], limit_s: float) -> T:
         """Run `work` on the newest commit, concurrently with a writer."""
@@ -71,10 +90,24 @@ class SqliteDatabase:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._reader.run(lambda: self._read(work, until))
+        except StoreUnavailable as unavailable:
+            self._failed(unavailable)
+            raise
         except TimeoutError:
             raise StoreUnavailable("The gateway's store did not answer within the deadline.") from None
         except WorkerEnded as ended:
             raise StoreUnavailable from ended
+
+    async def check_usable(self, _limit_s: float) -> None:
+        """Do nothing: upgrade.py has looked at the file."""
+
+    async def check(self, limit_s: float) -> bool:
+        """Return whether the schema is up to date. Raises: StoreUnavailable."""
+        return await self.read(lambda connection, _now: is_current(connection), limit_s)
+
+    def on_change(self, notice: Callable[[], None]) -> None:
+        """Call `notice` whenever the file stops or begins to work."""
+        self._state.on_change = notice
 
     async def stop(self) -> None:
         """Close both connections. A thread that hangs in disk I/O is left running."""
@@ -95,6 +128,11 @@ class SqliteDatabase:
                 pass
             await thread.stop(_STOP_WITHIN_S)
 
+    def _failed(self, unavailable: StoreUnavailable) -> None:
+        failure = file_failure_of(unavailable.__cause__ or unavailable)
+        self._state.counted(failure)
+        self._state.failed(failure, address=self._path.name)
+
     def _write(self, work: Work[T], until: float) -> T:
         is_done = False  # the commit follows
         try:
@@ -107,7 +145,7 @@ class SqliteDatabase:
             with connection.begin():
                 if not self._migrated and not is_current(connection):
                     migrate(connection)
-                result = work(connection, self._now_us())
+                result = work(connection, self._begun(connection))
                 is_done = True
             self._migrated = True
             self._check_files(self._writing)
@@ -126,14 +164,17 @@ class SqliteDatabase:
             self._check_files(self._reading)
             _wait_for_lock(self._reading.connection, until)
             with self._reading.connection.begin():
-                return work(self._reading.connection, self._now_us())
+                return work(self._reading.connection, self._begun(self._reading.connection))
         except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
             _close(self._reading)
             self._reading = None
             raise StoreUnavailable from error
 
-    def _now_us(self) -> int:
-        return round(self._clock.now() * 1_000_000)
+    def _begun(self, connection: sa.Connection) -> int:
+        """Set the time of a transaction, and return it."""
+        driver = _driver(connection)
+        driver.time_us = round(self._clock.now() * 1_000_000)
+        return driver.time_us
 
     def _create_file(self) -> None:
         """Create the file with access for its owner only: it contains players' data."""
@@ -154,7 +195,11 @@ class SqliteDatabase:
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level None: this module sends BEGIN and COMMIT itself.
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0, factory=_Connection
+        )
+        connection.create_function(TIME_FUNCTION, 0, connection.now_us)
+        return connection
 
     def _opened(self, until: float, *, reads: bool) -> _Open:
         if self._file is not None and _identity(self._path) != self._file:
@@ -195,9 +240,9 @@ def _wait_for_lock(connection: sa.Connection, until: float) -> None:
     _driver(connection).execute(f"PRAGMA busy_timeout={remaining_ms}")
 
 
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
+def _driver(connection: sa.Connection) -> _Connection:
     driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
+    assert isinstance(driver, _Connection)
     return driver
 
 

@@ -262,6 +262,12 @@ STORE_ERRORS = Metric(
     help="Transactions of the store that failed.",
     labels=("kind",),
 )
+STORE_FAILURES = Metric(
+    name=PREFIX + "store_failures_total",
+    kind=Kind.COUNTER,
+    help="Failures of the database by cause, also those that a repeat made good.",
+    labels=("cause",),
+)
 SERVICE_SERVING = Metric(
     name=PREFIX + "service_serving",
     kind=Kind.GAUGE,
@@ -314,6 +320,7 @@ ALL = (
     EVIDENCE_CHAIN_WAITS,
     EVIDENCE_CHAIN_FAILURES,
     STORE_ERRORS,
+    STORE_FAILURES,
     SERVICE_SERVING,
     BUILD_INFO,
 )

@@ -61,6 +61,12 @@ AUDIT_EVENTS = frozenset({"kept", "lost", "failed"})
 CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id", "limit", "switch"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "socket", "unavailable", "refused"})
 CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
+STORE_FAILURE_CAUSES = frozenset(
+    {
+        "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
+        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file",
+    }
+)  # fmt: skip
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
@@ -144,6 +150,8 @@ class Metrics:
 
         self._log_lines_lost = _counter(names.LOG_LINES_LOST, registry)
         self._log_lines_counted = 0
+        self._store_failures = _Children(_counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
+
         self._serving = _gauge(names.SERVICE_SERVING, registry)
         _gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
         ProcessCollector(registry=registry)
@@ -253,6 +261,10 @@ class Metrics:
     def store_failed(self, kind: str) -> None:
         """A transaction failed; see STORE_ERROR_KINDS."""
         self._store_errors.of((kind,)).inc()
+
+    def store_broke(self, cause: str) -> None:
+        """The database failed once, for this cause; see STORE_FAILURE_CAUSES."""
+        self._store_failures.of((cause,)).inc()
 
     def services_serving(self, services: Mapping[str, bool]) -> None:
         """Take over which services serve. The names are those of our own protos."""

@@ -27,6 +27,7 @@ async def test_first_claim_is_new(make_store: MakeStore, clock: ManualClock) -> 
         recorded=None,
         suspect_replay=False,
         probed_before=False,
+        received_at_us=claim_of().received_at_us,
     )
 
 

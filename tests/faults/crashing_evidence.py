@@ -102,10 +102,10 @@ def _committing(crash: CrashPoint, original: Any) -> Any:
 
 
 def _claiming(crash: CrashPoint, original: Any) -> Any:
-    def claim_all(connection: Any, now_us: int, pending: Any, same_move: Any) -> Any:
+    def claim_all(connection: Any, pending: Any, same_move: Any) -> Any:
         if pending:
             crash.reach("claim_begun")
-        results = original(connection, now_us, pending, same_move)
+        results = original(connection, pending, same_move)
         if pending:
             crash.reach("claim_written")
         return results
@@ -114,8 +114,8 @@ def _claiming(crash: CrashPoint, original: Any) -> Any:
 
 
 def _recording(crash: CrashPoint, original: Any) -> Any:
-    def record_all(connection: Any, now_us: int, outcomes: Any, *more: Any) -> Any:
-        results = original(connection, now_us, outcomes, *more)
+    def record_all(connection: Any, outcomes: Any, *more: Any) -> Any:
+        results = original(connection, outcomes, *more)
         if outcomes:
             crash.reach("outcome_written")
         return results

@@ -7,6 +7,7 @@ name it: if Phoenix is down, tokens are still minted and webhooks still verified
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gateway.errors import GatewayError
@@ -23,6 +24,9 @@ START_INTERVAL_S = 0.2
 START_ROUNDS = 25
 """While the gateway starts, checks run more often, so that it reports ready as soon as it is."""
 CHECK_S = 2.0
+RECHECK_S = 2.0
+"""While a service does not serve, so that it serves again soon after its dependency works."""
+_LEAST_S = 0.2
 
 
 class HealthWatch:
@@ -47,6 +51,7 @@ class HealthWatch:
         self._held: frozenset[str] = frozenset()
         self._draining = False
         self._change = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def is_serving(self, service: str) -> bool | None:
         """Return whether the service serves; None if it is unknown. "" is the process, which serves until it drains."""
@@ -83,8 +88,20 @@ class HealthWatch:
         """Check now and every few seconds, more often while the gateway starts, until cancelled."""
         while True:
             await self.check_now()
-            starting = self._rounds <= START_ROUNDS and not all(self._serving.values())
-            await asyncio.sleep(START_INTERVAL_S if starting else INTERVAL_S)
+            await asyncio.sleep(_LEAST_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def look_again(self) -> None:
+        """Check soon: a dependency stopped or began to work."""
+        self._wake.set()
+
+    def _pause_s(self) -> float:
+        if all(self._serving.values()):
+            return INTERVAL_S - _LEAST_S
+        return (START_INTERVAL_S if self._rounds <= START_ROUNDS else RECHECK_S) - _LEAST_S
 
     async def check_now(self) -> None:
         """Run every check once, concurrently, and publish what changed."""

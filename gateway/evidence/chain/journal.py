@@ -7,7 +7,7 @@ Moves from a gateway older than the chain have no line; `journal_missed` adds it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,13 +28,15 @@ from gateway.evidence.chain.entries import (
 from gateway.evidence.chain.tables import journal
 from gateway.evidence.claims import PendingClaim
 from gateway.evidence.reading import evidence_of
-from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome
+from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome, Scope
 from gateway.evidence.tables import conflicts, incidents, operations, repeats
+from gateway.store.pipeline import defer, now_us_of
 from gateway.store.schema import pad_in_list
 
 JOURNALED = 1
 """The mark of a move that has lines. A gateway older than the chain leaves it empty."""
 _t = operations.c
+_INSERT = sa.insert(journal).inline()
 
 
 class Journal:
@@ -69,15 +71,18 @@ class Journal:
         for scope, row in self._rows.items():
             lines = self._lines[scope]
             row["entry_count"], row["entries"] = len(lines), "\n".join(lines)
-            text, names = _insert_of(connection.dialect)
-            connection.exec_driver_sql(text, tuple([row[name] for name in names]))
+            if connection.dialect.name == "sqlite":
+                text, names = _insert_of(connection.dialect)
+                connection.exec_driver_sql(text, tuple([row[name] for name in names]))
+            else:
+                defer(connection, _INSERT, row)
 
 
 @cache
 def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
     """Return the INSERT as text for the driver, and the names of its parameters in order.
 
-    Every transaction runs it, and most of the cost of an INSERT with SQLAlchemy is outside the database.
+    Every transaction runs it, and most of the cost of an INSERT with SQLAlchemy is outside SQLite.
     """
     columns = [column.name for column in journal.columns if column.name != "id"]
     compiled = sa.insert(journal).inline().compile(dialect=dialect, column_keys=columns)
@@ -87,14 +92,14 @@ def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
 
 def journal_decided(
     connection: sa.Connection,
-    now_us: int,
     claims: Iterable[tuple[PendingClaim, ClaimResult]],
     outcomes: Iterable[tuple[Outcome, Evidence | GatewayError]],
     replayed: Collection[str],
 ) -> None:
     """Append the results of claims and outcomes of this transaction, and the moves whose replays it counted."""
     lines = Journal()
-    differing: set[tuple[str, str]] = set()
+    now_us = now_us_of(connection)
+    differing: dict[tuple[str, str], tuple[str, str, int]] = {}
     for pending, result in claims:
         claim = pending.claim
         if result.disposition is Disposition.NEW:
@@ -105,9 +110,11 @@ def journal_decided(
             if result.operation_id == pending.operation_id:
                 _add_claim(lines, pending, result)
         elif result.disposition is Disposition.RECLAIMED:
-            _add_reclaim(connection, lines, result)
+            _add_reclaim(lines, claim.scope, result)
         elif result.disposition is Disposition.CONFLICT:
-            differing.add((result.operation_id, claim.content.body_sha256))
+            operator_code, environment, _, _ = claim.scope
+            move = (operator_code, environment, result.received_at_us)
+            differing[result.operation_id, claim.content.body_sha256] = move
     refused: list[str] = []
     recorded: set[str] = set()
     for outcome, answer in outcomes:
@@ -171,10 +178,9 @@ def _add_first(lines: Journal, evidence: Evidence) -> None:
     lines.add(evidence.operator_code, evidence.environment.value, evidence.received_at_us, line)
 
 
-def _add_reclaim(connection: sa.Connection, lines: Journal, result: ClaimResult) -> None:
-    for row in _moves(connection, [result.operation_id]):
-        line = reclaim_line(row.operation_id, row.received_at_us, result.attempt, result.lease_expires_at_us)
-        lines.add(row.operator_code, row.environment, row.received_at_us, line)
+def _add_reclaim(lines: Journal, scope: Scope, result: ClaimResult) -> None:
+    line = reclaim_line(result.operation_id, result.received_at_us, result.attempt, result.lease_expires_at_us)
+    lines.add(scope[0], scope[1], result.received_at_us, line)
 
 
 def _moves(connection: sa.Connection, operation_ids: Iterable[str]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
@@ -223,14 +229,19 @@ def _add_incidents(connection: sa.Connection, lines: Journal, operation_ids: lis
         lines.add(move.operator_code, move.environment, move.received_at_us, line)
 
 
-def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple[str, str]]) -> None:
-    """Add the counts of conflicting calls. Args: `brought`: move and hash of the body of those that arrived now."""
-    moves = {row.operation_id: row for row in _moves(connection, {operation_id for operation_id, _ in brought})}
+def _add_conflicts(
+    connection: sa.Connection, lines: Journal, brought: Mapping[tuple[str, str], tuple[str, str, int]]
+) -> None:
+    """Add the counts of conflicting calls.
+
+    Args: `brought`: by move and hash of the body, the owner and time of receipt of the moves whose conflicts arrived.
+    """
     kept = sa.select(*(column for column in conflicts.columns if column.name != "body")).where(
-        conflicts.c.operation_id.in_(pad_in_list(moves))
+        conflicts.c.operation_id.in_(pad_in_list(operation_id for operation_id, _ in brought))
     )
     for row in connection.execute(kept.order_by(conflicts.c.sequence)):
-        if (row.operation_id, row.body_sha256) not in brought:
+        move = brought.get((row.operation_id, row.body_sha256))
+        if move is None:
             continue
         conflict = Conflict(
             received_at_us=row.first_received_at_us,
@@ -241,9 +252,9 @@ def _add_conflicts(connection: sa.Connection, lines: Journal, brought: set[tuple
             key_id=KeyId(row.key_id),
             request_id=row.request_id,
         )
-        move = moves[row.operation_id]
-        line = conflict_line(row.operation_id, move.received_at_us, conflict)
-        lines.add(move.operator_code, move.environment, move.received_at_us, line)
+        operator_code, environment, received_at_us = move
+        line = conflict_line(row.operation_id, received_at_us, conflict)
+        lines.add(operator_code, environment, received_at_us, line)
 
 
 def _add_replays(connection: sa.Connection, lines: Journal, operation_ids: Collection[str]) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from gateway.core.types import KeyId
 from gateway.evidence.chain.tables import public_keys
+from gateway.store.pipeline import defer, transaction_time
 from gateway.store.schema import insert_into, pad_in_list
 
 PublicKeyOf = Callable[[KeyId], bytes | None]
@@ -34,12 +35,14 @@ class StoredKeys:
         self._kept.update(key_ids)
 
 
-def store_keys(connection: sa.Connection, now_us: int, keys: Mapping[KeyId, bytes]) -> None:
+def store_keys(connection: sa.Connection, keys: Mapping[KeyId, bytes]) -> None:
     """Store the keys that are not stored yet."""
     if keys:
-        connection.execute(
-            insert_into(connection, public_keys).on_conflict_do_nothing(index_elements=("key_id",)),
-            [{"key_id": key_id, "public_key": key, "first_used_at_us": now_us} for key_id, key in sorted(keys.items())],
+        insert = insert_into(connection, public_keys).values(first_used_at_us=transaction_time())
+        defer(
+            connection,
+            insert.on_conflict_do_nothing(index_elements=("key_id",)),
+            [{"key_id": key_id, "public_key": key} for key_id, key in sorted(keys.items())],
         )
 
 

@@ -103,7 +103,7 @@ def chain_once(
     if not rows:
         return Chained(is_holder=True)
     if signer is not None and not is_key_stored:
-        store_keys(connection, now_us, {KeyId(signer.key_id): signer.public_key})
+        store_keys(connection, {KeyId(signer.key_id): signer.public_key})
     scopes: dict[tuple[str, str], list[JournalRow]] = {}
     for row in rows:
         scopes.setdefault((row.operator_code, row.environment), []).append(_waiting(row))

@@ -45,6 +45,7 @@ from gateway.telemetry.metrics import BuildInfo, Metrics
 class Gateway:
     """The parts that are started and stopped; `server/parts.py` gives their order."""
 
+    database: Database
     upstream: Upstream
     redis: RedisCache | None
     keyring: Keyring
@@ -72,7 +73,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     upstream = build_upstream(transport, keyring, clock, metrics)
     secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
     redis = _redis(config, secrets, clock, metrics)
-    database = _database(config, clock)
+    database = _database(config, clock, metrics)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
     chain = build_chain(config, controls, secrets, clock, metrics)
@@ -88,8 +89,10 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
     )
     health = build_health(config, services, transport, platform_keys, wallet.store, controls, clock, metrics)
+    database.on_change(health.look_again)
 
     return Gateway(
+        database=database,
         upstream=upstream,
         redis=redis,
         keyring=keyring,
@@ -130,6 +133,6 @@ def _redis(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics)
     return cache
 
 
-def _database(config: Config, clock: Clock) -> Database:
+def _database(config: Config, clock: Clock, metrics: Metrics) -> Database:
     url = config.database_url.reveal_text() if config.database_url is not None else None
-    return open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock)
+    return open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock, on_failure=metrics.store_broke)

@@ -1,0 +1,91 @@
+"""Statements that go to the database together, so that a distant PostgreSQL is asked two or three times and not ten.
+
+A statement without an answer is deferred: it leaves with the next statement that has one, or with the COMMIT. The
+order of the statements stays the same, so the rules are the same on SQLite, where nothing is deferred. An error of a
+deferred statement is raised by the statement that it left with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+T = TypeVar("T")
+TIME_SETTING = "gateway.now_us"
+"""PostgreSQL: a setting that ends with the transaction and holds its time."""
+TIME_FUNCTION = "gateway_now_us"
+"""SQLite: a function of the connection that returns it."""
+
+
+class TimedDriver(Protocol):
+    """What the driver's connection adds, on both databases."""
+
+    def now_us(self) -> int:
+        """Return the time of the transaction; on PostgreSQL it is asked for if that has not happened yet."""
+        ...
+
+
+class PipeliningDriver(TimedDriver, Protocol):
+    """The driver's connection to PostgreSQL."""
+
+    is_deferring: bool
+    """While true, statements wait in place of being sent."""
+
+
+class transaction_time(FunctionElement[int]):  # noqa: N801 - written like the function of SQL that it is
+    """The time of the transaction in SQL, in microseconds. A statement with it can be sent before the time is known."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+    name = "transaction_time"
+
+
+@compiles(transaction_time, "postgresql")
+def _time_of_postgresql(_element: Any, _compiler: Any, **_options: Any) -> str:
+    return f"CAST(current_setting('{TIME_SETTING}') AS bigint)"
+
+
+@compiles(transaction_time, "sqlite")
+def _time_of_sqlite(_element: Any, _compiler: Any, **_options: Any) -> str:
+    return f"{TIME_FUNCTION}()"
+
+
+class Pipelined(Generic[T]):
+    """Work for `Database.write` that asks for the time itself (`now_us_of`), so that its first statements go out with
+    the BEGIN.
+    """
+
+    def __init__(self, work: Callable[[sa.Connection], T]) -> None:
+        self._work = work
+
+    def __call__(self, connection: sa.Connection, _now_us: int = 0) -> T:
+        return self._work(connection)
+
+
+def now_us_of(connection: sa.Connection) -> int:
+    """Return the time of the transaction, in microseconds. Sends what is deferred if the time is not known yet."""
+    return cast(TimedDriver, connection.connection.driver_connection).now_us()
+
+
+def defer(
+    connection: sa.Connection,
+    statement: sa.Executable,
+    parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
+) -> None:
+    """Execute a statement whose answer nobody needs: now, or together with the next one.
+
+    An INSERT must be `inline()`: SQLAlchemy would otherwise ask for the key of the new row.
+    """
+    if connection.dialect.name != "postgresql":
+        connection.execute(statement, parameters)
+        return
+    driver = cast(PipeliningDriver, connection.connection.driver_connection)
+    driver.is_deferring = True
+    try:
+        connection.execute(statement, parameters)
+    finally:
+        driver.is_deferring = False

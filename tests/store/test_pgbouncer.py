@@ -1,0 +1,91 @@
+"""Behind a real PgBouncer with its defaults: session and transaction mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.core.wallet_operation import same_move
+from gateway.core.wallet_verdict import Disposition
+from gateway.evidence.durable import DurableWalletStore
+from gateway.evidence.record import ClaimResult
+from gateway.outbox.store import EventQueue
+from gateway.store.failures import DatabaseUnusable
+from gateway.store.postgres import PostgresDatabase
+from tests.evidence.chain.chain_setup import sequencer
+from tests.evidence.wallet_factory import claim_of, outcome_of, soon
+from tests.manual_clock import ManualClock
+from tests.outbox.event_factory import admit, delivered, new_event, settle, take
+from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
+from tests.postgres_process import PostgresProcess
+
+
+@pytest.fixture(params=["session", "transaction"])
+def pgbouncer(request: pytest.FixtureRequest, postgres_server: PostgresProcess) -> Iterator[PgBouncerProcess]:
+    try:
+        process = PgBouncerProcess(postgres_server, request.param)
+    except PgBouncerMissing as missing:
+        pytest.skip(str(missing))
+    with process:
+        yield process
+
+
+async def test_two_gateways_behind_it(pgbouncer: PgBouncerProcess, postgres_url: str, clock: ManualClock) -> None:
+    """Claims, outcomes, the chain and durable events, from two gateways that share few server connections."""
+    url = pgbouncer.url_of(postgres_url)
+    databases = [PostgresDatabase(url), PostgresDatabase(url)]
+    stores = [DurableWalletStore(database, same_move=same_move) for database in databases]
+    for store in stores:
+        await store.start()
+        await store.check(soon())
+    keys = [f"key-{n}" for n in range(12)]
+    claimed: list[ClaimResult] = []
+    for _ in range(4):  # often enough that statements would get names
+        claimed = await asyncio.gather(*(store.claim(claim_of(key), soon()) for key in keys for store in stores))
+    assert 12 == len({result.operation_id for result in claimed})
+    assert {Disposition.IN_PROGRESS} == {result.disposition for result in claimed}
+    await asyncio.gather(*(stores[0].record_outcome(outcome_of(one.operation_id), soon()) for one in claimed[::2]))
+    assert Disposition.REPLAY is (await stores[1].claim(claim_of("key-3"), soon())).disposition
+    assert await sequencer(databases[1], clock).step()
+    queues = [EventQueue(database) for database in databases]
+    for queue in queues:
+        queue.start()
+    for n in range(6):
+        await asyncio.gather(*(admit(queue, new_event(f"e{n}", f"u{n}")) for queue in queues))
+    lease_id, taken = await take(queues[0])
+    assert 6 == len(taken.events)
+    assert 6 == await settle(queues[0], lease_id, *[delivered(event) for event in taken.events])
+    for queue in queues:
+        await queue.stop()
+    for store in stores:
+        await store.stop()
+
+
+async def test_no_session_is_left_changed(pgbouncer: PgBouncerProcess, postgres_url: str) -> None:
+    """What a transaction sets or locks ends with it: the next client finds its own defaults."""
+    database = PostgresDatabase(pgbouncer.url_of(postgres_url))
+    await database.write(lambda _connection, _now: None, 20)
+
+    def left(connection: sa.Connection, _now_us: int) -> tuple[object, ...]:
+        connection.exec_driver_sql("COMMIT")
+        found = connection.exec_driver_sql(
+            "SELECT current_setting('statement_timeout'), current_setting('enable_seqscan'), current_setting('jit'),"
+            " (SELECT count(*) FROM pg_prepared_statements),"
+            " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
+        ).one()
+        connection.exec_driver_sql("BEGIN")
+        return tuple(found)
+
+    assert ("0", "on", "on", 0, 0) == await database.write(left, 10)
+    await database.stop()
+
+
+async def test_a_parameter_that_it_refuses_is_named(pgbouncer: PgBouncerProcess, postgres_url: str) -> None:
+    """`options` in the URL: no start, and the cause says PgBouncer."""
+    database = PostgresDatabase(pgbouncer.url_of(postgres_url) + "?options=-c%20geqo%3Doff")
+    with pytest.raises(DatabaseUnusable, match="PgBouncer"):
+        await database.check_usable(5)
+    await database.stop()

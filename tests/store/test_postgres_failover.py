@@ -1,0 +1,260 @@
+"""What PostgreSQL does to connections when it fails over: they are replaced within the call, and nobody restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from gateway.core.wallet_operation import same_move
+from gateway.core.wallet_verdict import Disposition
+from gateway.errors import StoreUnavailable
+from gateway.evidence.durable import DurableWalletStore
+from gateway.store.failures import CAUSES, DatabaseUnusable
+from gateway.store.postgres import PostgresDatabase
+from gateway.store.postgres_connection import PING_AFTER_S
+from gateway.store.state import StoreState
+from gateway.telemetry.metrics import STORE_FAILURE_CAUSES
+from tests.evidence.wallet_factory import claim_of, soon
+from tests.postgres_process import PostgresProcess, free_port
+from tests.tcp_proxy import TcpProxy
+
+BACK_WITHIN_S = 5.0
+
+
+class Watched:
+    """A store with what it counted."""
+
+    def __init__(self, url: str) -> None:
+        self.causes: list[str] = []
+        self.changes = 0
+        self.database = PostgresDatabase(url, state=StoreState("postgresql", on_failure=self.causes.append))
+        self.database.on_change(self._changed)
+        self.store = DurableWalletStore(self.database, same_move=same_move)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+Watch = Callable[[str], Awaitable[Watched]]
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Watch]:
+    """Opens stores that work."""
+    opened: list[Watched] = []
+
+    async def open_store(url: str) -> Watched:
+        watched = Watched(url)
+        opened.append(watched)
+        await watched.store.start()
+        await watched.store.check(soon())
+        while any(task.get_name() == "evidence-indexes" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return watched
+
+    yield open_store
+    for watched in opened:
+        await watched.store.stop()
+
+
+@pytest.fixture
+async def owner(postgres_server: PostgresProcess) -> AsyncIterator[Any]:
+    """A session of the server's owner in another database."""
+    connection = await asyncpg.connect(postgres_server.url)
+    yield connection
+    await connection.close()
+
+
+def name_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+async def end_sessions(owner: Any, url: str) -> None:
+    await owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+        name_of(url),
+    )
+
+
+async def test_ended_sessions_are_not_noticed(watch: Watch, postgres_url: str, owner: Any) -> None:
+    """pg_terminate_backend on every session: the next call succeeds on a new connection."""
+    watched = await watch(postgres_url)
+    assert Disposition.NEW is (await watched.store.claim(claim_of("a"), soon())).disposition
+    await end_sessions(owner, postgres_url)
+    assert Disposition.NEW is (await watched.store.claim(claim_of("b"), soon(3))).disposition
+    assert watched.causes
+    assert 0 == watched.changes
+
+
+async def test_read_only_and_back(
+    watch: Watch, postgres_url: str, owner: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sessions that cannot write are discarded. Nothing but the end of the fault is needed, and the health is true."""
+    watched = await watch(postgres_url)
+    await owner.execute(f"ALTER DATABASE {name_of(postgres_url)} SET default_transaction_read_only = on")
+    await end_sessions(owner, postgres_url)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await watched.store.claim(claim_of("a"), soon(1))
+    with pytest.raises(StoreUnavailable):
+        await watched.store.check(soon(1))
+    assert {"read_only"} <= set(watched.causes)
+    assert 1 == watched.changes
+    await owner.execute(f"ALTER DATABASE {name_of(postgres_url)} RESET default_transaction_read_only")
+    began = time.monotonic()
+    assert Disposition.NEW is (await watched.store.claim(claim_of("a"), soon(BACK_WITHIN_S))).disposition
+    await watched.store.check(soon(1))
+    assert time.monotonic() - began < BACK_WITHIN_S
+    assert 2 == watched.changes
+    assert 1 == capsys.readouterr().out.count("the store does not work")
+
+
+async def test_a_session_that_becomes_read_only(watch: Watch, postgres_url: str) -> None:
+    """An open session that turns read-only is discarded by the call that finds it, and the call succeeds."""
+    watched = await watch(postgres_url)
+
+    def turn(connection: sa.Connection, _now_us: int) -> None:
+        connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+
+    await watched.database.write(turn, 5)
+    assert Disposition.NEW is (await watched.store.claim(claim_of("a"), soon(3))).disposition
+    await watched.database.write(turn, 5)
+    await watched.store.check(soon(3))
+    assert {"read_only"} == set(watched.causes)
+
+
+async def test_a_column_added_under_prepared_statements(watch: Watch, postgres_url: str, owner: Any) -> None:
+    """A newer gateway migrates: the older one's prepared statements stop working, and its calls do not."""
+    watched = await watch(postgres_url)
+    for n in range(6):
+        await watched.store.claim(claim_of(f"a{n}"), soon())
+    other = await asyncpg.connect(postgres_url)
+    await other.execute("ALTER TABLE wallet_operations ALTER COLUMN attempt TYPE bigint")
+    await other.close()
+    for n in range(6):
+        assert Disposition.NEW is (await watched.store.claim(claim_of(f"b{n}"), soon(3))).disposition
+    assert 0 == watched.changes
+
+
+async def test_no_free_connection(watch: Watch, postgres_url: str, owner: Any) -> None:
+    """While the database takes no further session, a call waits; it succeeds once there is room."""
+    watched = await watch(postgres_url)
+    await owner.execute(f"ALTER DATABASE {name_of(postgres_url)} CONNECTION LIMIT 0")
+    # A superuser may always connect: the limit needs an ordinary user.
+    await owner.execute("DROP ROLE IF EXISTS limited")
+    await owner.execute("CREATE ROLE limited LOGIN SUPERUSER")
+    limited = Watched(postgres_url.replace("postgres@", "limited@"))
+    await limited.store.start()
+    await limited.store.claim(claim_of("a"), soon())
+    await owner.execute("ALTER ROLE limited NOSUPERUSER")
+    await end_sessions(owner, postgres_url)
+    asyncio.get_running_loop().call_later(
+        0.4, lambda: asyncio.ensure_future(owner.execute("ALTER ROLE limited SUPERUSER"))
+    )
+    assert Disposition.NEW is (await limited.store.claim(claim_of("b"), soon(4))).disposition
+    assert "limit" in limited.causes
+    await limited.store.stop()
+    assert 0 == watched.changes
+
+
+async def test_idle_flows_that_a_nat_forgot(watch: Watch, postgres_server: PostgresProcess, postgres_url: str) -> None:
+    """Nothing comes back on connections that were idle: calls succeed in time, on new ones."""
+    async with TcpProxy(postgres_server.port) as proxy:
+        watched = await watch(proxy.url_of(postgres_url))
+        await asyncio.gather(*(watched.store.check(soon()) for _ in range(4)))
+        proxy.swallow_idle()
+        await asyncio.sleep(PING_AFTER_S + 0.1)
+        began = time.monotonic()
+        results = await asyncio.gather(
+            *(watched.store.claim(claim_of(f"a{n}"), soon(5)) for n in range(8)),
+            *(watched.store.check(soon(5)) for _ in range(3)),
+        )
+        assert time.monotonic() - began < 4
+        assert 8 == sum(result is not None and result.disposition is Disposition.NEW for result in results)
+
+
+async def test_a_busy_connection_is_not_pinged(
+    watch: Watch, postgres_server: PostgresProcess, postgres_url: str
+) -> None:
+    """Two round trips for a claim, and no third one to see whether the connection works."""
+    async with TcpProxy(postgres_server.port) as proxy:
+        watched = await watch(proxy.url_of(postgres_url))
+        for n in range(5):
+            await watched.store.claim(claim_of(f"a{n}"), soon())
+        await asyncio.sleep(0.5)
+        before = proxy.turns
+        await watched.store.claim(claim_of("b"), soon())
+        assert 2 == proxy.turns - before
+
+
+async def test_connections_have_an_age(
+    watch: Watch, postgres_server: PostgresProcess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection in constant use is replaced, so that a host with a new address is found."""
+    monkeypatch.setattr("gateway.store.postgres.MAX_AGE_S", 1)
+    async with TcpProxy(postgres_server.port) as proxy:
+        watched = await watch(proxy.url_of(postgres_url))
+        before, until = proxy.opened, time.monotonic() + 3
+        while time.monotonic() < until:
+            await watched.store.check(soon())
+            await asyncio.sleep(0.02)
+        assert 2 <= proxy.opened - before <= 12
+        assert [] == watched.causes
+
+
+async def test_new_connections_use_the_new_url(
+    watch: Watch, postgres_server: PostgresProcess, postgres_url: str
+) -> None:
+    """After `use_url` every call goes there, without a failed call."""
+    async with TcpProxy(postgres_server.port) as old, TcpProxy(postgres_server.port) as new:
+        watched = await watch(old.url_of(postgres_url))
+        watched.database.use_url(new.url_of(postgres_url))
+        before = old.turns
+        for n in range(5):
+            await watched.store.claim(claim_of(f"a{n}"), soon())
+        assert new.opened
+        assert old.turns - before <= 2  # the goodbyes
+        assert [] == watched.causes
+
+
+async def test_a_database_of_another_encoding_is_refused(owner: Any, postgres_server: PostgresProcess) -> None:
+    """By the name of its encoding, before the start and for each call."""
+    await owner.execute(f"CREATE DATABASE latin_{free_port()} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    name = await owner.fetchval("SELECT datname FROM pg_database WHERE datname LIKE 'latin%' LIMIT 1")
+    watched = Watched(postgres_server.url_of(name))
+    with pytest.raises(DatabaseUnusable, match="LATIN1"):
+        await watched.database.check_usable(5)
+    with pytest.raises(StoreUnavailable):
+        await watched.database.write(lambda _connection, _now: None, 2)
+    assert {"encoding"} == set(watched.causes)
+    await watched.database.stop()
+
+
+async def test_a_log_line_names_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for many failures, with host, cause and advice; the password is not in it."""
+    from gateway.telemetry import logs
+
+    port = free_port()
+    logs.configure("info", "json")
+    watched = Watched(f"postgresql://user:hunter2@127.0.0.1:{port}/db")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await watched.database.write(lambda _connection, _now: None, 1)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "the store does not work" in line]
+    assert 1 == len(lines)
+    assert ("refused", f"127.0.0.1:{port}") == (lines[0]["kind"], lines[0]["address"])
+    assert {"advice", "trouble", "error_type", "code"} <= lines[0].keys()
+    assert "hunter2" not in json.dumps(lines)
+    await watched.database.stop()
+
+
+def test_every_cause_has_a_series() -> None:
+    """What the store names is what the metric counts; the rest is OTHER."""
+    assert CAUSES - {"other"} == STORE_FAILURE_CAUSES

@@ -1,0 +1,101 @@
+"""DATABASE_URL as providers print it: understood, or refused by the option's name, never by a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.store.postgres_url import UrlRefused, read_url
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("options", "understood"),
+    [
+        ("sslmode=require&channel_binding=require", {"sslmode": "require", "channel_binding": "require"}),
+        ("sslmode=disable", {"sslmode": "disable"}),
+        ("sslmode=verify-full&sslrootcert=system", {"sslmode": "verify-full"}),
+        ("ssl=true", {"sslmode": "require"}),
+        ("ssl=verify-full", {"sslmode": "verify-full"}),
+        ("connect_timeout=10", {"connect_timeout": "10"}),
+        ("options=-c%20search_path%3Dours", {"options": "-c search_path=ours"}),
+        ("options=endpoint%3Dep-1", {"options": "endpoint=ep-1"}),
+        ("target_session_attrs=primary", {"target_session_attrs": "primary"}),
+        ("application_name=ours", {"application_name": "ours"}),
+        ("keepalives_idle=60&tcp_user_timeout=0", {"keepalives_idle": "60", "tcp_user_timeout": "0"}),
+        ("", {"application_name": "phoenix-gateway", "connect_timeout": "3", "tcp_user_timeout": "3000"}),
+    ],
+)
+def test_options_that_providers_print(options: str, understood: dict[str, str]) -> None:
+    """They reach libpq; where the URL says nothing, our defaults do."""
+    read = read_url(f"postgres://u:p%40ss@h:6432/db?{options}")
+    assert {"user": "u", "password": "p@ss", "host": "h", "port": "6432", "dbname": "db"}.items() <= read.items()
+    assert understood.items() <= read.items()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgres+x"])
+def test_schemes(scheme: str) -> None:
+    """Those of libpq, and those in which SQLAlchemy names a driver."""
+    assert "h" == read_url(f"{scheme}://u@h/db")["host"]
+
+
+def test_several_hosts_lead_to_the_primary() -> None:
+    """Without a word about it, a connection is taken only where it can write."""
+    read = read_url("postgresql://u@a:1,b:2/db")
+    assert ("a,b", "1,2", "read-write") == (read["host"], read["port"], read["target_session_attrs"])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("pgbouncer=true", "pgbouncer"),
+        ("schema=public", "schema"),
+        ("connection_limit=5", "connection_limit"),
+        ("sslmode=no-verify", "sslmode"),
+        ("ssl=sometimes", "ssl"),
+        ("channel_binding=always", "channel_binding"),
+        ("connect_timeout=soon", "connect_timeout"),
+        ("target_session_attrs=standby", "target_session_attrs"),
+        ("target_session_attrs=prefer-standby", "target_session_attrs"),
+        ("client_encoding=LATIN1", "client_encoding"),
+        ("sslrootcert=/nonexistent/ca.pem", "sslrootcert"),
+        ("replication=database", "replication"),
+        ("service=ours", "service"),
+        ("uselibpqcompat=true", "uselibpqcompat"),
+    ],
+)
+def test_what_cannot_work_is_named(options: str, name: str) -> None:
+    """The refusal names the option, and no value of the URL."""
+    with pytest.raises(UrlRefused, match=rf"\b{name}\b") as refused:
+        read_url(f"postgresql://u:{SECRET}@h/db?{options}")
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://u:{SECRET}/x@h/db",
+        f"postgresql://u:{SECRET}#x@h/db",
+        f"postgresql://u:12?{SECRET}=x@h/db",
+        f"postgresql://u:12/{SECRET}@h/db",
+        f"postgresql://u@h:{SECRET}/db",
+        f"postgresql://u:{SECRET} x@h/db",
+        f"mysql://u:{SECRET}@h/db",
+        SECRET,
+        "",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+    """A password that is not percent-encoded ends up anywhere in a URL."""
+    with pytest.raises(UrlRefused) as refused:
+        read_url(url)
+    assert SECRET not in str(refused.value)
+
+
+def test_files_are_looked_for(tmp_path: Path) -> None:
+    """A CA file that can be read is passed on."""
+    file = tmp_path / "ca.pem"
+    file.write_text("")
+    assert str(file) == read_url(f"postgresql://u@h/db?sslmode=verify-ca&sslrootcert={file}")["sslrootcert"]
