@@ -225,7 +225,10 @@ class _Writer:
             takes_empty = takes_empty and "" in own_in
             listed = ", ".join(own_in)
             checks.append((f"{v} not in {tuple(own_in)!r}", f"must be in list [{listed}]"))
-        for known in ("min_len", "max_len", "pattern", "in"):
+        if own.not_in:
+            takes_empty = takes_empty and "" not in own.not_in
+            checks.append((f"{v} in {tuple(own.not_in)!r}", f"must not be in list [{', '.join(own.not_in)}]"))
+        for known in ("min_len", "max_len", "pattern", "in", "not_in"):
             own.ClearField(known)
         return checks, takes_empty
 

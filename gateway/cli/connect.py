@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from gateway.cli.plain_text import plain
 from gateway.config.model import is_loopback
 
 
@@ -135,4 +136,4 @@ def in_words(error: Exception) -> str:
     if not isinstance(error, grpc.Call):
         return type(error).__name__
     reason = reason_of(error)
-    return f"{error.code().name}{f' {reason}' if reason else ''}: {error.details()}"
+    return plain(f"{error.code().name}{f' {reason}' if reason else ''}: {error.details()}")

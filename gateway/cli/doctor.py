@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.plain_text import plain
+
 if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.doctor.report import Finding
@@ -96,7 +98,8 @@ def _print(findings: Sequence[Finding], code: int, *, as_json: bool, **further: 
     else:
         for finding in findings:
             about = f"{finding.name} ({finding.subject})" if finding.subject else finding.name
-            print(f"{finding.state.value:<8} {about}: {finding.what}" + (f" -> {finding.fix}" if finding.fix else ""))
+            fix = f" -> {finding.fix}" if finding.fix else ""
+            print("\n".join(map(plain, f"{finding.state.value:<8} {about}: {finding.what}{fix}".split("\n"))))
 
 
 def _table(findings: Sequence[Finding]) -> None:
@@ -113,7 +116,7 @@ def _table(findings: Sequence[Finding]) -> None:
         state = finding.state.value
         about = f"{finding.name} ({finding.subject})" if finding.subject else finding.name
         # Text, not markup, so that brackets are shown unchanged.
-        said = Text(finding.what)
+        said = Text("\n".join(map(plain, finding.what.split("\n"))))
         if finding.fix:
             said.append(f"\n-> {finding.fix}", style="bold" if state in ("fault", "warning") else "dim")
         table.add_row(Text(state, style=_STYLES[state]), Text(about), said)

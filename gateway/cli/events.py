@@ -186,9 +186,9 @@ def _send(
         progress=None if path is None else _progress(options, path),
     )
     if as_json:
-        import json
+        from gateway.cli.plain_text import json_page
 
-        print(json.dumps(report, indent=2))
+        print(json_page(report))
     else:
         print_table(report, options.file)
     _say(options, target, report, path, is_new=journal.counts.ended > earlier)
@@ -197,6 +197,8 @@ def _send(
 
 def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path | None, *, is_new: bool) -> None:
     """Print on standard error what to do next, if anything."""
+    from gateway.cli.plain_text import plain
+
     if report["failed"]:
         print(f"Failed lines and why: {report['failed_file']}", file=sys.stderr)
     if report["duplicate"] and not report["in_earlier_runs"]:
@@ -205,7 +207,7 @@ def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path |
             file=sys.stderr,
         )
     if not report["complete"]:
-        print(f"{target}: {report['stopped_because']}", file=sys.stderr)
+        print(plain(f"{target}: {report['stopped_because']}"), file=sys.stderr)
         if path is not None:
             print("Not finished. Run the same command again to resume.", file=sys.stderr)
         else:

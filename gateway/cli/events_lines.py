@@ -16,8 +16,6 @@ from typing import Any, BinaryIO, NoReturn
 
 import orjson
 
-from gateway.errors import InvalidField
-from gateway.services.structs import dict_to_struct
 from gateway.v1 import events_pb2
 
 MAX_LINE_BYTES = 1_000_000
@@ -25,6 +23,7 @@ MAX_LINE_BYTES = 1_000_000
 _TEXTS = ("event_id", "leaderboard_id", "user_id", "event_type")
 _MEMBERS = frozenset({*_TEXTS, "tenant_id", "score_delta", "metadata", "occur_time", "attributes"})
 _MAX_SHOWN = 3
+_UTF8_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,8 @@ def read_lines(source: BinaryIO, tenant_id: str, label: str) -> Iterator[Line | 
     number = 0
     while raw := source.readline(MAX_LINE_BYTES + 2):
         number += 1
+        if number == 1:
+            raw = raw.removeprefix(_UTF8_BOM)  # editors and spreadsheets write one; it is no part of the line
         if len(raw) > MAX_LINE_BYTES + 1 and not raw.endswith(b"\n"):
             while (rest := source.readline(1 << 20)) and not rest.endswith(b"\n"):
                 pass
@@ -107,10 +108,7 @@ def _event(raw: bytes, tenant_id: str) -> tuple[str, events_pb2.Event]:
         except ValueError:
             raise _NoEvent("occur_time: must be a time such as 2026-11-01T12:00:00Z") from None
     if "attributes" in given:
-        try:
-            event.attributes.CopyFrom(dict_to_struct(orjson.loads(_written(given["attributes"], "attributes"))))
-        except (InvalidField, ValueError):
-            raise _NoEvent("attributes: cannot be sent") from None
+        event.attributes_json = _written(given["attributes"], "attributes")
     tenant = given.get("tenant_id", tenant_id)
     if tenant_id and tenant != tenant_id:
         raise _NoEvent("tenant_id: differs from --tenant")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from gateway.cli.events_progress import Counts
+from gateway.cli.plain_text import cell
 
 if TYPE_CHECKING:
     from gateway.cli.events_stream import Failure
@@ -121,16 +122,15 @@ def summary(
 def print_table(report: dict[str, Any], name: str) -> None:
     """Print the summary for people."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(name), show_header=False)
+    table = Table(title=cell(name), show_header=False)
     table.add_column("what")
     table.add_column("count", justify="right")
     for label in ("accepted", "queued", "duplicate", "failed"):
         table.add_row(label, f"{report[label]:,}")
     for reason, count in report["failed_by_reason"].items():
-        table.add_row(f"  {escape(reason)}", f"{count:,}")
+        table.add_row(cell(f"  {reason}"), f"{count:,}")
     if report["in_earlier_runs"]:
         table.add_row("of these in earlier runs", f"{report['in_earlier_runs']:,}")
     table.add_row("seconds", f"{report['seconds']:,.1f}")

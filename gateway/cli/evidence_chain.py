@@ -12,6 +12,7 @@ from typing import TextIO
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from gateway.cli.plain_text import json_line
 from gateway.v1 import wallet_pb2
 
 
@@ -40,4 +41,6 @@ class ChainLines:
 
     def _write(self, name: str, message: Message) -> None:
         members = MessageToDict(message, preserving_proto_field_name=True)
-        self._sink.write(json.dumps({name: members}, ensure_ascii=False, separators=(",", ":")) + "\n")
+        line = {name: members}
+        shown = json_line(line) if self._sink.isatty() else json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        self._sink.write(shown + "\n")

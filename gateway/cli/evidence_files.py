@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import grpc
 from google.protobuf.json_format import MessageToDict
@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from gateway.cli.connect import FilesMissing, in_words
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
+from gateway.cli.plain_text import csv_cell, json_line
 from gateway.resilience.atomic_file import replacing
 from gateway.v1 import common_pb2, wallet_pb2
 
@@ -75,15 +76,20 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 
 def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], None]:
     if form == "jsonl":
+        # `evidence verify` reads the exact form that a file gets.
+        text_of = json_line if sink.isatty() else _exact_line
 
         def write_line(evidence: wallet_pb2.WalletEvidence) -> None:
-            members = MessageToDict(evidence, preserving_proto_field_name=True)
-            sink.write(json.dumps(members, ensure_ascii=False, separators=(",", ":")) + "\n")
+            sink.write(text_of(MessageToDict(evidence, preserving_proto_field_name=True)) + "\n")
 
         return write_line
     table = csv.writer(sink, lineterminator="\n")
     table.writerow(COLUMNS)
-    return lambda evidence: table.writerow(_row(evidence))
+    return lambda evidence: table.writerow(map(csv_cell, _row(evidence)))
+
+
+def _exact_line(members: dict[str, Any]) -> str:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
 
 
 def _row(evidence: wallet_pb2.WalletEvidence) -> list[str]:

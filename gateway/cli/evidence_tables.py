@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import grpc
 from gateway.cli.connect import FilesMissing, in_words
 from gateway.cli.evidence_files import environment_of, warn_unsettled
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
+from gateway.cli.plain_text import cell, json_page, plain
 from gateway.core.types import Environment
 from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report
 from gateway.v1 import wallet_pb2
@@ -35,7 +35,7 @@ def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bo
         return 1
     report = reconciliation.report()
     if as_json:
-        print(json.dumps(as_members(report, stream), indent=2, ensure_ascii=False))
+        print(json_page(as_members(report, stream)))
     else:
         _print_tables(report, options)
     warn_unsettled(stream)
@@ -148,7 +148,7 @@ def _print_tables(report: Report, options: ExportOptions) -> None:
     place = f"{report.operator_code} {report.environment.value}" if report.environment else "no moves"
     since = "the first" if options.start is None else options.start.isoformat(timespec="seconds")
     until = options.end.isoformat(timespec="seconds")
-    console.print(_plain(f"{place}: {report.moves} moves received from {since} to {until}"), markup=False)
+    console.print(plain(f"{place}: {report.moves} moves received from {since} to {until}"), markup=False)
     _table(
         console,
         "moves",
@@ -197,7 +197,6 @@ def _move(move: Move) -> tuple[object, ...]:
 def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
     """Print a table of the first rows; an empty one is left out."""
     from rich.table import Table
-    from rich.text import Text
 
     all_rows = list(rows)
     if not all_rows:
@@ -219,12 +218,7 @@ def _table(console: Any, title: str, columns: Sequence[str], rows: Iterable[tupl
         )
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in all_rows[:_SHOWN]:
-        table.add_row(*(Text(_plain(str(value))) for value in row))
+        table.add_row(*(cell(value) for value in row))
     console.print(table)
     if len(all_rows) > _SHOWN:
         console.print(f"and {len(all_rows) - _SHOWN} more: --json shows all", markup=False)
-
-
-def _plain(text: str) -> str:
-    """Return text from outside without characters that control a terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

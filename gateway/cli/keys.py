@@ -131,6 +131,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from gateway.cli.plain_text import cell
+
     table = Table()
     table.add_column("key", no_wrap=True)  # whole: it is what `keys revoke` takes
     for name in ("kind", "owner", "state", "from", "replaced", "over", "note"):
@@ -141,7 +143,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             part for part in (row.get("owner", ""), row.get("environment", "").rpartition("_")[2].lower()) if part
         )
         times = (_second(row.get(name, "")) for name in ("activate_time", "retire_time", "end_time"))
-        table.add_row(row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))
+        table.add_row(*map(cell, (row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))))
     # A file or a pipe has no width, so lines are not wrapped.
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from gateway.cli.plain_text import cell, plain
 from gateway.cli.smoke import Outcome, StepResult, passed
 
 _COLOURS = {Outcome.OK: "green", Outcome.SKIPPED: "yellow", Outcome.FAILED: "bold red", Outcome.NOT_RUN: "dim"}
@@ -29,7 +30,7 @@ def print_report(results: list[StepResult], *, as_json: bool) -> int:
         _print_table(results)
     for one in results:
         if one.outcome is Outcome.FAILED:
-            print(f"smoke: FAILED at '{one.step}' ({one.what}): {one.detail}", file=sys.stderr)
+            print(f"smoke: FAILED at '{one.step}' ({one.what}): {plain(one.detail)}", file=sys.stderr)
     return 0 if good else 1
 
 
@@ -44,11 +45,11 @@ def _print_table(results: list[StepResult]) -> None:
     for one in results:
         result = Text(one.outcome.value, style=_COLOURS[one.outcome])
         took = f"{one.elapsed_ms:.0f}" if one.outcome is not Outcome.NOT_RUN else ""
-        table.add_row(one.step, one.what, result, Text(one.detail), took)
+        table.add_row(one.step, one.what, result, cell(one.detail), took)
     # Off a terminal, lines are wide: logs and pipes want one line per step.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
     skipped = [one for one in results if one.outcome is Outcome.SKIPPED]
     for one in skipped:
         console.print(
-            f"skipped: {one.step}: {one.detail}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            plain(f"skipped: {one.step}: {one.detail}"), style="yellow", markup=False, highlight=False, soft_wrap=True
         )

@@ -57,12 +57,13 @@ def show(config_file: Path | None, *, as_json: bool) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from gateway.cli.plain_text import cell
 
     table = Table("switched off", "since", "by", "reason")
     for row in rows:
-        table.add_row(*(escape(row[name]) for name in ("target", "since", "by", "reason")))
+        table.add_row(*(cell(row[name]) for name in ("target", "since", "by", "reason")))
     Console().print(table if rows else "nothing is switched off")
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ def run(
     from google.protobuf.json_format import MessageToDict
 
     from gateway.cli.connect import FilesMissing, in_words, open_channel
+    from gateway.cli.plain_text import json_page
     from gateway.v1 import leaderboards_pb2_grpc
 
     try:
@@ -40,7 +40,7 @@ def run(
         print(f"{target}: {in_words(error)}", file=sys.stderr)
         return 1
     if as_json:
-        print(json.dumps(MessageToDict(answer, preserving_proto_field_name=True), indent=2))
+        print(json_page(MessageToDict(answer, preserving_proto_field_name=True)))
         return 0
     from rich.console import Console
 
@@ -53,18 +53,18 @@ def table_of(
     name: str, board: leaderboards_pb2.Leaderboard, before: Mapping[str, leaderboards_pb2.LeaderboardEntry], note: str
 ) -> Table:
     """Return the table of a board; `before`: the entries of the last one, by user."""
-    from rich.markup import escape
     from rich.table import Table
 
-    title = f"{name}  {board.window_key}".rstrip()
-    table = Table(title=escape(title), caption=escape(note))
+    from gateway.cli.plain_text import cell
+
+    table = Table(title=cell(f"{name}  {board.window_key}".rstrip()), caption=cell(note))
     table.add_column("rank", justify="right")
     table.add_column("user")
     table.add_column("score", justify="right")
     table.add_column("change", justify="right")
     for entry in board.entries:
         changes = change_of(before.get(entry.user_id), entry) if before else ""
-        table.add_row(str(entry.rank), escape(entry.user_id), f"{entry.score:g}", changes)
+        table.add_row(str(entry.rank), cell(entry.user_id), f"{entry.score:g}", changes)
     return table
 
 

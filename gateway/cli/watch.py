@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
+import select
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +37,42 @@ def run(
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
-            _show(_updates(channel, request, count), request.leaderboard_id, as_json=as_json)
+            reader = _Reader(channel.close)
+            try:
+                _show(_updates(channel, request, count), request.leaderboard_id, as_json=as_json)
+            except (grpc.RpcError, ValueError):  # ValueError: a call on the closed channel
+                if not reader.is_gone:
+                    raise
     except FilesMissing as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print(f"{target}: {in_words(error)}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Python would complain again when it flushes standard output at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+class _Reader:
+    """Notices when whoever reads standard output has gone, such as `head -1`, also while nothing is written."""
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:
+        self.is_gone = False
+        self._on_gone = on_gone
+        if hasattr(select, "poll"):
+            threading.Thread(target=self._wait, name="stdout-reader", daemon=True).start()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors and hang-ups only
+        poll.poll()
+        self.is_gone = True
+        self._on_gone()
 
 
 def _updates(channel: grpc.Channel, request: WatchLeaderboardRequest, count: int) -> Iterator[WatchLeaderboardResponse]:
@@ -82,8 +110,10 @@ def _show(updates: Iterator[WatchLeaderboardResponse], name: str, *, as_json: bo
     if as_json:
         from google.protobuf.json_format import MessageToDict
 
+        from gateway.cli.plain_text import json_line
+
         for update in updates:
-            print(json.dumps(MessageToDict(update, preserving_proto_field_name=True)), flush=True)
+            print(json_line(MessageToDict(update, preserving_proto_field_name=True)), flush=True)
         return
     from rich.live import Live
     from rich.table import Table

@@ -134,17 +134,18 @@ def encode_definition(
     return orjson.dumps(members)
 
 
-def check_metadata_json(raw: bytes) -> FieldFault | None:
+def check_metadata_json(raw: bytes, field: str = "metadata_json") -> FieldFault | None:
     """Return why `raw` cannot be forwarded unchanged, or None. It must be one JSON object with one meaning.
 
-    That is: UTF-8, no duplicate member at any level, at most 32 levels, no NaN, no lone surrogate.
+    Args: `field`: what a fault names.
+    One meaning is: UTF-8, no duplicate member at any level, at most 32 levels, no NaN, no lone surrogate.
     """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return _metadata_fault("must be one JSON object in UTF-8")
+        return FieldFault(field=field, description="must be one JSON object in UTF-8")
     if not isinstance(value, dict):
-        return _metadata_fault("must be one JSON object, not another JSON value")
+        return FieldFault(field=field, description="must be one JSON object, not another JSON value")
     # A parsed object has each member once. If encoding it again gives the same bytes, there was no duplicate. This
     # holds for most callers' JSON and is much cheaper than the strict parser.
     if orjson.dumps(value) == raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
@@ -152,9 +153,5 @@ def check_metadata_json(raw: bytes) -> FieldFault | None:
     try:
         check_one_meaning(raw)
     except DoubtfulJson as fault:
-        return _metadata_fault(f"must be one JSON object with one meaning; found: {fault}")
+        return FieldFault(field=field, description=f"must be one JSON object with one meaning; found: {fault}")
     return None
-
-
-def _metadata_fault(description: str) -> FieldFault:
-    return FieldFault(field="metadata_json", description=description)

@@ -65,6 +65,7 @@ def to_json(result: Verification) -> dict[str, object]:
         "not_proven": list(result.not_proven),
         "gateway_keys": list(result.gateway_keys),
         "platform_keys": list(result.platform_keys),
+        "changed_line_ends": list(result.line_ends),
         "finding_count": result.findings.count,
         "findings": [
             {"code": one.code.value, "operation_id": one.operation_id, "line": one.line, "detail": one.detail}
@@ -85,6 +86,8 @@ def to_text(result: Verification) -> str:
         lines += ["", "Proven:", *(f"  {one}" for one in result.proven or ("nothing: the chain is empty",))]
     if result.not_proven:
         lines += ["", "Not proven:", *(f"  {one}" for one in result.not_proven)]
+    if result.line_ends:
+        lines += ["", f"Line ends (a copy or a mail changed them; no tampering): {'; '.join(result.line_ends)}"]
     lines += ["", f"Signed by the gateway's keys {', '.join(result.gateway_keys) or '(none)'}"]
     lines += [f"Signed by Phoenix's keys {', '.join(result.platform_keys) or '(none)'}"]
     return "\n".join(lines)

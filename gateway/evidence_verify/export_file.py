@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from gateway.evidence_verify import line_ends
 from gateway.evidence_verify.blocks import Extent
 from gateway.evidence_verify.export_format import EXTENT, KEY, first_invalid_member, to_microseconds
 from gateway.evidence_verify.findings import Code, Findings, UnusableInput
@@ -34,19 +35,41 @@ class ChainLine:
 
 
 class ExportFile:
-    """One export, open for reading. Raises: UnusableInput, OSError."""
+    """One export, open for reading. Raises: UnusableInput, OSError.
+
+    `path`: the file to read; a copy with other line ends if those of the export were changed, which `line_ends` says.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream = path.open("rb")
-        self.size = self._stream.seek(0, 2)
-        if not self.size:
-            raise UnusableInput("the export is empty")
-        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._copy: Path | None = None
+        self._open()
+        self.line_ends = line_ends.changes_of(self._map)
+        if self.line_ends:
+            self.path = self._copy = line_ends.restored(self._stream)
+            self._close()
+            try:
+                self._open()
+            except UnusableInput:
+                self._copy.unlink()
+                raise
         self._chain_lines = list(self._find_chain_lines())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and remove the copy."""
+        self._close()
+        if self._copy is not None:
+            self._copy.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        self._stream = self.path.open("rb")
+        self.size = self._stream.seek(0, 2)
+        if not self.size:
+            self._stream.close()
+            raise UnusableInput("the export is empty")
+        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def _close(self) -> None:
         self._map.close()
         self._stream.close()
 

@@ -85,3 +85,5 @@ class Verification:
     findings: Findings
     gateway_keys: tuple[str, ...]
     platform_keys: tuple[str, ...]
+    line_ends: tuple[str, ...] = ()
+    """What a copy or a mail did to the line ends, in words. It is no tampering."""

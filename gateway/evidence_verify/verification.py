@@ -55,7 +55,7 @@ def verify_export(
         comparison, signed = ChainComparison(extent, findings), RecordColumns()
         parts = [
             Part(
-                path=export,
+                path=file.path,
                 begin=begin,
                 end=end,
                 operator_code=extent.operator_code,
@@ -89,6 +89,7 @@ def verify_export(
         findings=findings,
         gateway_keys=tuple(sorted(key_id for key_id in chain.signed_by if key_id)),
         platform_keys=tuple(sorted(signed.key_ids)),
+        line_ends=file.line_ends,
     )
 
 

@@ -145,7 +145,8 @@ class EventService:
         score = message.score_delta if message.HasField("score_delta") else None
         form = message.WhichOneof("metadata_form")
         raw = message.metadata_json if form == "metadata_json" else b""
-        if not self._plain.is_plain(event_id, board, user, score, event_type, raw):
+        has_json = message.HasField("attributes_json")
+        if has_json or not self._plain.is_plain(event_id, board, user, score, event_type, raw):
             faults = self._validate(message)
             if faults:
                 raise InvalidField([_under(prefix, fault) for fault in faults])
@@ -157,9 +158,7 @@ class EventService:
             metadata_json=None if form is None else _metadata(message, form, raw, prefix),
             event_type=event_type,
             occur_time=message.occur_time.ToJsonString() if message.HasField("occur_time") else None,
-            attributes_json=struct_to_json(message.attributes, f"{prefix}attributes")
-            if message.HasField("attributes")
-            else None,
+            attributes_json=_attributes(message, prefix) if has_json or message.HasField("attributes") else None,
         )
 
 
@@ -171,9 +170,22 @@ def _under(prefix: str, fault: FieldFault) -> FieldFault:
 def _metadata(message: events_pb2.Event, form: str, raw: bytes, prefix: str) -> bytes:
     if form == "metadata":
         return struct_to_json(message.metadata, f"{prefix}metadata")
-    fault = check_metadata_json(raw)
+    return _checked_json(raw, f"{prefix}metadata_json")
+
+
+def _attributes(message: events_pb2.Event, prefix: str) -> bytes:
+    if not message.HasField("attributes_json"):
+        return struct_to_json(message.attributes, f"{prefix}attributes")
+    if message.HasField("attributes"):
+        both = FieldFault(field=f"{prefix}attributes_json", description="must not be set together with attributes")
+        raise InvalidField([both])
+    return _checked_json(message.attributes_json, f"{prefix}attributes_json")
+
+
+def _checked_json(raw: bytes, field: str) -> bytes:
+    fault = check_metadata_json(raw, field)
     if fault is not None:
-        raise InvalidField([FieldFault(field=f"{prefix}{fault.field}", description=fault.description)])
+        raise InvalidField([fault])
     return raw
 
 

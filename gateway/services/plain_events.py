@@ -62,6 +62,8 @@ class PlainEvents:
             "metadata_json": validate_pb2.FieldRules(bytes=validate_pb2.BytesRules(max_len=self._bytes)),
             "metadata": _left_out(),
             "attributes": _left_out(),
+            # An event with it goes to the rule engine.
+            "attributes_json": validate_pb2.FieldRules(bytes=validate_pb2.BytesRules(max_len=self._bytes)),
             "occur_time": _none(),
         }
 

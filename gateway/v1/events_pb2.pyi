@@ -99,6 +99,7 @@ class Event(_message.Message):
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_JSON_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identifies the event for deduplication, unique in its tenant, 1 to 128 printable characters.
     Empty: the gateway makes a UUIDv7 and returns it. The gateway remembers a caller's id for 24 h:
@@ -118,6 +119,10 @@ class Event(_message.Message):
     """
     event_type: _builtins.str
     """Kind of the event for event-driven boards, dotted, such as "match.completed"; at most 256 characters."""
+    attributes_json: _builtins.bytes
+    """The same as one JSON object in UTF-8 bytes, at most 65,536, as `metadata_json`: checked and passed on as it is. Not
+    together with `attributes`.
+    """
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """As a Struct; convenient."""
@@ -128,7 +133,9 @@ class Event(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _struct_pb2.Struct:
-        """Attributes that the board's rules read. For event-driven boards only."""
+        """Attributes that the board's rules read, as a Struct. For event-driven boards only. A Struct holds doubles: an integer
+        from 2^53 on belongs into `attributes_json`.
+        """
 
     def __init__(
         self,
@@ -142,15 +149,20 @@ class Event(_message.Message):
         event_type: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         attributes: _struct_pb2.Struct | None = ...,
+        attributes_json: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_delta", b"_score_delta", "attributes", b"attributes", "metadata", b"metadata", "metadata_form", b"metadata_form", "metadata_json", b"metadata_json", "occur_time", b"occur_time", "score_delta", b"score_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attributes_json", b"_attributes_json", "_score_delta", b"_score_delta", "attributes", b"attributes", "attributes_json", b"attributes_json", "metadata", b"metadata", "metadata_form", b"metadata_form", "metadata_json", b"metadata_json", "occur_time", b"occur_time", "score_delta", b"score_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_delta", b"_score_delta", "attributes", b"attributes", "event_id", b"event_id", "event_type", b"event_type", "leaderboard_id", b"leaderboard_id", "metadata", b"metadata", "metadata_form", b"metadata_form", "metadata_json", b"metadata_json", "occur_time", b"occur_time", "score_delta", b"score_delta", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attributes_json", b"_attributes_json", "_score_delta", b"_score_delta", "attributes", b"attributes", "attributes_json", b"attributes_json", "event_id", b"event_id", "event_type", b"event_type", "leaderboard_id", b"leaderboard_id", "metadata", b"metadata", "metadata_form", b"metadata_form", "metadata_json", b"metadata_json", "occur_time", b"occur_time", "score_delta", b"score_delta", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attributes_json: _TypeAlias = _typing.Literal["attributes_json"]  # noqa: Y015
+    _WhichOneofArgType__attributes_json: _TypeAlias = _typing.Literal["_attributes_json", b"_attributes_json"]  # noqa: Y015
     _WhichOneofReturnType__score_delta: _TypeAlias = _typing.Literal["score_delta"]  # noqa: Y015
     _WhichOneofArgType__score_delta: _TypeAlias = _typing.Literal["_score_delta", b"_score_delta"]  # noqa: Y015
     _WhichOneofReturnType_metadata_form: _TypeAlias = _typing.Literal["metadata", "metadata_json"]  # noqa: Y015
     _WhichOneofArgType_metadata_form: _TypeAlias = _typing.Literal["metadata_form", b"metadata_form"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attributes_json) -> _WhichOneofReturnType__attributes_json | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_delta) -> _WhichOneofReturnType__score_delta | None: ...
     @_typing.overload

@@ -252,6 +252,10 @@ def _event(m):
             faults.append(("event_type", 'must be at most 256 characters'))
         if not v.isprintable() and not _PATTERN_1(v):
             faults.append(("event_type", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if m.HasField("attributes_json"):
+        v = m.attributes_json
+        if len(v) > 65536:
+            faults.append(("attributes_json", 'must be at most 65536 bytes'))
     return faults
 
 
@@ -345,6 +349,8 @@ def _get_leaderboard_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     v = m.window_key
     if v:
         if len(v) > 64:
@@ -440,6 +446,8 @@ def _get_snapshot_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     if not m.HasField("snapshot_time"):
         faults.append(("snapshot_time", 'value is required'))
     if m.HasField("page_size"):
@@ -472,6 +480,8 @@ def _get_user_neighbors_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     v = m.user_id
     if not v:
         faults.append(("user_id", 'must be at least 1 characters'))
@@ -479,6 +489,8 @@ def _get_user_neighbors_request(m):
         faults.append(("user_id", 'must be at most 256 characters'))
     if not v.isprintable() and not _PATTERN_1(v):
         faults.append(("user_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if v in ('.', '..'):
+        faults.append(("user_id", 'must not be in list [., ..]'))
     v = m.window_key
     if v:
         if len(v) > 64:
@@ -511,6 +523,8 @@ def _get_user_rank_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     v = m.user_id
     if not v:
         faults.append(("user_id", 'must be at least 1 characters'))
@@ -518,6 +532,8 @@ def _get_user_rank_request(m):
         faults.append(("user_id", 'must be at most 256 characters'))
     if not v.isprintable() and not _PATTERN_1(v):
         faults.append(("user_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if v in ('.', '..'):
+        faults.append(("user_id", 'must not be in list [., ..]'))
     if m.HasField("max_staleness"):
         v = m.max_staleness
         if v.seconds * 1_000_000_000 + v.nanos < 0:
@@ -540,6 +556,8 @@ def _get_user_score_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     v = m.user_id
     if not v:
         faults.append(("user_id", 'must be at least 1 characters'))
@@ -547,6 +565,8 @@ def _get_user_score_request(m):
         faults.append(("user_id", 'must be at most 256 characters'))
     if not v.isprintable() and not _PATTERN_1(v):
         faults.append(("user_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if v in ('.', '..'):
+        faults.append(("user_id", 'must not be in list [., ..]'))
     if m.HasField("max_staleness"):
         v = m.max_staleness
         if v.seconds * 1_000_000_000 + v.nanos < 0:
@@ -569,6 +589,8 @@ def _get_user_snapshot_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     if not m.HasField("snapshot_time"):
         faults.append(("snapshot_time", 'value is required'))
     v = m.user_id
@@ -578,6 +600,8 @@ def _get_user_snapshot_request(m):
         faults.append(("user_id", 'must be at most 256 characters'))
     if not v.isprintable() and not _PATTERN_1(v):
         faults.append(("user_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if v in ('.', '..'):
+        faults.append(("user_id", 'must not be in list [., ..]'))
     if m.HasField("max_staleness"):
         v = m.max_staleness
         if v.seconds * 1_000_000_000 + v.nanos < 0:
@@ -820,6 +844,8 @@ def _list_snapshots_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     if m.HasField("page_size"):
         v = m.page_size
         if not 1 <= v <= 1000:
@@ -1207,6 +1233,8 @@ def _sign_leaderboard_socket_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not v.isprintable() and not _PATTERN_1(v):
         faults.append(("leaderboard_id", 'must hold no control characters (NUL, newline, tab, ...)'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     return faults
 
 
@@ -1413,6 +1441,8 @@ def _watch_leaderboard_request(m):
         faults.append(("leaderboard_id", 'must be at most 256 characters'))
     if not _PATTERN_5(v):
         faults.append(("leaderboard_id", 'must hold no slash, backslash or control character: ids are single steps of a path'))
+    if v in ('.', '..'):
+        faults.append(("leaderboard_id", 'must not be in list [., ..]'))
     v = m.window_key
     if v:
         if len(v) > 64:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
 from gateway.evidence_verify import export_file
+from gateway.evidence_verify.command import run
 from gateway.evidence_verify.findings import UnusableInput
 from gateway.evidence_verify.verification import verify_export
 from tests.evidence.chain.chain_setup import GATEWAY_KEY, codes, verdict
@@ -160,3 +162,31 @@ def test_what_is_no_export_is_unusable(tmp_path: Path, text: bytes) -> None:
     path.write_bytes(text)
     with pytest.raises(UnusableInput):
         verify_export(path, processes=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda text: text + b"\n", "blank lines"),
+        (lambda text: text.replace(b"\n", b"\r\n"), "line ends are CR LF"),
+        (lambda text: b"\xef\xbb\xbf" + text, "a byte order mark at the beginning"),
+        (lambda text: text.replace(b"\n", b"\n\n"), "blank lines"),
+        (lambda text: text.replace(b"\n", b"\r\n") + b"\r\n", "line ends are CR LF; blank lines"),
+        (lambda text: text[:-1], "no line end after the last line"),
+    ],
+    ids=["blank line", "CRLF", "BOM", "blank lines", "CRLF and blank line", "no last line end"],
+)
+def test_changed_line_ends_are_no_tampering(
+    small: Exported, tmp_path: Path, changed: Callable[[bytes], bytes], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy or a mail does that: the lines are proven, and the output says what was changed."""
+    path, head = tmp_path / "export.jsonl", tmp_path / "head"
+    path.write_bytes(changed(small.text))
+    head.write_bytes(small.head)
+    assert 0 == run(path, [head], processes=1)
+    out = capsys.readouterr().out
+    assert ("Proven:" in out, f"no tampering): {said}" in out) == (True, True)
+    altered = changed(small.text).replace(b"player-1", b"player-2", 1)
+    path.write_bytes(altered)
+    assert 1 == run(path, [head], processes=1)
+    assert "TAMPERED WITH" in capsys.readouterr().out

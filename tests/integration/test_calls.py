@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -163,7 +164,52 @@ def test_metadata_arrives_in_both_forms(
     assert all(b'"score_delta":50,' in body or b'"score_delta":50}' in body for body in bodies)
 
 
-@pytest.mark.parametrize("user", ["a/b", "..", "a%2fb", "ü ñ?#&", "a\\b"])
+def test_integers_from_two_to_the_53_stay_integers(
+    events: events_pb2_grpc.EventServiceStub, sandbox: SandboxProcess, board: str
+) -> None:
+    """`attributes_json` and `metadata_json` arrive digit for digit; a Struct has doubles only."""
+    sandbox.control("DELETE", "/requests")
+    exact = b'{"round":9007199254740993,"big":123456789012345678901234567890,"half":0.10}'
+    sent = event(board, metadata_json=exact, event_type="match.completed", attributes_json=exact)
+    events.SubmitEvent(events_pb2.SubmitEventRequest(event=sent))
+    (body,) = (
+        base64.b64decode(one["body_base64"])
+        for one in sandbox.control("GET", "/requests")["requests"]
+        if one["path"].startswith("/v1/events")
+    )
+    assert b'"metadata":' + exact in body
+    assert b'"attributes":' + exact in body
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+def test_ids_of_dots_are_refused_where_a_path_is_built(
+    boards: leaderboards_pb2_grpc.LeaderboardServiceStub, tokens: tokens_pb2_grpc.TokenServiceStub, dots: str
+) -> None:
+    """A proxy would take them for steps: INVALID_FIELD that names the field."""
+    pb = leaderboards_pb2
+    refusals = {
+        "leaderboard_id": [
+            lambda: boards.GetLeaderboard(pb.GetLeaderboardRequest(leaderboard_id=dots)),
+            lambda: boards.ListSnapshots(pb.ListSnapshotsRequest(leaderboard_id=dots)),
+            lambda: next(boards.WatchLeaderboard(pb.WatchLeaderboardRequest(leaderboard_id=dots))),
+            lambda: tokens.SignLeaderboardSocket(tokens_pb2.SignLeaderboardSocketRequest(leaderboard_id=dots)),
+        ],
+        "user_id": [
+            lambda: boards.GetUserRank(pb.GetUserRankRequest(leaderboard_id="b", user_id=dots)),
+            lambda: boards.GetUserScore(pb.GetUserScoreRequest(leaderboard_id="b", user_id=dots)),
+            lambda: boards.GetUserNeighbors(pb.GetUserNeighborsRequest(leaderboard_id="b", user_id=dots)),
+            lambda: boards.GetUserSnapshot(
+                pb.GetUserSnapshotRequest(leaderboard_id="b", user_id=dots, snapshot_time=Timestamp(seconds=1))
+            ),
+        ],
+    }
+    for field, calls in refusals.items():
+        for call in calls:
+            error = refused(call)
+            assert ("INVALID_FIELD", True) == (reason_of(error), f"{field}: must not be" in (error.details() or ""))
+
+
+@pytest.mark.parametrize("user", ["a/b", "...", "a%2fb", "ü ñ?#&", "a\\b"])
 def test_an_id_is_never_interpreted_as_a_path(
     events: events_pb2_grpc.EventServiceStub,
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub,

@@ -111,6 +111,11 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("Struct with nothing", {"metadata": unset()}, "metadata.n", "must have a value"),
     ("attributes, 33 levels", {"attributes": nested(33)}, "attributes", "32 levels"),
     ("attributes with infinity", {"attributes": numbered(float("inf"))}, "attributes.n", "finite"),
+    ("attributes, no JSON", {"attributes_json": b"{"}, "attributes_json", "one JSON object"),
+    ("attributes, empty", {"attributes_json": b""}, "attributes_json", "one JSON object"),
+    ("attributes, duplicate key", {"attributes_json": b'{"a":1,"a":2}'}, "attributes_json", "duplicate member"),
+    ("attributes, 65,537 bytes", {"attributes_json": LARGEST[:-2] + b'x"}'}, "attributes_json", "65536"),
+    ("attributes twice", {"attributes": nested(1), "attributes_json": b"{}"}, "attributes_json", "together"),
     ("a megabyte", {"metadata": bulky(1_000_000)}, "", "1,000,000 bytes"),
 ]
 GOOD: list[dict[str, Any]] = [
@@ -122,6 +127,7 @@ GOOD: list[dict[str, Any]] = [
     {"metadata": Struct()},
     {"metadata": bulky(900_000)},
     {"score_delta": None, "event_type": "match.completed", "attributes": nested(32)},
+    {"score_delta": None, "event_type": "match.completed", "attributes_json": b'{"id":9007199254740993}'},
     {"user_id": "\u00e4\u2028\U0001f3c6", "leaderboard_id": "b" * 256, "event_id": "i" * 120 + uuid.uuid4().hex[:8]},
     {"score_delta": -1e-300},
 ]
