@@ -41,7 +41,8 @@ ROUNDS = 5
 CONNECTIONS = 20
 PEAK_STREAMS = (3, 5, 8)
 """Calls in flight on each connection while the peak is found; the best counts. More would be overload."""
-QUIET_PER_S = 200.0
+QUIET = 0.05
+"""Share of the peak."""
 POLICY = f"""
 [[callers]]
 name = "local"
@@ -222,7 +223,7 @@ def quiet_caller(setup: Setup, seconds: float) -> list[Figure]:
     quiet, flood = (partial(_start, setup, gateway, MINT, request, target=sockets[name]) for name in sockets)
     settle = Phase(rate=1.0, seconds=BURST_S)
     for _ in range(ROUNDS):
-        calls = Phase(rate=QUIET_PER_S, seconds=seconds)
+        calls = Phase(rate=QUIET * peak, seconds=seconds)
         alone.append(_ended(quiet([settle, calls], connections=1)).phases[1])
         flooding = flood([Phase(rate=10 * peak, seconds=seconds + 2 * BURST_S)])
         beside.append(_ended(quiet([settle, calls], connections=1)).phases[1])
@@ -232,7 +233,7 @@ def quiet_caller(setup: Setup, seconds: float) -> list[Figure]:
         name="quiet_caller",
         value=ratio,
         unit="of alone",
-        about=f"p99 of {QUIET_PER_S:g} mints a second while another caller sends {10 * peak:,.0f} a second",
+        about=f"p99 of {QUIET * peak:,.0f} mints a second while another caller sends {10 * peak:,.0f} a second",
         limit=QUIET_MUST,
         aim=QUIET_AIM,
         details={

@@ -13,7 +13,6 @@ Netflix's concurrency-limits do: it shrinks when calls take much longer than usu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -21,6 +20,12 @@ from gateway.front.http2.fair_queue import FairQueue, Priority, T
 
 _ENOUGH = 20
 """Calls in a window before anything is concluded from it."""
+_FEWEST = 2
+"""So many may wait also where each of them takes long."""
+_CUT_PER_TURN = 50
+"""Calls that are taken out of a queue that has become too long, in one turn of the loop."""
+_MOST_COST_S = 0.02
+"""Of one call in the average: a rare dear call is no reason to start cheap ones one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,7 @@ class AdmissionSettings:
     usual_share: float = 0.01
     """What one window moves the usual time: it follows a lasting change within some ten seconds."""
     window_s: float = 0.1
-    """The limit and the cost of a call are corrected so often."""
+    """The limit is corrected so often."""
 
 
 @dataclass(slots=True)
@@ -67,21 +72,18 @@ class _Window:
 class Admission(Generic[T]):
     """Admits calls of one process."""
 
-    def __init__(self, settings: AdmissionSettings | None = None, cpu_s: Callable[[], float] = lambda: 0.0) -> None:
-        """Args: `cpu_s` returns the CPU seconds that the loop's thread has used."""
+    def __init__(self, settings: AdmissionSettings | None = None) -> None:
         self._settings = settings or AdmissionSettings()
-        self._cpu_s = cpu_s
         self._queue: FairQueue[T] = FairQueue()
         self.limit = self._settings.first_limit
         self.running = 0
         self.cost_s = 0.0
-        """CPU seconds of the loop for a call, lately, all included; 0 until it is known."""
+        """CPU seconds of a call, lately; 0 until it is known."""
         self._room = self._per_turn()
         self._many_since: float | None = None
         self._overloaded_until = 0.0
         self._usual: dict[str, float] = {}
         self._window = _Window()
-        self._cpu_at = cpu_s()
 
     @property
     def queued(self) -> int:
@@ -99,10 +101,11 @@ class Admission(Generic[T]):
 
     def is_full(self, now: float) -> bool:
         """Whether one more call in the queue would be too many."""
-        settings, queued = self._settings, len(self._queue)
-        if queued >= settings.max_queued:
-            return True
-        return self.is_overloaded(now) and queued >= 2 and (queued + 1) * self.cost_s > settings.max_wait_s
+        return len(self._queue) >= self._settings.max_queued or self._exceeds(len(self._queue) + 1, now)
+
+    def _exceeds(self, queued: int, now: float) -> bool:
+        """Whether there is overload and so many calls would wait too long."""
+        return now < self._overloaded_until and queued > _FEWEST and queued * self.cost_s > self._settings.max_wait_s
 
     def enter(self) -> bool:
         """Start a call at once if there is room for it, whoever calls."""
@@ -155,6 +158,10 @@ class Admission(Generic[T]):
             self._room -= 1
             self.running += 1
             started.append(call)
+        for _ in range(_CUT_PER_TURN):
+            if not self._exceeds(len(self._queue), now):
+                break
+            refused.append(self._queue.drop())
         self._note_length(now)
         return started, refused
 
@@ -172,11 +179,14 @@ class Admission(Generic[T]):
         window = self._window
         window.finished += 1
         if now - window.began_at >= self._settings.window_s:
-            cpu_s = self._cpu_s()
-            if window.finished >= _ENOUGH:  # of fewer, most of the CPU time is for other things
-                self._correct(window, (cpu_s - self._cpu_at) / window.finished)
-            self._cpu_at = cpu_s
+            if window.finished >= _ENOUGH:
+                self._correct(window)
             self._window = _Window(began_at=now)
+
+    def note_cost(self, cpu_s: float) -> None:
+        """Take the CPU seconds of one call. Refusals are no part of it: a flood must not make calls look dear."""
+        cpu_s = min(cpu_s, _MOST_COST_S)
+        self.cost_s = cpu_s if self.cost_s == 0 else 0.95 * self.cost_s + 0.05 * cpu_s
 
     def expire(self, now: float) -> list[T]:
         """Take out what has waited too long; call it every few milliseconds while calls wait.
@@ -205,9 +215,8 @@ class Admission(Generic[T]):
         elif now - self._many_since >= self._settings.patience_s:
             self._overloaded_until = now + self._settings.calm_s
 
-    def _correct(self, window: _Window, cost_s: float) -> None:
+    def _correct(self, window: _Window) -> None:
         settings = self._settings
-        self.cost_s = cost_s if self.cost_s == 0 else 0.7 * self.cost_s + 0.3 * cost_s
         for method, (count, total_s) in window.latencies.items():
             usual = self._usual.get(method, total_s / count)
             self._usual[method] = usual + (total_s / count - usual) * settings.usual_share

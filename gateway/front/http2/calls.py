@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from gateway.errors import DeadlineTooShort
 from gateway.front.dispatch import NO_DEADLINE_S, Dispatch
 from gateway.front.http2.call_runner import CallRunner, deadline_passed, refusal_trailers
+from gateway.front.http2.cpu_timer import Timed
 from gateway.front.http2.deadlines import Deadlines
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.stream import Stream
@@ -62,7 +64,9 @@ class Calls:
 
     def start(self, stream: Stream) -> None:
         """Run a call's handler."""
-        running = self._runner.run(stream, stream.connection.peer)
+        running: Coroutine[Any, Any, None] = self._runner.run(stream, stream.connection.peer)
+        if stream.endpoint.is_unary and self._gate.is_sample():
+            running = Timed(running, self._gate.note_cost)
         if _EAGER:
             stream.task = asyncio.Task(running, loop=self._loop, eager_start=True)  # type: ignore[call-arg]  # from 3.12 on
         else:

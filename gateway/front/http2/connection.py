@@ -154,6 +154,7 @@ class Connection(asyncio.Protocol):
         if endpoint.is_unary and server.gate.sheds(endpoint.path, self.peer, fields):
             self._answer_at_once(stream_id, server.gate.refusal(early_request_id(fields)), end=end)
             server.gate.note_refusal()
+            self._inflow.was_refused = True
             return
         request = read_request(headers, fields, endpoint, server.max_metadata_bytes)
         stream = Stream(

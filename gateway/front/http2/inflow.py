@@ -14,7 +14,7 @@ PIECE_BYTES = 8192
 class Inflow:
     """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
 
-    __slots__ = ("_gate", "_is_waiting", "_receive", "_transport", "_unread")
+    __slots__ = ("_gate", "_is_waiting", "_receive", "_transport", "_unread", "was_refused")
 
     def __init__(self, gate: Gate, receive: Callable[[bytes], bool]) -> None:
         """Args: `receive` takes a piece and returns whether more may follow."""
@@ -23,6 +23,8 @@ class Inflow:
         self._transport: asyncio.Transport | None = None
         self._unread = b""
         self._is_waiting = False
+        self.was_refused = False
+        """Whether a call in the piece that was read last was refused; `receive` sets it. Nobody else has to wait."""
 
     def open(self, transport: asyncio.Transport) -> None:
         """Read from this transport from now on."""
@@ -37,17 +39,16 @@ class Inflow:
         """Pass on what came, or keep it while this connection has to wait."""
         if self._is_waiting:
             self._unread += data
-        elif len(data) <= PIECE_BYTES and not self._gate.has_refused_enough:
-            self._receive(data)
         else:
             self._pass_on(data)
 
     def _pass_on(self, data: bytes) -> None:
         for at in range(0, len(data), PIECE_BYTES):
-            if self._gate.has_refused_enough:
+            if self.was_refused and self._gate.has_refused_enough:
                 self._unread = data[at:]
                 self._wait()
                 return
+            self.was_refused = False
             if not self._receive(data[at : at + PIECE_BYTES]):
                 return
 
