@@ -38,11 +38,17 @@ def test_the_smoke_test_passes_with_the_lowest_versions(sandbox: SandboxProcess,
         assert report["ok"], report
 
 
-def run(command: Sequence[str | Path], settings: Mapping[str, str] | None = None, folder: Path = ROOT) -> str:
+def run(command: Sequence[object], settings: Mapping[str, str] | None = None, folder: Path = ROOT) -> str:
     """Run to the end and return what it printed. Raises: AssertionError with its messages."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))}
     done = subprocess.run(
-        command, cwd=folder, env={**kept, **(settings or {})}, capture_output=True, text=True, timeout=240, check=False
+        [str(each) for each in command],
+        cwd=folder,
+        env={**kept, **(settings or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
