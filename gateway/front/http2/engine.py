@@ -31,6 +31,10 @@ class EngineSettings:
     """The same over all streams of a connection: bounds what unread streams hold."""
     max_header_bytes: int = 64 * 1024
     """Of one header block, decoded. The front answers from 16 KiB on; beyond this the engine ends the stream."""
+    resets_at_once: int = 1000
+    resets_per_s: int = 1000
+    """Streams that a client may reset: so many at once, and so many a second after that. Clients that hedge reset half
+    of their calls; each costs about as much as a call."""
 
 
 class Receiver(Protocol):

@@ -32,8 +32,6 @@ from gateway.front.http2.wire import Header
 
 _LAST_POSSIBLE_STREAM = 2**31 - 1
 _PIECE_BYTES = 16 * 1024
-_RESETS_AT_ONCE = 200
-_RESETS_PER_S = 100.0
 _UNANSWERED = 256
 """Settings and pings whose answers wait for a peer that does not read them."""
 
@@ -83,7 +81,7 @@ class H2Engine:
         self._last_served = 0
         self._named_last: int | None = None
         self._unanswered = 0
-        self._resets_left = float(_RESETS_AT_ONCE)
+        self._resets_left = float(settings.resets_at_once)
         self._resets_at = time.monotonic()
 
     def start(self) -> None:
@@ -158,7 +156,8 @@ class H2Engine:
 
     def _count_reset(self) -> None:
         now = time.monotonic()
-        self._resets_left = min(_RESETS_AT_ONCE, self._resets_left + (now - self._resets_at) * _RESETS_PER_S) - 1
+        earned = (now - self._resets_at) * self._settings.resets_per_s
+        self._resets_left = min(self._settings.resets_at_once, self._resets_left + earned) - 1
         self._resets_at = now
         if self._resets_left < 0:
             self.end(ENHANCE_YOUR_CALM, reason=b"too_many_resets")

@@ -12,8 +12,6 @@ from gateway.front.http2.wire import Header
 
 _SETTING = ngh2.Setting
 _CONTINUATIONS = 8
-_RESETS = (200, 100)
-"""Streams that a client may reset: so many at once, and so many a second after that."""
 _GLITCHES = (1000, 100)
 _UNACKNOWLEDGED = 256
 
@@ -32,7 +30,7 @@ class Nghttp2Engine:
                 auto_window_update=False,
                 max_inbound_header_list_size=settings.max_header_bytes,
                 max_continuations=_CONTINUATIONS,
-                stream_reset_rate_limit=_RESETS,
+                stream_reset_rate_limit=(settings.resets_at_once, settings.resets_per_s),
                 glitch_rate_limit=_GLITCHES,
                 max_outbound_ack=_UNACKNOWLEDGED,
             ),
