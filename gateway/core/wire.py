@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import orjson
@@ -92,28 +93,32 @@ def encode_event(event: Event, tenant_id: TenantId, *, send_event_id: bool) -> b
     A whole score is written as a JSON integer where a double represents it exactly.
     Raises: InvalidField for a score that is not finite (path relative to the event).
     """
-    members: dict[str, object] = {
-        "tenant_id": tenant_id,
-        "leaderboard_id": event.leaderboard_id,
-        "user_id": event.user_id,
-    }
+    parts = [_start_of_event(tenant_id, event.leaderboard_id), orjson.dumps(event.user_id)]
     score = event.score_delta
     if score is not None:
         if not math.isfinite(score):
             # The encoder would write null, and Phoenix might count it.
             raise InvalidField([FieldFault(field="score_delta", description="must be a finite number")])
-        members["score_delta"] = int(score) if -_EXACT_INTEGERS < score < _EXACT_INTEGERS and score % 1 == 0 else score
+        is_whole = -_EXACT_INTEGERS < score < _EXACT_INTEGERS and score % 1 == 0
+        parts += (b',"score_delta":', orjson.dumps(int(score) if is_whole else score))
     if event.metadata_json is not None:
-        members["metadata"] = orjson.Fragment(event.metadata_json)
+        parts += (b',"metadata":', event.metadata_json)
     if send_event_id:
-        members["event_id"] = event.event_id
+        parts += (b',"event_id":', orjson.dumps(event.event_id))
     if event.event_type:
-        members["event_type"] = event.event_type
+        parts += (b',"event_type":', orjson.dumps(event.event_type))
     if event.occur_time is not None:
-        members["timestamp"] = event.occur_time
+        parts += (b',"timestamp":', orjson.dumps(event.occur_time))
     if event.attributes_json is not None:
-        members["attributes"] = orjson.Fragment(event.attributes_json)
-    return orjson.dumps(members)
+        parts += (b',"attributes":', event.attributes_json)
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _start_of_event(tenant_id: TenantId, leaderboard_id: str) -> bytes:
+    """Return the members that most events of a tenant share, which is a third of encoding one."""
+    return b'{"tenant_id":%b,"leaderboard_id":%b,"user_id":' % (orjson.dumps(tenant_id), orjson.dumps(leaderboard_id))
 
 
 def encode_bulk(events: Sequence[bytes], envelope: BulkEnvelope) -> bytes:
@@ -148,7 +153,9 @@ def check_metadata_json(raw: bytes, field: str = "metadata_json") -> FieldFault 
         return FieldFault(field=field, description="must be one JSON object, not another JSON value")
     # A parsed object has each member once. If encoding it again gives the same bytes, there was no duplicate. This
     # holds for most callers' JSON and is much cheaper than the strict parser.
-    if orjson.dumps(value) == raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+    if orjson.dumps(value) == raw and (
+        len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH  # a level takes two bytes
+    ):
         return None
     try:
         check_one_meaning(raw)

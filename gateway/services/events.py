@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
@@ -126,39 +126,40 @@ class EventService:
         _fill(response.results, results)
         return response
 
-    def _read(self, messages: Sequence[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
+    def _read(self, messages: Iterable[events_pb2.Event]) -> tuple[list[Event | Failed], set[int]]:
         """Return the events, checked one by one, and the places of those whose id the caller gave."""
-        events = [self._checked(message, place) for place, message in enumerate(messages)]
-        return events, {place for place, message in enumerate(messages) if message.event_id}
-
-    def _checked(self, message: events_pb2.Event, place: int) -> Event | Failed:
-        try:
-            return self._event(message, prefix="")
-        except InvalidField as error:
-            named = [_under(f"events[{place}].", fault) for fault in error.faults]
-            return Failed(event_id=message.event_id, error=InvalidField(named))
+        events: list[Event | Failed] = []
+        given: set[int] = set()
+        for place, message in enumerate(messages):
+            try:
+                events.append(self._event(message, prefix=""))
+            except InvalidField as error:
+                named = [_under(f"events[{place}].", fault) for fault in error.faults]
+                events.append(Failed(event_id=message.event_id, error=InvalidField(named)))
+            if message.event_id:
+                given.add(place)
+        return events, given
 
     def _event(self, message: events_pb2.Event, prefix: str) -> Event:
         """Return the event, held to the contract's rules. Args: `prefix`: of its fields. Raises: InvalidField."""
         event_id, board, user = message.event_id, message.leaderboard_id, message.user_id
         event_type = message.event_type
         score = message.score_delta if message.HasField("score_delta") else None
-        form = message.WhichOneof("metadata_form")
-        raw = message.metadata_json if form == "metadata_json" else b""
+        raw = message.metadata_json
         has_json = message.HasField("attributes_json")
         if has_json or not self._plain.is_plain(event_id, board, user, score, event_type, raw):
             faults = self._validate(message)
             if faults:
                 raise InvalidField([_under(prefix, fault) for fault in faults])
-        return Event(
-            event_id=event_id or self._submit.new_event_id(),
-            leaderboard_id=board,
-            user_id=user,
-            score_delta=score,
-            metadata_json=None if form is None else _metadata(message, form, raw, prefix),
-            event_type=event_type,
-            occur_time=message.occur_time.ToJsonString() if message.HasField("occur_time") else None,
-            attributes_json=_attributes(message, prefix) if has_json or message.HasField("attributes") else None,
+        return Event(  # by position: by name it takes three times as long
+            event_id or self._submit.new_event_id(),
+            board,
+            user,
+            score,
+            _metadata(message, raw, prefix),
+            event_type,
+            message.occur_time.ToJsonString() if message.HasField("occur_time") else None,
+            _attributes(message, prefix) if has_json or message.HasField("attributes") else None,
         )
 
 
@@ -167,9 +168,14 @@ def _under(prefix: str, fault: FieldFault) -> FieldFault:
     return FieldFault(field=f"{prefix}{fault.field}".rstrip("."), description=fault.description)
 
 
-def _metadata(message: events_pb2.Event, form: str, raw: bytes, prefix: str) -> bytes:
-    if form == "metadata":
-        return struct_to_json(message.metadata, f"{prefix}metadata")
+def _metadata(message: events_pb2.Event, raw: bytes, prefix: str) -> bytes | None:
+    """Return the metadata as JSON. Args: `raw`: the message's `metadata_json`. Raises: InvalidField."""
+    if not raw:
+        form = message.WhichOneof("metadata_form")
+        if form is None:
+            return None
+        if form == "metadata":
+            return struct_to_json(message.metadata, f"{prefix}metadata")
     return _checked_json(raw, f"{prefix}metadata_json")
 
 
@@ -196,12 +202,14 @@ def _status(done: Submitted) -> events_pb2.EventStatus.ValueType:
 
 
 def _fill(target: RepeatedCompositeFieldContainer[events_pb2.EventResult], results: Iterable[Result]) -> None:
-    """Write the results in their place: messages made apart would be copied, and a call has a thousand."""
+    """Write the results in their place: messages made apart, or from keywords, take three times as long."""
     for one in results:
+        result = target.add()
+        result.event_id = one.event_id
         if isinstance(one, Failed):
-            target.add(event_id=one.event_id, error=status_of(one.error))
+            result.error.CopyFrom(status_of(one.error))
         else:
-            target.add(event_id=one.event_id, status=_status(one))
+            result.status = _status(one)
 
 
 def _dead_letter(letter: DeadLetter) -> events_pb2.DeadLetter:

@@ -25,7 +25,8 @@ def struct_to_json(struct: Struct, field: str) -> bytes:
 
 def struct_to_dict(struct: Struct, field: str) -> dict[str, Any]:
     """Return the Struct as plain Python. Raises: as `struct_to_json`."""
-    return {name: _plain(value, field, name, 1) for name, value in struct.fields.items()}
+    fields = struct.fields  # whose items() is a generator in Python; a look-up each is faster
+    return {name: _plain(fields[name], field, name, 1) for name in fields}
 
 
 def dict_to_struct(members: Mapping[str, Any]) -> Struct:
@@ -52,7 +53,8 @@ def _plain(value: Value, field: str, name: str, depth: int) -> Any:
     if depth >= MAX_DEPTH:
         raise InvalidField([FieldFault(field=field, description=f"must not be nested deeper than {MAX_DEPTH} levels")])
     if kind == "struct_value":
-        return {key: _plain(item, field, key, depth + 1) for key, item in value.struct_value.fields.items()}
+        fields = value.struct_value.fields
+        return {key: _plain(fields[key], field, key, depth + 1) for key in fields}
     if kind == "list_value":
         return [_plain(item, field, name, depth + 1) for item in value.list_value.values]
     raise InvalidField([FieldFault(field=f"{field}.{name}", description="must have a value; use null for nothing")])

@@ -79,7 +79,8 @@ async def settle_claims(memory: EventMemory, claimed: ClaimedBatch, sending: Sen
 
 def remember_doubts(memory: EventMemory, claimed: ClaimedBatch, sent: Sequence[Result]) -> None:
     """Remember ids that the gateway made, of events that Phoenix may have."""
-    unknown = {one.event_id for one in sent if _is_unknown(one) and one.event_id not in claimed.claims}
+    failed = [one for one in sent if isinstance(one, Failed)]  # none, as a rule
+    unknown = {one.event_id for one in failed if _is_unknown(one) and one.event_id not in claimed.claims}
     if unknown:
         memory.note_doubts(claimed.batch.tenant_id, _claims_of_made_ids(claimed, unknown))
 

@@ -100,14 +100,11 @@ class SubmitEvents:
         self._queue = queue
         self._tenants = tenants
         self._clock = clock
-        self._new_event_id = new_event_id
+        self.new_event_id = new_event_id
+        """Returns an id for an event that came without one: a UUIDv7."""
         self._memory = EventMemory(clock) if memory is None else memory  # an empty one is false
         self._settings = settings or SubmitSettings()
         self._pipelines: dict[TenantId, TenantPipeline] = {}
-
-    def new_event_id(self) -> str:
-        """Return an id for an event that came without one: a UUIDv7."""
-        return self._new_event_id()
 
     async def one(
         self, tenant_id: str, event: Event, call: Call, *, is_id_given: bool, durable: bool = False
