@@ -263,5 +263,5 @@ class Connection(asyncio.Protocol):
         self.life.on_ping_acknowledged(data)
 
     def _on_flushed(self) -> None:
-        if not self.streams and self.life.ends_when_idle:
+        if self.life.is_over(has_streams=bool(self.streams)):
             self.outflow.close()

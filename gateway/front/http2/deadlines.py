@@ -48,6 +48,8 @@ class Deadlines(Generic[Item]):
         waiting = self._slots.get(item.deadline_slot)
         if waiting is not None:
             waiting.discard(item)
+            if not waiting:  # one for each 10 ms of an hour takes 100 MB
+                del self._slots[item.deadline_slot]
 
     def stop(self) -> None:
         """Forget all."""
@@ -69,6 +71,5 @@ class Deadlines(Generic[Item]):
             for item in self._slots.pop(slot, ()):
                 self._on_deadline(item)
         if self._slots:
-            # Slots of removed items stay until their time. To look for the next full one among many costs more than a
-            # turn for each.
+            # To look for the next slot among many costs more than a turn for each.
             self._arm(min(self._slots) if len(self._slots) < _FEW else now_slot + 1)

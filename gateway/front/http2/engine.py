@@ -30,7 +30,7 @@ class EngineSettings:
     connection_window_bytes: int = 8 * 1024 * 1024
     """The same over all streams of a connection: bounds what unread streams hold."""
     max_header_bytes: int = 64 * 1024
-    """Of one header block, decoded. The front answers from 16 KiB on; beyond this the engine ends the stream."""
+    """Of one header block, decoded. The front answers from 16 KiB on; beyond this the engine ends the connection."""
     resets_at_once: int = 1000
     resets_per_s: int = 1000
     """Streams that a client may reset: so many at once, and so many a second after that. Clients that hedge reset half
@@ -80,6 +80,11 @@ class Engine(Protocol):
 
         The receiver hears of streams that are over with what is taken.
         """
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the peer has said goodbye or broken HTTP/2, and no stream is left: the owner then closes."""
         ...
 
     def acknowledge(self, stream_id: int, size: int) -> None:

@@ -17,7 +17,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import h2.utilities
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame, SettingsFrame
 
 from gateway.front.http2.engine import (
     ENHANCE_YOUR_CALM,
@@ -51,17 +51,9 @@ class H2Engine:
     """One connection."""
 
     __slots__ = (
-        "_bodies",
-        "_connection",
-        "_last_served",
-        "_named_last",
-        "_out",
-        "_queued",
-        "_resets_at",
-        "_resets_left",
-        "_settings",
-        "_unanswered",
-    )
+        "_blocked", "_bodies", "_connection", "_last_served", "_named_last", "_out", "_peer_leaves", "_queued",
+        "_ready", "_resets_at", "_resets_left", "_settings", "_unanswered",
+    )  # fmt: skip
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
@@ -74,8 +66,13 @@ class H2Engine:
             )
         )
         # A peer that says goodbye opens no more streams, and those under way go on. `h2` takes it for the end of all.
-        self._connection._frame_dispatch_table[GoAwayFrame] = lambda frame: ([], [])
+        self._connection._frame_dispatch_table[GoAwayFrame] = self._on_goodbye
+        self._peer_leaves = False
         self._bodies: dict[int, _Body] = {}
+        self._ready: dict[int, None] = {}
+        """Streams that have something to send or are over: `take` looks at no other."""
+        self._blocked: set[int] = set()
+        """Streams whose body waits for a window."""
         self._out = b""
         self._queued = 0
         self._last_served = 0
@@ -90,12 +87,13 @@ class H2Engine:
         self._connection.local_settings = h2.settings.Settings(
             client=False,
             initial_values={
-                codes.MAX_CONCURRENT_STREAMS: settings.max_streams,
                 codes.INITIAL_WINDOW_SIZE: settings.stream_window_bytes,
                 codes.MAX_HEADER_LIST_SIZE: settings.max_header_bytes,
             },
         )
         self._connection.initiate_connection()
+        # `h2` ends the connection of a client that opens too many streams, so it does not learn how many there may be.
+        self._out = SettingsFrame(0, {SettingsFrame.MAX_CONCURRENT_STREAMS: settings.max_streams}).serialize()
         self._connection.increment_flow_control_window(settings.connection_window_bytes - 65_535)
 
     def receive(self, data: bytes, receiver: Receiver) -> None:
@@ -117,7 +115,8 @@ class H2Engine:
                 if not _is_valid(event.headers, is_trailer=False):
                     self.reset(stream_id, PROTOCOL_ERROR)
                     return
-                if self._named_last is not None and stream_id > self._named_last:
+                is_late = self._named_last is not None and stream_id > self._named_last
+                if is_late or len(self._bodies) >= self._settings.max_streams:
                     self.reset(stream_id, REFUSED_STREAM)
                     return
                 self._last_served = stream_id
@@ -134,11 +133,15 @@ class H2Engine:
                     self.reset(event.stream_id, PROTOCOL_ERROR)
             case h2.events.StreamReset():
                 self._count_reset()
+                self._blocked.discard(event.stream_id)
                 if (body := self._bodies.pop(event.stream_id, None)) is not None:
                     self._drop(body, body.size)
                     receiver.on_stream_closed(event.stream_id, int(event.error_code))
+            case h2.events.WindowUpdated():
+                self._unblock(event.stream_id)
             case h2.events.RemoteSettingsChanged():
                 self._unanswered += 1
+                self._unblock(0)
             case h2.events.PingReceived():
                 self._unanswered += 1
                 receiver.on_ping()
@@ -150,7 +153,9 @@ class H2Engine:
         if body is None:
             self.acknowledge(stream_id, counted)
             return
-        body.received_all = body.received_all or end
+        if end:
+            body.received_all = True
+            self._ready[stream_id] = None
         self.acknowledge(stream_id, counted - len(data))  # padding
         receiver.on_data(stream_id, data, end=end)
 
@@ -165,18 +170,41 @@ class H2Engine:
 
     def take(self, receiver: Receiver) -> bytes:
         """Send what the windows allow; see Engine."""
-        for stream_id, body in list(self._bodies.items()):
+        ready, self._ready = self._ready, {}
+        for stream_id in ready:
+            body = self._bodies.get(stream_id)
+            if body is None:
+                continue
             try:
                 self._send_some(stream_id, body)
             except h2.exceptions.ProtocolError:
                 body.sent_all = body.received_all = True
             if body.sent_all and body.received_all:
                 self._bodies.pop(stream_id, None)
+                self._blocked.discard(stream_id)
                 self._drop(body, body.size)
                 receiver.on_stream_closed(stream_id, NO_ERROR)
         self._unanswered = 0
         data, self._out = self._connection.data_to_send() + self._out, b""
         return data
+
+    def _unblock(self, stream_id: int) -> None:
+        """Try a stream again whose window has grown; 0: all of them."""
+        if stream_id == 0:
+            self._ready.update(dict.fromkeys(self._blocked))
+            self._blocked.clear()
+        elif stream_id in self._blocked:
+            self._blocked.remove(stream_id)
+            self._ready[stream_id] = None
+
+    def _on_goodbye(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        self._peer_leaves = True
+        return [], []
+
+    @property
+    def is_done(self) -> bool:
+        """See Engine."""
+        return self._peer_leaves and not self._bodies
 
     def _drop(self, body: _Body, size: int) -> None:
         body.size -= size
@@ -187,6 +215,7 @@ class H2Engine:
         while body.chunks:
             room = min(connection.local_flow_control_window(stream_id), connection.max_outbound_frame_size)
             if room <= 0:
+                self._blocked.add(stream_id)
                 return
             chunk = body.chunks.popleft()
             if len(chunk) > room:
@@ -215,6 +244,7 @@ class H2Engine:
             except h2.exceptions.ProtocolError:
                 return
             body.sent_all = end
+            self._ready[stream_id] = None
 
     def send(self, stream_id: int, data: bytes) -> None:
         """See Engine."""
@@ -224,12 +254,14 @@ class H2Engine:
             body.chunks.extend(data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES))
             body.size += len(data)
             self._queued += len(data)
+            self._ready[stream_id] = None
 
     def finish(self, stream_id: int, trailers: Sequence[Header]) -> None:
         """See Engine."""
         body = self._bodies.get(stream_id)
         if body is not None:
             body.trailers = list(trailers)
+            self._ready[stream_id] = None
 
     def reset(self, stream_id: int, error_code: int) -> None:
         """See Engine."""
@@ -239,6 +271,7 @@ class H2Engine:
             body.trailers = None
             self._drop(body, body.size)
             body.sent_all = body.received_all = True
+            self._ready[stream_id] = None
         try:
             self._connection.reset_stream(stream_id, error_code)
         except h2.exceptions.ProtocolError:

@@ -55,10 +55,11 @@ class Lifetime:
         self._ping_sent_at: float | None = None
         self.opened_at = self.last_read_at = self.last_active_at = now
 
-    @property
-    def ends_when_idle(self) -> bool:
-        """Whether the connection closes with its last stream."""
-        return self._stage == _ENDING
+    def is_over(self, *, has_streams: bool) -> bool:
+        """Whether the connection closes now: it was drained, or its client has left or broken HTTP/2."""
+        if self._stage == _OPEN:
+            return self._engine.is_done
+        return self._stage == _ENDING and not has_streams
 
     def on_ping(self) -> None:
         """Count pings that come too often while nothing is sent to the client, as gRPC servers do."""

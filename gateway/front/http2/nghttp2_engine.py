@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ngh2
 
-from gateway.front.http2.engine import NO_ERROR, EngineFailed, EngineSettings, Receiver
+from gateway.front.http2.engine import (
+    ENHANCE_YOUR_CALM,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    EngineFailed,
+    EngineSettings,
+    Receiver,
+)
 from gateway.front.http2.wire import Header
 
 _SETTING = ngh2.Setting
 _CONTINUATIONS = 8
 _GLITCHES = (1000, 100)
 _UNACKNOWLEDGED = 256
+_GOAWAY = struct.Struct(">4sBIII")
+"""Length and type, flags, stream 0, the last stream served, the error code."""
 
 
 class Nghttp2Engine:
     """One connection."""
 
-    __slots__ = ("_connection", "_last_stream_id", "_settings")
+    __slots__ = ("_connection", "_last_stream_id", "_last_words", "_settings")
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._last_stream_id = 0
+        self._last_words = b""
         self._connection = ngh2.Connection(
             ngh2.Role.SERVER,
             ngh2.Configuration(
@@ -55,6 +66,9 @@ class Nghttp2Engine:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
             failed = error
+            is_flood = isinstance(error, ngh2.DenialOfServiceError)
+            code = ENHANCE_YOUR_CALM if is_flood else PROTOCOL_ERROR
+            self._last_words = _GOAWAY.pack(b"\0\0\x08\x07", 0, 0, self._last_stream_id, code)
         self._dispatch(receiver)
         if failed is not None:
             raise EngineFailed(type(failed).__name__) from failed
@@ -64,7 +78,8 @@ class Nghttp2Engine:
         try:
             data = self._connection.data_to_send()
         except ngh2.ConnectionStateError:
-            data = b""  # what came was no HTTP/2 at all: there is nothing to say
+            # After some errors it says nothing more, not even which one it was.
+            data, self._last_words = self._last_words, b""
         self._dispatch(receiver)
         return data
 
@@ -75,6 +90,11 @@ class Nghttp2Engine:
                 if handle is _request:
                     self._last_stream_id = event.stream_id  # type: ignore[attr-defined]
                 handle(receiver, event)
+
+    @property
+    def is_done(self) -> bool:
+        """See Engine."""
+        return not (self._connection.want_read or self._connection.want_write)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See Engine."""

@@ -92,8 +92,8 @@ def early_request_id(fields: Fields) -> str:
 
 
 def _is_grpc(content_type: bytes) -> bool:
-    """Whether this is gRPC over HTTP/2, in any encoding of messages; `application/grpc-web` is another protocol."""
-    return content_type == b"application/grpc" or content_type.startswith((b"application/grpc+", b"application/grpc;"))
+    """Whether this is gRPC over HTTP/2 with messages of protobuf; `application/grpc-web` is another protocol."""
+    return content_type.partition(b";")[0].rstrip() in (b"application/grpc", b"application/grpc+proto")
 
 
 def _unimplemented(message: str, fields: Fields) -> list[Header]:

@@ -1,4 +1,4 @@
-"""A process that serves one engine's front to attackers: `python -m tests.front.abuse.subject ENGINE` prints its port.
+"""A process that serves one engine's front to attackers: `python -m tests.front.abuse.subject ENGINE` prints its ports.
 
 It ends with its standard input.
 """
@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.actions.shared.call import Call
+from gateway.actions.shared.call import Call, Peer
 from gateway.front.http2.engine import Engine, EngineSettings
 from gateway.front.http2.engines import MAX_STREAMS
+from gateway.front.http2.gate import Gate
 from gateway.front.http2.h2_engine import H2Engine
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from gateway.front.http2.server import Http2Server
@@ -27,6 +28,8 @@ from tests.front.differential.handlers import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[3]
 ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {"nghttp2": Nghttp2Engine, "h2": H2Engine}
+SETTINGS = {"nghttp2": EngineSettings(max_streams=MAX_STREAMS), "h2": EngineSettings()}
+"""As the gateway makes them."""
 
 
 def _unexpected(call: Call, error: BaseException) -> None:
@@ -34,31 +37,36 @@ def _unexpected(call: Call, error: BaseException) -> None:
 
 
 async def main(engine: str) -> None:
-    """Serve until the standard input ends."""
-    server = Http2Server(
-        {one.path: one for one in ENDPOINTS},
-        Chain([]),
-        SystemClock(),
-        _unexpected,
-        lambda: ENGINES[engine](EngineSettings(max_streams=MAX_STREAMS)),
-    )
-    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    await server.listen(listening, None)
-    print(listening.getsockname()[1], flush=True)
+    """Serve until the standard input ends: a listener for attackers, one for another caller, one gate for both."""
+    clock = SystemClock()
+    gate, servers, ports = Gate(clock), [], list[int]()
+    for caller in ("attacker", "other"):
+        server = Http2Server(
+            {one.path: one for one in ENDPOINTS},
+            Chain([]),
+            clock,
+            _unexpected,
+            lambda: ENGINES[engine](SETTINGS[engine]),
+            peer=Peer(address="", caller=caller),
+            gate=gate,
+        )
+        listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        await server.listen(listening, None)
+        ports.append(listening.getsockname()[1])
+        servers.append(server)
+    print(*ports, flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await server.stop()
+    for server in servers:
+        await server.stop()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """A subject that runs."""
+    """A subject that runs. `port` is for attackers."""
 
     pid: int
     port: int
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    other_port: int
 
 
 @contextmanager
@@ -75,7 +83,8 @@ def attacked(engine: str) -> Iterator[Attacked]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Attacked(pid=process.pid, port=int(process.stdout.readline()))
+        port, other_port = map(int, process.stdout.readline().split())
+        yield Attacked(pid=process.pid, port=port, other_port=other_port)
         assert process.poll() is None, "the server crashed"
     finally:
         process.stdin.close()

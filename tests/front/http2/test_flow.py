@@ -9,7 +9,21 @@ import ngh2
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from bench.http2 import END_HEADERS, END_STREAM, GOAWAY, HEADERS, frame, request_headers
+from bench.http2 import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    RST_STREAM,
+    Frame,
+    frame,
+    grpc_message,
+    request_headers,
+)
+from gateway.front.http2.engine import ENHANCE_YOUR_CALM, REFUSED_STREAM, EngineSettings
+from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from tests.front.http2.handlers import Handlers, MakeEngine
 from tests.front.http2.peer import connected, serving
 from tests.raw_http2 import RawConnection
@@ -161,3 +175,56 @@ async def test_headers_that_http2_forbids_end_their_stream_only(
 
     async with serving(Handlers().all(), engine) as (_, port):
         assert (True, True) == await asyncio.to_thread(attempt, port)
+
+
+async def test_a_stream_too_many_is_refused(engine: MakeEngine) -> None:
+    """REFUSED_STREAM, and the open streams go on; libnghttp2 ends the connection of a client that knew the limit."""
+    last = 2 * EngineSettings().max_streams + 1
+
+    def attempt(port: int) -> tuple[list[int], bool, bool]:
+        with RawConnection(f"127.0.0.1:{port}") as connection:
+
+            def frames(kind: int, stream: int) -> list[Frame]:
+                return [one for one in connection.seen if (one.kind, one.stream) == (kind, stream)]
+
+            block = request_headers("x", "/t/Count")
+            for stream in range(1, last + 1, 2):
+                connection.send(frame(HEADERS, END_HEADERS, stream, block))
+            connection.read(lambda: frames(RST_STREAM, last) or frames(GOAWAY, 0), 10.0)
+            connection.send(frame(DATA, 0, 1, grpc_message(b"")))
+            connection.read(lambda: frames(DATA, 1) or frames(GOAWAY, 0), 10.0)
+            codes = [int.from_bytes(one.payload, "big") for one in frames(RST_STREAM, last)]
+            return codes, bool(frames(DATA, 1)), connection.gone_away
+
+    async with serving(Handlers().all(), engine) as (_, port):
+        found = await asyncio.to_thread(attempt, port)
+    assert found == (([], False, True) if engine is Nghttp2Engine else ([REFUSED_STREAM], True, False))
+
+
+async def test_a_client_that_leaves_is_hung_up_on_once_it_is_served(engine: MakeEngine) -> None:
+    """After its GOAWAY and its last answer; it need not close by itself."""
+    async with serving(Handlers().all(), engine) as (_, port), connected(port) as peer:
+        stream = peer.call("/t/Short", b"")
+        await peer.until(lambda: True)
+        peer.write(frame(GOAWAY, 0, 0, bytes(8)))
+        assert 0 == await peer.answered(stream)
+        await peer.until(lambda: peer.is_closed)
+        assert peer.is_closed
+
+
+async def test_headers_beyond_every_bound_end_the_connection_with_a_reason(engine: MakeEngine) -> None:
+    """GOAWAY with ENHANCE_YOUR_CALM, and the connection is closed."""
+
+    def attempt(port: int) -> tuple[list[int], bool]:
+        with RawConnection(f"127.0.0.1:{port}") as connection:
+            block = request_headers("x", "/t/Empty", [(f"x-{number}", "y" * 9000) for number in range(8)])
+            pieces = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+            frames = [frame(HEADERS, END_STREAM, 1, pieces[0])]
+            frames += [frame(CONTINUATION, 0, 1, piece) for piece in pieces[1:-1]]
+            connection.send(b"".join(frames) + frame(CONTINUATION, END_HEADERS, 1, pieces[-1]))
+            connection.read(lambda: connection.is_closed, 5.0)
+            codes = [int.from_bytes(one.payload[4:8], "big") for one in connection.seen if one.kind == GOAWAY]
+            return codes, connection.is_closed
+
+    async with serving(Handlers().all(), engine) as (_, port):
+        assert ([ENHANCE_YOUR_CALM], True) == await asyncio.to_thread(attempt, port)
