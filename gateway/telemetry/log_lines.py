@@ -90,10 +90,8 @@ class LineWriter:
             if unreported:
                 whole.insert(0, b'{"level":"warning","event":"log lines lost","count":%d}\n' % unreported)
             if self._pipe is not None:
-                if self._pipe.put(whole):
+                if self._pipe.put(whole, reports=len(whole) - len(lines)):
                     self._reported += unreported
-                elif unreported:
-                    self._pipe.lost -= 1  # the report itself is no line of the log
                 return
             try:
                 self._out.write(b"".join(whole))

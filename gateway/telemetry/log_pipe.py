@@ -44,12 +44,15 @@ class LogPipe:
         self._thread: threading.Thread | None = None
         self.lost = 0
 
-    def put(self, lines: list[bytes]) -> bool:
-        """Have the lines (each with its line end) written soon. Return False, and drop them, if too many wait."""
+    def put(self, lines: list[bytes], reports: int = 0) -> bool:
+        """Have the lines (each with its line end) written soon. Return False, and drop them, if too many wait.
+
+        Args: `reports`: how many of them only report lost lines, and do not count as lost themselves.
+        """
         size = sum(map(len, lines))
         with self._wake:
             if self._waiting_bytes + size > MAX_WAITING_BYTES:
-                self.lost += len(lines)
+                self.lost += len(lines) - reports
                 return False
             self._lines.extend(lines)
             self._waiting_bytes += size
@@ -76,10 +79,12 @@ class LogPipe:
             for piece, count in pieces(lines):
                 try:
                     self._write(piece)
+                    lost = 0
                 except OSError:  # the reader left
-                    self.lost += count
+                    lost = count
                 with self._wake:
                     self._waiting_bytes -= len(piece)
+                    self.lost += lost
 
     def _write(self, piece: bytes) -> None:
         view = memoryview(piece)
