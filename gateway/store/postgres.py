@@ -41,6 +41,9 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.25
 MAX_AGE_S = 40
 """Then a connection is replaced, so that a change of DNS is taken up within a minute."""
 _STOP_WITHIN_S = 2.0
+_RETIRE_WITHIN_S = 30.0
+"""Longest wait for transactions on connections of a former URL; longer than any call."""
+_RETIRE_LOOK_S = 0.1
 _CHECK_WITHIN_S = 10.0
 _LOCK_WITHIN_S = 2.0
 """Longest wait for the lock to change a table, because all claims wait behind it. Then the change is tried again."""
@@ -100,6 +103,7 @@ class PostgresDatabase:
         self._migrated = False
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
+        self._retiring: asyncio.Task[None] | None = None
 
     def use_url(self, url: str) -> None:
         """Open new connections with this URL from now on. The others end once their transaction is over.
@@ -107,6 +111,9 @@ class PostgresDatabase:
         Raises: UrlRefused, and keeps the former URL.
         """
         self._parameters = read_url(url)
+        engine, self._pool = self._pool, None
+        if engine is not None:
+            self._retiring = _start_background(_retire(engine), "database-retire")
 
     async def check_usable(self, limit_s: float) -> None:
         """Connect once. Raises: DatabaseUnusable if this database can never work; a passing failure is only logged."""
@@ -148,7 +155,7 @@ class PostgresDatabase:
 
     async def stop(self) -> None:
         """Close the pool. A running upgrade is rolled back; an unfinished index is built at the next start."""
-        for task in (self._upgrading, self._indexing):
+        for task in (self._upgrading, self._indexing, self._retiring):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
@@ -310,6 +317,15 @@ class _Attempt:
         # An error of a statement, the COMMIT included, rolls back. One that ends the session says nothing.
         severity = getattr(getattr(origin_of(error), "diag", None), "severity_nonlocalized", None)
         return self._is_committing and severity != "ERROR" and sqlstate_of(error) != "25P02"
+
+
+async def _retire(engine: AsyncEngine) -> None:
+    """Close the connections of a former URL once nobody uses them any more."""
+    until = time.monotonic() + _RETIRE_WITHIN_S
+    pool = cast("sa.pool.QueuePool", engine.sync_engine.pool)
+    while pool.checkedout() and time.monotonic() < until:  # noqa: ASYNC110 - a pool tells nobody when it is idle
+        await asyncio.sleep(_RETIRE_LOOK_S)
+    await engine.dispose()
 
 
 def _start_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -12,7 +12,7 @@ from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.cache.outage_log import OutageLog
 from gateway.config import Config
-from gateway.config.process import redis_target
+from gateway.config.process import check_database_url, redis_target
 from gateway.core.secret import Secret
 from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.keys.own.keyring import Keyring
@@ -73,7 +73,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     upstream = build_upstream(transport, keyring, clock, metrics)
     secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
     redis = _redis(config, secrets, clock, metrics)
-    database = _database(config, clock, metrics)
+    database = _database(config, secrets, clock, metrics)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
     chain = build_chain(config, controls, secrets, clock, metrics)
@@ -133,6 +133,15 @@ def _redis(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics)
     return cache
 
 
-def _database(config: Config, clock: Clock, metrics: Metrics) -> Database:
+def _database(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics) -> Database:
+    """Return the database, not connected yet. A PostgreSQL follows the file of its URL."""
     url = config.database_url.reveal_text() if config.database_url is not None else None
-    return open_database(DatabaseSettings(url=url, data_dir=config.data_dir), clock, on_failure=metrics.store_broke)
+    settings = DatabaseSettings(url=url, data_dir=config.data_dir)
+    database = open_database(settings, clock, on_failure=metrics.store_broke)
+    if config.database_source is not None:
+        from gateway.store.postgres import PostgresDatabase  # not loaded for SQLite
+
+        assert isinstance(database, PostgresDatabase)
+        use_url = database.use_url
+        secrets.follow(config.database_source, check_database_url, lambda new: use_url(new.reveal_text()))
+    return database
