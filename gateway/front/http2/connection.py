@@ -14,13 +14,15 @@ from gateway.actions.shared.call import Peer
 from gateway.errors import FieldFault, GatewayError, InvalidField, Overloaded
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.engine import NO_ERROR, Engine, EngineFailed
-from gateway.front.http2.gate import Gate
+from gateway.front.http2.gate import FORWARDED_FIELD, Gate
 from gateway.front.http2.inflow import Inflow
 from gateway.front.http2.lifetime import Lifetime
 from gateway.front.http2.outflow import Backlog, Outflow
 from gateway.front.http2.request import ONE_MESSAGE, early_request_id, endpoint_of, read_request
 from gateway.front.http2.stream import Stream
 from gateway.front.http2.wire import Header, MessageReader, WireFault
+
+_NOT_SHED = (-1, "")
 
 
 class Calls(Protocol):
@@ -84,7 +86,7 @@ class Unfinished:
 class Connection(asyncio.Protocol):
     """The protocol of one accepted connection; calls of all its streams run on the loop."""
 
-    __slots__ = ("_engine", "_inflow", "_server", "life", "outflow", "peer", "streams")
+    __slots__ = ("_engine", "_inflow", "_server", "_shed", "life", "outflow", "peer", "streams")
 
     def __init__(self, server: Host, engine: Engine) -> None:
         self._server = server
@@ -94,6 +96,7 @@ class Connection(asyncio.Protocol):
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}
         self.peer = server.unnamed_peer
+        self._shed = _NOT_SHED
 
     # asyncio.Protocol
 
@@ -151,9 +154,14 @@ class Connection(asyncio.Protocol):
         if isinstance(endpoint, list):
             self._answer_at_once(stream_id, endpoint, end=end)
             return
-        if endpoint.is_unary and server.gate.sheds(endpoint.path, self.peer, fields):
-            self._answer_at_once(stream_id, server.gate.refusal(early_request_id(fields)), end=end)
-            server.gate.note_refusal()
+        gate = server.gate
+        # What one call of a turn heard, the next ones of the same caller and method hear without being looked at again.
+        if self._shed == (gate.turn, endpoint.path) or (
+            endpoint.is_unary and gate.sheds(endpoint.path, self.peer, fields)
+        ):
+            self._shed = (gate.turn, endpoint.path) if FORWARDED_FIELD not in fields else _NOT_SHED
+            self._answer_at_once(stream_id, gate.refusal(early_request_id(fields)), end=end)
+            gate.note_refusal(endpoint.path)
             self._inflow.was_refused = True
             return
         request = read_request(headers, fields, endpoint, server.max_metadata_bytes)

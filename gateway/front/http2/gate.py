@@ -22,7 +22,7 @@ _AROUND_HANDLER_S = 30e-6
 
 
 _FORWARDED = "x-forwarded-client-cert"
-_FORWARDED_FIELD = _FORWARDED.encode()
+FORWARDED_FIELD = _FORWARDED.encode()
 
 CallerOf = Callable[[Peer, str], str]
 """Returns whose turn a call takes, by the peer and what a proxy says of its client."""
@@ -53,6 +53,8 @@ class Gate:
         self._trailers = overloaded_trailers()
         self._priorities: dict[str, Priority] = {}
         self._turn_due = False
+        self.turn = 0
+        """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
         self._starts = 0
         self._refused_in_turn = 0
@@ -64,22 +66,20 @@ class Gate:
         return self._admission.running
 
     def sheds(self, path: str, peer: Peer, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether a call that begins now is refused in any case; then it is counted, and `refusal` is its answer.
+        """Whether a call that begins now is refused in any case; then `refusal` is its answer.
 
         Args: `fields` are its headers.
         """
         now = self._monotonic()
         if not self._admission.is_full(now):
             return False
-        caller = self._caller_of(peer, fields.get(_FORWARDED_FIELD, b"").decode("latin-1"))
-        is_shed = self._admission.sheds(caller, self._priority(path), now)
-        if is_shed:
-            self._on_refused(path)
-        return is_shed
+        caller = self._caller_of(peer, fields.get(FORWARDED_FIELD, b"").decode("latin-1"))
+        return self._admission.sheds(caller, self._priority(path), now)
 
-    def note_refusal(self) -> None:
+    def note_refusal(self, path: str) -> None:
         """Count a refusal of this turn of the loop."""
         self._refused_in_turn += 1
+        self._on_refused(path)
 
     @property
     def has_refused_enough(self) -> bool:
@@ -161,6 +161,7 @@ class Gate:
 
     def _on_turn(self) -> None:
         self._turn_due = False
+        self.turn += 1
         starting, refused = self._admission.turn(self._monotonic())
         for stream in starting:
             self._start(stream)
@@ -189,6 +190,5 @@ class Gate:
     def _refuse(self, stream: Stream) -> None:
         if stream.is_over or stream.is_answered:
             return
-        self._on_refused(stream.endpoint.path)
         stream.finish([*self._trailers, (b"x-request-id", stream.request_id.encode())])
-        self.note_refusal()
+        self.note_refusal(stream.endpoint.path)
