@@ -16,6 +16,7 @@ _METHOD = re.compile(r"[A-Z]{1,16}")
 _PATH = re.compile(r"/[!\"$->@-~]*")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _ENCODED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
+_PLAIN_SEGMENT = re.compile(r"\.*[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*")
 _BREAKS_A_PART = re.compile(r"[\x00\r\n]")
 
 
@@ -70,6 +71,8 @@ def encode_segment(raw: str) -> str:
     A segment of dots has its dots encoded too: a server that normalises paths treats "." and ".." as steps.
     Raises: InvalidCanonicalPart for an empty segment, or for text that UTF-8 cannot encode.
     """
+    if _PLAIN_SEGMENT.fullmatch(raw) is not None:
+        return raw  # as most ids are: they stay what they are
     if not raw:
         raise InvalidCanonicalPart("a path segment must not be empty")
     try:
