@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -405,3 +407,35 @@ def _is_hung_up_on(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+@pytest.mark.parametrize("serve", ["http2"], indirect=True)  # grpc's own handshake is grpc's to test
+async def test_tls_is_1_2_or_newer_and_speaks_http2(serve: Serve) -> None:
+    """An older version ends in the handshake; a client that does not offer `h2` is hung up on."""
+    address = await serve(Authority().issue("localhost"))
+
+    def attempt(newest: ssl.TLSVersion, protocols: list[str]) -> str | None:
+        host, _, port = address.rpartition(":")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
+        context.set_alpn_protocols(protocols)
+        with socket.create_connection((host, int(port)), timeout=5) as plain:
+            try:
+                with context.wrap_socket(plain) as secured:
+                    return secured.version() if secured.recv(9) else "hung up"
+            except OSError:
+                return None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the old versions
+        tried = [
+            (ssl.TLSVersion.TLSv1_1, ["h2"]),
+            (ssl.TLSVersion.TLSv1_2, ["h2"]),
+            (ssl.TLSVersion.TLSv1_3, ["h2"]),
+            (ssl.TLSVersion.TLSv1_3, ["http/1.1"]),
+        ]
+        found = [await asyncio.to_thread(attempt, *one) for one in tried]
+    assert found[:3] == [None, "TLSv1.2", "TLSv1.3"]
+    assert found[3] in (None, "hung up")
