@@ -51,7 +51,7 @@ def test_whose_turn_a_call_takes(peer: Peer, header: str, name: str) -> None:
 
 
 async def test_callers_behind_one_proxy_take_turns(engine: MakeEngine) -> None:
-    """Twenty calls of one wait; the first call of another is answered as the third at the latest."""
+    """Twenty calls of one wait; the first call of another is among the first five to be answered."""
     admission: Admission[Stream] = Admission(AdmissionSettings(first_limit=1.0, min_limit=1.0, max_limit=1.0))
     gate = Gate(SystemClock(), admission=admission, caller_of=NAME_OF)
     proxy = Peer(address="", names=(PROXY,))
@@ -61,4 +61,4 @@ async def test_callers_behind_one_proxy_take_turns(engine: MakeEngine) -> None:
         quiet = peer.call("/t/Empty", b"", extra=[forwarded("wallet.internal")])
         await peer.until(lambda: all(peer.status(stream) == 0 for stream in (*loud, quiet)))
         answered = [one.stream_id for one in peer.of(ngh2.TrailersReceived)]
-        assert answered.index(quiet) <= 2
+        assert answered.index(quiet) <= 4
