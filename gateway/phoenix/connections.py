@@ -182,7 +182,8 @@ class Connections:
                 connection.close()
         elif len(host.idle) < self._settings.watched or host.idle_time.allows(0.0, is_repeatable=False):
             channel.idle_since = now
-            channel.on_closed = functools.partial(self._closed_by_server, host)
+            if channel.on_closed is None:
+                channel.on_closed = functools.partial(self._closed_by_server, host)
             host.idle[channel] = connection
             self._sweep_later()
         else:
