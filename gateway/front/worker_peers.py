@@ -56,13 +56,16 @@ class WorkerPeers:
         ready = bool(answers) and all(answer is not None and answer.status == 200 for answer in answers.values())
         services: dict[str, bool] = {}
         switched_off: list[Any] = []
+        degraded: dict[str, str] = {}
         for report in reports.values():
             for service, works in report["services"].items():
                 services[service] = services.get(service, True) and works
+            degraded |= report.get("degraded", {})
             switched_off += [row for row in report.get("switched_off", []) if row not in switched_off]
         found: dict[str, Any] = {"ready": ready, "services": services}
         found["workers"] = {number: bool(report["ready"]) for number, report in sorted(reports.items())}
-        return ready, {**found, "switched_off": switched_off} if switched_off else found
+        partial = {"switched_off": switched_off, "degraded": degraded}
+        return ready, found | {name: rows for name, rows in partial.items() if rows}
 
     async def metrics(self) -> AsyncIterator[bytes]:
         """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series."""

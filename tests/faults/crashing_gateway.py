@@ -13,6 +13,7 @@ import signal
 from typing import Any
 
 from gateway.actions.events.event_memory import EventMemory
+from gateway.cache.event_ids import RedisEventIds
 from gateway.cli.entry import main
 from gateway.front import dispatch
 from gateway.outbox import delivery, store
@@ -20,6 +21,8 @@ from gateway.outbox.record import Admit, Settle, Take
 from gateway.phoenix.transport import Transport
 
 DIRECT_POINTS = ("claimed", "before_send", "amid_send", "after_send", "settling", "settled", "answering")
+REDIS_POINTS = ("writing", "written")
+"""Around the write to Redis behind the answers."""
 DURABLE_POINTS = (
     *("before_commit", "amid_commit", "after_commit", "answering", "leased"),
     *("before_send", "amid_send", "after_send", "before_settle", "amid_settle", "after_settle"),
@@ -60,6 +63,7 @@ def install(crash: CrashPoint) -> None:
     Transport.send = _sending(crash, Transport.send)  # type: ignore[method-assign]
     EventMemory.claim = crash.around("", "claimed", EventMemory.claim)  # type: ignore[method-assign]
     EventMemory.settle = crash.around("settling", "settled", EventMemory.settle)  # type: ignore[method-assign]
+    RedisEventIds.settle = crash.around("writing", "written", RedisEventIds.settle)  # type: ignore[method-assign]
     dispatch.serialised = _answering(crash, dispatch.serialised)
     store.EventQueue._commit = _committing(crash, store.EventQueue._commit)  # type: ignore[method-assign]
     store._run = _in_transaction(crash, store._run)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.crashing_gateway import DIRECT_POINTS
+from tests.faults.crashing_gateway import DIRECT_POINTS, REDIS_POINTS
 from tests.faults.event_load import Load, Manner, Report
 from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.fixtures_postgres import postgres_server, postgres_url
@@ -31,6 +31,7 @@ CUT_SHARE = 0.02
 NTHS = (1, 2, 7, 20)
 """The number of the visit at which the gateway crashes: the first, with few and with many events in flight."""
 EVERYWHERE = [f"{point}:{nth}" for point in DIRECT_POINTS for nth in NTHS]
+AT_WRITES = [f"{point}:{nth}" for point in REDIS_POINTS for nth in NTHS]
 UNSURE = {"PHOENIX_DEDUPLICATES_EVENTS": "false"}
 SURE_OF_ITSELF = Manner(resends_unknown=True)
 """Callers who know that Phoenix deduplicates."""
@@ -122,7 +123,7 @@ async def test_every_kill_where_redis_remembers(
 ) -> None:
     """Nobody deduplicates, but ids are claimed in Redis before their events leave: callers may always ask again."""
     with a_gateway(sandbox, **UNSURE, **shared(redis_server, postgres_url)) as gateway:
-        load = await killed(gateway, AT_ITS_WORD, [*EVERYWHERE, *[RANDOM] * 20])
+        load = await killed(gateway, AT_ITS_WORD, [*EVERYWHERE, *AT_WRITES, *[RANDOM] * 20])
     assert Report.LOST not in load.reports.values()
     assert_none_twice(load, sandbox)
 
