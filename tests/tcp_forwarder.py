@@ -25,6 +25,11 @@ class Forwarder:
         """From now on new connections go to this port."""
         self._target = port
 
+    def refuse(self) -> None:
+        """From now on new connections are refused; those that exist stay."""
+        assert self._server is not None
+        self._server.close()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -52,6 +57,8 @@ class Forwarder:
         self.made += 1
         try:
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the end of the test
         finally:
             writer.close()
             far_writer.close()

@@ -39,8 +39,10 @@ class ConnectionSettings:
     connect_timeout_s: float = 3.0
     """Longest wait for one connection with TLS; shorter than most deadlines, because another try is safe."""
     max_age_s: float = 45.0
-    """Age after which a connection is not used again. With the 10 s for which names are remembered, a change of DNS is
+    """Age after which a connection is replaced. With the 10 s for which names are remembered, a change of DNS is
     followed within a minute."""
+    old_for_s: float = 5.0
+    """How long old connections are used once a new one could not be made, before that is tried again."""
     watched: int = 8
     """Idle connections that are kept to learn from, while none of them may be used."""
     idle: IdleSettings = field(default_factory=IdleSettings)
@@ -117,6 +119,7 @@ class Host:
         self.idle: dict[Channel, aiohttp.connector.Connection] = {}
         self.in_use = 0
         self.waiting = 0
+        self.connected_at = self.old_until = float("-inf")
 
 
 class Connections:
@@ -147,7 +150,7 @@ class Connections:
         ended = 0
         while ended < _ATTEMPTS:
             if connection is None:
-                connection = await self._opened(host)
+                connection = await self._opened(host, is_repeatable=is_repeatable)
             channel = as_channel(connection)
             channel.idle_s = time.monotonic() - channel.rested_at if channel.uses else 0.0
             may_use = not channel.uses or host.idle_time.allows(channel.idle_s, is_repeatable=is_repeatable)
@@ -172,7 +175,7 @@ class Connections:
             return
         channel, now = as_channel(connection), time.monotonic()
         channel.rested_at = now
-        if channel.should_close or now - channel.made_at > self._settings.max_age_s:
+        if channel.should_close or self._was_replaced(host, channel):
             connection.close()
         elif host.in_use + 1 + len(host.idle) + host.waiting > self._settings.max_connections_per_host:
             # Another call waits. It gets this connection if any request may use it, else the place for a new one.
@@ -202,28 +205,32 @@ class Connections:
             self._connector = None
 
     def _kept(self, host: Host, *, is_repeatable: bool) -> aiohttp.connector.Connection | None:
-        """Return the newest idle connection, if it may be used."""
+        """Return the connection that was used last among those that are not too old, if it may be used."""
         now = time.monotonic()
-        while host.idle:
-            oldest, newest = next(iter(host.idle)), next(reversed(host.idle))
-            since = newest.idle_since
-            assert since is not None
-            if not newest.is_usable:
-                host.idle_time.ended(now - since)
-                for connection in self._without_idle(host, [newest]):
-                    connection.close()
+        for channel in reversed(host.idle):
+            since = channel.idle_since or now
+            if now - channel.made_at > self._settings.max_age_s and now >= host.old_until:
                 continue
+            if not channel.is_usable:
+                self._closed_by_server(host, channel)
+                return self._kept(host, is_repeatable=is_repeatable)
+            oldest = next(iter(host.idle))
             host.idle_time.outlived(now - (oldest.idle_since or now))
-            if now - newest.made_at > self._settings.max_age_s:
-                return None  # the sweep closes it
             if not host.idle_time.allows(now - since, is_repeatable=is_repeatable):
                 return None
-            (connection,) = self._without_idle(host, [newest])
+            (connection,) = self._without_idle(host, [channel])
             return connection
         return None
 
-    async def _opened(self, host: Host) -> aiohttp.connector.Connection:
-        """Return a new connection, or one that another call has just given back."""
+    def _was_replaced(self, host: Host, channel: Channel) -> bool:
+        """Whether a new connection was made since this one is old."""
+        return host.connected_at - channel.made_at > self._settings.max_age_s
+
+    async def _opened(self, host: Host, *, is_repeatable: bool) -> aiohttp.connector.Connection:
+        """Return a new connection, or one that another call has just given back.
+
+        If none can be made, an old one is better than none: its server may work while its name does not.
+        """
         connector = self._connector or self._new_connector()
         if host.idle and host.in_use + len(host.idle) >= self._settings.max_connections_per_host:
             for connection in self._without_idle(host, [next(iter(host.idle))]):
@@ -232,10 +239,17 @@ class Connections:
         host.waiting += 1
         try:
             connection = await connector.connect(host.request, [], self._limit)
+        except (aiohttp.ClientError, OSError):
+            host.old_until = time.monotonic() + self._settings.old_for_s
+            kept = self._kept(host, is_repeatable=is_repeatable)
+            if kept is None:
+                raise
+            return kept
         finally:
             host.waiting -= 1
         if not as_channel(connection).uses:
-            host.idle_time.connected(time.monotonic() - began_at)
+            host.connected_at = time.monotonic()
+            host.idle_time.connected(host.connected_at - began_at)
         return connection
 
     def _new_connector(self) -> aiohttp.TCPConnector:
@@ -276,7 +290,7 @@ class Connections:
             over: list[Channel] = []
             for channel in host.idle:
                 idle_s = now - (channel.idle_since or now)
-                if idle_s > self._settings.idle.longest_s or now - channel.made_at > self._settings.max_age_s:
+                if idle_s > self._settings.idle.longest_s or self._was_replaced(host, channel):
                     host.idle_time.outlived(idle_s)
                     over.append(channel)
             for connection in self._without_idle(host, over):

@@ -166,6 +166,22 @@ async def test_connections_in_use_follow_their_name(transport: Transport) -> Non
         await young.close()
 
 
+async def test_old_connections_stay_while_no_new_one_can_be_made() -> None:
+    """The name leads nowhere for a while: calls go on over the connections that exist."""
+    young = Transport(settings=ConnectionSettings(max_age_s=0.2))
+    async with raw_server(always(OK)) as server, Forwarder(int(server.url.rsplit(":", 1)[1])) as name:
+        url = f"http://127.0.0.1:{name.port}"
+        await young.send(get(url), soon())
+        await asyncio.sleep(0.1)
+        await young.send(post(url), soon())
+        name.refuse()
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            assert (await young.send(post(url), soon())).status == 202
+            await asyncio.sleep(0.01)
+    await young.close()
+
+
 async def test_a_busy_start_opens_a_bounded_number_of_connections(transport: Transport) -> None:
     """While nothing is known of the server each event gets a new connection; soon they are used again."""
     async with raw_server(always(OK)) as server:
@@ -184,6 +200,23 @@ async def test_many_calls_over_few_connections_all_end() -> None:
         answers += await asyncio.gather(*(narrow.send(get(server.url), soon(20)) for _ in range(60)))
         assert {202} == {answer.status for answer in answers}
     await narrow.close()
+
+
+async def test_many_connections_that_ended_are_passed_over(transport: Transport) -> None:
+    """A restart of the server closes all of them at once."""
+    gate = asyncio.Event()
+
+    async def until_restart(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(OK)
+        await gate.wait()
+
+    async with raw_server(*[until_restart] * 8, always(OK)) as server:
+        await asyncio.gather(*(transport.send(get(server.url), soon()) for _ in range(8)))
+        gate.set()
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            assert (await transport.send(post(server.url), soon())).status == 202
 
 
 def test_idle_time_rules() -> None:
