@@ -41,8 +41,13 @@ lint: setup ## ruff, mypy --strict, import-linter, generated code, protos
 	@$(BIN)/python -m tools.docs --check
 	@$(BIN)/python -m tools.supply_chain --offline
 
+# The suite runs over the default front; these run over the other one too. Tests in tests/front run over both.
+OTHER_FRONT_TESTS := tests/integration/test_calls.py tests/integration/test_events.py tests/integration/test_identity.py \
+	tests/integration/test_watch.py tests/server/test_abuse.py
+
 test: setup ## all tests, with real Redis and PostgreSQL (installed if missing)
 	@sh tools/test.sh
+	@TEST_FRONT=other sh tools/test.sh $(OTHER_FRONT_TESTS)
 
 test-faults: setup ## the long tests: killed processes, lost connections, restarts
 	@sh tools/test.sh -m faults --timeout=1800

@@ -21,12 +21,13 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.config.process_settings import PROCESS
+from gateway.config.model import DEFAULT_FRONT, FrontKind
 from tests.secret_scanner import SecretScanner
 
 ROOT = Path(__file__).resolve().parents[1]
-FRONT = os.environ.get("TEST_FRONT") or next(one.default for one in PROCESS.settings if one.name == "GATEWAY_FRONT")
-"""The front that the suite runs over: TEST_FRONT, else the gateway's default."""
+_OTHER_FRONT = next(one for one in FrontKind if one is not DEFAULT_FRONT)
+FRONT = {"": DEFAULT_FRONT.value, "other": _OTHER_FRONT.value}.get(named := os.environ.get("TEST_FRONT", ""), named)
+"""The front that the suite runs over: the gateway's default, or what TEST_FRONT says: grpc, http2, other."""
 START_WITHIN_S = 45.0
 
 

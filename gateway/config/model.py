@@ -70,6 +70,10 @@ class FrontKind(enum.Enum):
     HTTP2 = "http2"
 
 
+DEFAULT_FRONT = FrontKind.GRPC
+"""docs/adr/0025 says when it changes. Where an engine for HTTP/2 is missing, grpc serves either way."""
+
+
 class AdminClientAuth(enum.Enum):
     """Who must present a client certificate on an admin port with TLS and a client CA."""
 

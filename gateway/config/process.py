@@ -15,6 +15,7 @@ from gateway.cache.redis_url import RedisTarget, RedisUrlRefused, parse_redis_ur
 from gateway.config.auditing import read_audit
 from gateway.config.identities import read_dev_token, read_sockets, read_trusted_proxies
 from gateway.config.model import (
+    DEFAULT_FRONT,
     AdminClientAuth,
     AuditConfig,
     CallerSocket,
@@ -93,7 +94,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         admin_client_auth=_admin_client_auth(reader, tls),
         tls=tls,
         upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
-        front=reader.choice("GATEWAY_FRONT", FrontKind.GRPC, FrontKind),
+        front=reader.choice("GATEWAY_FRONT", DEFAULT_FRONT, FrontKind),
         workers=workers,
         drain=_drain(reader),
         token_backdate_s=reader.whole("GATEWAY_TOKEN_BACKDATE", TOKEN_BACKDATE_S, least=0, most=60),

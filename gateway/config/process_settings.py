@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.config.model import DEFAULT_FRONT
 from gateway.config.setting import Form, Setting, Subject
 
 CONFIG_FILE = Setting(
@@ -75,7 +76,7 @@ PROCESS = Subject(
         Setting(
             name="GATEWAY_FRONT",
             meaning="Server that carries the calls: `grpc` (grpc.aio) or `http2` (libnghttp2 on the event loop).",
-            default="grpc",
+            default=DEFAULT_FRONT.value,
         ),
         Setting(name="GATEWAY_WORKERS", meaning="Processes that share the gRPC port.", unit="processes", default="1"),
         Setting(
