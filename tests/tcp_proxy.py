@@ -14,6 +14,8 @@ class TcpProxy:
         """Args: `delay_s`: in each direction."""
         self.target = port
         self.delay_s = delay_s
+        self.swallow_after_s = float("inf")
+        """A flow that was silent for longer is forgotten, as by a NAT."""
         self.turns = 0
         """How often a client began to send after it had got an answer: the round trips, over all connections."""
         self.opened = 0
@@ -60,6 +62,7 @@ class _Flow:
         self.is_swallowed = False
         self._proxy = proxy
         self._was_answered = True
+        self._heard_at = asyncio.get_running_loop().time()
         self._tasks: list[asyncio.Task[None]] = []
 
     def cancel(self) -> None:
@@ -92,6 +95,9 @@ class _Flow:
                 if is_client and self._was_answered:
                     self._proxy.turns += 1
                 self._was_answered = not is_client
+                if loop.time() - self._heard_at > self._proxy.swallow_after_s:
+                    self.is_swallowed = True
+                self._heard_at = loop.time()
                 if not self.is_swallowed:
                     held.put_nowait((loop.time() + self._proxy.delay_s, data))
         except OSError:

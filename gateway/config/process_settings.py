@@ -145,7 +145,10 @@ STORES = Subject(
     settings=(
         Setting(
             name="DATABASE_URL",
-            meaning="PostgreSQL for evidence and durable events: `postgresql://user@host/database`.",
+            meaning=(
+                "PostgreSQL for evidence and durable events: `postgresql://user@host/database`, with the options of"
+                " libpq. See [operating.md](operating.md#postgresql)."
+            ),
             unset="SQLite in `GATEWAY_DATA_DIR`, one machine only",
             form=Form.SECRET,
         ),

@@ -15,20 +15,14 @@ from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take
 from gateway.outbox.statements import Statement
 from gateway.store.pipeline import defer, now_us_of
 
-_DUE = Statement(
-    "SELECT {returned} FROM (SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= {now}"
-    " ORDER BY due_at_us LIMIT :max_keys {skip}) AS due",
-    returned="lane",
-)
-_HEADS = Statement(
-    "SELECT {returned} FROM {given} JOIN durable_events AS head ON head.sequence = (SELECT min(waiting.sequence)"
-    " FROM durable_events AS waiting WHERE waiting.lane = given.lane AND waiting.state = 0)",
-    given="lane bigint",
-    returned="head.sequence, head.lane, head.size_bytes",
-)
-_READ = Statement(
-    "SELECT {returned} FROM {given} JOIN durable_events AS head ON head.sequence = given.sequence",
-    given="sequence bigint",
+# One statement, since each is a round trip: lock due ordering keys, find their first events, and read those that fit.
+_TAKE = Statement(
+    "SELECT {returned} FROM (SELECT event.*, row_number() OVER oldest_first AS place,"
+    " sum(event.size_bytes) OVER oldest_first AS size_so_far FROM (SELECT lane FROM durable_lanes"
+    " WHERE tenant_id = :tenant_id AND due_at_us <= {now} ORDER BY due_at_us LIMIT :max_keys {skip}) AS due"
+    " JOIN durable_events AS event ON event.sequence = (SELECT min(waiting.sequence) FROM durable_events AS waiting"
+    " WHERE waiting.lane = due.lane AND waiting.state = 0) WINDOW oldest_first AS (ORDER BY event.sequence)) AS head"
+    " WHERE head.place = 1 OR head.size_so_far <= :max_bytes",
     returned="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
     " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
 )
@@ -97,17 +91,16 @@ _FREE = Statement("UPDATE durable_lanes SET lease_id = NULL, due_at_us = {now} W
 
 def take(connection: sa.Connection, asked: Take) -> Taken:
     """Lease the due events, those that have waited longest first."""
-    keys = _DUE.fetch(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys)
+    rows = _TAKE.fetch(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys, max_bytes=asked.max_bytes)
     now_us = now_us_of(connection)
-    if not keys:
+    if not rows:
         return look(connection, now_us, asked.tenant_id)
-    heads = _within(sorted(_HEADS.fetch(connection, keys)), asked.max_bytes)
-    sequences = [(sequence,) for sequence, _, _ in heads]
-    events = sorted((_taken(*head) for head in _READ.fetch(connection, sequences)), key=lambda event: event.sequence)
+    events = sorted((_taken(*row) for row in rows), key=lambda event: event.sequence)
+    sequences = [(event.sequence,) for event in events]
     _MARK.later(connection, sequences, now_us=now_us)
     _LEASE.later(
         connection,
-        [(key,) for _, key, _ in heads],
+        [(event.ordering_key,) for event in events],
         until_us=now_us + asked.lease_us,
         lease_id=asked.lease_id,
     )
@@ -163,18 +156,6 @@ def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settl
     if out := [*delivered, *(one.event for one in dead)]:
         _LAST_OUT.later(connection, [(event.ordering_key,) for event in out])
         _ONE_OUT.later(connection, [(event.ordering_key, len(event.body)) for event in out], now_us=now_us)
-
-
-def _within(heads: Sequence[Sequence[int]], max_bytes: int) -> list[Sequence[int]]:
-    """Return the first events within `max_bytes`, and at least one."""
-    kept: list[Sequence[int]] = []
-    total = 0
-    for head in heads:
-        total += head[2]
-        if kept and total > max_bytes:
-            break
-        kept.append(head)
-    return kept
 
 
 def _taken(

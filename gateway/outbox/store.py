@@ -1,5 +1,7 @@
 """The queue of durable events in a database, with group commit: concurrent operations are committed together.
 
+On PostgreSQL, deliveries have commits of their own, so that no caller waits for them.
+
 queue_level.py limits the queue; delivery.py decides what is sent and when.
 """
 
@@ -75,16 +77,20 @@ class EventQueue:
         self._database = database
         self._clock = clock or SystemClock()
         self._observer = observer
-        self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
-            "queue-commit", self._commit, size_of=_size_of, settings=settings or _SETTINGS
+        self._committer = self._new_committer("queue-commit", settings)
+        # SQLite has one writer, and shares its commits between both.
+        self._delivery_committer = (
+            self._new_committer("delivery-commit", settings) if database.has_many_writers else self._committer
         )
 
     def start(self) -> None:
         """Start the commit task. Needs a running event loop; does not connect."""
         self._committer.start()
+        self._delivery_committer.start()
 
     async def stop(self, within_s: float = 5.0) -> None:
         """Commit waiting operations within this time."""
+        await self._delivery_committer.stop(within_s)
         await self._committer.stop(within_s)
 
     async def admit(self, admit: Admit, deadline: Deadline) -> tuple[Admitted, ...]:
@@ -93,7 +99,7 @@ class EventQueue:
 
     async def take(self, asked: Take, deadline: Deadline) -> Taken:
         """Lease due events. After StoreUnavailable the lease may exist, so release it."""
-        return cast(Taken, await self._committer.submit(asked, deadline))
+        return cast(Taken, await self._delivery_committer.submit(asked, deadline))
 
     async def look(self, tenant_id: TenantId, deadline: Deadline) -> Taken:
         """Return when the next event is due, without a write transaction."""
@@ -103,11 +109,11 @@ class EventQueue:
 
     async def settle(self, settle: Settle, deadline: Deadline) -> int:
         """Record the results of leased events. Return for how many the lease was still valid."""
-        return cast(int, await self._committer.submit(settle, deadline))
+        return cast(int, await self._delivery_committer.submit(settle, deadline))
 
     async def release(self, asked: Release, deadline: Deadline) -> int:
         """Release a lease of which nothing was sent. Return how many ordering keys it held."""
-        return cast(int, await self._committer.submit(asked, deadline))
+        return cast(int, await self._delivery_committer.submit(asked, deadline))
 
     async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> tuple[list[DeadLetter], bool]:
         """Return the next dead letters, and whether there are more."""
@@ -140,6 +146,9 @@ class EventQueue:
             ),
             _left(deadline),
         )
+
+    def _new_committer(self, name: str, settings: CommitSettings | None) -> GroupCommitter[_Op, _Result]:
+        return GroupCommitter(name, self._commit, size_of=_size_of, settings=settings or _SETTINGS)
 
     async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
         until = self._clock.monotonic() + limit_s

@@ -26,6 +26,11 @@ FILE_NAME = "evidence.sqlite3"
 class Database(Protocol):
     """One database with an up-to-date schema. The only error of its own that a method raises is StoreUnavailable."""
 
+    @property
+    def has_many_writers(self) -> bool:
+        """Whether transactions that write run at the same time."""
+        ...
+
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in a transaction that is durable when this returns.
 

@@ -105,6 +105,11 @@ class PostgresDatabase:
         self._indexing: asyncio.Task[None] | None = None
         self._retiring: asyncio.Task[None] | None = None
 
+    @property
+    def has_many_writers(self) -> bool:
+        """True: each writes on a connection of its own."""
+        return True
+
     def use_url(self, url: str) -> None:
         """Open new connections with this URL from now on. The others end once their transaction is over.
 

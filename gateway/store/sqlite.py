@@ -69,6 +69,11 @@ class SqliteDatabase:
         self._file: _Identity | None = None
         self._migrated = False
 
+    @property
+    def has_many_writers(self) -> bool:
+        """False: one at a time."""
+        return False
+
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in BEGIN IMMEDIATE. SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
