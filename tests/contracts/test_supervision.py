@@ -16,6 +16,7 @@ SUPERVISOR = "resilience/supervision.py"
 REASONS = {
     "actions/events/submit_events.py": (1, "the caller's stream awaits it"),
     "cli/events_stream.py": (2, "a command: its end ends the call, and the process is the user's"),
+    "cli/watch.py": (1, "a command: it only waits for the reader of standard output to leave"),
     "evidence_verify/verification.py": (1, "shares nothing; a broken pool raises in the command that waits for it"),
     "front/http2/acceptor.py": (1, "the acceptor has it until the handshake has ended, whichever way"),
     "front/http2/calls.py": (1, "the stream has it, cancels it and sends what it raises as the call's status"),
