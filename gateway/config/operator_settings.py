@@ -48,7 +48,10 @@ SHARED = Subject(
         ),
         Setting(
             name="PREDICTION_PLATFORM_KEY",
-            meaning="Phoenix's public key (SPKI PEM). When set, the gateway does not fetch the key.",
+            meaning=(
+                "Phoenix's public key (SPKI PEM). When set, the gateway does not fetch the key. Its file is read again"
+                " every 2 s, and before a webhook is called forged."
+            ),
             unset="fetched from Phoenix",
             form=Form.PUBLIC_FILE,
         ),

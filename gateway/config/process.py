@@ -140,9 +140,9 @@ def _tls(reader: Reader) -> TlsFiles | None:
         reader.fault("GATEWAY_TLS_KEY_FILE", "is missing while other TLS files are set", "set it, or none of them")
     if key is not None:
         try:
-            secret = read_secret_file(key)[0]
+            read_secret_file(key)
             if cert is not None:
-                check_key(cert.read_bytes(), secret.reveal())
+                check_key(cert.read_bytes(), key.read_bytes())  # as TLS reads it
         except (SecretRefused, KeyOfCertificateRefused) as refusal:
             reader.fault("GATEWAY_TLS_KEY_FILE", str(refusal))
         except CertificateRefused as refusal:
