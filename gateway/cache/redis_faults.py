@@ -46,7 +46,7 @@ NOT_DONE = frozenset(
 _MEANINGS: dict[FaultKind, tuple[str, str]] = {
     FaultKind.UNREACHABLE: (
         "no connection to Redis",
-        "check host and port in REDIS_URL, its DNS name, and that Redis is up",
+        "check host and port (or the path of the socket) in REDIS_URL, its DNS name, and that Redis is up",
     ),
     FaultKind.OWN_FILES: (
         "this process has no file descriptors left for a connection to Redis",

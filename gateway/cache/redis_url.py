@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from gateway.cache.redis_tls import sharing_context
 from gateway.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
     from redis.asyncio.cluster import ClusterNode
     from redis.asyncio.connection import ConnectionPool
     from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import Sentinel
+    from redis.asyncio.sentinel import Sentinel, SentinelManagedSSLConnection
     from redis.backoff import NoBackoff
 
     # RESP2 and no library name save two round trips on each new connection.
@@ -138,13 +138,7 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
         "protocol": 2,
         "driver_info": None,
     }
-    tls: dict[str, Any] = {
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": True,
-        "ssl_ca_certs": target.ca_file,
-        "ssl_include_verify_flags": [ssl.VERIFY_X509_PARTIAL_CHAIN],  # as core/trust.py, on every Python
-        "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT],
-    }
+    tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
     retry = Retry(NoBackoff(), 0)
     login = _login(target.credentials)
     if target.kind is RedisKind.CLUSTER:
@@ -156,8 +150,14 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
             **login,
             **timeouts,
         )
+        if target.tls:
+            shared = sharing_context(SSLConnection, target.ca_file)
+            cluster.connection_kwargs["connection_class"] = shared
+            for node in cluster.nodes_manager.startup_nodes.values():
+                node.connection_class = shared
         return cluster, cluster.aclose
     if target.kind is RedisKind.SENTINEL:
+        managed = sharing_context(SentinelManagedSSLConnection, target.ca_file)
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             target.hosts,
             sentinel_kwargs={
@@ -168,10 +168,12 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
             },
             db=target.db,
             retry=retry,
-            **({"ssl": True, **tls} if target.tls else {}),
+            **({"ssl": True, **tls, "connection_class": managed} if target.tls else {}),
             **login,
             **timeouts,
         )
+        for one in sentinel.sentinels if target.tls else ():
+            one.connection_pool.connection_class = sharing_context(SSLConnection, target.ca_file)
         assert target.service is not None
         master: Redis = sentinel.master_for(target.service, redis_class=Redis)
 
@@ -184,7 +186,8 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
         place = {"connection_class": UnixDomainSocketConnection, "path": target.path}
     else:
         host, port = target.hosts[0]
-        place = {"host": host, "port": port, **({"connection_class": SSLConnection, **tls} if target.tls else {})}
+        shared = sharing_context(SSLConnection, target.ca_file)
+        place = {"host": host, "port": port, **({"connection_class": shared, **tls} if target.tls else {})}
     client = Redis.from_pool(ConnectionPool(db=target.db, retry=retry, **place, **login, **timeouts))
     return client, client.aclose
 

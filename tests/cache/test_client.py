@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import ssl
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from gateway.cache.client import CacheUnavailable, RedisCache
+from gateway.cache.client import CacheUnavailable, RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import RedisKind, RedisUrlRefused, parse_redis_url
 from gateway.resilience.clock import SystemClock
 from tests.cache.redis_use import usable_again
@@ -124,6 +125,74 @@ async def test_tls_is_verified(redis_server: RedisProcess, short_directory: Path
         with pytest.raises(CacheUnavailable):
             await works(f"rediss://127.0.0.1:{tls_port}/0")
     finally:
+        server.stop()
+
+
+class TlsServer(RedisProcess):
+    """A server with a TLS port, of which the certificate is its own authority."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        _write_certificate(directory)
+        self.certificate = directory / "cert.pem"
+        self.tls_port = free_port()
+        super().__init__(
+            directory,
+            *("--tls-port", str(self.tls_port), "--tls-cert-file", str(self.certificate)),
+            *("--tls-key-file", str(directory / "key.pem"), "--tls-ca-cert-file", str(self.certificate)),
+            *("--tls-auth-clients", "no", *options),
+        )
+
+
+@pytest.mark.parametrize("kind", ["one server", "sentinel", "cluster"])
+async def test_all_connections_share_one_context(
+    short_directory: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making one stops the event loop for tens of milliseconds; the library makes one for each connection."""
+    server = TlsServer(
+        short_directory, *(("--cluster-enabled", "yes", "--tls-cluster", "yes") if kind == "cluster" else ())
+    )
+    try:
+        server.start()
+    except RuntimeError:
+        pytest.skip("this redis-server was built without TLS")
+    made = 0
+    original = ssl.create_default_context
+
+    def counted(*arguments: Any, **named: Any) -> ssl.SSLContext:
+        nonlocal made
+        made += 1
+        return original(*arguments, **named)
+
+    sentinel = None
+    where = f"rediss://127.0.0.1:{server.tls_port}/0"
+    if kind == "cluster":
+        server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        await until(lambda: b"cluster_state:ok" in server.command("CLUSTER", "INFO"))
+        where = f"rediss+cluster://127.0.0.1:{server.tls_port}"
+    if kind == "sentinel":
+        port, config = free_port(), short_directory / "sentinel.conf"
+        tls = f"tls-cert-file {server.certificate}\ntls-key-file {short_directory / 'key.pem'}\n"
+        tls += f"tls-ca-cert-file {server.certificate}\ntls-auth-clients no\ntls-replication yes\n"
+        watched = f"sentinel monitor main 127.0.0.1 {server.tls_port} 1\n"
+        config.write_text(f"port 0\ntls-port {port}\nbind 127.0.0.1\n{tls}{watched}")
+        sentinel = await asyncio.create_subprocess_exec("redis-server", str(config), "--sentinel", stdout=DEVNULL)
+        where = f"rediss+sentinel://127.0.0.1:{port}/main/0"
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    patient = RedisCacheSettings(timeout_s=5.0, check_s=5.0, connect_timeout_s=5.0, server_timeout_s=2.0)
+    cache = RedisCache(parse_redis_url(f"{where}?ca_file={server.certificate}"), SystemClock(), patient)
+    try:
+        await cache.start()
+        await usable_again(cache, within_s=10)
+        made = 0
+        await asyncio.gather(*(cache.get("pgw:{t}:k", max_bytes=10) for _ in range(10)))
+        await cache._renew()
+        await asyncio.gather(*(cache.get("pgw:{t}:k", max_bytes=10) for _ in range(10)))
+        assert made == 0
+    finally:
+        await cache.close()
+        if sentinel is not None:
+            sentinel.terminate()
+            await asyncio.wait_for(sentinel.wait(), 10)
         server.stop()
 
 
