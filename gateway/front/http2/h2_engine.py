@@ -32,6 +32,10 @@ from gateway.front.http2.wire import Header
 
 _LAST_POSSIBLE_STREAM = 2**31 - 1
 _PIECE_BYTES = 16 * 1024
+_READ_BYTES = 16 * 1024
+"""Taken in at once, so that a flood is noticed before all of it was taken in."""
+_GLITCHES = (1000, 100)
+"""Frames that serve nothing: so many at once, and so many a second after that."""
 _UNANSWERED = 256
 """Settings and pings whose answers wait for a peer that does not read them."""
 
@@ -47,12 +51,29 @@ class _Body:
     sent_all: bool = False
 
 
+class _Allowance:
+    """How often a peer may do something: so many times at once, and so many a second after that."""
+
+    __slots__ = ("_at", "_at_once", "_left", "_per_s")
+
+    def __init__(self, at_once: int, per_s: int, now: float) -> None:
+        self._at_once = self._left = float(at_once)
+        self._per_s = per_s
+        self._at = now
+
+    def spend(self, now: float) -> bool:
+        """Count one; False when it is one too many."""
+        self._left = min(self._at_once, self._left + (now - self._at) * self._per_s) - 1
+        self._at = now
+        return self._left >= 0
+
+
 class H2Engine:
     """One connection."""
 
     __slots__ = (
-        "_blocked", "_bodies", "_connection", "_last_served", "_named_last", "_out", "_peer_leaves", "_queued",
-        "_ready", "_resets_at", "_resets_left", "_settings", "_unanswered",
+        "_blocked", "_bodies", "_connection", "_glitches", "_last_served", "_named_last", "_out", "_peer_leaves",
+        "_queued", "_ready", "_resets", "_settings", "_unanswered",
     )  # fmt: skip
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -78,8 +99,9 @@ class H2Engine:
         self._last_served = 0
         self._named_last: int | None = None
         self._unanswered = 0
-        self._resets_left = float(settings.resets_at_once)
-        self._resets_at = time.monotonic()
+        now = time.monotonic()
+        self._resets = _Allowance(settings.resets_at_once, settings.resets_per_s, now)
+        self._glitches = _Allowance(*_GLITCHES, now)
 
     def start(self) -> None:
         """Queue the settings; see Engine."""
@@ -98,15 +120,16 @@ class H2Engine:
 
     def receive(self, data: bytes, receiver: Receiver) -> None:
         """Read and dispatch; see Engine."""
-        try:
-            events = self._connection.receive_data(data)
-        except h2.exceptions.ProtocolError as error:
-            raise EngineFailed(type(error).__name__) from error
-        for event in events:
-            self._dispatch(event, receiver)
-        if self._unanswered > _UNANSWERED:
-            self.end(ENHANCE_YOUR_CALM, reason=b"too_many_settings")
-            raise EngineFailed("more settings and pings than answers that were read")
+        for at in range(0, len(data), _READ_BYTES):
+            try:
+                events = self._connection.receive_data(data[at : at + _READ_BYTES])
+            except h2.exceptions.ProtocolError as error:
+                raise EngineFailed(type(error).__name__) from error
+            for event in events:
+                self._dispatch(event, receiver)
+            if self._unanswered > _UNANSWERED:
+                self.end(ENHANCE_YOUR_CALM, reason=b"too_many_settings")
+                raise EngineFailed("more settings and pings than answers that were read")
 
     def _dispatch(self, event: h2.events.Event, receiver: Receiver) -> None:
         match event:
@@ -122,7 +145,11 @@ class H2Engine:
                 self._last_served = stream_id
                 self._bodies[stream_id] = _Body(received_all=event.stream_ended is not None)
                 receiver.on_request(stream_id, event.headers, end=event.stream_ended is not None)
+            case h2.events.PriorityUpdated():
+                self._spend(self._glitches, b"too_many_priorities")
             case h2.events.DataReceived():
+                if not event.data and event.stream_ended is None:
+                    self._spend(self._glitches, b"too_many_empty_frames")
                 self._on_data(
                     event.stream_id, event.data, event.flow_controlled_length, event.stream_ended is not None, receiver
                 )
@@ -132,7 +159,7 @@ class H2Engine:
                 else:
                     self.reset(event.stream_id, PROTOCOL_ERROR)
             case h2.events.StreamReset():
-                self._count_reset()
+                self._spend(self._resets, b"too_many_resets")
                 self._blocked.discard(event.stream_id)
                 if (body := self._bodies.pop(event.stream_id, None)) is not None:
                     self._drop(body, body.size)
@@ -159,14 +186,10 @@ class H2Engine:
         self.acknowledge(stream_id, counted - len(data))  # padding
         receiver.on_data(stream_id, data, end=end)
 
-    def _count_reset(self) -> None:
-        now = time.monotonic()
-        earned = (now - self._resets_at) * self._settings.resets_per_s
-        self._resets_left = min(self._settings.resets_at_once, self._resets_left + earned) - 1
-        self._resets_at = now
-        if self._resets_left < 0:
-            self.end(ENHANCE_YOUR_CALM, reason=b"too_many_resets")
-            raise EngineFailed("too many streams were reset")
+    def _spend(self, allowance: _Allowance, reason: bytes) -> None:
+        if not allowance.spend(time.monotonic()):
+            self.end(ENHANCE_YOUR_CALM, reason=reason)
+            raise EngineFailed(reason.decode())
 
     def take(self, receiver: Receiver) -> bytes:
         """Send what the windows allow; see Engine."""

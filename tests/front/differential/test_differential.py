@@ -53,6 +53,7 @@ DIFFERENCES: dict[str, tuple[int | bytes, str]] = {
     "bad base64": (0, "the gateway reads no binary metadata, so that it cannot be wrong"),
 }
 """Faults whose calls the fronts may answer differently: the code or HTTP status of HTTP/2's answer then, and why."""
+_SHORT_DEADLINES = {"deadline passed", "not ended"}
 GRPC_WAITS_S = 0.1
 """For grpc's answer to a call with such a fault, as it may never come."""
 
@@ -103,6 +104,8 @@ async def compare(count: int, seed: int) -> None:
 
 
 def _difference(answers: dict[str, Answer], listed: set[str]) -> str | None:
+    if listed & _SHORT_DEADLINES and any(one.code == DEADLINE for one in answers.values()):
+        return None  # whether the time was over before the answer was ready is a matter of chance
     ours, *rest = (answers[name] for name in ENGINES)
     if any(one != ours for one in rest):
         return "the engines differ"
