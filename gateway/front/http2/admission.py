@@ -3,9 +3,9 @@
 Calls start in turns of the loop: as many in one turn as take about `turn_s`, so that between two turns the loop reads
 what has arrived. What does not start waits in the queue, where it is seen, instead of in a socket, where it is not.
 
-A burst may wait. Overload is when more than `burst` calls have waited for `patience_s`: then the queue is cut to what
-can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing was refused for
-`calm_s`. Callers that each wait for their answer before they send again never get there.
+A burst may wait. Overload is when more than `burst` calls wait and do not become fewer within `patience_s`. Then the
+queue is cut to what can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing
+was refused for `calm_s`. Callers that each wait for their answer before they send again never get there.
 
 A second limit bounds the calls at work, for handlers that wait for Phoenix or the store. It follows their latency, as
 Netflix's concurrency-limits do: it shrinks when calls take much longer than usual. Pure: time is an argument.
@@ -32,13 +32,14 @@ _MOST_COST_S = 0.02
 class AdmissionSettings:
     """How much is at work at once, and how long a call may wait for its turn."""
 
-    first_limit: float = 1024.0
-    min_limit: float = 256.0
+    first_limit: float = 4096.0
+    min_limit: float = 2048.0
+    """So many may always be at work: calls that wait for a platform key or a slow Phoenix cost memory, not time."""
     max_limit: float = 4096.0
     turn_s: float = 0.001
     """Calls that start in one turn of the loop take about so long."""
     burst: int = 64
-    max_queued: int = 1024
+    max_queued: int = 2048
     """More never wait, overload or not: each holds its request."""
     patience_s: float = 0.1
     max_wait_s: float = 0.003
@@ -80,7 +81,9 @@ class Admission(Generic[T]):
         self.cost_s = 0.0
         """CPU seconds of a call, lately; 0 until it is known."""
         self._room = self._per_turn()
-        self._many_since: float | None = None
+        self._long_at = 0.0
+        self._length: int | None = None
+        """How many waited at `_long_at`; None if no more than `burst` did."""
         self._overloaded_until = 0.0
         self._usual: dict[str, float] = {}
         self._window = _Window()
@@ -208,12 +211,13 @@ class Admission(Generic[T]):
         return max(1, int(self._settings.turn_s / self.cost_s)) if self.cost_s > 0 else self._settings.max_queued
 
     def _note_length(self, now: float) -> None:
-        if len(self._queue) <= self._settings.burst:
-            self._many_since = None
-        elif self._many_since is None:
-            self._many_since = now
-        elif now - self._many_since >= self._settings.patience_s:
-            self._overloaded_until = now + self._settings.calm_s
+        length = len(self._queue)
+        if length <= self._settings.burst:
+            self._long_at, self._length = now, None
+        elif now - self._long_at >= self._settings.patience_s:
+            if self._length is not None and length >= self._length:
+                self._overloaded_until = now + self._settings.calm_s
+            self._long_at, self._length = now, length
 
     def _correct(self, window: _Window) -> None:
         settings = self._settings

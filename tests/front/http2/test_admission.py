@@ -39,12 +39,15 @@ def offered(admission: Admission[Waiting], count: int, now: float, caller: str =
 
 
 def overloaded(**changes: float) -> Admission[Waiting]:
-    """An admission where more than `burst` have waited for longer than `patience_s`, and that has caught up."""
+    """An admission where more than `burst` waited and did not become fewer, and that has caught up."""
     made = admission_of(**{"burst": 2, **changes})
+    made.turn(0.0)
     offered(made, 6, 0.0)
-    offered(made, 1, 0.11)
-    assert made.is_overloaded(0.11)
-    drain(made, 0.11)
+    for now in (0.11, 0.22):
+        assert not made.is_overloaded(now)
+        offered(made, 1, now)
+    assert made.is_overloaded(0.22)
+    drain(made, 0.22)
     return made
 
 
@@ -83,8 +86,8 @@ def test_callers_that_wait_for_their_answers_are_never_refused() -> None:
 
 
 def test_a_burst_waits_and_is_served() -> None:
-    """Nothing is refused while the queue comes down in time."""
-    admission = admission_of(patience_s=1.0)
+    """Nothing is refused while the queue becomes shorter."""
+    admission = admission_of()
     assert (1, 0) == offered(admission, 500, 0.0)
     served = 0
     for number in range(1, 500):
@@ -97,25 +100,25 @@ def test_a_burst_waits_and_is_served() -> None:
 def test_a_queue_that_stays_long_is_overload() -> None:
     """From then on what cannot start within `max_wait_s` is refused, before anything is spent on it."""
     admission = overloaded(max_wait_s=0.003)
-    assert (0, 7) == offered(admission, 10, 0.12)
-    assert admission.sheds("a", Priority.READ, 0.12)
-    assert not admission.sheds("quiet", Priority.READ, 0.12)
-    assert not admission.sheds("a", Priority.MONEY, 0.12)
+    assert (0, 7) == offered(admission, 10, 0.23)
+    assert admission.sheds("a", Priority.READ, 0.23)
+    assert not admission.sheds("quiet", Priority.READ, 0.23)
+    assert not admission.sheds("a", Priority.MONEY, 0.23)
 
 
 def test_a_quiet_caller_takes_the_place_of_a_greedy_one() -> None:
     """Under overload the newcomer is not the one to go."""
     admission = overloaded()
-    offered(admission, 10, 0.12, "loud")
-    starts, dropped = admission.offer(Waiting("quiet"), "quiet", Priority.READ, 0.12)
+    offered(admission, 10, 0.23, "loud")
+    starts, dropped = admission.offer(Waiting("quiet"), "quiet", Priority.READ, 0.23)
     assert (False, [""]) == (starts, [one.name for one in dropped])
 
 
 def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:
     """Then bursts may wait again."""
     admission = overloaded(calm_s=1.0)
-    assert 0 < offered(admission, 10, 0.5)[1]
-    drain(admission, 0.5)
+    assert 0 < offered(admission, 10, 0.6)[1]
+    drain(admission, 0.6)
     assert 0 < offered(admission, 10, 1.4)[1]
     drain(admission, 1.4)
     assert 0 == offered(admission, 10, 2.5)[1]
@@ -139,15 +142,15 @@ def test_a_call_that_can_no_longer_be_served_is_refused_and_not_started() -> Non
 
 def test_calls_that_are_held_up_by_those_at_work_are_refused_in_time() -> None:
     """Under overload, once the limit is reached. A process that got no CPU time for a while refuses nothing."""
-    admission = overloaded(max_wait_s=1.0, first_limit=8, min_limit=8)
-    assert 7 == admission.running
-    admission.turn(0.2)
-    offered(admission, 1, 0.2)
-    admission.offer(Waiting("held up"), "a", Priority.READ, 0.2)
-    assert [] == admission.expire(0.207)
-    assert ["held up"] == [one.name for one in admission.expire(0.209)]
+    admission = overloaded(max_wait_s=1.0, first_limit=9, min_limit=9)
+    assert 8 == admission.running
+    admission.turn(0.3)
+    offered(admission, 1, 0.3)
+    admission.offer(Waiting("held up"), "a", Priority.READ, 0.3)
+    assert [] == admission.expire(0.307)
+    assert ["held up"] == [one.name for one in admission.expire(0.309)]
     admission = overloaded(max_wait_s=1.0)
-    offered(admission, 2, 0.2)
+    offered(admission, 2, 0.3)
     assert [] == admission.expire(5.0)
 
 
