@@ -164,6 +164,16 @@ class Overloaded(CallerFault):
     default_retry_after_s = 1.0
 
 
+class AnswerTooLarge(CallerFault):
+    """The answer is larger than what gRPC clients accept by default."""
+
+    reason = "ANSWER_TOO_LARGE"
+    code = "RESOURCE_EXHAUSTED"
+    default_message = (
+        "The answer is larger than 4 MiB, which gRPC clients refuse. Ask for less: fewer items, or smaller pages."
+    )
+
+
 class DeadlineTooShort(CallerFault):
     """The deadline left no time to begin."""
 

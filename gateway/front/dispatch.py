@@ -15,7 +15,8 @@ import uuid_utils
 from google.protobuf.message import DecodeError, Message
 
 from gateway.actions.shared.call import Call, Peer
-from gateway.errors import Effect, FieldFault, GatewayError, InternalFault, InvalidField
+from gateway.core.answer_size import MAX_ANSWER_BYTES
+from gateway.errors import AnswerTooLarge, Effect, FieldFault, GatewayError, InternalFault, InvalidField
 from gateway.front.endpoint import Endpoint
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
@@ -31,6 +32,8 @@ PROCESS_KEY = "x-gateway-process"
 that what only the first one remembered is gone."""
 _PUSHBACK = "grpc-retry-pushback-ms"
 """Tells clients' own retry policies, whatever codes they name, when to send again; -1: never."""
+_CHANGES = ("Create", "Ensure", "Update", "Submit", "Stream", "Redrive", "Record", "Settle", "Revoke")
+"""First words of the methods that change something."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 Metadata = list[tuple[str, str | bytes]]
@@ -89,7 +92,7 @@ class Dispatch:
         waiting = chain.on_answer(call)
         if waiting is not None:
             await waiting
-        return serialised(answer)
+        return _sized(serialised(answer), call)
 
     async def streaming(
         self, endpoint: Endpoint, call: Call, incoming: bytes | AsyncIterator[bytes], fault: GatewayError | None = None
@@ -109,7 +112,7 @@ class Dispatch:
             # An acknowledgement tells what Phoenix did with a message that was let in: it must arrive.
             if not endpoint.client_streaming:
                 chain.on_message(call)
-            yield serialised(answer)
+            yield _sized(serialised(answer), call)
 
     def parse(self, endpoint: Endpoint, call: Call, data: bytes) -> Message:
         """Return the request message. Raises: InvalidField, also for what the contract does not allow."""
@@ -171,6 +174,14 @@ def request_id_of(metadata: Mapping[str, str]) -> str:
     """Return the caller's own id, if it can stand in logs and headers; else a new one."""
     given = metadata.get("x-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
+
+
+def _sized(answer: bytes, call: Call) -> bytes:
+    """Return an answer that clients accept. Raises: AnswerTooLarge, which says that the work was done."""
+    if len(answer) <= MAX_ANSWER_BYTES:
+        return answer
+    is_change = call.method.rpartition("/")[2].startswith(_CHANGES)
+    raise AnswerTooLarge(effect=Effect.DONE if is_change else Effect.NONE)
 
 
 def serialised(answer: Message | bytes) -> bytes:

@@ -109,11 +109,11 @@ class QueryHost:
         return self._shaped("snapshots", value)
 
     def _page(self, board: Board, window: Window, entries: list[Entry], route: str, **further: Any) -> Reply:
-        extra = self._state.settings.extra_members
+        extra, padding = self._state.settings.extra_members, self._state.settings.extra_bytes
         value = {**_names(board), "window_key": window.key, "total": len(window.scores), **further}
         if route == "snapshot":
             value["snapshot_time"] = window.closed_at
-        value["entries"] = [entry_json(entry, extra=extra) for entry in entries]
+        value["entries"] = [entry_json(entry, extra=extra, padding=padding) for entry in entries]
         return self._shaped(route, value)
 
     def _user_page(self, board: Board, window: Window, user_id: str, entry: Entry | None, limit: int) -> Reply:

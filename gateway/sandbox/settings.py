@@ -27,6 +27,7 @@ class Settings:
     bulk, bulk_envelope, bulk_failure, bulk_partial_status: undocumented details of POST /v1/events/bulk.
     max_body_bytes: the documented "1 MB", taken as 10^6.
     read_shape, extra_members, unranked, max_limit: undocumented details of reads.
+    extra_bytes: size of a member that every entry of a read has besides.
     operator_signature: accept the form with six parts, the older form with five parts, or both.
     wallet_*: undocumented details of wallet bodies: which members they have, and the form of an amount.
     record, count_effects: what tests can inspect. Turn both off to save memory under long load.
@@ -42,6 +43,7 @@ class Settings:
     max_body_bytes: int = 1_000_000
     read_shape: str = "default"
     extra_members: bool = False
+    extra_bytes: int = 0
     unranked: str = "404"
     max_limit: int = 1000
     operator_signature: str = "six"

@@ -263,8 +263,8 @@ class _Socket:
         )
 
     def _entries_json(self, entries: list[Entry]) -> list[dict[str, Any]]:
-        extra = self._state.settings.extra_members
-        return [entry_json(entry, extra=extra) for entry in entries]
+        extra, padding = self._state.settings.extra_members, self._state.settings.extra_bytes
+        return [entry_json(entry, extra=extra, padding=padding) for entry in entries]
 
     def _encode(self, message: dict[str, Any]) -> str:
         return orjson.dumps({**message, "leaderboard_id": self._board_id, "sequence": self._sequence}).decode()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.actions.admin.administer_leaderboards import AdministerLeaderboards
 from gateway.actions.shared.call import Call
+from gateway.core.answer_size import fit_page
 from gateway.core.wire import Definition
 from gateway.errors import FieldFault, InvalidField
 from gateway.services.board_config import config_to_json, config_to_proto
@@ -48,9 +51,7 @@ class LeaderboardAdminService:
         )
         return admin_pb2.CreateLeaderboardResponse(leaderboard=_definition(made))
 
-    async def ListLeaderboards(
-        self, request: admin_pb2.ListLeaderboardsRequest, call: Call
-    ) -> admin_pb2.ListLeaderboardsResponse:
+    async def ListLeaderboards(self, request: admin_pb2.ListLeaderboardsRequest, call: Call) -> bytes:
         """Return the tenant's boards."""
         listed = await self._administer.listed(
             tenant_id=request.tenant_id,
@@ -58,9 +59,14 @@ class LeaderboardAdminService:
             page_token=request.page_token,
             call=call,
         )
-        return admin_pb2.ListLeaderboardsResponse(
-            leaderboards=map(_definition, listed.definitions), next_page_token=listed.next_page_token
-        )
+
+        def encoded(definitions: Sequence[Definition], is_cut: bool) -> bytes:
+            token = listed.token_after(definitions[-1]) if is_cut else listed.next_page_token
+            return admin_pb2.ListLeaderboardsResponse(
+                leaderboards=map(_definition, definitions), next_page_token=token
+            ).SerializeToString()
+
+        return fit_page(listed.definitions, encoded)
 
     async def GetLeaderboardDefinition(
         self, request: admin_pb2.GetLeaderboardDefinitionRequest, call: Call

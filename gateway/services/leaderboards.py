@@ -14,6 +14,7 @@ from gateway.actions.boards.read_snapshots import EARLIEST_US, LATEST_US, ReadSn
 from gateway.actions.boards.watch_leaderboard import Watch, WatchLeaderboard
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.gather_bounded import gather_bounded
+from gateway.core.answer_size import AnswerBudget
 from gateway.errors import FieldFault, InvalidField
 from gateway.services.board_messages import batch_of, delivered, with_freshness
 from gateway.services.convert import seconds, timestamp_to_us
@@ -59,10 +60,13 @@ class LeaderboardService:
     async def BatchGetLeaderboards(self, request: boards_pb2.BatchGetLeaderboardsRequest, call: Call) -> bytes:
         """Return the pages of many boards, an error in place of each that fails."""
 
+        budget = AnswerBudget(len(request.requests))
+
         async def one(item: boards_pb2.GetLeaderboardRequest) -> bytes:
             self._check_item(item, request.tenant_id)
+            budget.check()
             answer = await self._read.page(_page_read(item, request.tenant_id or item.tenant_id), call)
-            return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
+            return budget.take(with_freshness(answer, boards_pb2.GetLeaderboardResponse))
 
         self._read.check_tenant(request.tenant_id, call)
         return batch_of(await gather_bounded(request.requests, one, request_id=call.request_id))
@@ -70,10 +74,13 @@ class LeaderboardService:
     async def BatchGetUserRanks(self, request: boards_pb2.BatchGetUserRanksRequest, call: Call) -> bytes:
         """Return many ranks, an error in place of each that fails."""
 
+        budget = AnswerBudget(len(request.requests))
+
         async def one(item: boards_pb2.GetUserRankRequest) -> bytes:
             self._check_item(item, request.tenant_id)
+            budget.check()
             answer = await self._read.rank(_user_read(item, request.tenant_id or item.tenant_id), call)
-            return with_freshness(answer, boards_pb2.GetUserRankResponse)
+            return budget.take(with_freshness(answer, boards_pb2.GetUserRankResponse))
 
         self._read.check_tenant(request.tenant_id, call)
         return batch_of(await gather_bounded(request.requests, one, request_id=call.request_id))

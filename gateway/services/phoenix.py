@@ -6,8 +6,10 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from gateway.actions.admin.call_phoenix import CallAuth, CallPhoenix, CallSurface, PathRequest
 from gateway.actions.shared.call import Call
+from gateway.core.answer_size import MAX_ANSWER_BYTES
 from gateway.core.json_text import DoubtfulJson, NotJsonObject, read_object
 from gateway.core.operator_api import exact_plain
+from gateway.errors import AnswerTooLarge, Effect
 from gateway.services.convert import environment_from_proto
 from gateway.services.structs import dict_to_struct, struct_to_json
 from gateway.v1 import phoenix_pb2
@@ -50,12 +52,15 @@ class PhoenixService:
         )
         answer = await self._phoenix.send(wanted, call)
         body = _json_value(answer.body)
-        return phoenix_pb2.CallResponse(
+        response = phoenix_pb2.CallResponse(
             status=answer.status,
             body=body,
             headers={name: value for name, value in answer.headers.items() if _PRINTABLE.issuperset(value)},
             raw_body=answer.body if body is None else b"",
         )
+        if response.ByteSize() > MAX_ANSWER_BYTES:
+            raise AnswerTooLarge(effect=Effect.NONE if wanted.method == "GET" else Effect.DONE)
+        return response
 
 
 def _json_value(body: bytes) -> Value | None:

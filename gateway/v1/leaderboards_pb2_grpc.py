@@ -36,7 +36,9 @@ class LeaderboardServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     def __init__(self, channel):
@@ -108,7 +110,9 @@ class LeaderboardServiceServicer:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     def GetLeaderboard(self, request, context):
@@ -144,6 +148,7 @@ class LeaderboardServiceServicer:
 
     def BatchGetLeaderboards(self, request, context):
         """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others.
+        Once the answers exceed 4 MiB, the rest is `ANSWER_TOO_LARGE`: ask for it in another call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,7 +269,9 @@ class LeaderboardService:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     @staticmethod

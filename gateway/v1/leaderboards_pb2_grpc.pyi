@@ -37,7 +37,9 @@ class LeaderboardServiceStub:
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     @_typing.overload
@@ -57,7 +59,9 @@ class LeaderboardServiceStub:
     GetUserNeighbors: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]
     """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
     BatchGetLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]
-    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
+    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others.
+    Once the answers exceed 4 MiB, the rest is `ANSWER_TOO_LARGE`: ask for it in another call.
+    """
     BatchGetUserRanks: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]
     """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others."""
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]
@@ -90,7 +94,9 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -107,7 +113,9 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     GetUserNeighbors: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.GetUserNeighborsRequest, _leaderboards_pb2.GetUserNeighborsResponse]  # type: ignore[assignment]
     """Returns the entries around a user. A user without an entry is `ranked: false`, with no entries."""
     BatchGetLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetLeaderboardsRequest, _leaderboards_pb2.BatchGetLeaderboardsResponse]  # type: ignore[assignment]
-    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
+    """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others.
+    Once the answers exceed 4 MiB, the rest is `ANSWER_TOO_LARGE`: ask for it in another call.
+    """
     BatchGetUserRanks: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.BatchGetUserRanksRequest, _leaderboards_pb2.BatchGetUserRanksResponse]  # type: ignore[assignment]
     """Returns up to 100 ranks, of any boards and users, fetched in parallel; a failure does not affect the others."""
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_leaderboards_pb2.ListSnapshotsRequest, _leaderboards_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
@@ -139,7 +147,9 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors of every method: INVALID_ARGUMENT `INVALID_FIELD`; NOT_FOUND `TENANT_UNKNOWN`,
     `PHOENIX_NOT_FOUND`; FAILED_PRECONDITION `BOARD_NOT_ACTIVE`; UNAVAILABLE `PHOENIX_UNAVAILABLE`,
-    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`.
+    `PHOENIX_ANSWER_UNREADABLE`; DEADLINE_EXCEEDED; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. No answer is larger than the
+    4 MiB that clients accept by default: a page ends earlier, with a `next_page_token`, and what cannot be cut is
+    RESOURCE_EXHAUSTED `ANSWER_TOO_LARGE`.
     """
 
     @_abc_1.abstractmethod
@@ -184,7 +194,9 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leaderboards_pb2.BatchGetLeaderboardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboards_pb2.BatchGetLeaderboardsResponse, _abc.Awaitable[_leaderboards_pb2.BatchGetLeaderboardsResponse]]:
-        """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others."""
+        """Returns the first pages of up to 100 boards, fetched in parallel; a failure does not affect the others.
+        Once the answers exceed 4 MiB, the rest is `ANSWER_TOO_LARGE`: ask for it in another call.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetUserRanks(

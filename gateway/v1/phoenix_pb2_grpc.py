@@ -57,7 +57,7 @@ class PhoenixServiceServicer:
         Errors: INVALID_ARGUMENT `INVALID_FIELD`, `PHOENIX_REFUSED_INPUT`; NOT_FOUND `TENANT_UNKNOWN`, `OPERATOR_UNKNOWN`,
         `KEY_UNKNOWN`, `PHOENIX_NOT_FOUND`; PERMISSION_DENIED `NOT_ALLOWED` (the path is not open), `PHOENIX_FORBIDDEN`;
         ABORTED `PHOENIX_CONFLICT`; FAILED_PRECONDITION `PHOENIX_REFUSED_STATE`; RESOURCE_EXHAUSTED
-        `PHOENIX_RATE_LIMITED`; UNAVAILABLE `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was
+        `PHOENIX_RATE_LIMITED`, `ANSWER_TOO_LARGE` (more than 4 MiB; `effect` says `done` where Phoenix acted); UNAVAILABLE `PHOENIX_UNAVAILABLE`, `PHOENIX_ANSWER_UNREADABLE`: certainly nothing was
         changed; UNKNOWN `OUTCOME_UNKNOWN`: PUT, PATCH, POST or DELETE, and Phoenix may have acted;
         DEADLINE_EXCEEDED `DEADLINE_TOO_SHORT`, `PHOENIX_TIMEOUT`; INTERNAL `PHOENIX_REJECTED_CREDENTIALS`. The metadata
         of Phoenix's refusals holds `phoenix_status` and, where there is one, `phoenix_code`.

@@ -11,6 +11,7 @@ from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token
+from gateway.core.types import TenantId
 from gateway.core.wire import Definition
 from gateway.resilience.clock import Clock
 
@@ -31,6 +32,11 @@ class Listed:
 
     definitions: tuple[Definition, ...]
     next_page_token: str
+    tenant_id: TenantId
+
+    def token_after(self, definition: Definition) -> str:
+        """Return the token of a page that begins after this board."""
+        return _token_after(self.tenant_id, definition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +111,9 @@ class AdministerLeaderboards:
         rest = [definition for definition in found if definition.leaderboard_id > after]
         shown = tuple(rest[:size])
         if len(rest) <= size:
-            return Listed(definitions=shown, next_page_token="")
-        token = PageToken(of=_LIST, tenant_id=context.tenant_id, after=shown[-1].leaderboard_id)
-        return Listed(definitions=shown, next_page_token=encode_page_token(token))
+            return Listed(definitions=shown, next_page_token="", tenant_id=context.tenant_id)
+        token = _token_after(context.tenant_id, shown[-1])
+        return Listed(definitions=shown, next_page_token=token, tenant_id=context.tenant_id)
 
     async def definition(self, *, tenant_id: str, leaderboard_id: str, call: Call) -> Definition:
         """Return one board's definition. Raises: PhoenixNotFound; UpstreamFault."""
@@ -117,3 +123,7 @@ class AdministerLeaderboards:
         """Return when Phoenix's 200 arrived, in Unix seconds. Raises: UpstreamFault."""
         await self._tenants.resolve(tenant_id, call).admin.check_health(call.deadline)
         return self._clock.now()
+
+
+def _token_after(tenant_id: TenantId, definition: Definition) -> str:
+    return encode_page_token(PageToken(of=_LIST, tenant_id=tenant_id, after=definition.leaderboard_id))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.actions.shared.page_token import PageToken, encode_page_token
+from gateway.core.answer_size import fit_page
 from gateway.core.board import CURRENT_WINDOW, DEFAULT_PAGE_SIZE
 from gateway.core.types import TenantId
-from gateway.core.wire import Page
+from gateway.core.wire import Entry, Page
 
 PAGES = "leaderboard"
 UNNAMED = ("", CURRENT_WINDOW)
@@ -24,10 +27,26 @@ class PageRange(NamedTuple):
     size: int
 
 
-def next_page_token(page_range: PageRange, page: Page) -> str:
-    """Return the token of the next page, or "" if there is none. Args: `page`: the entries found in the range."""
+def encode_page(page_range: PageRange, page: Page, encode: Callable[[Page, str], bytes]) -> bytes:
+    """Return the page as `encode` serialises it with the token of the next one, cut where it would be too large.
+
+    Raises: AnswerTooLarge if not even one entry fits.
+    """
+
+    def encoded(entries: Sequence[Entry], is_cut: bool) -> bytes:
+        part = replace(page, entries=tuple(entries)) if is_cut else page
+        return encode(part, next_page_token(page_range, part, is_cut=is_cut))
+
+    return fit_page(page.entries, encoded)
+
+
+def next_page_token(page_range: PageRange, page: Page, *, is_cut: bool = False) -> str:
+    """Return the token of the next page, or "" if there is none.
+
+    Args: `page`: the entries found in the range; `is_cut`: there were more.
+    """
     end = page_range.offset + len(page.entries)
-    if is_last_page(page, end, page_range.size):
+    if not is_cut and is_last_page(page, end, page_range.size):
         return ""
     return encode_page_token(
         PageToken(

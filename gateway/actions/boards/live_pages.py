@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.actions.boards.board_pages import PageRange, next_page_token
+from gateway.actions.boards.board_pages import PageRange, encode_page
 from gateway.actions.boards.read_values import ReadAnswer, ReadCacheSettings, Source
 from gateway.core.board import CURRENT_WINDOW, Topic, holds_all
 from gateway.core.wire import Page
@@ -105,7 +105,7 @@ class LivePages:
             entries=state.page.entries[page_range.offset : end],
             total=state.page.total,
         )
-        payload = self._encoder.page(page, next_page_token(page_range, page))
+        payload = encode_page(page_range, page, self._encoder.page)
         if len(payload) + sum(map(len, state.encoded_pages.values())) <= _ENCODED_BYTES:
             state.encoded_pages[(page_range.offset, page_range.size)] = payload
         return payload

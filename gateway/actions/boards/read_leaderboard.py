@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.actions.boards.board_pages import PAGES, UNNAMED, PageRange, next_page_token
+from gateway.actions.boards.board_pages import PAGES, UNNAMED, PageRange, encode_page
 from gateway.actions.boards.cached_read import CachedReads
 from gateway.actions.boards.closed_windows import ClosedWindows
 from gateway.actions.boards.live_pages import LivePages
@@ -127,7 +127,7 @@ class ReadLeaderboard:
                 offset=page_range.offset,
                 window_key=page_range.window_key,
             )
-            payload = self._encoder.page(page, next_page_token(page_range, page))
+            payload = encode_page(page_range, page, self._encoder.page)
             return self._page_fetched(key, page, page_range.window_key, payload, asked_at)
 
         return await self._answer(key, fetch, max_staleness_s, call)

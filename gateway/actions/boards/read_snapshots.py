@@ -6,7 +6,7 @@ A snapshot never changes, so its answers are cached for a long time. Source: gam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.actions.boards.board_pages import is_last_page
@@ -17,8 +17,9 @@ from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.actions.shared.page_token import PageToken, decode_page_token, encode_page_token, token_fault
+from gateway.core.answer_size import fit_page
 from gateway.core.board import DEFAULT_PAGE_SIZE
-from gateway.core.wire import Page, RankAnswer, SnapshotInfo
+from gateway.core.wire import Entry, Page, RankAnswer, SnapshotInfo
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
@@ -109,8 +110,14 @@ class ReadSnapshots:
             news = [snapshot for snapshot in listed if after_us is None or _is_past(snapshot, after_us, order)]
             shown = news[:size]
             goes_on = len(news) > size or len(listed) >= min(limit, DEFAULT_PAGE_SIZE)
-            token = _next_token(key, shown, order or _order_of(listed)) if goes_on and shown else ""
-            return Fetched(payload=self._encoder.snapshots(shown, token))
+
+            def encoded(part: Sequence[SnapshotInfo], is_cut: bool) -> bytes:
+                has_next = is_cut or (goes_on and part)
+                return self._encoder.snapshots(
+                    part, _next_token(key, part, order or _order_of(listed)) if has_next else ""
+                )
+
+            return Fetched(payload=fit_page(shown, encoded))
 
         return await self._answer(key, fetch, read, call)
 
@@ -134,10 +141,14 @@ class ReadSnapshots:
 
         async def fetch(deadline: Deadline) -> Fetched:
             page = await context.snapshots.page(read.leaderboard_id, taken_at_us, deadline, limit=size, offset=offset)
-            end, token = offset + len(page.entries), ""
-            if not is_last_page(page, end, size):
-                token = encode_page_token(_token(key, _PAGES, place=str(taken_at_us), offset=end))
-            payload = self._encoder.snapshot_page(page, token)
+
+            def encoded(entries: Sequence[Entry], is_cut: bool) -> bytes:
+                end, token = offset + len(entries), ""
+                if is_cut or not is_last_page(page, end, size):
+                    token = encode_page_token(_token(key, _PAGES, place=str(taken_at_us), offset=end))
+                return self._encoder.snapshot_page(replace(page, entries=tuple(entries)) if is_cut else page, token)
+
+            payload = fit_page(page.entries, encoded)
             return Fetched(payload=payload, is_final=bool(page.entries) and self._has_settled(taken_at_us))
 
         return await self._answer(key, fetch, read, call)
