@@ -1,28 +1,25 @@
 """Finds a program that can run the documentation's `grpcurl` lines.
 
-In this order: grpcurl on the PATH; grpcurl that Go builds into build/bin; `buf curl` from npm, with translated flags.
+In this order: grpcurl on the PATH; grpcurl that Go builds; `buf curl` from npm, with translated flags.
 `python -m tools.grpcurl` prints the result, and why the earlier choices are not available.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import go_tools
 from tools.check_protos import BUF_VERSION, INSTALLED
 
-ROOT = Path(__file__).resolve().parent.parent
 GRPCURL_VERSION = "v1.9.3"
 MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
-BUILD_WITHIN_S = 300
+BUILD_WITHIN_S = go_tools.BUILD_WITHIN_S
 INSTALL_WITHIN_S = 120
 
 
@@ -53,11 +50,11 @@ def find() -> tuple[Tool | None, list[str]]:
     if on_path is not None:
         return Tool(path=Path(on_path), description="grpcurl from the PATH"), reasons
     reasons.append("grpcurl is not on the PATH")
-    built = ROOT / "build" / "bin" / f"grpcurl-{GRPCURL_VERSION}"
-    failure = None if built.exists() else _build(built)
-    if failure is None:
+    try:
+        built = go_tools.installed(MODULE, GRPCURL_VERSION)
         return Tool(path=built, description=f"grpcurl {GRPCURL_VERSION} built with Go"), reasons
-    reasons.append(failure)
+    except go_tools.NotBuilt as failed:
+        reasons.append(str(failed))
     buf = INSTALLED / "node_modules" / ".bin" / "buf"
     failure = None if buf.exists() else _install_buf()
     if failure is None:
@@ -66,41 +63,21 @@ def find() -> tuple[Tool | None, list[str]]:
     return None, reasons
 
 
-def _build(target: Path) -> str | None:
-    """Build the pinned version of grpcurl. Return the reason of a failure."""
-    go = shutil.which("go")
-    if go is None:
-        return "Go, which could build it, is not installed"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build
-        if target.exists():
-            return None
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            environ = {"GOBIN": folder, "CGO_ENABLED": "0"}
-            failure = _run([go, "install", f"{MODULE}@{GRPCURL_VERSION}"], BUILD_WITHIN_S, environ)
-            if failure is not None:
-                return f"Go could not build it: {failure}"
-            os.replace(Path(folder) / "grpcurl", target)
-    return None
-
-
 def _install_buf() -> str | None:
     npm = shutil.which("npm")
     if npm is None:
         return "npm, which could install buf, is not installed"
     INSTALLED.mkdir(parents=True, exist_ok=True)
     command = [npm, "install", "--prefix", str(INSTALLED), "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
-    failure = _run([*command, "--loglevel=error", f"@bufbuild/buf@{BUF_VERSION}"], INSTALL_WITHIN_S, {})
+    failure = _run([*command, "--loglevel=error", f"@bufbuild/buf@{BUF_VERSION}"], INSTALL_WITHIN_S)
     return None if failure is None else f"npm could not install buf: {failure}"
 
 
-def _run(command: list[str], within_s: float, environ: dict[str, str]) -> str | None:
+def _run(command: list[str], within_s: float) -> str | None:
     """Run a command. If it fails, return the last line of its stderr, or that it took too long."""
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

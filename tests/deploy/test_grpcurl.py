@@ -83,13 +83,13 @@ def test_lines_that_buf_cannot_run_are_reported(line: str) -> None:
 def test_without_any_tool_each_reason_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a PATH, nothing is built or installed, and all reasons are listed."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(grpcurl, "ROOT", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(grpcurl, "INSTALLED", tmp_path)
     assert grpcurl.find() == (
         None,
         [
             "grpcurl is not on the PATH",
-            "Go, which could build it, is not installed",
+            "grpcurl is built with Go, which is not installed",
             "npm, which could install buf, is not installed",
         ],
     )
