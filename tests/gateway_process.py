@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _OTHER_FRONT = next(one for one in FrontKind if one is not DEFAULT_FRONT)
 FRONT = {"": DEFAULT_FRONT.value, "other": _OTHER_FRONT.value}.get(named := os.environ.get("TEST_FRONT", ""), named)
 """The front that the suite runs over: the gateway's default, or what TEST_FRONT says: grpc, http2, other."""
+TOO_LARGE = grpc.StatusCode.INVALID_ARGUMENT if FRONT == "http2" else grpc.StatusCode.RESOURCE_EXHAUSTED
+"""For a message or metadata over the limit: HTTP/2 names it; grpc refuses by itself, without a reason of ours."""
 START_WITHIN_S = 45.0
 
 

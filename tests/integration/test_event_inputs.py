@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from gateway.v1 import events_pb2, events_pb2_grpc
-from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_of
+from tests.gateway_process import TOO_LARGE, GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.sandbox_process import SandboxProcess
 
 Stub = events_pb2_grpc.EventServiceStub
@@ -308,6 +308,6 @@ def test_a_message_above_four_megabytes_is_refused(events: Stub, sandbox: Sandbo
     many = [event(metadata=bulky(900_000)) for _ in range(5)]
     with pytest.raises(grpc.RpcError) as error:
         events.SubmitEvents(events_pb2.SubmitEventsRequest(events=many), timeout=10)
-    assert grpc.StatusCode.RESOURCE_EXHAUSTED == error.value.code()
+    assert TOO_LARGE == error.value.code()
     assert ACCEPTED == events.SubmitEvent(events_pb2.SubmitEventRequest(event=event()), timeout=10).status
     assert 1 == sandbox.control("POST", "/effects", {})["total"]

@@ -43,14 +43,12 @@ from gateway.server.listener.listen import MAX_METADATA_BYTES, MAX_REQUEST_BYTES
 from gateway.server.listener.tls import HandshakeTls, TlsSource
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc
 from tests.certificates import Authority, Pair
-from tests.gateway_process import FRONT, GatewayProcess, of_sandbox, resident_mib
+from tests.gateway_process import TOO_LARGE, GatewayProcess, of_sandbox, resident_mib
 from tests.raw_http2 import RawConnection, ping, reset
 from tests.sandbox_process import SandboxProcess
 
 MINT = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
 VISITOR = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
-TOO_LARGE = grpc.StatusCode.INVALID_ARGUMENT if FRONT == "http2" else grpc.StatusCode.RESOURCE_EXHAUSTED
-"""The HTTP/2 front names the field and its limit; grpc refuses by itself, without a reason of ours."""
 BOMB_MIB = 4096
 
 
