@@ -50,6 +50,20 @@ def test_a_bar_is_reached_only_with_right_answers(case: Result, is_ok: bool, sai
     assert (case.ok, said in report.verdict(case)) == (is_ok, True)
 
 
+def test_a_ratio_is_by_cpu_time_where_a_server_waited() -> None:
+    """Rates of a server that waited say how long it waited."""
+    waited = result(20.0, 100.0, 0.5)
+    waited.cpu_ratio, waited.was_limit = 0.6, False
+    assert (0.6, 0.2, True) == (waited.ratio, waited.rate_ratio, waited.ok)
+
+
+def test_a_bar_without_its_comparator_is_skipped_and_says_so() -> None:
+    """No Go is no failure, and no success either."""
+    skipped = Result(name="case", against="G", must=0.5, skipped="Go is not installed")
+    assert (True, True) == (skipped.ok, "skipped" in report.verdict(skipped))
+    assert "skipped: Go is not installed" == report.rates(skipped)
+
+
 def test_the_file_names_machine_and_cases(tmp_path: Path) -> None:
     """Machine, and of each case name, against, ratio, must, ok, rates, rounds, configuration."""
     report.write(tmp_path / "b.json", [result(60.0, 100.0, 0.5)], [], is_quick=False)
