@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the tests with a real Redis and PostgreSQL. The system's package manager installs them if they are missing.
+# Run the tests with a real Redis, PostgreSQL and PgBouncer. The system's package manager installs them if they are missing.
 # The tests start the servers on free ports. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,6 +26,11 @@ if ! find_postgres; then
     echo "test: installing PostgreSQL"
     install_package postgresql postgresql postgresql-server postgresql@16 || true
     find_postgres || echo "test: PostgreSQL could not be installed; its tests are skipped." >&2
+fi
+
+if ! command -v pgbouncer >/dev/null 2>&1 && [ ! -x /usr/sbin/pgbouncer ]; then
+    echo "test: installing pgbouncer"
+    install_package pgbouncer pgbouncer pgbouncer pgbouncer || echo "test: pgbouncer could not be installed; its tests are skipped." >&2
 fi
 
 # Each file runs in one worker, so that session fixtures (sandbox, Redis, PostgreSQL) start once for it.

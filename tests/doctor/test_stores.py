@@ -31,6 +31,8 @@ from gateway.store.postgres import PostgresDatabase
 from gateway.store.sqlite import SqliteDatabase
 from tests.config.valid_settings import WHOLE
 from tests.doctor.diagnosis import config_of, free_port
+from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
+from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()
@@ -348,6 +350,30 @@ async def test_postgresql_without_the_database(postgres_url: str) -> None:
     """An unknown host name differs from a missing server."""
     result = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
     assert (result.state, result.what) == (State.FAULT, "there is no database of that name")
+
+
+async def test_postgresql_of_another_encoding(postgres_server: PostgresProcess, postgres_url: str) -> None:
+    """A fault with the name of the encoding: texts of Phoenix could not be stored."""
+    name = f"latin_{secrets.token_hex(4)}"
+    await execute(postgres_url, f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    result = await look_at_database(DATABASE_URL=postgres_server.url_of(name))
+    assert (result.state, "LATIN1" in result.what, "UTF8" in result.fix) == (State.FAULT, True, True)
+
+
+async def test_postgresql_behind_pgbouncer(postgres_server: PostgresProcess, postgres_url: str) -> None:
+    """It works, and says so; a parameter that PgBouncer refuses is a fault with its name, as it is for a start."""
+    await migrated(postgres_url)
+    try:
+        process = PgBouncerProcess(postgres_server, "transaction")
+    except PgBouncerMissing as missing:
+        pytest.skip(str(missing))
+    with process as pgbouncer:
+        url = pgbouncer.url_of(postgres_url)
+        result = await look_at_database(DATABASE_URL=url)
+        assert (result.state, "behind a pooler" in result.what) == (State.OK, True)
+        result = await look_at_database(DATABASE_URL=f"{url}?options=-c%20geqo%3Doff")
+        assert (result.state, "PgBouncer" in result.what) == (State.FAULT, True)
+        assert "ignore_startup_parameters" in result.fix
 
 
 async def test_postgresql_that_is_down() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -89,3 +91,26 @@ async def test_a_parameter_that_it_refuses_is_named(pgbouncer: PgBouncerProcess,
     with pytest.raises(DatabaseUnusable, match="PgBouncer"):
         await database.check_usable(5)
     await database.stop()
+
+
+async def test_a_missing_index_is_built(
+    pgbouncer: PgBouncerProcess, postgres_server: PostgresProcess, postgres_url: str
+) -> None:
+    """Beside the traffic, although no session keeps a lock; nothing is left locked."""
+    url = pgbouncer.url_of(postgres_url)
+    first = PostgresDatabase(url)
+    await first.write(lambda _connection, _now: None, 20)
+    await first.stop()
+    other = await asyncpg.connect(postgres_url)
+    await other.execute("DROP INDEX ix_wallet_operations_received")
+    databases = [PostgresDatabase(url), PostgresDatabase(url)]
+    for database in databases:
+        await database.write(lambda _connection, _now: None, 20)
+    until = time.monotonic() + 20
+    while not await other.fetchval("SELECT to_regclass('ix_wallet_operations_received') IS NOT NULL"):
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+    for database in databases:
+        await database.stop()
+    assert 0 == await other.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    await other.close()

@@ -124,3 +124,21 @@ async def test_each_cause_is_logged_once_with_what_failed(capsys: pytest.Capture
     ]
     assert lines[0]["trouble"] == "The store is gone."
     assert "anything" not in str(lines)
+
+
+async def test_a_dependency_that_says_that_it_changed_is_looked_at_soon() -> None:
+    """Not at the next round only: the state is reported within a second."""
+    store = Switch(True)
+    watch = HealthWatch({"Wallet": [store]}, ManualClock())
+    running = asyncio.create_task(watch.run())
+    async with asyncio.timeout(2):
+        await watch.changed()
+        store.on = False
+        watch.look_again()
+        await watch.changed()
+        assert watch.is_serving("Wallet") is False
+        store.on = True
+        watch.look_again()
+        await watch.changed()
+    assert watch.is_serving("Wallet") is True
+    running.cancel()
