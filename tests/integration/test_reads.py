@@ -292,7 +292,7 @@ def test_bad_input_names_its_field(
     assert ("INVALID_FIELD", [field]) == (reason_of(error), fields_of(error))
 
 
-@pytest.mark.parametrize("user_id", ["", "a\0b", "a\nb", "x" * 257])
+@pytest.mark.parametrize("user_id", ["", "a\0b", "a\nb", "x" * 257, ".", ".."])
 def test_bad_user_ids_are_named(boards: leaderboards_pb2_grpc.LeaderboardServiceStub, user_id: str) -> None:
     """In every read of a user, before the request to Phoenix."""
     common: dict[str, Any] = {"leaderboard_id": "xp", "user_id": user_id}
@@ -308,9 +308,7 @@ def test_bad_user_ids_are_named(boards: leaderboards_pb2_grpc.LeaderboardService
     assert [("INVALID_FIELD", ["user_id"])] * 4 == [(reason_of(error), fields_of(error)) for error in errors]
 
 
-@pytest.mark.parametrize(
-    "user_id", ["a b", "ü@example.org", "auth0|7", "..", "a%2Fb", "a?b#c", "x:y", "steam/7", "..\\.."]
-)
+@pytest.mark.parametrize("user_id", ["a b", "ü@example.org", "auth0|7", "a%2Fb", "a?b#c", "x:y", "steam/7", "..\\.."])
 def test_odd_user_ids_are_asked_for_as_they_are(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, sandbox: SandboxProcess, board: str, user_id: str
 ) -> None:
