@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from gateway import errors
 from gateway.core.wire import refused_code
-from gateway.phoenix.http_types import Answer, AnswerGarbled, ExchangeFailed, NotSent, TimedOut
+from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerOversized, ExchangeFailed, NotSent, TimedOut
 
 LONGEST_RETRY_AFTER_S = 3600.0
 """A longer `Retry-After` counts as this: a wrong date must not block a caller for a year."""
@@ -93,10 +93,10 @@ def error_of(answer: Answer, surface: Surface, now: float, *, changes: bool) -> 
             return errors.PhoenixAnswerUnreadable(metadata=metadata)
 
 
-def error_of_failure(failure: ExchangeFailed, surface: Surface, *, changes: bool) -> errors.UpstreamFault:
+def error_of_failure(failure: ExchangeFailed, surface: Surface, *, changes: bool) -> errors.GatewayError:
     """Return the error that an exchange without an answer means, and whether Phoenix may have acted."""
     metadata = {"surface": surface.value}
-    fault: errors.UpstreamFault
+    fault: errors.GatewayError
     match failure:
         case NotSent():
             fault = errors.PhoenixUnavailable(
@@ -108,6 +108,8 @@ def error_of_failure(failure: ExchangeFailed, surface: Surface, *, changes: bool
             fault = errors.OutcomeUnknown(metadata=metadata)
         case TimedOut():
             fault = errors.PhoenixTimeout(metadata=metadata)
+        case AnswerOversized():
+            fault = errors.AnswerTooLarge(metadata=metadata)
         case AnswerGarbled():
             fault = errors.PhoenixAnswerUnreadable(metadata=metadata)
         case _:

@@ -89,6 +89,10 @@ class AnswerGarbled(AnswerLost):
     """What came back is not a usable answer: not HTTP, too large, or compressed without our asking."""
 
 
+class AnswerOversized(AnswerGarbled):
+    """The answer is larger than the sender takes. Asking for the same again brings the same."""
+
+
 class Sender(Protocol):
     """Sends one request to Phoenix, once."""
 

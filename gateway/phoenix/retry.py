@@ -20,6 +20,7 @@ from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
     AnswerGarbled,
+    AnswerOversized,
     ExchangeFailed,
     NotSent,
     Request,
@@ -231,6 +232,8 @@ def _worth_repeating_unanswered(failure: ExchangeFailed, idempotency: Idempotenc
         case NotSent():
             return True
         case TimedOut():
+            return False
+        case AnswerOversized():
             return False
         case AnswerGarbled() if idempotency is Idempotency.NO_SIDE_EFFECTS:
             return False  # the same would come back

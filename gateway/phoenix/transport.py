@@ -20,6 +20,7 @@ from gateway.phoenix.http_types import (
     Answer,
     AnswerGarbled,
     AnswerLost,
+    AnswerOversized,
     ExchangeFailed,
     NotSent,
     Request,
@@ -160,7 +161,9 @@ async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: 
     while chunk := await content.readany():
         size += len(chunk)
         if size > max_answer_bytes:
-            raise AnswerGarbled(f"the answer is larger than {max_answer_bytes} bytes")
+            # A smaller limit is the gateway's own, such as for a key: no request for less would help.
+            kind = AnswerOversized if max_answer_bytes >= DEFAULT_MAX_ANSWER_BYTES else AnswerGarbled
+            raise kind(f"the answer is larger than {max_answer_bytes} bytes")
         chunks.append(chunk)
     return Answer(status=message.code, headers=headers, body=b"".join(chunks))
 

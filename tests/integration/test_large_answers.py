@@ -103,6 +103,22 @@ def test_neighbours_that_cannot_be_cut_are_refused(
     assert 100 == len(boards.GetUserNeighbors(request).leaderboard.entries)
 
 
+def test_a_page_that_is_too_large_to_fetch_is_refused_and_costs_phoenix_nothing(
+    boards: leaderboards_pb2_grpc.LeaderboardServiceStub, board: str, sandbox: SandboxProcess
+) -> None:
+    """Above 8 MiB the gateway does not read on, nor ask again: it is no failure of Phoenix, and opens no circuit."""
+    sandbox.control("POST", "/settings", {"extra_bytes": 12_000})
+    request = leaderboards_pb2.GetLeaderboardRequest(leaderboard_id=board, page_size=1000, max_staleness=NOW)
+    sandbox.control("DELETE", "/requests")
+    for _ in range(6):
+        with pytest.raises(grpc.RpcError) as refused:
+            boards.GetLeaderboard(request)
+        assert "ANSWER_TOO_LARGE" == reason_of(refused.value)
+    assert 6 == len(sandbox.control("GET", "/requests?surface=query")["requests"])
+    request.page_size = 100
+    assert 100 == len(boards.GetLeaderboard(request).leaderboard.entries)
+
+
 def test_one_entry_that_is_too_large_is_refused(
     boards: leaderboards_pb2_grpc.LeaderboardServiceStub, board: str, sandbox: SandboxProcess
 ) -> None:

@@ -350,13 +350,20 @@ def test_IN_PROGRESS(asked: Asked) -> None:
 
 
 def test_RECLAIMED(asked: Asked) -> None:
-    """A lease that ended without an outcome goes to one new attempt with a higher number."""
+    """A lease that ended without an outcome goes to one new attempt with a higher number.
+
+    A passing failure is no outcome: the record of it is refused, and changes nothing.
+    """
     environ = asked.gateway.environ | {"PREDICTION_WALLET_LEASE": "0.2"}
     for name in ("GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"):
         del environ[name]
     request = asked.move()
     with GatewayProcess(environ) as short, grpc.insecure_channel(short.address) as channel:
-        claimed = wallet_pb2_grpc.WalletServiceStub(channel).VerifyWallet(request, timeout=10, wait_for_ready=True)
+        stub = wallet_pb2_grpc.WalletServiceStub(channel)
+        claimed = stub.VerifyWallet(request, timeout=10, wait_for_ready=True)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.RecordWalletOutcome(outcome(claimed, response_status=503))
+    assert grpc.StatusCode.INVALID_ARGUMENT == refused.value.code()
     assert wallet_pb2.WALLET_DISPOSITION_NEW == claimed.disposition
     time.sleep(max(0.0, claimed.lease_expire_time.ToMicroseconds() / 1e6 - time.time()))  # the lease itself is awaited
     again = asked.expect(request, "VERIFIED", None, "RECLAIMED")
