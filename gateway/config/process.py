@@ -40,6 +40,7 @@ from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.tokens import TOKEN_BACKDATE_S
 from gateway.keys.own.evidence_key import SETTING, check_evidence_key
+from gateway.keys.own.file_access import whoami
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
 from gateway.keys.own.secret_files import SecretSource, read_secret_file
 from gateway.outbox.queue_level import QueueBound
@@ -316,5 +317,6 @@ def _data_dir(reader: Reader) -> Path:
     there = next((one for one in (path, *path.absolute().parents) if os.path.exists(one)), path)
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         problem = "cannot be created or written by the user that runs the gateway"
-        reader.fault("GATEWAY_DATA_DIR", problem, "name another directory, or change its owner to that user")
+        remedy = f"name another directory, or let that user write to it; {whoami()}"
+        reader.fault("GATEWAY_DATA_DIR", problem, remedy)
     return path

@@ -19,6 +19,7 @@ from gateway.config.model import is_loopback
 from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_text import secret_meant
+from gateway.keys.own.file_access import whoami
 from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_secret_file
 
 E = TypeVar("E", bound=enum.Enum)
@@ -155,7 +156,7 @@ class Reader:
             with path.open("rb") as stream:
                 stream.read(1)
         except OSError as error:
-            self.fault(name, f"its file cannot be read ({error.strerror})", "check the path and its owner")
+            self.fault(name, f"its file cannot be read ({error.strerror})", f"check the path and its owner; {whoami()}")
             return None
         return path
 
