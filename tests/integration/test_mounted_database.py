@@ -17,7 +17,7 @@ from tests.postgres_process import PostgresProcess
 from tests.sandbox_process import SandboxProcess
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_a_replaced_url_is_used_without_a_restart(
     sandbox: SandboxProcess, postgres_server: PostgresProcess, postgres_url: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from tests.integration.test_wallet import reserve
 from tests.other_user import Mount
 from tests.sandbox_process import SandboxProcess
 
-WALLET = "phoenix.gateway.v1.WalletService"
+pytestmark = pytest.mark.timeout(180)  # a gateway is started, on a machine that may be busy
 
 
 class Mounted:
@@ -79,7 +79,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
             made.gateway.stop()
 
 
-def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"

@@ -152,6 +152,7 @@ def test_lines_are_cut_at_their_ends() -> None:
     assert [len(piece) <= PIECE_BYTES for piece, _ in found] == [True, True, True, False, True]
 
 
+@pytest.mark.timeout(180)  # a gateway is started, on a machine that may be busy
 def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
     """Calls and probes, after more than a pipe holds."""
     import grpc
