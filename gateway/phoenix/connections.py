@@ -153,7 +153,9 @@ class Connections:
                 connection = await self._opened(host, is_repeatable=is_repeatable)
             channel = as_channel(connection)
             channel.idle_s = time.monotonic() - channel.rested_at if channel.uses else 0.0
-            may_use = not channel.uses or host.idle_time.allows(channel.idle_s, is_repeatable=is_repeatable)
+            may_use = not channel.uses or host.idle_time.allows(
+                channel.idle_s, time.monotonic(), is_repeatable=is_repeatable
+            )
             if may_use and channel.is_usable:
                 channel.uses += 1
                 channel.began = b""
@@ -179,11 +181,11 @@ class Connections:
             connection.close()
         elif host.in_use + 1 + len(host.idle) + host.waiting > self._settings.max_connections_per_host:
             # Another call waits. It gets this connection if any request may use it, else the place for a new one.
-            if host.idle_time.allows(0.0, is_repeatable=False):
+            if host.idle_time.allows(0.0, now, is_repeatable=False):
                 connection.release()
             else:
                 connection.close()
-        elif len(host.idle) < self._settings.watched or host.idle_time.allows(0.0, is_repeatable=False):
+        elif len(host.idle) < self._settings.watched or host.idle_time.allows(0.0, now, is_repeatable=False):
             channel.idle_since = now
             if channel.on_closed is None:
                 channel.on_closed = functools.partial(self._closed_by_server, host)
@@ -216,7 +218,7 @@ class Connections:
                 return self._kept(host, is_repeatable=is_repeatable)
             oldest = next(iter(host.idle))
             host.idle_time.outlived(now - (oldest.idle_since or now))
-            if not host.idle_time.allows(now - since, is_repeatable=is_repeatable):
+            if not host.idle_time.allows(now - since, now, is_repeatable=is_repeatable):
                 return None
             (connection,) = self._without_idle(host, [channel])
             return connection
@@ -264,7 +266,8 @@ class Connections:
         since = channel.idle_since
         for connection in self._without_idle(host, [channel]):
             if since is not None:
-                host.idle_time.ended(time.monotonic() - since)
+                now = time.monotonic()
+                host.idle_time.ended(now - since, now)
             connection.close()
 
     def _without_idle(self, host: Host, channels: list[Channel]) -> list[aiohttp.connector.Connection]:

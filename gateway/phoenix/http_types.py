@@ -86,7 +86,7 @@ class AnswerLost(ExchangeFailed):
 
 
 class AnswerGarbled(AnswerLost):
-    """What came back is not a usable answer: not HTTP, too large, or compressed without our asking."""
+    """What came back is not a usable answer: not HTTP, too large, or compressed in an unknown way."""
 
 
 class AnswerOversized(AnswerGarbled):

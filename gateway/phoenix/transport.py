@@ -8,6 +8,7 @@ proxy, a redirect. One `send` is one request on the wire. `retry.py` tries again
 import asyncio
 import re
 import time
+import zlib
 from pathlib import Path
 
 import aiohttp
@@ -55,6 +56,8 @@ _BREAKS_A_LINE = re.compile(r"[\r\n\0]")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _SWITCHING_PROTOCOLS = 101
 _KEEP_ALIVE = re.compile(rb"(?i)\btimeout\s*=\s*\"?(\d{1,6})")
+_PLAIN = frozenset({b"", b"identity"})
+_ZLIB = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _MAX_HEAD_LINE_BYTES = 256 * 1024
 _MAX_HEADERS = 2000
 """More than any server sends by itself. A proxy may add long cookies or policies, which are dropped."""
@@ -147,6 +150,7 @@ async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: 
     while message.code < 200 and message.code != _SWITCHING_PROTOCOLS:
         message, content = await protocol.read()
     headers: dict[str, str] = {}
+    encoding = b""
     for raw_name, raw_value in message.raw_headers:
         name = raw_name.lower()
         if name in KEPT_HEADERS:
@@ -154,8 +158,8 @@ async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: 
         elif name == b"keep-alive":
             if (promised := _KEEP_ALIVE.search(raw_value)) is not None:
                 host.idle_time.promised(float(promised[1]))
-        elif name == b"content-encoding" and raw_value.strip().lower() not in (b"", b"identity"):
-            raise AnswerGarbled("the answer is compressed, and the request did not allow that")
+        elif name == b"content-encoding":
+            encoding = raw_value.strip().lower()
     chunks: list[bytes] = []
     size = 0
     while chunk := await content.readany():
@@ -165,7 +169,26 @@ async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: 
             kind = AnswerOversized if max_answer_bytes >= DEFAULT_MAX_ANSWER_BYTES else AnswerGarbled
             raise kind(f"the answer is larger than {max_answer_bytes} bytes")
         chunks.append(chunk)
-    return Answer(status=message.code, headers=headers, body=b"".join(chunks))
+    body = b"".join(chunks)
+    if encoding not in _PLAIN:
+        body = _unpacked(body, encoding, max_answer_bytes)
+    return Answer(status=message.code, headers=headers, body=body)
+
+
+def _unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    """Return a body that a proxy compressed although the request asked it not to. Raises: AnswerGarbled."""
+    if encoding not in _ZLIB:
+        raise AnswerGarbled("the answer is compressed in a way that the request did not allow")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header: gzip's or zlib's
+    try:
+        plain = unpacker.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise AnswerGarbled("the answer is not compressed as it says") from None
+    if len(plain) > max_bytes:
+        raise AnswerGarbled(f"the answer is larger than {max_bytes} bytes")
+    if not unpacker.eof:
+        raise AnswerGarbled("the answer is not compressed as it says")
+    return plain
 
 
 def _accepted(request: Request, channel: Channel) -> Answer | None:
@@ -187,7 +210,7 @@ def _unanswered(failure: Exception, host: Host, channel: Channel) -> ExchangeFai
             return AnswerGarbled("what came back is not HTTP")
     was_stale = channel.uses > 1 and not channel.began
     if was_stale:
-        host.idle_time.ended(channel.idle_s)
+        host.idle_time.ended(channel.idle_s, time.monotonic())
     return AnswerLost("the connection broke before the whole answer came", was_stale=was_stale)
 
 

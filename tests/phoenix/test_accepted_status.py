@@ -24,12 +24,13 @@ READABLE: dict[str, bytes] = {
     "no length": HEAD + b"Connection: close\r\n\r\n{}",
     "no body": HEAD + b"Content-Length: 0\r\n\r\n",
     "a long status line": b"HTTP/1.1 202 " + b"x" * 9000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "a compressed body": http(202, PACKED, Content_Encoding="gzip"),
     "HTTP/1.0": b"HTTP/1.0 202 Accepted\r\n\r\n{}",
 }
 """Answers that any request can use."""
 
 BROKEN: dict[str, bytes] = {
-    "a compressed body": http(202, PACKED, Content_Encoding="gzip"),
+    "half a compressed body": http(202, PACKED[:-3], Content_Encoding="gzip"),
     "an unknown encoding": http(202, b"?", Content_Encoding="br"),
     "half a body": HEAD + b'Content-Length: 50\r\n\r\n{"status":',
     "half a head": HEAD + b"Content-Le",

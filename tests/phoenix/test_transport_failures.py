@@ -1,8 +1,10 @@
 """What is known when no whole answer comes back: nothing left, or Phoenix may have acted."""
 
 import asyncio
+import gzip
 import socket
 import ssl
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -294,9 +296,33 @@ async def test_an_answer_of_exactly_the_cap_is_whole(transport: Transport) -> No
         assert len(answer.body) == 1000
 
 
-async def test_a_compressed_answer_is_garbled(transport: Transport) -> None:
-    """Nothing is decompressed: it was not requested and could become very large."""
-    async with raw_server(always(http(200, b"\x1f\x8b", Content_Encoding="gzip"))) as server:
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP "])
+async def test_a_compressed_answer_is_read(transport: Transport, encoding: str) -> None:
+    """A proxy may compress although the request asks it not to."""
+    body = b'{"a":1}' * 100
+    packed = zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
+    async with raw_server(always(http(200, packed, Content_Encoding=encoding))) as server:
+        assert (await transport.send(get(server.url), soon())).body == body
+        assert (await transport.send(get(server.url), soon())).body == body
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (b"\x1f\x8b", "gzip"),
+        (b"plain", "gzip"),
+        (gzip.compress(b"whole")[:-4], "gzip"),
+        (b"?", "br"),
+        (gzip.compress(b"0" * 100_000_000), "gzip"),
+    ],
+    ids=["half", "plain", "without its end", "unknown", "a bomb"],
+)
+async def test_a_compressed_answer_that_cannot_be_read_is_garbled(
+    transport: Transport, packed: bytes, encoding: str
+) -> None:
+    """The limit holds for what comes out, so little memory is used."""
+    async with raw_server(always(http(200, packed, Content_Encoding=encoding))) as server:
         failure = await failure_of(transport, get(server.url))
         assert type(failure) is AnswerGarbled
 
