@@ -14,6 +14,7 @@ from gateway.v1 import common_pb2, events_pb2, tokens_pb2, wallet_pb2
 
 PLAYER = "player-4711"
 CURRENCY = "EUR"
+TTL_S = 300
 BATCH = 100
 METADATA_JSON = b'{"source":"match","level":7}'
 ECHOED = bytes(range(64))
@@ -31,7 +32,7 @@ def mint_launch_jwt(credentials: Credentials, count: int) -> list[bytes]:
         environment=common_pb2.PHOENIX_ENVIRONMENT_SANDBOX,
         player=tokens_pb2.PlayerSession(player_id=PLAYER, name="Ada", currency=CURRENCY),
     )
-    request.ttl.seconds = 300
+    request.ttl.seconds = TTL_S
     return [request.SerializeToString()]
 
 

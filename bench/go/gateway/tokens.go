@@ -55,12 +55,12 @@ func (t *tokens) MintLaunchJWT(_ context.Context, request *pb.MintLaunchJWTReque
 		return nil, refuse(codes.InvalidArgument, "INVALID_FIELD", "ttl: 1 second to 1 hour")
 	}
 	now := time.Now()
-	expires := now.Add(ttl - backdate).Truncate(time.Second)
+	expires := now.Add(ttl).Truncate(time.Second)
 	claims := launchClaims{
 		Environment: "sandbox",
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: t.operator, Audience: jwt.ClaimStrings{"pmm_default"}, ID: newID(),
-			IssuedAt: jwt.NewNumericDate(expires.Add(-ttl)), ExpiresAt: jwt.NewNumericDate(expires),
+			IssuedAt: jwt.NewNumericDate(expires.Add(-ttl - backdate)), ExpiresAt: jwt.NewNumericDate(expires),
 		},
 	}
 	switch session := request.Session.(type) {
