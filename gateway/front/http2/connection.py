@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Host, engine: Engine) -> None:
         self._server = server
         self._engine = engine
-        self._inflow = Inflow(server.gate, self._receive)
+        self._inflow = Inflow(server.gate, self._receive, server.monotonic)
         self.outflow = Outflow(engine, self, server.loop, server.monotonic, server.backlog, self._on_flushed)
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}

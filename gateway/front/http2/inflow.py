@@ -9,16 +9,20 @@ from gateway.front.http2.gate import Gate
 
 PIECE_BYTES = 8192
 """Read at once: at least forty calls, before it is asked whether this turn of the loop has time for more."""
+TURN_S = 0.001
+"""For one client in one turn, beyond its first piece. A socket gives 256 KiB at once, and the resets that fit into them
+take a tenth of a second, in which nobody else would be served."""
 
 
 class Inflow:
     """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
 
-    __slots__ = ("_gate", "_is_waiting", "_receive", "_transport", "_unread", "was_refused")
+    __slots__ = ("_gate", "_is_waiting", "_monotonic", "_receive", "_transport", "_unread", "was_refused")
 
-    def __init__(self, gate: Gate, receive: Callable[[bytes], bool]) -> None:
+    def __init__(self, gate: Gate, receive: Callable[[bytes], bool], monotonic: Callable[[], float]) -> None:
         """Args: `receive` takes a piece and returns whether more may follow."""
         self._gate = gate
+        self._monotonic = monotonic
         self._receive = receive
         self._transport: asyncio.Transport | None = None
         self._unread = b""
@@ -43,21 +47,23 @@ class Inflow:
             self._pass_on(data)
 
     def _pass_on(self, data: bytes) -> None:
+        until = self._monotonic() + TURN_S if len(data) > PIECE_BYTES else 0.0
         for at in range(0, len(data), PIECE_BYTES):
-            if self.was_refused and self._gate.has_refused_enough:
+            has_refused_enough = self.was_refused and self._gate.has_refused_enough
+            if has_refused_enough or (at and self._monotonic() > until):
                 self._unread = data[at:]
-                self._wait()
+                self._wait(self._gate.read_later if has_refused_enough else asyncio.get_running_loop().call_soon)
                 return
             self.was_refused = False
             if not self._receive(data[at : at + PIECE_BYTES]):
                 return
 
-    def _wait(self) -> None:
-        """Read nothing more of this client in this turn: its refusals would leave no time for calls."""
+    def _wait(self, later: Callable[[Callable[[], None]], object]) -> None:
+        """Read nothing more of this client in this turn: its frames or refusals would leave no time for others."""
         self._is_waiting = True
         if self._transport is not None:
             self._transport.pause_reading()
-        self._gate.read_later(self._go_on)
+        later(self._go_on)
 
     def _go_on(self) -> None:
         self._is_waiting = False
