@@ -1,7 +1,8 @@
-"""What happens to a call whatever transport it came by: the chain, the handler, and what its end looks like.
+"""Runs a call, whichever front received it: the chain, the handler, and the status that ends the call.
 
-A front makes a `Call` with `open`, runs it with `unary` or `streaming`, and ends it with `end`. Whatever is raised is
-an `Ending` here, once; an unexpected exception leaves as a fixed text. Both fronts use it, so they answer alike.
+A front makes a `Call` with `open`, runs it with `unary` or `streaming`, and ends it with `end`. Only `end` turns an
+exception into an `Ending`; the caller sees a fixed text in place of an unexpected one. Both fronts use it, so they
+answer alike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ that what only the first one remembered is gone."""
 _PUSHBACK = "grpc-retry-pushback-ms"
 """Tells clients' own retry policies, whatever codes they name, when to send again; -1: never."""
 _CHANGES = ("Create", "Ensure", "Update", "Submit", "Stream", "Redrive", "Record", "Settle", "Revoke")
-"""First words of the methods that change something."""
+"""First words of the methods that change something. Any other method counts as a read."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 Metadata = list[tuple[str, str | bytes]]

@@ -123,7 +123,7 @@ class Chain:
 
 
 def _sequence(hooks: Sequence[Hook]) -> Hook:
-    """Return the hooks as one. A single one is returned as it is: a call of the chain costs no more than its links."""
+    """Return the hooks as one function. A single hook is returned unwrapped, which saves a function call."""
     if len(hooks) == 1:
         return hooks[0]
     if not hooks:

@@ -1,9 +1,9 @@
 """How long an idle connection to one host may be used. Rules and numbers only; `connections.py` keeps the connections.
 
 A server may close a connection while a request is on its way to it. Nobody can tell then whether it was read. So a
-request that must not be sent twice uses only a connection that has been idle for less time than another one has
-outlived, with a margin for the way there and back. Where that is not known yet, it gets a new connection, and idle ones
-stay open to be watched. A request that may be repeated uses any connection.
+request that must not be sent twice uses a connection only if another one to this host stayed open while it was idle for
+longer, by a margin for the way there and back. Until such a time is known, it gets a new connection, and idle ones stay
+open to be watched. A request that may be repeated uses any connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which call starts now, which waits a moment, which is refused at once: decided before a byte of it is parsed.
+"""Decides, before a call's message is parsed, whether the call starts now, waits a moment, or is refused at once.
 
 Calls start in turns of the loop: as many in one turn as take about `turn_s`, so that between two turns the loop reads
 what has arrived. What does not start waits in the queue, where it is seen, instead of in a socket, where it is not.
@@ -21,11 +21,11 @@ from gateway.front.http2.fair_queue import FairQueue, Priority, T
 _ENOUGH = 20
 """Calls in a window before anything is concluded from it."""
 _FEWEST = 2
-"""So many may wait also where each of them takes long."""
+"""This many calls may wait even if each of them takes long."""
 _CUT_PER_TURN = 50
 """Calls that are taken out of a queue that has become too long, in one turn of the loop."""
 _MOST_COST_S = 0.02
-"""Of one call in the average: a rare dear call is no reason to start cheap ones one by one."""
+"""The most that one call counts in the average: a rare expensive call must not make cheap ones start one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Runs one call of a stream and sends what comes of it. `dispatch.py` runs the handler behind the chain."""
+"""Runs the call of one stream and sends its answer or its error. `dispatch.py` runs the chain and the handler."""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from gateway.resilience.deadline import RETURN_MARGIN_S
 
 _EAGER = sys.version_info >= (3, 12)
 _ANSWER_MARGIN_S = RETURN_MARGIN_S / 2
-"""A handler that hangs is answered for so long before its caller's deadline, at most: the caller has the reason before
-it gives up. The handler's own deadline has passed by then."""
+"""If a handler hangs, the front answers in its place this long before the caller's deadline, or up to a slot of
+`deadlines.py` later, so that the caller gets the reason before it gives up. By then the handler's own deadline has
+passed."""
 _REQUEST_TOO_SLOW = "The request did not arrive whole in time. Send its message right after the headers."
 
 

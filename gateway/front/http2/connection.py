@@ -1,4 +1,4 @@
-"""One connection of a client: bytes to the engine, and what the engine reports to the streams it is about.
+"""One connection of a client: gives bytes to the engine, and each report of the engine to the stream that it concerns.
 
 `inflow.py` reads in pieces, `request.py` understands headers, `stream.py` keeps a call's state, `outflow.py` writes,
 `lifetime.py` decides when it ends.
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._answer_at_once(stream_id, endpoint, end=end)
             return
         gate = server.gate
-        # What one call of a turn heard, the next ones of the same caller and method hear without being looked at again.
+        # Within a turn, further calls of this connection to the same method are refused without another check.
         if self._shed == (gate.turn, endpoint.path) or (
             endpoint.is_unary and gate.sheds(endpoint.path, self.peer, fields)
         ):

@@ -1,4 +1,4 @@
-"""The queue of calls that wait for their start: whose turn it is, and who has to go when there are too many.
+"""The queue of calls that wait for their start: which one starts next, and which is refused when there are too many.
 
 Money goes before reads before batches. Callers take turns (deficit round robin over callers, not connections). Of one
 caller, the call with the least time left goes first. Pure: `admission.py` says how many wait and start.

@@ -35,7 +35,7 @@ class ServerBounds(LifetimeBounds):
     message_bytes: int = 4 * 1024 * 1024
     metadata_bytes: int = 16 * 1024
     request_s: float = 60.0
-    """The message of a call with one message has to be here so long after its headers."""
+    """How long the message of a call with one message may take to arrive after its headers."""
 
 
 class Http2Server:

@@ -1,4 +1,4 @@
-"""One call on one HTTP/2 stream: its messages in, its answer out, its end by whichever side is first.
+"""One call on one HTTP/2 stream: its messages, its answer, and its end, which either side may cause first.
 
 `call_runner.py` runs the handler; `connection.py` moves the bytes. A stream is told what happens and never raises.
 """
@@ -42,11 +42,11 @@ class Outlet(Protocol):
         ...
 
     def acknowledge(self, stream_id: int, size: int) -> None:
-        """Let the client send so much more."""
+        """Let the client send this many more bytes."""
         ...
 
     def must_wait(self, stream_id: int) -> bool:
-        """Whether the client takes less than was sent."""
+        """Whether the handler must wait because the client reads too slowly."""
         ...
 
     def wait(self, writer: Stream) -> None:
@@ -55,7 +55,7 @@ class Outlet(Protocol):
 
     @property
     def is_stuffed(self) -> bool:
-        """Whether more answers wait for this client than may."""
+        """Whether too many bytes of answers wait for this client."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Reports each 401 of Phoenix to the owner of the keys, before the request is tried again.
 
-RetryingSender sends a read or an event with rejected credentials once more, at once. If the owner of the keys has found
-another version that Phoenix accepts by then, the second try uses it. So a secret that Phoenix replaces a moment before
-or after us costs no call, without any time in which both are valid.
+RetryingSender sends a request with rejected credentials once more, at once, if the retry budget allows it. If the owner
+of the keys has found another version that Phoenix accepts by then, the second try uses it. So a secret that Phoenix
+replaces a moment before or after us costs no call, without any time in which both are valid.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Sends events and knows at any moment how far it is: `EventSender` sends, `Sending` says what is known of each event.
+"""Sends events: `EventSender` sends, `Sending` says at any moment what is known of each event.
 
-A caller may leave while its events are on their way. It cannot be returned a value then, so `Sending` keeps what is
-known: nothing (not sent), begun (Phoenix may have it), or a result. Only this module and `batch_sender.py`, which cuts
-batches into calls, send; `coalesce.py` shares one `Sending` among callers. No error of Phoenix is raised from here.
+A caller may leave while its events are on their way, and gets no return value then. So `Sending` keeps what is known of
+each event: nothing (not sent), begun (Phoenix may have it), or a result. Only this module and `batch_sender.py`, which
+cuts batches into calls, send; `coalesce.py` shares one `Sending` among callers. No error of Phoenix is raised here.
 """
 
 from __future__ import annotations
