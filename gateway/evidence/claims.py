@@ -32,7 +32,9 @@ _FIRST_OF_BODY = (
     .order_by(_t.body_sha256, _t.operator_code, _t.environment, _t.sequence)  # one order everywhere: no deadlock
 )
 _FOUND = sa.select(
-    *(column for column in operations.columns if column.name not in ("sequence", "body", "signature")),
+    *(_t.operation_id, _t.operator_code, _t.environment, _t.operation, _t.idempotency_key, _t.attempt),
+    *(_t.lease_expires_at_us, _t.received_at_us, _t.suspect_replay, _t.probed_before, _t.player_id, _t.currency),
+    *(_t.amount, _t.amount_json, _t.references_json, _t.body_sha256, *RESPONSE_COLUMNS),
     bodies.c.first_operation_id,
     sa.exists()
     .where(
@@ -94,22 +96,22 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
         for row in connection.execute(_FOUND, {"keys": keys})
     }
     now_us = now_us_of(connection)
-    new: dict[int, ClaimResult] = {}
-    found: dict[Scope, _Stored] = {}
+    results: dict[int, ClaimResult] = {}
+    new: dict[str, ClaimResult] = {}
     for index, one in enumerate(pending):
-        scope, row = one.claim.scope, rows[one.claim.scope]
+        row = rows[one.claim.scope]
         if row.operation_id == one.operation_id and row.attempt == 1:  # ours, also from an earlier run
-            new[index] = _new(one.claim, row)
-            found[scope] = _stored(row, new[index])
-        elif scope not in found:
-            found[scope] = _stored(row)
+            results[index] = new[row.operation_id] = _new(one.claim, row)
     _flag(connection, new.values())
-    results = dict(new)
+    found: dict[Scope, _Stored] = {}
     expired: dict[int, MoveClaim] = {}
     for index, one in enumerate(pending):
-        if index in new:
+        if index in results:
             continue
-        stored = found[one.claim.scope]
+        scope, row = one.claim.scope, rows[one.claim.scope]
+        if scope not in found:
+            found[scope] = _stored(row, new.get(row.operation_id))
+        stored = found[scope]
         disposition = _disposition(stored, one.claim, now_us, same_move)
         if disposition is Disposition.RECLAIMED:
             expired[index] = one.claim
