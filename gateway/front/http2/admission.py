@@ -24,8 +24,8 @@ _FEWEST = 2
 """This many calls may wait even if each of them takes long."""
 _CUT_PER_TURN = 50
 """Calls that are taken out of a queue that has become too long, in one turn of the loop."""
-_MOST_COST_S = 0.02
-"""The most that one call counts in the average: a rare expensive call must not make cheap ones start one by one."""
+_MOST_TIMES = 4.0
+"""So many times the average is the most that one call counts in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +188,10 @@ class Admission(Generic[T]):
 
     def note_cost(self, cpu_s: float) -> None:
         """Take the CPU seconds of one call. Refusals are no part of it: a flood must not make calls look dear."""
-        cpu_s = min(cpu_s, _MOST_COST_S)
-        self.cost_s = cpu_s if self.cost_s == 0 else 0.95 * self.cost_s + 0.05 * cpu_s
+        if self.cost_s == 0:
+            self.cost_s = cpu_s
+        else:  # one that met a garbage collection counts little; calls that are dearer for good count soon
+            self.cost_s += (min(cpu_s, _MOST_TIMES * self.cost_s) - self.cost_s) * 0.05
 
     def expire(self, now: float) -> list[T]:
         """Take out what has waited too long; call it every few milliseconds while calls wait.

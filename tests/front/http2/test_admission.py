@@ -161,7 +161,10 @@ def test_the_cost_of_a_call_follows_what_calls_take() -> None:
         admission.note_cost(0.0002)
     assert 0.00019 < admission.cost_s < 0.00021
     admission.note_cost(10.0)
-    assert admission.cost_s < 0.0015
+    assert admission.cost_s < 0.00025
+    for _ in range(200):
+        admission.note_cost(0.002)
+    assert admission.cost_s > 0.0019
 
 
 def test_the_limit_shrinks_with_slowness_and_grows_back() -> None:
