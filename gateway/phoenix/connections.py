@@ -25,7 +25,8 @@ from gateway.phoenix.http_types import NotSent
 from gateway.phoenix.idle_time import IdleSettings, IdleTime
 
 _STATUS_LINE = len(b"HTTP/1.1 200")
-_HAS_ARRIVED = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
+_HAS_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
+_HAS_ARRIVED = select.POLLIN | _HAS_CLOSED
 _ATTEMPTS = 3
 
 
@@ -72,7 +73,9 @@ class Channel(ResponseHandler):
         socket = transport.get_extra_info("socket")
         if socket is not None:
             self._socket = select.poll()
-            self._socket.register(socket.fileno(), _HAS_ARRIVED)
+            # With TLS, bytes on the socket need not be for a call: the server sends session tickets at any time.
+            has_tls = transport.get_extra_info("sslcontext") is not None
+            self._socket.register(socket.fileno(), _HAS_CLOSED if has_tls else _HAS_ARRIVED)
 
     def data_received(self, data: bytes) -> None:
         """Keep the beginning of the answer: its status counts whatever follows."""

@@ -246,6 +246,8 @@ def _check(request: Request) -> None:
 def _not_sent(failure: Exception) -> NotSent:
     """Return why no connection was made, without address or certificate."""
     match failure:
+        case NotSent():
+            return failure
         case aiohttp.ClientConnectorDNSError():
             return NotSent("the host name could not be resolved")
         case aiohttp.ClientConnectorCertificateError():

@@ -13,8 +13,7 @@ REASONS = {
     "gateway/cli/events_progress.py": "syncs what it appends to its journal",
     "gateway/cli/events_report.py": "syncs what it appends to its list of failures",
     "gateway/sandbox/main.py": "shares nothing; the file says that a process is ready and needs no disk",
-    "tools/grpcurl.py": "puts a downloaded program in its place; it is downloaded again if it is lost",
-    "tools/go_tools.py": "the same for a program that it builds",
+    "tools/go_tools.py": "puts a program that it builds in its place; it is built again if it is lost",
 }
 
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yarl
 
 from gateway import errors
 from gateway.core.types import TenantId
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.connections import ConnectionSettings
+from gateway.phoenix.connections import Connections, ConnectionSettings, as_channel
 from gateway.phoenix.gamification.client import GamificationClient
 from gateway.phoenix.http_types import AnswerLost, ExchangeFailed
 from gateway.phoenix.idle_time import IdleSettings, IdleTime
 from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.phoenix.transport import Transport
 from gateway.resilience.breaker import Breaker, Circuit
+from tests.doctor.test_tls import Authority, tls_sandbox
 from tests.phoenix.raw_server import Behaviour, Peer, always, http, raw_server
 from tests.phoenix.scripted_sender import ScriptedSender
 from tests.phoenix.transport_requests import CLOCK, get, post, soon
@@ -275,3 +279,21 @@ async def test_a_stale_connection_is_no_failure_of_phoenix(was_stale: bool) -> N
         with pytest.raises(errors.GatewayError):
             await client.post("/v1/events", b"{}", soon(), idempotency=Idempotency.NOT_IDEMPOTENT)
     assert breaker.circuit is (Circuit.CLOSED if was_stale else Circuit.OPEN)
+
+
+async def test_session_tickets_do_not_make_a_connection_unusable(tmp_path: Path) -> None:
+    """With TLS 1.3 they arrive after the handshake, when the event loop may be busy with something else."""
+    authority = Authority(tmp_path, "ca")
+    with tls_sandbox(authority) as sandbox:
+        connections = Connections(ssl.create_default_context(cafile=str(authority.file)))
+        host = connections.host(yarl.URL(sandbox.urls["ingestion"]))
+        try:
+            connection = await connections.take(host, is_repeatable=True)
+            channel = as_channel(connection)
+            assert channel.transport is not None
+            assert channel.transport.get_extra_info("ssl_object").version() == "TLSv1.3"
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop reads nothing meanwhile
+            assert channel.is_usable
+            connections.give_back(host, connection, is_whole=False)
+        finally:
+            await connections.close()
