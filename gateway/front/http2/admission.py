@@ -190,7 +190,7 @@ class Admission(Generic[T]):
         """Take the CPU seconds of one call. Refusals are no part of it: a flood must not make calls look dear."""
         if self.cost_s == 0:
             self.cost_s = cpu_s
-        else:  # one that met a garbage collection counts little; calls that are dearer for good count soon
+        else:  # one that met a garbage collection counts little; calls that are dearer permanently count soon
             self.cost_s += (min(cpu_s, _MOST_TIMES * self.cost_s) - self.cost_s) * 0.05
 
     def expire(self, now: float) -> list[T]:
