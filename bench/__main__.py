@@ -23,6 +23,7 @@ from bench import (
     report,
     settings_figures,
     stream_figures,
+    token_figures,
 )
 from bench.cases import CASES, Against
 from bench.credentials import Credentials
@@ -44,7 +45,7 @@ SERVING_FIGURES = {
     **settings_figures.FIGURES,
 }
 """Figures that only the gateway has."""
-FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **proof_figures.FIGURES}
+FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **token_figures.FIGURES, **proof_figures.FIGURES}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> 
     sent = b"".join(bytes((number,)) * PIECE_BYTES for number in range(5))
     inflow.take(sent)
     inflow.take(b"the next read")
-    seen = []
+    seen: list[int] = []
     while len(taken) < len(sent) + 13 and len(seen) < 20:
         seen.append(len(taken))
         await asyncio.sleep(0)
