@@ -159,6 +159,10 @@ class EventQueue:
                 return await self._write(Pipelined(work), max(until - self._clock.monotonic(), 0.001))
             except ConcurrentInsert:
                 check_all_ids = True
+            except StoreUnavailable as unavailable:
+                # What an earlier run found may be our own events, from a commit whose answer was lost.
+                unavailable.may_be_committed = unavailable.may_be_committed or check_all_ids
+                raise
         raise StoreUnavailable("Other gateways keep committing the same event ids. Try again.", may_be_committed=False)
 
     async def _write(self, work: Work[T], limit_s: float) -> T:

@@ -176,6 +176,7 @@ class PostgresDatabase:
         repeat_until = min(until, time.monotonic() + _REPEAT_FOR_S)
         wait_s = _FIRST_WAIT_S
         last: Failure | None = None
+        may_be_committed = False
         while True:
             attempt = _Attempt(lambda driver: self._open_transaction(driver, first, until))
             try:
@@ -184,6 +185,8 @@ class PostgresDatabase:
             except Exception as error:
                 if _is_data_error(error):
                     raise
+                # A later attempt that certainly failed does not undo an earlier one whose answer was lost.
+                may_be_committed = may_be_committed or attempt.may_be_committed(error)
                 failure = failure_of(error)
                 if failure.cause == "timeout" and last is not None:
                     failure = last  # the cause; the time ran out while it was tried again
@@ -193,7 +196,7 @@ class PostgresDatabase:
                 is_final = failure.cause in _FINAL_CAUSES or failure.code.startswith("42")
                 if is_final or time.monotonic() + wait_s >= repeat_until:
                     self._failed(failure)
-                    raise StoreUnavailable(may_be_committed=attempt.may_be_committed(error)) from error
+                    raise StoreUnavailable(may_be_committed=may_be_committed) from error
             else:
                 self._state.works()
                 return result
