@@ -16,6 +16,8 @@ class TcpProxy:
         self.delay_s = delay_s
         self.swallow_after_s = float("inf")
         """A flow that was silent for longer is forgotten, as by a NAT."""
+        self.is_cut = False
+        """Once true, the next answers are lost with their connections, and new connections are closed at once."""
         self.turns = 0
         """How often a client began to send after it had got an answer: the round trips, over all connections."""
         self.opened = 0
@@ -47,6 +49,9 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
+        if self.is_cut:
+            writer.close()
+            return
         flow = _Flow(self)
         self._flows.add(flow)
         try:
@@ -92,6 +97,8 @@ class _Flow:
         sender = asyncio.create_task(self._send(held, writer))
         try:
             while data := await reader.read(65536):
+                if self._proxy.is_cut and not is_client:
+                    break
                 if is_client and self._was_answered:
                     self._proxy.turns += 1
                 self._was_answered = not is_client

@@ -224,6 +224,24 @@ async def test_new_connections_use_the_new_url(
         assert [] == watched.causes
 
 
+async def test_a_lost_commit_stays_in_doubt(watch: Watch, postgres_server: PostgresProcess, postgres_url: str) -> None:
+    """The answer to COMMIT is lost, and every repeat certainly fails: the work may be committed all the same."""
+    async with TcpProxy(postgres_server.port) as proxy:
+        watched = await watch(proxy.url_of(postgres_url))
+        runs = 0
+
+        def work(_connection: sa.Connection, _now_us: int) -> None:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                proxy.is_cut = True
+
+        with pytest.raises(StoreUnavailable) as refused:
+            await watched.database.write(work, 3)
+        assert 1 == runs
+        assert refused.value.may_be_committed
+
+
 async def test_a_database_of_another_encoding_is_refused(owner: Any, postgres_server: PostgresProcess) -> None:
     """By the name of its encoding, before the start and for each call."""
     await owner.execute(f"CREATE DATABASE latin_{free_port()} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
