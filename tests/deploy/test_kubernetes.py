@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -117,6 +118,20 @@ def test_a_wrong_value_is_refused_by_its_name(helm: Path, values: dict[str, str]
     done = render(helm, values)
     assert done.returncode != 0
     assert named in done.stderr
+
+
+def test_numbers_of_a_values_file_are_quoted(helm: Path, tmp_path: Path) -> None:
+    """Helm makes a float of a number in a file: 1000000 would reach the gateway as 1e+06, which it refuses."""
+    values = tmp_path / "values.yaml"
+    values.write_text("settings: {GATEWAY_QUEUE_EVENTS: 1000000}\n")
+    refused = render(helm, {}, "-f", str(values))
+    assert refused.returncode != 0
+    assert re.search(r"settings\W+GATEWAY_QUEUE_EVENTS\b.*\bstring\b", refused.stderr)
+    values.write_text('settings: {GATEWAY_QUEUE_EVENTS: "1000000", PHOENIX_DEDUPLICATES_EVENTS: true}\n')
+    (deployment,) = [each for each in manifests(helm, {}, "-f", str(values)) if each["kind"] == "Deployment"]
+    given = {each["name"]: each["value"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert given["GATEWAY_QUEUE_EVENTS"] == "1000000"
+    assert given["PHOENIX_DEDUPLICATES_EVENTS"] == "true"
 
 
 def test_every_setting_exists(helm: Path) -> None:
