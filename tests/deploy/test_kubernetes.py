@@ -23,6 +23,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.config import names
+from gateway.telemetry import metric_names
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.deploy.kubernetes_pod import Pod
 from tests.deploy.kubernetes_schemas import SchemasMissing, documents, faults
@@ -140,6 +141,14 @@ def test_every_setting_exists(helm: Path) -> None:
     given = {each["name"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
     settings = names.PROCESS + names.TENANT_OWN + names.TENANT_SHARED + names.OPERATOR_OWN + names.OPERATOR_SHARED
     assert given - {names.CONFIG_FILE, *names.with_files(settings)} == set()
+
+
+def test_the_autoscaler_reads_a_metric_that_exists(helm: Path) -> None:
+    """After a rename, or as a counter, it would scale by nothing, in silence."""
+    (scaler,) = [each for each in manifests(helm, ALL_FEATURES) if each["kind"] == "HorizontalPodAutoscaler"]
+    read = {each["pods"]["metric"]["name"] for each in scaler["spec"]["metrics"] if each["type"] == "Pods"}
+    assert read == {metric_names.CALLS_IN_FLIGHT.name}
+    assert metric_names.CALLS_IN_FLIGHT.kind is metric_names.Kind.GAUGE
 
 
 @pytest.fixture
