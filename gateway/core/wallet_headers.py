@@ -102,7 +102,8 @@ def signed_parts(headers: Iterable[tuple[str, str]]) -> SignedParts | Refusal:
     try:
         decoded = [decode_signature(text) for text in signatures or ("",)]
     except MalformedSignature as fault:
-        if len(set(found["signature"])) == 1:
+        parts = {part.strip(_BLANKS) for line in found["signature"] for part in line.split(",")}
+        if len(parts) == 1:
             return Refusal(verdict=Verdict.MALFORMED_SIGNATURE, why=str(fault))
         decoded = []
     if len(decoded) != 1:

@@ -355,9 +355,9 @@ def test_a_named_route_counts_in_place_of_the_path() -> None:
     assert _verdict(found) is Verdict.UNREADABLE_OPERATION
 
 
-@pytest.mark.parametrize("key", ["k1,k2", "k1, k2", "k1,k2,k1"])
+@pytest.mark.parametrize("key", ["k1,k2", "k1, k2", "k1,k2,k1", "k-1, k-", "k-1,a\x00b", "k-1,\x7f, k-1", ","])
 def test_a_key_that_may_be_several_is_ambiguous(key: str) -> None:
-    """AMBIGUOUS_HEADERS: a proxy may have folded two different headers."""
+    """AMBIGUOUS_HEADERS: a proxy may have folded two different headers, of which one may be cut."""
     assert _verdict(_parse(_MOVE, key=key)) is Verdict.AMBIGUOUS_HEADERS
 
 
