@@ -145,3 +145,13 @@ def test_workers_that_cannot_start_end_the_gateway(sandbox: SandboxProcess, tmp_
         assert process.spawn().wait(timeout=40) != 0
     finally:
         process.stop()
+
+
+def test_a_stop_during_a_roll_ends_all(group: GatewayProcess) -> None:
+    """The old worker gets the signal too, although the new one has its place."""
+    before = workers(group)
+    os.kill(group.pid, signal.SIGHUP)
+    wait(lambda: len(workers(group)) == 3)
+    os.kill(group.pid, signal.SIGTERM)
+    group.wait_end(25)
+    assert not any(_is_alive(pid) for pid in before)

@@ -83,6 +83,8 @@ class Workers:
             pass_fds=seat.descriptors,
         )
         place.seat, place.started_at = seat, time.monotonic()
+        if self._stopping.is_set():  # the signal came while it was started
+            _signal(place.process, signal.SIGTERM)
         return place.process
 
     async def _keep(self, place: _Place) -> None:
@@ -101,7 +103,7 @@ class Workers:
                 self._fail(code)
                 break
             await self._wait_before_restart(place, code)
-            if not self._stopping.is_set():
+            if not self._stopping.is_set() and place.process is process:  # a roll may have started the next one
                 await self._spawn(place)
         await self._end(place)
 
@@ -124,15 +126,18 @@ class Workers:
     async def _end(self, place: _Place) -> None:
         """Wait for the end of a process that was told to stop. Kill it when it takes too long."""
         process = place.process
-        if process is None or process.returncode is not None:
-            return
+        if process is not None and process.returncode is None:
+            self._failure = await self._end_of(process, place.seat) or self._failure
+
+    async def _end_of(self, process: asyncio.subprocess.Process, seat: WorkerSeat) -> int:
+        """Return the exit code of a process that was told to stop; 1 for one that has to be killed."""
         try:
-            self._failure = self._failure or await asyncio.wait_for(process.wait(), self._within_s)
+            return await asyncio.wait_for(process.wait(), self._within_s)
         except TimeoutError:
-            log().error("a worker did not stop in time and is killed", worker=place.seat.number)
+            log().error("a worker did not stop in time and is killed", worker=seat.number)
             process.kill()
             await process.wait()
-            self._failure = self._failure or 1
+            return 1
 
     def _stop(self, number: signal.Signals) -> None:
         """Pass a signal on to all workers. The second one omits their delay."""
@@ -162,11 +167,13 @@ class Workers:
             await process.wait()
             _forget(place.seat)
             place.process, place.seat = before, seat
+            if self._stopping.is_set():
+                _signal(before, signal.SIGTERM)
             return False
         _forget(seat)
         _signal(before, signal.SIGINT)  # no delay: the new one serves
         if before is not None:
-            await before.wait()
+            await self._end_of(before, seat)
         return True
 
     async def _becomes_ready(self, process: asyncio.subprocess.Process, seat: WorkerSeat) -> bool:
