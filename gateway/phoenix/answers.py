@@ -25,6 +25,8 @@ _SAME_WHENEVER_SENT = frozenset({400, 413})
 """Refusals of the bytes, which Phoenix repeats whenever it gets them."""
 _NEVER_REACHED_PHOENIX = (b"connection failure", b"overflow")
 """Envoy's reasons for a 503 when the request did not reach Phoenix."""
+_RETRIED = b"retried and the latest"
+"""In Envoy's text when it sent the request more than once."""
 
 
 class Surface(enum.Enum):
@@ -133,7 +135,10 @@ def after_doubt(fault: errors.GatewayError, surface: Surface, status: int | None
 
 def _lost_behind_proxy(body: bytes) -> bool:
     """Whether a 503 is Envoy's, for a connection to Phoenix that broke after the request may have been read."""
-    return b"reset before headers" in body and not any(reason in body for reason in _NEVER_REACHED_PHOENIX)
+    if b"reset before headers" not in body:
+        return False
+    # Envoy names the reason of its last try only; an earlier one may have reached Phoenix.
+    return _RETRIED in body or not any(reason in body for reason in _NEVER_REACHED_PHOENIX)
 
 
 def retry_after_of(answer: Answer, now: float) -> float | None:

@@ -44,6 +44,7 @@ def test_each_status_has_its_reason(status: int, reason: str, code: str) -> None
         (503, b"... reset before headers. reset reason: remote connection failure", Effect.NONE),
         (503, b"... reset before headers. reset reason: connection termination", Effect.MAYBE),
         (503, b"... reset before headers. retried and the latest reset reason: remote reset", Effect.MAYBE),
+        (503, b"... reset before headers. retried and the latest reset reason: connection failure", Effect.MAYBE),
     ],
 )
 def test_each_status_says_whether_a_change_was_made(status: int, body: bytes, effect: Effect) -> None:
