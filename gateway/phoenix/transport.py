@@ -165,9 +165,7 @@ async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: 
     while chunk := await content.readany():
         size += len(chunk)
         if size > max_answer_bytes:
-            # A smaller limit is the gateway's own, such as for a key: no request for less would help.
-            kind = AnswerOversized if max_answer_bytes >= DEFAULT_MAX_ANSWER_BYTES else AnswerGarbled
-            raise kind(f"the answer is larger than {max_answer_bytes} bytes")
+            raise _oversized(max_answer_bytes)
         chunks.append(chunk)
     body = b"".join(chunks)
     if encoding not in _PLAIN:
@@ -185,10 +183,17 @@ def _unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
     except zlib.error:
         raise AnswerGarbled("the answer is not compressed as it says") from None
     if len(plain) > max_bytes:
-        raise AnswerGarbled(f"the answer is larger than {max_bytes} bytes")
+        raise _oversized(max_bytes)
     if not unpacker.eof:
         raise AnswerGarbled("the answer is not compressed as it says")
     return plain
+
+
+def _oversized(max_bytes: int) -> AnswerGarbled:
+    """Return our error for an answer over the limit, as it came or unpacked."""
+    # A smaller limit is the gateway's own, such as for a key: no request for less would help.
+    kind = AnswerOversized if max_bytes >= DEFAULT_MAX_ANSWER_BYTES else AnswerGarbled
+    return kind(f"the answer is larger than {max_bytes} bytes")
 
 
 def _accepted(request: Request, channel: Channel) -> Answer | None:

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from gateway.phoenix.connections import ConnectionSettings
-from gateway.phoenix.http_types import AnswerGarbled, AnswerLost, NotSent, Request, TimedOut
+from gateway.phoenix.http_types import (
+    DEFAULT_MAX_ANSWER_BYTES,
+    AnswerGarbled,
+    AnswerLost,
+    AnswerOversized,
+    NotSent,
+    Request,
+    TimedOut,
+)
 from gateway.phoenix.idle_time import IdleSettings
 from gateway.phoenix.transport import Transport
 from tests.phoenix.raw_server import Peer, always, http, raw_server
@@ -314,17 +322,41 @@ async def test_a_compressed_answer_is_read(transport: Transport, encoding: str) 
         (b"plain", "gzip"),
         (gzip.compress(b"whole")[:-4], "gzip"),
         (b"?", "br"),
-        (gzip.compress(b"0" * 100_000_000), "gzip"),
     ],
-    ids=["half", "plain", "without its end", "unknown", "a bomb"],
+    ids=["half", "plain", "without its end", "unknown"],
 )
 async def test_a_compressed_answer_that_cannot_be_read_is_garbled(
     transport: Transport, packed: bytes, encoding: str
 ) -> None:
-    """The limit holds for what comes out, so little memory is used."""
+    """Whatever is wrong with it."""
     async with raw_server(always(http(200, packed, Content_Encoding=encoding))) as server:
         failure = await failure_of(transport, get(server.url))
         assert type(failure) is AnswerGarbled
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate"])
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [(DEFAULT_MAX_ANSWER_BYTES, AnswerOversized), (1000, AnswerGarbled)],
+    ids=["the sender's", "a smaller one"],
+)
+async def test_an_answer_over_the_limit_is_the_same_failure_compressed_and_plain(
+    transport: Transport, encoding: str, limit: int, kind: type[AnswerGarbled]
+) -> None:
+    """A compressed answer is measured by what comes out of it; no more than the limit is unpacked."""
+    body = b"0" * (limit + 1)
+    packed = {"identity": body, "gzip": gzip.compress(body), "deflate": zlib.compress(body)}[encoding]
+    async with raw_server(always(http(200, packed, Content_Encoding=encoding))) as server:
+        with pytest.raises(AnswerGarbled, match=f"larger than {limit} bytes") as failure:
+            await transport.send(get(server.url), soon(), limit)
+        assert type(failure.value) is kind
+
+
+async def test_a_compressed_answer_of_huge_size_is_oversized(transport: Transport) -> None:
+    """A bomb: 100 MB of zeros."""
+    packed = gzip.compress(b"0" * 100_000_000)
+    async with raw_server(always(http(200, packed, Content_Encoding="gzip"))) as server:
+        assert type(await failure_of(transport, get(server.url))) is AnswerOversized
 
 
 async def test_a_cancelled_call_closes_its_connection(transport: Transport) -> None:
