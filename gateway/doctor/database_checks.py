@@ -29,6 +29,8 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _BUSY_S = 2.0
 _TABLES_OF = (stored_switches, evidence_tables, chain_tables, outbox_tables)
 """The modules that declare tables: importing them puts the tables into `metadata`."""
+SHRINKING = frozenset({outbox_tables.events.name, outbox_tables.lanes.name, chain_tables.journal.name})
+"""The tables that the gateway deletes rows from. From all others it never does."""
 
 
 async def database(config: Config, deadline: Deadline) -> Result:
@@ -124,20 +126,23 @@ def _sqlite_failure(error: sqlite3.DatabaseError, path: Path) -> Result:
 async def _postgresql(url: str, deadline: Deadline) -> Result:
     from gateway.store.failures import failure_of
     from gateway.store.postgres_connection import PostgresConnection
-    from gateway.store.postgres_url import UrlRefused, read_url
+    from gateway.store.postgres_url import UrlRefused, address_of, read_url
 
     try:
+        parameters = read_url(url)
+    except UrlRefused as refused:
+        return fault(f"DATABASE_URL {refused}", "correct DATABASE_URL")
+    try:
         async with asyncio.timeout(max(0.1, deadline.remaining())):
-            connection = await PostgresConnection.open(read_url(url))
+            connection = await PostgresConnection.open(parameters)
             try:
                 return await _inspect_postgresql(connection)
             finally:
                 connection.pgconn.finish()
-    except UrlRefused as refused:
-        return fault(f"DATABASE_URL {refused}", "correct DATABASE_URL")
     except Exception as error:  # noqa: BLE001 - whatever it is, it has a cause
         failure = failure_of(error)
-        return fault(failure.what, failure.advice)
+        code = f" {failure.code}" if failure.code else ""
+        return fault(f"{failure.what} ({address_of(parameters)}: {failure.error}{code})", failure.advice)
 
 
 async def _inspect_postgresql(connection: PostgresConnection) -> Result:
@@ -166,19 +171,21 @@ async def _inspect_postgresql(connection: PostgresConnection) -> Result:
     if judged is not None:
         return judged
     tables = sorted(metadata.tables)
-    counted = await _row(
+    found = await _row(
         connection,
-        "SELECT count(*) AS unusable FROM unnest(%s::text[]) AS name"
+        "SELECT string_agg(name, ', ' ORDER BY name) AS unusable"
+        " FROM unnest(%s::text[], %s::bool[]) AS one(name, shrinks)"
         " WHERE NOT coalesce(has_table_privilege(to_regclass(name), 'SELECT')"
         " AND has_table_privilege(to_regclass(name), 'INSERT')"
-        " AND has_table_privilege(to_regclass(name), 'UPDATE'), false)",
-        (tables,),
+        " AND has_table_privilege(to_regclass(name), 'UPDATE')"
+        " AND (NOT shrinks OR has_table_privilege(to_regclass(name), 'DELETE')), false)",
+        (tables, [name in SHRINKING for name in tables]),
     )
-    unusable = counted["unusable"]
-    if unusable:
+    if found["unusable"]:
         return fault(
-            f"{unusable} of the gateway's {len(tables)} tables are missing or cannot be written to",
-            "GRANT SELECT, INSERT, UPDATE ON them to the user of DATABASE_URL",
+            f"tables of the gateway are missing, or the user's rights on them: {found['unusable']}",
+            f"GRANT SELECT, INSERT, UPDATE on all {len(tables)} tables of the gateway to the user of DATABASE_URL,"
+            f" and DELETE on {', '.join(sorted(SHRINKING))}",
         )
     pooler = ", behind a pooler" if connection.is_pooled else ""
     summary = f"PostgreSQL {major}.{minor}{pooler}, writable, revision {revision}"

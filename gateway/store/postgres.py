@@ -25,7 +25,7 @@ from gateway.store.failures import DatabaseUnusable, Failure, failure_of, origin
 from gateway.store.indexes import are_complete, become_builder, build_missing
 from gateway.store.migrate import is_current, migrate
 from gateway.store.pipeline import TIME_SETTING, Pipelined
-from gateway.store.postgres_url import read_url
+from gateway.store.postgres_url import address_of, read_url
 from gateway.store.schema import metadata
 from gateway.store.state import StoreState
 from gateway.telemetry.logs import log
@@ -259,7 +259,7 @@ class PostgresDatabase:
             await asyncio.sleep(_INDEXES_AGAIN_S)
 
     def _failed(self, failure: Failure) -> None:
-        self._state.failed(failure, address=_address(self._parameters))
+        self._state.failed(failure, address=address_of(self._parameters))
 
     def _engine(self) -> AsyncEngine:
         if self._pool is None:
@@ -361,11 +361,6 @@ def _is_current_and_writable(connection: sa.Connection) -> bool:
 
         raise ReadOnlySession("the session became read-only")
     return is_current(connection)
-
-
-def _address(parameters: Mapping[str, str]) -> str:
-    hosts = parameters.get("host") or parameters.get("hostaddr") or "localhost"
-    return f"{hosts}:{parameters.get('port', '').strip(',') or '5432'}"
 
 
 def _remaining_ms(until: float) -> int:

@@ -99,6 +99,12 @@ def read_url(url: str) -> dict[str, str]:
     return {**DEFAULTS, **parameters}
 
 
+def address_of(parameters: Mapping[str, str]) -> str:
+    """Return hosts and port of `read_url`'s parameters, for people."""
+    hosts = parameters.get("host") or parameters.get("hostaddr") or "localhost"
+    return f"{hosts}:{parameters.get('port', '').strip(',') or '5432'}"
+
+
 def _check_place(place: str) -> None:
     """Refuse what libpq would refuse with a message that quotes parts of a password."""
     if "#" in place or "@" in place.partition("/")[2]:

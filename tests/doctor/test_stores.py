@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import secrets
 import sqlite3
 import tempfile
@@ -14,14 +15,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import gateway
 from gateway.cache.client import RedisCache
 from gateway.cache.redis_url import parse_redis_url
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.sealing import SealKeys
 from gateway.core.types import Environment
-from gateway.doctor.database_checks import database
+from gateway.doctor.database_checks import SHRINKING, database
 from gateway.doctor.redis_checks import redis
 from gateway.doctor.report import Result, State
+from gateway.evidence.chain import tables as chain_tables
 from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.shared_key import KeyEntry
 from gateway.resilience.clock import SystemClock
@@ -337,6 +340,34 @@ async def test_postgresql_with_a_user_without_rights(postgres_url: str) -> None:
     assert (result.state, "GRANT SELECT, INSERT, UPDATE" in result.fix) == (State.FAULT, True)
 
 
+async def test_postgresql_with_a_user_who_may_not_delete(postgres_url: str) -> None:
+    """Without DELETE on each table that shrinks, delivered events and chained lines would stay; others need none."""
+    await migrated(postgres_url)
+    user = f"doctor_{secrets.token_hex(4)}"
+    await execute(
+        postgres_url,
+        f"CREATE USER {user}",
+        f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {user}",
+        f"GRANT DELETE ON {', '.join(SHRINKING)} TO {user}",
+    )
+    url = postgres_url.replace("postgres@", f"{user}@")
+    assert (await look_at_database(DATABASE_URL=url)).state is State.OK
+    for name in sorted(SHRINKING):
+        await execute(postgres_url, f"REVOKE DELETE ON {name} FROM {user}")
+        result = await look_at_database(DATABASE_URL=url)
+        assert (result.state, result.what.partition(": ")[2]) == (State.FAULT, name)
+        assert name in result.fix.partition("DELETE on ")[2]
+        await execute(postgres_url, f"GRANT DELETE ON {name} TO {user}")
+
+
+def test_the_tables_that_shrink_are_those_of_the_code() -> None:
+    """A new DELETE needs a right that the doctor has to check."""
+    texts = [path.read_text() for path in Path(gateway.__file__).parent.rglob("*.py")]
+    in_sql = {name for text in texts for name in re.findall(r"DELETE FROM (\w+)", text)}
+    built = {name for text in texts for name in re.findall(r"sa\.delete\((\w+)\)", text)}
+    assert in_sql | {getattr(chain_tables, name).name for name in built} == SHRINKING
+
+
 async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> None:
     """synchronous_commit=off is a warning."""
     await migrated(postgres_url)
@@ -349,7 +380,8 @@ async def test_postgresql_with_commits_that_can_be_lost(postgres_url: str) -> No
 async def test_postgresql_without_the_database(postgres_url: str) -> None:
     """An unknown host name differs from a missing server."""
     result = await look_at_database(DATABASE_URL=f"{postgres_url}_gone")
-    assert (result.state, result.what) == (State.FAULT, "there is no database of that name")
+    assert (result.state, result.what.partition(" (")[0]) == (State.FAULT, "there is no database of that name")
+    assert result.what.endswith(" 3D000)")
 
 
 async def test_postgresql_of_another_encoding(postgres_server: PostgresProcess, postgres_url: str) -> None:
@@ -377,7 +409,9 @@ async def test_postgresql_behind_pgbouncer(postgres_server: PostgresProcess, pos
 
 
 async def test_postgresql_that_is_down() -> None:
-    """Nobody listens: a fault that names DATABASE_URL and repeats nothing of it."""
-    result = await look_at_database(DATABASE_URL=f"postgresql://user:hidden-one@127.0.0.1:{free_port()}/d")
+    """Nobody listens: a fault that names DATABASE_URL, host and port, and repeats nothing else of it."""
+    port = free_port()
+    result = await look_at_database(DATABASE_URL=f"postgresql://user:hidden-one@127.0.0.1:{port}/d")
     assert (result.state, "cannot be reached" in result.what) == (State.FAULT, True)
+    assert f"(127.0.0.1:{port}: OperationalError)" in result.what
     assert "hidden-one" not in f"{result}"
