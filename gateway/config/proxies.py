@@ -13,7 +13,9 @@ from gateway.config.faults import Faults
 from gateway.config.model import OperatorConfig, TenantConfig, is_loopback
 
 _NAMES = ("https_proxy", "all_proxy")
-"""In either case. `http_proxy` applies to plaintext, which the gateway speaks on loopback only."""
+"""In either case."""
+_PLAINTEXT = "http_proxy"
+"""Applies to plaintext, which the gateway speaks on loopback only: no reason not to start."""
 
 
 def check_proxies(
@@ -22,7 +24,10 @@ def check_proxies(
     operators: Sequence[OperatorConfig],
     faults: Faults,
 ) -> None:
-    """Record a fault for each proxy variable that covers a host of Phoenix and that NO_PROXY does not exclude."""
+    """Record a fault for each proxy variable that covers a host of Phoenix and that NO_PROXY does not exclude.
+
+    HTTP_PROXY covers none, so it is a warning.
+    """
     urls = [url for one in tenants for url in (one.ingestion_base_url, one.admin_base_url, one.query_base_url)]
     urls += [one.socket_base_url for one in tenants] + [one.base_url for one in operators]
     excluded = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").replace(",", " ").lower().split()
@@ -30,13 +35,21 @@ def check_proxies(
     direct = [host for host in hosts if not is_loopback(host) and not _is_excluded(host, excluded)]
     if not direct:
         return
+    remedy = f"add {','.join(direct)} to NO_PROXY, or unset"
+    for shown in (_PLAINTEXT, _PLAINTEXT.upper()):
+        if environ.get(shown):
+            faults.warn(
+                shown,
+                "is not used: the gateway connects to Phoenix directly, and without TLS on loopback only",
+                f"{remedy} {shown} for the gateway",
+            )
     for name in _NAMES:
         for shown in (name, name.upper()):
             if environ.get(shown):
                 faults.add(
                     shown,
                     "is set, but the gateway connects to Phoenix directly and never through a proxy",
-                    f"add {','.join(direct)} to NO_PROXY, or unset {shown} for the gateway",
+                    f"{remedy} {shown} for the gateway",
                 )
 
 

@@ -144,6 +144,20 @@ def test_a_proxy_of_the_environment_is_refused_unless_phoenix_is_excluded(name: 
     assert loaded({**proxied, **local, "WEBSOCKET_URL": "ws://127.0.0.1:8080/ws"}).warnings == ()
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_a_proxy_for_plaintext_is_a_warning(name: str) -> None:
+    """It applies to no connection of the gateway. An operator who relies on it alone reads so at the start."""
+    proxied = {**TENANT, name: "http://proxy-with-password.example:3128"}
+    (warning,) = loaded(proxied).warnings
+    assert (warning.setting, "is not used" in warning.problem) == (name, True)
+    assert "ingestion.example" in warning.remedy
+    assert "password" not in str(warning)
+    assert loaded({**proxied, "NO_PROXY": ".example"}).warnings == ()
+    local = {key: "http://127.0.0.1:8080" for key in TENANT if key.endswith("BASE_URL")}
+    assert loaded({**proxied, **local, "WEBSOCKET_URL": "ws://127.0.0.1:8080/ws"}).warnings == ()
+    assert faulty({**proxied, "HTTPS_PROXY": "http://proxy.example:3128"}) == ["HTTPS_PROXY"]
+
+
 def test_the_platform_key_may_have_text_around_it(tmp_path: Path) -> None:
     """As the route that serves it may answer. Two different keys are refused."""
     mount = Mount(tmp_path / "keys", mode=0o644)
