@@ -27,6 +27,8 @@ __all__ = ["postgres_server", "postgres_url"]
 Stub: Any = events_pb2_grpc.EventServiceStub
 FEW = 12
 """Calls that may wait for a frozen Redis before it is left alone."""
+LOST = 3
+"""Calls with a very short deadline that may fail at first."""
 
 
 def settings(sandbox: SandboxProcess, redis_url: str, postgres_url: str, keys: str = "") -> dict[str, str]:
@@ -110,21 +112,24 @@ async def test_a_cluster_of_which_every_node_refuses_prevents_nothing(
 async def test_a_frozen_redis_costs_few_calls_a_tenth_of_a_second(
     sandbox: SandboxProcess, redis_server: RedisProcess, postgres_url: str, timeout: float
 ) -> None:
-    """Callers with ids of their own and any deadline: none is lost, and soon none waits."""
+    """Callers with ids of their own and any deadline: none is lost after the first few, and soon none waits."""
     with GatewayProcess(settings(sandbox, redis_server.url, postgres_url)) as gateway:
-        for _ in range(5):
-            await submit(gateway)
+        await submit(gateway)  # it fetches the key
+        normal_s = max([(await submit(gateway))[1] for _ in range(20)])
         redis_server.pause()
         try:
             found = [await submit(gateway, timeout=timeout) for _ in range(60)]
         finally:
             redis_server.resume()
         late = [took_s for _, took_s in found if took_s > 0.06]
+        failed = {place: status for place, (status, _) in enumerate(found) if status != "EVENT_STATUS_ACCEPTED"}
         print(f"{timeout} s: {len(late)} of {len(found)} calls waited, at most {max(late, default=0):.3f} s")
+        print(f"normal {normal_s:.3f} s, not accepted: {failed}")
+        assert {place for place in failed if place >= LOST} == set()
         assert len(late) <= FEW
-        assert max(late, default=0) < 0.35  # a tenth of a second, on a busy machine
+        assert max(took_s for _, took_s in found) < normal_s + 0.15  # a tenth of a second, on a busy machine
         if timeout >= 0.5:
-            assert {status for status, _ in found} == {"EVENT_STATUS_ACCEPTED"}
+            assert failed == {}
         assert outage_lines(gateway)[0]["kind"] == "timeout"
 
 
