@@ -28,6 +28,7 @@ from gateway.keys.platform.state import PlatformKey, PlatformKeyState
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
+from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.trouble import TroubleLog
 
 LEASE_MARGIN_S = 0.2
@@ -111,12 +112,19 @@ class PlatformKeys:
         if self._revoked is not None:
             try:
                 self._revoked.add(self._state.revoked)
-            except OSError:
+            except OSError as error:
                 if not is_published:
                     raise StoreUnavailable(
                         "The key is revoked in this process only: neither the shared cache nor the data directory "
                         "could be written. Repair one of them and revoke the key again."
                     ) from None
+                log().warning(
+                    "revocation not kept on this machine",
+                    key_id=key_id,
+                    trouble="it lasts only as long as Redis keeps it",
+                    advice="set GATEWAY_DATA_DIR to a volume that the gateway can write to, and revoke the key again",
+                    **where_raised(error),
+                )
         return True
 
     def describe(self, environment: Environment) -> list[KeyDescription]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from gateway.core.types import KeyId
+from gateway.cache.client import RedisCache, RedisCacheSettings
+from gateway.cache.redis_url import parse_redis_url
+from gateway.core.sealing import SealKeys
+from gateway.core.secret import Secret
+from gateway.core.types import Environment, KeyId
 from gateway.errors import StoreUnavailable
 from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.platform.redis_key_cache import RedisKeyCache
 from gateway.keys.platform.revocations import FILE_NAME, RevokedKeys
 from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
+from gateway.keys.platform.shared_key import Nonce
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key
+from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()
 FIRST, SECOND = KeyId("1" * 64), KeyId("2" * 64)
@@ -66,3 +74,29 @@ async def test_a_revocation_that_cannot_be_stored_is_reported(tmp_path: Path) ->
     keys = PlatformKeys(fetch=KeySource(new_key()).fetch, clock=CLOCK, revoked=RevokedKeys(tmp_path / "data"))
     with pytest.raises(StoreUnavailable):
         await keys.revoke(FIRST)
+
+
+async def test_a_revocation_that_only_redis_keeps_is_logged(tmp_path: Path, redis_server: RedisProcess) -> None:
+    """One line says how long it lasts and what to do; where the data directory can be written, there is none."""
+    (tmp_path / "file").touch()
+    cache = RedisCache(parse_redis_url(redis_server.url), CLOCK, RedisCacheSettings(timeout_s=5, patient_s=5))
+    shared = RedisKeyCache(
+        cache=cache,
+        seal_keys=SealKeys([Secret(b"s" * 32)]),
+        clock=CLOCK,
+        host="https://prediction.example",
+        environment=Environment.SANDBOX,
+    )
+    fetch = KeySource(new_key()).fetch
+    for data_dir, times in (("file", 1), ("data", 0)):
+        keys = PlatformKeys(fetch=fetch, clock=CLOCK, shared=shared, revoked=RevokedKeys(tmp_path / data_dir))
+        with capture_logs() as lines:
+            assert await keys.revoke(FIRST)
+        warnings = [line for line in lines if line["log_level"] == "warning"]
+        assert len(warnings) == times
+        for line in warnings:
+            assert line["key_id"] == FIRST
+            assert "Redis" in line["trouble"]
+            assert "GATEWAY_DATA_DIR" in line["advice"]
+    assert (await shared.poll(Nonce(b"1" * 16), lease_ms=None)).revoked == frozenset({FIRST})
+    await cache.close()
