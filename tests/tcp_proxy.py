@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 
@@ -18,6 +19,8 @@ class TcpProxy:
         """A flow that was silent for longer is forgotten, as by a NAT."""
         self.is_cut = False
         """Once true, the next answers are lost with their connections, and new connections are closed at once."""
+        self.at_lost_commit: Callable[[], Awaitable[object]] | None = None
+        """Set, the next COMMIT's answer is lost with its connection, once this has run: PostgreSQL has committed."""
         self.turns = 0
         """How often a client began to send after it had got an answer: the round trips, over all connections."""
         self.opened = 0
@@ -67,6 +70,7 @@ class _Flow:
         self.is_swallowed = False
         self._proxy = proxy
         self._was_answered = True
+        self._commits = False
         self._heard_at = asyncio.get_running_loop().time()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -98,6 +102,12 @@ class _Flow:
         try:
             while data := await reader.read(65536):
                 if self._proxy.is_cut and not is_client:
+                    break
+                if is_client:
+                    self._commits = b"\0COMMIT\0" in data
+                elif self._commits and (at_lost := self._proxy.at_lost_commit) is not None:
+                    self._proxy.at_lost_commit = None
+                    await at_lost()
                     break
                 if is_client and self._was_answered:
                     self._proxy.turns += 1

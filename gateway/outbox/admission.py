@@ -48,20 +48,28 @@ class ConcurrentInsert(Exception):
     """Another gateway committed one of the ids meanwhile. Roll back, and check all ids in the next run."""
 
 
-def admit_all(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool) -> list[list[Admitted]]:
+def admit_all(
+    connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool, is_in_doubt: bool = False
+) -> list[list[Admitted] | None]:
     """Accept the events in their order. Return one answer per event.
 
-    Args: `check_all_ids`: also check ids that gateways made, which may exist after a lost commit answer.
+    Args: `check_all_ids`: also check ids that gateways made. `is_in_doubt`: an earlier run may be committed. Then None
+    is returned for an Admit with such an id that is not found: its event may be delivered, and forgotten since.
     Raises: ConcurrentInsert.
     """
-    known = _known(connection, admits, check_all_ids=check_all_ids)
+    known = _known(connection, admits, check_all_ids=check_all_ids or is_in_doubt)
     taken: dict[tuple[str, str], str] = {}
     """Digests of the new events by tenant and id."""
     rows: list[tuple[Any, ...]] = []
     totals: dict[int, list[Any]] = {}
-    results: list[list[Admitted | AdmissionState]] = []
+    results: list[list[Admitted | AdmissionState] | None] = []
     for admit in admits:
         tenant_id = admit.tenant_id
+        if is_in_doubt and any(
+            not event.is_id_given and (tenant_id, event.event_id) not in known for event in admit.events
+        ):
+            results.append(None)
+            continue
         answers: list[Admitted | AdmissionState] = []
         for event in admit.events:
             digest, place = event.digest.hex(), (tenant_id, event.event_id)
@@ -82,7 +90,10 @@ def admit_all(connection: sa.Connection, admits: Sequence[Admit], *, check_all_i
             raise ConcurrentInsert
     now_us = now_us_of(connection)
     accepted = {state: Admitted(state=state, accepted_at_us=now_us) for state in AdmissionState}
-    return [[accepted[one] if isinstance(one, AdmissionState) else one for one in answers] for answers in results]
+    return [
+        None if answers is None else [accepted[one] if isinstance(one, AdmissionState) else one for one in answers]
+        for answers in results
+    ]
 
 
 def _known(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids: bool) -> dict[tuple[str, str], _Known]:

@@ -7,7 +7,6 @@ queue_level.py limits the queue; delivery.py decides what is sent and when.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -153,17 +152,24 @@ class EventQueue:
     async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
         until = self._clock.monotonic() + limit_s
         check_all_ids = False
+        work: Pipelined[list[_Result | GatewayError]] = Pipelined(
+            lambda connection: _run(connection, ops, check_all_ids=check_all_ids, is_in_doubt=work.may_be_committed)
+        )
         for _ in range(_RUNS):
-            work = functools.partial(_run, ops=ops, check_all_ids=check_all_ids)
             try:
-                return await self._write(Pipelined(work), max(until - self._clock.monotonic(), 0.001))
+                return await self._write(work, max(until - self._clock.monotonic(), 0.001))
             except ConcurrentInsert:
                 check_all_ids = True
             except StoreUnavailable as unavailable:
-                # What an earlier run found may be our own events, from a commit whose answer was lost.
-                unavailable.may_be_committed = unavailable.may_be_committed or check_all_ids
+                unavailable.may_be_committed = unavailable.may_be_committed or work.may_be_committed
                 raise
-        raise StoreUnavailable("Other gateways keep committing the same event ids. Try again.", may_be_committed=False)
+            except Exception as error:
+                if work.may_be_committed:  # running each operation alone would forget the doubt
+                    raise StoreUnavailable from error
+                raise
+        raise StoreUnavailable(
+            "Other gateways keep committing the same event ids. Try again.", may_be_committed=work.may_be_committed
+        )
 
     async def _write(self, work: Work[T], limit_s: float) -> T:
         began_at = self._clock.monotonic()
@@ -176,16 +182,24 @@ class EventQueue:
             raise
 
 
-def _run(connection: sa.Connection, ops: Sequence[_Op], *, check_all_ids: bool) -> list[_Result | GatewayError]:
-    """Run all operations; results first, so that the next events can be leased in the same transaction."""
+def _run(
+    connection: sa.Connection, ops: Sequence[_Op], *, check_all_ids: bool, is_in_doubt: bool
+) -> list[_Result | GatewayError]:
+    """Run all operations; results first, so that the next events can be leased in the same transaction.
+
+    Args: `is_in_doubt`: an earlier run may be committed, so run only what is repeatable, and refuse the rest.
+    """
     results: dict[int, _Result | GatewayError] = {}
     settles = [(at, op) for at, op in enumerate(ops) if isinstance(op, Settle)]
     admits = [(at, op) for at, op in enumerate(ops) if isinstance(op, Admit)]
     if connection.dialect.name != "sqlite":
         _lock_in_order(connection, [op for _, op in settles], [op for _, op in admits])
     results.update(zip((at for at, _ in settles), settle_all(connection, [op for _, op in settles]), strict=True))
-    admitted = admit_all(connection, [op for _, op in admits], check_all_ids=check_all_ids)
-    results.update((at, tuple(answers)) for (at, _), answers in zip(admits, admitted, strict=True))
+    admitted = admit_all(connection, [op for _, op in admits], check_all_ids=check_all_ids, is_in_doubt=is_in_doubt)
+    results.update(
+        (at, StoreUnavailable() if answers is None else tuple(answers))
+        for (at, _), answers in zip(admits, admitted, strict=True)
+    )
     for at, op in enumerate(ops):
         if isinstance(op, Release):
             results[at] = release(connection, op)

@@ -17,7 +17,8 @@ T = TypeVar("T")
 Work = Callable[[sa.Connection, int], T]
 """Runs inside one transaction, with the connection and the time for leases (microseconds).
 
-It may run again after a rollback or a lost commit answer, so it must be repeatable.
+It may run again after a rollback or a lost commit answer, so it must be repeatable, or look at
+`Pipelined.may_be_committed`.
 """
 
 FILE_NAME = "evidence.sqlite3"

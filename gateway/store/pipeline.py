@@ -61,6 +61,8 @@ class Pipelined(Generic[T]):
 
     def __init__(self, work: Callable[[sa.Connection], T]) -> None:
         self._work = work
+        self.may_be_committed = False
+        """Whether an earlier run may be committed, its answer being lost. Work that is not repeatable looks here."""
 
     def __call__(self, connection: sa.Connection, _now_us: int = 0) -> T:
         return self._work(connection)

@@ -187,6 +187,8 @@ class PostgresDatabase:
                     raise
                 # A later attempt that certainly failed does not undo an earlier one whose answer was lost.
                 may_be_committed = may_be_committed or attempt.may_be_committed(error)
+                if may_be_committed and isinstance(work, Pipelined):
+                    work.may_be_committed = True
                 failure = failure_of(error)
                 if failure.cause == "timeout" and last is not None:
                     failure = last  # the cause; the time ran out while it was tried again

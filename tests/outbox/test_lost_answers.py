@@ -1,0 +1,84 @@
+"""PostgreSQL commits, and its answer is lost: what cannot be repeated is left in doubt, and done once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.errors import StoreUnavailable
+from gateway.outbox.store import EventQueue
+from gateway.store.postgres import PostgresDatabase
+from tests.evidence.wallet_factory import soon
+from tests.outbox.event_factory import admit, delivered, new_event, settle, take
+from tests.postgres_process import PostgresProcess
+from tests.tcp_proxy import TcpProxy
+
+
+@pytest.fixture
+async def proxy(postgres_server: PostgresProcess) -> AsyncIterator[TcpProxy]:
+    """Between `queue` and PostgreSQL."""
+    async with TcpProxy(postgres_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def other(postgres_url: str) -> AsyncIterator[EventQueue]:
+    """The queue on another gateway."""
+    database = PostgresDatabase(postgres_url)
+    queue = EventQueue(database)
+    queue.start()
+    await queue.depth(soon(20))
+    yield queue
+    await queue.stop()
+    await database.stop()
+
+
+@pytest.fixture
+async def queue(proxy: TcpProxy, postgres_url: str, other: EventQueue) -> AsyncIterator[EventQueue]:
+    """The queue whose answers get lost."""
+    database = PostgresDatabase(proxy.url_of(postgres_url))
+    queue = EventQueue(database)
+    queue.start()
+    await queue.depth(soon(20))
+    yield queue
+    await queue.stop()
+    await database.stop()
+
+
+async def deliver_all(queue: EventQueue) -> None:
+    lease, taken = await take(queue)
+    assert len(taken.events) == await settle(queue, lease, *map(delivered, taken.events))
+
+
+async def test_an_event_that_was_delivered_and_forgotten_is_not_queued_again(
+    proxy: TcpProxy, queue: EventQueue, other: EventQueue
+) -> None:
+    """Its id was made by a gateway, so no row is left once Phoenix has the event."""
+    proxy.at_lost_commit = lambda: deliver_all(other)
+    with pytest.raises(StoreUnavailable) as refused:
+        await admit(queue, new_event("made", is_id_given=False), new_event("given", "bob"))
+    assert refused.value.may_be_committed
+    assert 0 == (await other.depth(soon())).events
+
+
+@pytest.mark.parametrize("is_id_given", [True, False])
+async def test_an_event_that_is_found_is_accepted(proxy: TcpProxy, queue: EventQueue, *, is_id_given: bool) -> None:
+    """It is there once, and the call succeeds."""
+
+    lost: list[bool] = []
+
+    async def note() -> None:
+        lost.append(True)
+
+    proxy.at_lost_commit = note
+    assert ["queued"] == await admit(queue, new_event("e", is_id_given=is_id_given))
+    assert lost
+    assert 1 == (await queue.depth(soon())).events
+
+
+async def test_an_event_of_the_caller_is_remembered(proxy: TcpProxy, queue: EventQueue, other: EventQueue) -> None:
+    """Delivered meanwhile."""
+    proxy.at_lost_commit = lambda: deliver_all(other)
+    assert ["delivered"] == await admit(queue, new_event("given"))
+    assert 0 == (await other.depth(soon())).events
