@@ -105,8 +105,8 @@ def _committing(crash: CrashPoint, original: Any) -> Any:
 
 
 def _in_transaction(crash: CrashPoint, original: Any) -> Any:
-    def run(connection: Any, now_us: int, ops: Any, **named: Any) -> Any:
-        results = original(connection, now_us, ops, **named)
+    def run(connection: Any, ops: Any, **named: Any) -> Any:
+        results = original(connection, ops, **named)
         _reach_for(crash, ops, {Admit: "amid_commit", Settle: "amid_settle"})
         return results
 
