@@ -22,7 +22,7 @@ from tests.front.http2.peer import serving
 from tools import go_tools
 
 PACKAGE = "github.com/summerwind/h2spec/cmd/h2spec"
-ANSWERS_WITHIN_S = 1
+ANSWERS_WITHIN_S = 2
 
 _FORGOTTEN = "libnghttp2 forgets a stream when it closes, and ignores frames that still come for it"
 _PRIORITY = "RFC 9113 does away with priorities; libnghttp2 ignores them"
