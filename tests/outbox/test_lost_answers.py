@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import StoreUnavailable
+from gateway.outbox.record import Release, Take
 from gateway.outbox.store import EventQueue
 from gateway.store.postgres import PostgresDatabase
 from tests.evidence.wallet_factory import soon
-from tests.outbox.event_factory import admit, delivered, new_event, settle, take
+from tests.outbox.event_factory import LEASE_US, TENANT, admit, delivered, ids, new_event, settle, take
 from tests.postgres_process import PostgresProcess
 from tests.tcp_proxy import TcpProxy
 
@@ -46,6 +47,21 @@ async def queue(proxy: TcpProxy, postgres_url: str, other: EventQueue) -> AsyncI
     await database.stop()
 
 
+class Note:
+    """Counts how often it is called."""
+
+    count = 0
+
+    async def __call__(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def note() -> Note:
+    """Run at a lost commit."""
+    return Note()
+
+
 async def deliver_all(queue: EventQueue) -> None:
     lease, taken = await take(queue)
     assert len(taken.events) == await settle(queue, lease, *map(delivered, taken.events))
@@ -63,17 +79,14 @@ async def test_an_event_that_was_delivered_and_forgotten_is_not_queued_again(
 
 
 @pytest.mark.parametrize("is_id_given", [True, False])
-async def test_an_event_that_is_found_is_accepted(proxy: TcpProxy, queue: EventQueue, *, is_id_given: bool) -> None:
+async def test_an_event_that_is_found_is_accepted(
+    proxy: TcpProxy, queue: EventQueue, note: Note, *, is_id_given: bool
+) -> None:
     """It is there once, and the call succeeds."""
-
-    lost: list[bool] = []
-
-    async def note() -> None:
-        lost.append(True)
 
     proxy.at_lost_commit = note
     assert ["queued"] == await admit(queue, new_event("e", is_id_given=is_id_given))
-    assert lost
+    assert note.count
     assert 1 == (await queue.depth(soon())).events
 
 
@@ -82,3 +95,17 @@ async def test_an_event_of_the_caller_is_remembered(proxy: TcpProxy, queue: Even
     proxy.at_lost_commit = lambda: deliver_all(other)
     assert ["delivered"] == await admit(queue, new_event("given"))
     assert 0 == (await other.depth(soon())).events
+
+
+async def test_a_lease_whose_answer_is_lost_leases_nothing_else_and_is_released(
+    proxy: TcpProxy, queue: EventQueue, other: EventQueue, note: Note
+) -> None:
+    """Its events would be marked as sent until it expires, and become dead letters where Phoenix counts doubles."""
+    await admit(other, new_event("a1"), new_event("b1", "bob"))
+    proxy.at_lost_commit = note
+    with pytest.raises(StoreUnavailable):
+        await queue.take(Take(tenant_id=TENANT, max_keys=1, lease_id=77, lease_us=LEASE_US), soon())
+    assert 1 == await queue.release(Release(lease_id=77, lease_us=LEASE_US), soon())
+    _, taken = await take(other)
+    assert ["a1", "b1"] == ids(taken)
+    assert [None, None] == [event.first_sent_at_us for event in taken.events]
