@@ -54,6 +54,8 @@ _WRITE_LOCK = 0x5067_7765_7602
 # The server rolled the transaction back and the connection works: run it again. Deadlock, serialization failure.
 _UNDONE = frozenset({"40P01", "40001"})
 _LOCK_TIMED_OUT = "55P03"
+_OUTCOME_UNKNOWN = ("08", "57P0", "40003")
+"""The connection failed, the session ended, and "statement completion unknown"."""
 _FINAL_CAUSES = frozenset({"login", "no_database", "rights", "pooler", "encoding", "tls", "disk_full"})
 """Nothing changes these within a call."""
 
@@ -324,9 +326,12 @@ class _Attempt:
 
     def may_be_committed(self, error: BaseException) -> bool:
         """Tell whether the transaction may be committed although it failed."""
-        # An error of a statement, the COMMIT included, rolls back. One that ends the session says nothing.
+        # An error of a statement, the COMMIT included, rolls back. One that ends the session says nothing, and a pooler
+        # may report the end of the server's session as an error of the statement.
         severity = getattr(getattr(origin_of(error), "diag", None), "severity_nonlocalized", None)
-        return self._is_committing and severity != "ERROR" and sqlstate_of(error) != "25P02"
+        state = sqlstate_of(error)
+        is_undone = state == "25P02" or (severity == "ERROR" and not state.startswith(_OUTCOME_UNKNOWN))
+        return self._is_committing and not is_undone
 
 
 async def _retire(engine: AsyncEngine) -> None:

@@ -242,6 +242,27 @@ async def test_a_lost_commit_stays_in_doubt(watch: Watch, postgres_server: Postg
         assert refused.value.may_be_committed
 
 
+@pytest.mark.parametrize(
+    ("state", "may_be_committed"), [("08006", True), ("57P01", True), ("40003", True), ("42501", False)]
+)
+async def test_an_error_of_the_connection_leaves_a_commit_in_doubt(
+    watch: Watch, postgres_url: str, state: str, *, may_be_committed: bool
+) -> None:
+    """A pooler answers COMMIT with ERROR when the server's session ended. An error of the statement rolls back."""
+    watched = await watch(postgres_url)
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(f"""
+        CREATE TABLE refusing (id int);
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END $$;
+        CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON refusing DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    await connection.close()
+    with pytest.raises(StoreUnavailable) as refused:
+        await watched.database.write(lambda opened, _: opened.exec_driver_sql("INSERT INTO refusing VALUES (1)"), 0.5)
+    assert refused.value.may_be_committed is may_be_committed
+
+
 async def test_a_database_of_another_encoding_is_refused(owner: Any, postgres_server: PostgresProcess) -> None:
     """By the name of its encoding, before the start and for each call."""
     await owner.execute(f"CREATE DATABASE latin_{free_port()} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
