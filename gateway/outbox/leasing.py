@@ -15,17 +15,38 @@ from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take
 from gateway.outbox.statements import Statement
 from gateway.store.pipeline import defer, now_us_of
 
-# One statement, since each is a round trip: lock due ordering keys, find their first events, and read those that fit.
-_TAKE = Statement(
-    "SELECT {returned} FROM (SELECT event.*, row_number() OVER oldest_first AS place,"
-    " sum(event.size_bytes) OVER oldest_first AS size_so_far FROM (SELECT lane FROM durable_lanes"
-    " WHERE tenant_id = :tenant_id AND due_at_us <= {now} ORDER BY due_at_us LIMIT :max_keys {skip}) AS due"
-    " JOIN durable_events AS event ON event.sequence = (SELECT min(waiting.sequence) FROM durable_events AS waiting"
-    " WHERE waiting.lane = due.lane AND waiting.state = 0) WINDOW oldest_first AS (ORDER BY event.sequence)) AS head"
-    " WHERE head.place = 1 OR head.size_so_far <= :max_bytes",
-    returned="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
-    " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
+_DUE = (
+    "SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= {now}"
+    " ORDER BY due_at_us LIMIT :max_keys {skip}"
 )
+# PostgreSQL: first the locks, then the events in a statement of their own. A statement sees what was committed before
+# it began, so one that locks would still read an event that was settled just before it got the lock. The locked keys
+# are in a setting of the transaction, because an answer in between would be a round trip.
+_LOCK_DUE = Statement(
+    "SELECT set_config('gateway.due_keys', COALESCE(CAST(json_agg(lane) AS text), '[]'), true)"  # noqa: S608 - ours
+    f" FROM ({_DUE}) AS due"
+)
+_LOCKED = (
+    "SELECT CAST(value AS bigint) AS lane"
+    " FROM json_array_elements_text(CAST(current_setting('gateway.due_keys') AS json)) AS one(value)"
+)
+
+
+def _first_events_of(keys: str) -> Statement:
+    """Find the first events of these ordering keys, and read those that fit."""
+    return Statement(
+        "SELECT {returned} FROM (SELECT event.*, row_number() OVER oldest_first AS place,"  # noqa: S608 - ours
+        f" sum(event.size_bytes) OVER oldest_first AS size_so_far FROM ({keys}) AS due"
+        " JOIN durable_events AS event ON event.sequence = (SELECT min(waiting.sequence) FROM durable_events AS waiting"
+        " WHERE waiting.lane = due.lane AND waiting.state = 0) WINDOW oldest_first AS (ORDER BY event.sequence))"
+        " AS head WHERE head.place = 1 OR head.size_so_far <= :max_bytes",
+        returned="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
+        " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
+    )
+
+
+_OF_DUE = _first_events_of(_DUE)
+_OF_LOCKED = _first_events_of(_LOCKED)
 _MARK = Statement(
     "UPDATE durable_events SET attempts = attempts + 1, first_sent_at_us = COALESCE(first_sent_at_us, :now_us)"
     " WHERE sequence IN (SELECT sequence FROM {given})",
@@ -91,7 +112,11 @@ _FREE = Statement("UPDATE durable_lanes SET lease_id = NULL, due_at_us = {now} W
 
 def take(connection: sa.Connection, asked: Take) -> Taken:
     """Lease the due events, those that have waited longest first."""
-    rows = _TAKE.fetch(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys, max_bytes=asked.max_bytes)
+    if connection.dialect.name == "sqlite":  # nothing is committed meanwhile
+        rows = _OF_DUE.fetch(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys, max_bytes=asked.max_bytes)
+    else:
+        _LOCK_DUE.later(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys)
+        rows = _OF_LOCKED.fetch(connection, max_bytes=asked.max_bytes)
     now_us = now_us_of(connection)
     if not rows:
         return look(connection, now_us, asked.tenant_id)
