@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +50,27 @@ class RememberedEvent:
     state: EventState
     at: float
     digest: bytes
+
+
+_STRENGTH = {EventState.BEGUN: 0, EventState.UNKNOWN: 1, EventState.ACCEPTED: 2}
+
+
+def combined(held: RememberedEvent, new: RememberedEvent) -> RememberedEvent:
+    """Return what two records of one id, written independently, say together: the stronger state, the first send."""
+    kept = new if _STRENGTH[new.state] > _STRENGTH[held.state] else held
+    return kept if held.digest != new.digest else replace(kept, at=min(held.at, new.at))
+
+
+class OwnEntry:
+    """The entry that one claim of this process wrote to the shared memory. Only this entry may the claim delete.
+
+    `written`: its bytes, or those that may have arrived there; empty: none. The shared memory sets them.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written = b""
 
 
 class NotPacked(ValueError):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.event_ids import EventState, NotPacked, RememberedEvent, content_digest, pack, unpack
+from gateway.core.event_ids import EventState, NotPacked, RememberedEvent, combined, content_digest, pack, unpack
 from gateway.core.wire import Event
 
 JSON = st.recursive(
@@ -101,3 +101,20 @@ def test_junk_is_not_unpacked(junk: bytes) -> None:
     """A state that does not exist, or another length."""
     with pytest.raises(NotPacked):
         unpack(junk)
+
+
+@given(st.sampled_from(EventState), st.sampled_from(EventState), st.floats(0, 9), st.floats(0, 9), st.booleans())
+def test_two_records_combine_to_the_stronger_state_and_the_first_send(
+    one: EventState, other: EventState, at: float, later: float, is_same: bool
+) -> None:
+    """Of the same content; in either order. Records of different content do not mix."""
+    first = RememberedEvent(state=one, at=at, digest=b"1" * 32)
+    second = RememberedEvent(state=other, at=later, digest=b"1" * 32 if is_same else b"2" * 32)
+    order = [EventState.BEGUN, EventState.UNKNOWN, EventState.ACCEPTED]
+    for held, new in ((first, second), (second, first)):
+        result = combined(held, new)
+        assert result.state is max(one, other, key=order.index)
+        if is_same:
+            assert result.at == min(at, later)
+        else:
+            assert result is (new if order.index(new.state) > order.index(held.state) else held)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.actions.events.shared_writes import Change, SharedWrites
-from gateway.core.event_ids import EventState, RememberedEvent
+from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import Effect
 from gateway.phoenix.gamification.pending_event import Result, Submitted
@@ -33,13 +33,16 @@ class SharedEventIds(Protocol):
     """The ids that all replicas remember; implemented by `cache.event_ids`. It does not raise if it is unreachable."""
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]], *, within_s: float
+        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent, OwnEntry]], *, within_s: float
     ) -> list[RememberedEvent | None] | None:
         """Write each entry if there is none; return the earlier entries, in order. None: unreachable in this time."""
         ...
 
     async def settle(self, tenant_id: TenantId, changes: Sequence[Change]) -> bool:
-        """Write how events ended; None deletes the id. Returns whether they were written."""
+        """Write how events ended; None deletes the entry of the claim. A stronger entry of another replica stays.
+
+        Returns whether the shared memory confirmed it.
+        """
         ...
 
 
@@ -72,11 +75,11 @@ class Claim:
     """The right to send the event of one id. Calls with the same event wait for it.
 
     `at`: when the first send was about to begin. `in_doubt`: an earlier send may have reached Phoenix. `is_shared`:
-    other replicas see the claim. Once `settled`, `result` or `recalled` says how it ended; if neither is set, the
-    call with the claim left without sending.
+    other replicas see the claim. `own`: what it wrote for them. Once `settled`, `result` or `recalled` says how it
+    ended; if neither is set, the call with the claim left without sending.
     """
 
-    __slots__ = ("at", "digest", "event_id", "in_doubt", "is_shared", "recalled", "result", "settled")
+    __slots__ = ("at", "digest", "event_id", "in_doubt", "is_shared", "own", "recalled", "result", "settled")
 
     def __init__(self, event_id: str, digest: bytes, at: float, *, in_doubt: bool) -> None:
         self.event_id = event_id
@@ -84,6 +87,7 @@ class Claim:
         self.at = at
         self.in_doubt = in_doubt
         self.is_shared = False
+        self.own = OwnEntry()
         self.result: Result | None = None
         self.recalled: Recalled | None = None
         self.settled = asyncio.Event()
@@ -165,7 +169,7 @@ class EventMemory:
             claim.result = result
             entry = _entry_of(claim, result)
             self._put((tenant_id, claim.event_id), entry)
-            changes.append((claim.event_id, entry))
+            changes.append(Change(claim.event_id, entry, claim.own))
             if entry is None and claim.is_shared:
                 freed.append(claim.event_id)
             claim.settled.set()
@@ -183,7 +187,7 @@ class EventMemory:
         entry = _entry_of(claim, result)
         self._put(key, entry)
         if self._writes is not None:
-            self._writes.add(tenant_id, [(claim.event_id, entry)])
+            self._writes.add(tenant_id, [Change(claim.event_id, entry, claim.own)])
 
     def note_doubts(self, tenant_id: TenantId, claims: Sequence[Claim]) -> None:
         """Remember ids that the gateway made, of events that Phoenix may have. The caller knows these ids."""
@@ -191,7 +195,7 @@ class EventMemory:
         for claim in claims:
             entry = RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
             self._put((tenant_id, claim.event_id), entry)
-            changes.append((claim.event_id, entry))
+            changes.append(Change(claim.event_id, entry, claim.own))
         if self._writes is not None:
             self._writes.add(tenant_id, changes)
 
@@ -229,18 +233,19 @@ class EventMemory:
         within_s: float,
     ) -> None:
         """Claim in the shared memory too; what other replicas know replaces the claim of this process."""
-        # An id that was just released here may still be taken there. Claimed before that write, it would be lost.
-        await writes.written(tenant_id, [one.event_id for one in claims.values()], within_s)
         wanted = [
-            (one.event_id, RememberedEvent(state=EventState.BEGUN, at=one.at, digest=one.digest))
+            (one.event_id, RememberedEvent(state=EventState.BEGUN, at=one.at, digest=one.digest), one.own)
             for one in claims.values()
         ]
         try:
+            # An id that was just released here may still be taken there.
+            await writes.written(tenant_id, [one.event_id for one in claims.values()], within_s)
             found = await shared.claim(tenant_id, wanted, within_s=within_s)
         except BaseException:
             for claim in claims.values():
                 self._forget(tenant_id, claim)
-            writes.add(tenant_id, [(claim.event_id, None) for claim in claims.values()])  # it may be claimed there
+            # It may be claimed there, or another replica's entry is there, which stays.
+            writes.add(tenant_id, [Change(claim.event_id, None, claim.own) for claim in claims.values()])
             raise
         now = self._clock.now()
         for (place, claim), entry in zip(claims.items(), found or [None] * len(claims), strict=True):
@@ -257,8 +262,9 @@ class EventMemory:
                 self._put((tenant_id, claim.event_id), entry)
 
     def _forget(self, tenant_id: TenantId, claim: Claim) -> None:
-        """Withdraw a claim under which nothing was sent."""
-        self._put((tenant_id, claim.event_id), None)
+        """Withdraw a claim under which nothing was sent. The doubt about an earlier send stays."""
+        doubt = RememberedEvent(state=EventState.UNKNOWN, at=claim.at, digest=claim.digest)
+        self._put((tenant_id, claim.event_id), doubt if claim.in_doubt else None)
         claim.settled.set()
 
     def _put(self, key: _Key, entry: Claim | RememberedEvent | None) -> None:

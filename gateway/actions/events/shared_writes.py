@@ -2,7 +2,7 @@
 
 Changes gather while a write is under way, so many calls share one. While the shared memory cannot be reached, the
 changes wait for it, so that replicas know afterwards what was sent meanwhile; above a bound the oldest are dropped and
-counted. A deleted id does not wait: the entry may belong to another call by then, and it expires within minutes.
+counted. A deleted id does not wait: its entry expires within minutes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from gateway.core.event_ids import RememberedEvent
+from gateway.core.event_ids import OwnEntry, RememberedEvent, combined
 from gateway.core.types import TenantId
 from gateway.resilience.supervision import run_job
 
-Change = tuple[str, RememberedEvent | None]
-"""An event id and its new entry; None deletes it."""
+
+class Change(NamedTuple):
+    """An event id and its new entry. None deletes the entry that the claim wrote, `own`, and no other."""
+
+    event_id: str
+    entry: RememberedEvent | None
+    own: OwnEntry
+
+
 Write = Callable[[TenantId, Sequence[Change]], Awaitable[bool]]
 """Returns whether the changes were written."""
 
@@ -26,7 +34,7 @@ class WriteSettings:
     """Bounds."""
 
     max_waiting: int = 20_000
-    """Changes that wait; about 5 MiB."""
+    """Changes that wait; about 10 MiB."""
     max_at_once: int = 1000
     """Changes in one write, which is one command of Redis."""
     retry_after_s: float = 1.0
@@ -49,7 +57,7 @@ class SharedWrites:
         self._write = write
         self._settings = settings or WriteSettings()
         self._on_event = on_event
-        self._waiting: dict[tuple[TenantId, str], RememberedEvent | None] = {}
+        self._waiting: dict[tuple[TenantId, str], Change] = {}
         self._under_way: frozenset[tuple[TenantId, str]] = frozenset()
         self._job: asyncio.Task[None] | None = None
         self._round = asyncio.Event()
@@ -63,9 +71,9 @@ class SharedWrites:
 
     def add(self, tenant_id: TenantId, changes: Sequence[Change]) -> None:
         """Write these changes soon."""
-        for event_id, entry in changes:
-            self._waiting.pop((tenant_id, event_id), None)  # the newest change is last
-            self._waiting[(tenant_id, event_id)] = entry
+        for change in changes:
+            key = (tenant_id, change.event_id)
+            self._waiting[key] = _both(self._waiting.pop(key, None), change)  # the newest change is last
         while len(self._waiting) > self._settings.max_waiting:
             self._drop(next(iter(self._waiting)))
         if self._waiting and (self._job is None or self._job.done()):
@@ -100,7 +108,7 @@ class SharedWrites:
     async def _write_all(self) -> None:
         while self._waiting:
             tenant_id, changes = self._take()
-            self._under_way = frozenset((tenant_id, event_id) for event_id, _ in changes)
+            self._under_way = frozenset((tenant_id, change.event_id) for change in changes)
             is_written = False
             try:
                 is_written = await self._write(tenant_id, changes)
@@ -109,9 +117,11 @@ class SharedWrites:
                 self._is_pausing = not is_written
                 self._round.set()
                 self._round = asyncio.Event()
-                for event_id, entry in () if is_written else changes:
-                    if entry is not None:
-                        self._waiting.setdefault((tenant_id, event_id), entry)  # unless a newer change came meanwhile
+                for change in () if is_written else changes:
+                    key = (tenant_id, change.event_id)
+                    newer = self._waiting.get(key)
+                    if change.entry is not None:
+                        self._waiting[key] = change if newer is None else _both(change, newer)
             if is_written:
                 continue
             if self._closing.is_set():
@@ -126,8 +136,17 @@ class SharedWrites:
         """Return the oldest changes of the tenant whose turn it is."""
         tenant_id = next(iter(self._waiting))[0]
         keys = [key for key in self._waiting if key[0] == tenant_id][: self._settings.max_at_once]
-        return tenant_id, [(key[1], self._waiting.pop(key)) for key in keys]
+        return tenant_id, [self._waiting.pop(key) for key in keys]
 
     def _drop(self, key: tuple[TenantId, str]) -> None:
-        if self._waiting.pop(key) is not None:
+        if self._waiting.pop(key).entry is not None:
             self._on_event("event_id_not_shared")
+
+
+def _both(older: Change | None, newer: Change) -> Change:
+    """Return the one change that stands for both. A claim takes back its own result only."""
+    if older is None or older.entry is None or older.own is newer.own:
+        return newer
+    if newer.entry is None:
+        return older
+    return newer._replace(entry=combined(older.entry, newer.entry))

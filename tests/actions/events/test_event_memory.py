@@ -16,7 +16,8 @@ from gateway.actions.events.event_memory import (
     MemorySettings,
     Recalled,
 )
-from gateway.core.event_ids import EventState, RememberedEvent
+from gateway.actions.events.shared_writes import Change
+from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError
 from gateway.phoenix.gamification.pending_event import Failed, Submitted
@@ -38,22 +39,22 @@ class Shared:
         self.is_gone = False
 
     async def claim(
-        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent]], *, within_s: float
+        self, tenant_id: TenantId, wanted: Sequence[tuple[str, RememberedEvent, OwnEntry]], *, within_s: float
     ) -> list[RememberedEvent | None] | None:
         self.trips += 1
         if self.is_gone:
             return None
         found: list[RememberedEvent | None] = []
-        for event_id, entry in wanted:
+        for event_id, entry, _ in wanted:
             found.append(self.entries.get((tenant_id, event_id)))
             self.entries.setdefault((tenant_id, event_id), entry)
         return found
 
-    async def settle(self, tenant_id: TenantId, changes: Sequence[tuple[str, RememberedEvent | None]]) -> bool:
+    async def settle(self, tenant_id: TenantId, changes: Sequence[Change]) -> bool:
         self.trips += 1
         if self.is_gone:
             return False
-        for event_id, entry in changes:
+        for event_id, entry, _ in changes:
             if entry is None:
                 self.entries.pop((tenant_id, event_id), None)
             else:

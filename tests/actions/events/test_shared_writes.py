@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from gateway.actions.events.shared_writes import Change, SharedWrites, WriteSettings
-from gateway.core.event_ids import EventState, RememberedEvent
+from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
 from gateway.core.types import TenantId
 
 T, U = TenantId("t"), TenantId("u")
@@ -25,10 +25,10 @@ class Fleet:
 
     async def write(self, tenant_id: TenantId, changes: Sequence[Change]) -> bool:
         await self.gate.wait()
-        self.writes.append((tenant_id, [event_id for event_id, _ in changes]))
+        self.writes.append((tenant_id, [change.event_id for change in changes]))
         if self.is_gone:
             return False
-        for event_id, entry in changes:
+        for event_id, entry, _ in changes:
             self.entries.pop((tenant_id, event_id), None)
             if entry is not None:
                 self.entries[(tenant_id, event_id)] = entry
@@ -37,6 +37,10 @@ class Fleet:
 
 def entry(state: EventState = EventState.ACCEPTED) -> RememberedEvent:
     return RememberedEvent(state=state, at=1.0, digest=b"1" * 32)
+
+
+def change(event_id: str, result: RememberedEvent | None) -> Change:
+    return Change(event_id, result, OwnEntry())
 
 
 async def idle(writes: SharedWrites) -> None:
@@ -54,11 +58,11 @@ async def test_changes_that_come_during_a_write_share_the_next_one() -> None:
     fleet = Fleet()
     writes = SharedWrites(fleet.write, QUICK)
     fleet.gate.clear()
-    writes.add(T, [("first", entry())])
+    writes.add(T, [change("first", entry())])
     await asyncio.sleep(0)
     for number in range(50):
-        writes.add(T, [(f"t{number}", entry())])
-        writes.add(U, [(f"u{number}", entry())])
+        writes.add(T, [change(f"t{number}", entry())])
+        writes.add(U, [change(f"u{number}", entry())])
     fleet.gate.set()
     await idle(writes)
     assert [(tenant, len(ids)) for tenant, ids in fleet.writes] == [(T, 1), (T, 50), (U, 50)]
@@ -70,7 +74,7 @@ async def test_results_wait_for_a_memory_that_is_gone_and_releases_do_not() -> N
     fleet = Fleet()
     fleet.is_gone = True
     writes = SharedWrites(fleet.write, QUICK)
-    writes.add(T, [("sent", entry()), ("free", None)])
+    writes.add(T, [change("sent", entry()), change("free", None)])
     await asyncio.sleep(0.05)
     await writes.written(T, ["sent", "free"], 60.0)  # it does not wait for an outage to end
     fleet.entries[(T, "free")] = entry(EventState.BEGUN)
@@ -84,15 +88,33 @@ async def test_a_newer_change_is_not_overwritten_by_one_that_failed() -> None:
     fleet = Fleet()
     fleet.is_gone = True
     writes = SharedWrites(fleet.write, QUICK)
-    writes.add(T, [("e", entry(EventState.UNKNOWN))])
+    writes.add(T, [change("e", entry(EventState.UNKNOWN))])
     fleet.gate.clear()
     await asyncio.sleep(0)
-    writes.add(T, [("e", entry(EventState.ACCEPTED))])
+    writes.add(T, [change("e", entry(EventState.ACCEPTED))])
     fleet.gate.set()
     await asyncio.sleep(0.01)
     fleet.is_gone = False
     await asyncio.sleep(0.05)
     assert entry(EventState.ACCEPTED) == fleet.entries[(T, "e")]
+
+
+async def test_a_waiting_result_is_not_lost_to_another_claim() -> None:
+    """Neither to its release nor to its doubt, before and after a write that failed; its own claim may take it back."""
+    fleet = Fleet()
+    fleet.is_gone = True
+    writes = SharedWrites(fleet.write, QUICK)
+    taken_back = change("back", entry(EventState.UNKNOWN))
+    writes.add(T, [change("e", entry()), change("f", entry()), taken_back])
+    writes.add(T, [change("e", None), change("f", entry(EventState.UNKNOWN)), taken_back._replace(entry=None)])
+    fleet.gate.clear()
+    await asyncio.sleep(0)
+    writes.add(T, [change("e", None), change("f", entry(EventState.UNKNOWN))])
+    fleet.gate.set()
+    await asyncio.sleep(0.01)
+    fleet.is_gone = False
+    await asyncio.sleep(0.05)
+    assert {(T, "e"): entry(), (T, "f"): entry()} == fleet.entries
 
 
 async def test_the_oldest_are_dropped_above_the_bound_and_counted() -> None:
@@ -101,7 +123,7 @@ async def test_the_oldest_are_dropped_above_the_bound_and_counted() -> None:
     fleet.is_gone = True
     writes = SharedWrites(fleet.write, WriteSettings(max_waiting=10, retry_after_s=0.02), on_event=heard.append)
     for number in range(30):
-        writes.add(T, [(f"e{number}", entry())])
+        writes.add(T, [change(f"e{number}", entry())])
     assert len(writes) <= 10
     assert heard == ["event_id_not_shared"] * 20
     fleet.is_gone = False
@@ -113,7 +135,7 @@ async def test_one_write_takes_a_bounded_number() -> None:
     """A command of Redis blocks everybody else."""
     fleet = Fleet()
     writes = SharedWrites(fleet.write, WriteSettings(max_at_once=10))
-    writes.add(T, [(f"e{number}", entry()) for number in range(25)])
+    writes.add(T, [change(f"e{number}", entry()) for number in range(25)])
     await idle(writes)
     assert [len(ids) for _, ids in fleet.writes] == [10, 10, 5]
 
@@ -123,7 +145,7 @@ async def test_closing_writes_what_waits() -> None:
     fleet = Fleet()
     writes = SharedWrites(fleet.write, WriteSettings(retry_after_s=60))
     fleet.is_gone = True
-    writes.add(T, [("e", entry())])
+    writes.add(T, [change("e", entry())])
     await asyncio.sleep(0.01)
     fleet.is_gone = False
     await writes.close()
@@ -138,7 +160,7 @@ async def test_closing_does_not_wait_for_a_memory_that_is_gone_or_hangs() -> Non
         writes = SharedWrites(fleet.write, QUICK, on_event=heard.append)
         if not is_gone:
             fleet.gate.clear()
-        writes.add(T, [("e", entry())])
+        writes.add(T, [change("e", entry())])
         async with asyncio.timeout(1.0):
             await writes.close()
         assert heard == ["event_id_not_shared"]
@@ -149,7 +171,7 @@ async def test_an_id_is_held_until_its_change_is_written() -> None:
     fleet = Fleet()
     writes = SharedWrites(fleet.write, QUICK)
     fleet.gate.clear()
-    writes.add(T, [("e", None)])
+    writes.add(T, [change("e", None)])
     assert writes.holds(T, ["x", "e"])
     await asyncio.sleep(0)
     assert writes.holds(T, ["e"])
