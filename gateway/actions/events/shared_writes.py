@@ -144,7 +144,7 @@ class SharedWrites:
 
 
 def _both(older: Change | None, newer: Change) -> Change:
-    """Return the one change that stands for both. A claim takes back its own result only."""
+    """Return the one change that replaces both. A claim takes back its own result only."""
     if older is None or older.entry is None or older.own is newer.own:
         return newer
     if newer.entry is None:
