@@ -68,6 +68,7 @@ class GatewayProcess:
             "GATEWAY_DRAIN_DELAY": "0",  # no balancer has to notice
             **environ,
         }
+        self._owns_ports = environ.keys().isdisjoint({"GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"})
         self.module = "gateway"
         """The program; another one may put something around the same command."""
         self._arguments = list(arguments)
@@ -117,10 +118,19 @@ class GatewayProcess:
                         return self
                 except grpc.RpcError:
                     pass
+                if process.poll() is not None and self._owns_ports and "in use" in self.log_text:
+                    break  # another process took a port since it was chosen
                 if process.poll() is not None or time.monotonic() > until:
                     reported = self.log_text[-4000:]
                     self.stop(signal.SIGKILL)
                     raise RuntimeError(f"the gateway did not start: {reported}")
+        self._choose_ports()
+        return self.start()
+
+    def _choose_ports(self) -> None:
+        self.log_path.unlink()
+        self.address, self.admin_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self.environ |= {"GATEWAY_LISTEN": self.address, "GATEWAY_ADMIN_LISTEN": self.admin_address}
 
     def open_channel(self) -> grpc.Channel:
         """Return a channel, with the credentials that were given."""

@@ -102,8 +102,8 @@ def signed_parts(headers: Iterable[tuple[str, str]]) -> SignedParts | Refusal:
     try:
         decoded = [decode_signature(text) for text in signatures or ("",)]
     except MalformedSignature as fault:
-        parts = {part.strip(_BLANKS) for line in found["signature"] for part in line.split(",")}
-        if len(parts) == 1:
+        # One line without a whole signature in it is no copy of a genuine one.
+        if len(set(found["signature"])) == 1 and not any(map(_is_signature, signatures)):
             return Refusal(verdict=Verdict.MALFORMED_SIGNATURE, why=str(fault))
         decoded = []
     if len(decoded) != 1:
@@ -130,6 +130,14 @@ def signed_parts(headers: Iterable[tuple[str, str]]) -> SignedParts | Refusal:
         provider=providers[0] if providers else None,
         anomalies=frozenset(anomalies),
     )
+
+
+def _is_signature(text: str) -> bool:
+    try:
+        decode_signature(text)
+    except MalformedSignature:
+        return False
+    return True
 
 
 def _distinct(lines: list[str], anomalies: set[HeaderAnomaly]) -> list[str]:
