@@ -220,7 +220,8 @@ class Connections:
                 self._closed_by_server(host, channel)
                 return self._kept(host, is_repeatable=is_repeatable)
             oldest = next(iter(host.idle))
-            host.idle_time.outlived(now - (oldest.idle_since or now))
+            if oldest.is_usable:  # its close may have arrived and wait to be read
+                host.idle_time.outlived(now - (oldest.idle_since or now))
             if not host.idle_time.allows(now - since, now, is_repeatable=is_repeatable):
                 return None
             (connection,) = self._without_idle(host, [channel])
@@ -297,7 +298,8 @@ class Connections:
             for channel in host.idle:
                 idle_s = now - (channel.idle_since or now)
                 if idle_s > self._settings.idle.longest_s or self._was_replaced(host, channel):
-                    host.idle_time.outlived(idle_s)
+                    if channel.is_usable:
+                        host.idle_time.outlived(idle_s)
                     over.append(channel)
             for connection in self._without_idle(host, over):
                 connection.close()

@@ -237,10 +237,13 @@ class EventMemory:
             (one.event_id, RememberedEvent(state=EventState.BEGUN, at=one.at, digest=one.digest), one.own)
             for one in claims.values()
         ]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s  # for both waits
         try:
             # An id that was just released here may still be taken there.
             await writes.written(tenant_id, [one.event_id for one in claims.values()], within_s)
-            found = await shared.claim(tenant_id, wanted, within_s=within_s)
+            left_s = until - loop.time()
+            found = await shared.claim(tenant_id, wanted, within_s=left_s) if left_s > 0 else None
         except BaseException:
             for claim in claims.values():
                 self._forget(tenant_id, claim)

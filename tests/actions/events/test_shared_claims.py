@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gateway import errors
-from gateway.actions.events.event_memory import Answer, Claim, EventMemory, Recalled
+from gateway.actions.events.event_memory import Answer, Claim, EventMemory, MemorySettings, Recalled
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.event_ids import RedisEventIds
 from gateway.cache.redis_url import parse_redis_url
@@ -140,3 +140,20 @@ async def test_a_claim_cancelled_before_it_reaches_redis_is_withdrawn(
     await ask_and_leave(here)
     await here.close()
     assert isinstance(await ask(here), Claim)
+
+
+async def test_a_release_and_the_next_claim_share_one_limit(cache: RedisCache, redis_server: RedisProcess) -> None:
+    """A call waits for Redis for 0.4 s in all, not once for each of the two."""
+    here = EventMemory(
+        CLOCK,
+        RedisEventIds(cache=cache, seal_keys=KEYS, clock=CLOCK),
+        MemorySettings(claim_within_s=0.4, release_within_s=0.0),
+    )
+    claim = await ask(here)
+    assert isinstance(claim, Claim)
+    redis_server.command("CLIENT", "PAUSE", "1500")
+    await here.settle(T, [(claim, Failed(event_id="e", error=errors.PhoenixRateLimited()))], Deadline.after(10, CLOCK))
+    began = CLOCK.monotonic()
+    await ask(here)
+    assert 0.3 < CLOCK.monotonic() - began < 0.7
+    await here.close()
