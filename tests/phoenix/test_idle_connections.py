@@ -147,6 +147,25 @@ async def test_a_close_that_has_arrived_but_was_not_read_yet_is_seen() -> None:
     await trusting.close()
 
 
+async def test_a_close_that_was_not_read_yet_proves_no_long_life() -> None:
+    """A connection that ended while the loop was busy did not stay open for that time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections = Connections(ssl.create_default_context())
+        host = connections.host(yarl.URL(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        old, new = [await connections.take(host, is_repeatable=True) for _ in range(2)]
+        peers = [server.accept()[0] for _ in range(2)]
+        for connection in (old, new):
+            connections.give_back(host, connection, is_whole=True)
+        peers[0].close()
+        time.sleep(2.0)  # noqa: ASYNC251 - the loop reads nothing meanwhile
+        taken = await connections.take(host, is_repeatable=True)
+        assert taken.transport is not None
+        assert not host.idle_time.allows(0.5, time.monotonic(), is_repeatable=False)
+        connections.give_back(host, taken, is_whole=False)
+        await connections.close()
+        peers[1].close()
+
+
 async def test_connections_in_use_follow_their_name(transport: Transport) -> None:
     """A busy connection is replaced when it is old: the name leads somewhere else by then."""
     young = Transport(settings=ConnectionSettings(max_age_s=0.3))
