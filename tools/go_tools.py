@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -41,13 +42,26 @@ def built(module: Path, package: str = ".") -> Path:
     return _cached(f"{name}-{digest.hexdigest()[:12]}", ["build", package], name, module)
 
 
+def downloaded(module: str) -> Path:
+    """Return the folder of a Go module's files, such as "example.com/module@v1.0.0". Raises: NotBuilt."""
+    described = _run(
+        [_go(f"{module} is downloaded"), "mod", "download", "-json", module], tempfile.gettempdir(), Path("/")
+    )
+    return Path(json.loads(described)["Dir"])
+
+
+def _go(purpose: str) -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise NotBuilt(f"{purpose} with Go, which is not installed")
+    return go
+
+
 def _cached(key: str, arguments: Sequence[str], name: str, module: Path | None) -> Path:
     target = cache_folder() / "bin" / key
     if target.exists():
         return target
-    go = shutil.which("go")
-    if go is None:
-        raise NotBuilt(f"{name} is built with Go, which is not installed")
+    go = _go(f"{name} is built")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build
@@ -62,8 +76,8 @@ def _output(command: str, folder: str, name: str) -> list[str]:
     return ["-o", f"{folder}/{name}"] if command == "build" else []
 
 
-def _run(command: list[str], folder: str, module: Path | None) -> None:
-    """Run Go. Raises: NotBuilt with the last line of its stderr, or that it took too long."""
+def _run(command: list[str], folder: str, module: Path | None) -> str:
+    """Run Go and return what it prints. Raises: NotBuilt with the last line of its stderr, or that it took too long."""
     environ: Mapping[str, str] = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
     try:
         done = subprocess.run(
@@ -77,7 +91,8 @@ def _run(command: list[str], folder: str, module: Path | None) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotBuilt(f"Go did not build it within {BUILD_WITHIN_S} s") from None
+        raise NotBuilt(f"Go did not finish within {BUILD_WITHIN_S} s") from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NotBuilt(f"Go could not build it: {last}")
+        raise NotBuilt(f"Go failed: {last}")
+    return done.stdout

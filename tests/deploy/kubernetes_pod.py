@@ -1,15 +1,13 @@
 """Runs the container of the rendered chart as a process, with the files that Kubernetes would mount.
 
-Kubernetes writes each volume into a hidden folder, points `..data` at it, and links every file through `..data`. Files
-belong to root and the pod's fsGroup. A change is a new folder and one rename of `..data`. The process has the pod's
-user, group and fsGroup. It keeps one capability, so that it can read the checkout and Python wherever they are; the
-gateway's checks of a file's owner and mode do not depend on it.
+The files belong to root and the pod's fsGroup. The process has the pod's user, group and fsGroup. It keeps one
+capability, so that it can read the checkout and Python wherever they are. The gateway's checks of a file's owner and
+mode do not depend on it, and tests/keys/own/test_file_access.py opens such files without it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,41 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.other_user import Mount
+
 ROOT = Path(__file__).resolve().parents[2]
 _READ_CHECKOUT = "+dac_read_search"
 _PROGRAMS = {"phoenix-gateway": [sys.executable, "-m", "gateway"]}
-
-
-class Volume:
-    """One mounted Secret or ConfigMap, below a folder of the test."""
-
-    def __init__(self, folder: Path, *, mode: int, group: int) -> None:
-        self.folder, self._mode, self._group = folder, mode, group
-        self._number = 0
-        folder.mkdir(parents=True)
-        self._own(folder, 0o2755)
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """Replace all files at once, as the kubelet does."""
-        self._number += 1
-        version = self.folder / f"..version_{self._number}"
-        version.mkdir()
-        self._own(version, 0o2755)
-        for name, text in files.items():
-            path = version / name
-            path.write_text(text)
-            self._own(path, self._mode)
-            if not (self.folder / name).is_symlink():
-                (self.folder / name).symlink_to(f"..data/{name}")
-        following = self.folder / "..data_tmp"
-        following.symlink_to(version.name)
-        following.rename(self.folder / "..data")
-        before = self.folder / f"..version_{self._number - 1}"
-        shutil.rmtree(before, ignore_errors=True)
-
-    def _own(self, path: Path, mode: int) -> None:
-        os.chown(path, 0, self._group)
-        path.chmod(mode)
 
 
 class Pod:
@@ -69,7 +37,7 @@ class Pod:
         self._process: subprocess.Popen[bytes] | None = None
         self._mounts = {mount["name"]: mount["mountPath"] for mount in self._container["volumeMounts"]}
         self.volumes = {
-            volume["name"]: Volume(
+            volume["name"]: Mount(
                 self._place(self._mounts[volume["name"]]),
                 mode=(volume.get("secret") or volume["configMap"])["defaultMode"],
                 group=self._security["fsGroup"],

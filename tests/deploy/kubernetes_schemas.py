@@ -7,42 +7,19 @@ They come with the Go module of kubectl-validate, which is downloaded and not co
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft4Validator
 
+from tools.go_tools import downloaded
+
 MODULE = "sigs.k8s.io/kubectl-validate@v0.0.4"
-DOWNLOAD_WITHIN_S = 120
-
-
-class SchemasMissing(Exception):
-    """The documents cannot be had; the text says why."""
 
 
 def documents(version: str) -> Path:
-    """Return the folder of one version of Kubernetes, such as 1.30. Raises: SchemasMissing."""
-    go = shutil.which("go")
-    if go is None:
-        raise SchemasMissing("the schemas of Kubernetes are downloaded with Go, which is not installed")
-    try:
-        done = subprocess.run(
-            [go, "mod", "download", "-json", MODULE],
-            cwd="/",
-            env={**os.environ, "GOFLAGS": "-mod=mod"},
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_WITHIN_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SchemasMissing(f"Go did not download the schemas within {DOWNLOAD_WITHIN_S} s") from None
-    if done.returncode != 0:
-        raise SchemasMissing(f"Go could not download the schemas: {done.stderr.strip() or done.stdout.strip()}")
-    return Path(json.loads(done.stdout)["Dir"]) / "pkg" / "openapiclient" / "builtins" / version
+    """Return the folder of one version of Kubernetes, such as 1.30. Raises: NotBuilt."""
+    return downloaded(MODULE) / "pkg" / "openapiclient" / "builtins" / version
 
 
 def faults(folder: Path, manifest: dict[str, Any]) -> list[str]:

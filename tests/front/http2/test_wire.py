@@ -74,7 +74,7 @@ def test_a_compressed_message_is_unpacked_when_it_is_read() -> None:
 
 
 def test_a_long_message_in_small_pieces_costs_no_more_than_its_length() -> None:
-    """Each piece is kept as it comes; nothing is copied again for it."""
+    """The parser keeps each piece without a further copy."""
 
     def seconds(length: int) -> float:
         reader, began = MessageReader("identity", 4_194_304), time.process_time()
