@@ -7,7 +7,7 @@ from decimal import Decimal
 from gateway.actions.wallet.list_evidence import Listed
 from gateway.core.wallet import Operation, money_text
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
-from gateway.evidence.unreadable import UnreadableWebhook
+from gateway.evidence.unreadable_webhook import UnreadableWebhook
 from gateway.services.convert import environment_to_proto, timestamp_us
 from gateway.v1 import common_pb2, wallet_pb2
 

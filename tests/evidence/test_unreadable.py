@@ -12,7 +12,8 @@ from gateway.core.wallet_operation import OperationKind
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import OutcomeDiffers, PhoenixNotFound
 from gateway.evidence.record import RecordedResponse
-from gateway.evidence.unreadable import MOST_KEYS, Settlement, UnreadableCall, UnreadableWebhook, UnreadableWebhooks
+from gateway.evidence.unreadable import MOST_KEYS, UnreadableWebhooks
+from gateway.evidence.unreadable_webhook import Settlement, UnreadableCall, UnreadableWebhook
 from gateway.store.database import Database
 from tests.evidence.conftest import MakeStore
 from tests.evidence.wallet_factory import OPERATOR, RECEIVED_AT_US, claim_of, sha256, soon

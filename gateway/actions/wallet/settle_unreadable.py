@@ -17,7 +17,8 @@ from gateway.actions.wallet.record_outcome import check_final
 from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment
 from gateway.evidence.record import RecordedResponse
-from gateway.evidence.unreadable import Settlement, UnreadableWebhook, UnreadableWebhooks
+from gateway.evidence.unreadable import UnreadableWebhooks
+from gateway.evidence.unreadable_webhook import Settlement, UnreadableWebhook
 
 _LIST = "ListUnreadableWebhooks"
 

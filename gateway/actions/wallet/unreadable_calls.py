@@ -15,7 +15,8 @@ from gateway.core.wallet_body import MAX_KEY_BYTES
 from gateway.errors import DeadlineTooShort, OutcomeDiffers, StaleAttempt, StoreFault
 from gateway.evidence.record import Outcome, ProbeResult, RecordedResponse
 from gateway.evidence.store import WalletStore
-from gateway.evidence.unreadable import UnreadableCall, UnreadableWebhooks
+from gateway.evidence.unreadable import UnreadableWebhooks
+from gateway.evidence.unreadable_webhook import UnreadableCall
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.logs import log

@@ -35,7 +35,7 @@ from gateway.core.wallet import (
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
 from gateway.evidence.record import MoveClaim
 from gateway.evidence.store import WalletStore
-from gateway.evidence.unreadable import UnreadableCall
+from gateway.evidence.unreadable_webhook import UnreadableCall
 from gateway.keys.platform.settings import KeyUnavailable
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
