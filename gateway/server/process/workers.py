@@ -34,7 +34,7 @@ class RestartTimes:
     first_s: float = 0.1
     longest_s: float = 30.0
     stable_after_s: float = 10.0
-    """A worker that lived this long starts the series of waits anew."""
+    """A worker that lived this long had started, and starts the series of waits anew."""
 
 
 @dataclass(slots=True)
@@ -49,8 +49,15 @@ class _Place:
 class Workers:
     """The group. Use it in the thread of an event loop; `run` ends when all processes have ended."""
 
-    def __init__(self, seats: Sequence[WorkerSeat], drain_s: float, times: RestartTimes | None = None) -> None:
-        """Args: `drain_s`: how long a worker takes to stop."""
+    def __init__(
+        self,
+        seats: Sequence[WorkerSeat],
+        drain_s: float,
+        times: RestartTimes | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "gateway", "serve"),
+    ) -> None:
+        """Args: `drain_s`: how long a worker takes to stop. `command`: starts a worker."""
+        self._command = tuple(command)
         self._places = [_Place(seat) for seat in seats]
         self._within_s = drain_s + STOP_MARGIN_S
         self._times = times or RestartTimes()
@@ -78,7 +85,7 @@ class Workers:
         path = Path(place.seat.socket_path).with_name(f"{place.seat.number}.{place.started}.sock")
         seat = replace(place.seat, socket_path=str(path))
         place.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve"),
+            *self._command,
             env={**os.environ, **seat.environ()},
             pass_fds=seat.descriptors,
         )
@@ -98,17 +105,17 @@ class Workers:
             _forget(place.seat)
             if self._stopping.is_set():
                 break
-            if code > 0 and place.started == 1:  # it ended by itself: the next one would meet the same fault
+            lived_s = time.monotonic() - place.started_at
+            if code > 0 and place.started == 1 and lived_s < self._times.stable_after_s:  # the next one would fail too
                 log().error("a worker did not start; the gateway stops", worker=place.seat.number, exit_code=code)
                 self._fail(code)
                 break
-            await self._wait_before_restart(place, code)
+            await self._wait_before_restart(place, code, lived_s)
             if not self._stopping.is_set() and place.process is process:  # a roll may have started the next one
                 await self._spawn(place)
         await self._end(place)
 
-    async def _wait_before_restart(self, place: _Place, code: int) -> None:
-        lived_s = time.monotonic() - place.started_at
+    async def _wait_before_restart(self, place: _Place, code: int, lived_s: float) -> None:
         place.deaths = 1 if lived_s >= self._times.stable_after_s else place.deaths + 1
         wait_s = min(self._times.longest_s, self._times.first_s * 2 ** (place.deaths - 1))
         log().error(

@@ -1,0 +1,88 @@
+"""The parent of workers, with small programs in the workers' place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway_process import ROOT
+
+PARENT = """
+import asyncio, sys
+from gateway.server.process.inherited import WorkerSeat
+from gateway.server.process.workers import RestartTimes, Workers
+
+listener, reading, folder, code = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+seat = WorkerSeat(number=0, listener=None, admin=listener, parent=reading, socket_path=f"{folder}/0.0.sock")
+times = RestartTimes(first_s=0.05, longest_s=0.2, stable_after_s=0.5)
+sys.exit(asyncio.run(Workers([seat], 1.0, times, [sys.executable, "-c", code]).run()))
+"""
+WORKER = """
+import pathlib, sys, time
+starts = pathlib.Path({folder!r}) / "starts"
+starts.open("a").write("x")
+time.sleep({lives_s})
+sys.exit({code})
+"""
+
+
+@pytest.fixture
+def descriptors() -> Iterator[tuple[int, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reading, writing = os.pipe()
+        yield listener.fileno(), reading
+        os.close(reading)
+        os.close(writing)
+
+
+def parent(descriptors: tuple[int, int], folder: Path, lives_s: float, code: int) -> subprocess.Popen[bytes]:
+    """Start a parent whose worker ends by itself after a time, with this exit code."""
+    worker = WORKER.format(folder=str(folder), lives_s=lives_s, code=code)
+    arguments = [*map(str, descriptors), str(folder), worker]
+    return subprocess.Popen([sys.executable, "-c", PARENT, *arguments], cwd=ROOT, pass_fds=descriptors)
+
+
+def test_a_worker_that_had_started_is_restarted_whatever_its_exit_code(
+    descriptors: tuple[int, int], tmp_path: Path
+) -> None:
+    """A part of it died: that ends the worker with 1, and not the others."""
+    process = parent(descriptors, tmp_path, lives_s=0.7, code=1)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+        assert len((tmp_path / "starts").read_text()) >= 3
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_cannot_start_ends_the_parent_with_its_code(descriptors: tuple[int, int], tmp_path: Path) -> None:
+    """The next one would meet the same fault."""
+    process = parent(descriptors, tmp_path, lives_s=0.0, code=2)
+    try:
+        assert process.wait(10) == 2
+        assert (tmp_path / "starts").read_text() == "x"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_keeps_dying_waits_longer_each_time(descriptors: tuple[int, int], tmp_path: Path) -> None:
+    """Killed at once each time: 0.05, 0.1, 0.2, 0.2 s and so on, so a few starts in two seconds."""
+    process = parent(descriptors, tmp_path, lives_s=0.0, code=0)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2.5)
+        assert 3 <= len((tmp_path / "starts").read_text()) <= 14
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
