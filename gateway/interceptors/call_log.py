@@ -13,7 +13,10 @@ from gateway.errors import GatewayError, StoreFault
 from gateway.interceptors.chain import EndObserver
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log_of_calls, where_raised
+from gateway.telemetry.trouble import described
 
+_EXPLAINED = frozenset({"INTERNAL", "UNAVAILABLE", "UNKNOWN"})
+"""Statuses whose lines say more than callers are told: the class and place of the error, the host, Phoenix's status."""
 _DEBUG = ("/grpc.health.v1.", "/grpc.reflection.")
 """Methods whose lines have the level debug."""
 
@@ -47,9 +50,9 @@ class CallLog(EndObserver):
         else:
             fields["peer"] = call.peer.address
         call.record.write_to(fields)
+        if error is not None and status in _EXPLAINED and "error_type" not in fields:
+            fields.update({name: text for name, text in described(error).items() if text and name != "trouble"})
         if status == "INTERNAL" or isinstance(error, StoreFault):
-            if error is not None and "error_type" not in fields:
-                fields.update(where_raised(error))
             self._log.error("call", **fields)
         elif call.method.startswith(_DEBUG):
             self._log.debug("call", **fields)

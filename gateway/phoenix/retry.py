@@ -188,6 +188,7 @@ class RetryingSender:
                 or not self._may_retry(budget, surface)
             ):
                 self._observer.upstream_settled(surface.value, fault.reason, tries)
+                fault.address = request.url_base
                 raise fault
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by return or raise")
