@@ -16,7 +16,7 @@ from tests.sandbox_process import SandboxProcess
 def last_line(gateway: GatewayProcess, method: str) -> dict[str, Any]:
     """The log line of the last call of a method."""
     lines = [json.loads(line) for line in gateway.log_text.splitlines() if line.startswith("{")]
-    return [line for line in lines if line.get("event") == "call" and line["method"].endswith(method)][-1]
+    return dict([line for line in lines if line.get("event") == "call" and line["method"].endswith(method)][-1])
 
 
 def test_a_server_error_names_host_and_status(sandbox: SandboxProcess) -> None:
