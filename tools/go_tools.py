@@ -50,6 +50,11 @@ def downloaded(module: str) -> Path:
     return Path(json.loads(described)["Dir"])
 
 
+def run_go(arguments: Sequence[str], module: Path) -> None:
+    """Run a command of Go in the folder of a module. Raises: NotBuilt."""
+    _run([_go(f"{module.name} is built"), *arguments], tempfile.gettempdir(), module)
+
+
 def _go(purpose: str) -> str:
     go = shutil.which("go")
     if go is None:

@@ -1,7 +1,7 @@
 """`make stubs`: creates client code for other teams below build/stubs/.
 
-It creates a Python wheel with the generated code and its types; the protos with all their imports, for other
-languages; and one descriptor set for tools such as grpcurl, buf and Envoy. It needs no network.
+It creates a Python wheel with the generated code and its types; the protos for other languages, with and without their
+validation rules; and one descriptor set for tools such as grpcurl, buf and Envoy. It needs no network.
 """
 
 from __future__ import annotations
@@ -19,21 +19,65 @@ from pathlib import Path
 from grpc_tools import protoc
 
 from tools.generate_protos import PROTOS, ROOT, RULES, generated_files, proto_files
+from tools.plain_protos import without_rules
 
 STUBS = ROOT / "build" / "stubs"
 CLIENT = "phoenix_gateway_client"
 REQUIRES = ("grpcio", "protobuf", "googleapis-common-protos")
-_RPC_PROTO = "google/rpc/status.proto"
+GOOGLEAPIS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
+"""What our protos import, and what the details of an error are."""
+VALIDATE = "buf/validate/validate.proto"
 _README = """# Calling the Phoenix Gateway
 
 - `{wheel}`: Python. `pip install {wheel}`, then
-  `from gateway.v1 import events_pb2, events_pb2_grpc`.
-- `protos/`: the protos with all their imports except protoc's own files, for any other language:
-  `buf generate protos`, or `protoc -I protos ...`.
-- `descriptors.binpb`: the same as one descriptor set, with comments. Where reflection is not allowed, use
+  `from gateway.v1 import events_pb2, events_pb2_grpc`. The details of an error (`ErrorInfo`, `RetryInfo`) are in
+  `google.rpc.error_details_pb2`, which it installs.
+- `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
+  generate no code from it.
+- `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.
+- `descriptors.binpb`: all as one descriptor set, with comments. Where reflection is not allowed, use
   `grpcurl -protoset descriptors.binpb ...`.
 
+Go, with buf, here or in `plain/`:
+
+- `buf generate` writes `gen/gateway/v1`, for any place in your module.
+- `buf generate --template buf.gen.managed.yaml` does it in managed mode. Write your module's path into it first. Keep
+  its `disable`: the code of `google/rpc` and `buf/validate` comes from their own modules, and a program that holds a
+  second copy panics at its start.
+
+Other languages: `protoc -I protos -I imports ...`. For errors, Go has `google.golang.org/genproto/googleapis/rpc`,
+Java `com.google.api.grpc:proto-google-common-protos`, C# `Google.Api.CommonProtos`.
+
 The Python package contains the modules `gateway.v1`. Do not install it in an environment that has the gateway itself.
+"""
+_BUF = """# The contract, and what it imports from others.
+version: v2
+modules:
+  - path: protos
+  - path: imports
+"""
+_GENERATE = """# Go code of the contract: `buf generate`. Needs protoc-gen-go and protoc-gen-go-grpc on the PATH.
+version: v2
+inputs:
+  - directory: protos
+{managed}plugins:
+  - local: protoc-gen-go
+    out: gen
+    opt: paths=source_relative
+  - local: protoc-gen-go-grpc
+    out: gen
+    opt: paths=source_relative
+"""
+_MANAGED = """managed:
+  enabled: true
+  override:
+    # Your module's path and `out` of the plugins.
+    - file_option: go_package_prefix
+      value: example.com/your-module/gen
+  disable:
+    # Their code comes from their own modules: another package path would register it a second time.
+    - path: google/rpc
+    - path: buf/validate
 """
 
 
@@ -41,7 +85,8 @@ def main() -> int:
     """Create all files and print their names."""
     shutil.rmtree(STUBS, ignore_errors=True)
     STUBS.mkdir(parents=True)
-    copy_protos(STUBS / "protos")
+    write_protos(STUBS, plain=False)
+    write_protos(STUBS / "plain", plain=True)
     write_descriptors(STUBS / "descriptors.binpb")
     wheel = write_wheel(STUBS)
     (STUBS / "README.md").write_text(_README.format(wheel=wheel.name), encoding="utf-8")
@@ -50,14 +95,26 @@ def main() -> int:
     return 0
 
 
-def copy_protos(target: Path) -> None:
-    """Copy our protos and the third-party protos that they import."""
+def write_protos(target: Path, *, plain: bool) -> None:
+    """Write our protos, what they import and buf's files. `plain`: without validation rules and their import."""
+    imports = {name: Path(sysconfig.get_path("purelib")) / name for name in GOOGLEAPIS}
     for name in proto_files():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROTOS / name, target / name)
-    rpc = target / _RPC_PROTO
-    rpc.parent.mkdir(parents=True)
-    shutil.copyfile(Path(sysconfig.get_path("purelib")) / _RPC_PROTO, rpc)
+        if name == VALIDATE:
+            if not plain:
+                imports[name] = PROTOS / name
+            continue
+        text = (PROTOS / name).read_text(encoding="utf-8")
+        _write(target / "protos" / name, without_rules(text) if plain else text)
+    for name, source in imports.items():
+        _write(target / "imports" / name, source.read_text(encoding="utf-8"))
+    _write(target / "buf.yaml", _BUF)
+    _write(target / "buf.gen.yaml", _GENERATE.format(managed=""))
+    _write(target / "buf.gen.managed.yaml", _GENERATE.format(managed=_MANAGED))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def write_descriptors(target: Path) -> None:
@@ -73,6 +130,7 @@ def write_descriptors(target: Path) -> None:
                 "--include_source_info",
                 f"--descriptor_set_out={target}",
                 *proto_files(),
+                *GOOGLEAPIS,
             ]
         )
     if status != 0:

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/access.proto\x12\x12phoenix.gateway.v1\x1a google/protobuf/descriptor.proto\"G\n\x06\x41\x63\x63\x65ss\x12\r\n\x05right\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.AccessScope*\x9d\x01\n\x0b\x41\x63\x63\x65ssScope\x12\x1c\n\x18\x41\x43\x43\x45SS_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43\x45SS_SCOPE_CALLER\x10\x01\x12\x17\n\x13\x41\x43\x43\x45SS_SCOPE_TENANT\x10\x02\x12\x19\n\x15\x41\x43\x43\x45SS_SCOPE_OPERATOR\x10\x03\x12#\n\x1f\x41\x43\x43\x45SS_SCOPE_TENANT_OR_OPERATOR\x10\x04:L\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x8c\x03 \x01(\x0b\x32\x1a.phoenix.gateway.v1.Accessb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/access.proto\x12\x12phoenix.gateway.v1\x1a google/protobuf/descriptor.proto\"G\n\x06\x41\x63\x63\x65ss\x12\r\n\x05right\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0e\x32\x1f.phoenix.gateway.v1.AccessScope*\x9d\x01\n\x0b\x41\x63\x63\x65ssScope\x12\x1c\n\x18\x41\x43\x43\x45SS_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43\x45SS_SCOPE_CALLER\x10\x01\x12\x17\n\x13\x41\x43\x43\x45SS_SCOPE_TENANT\x10\x02\x12\x19\n\x15\x41\x43\x43\x45SS_SCOPE_OPERATOR\x10\x03\x12#\n\x1f\x41\x43\x43\x45SS_SCOPE_TENANT_OR_OPERATOR\x10\x04:L\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x8c\x03 \x01(\x0b\x32\x1a.phoenix.gateway.v1.AccessBR\n\x12phoenix.gateway.v1P\x01Z%phoenix.internal/gateway/v1;gatewayv1\xaa\x02\x12Phoenix.Gateway.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022phoenix.gateway.v1P\001Z%phoenix.internal/gateway/v1;gatewayv1\252\002\022Phoenix.Gateway.V1'
   _globals['_ACCESSSCOPE']._serialized_start=155
   _globals['_ACCESSSCOPE']._serialized_end=312
   _globals['_ACCESS']._serialized_start=81

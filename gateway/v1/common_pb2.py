@@ -26,13 +26,14 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/common.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"o\n\x05Money\x12\x31\n\x06\x61mount\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x18(2\x18^(-?[0-9]+(\\.[0-9]+)?)?$\x12\x33\n\rcurrency_code\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18 2\x13^[^\\x00-\\x1f\\x7f]*$\"h\n\tFreshness\x12\x33\n\x06source\x18\x01 \x01(\x0e\x32#.phoenix.gateway.v1.FreshnessSource\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*x\n\x12PhoenixEnvironment\x12#\n\x1fPHOENIX_ENVIRONMENT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPHOENIX_ENVIRONMENT_SANDBOX\x10\x01\x12\x1c\n\x18PHOENIX_ENVIRONMENT_PROD\x10\x02*\xa3\x01\n\x0f\x46reshnessSource\x12 \n\x1c\x46RESHNESS_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46RESHNESS_SOURCE_LIVE\x10\x01\x12\x1a\n\x16\x46RESHNESS_SOURCE_CACHE\x10\x02\x12\x1a\n\x16\x46RESHNESS_SOURCE_STALE\x10\x03\x12\x1b\n\x17\x46RESHNESS_SOURCE_SOCKET\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/common.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"o\n\x05Money\x12\x31\n\x06\x61mount\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x18(2\x18^(-?[0-9]+(\\.[0-9]+)?)?$\x12\x33\n\rcurrency_code\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18 2\x13^[^\\x00-\\x1f\\x7f]*$\"h\n\tFreshness\x12\x33\n\x06source\x18\x01 \x01(\x0e\x32#.phoenix.gateway.v1.FreshnessSource\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*x\n\x12PhoenixEnvironment\x12#\n\x1fPHOENIX_ENVIRONMENT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPHOENIX_ENVIRONMENT_SANDBOX\x10\x01\x12\x1c\n\x18PHOENIX_ENVIRONMENT_PROD\x10\x02*\xa3\x01\n\x0f\x46reshnessSource\x12 \n\x1c\x46RESHNESS_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46RESHNESS_SOURCE_LIVE\x10\x01\x12\x1a\n\x16\x46RESHNESS_SOURCE_CACHE\x10\x02\x12\x1a\n\x16\x46RESHNESS_SOURCE_STALE\x10\x03\x12\x1b\n\x17\x46RESHNESS_SOURCE_SOCKET\x10\x04\x42R\n\x12phoenix.gateway.v1P\x01Z%phoenix.internal/gateway/v1;gatewayv1\xaa\x02\x12Phoenix.Gateway.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022phoenix.gateway.v1P\001Z%phoenix.internal/gateway/v1;gatewayv1\252\002\022Phoenix.Gateway.V1'
   _globals['_MONEY'].fields_by_name['amount']._loaded_options = None
   _globals['_MONEY'].fields_by_name['amount']._serialized_options = b'\272H\036r\034\030(2\030^(-?[0-9]+(\\.[0-9]+)?)?$'
   _globals['_MONEY'].fields_by_name['currency_code']._loaded_options = None
