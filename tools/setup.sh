@@ -28,5 +28,5 @@ fi
 
 # Ignore an active virtual environment of another project. Download no Python.
 unset VIRTUAL_ENV
-UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen --python "$python" </dev/null
+UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen --all-extras --python "$python" </dev/null
 echo "setup: ready ($(.venv/bin/python --version), .venv)"
