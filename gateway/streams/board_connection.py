@@ -108,7 +108,8 @@ class BoardConnection:
     async def _connections(self) -> None:
         while True:
             try:
-                await self._connection()
+                if await self._connection():
+                    continue
             except _TEMPORARY as failure:
                 self._dependencies.on_event("open_failed")
                 self.last_failure = failure
@@ -132,7 +133,8 @@ class BoardConnection:
         self._dependencies.on_event("refused")
         return self.state is None or self._refusals >= self._settings.refusals
 
-    async def _connection(self) -> None:
+    async def _connection(self) -> bool:
+        """Follow the board over one connection. Returns whether another one shall replace it without a wait."""
         opened_at = self._dependencies.clock.monotonic()
         channel = await self._dependencies.open_topic(self._topic)
         self._dependencies.on_event("opened")
@@ -153,8 +155,11 @@ class BoardConnection:
                 await self._request_page(channel)
             await self._follow(channel)
         except ChannelClosed as closed:
-            self._failures += 1
             self._reason = Resync.SILENT if closed.silent else Resync.CUT
+            if closed.outdated:
+                self._dependencies.on_event("replaced")
+                return True
+            self._failures += 1
             self._dependencies.on_event(self._reason.value)
         finally:
             self._channel = None
@@ -163,6 +168,7 @@ class BoardConnection:
             if self._dependencies.clock.monotonic() - opened_at >= self._settings.steady_after_s:
                 self._failures = 0
             await channel.close()
+        return False
 
     async def _follow(self, channel: Channel) -> None:
         unreadable = 0

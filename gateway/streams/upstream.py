@@ -15,11 +15,12 @@ from gateway.streams.subscriber import Resync
 
 
 class ChannelClosed(Exception):
-    """The connection is closed. `silent`: no message arrived for too long."""
+    """The connection is closed. `silent`: no message arrived for too long. `outdated`: a new one should replace it."""
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, *, silent: bool = False, outdated: bool = False) -> None:
         self.silent = silent
-        super().__init__("silent" if silent else "closed")
+        self.outdated = outdated
+        super().__init__("silent" if silent else "outdated" if outdated else "closed")
 
 
 class Channel(Protocol):

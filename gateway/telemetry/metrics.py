@@ -54,7 +54,7 @@ SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", 
 LIVE_BOARD_EVENTS = frozenset(
     {
         "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
-        "ignored_frame", "page_requested", "update_left_out",
+        "ignored_frame", "page_requested", "update_left_out", "replaced",
     }
 )  # fmt: skip
 AUDIT_EVENTS = frozenset({"kept", "lost", "failed"})

@@ -35,7 +35,7 @@ class _ResyncReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncRe
     RESYNC_REASON_SUBSCRIBED: _ResyncReason.ValueType  # 1
     """The first board of this stream."""
     RESYNC_REASON_CONNECTION_LOST: _ResyncReason.ValueType  # 2
-    """The connection to Phoenix was closed or broke."""
+    """The connection to Phoenix was closed, broke, or was replaced because of its age or a change of DNS."""
     RESYNC_REASON_SILENCE: _ResyncReason.ValueType  # 3
     """Phoenix was silent for too long."""
     RESYNC_REASON_UNREADABLE: _ResyncReason.ValueType  # 4
@@ -49,7 +49,7 @@ RESYNC_REASON_UNSPECIFIED: ResyncReason.ValueType  # 0
 RESYNC_REASON_SUBSCRIBED: ResyncReason.ValueType  # 1
 """The first board of this stream."""
 RESYNC_REASON_CONNECTION_LOST: ResyncReason.ValueType  # 2
-"""The connection to Phoenix was closed or broke."""
+"""The connection to Phoenix was closed, broke, or was replaced because of its age or a change of DNS."""
 RESYNC_REASON_SILENCE: ResyncReason.ValueType  # 3
 """Phoenix was silent for too long."""
 RESYNC_REASON_UNREADABLE: ResyncReason.ValueType  # 4

@@ -58,13 +58,14 @@ class Upstream:
         self.channels: list[Channel] = []
         self.refusals: list[GatewayError] = []
         self.encoded = 0
+        self.first_score = 1
         self.events: list[str] = []
 
     async def open(self, topic: Topic) -> Channel:
         if self.refusals:
             raise self.refusals.pop(0)
         self.channels.append(Channel())
-        self.channels[-1].show(1, 1)
+        self.channels[-1].show(self.first_score, 1)
         return self.channels[-1]
 
     def encode(self, page: Page, epoch: str, sequence: int, received_at: float) -> bytes:

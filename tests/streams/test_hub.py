@@ -102,6 +102,20 @@ async def test_a_reconnect_is_a_new_epoch_with_its_reason() -> None:
     await hub.close()
 
 
+async def test_an_outdated_connection_is_replaced_at_once() -> None:
+    """It is no failure, so nothing waits; the new connection shows what changed meanwhile."""
+    upstream = Upstream()
+    hub = upstream.hub(retry=RetrySettings(first_wait_s=60, longest_wait_s=60))
+    async with hub.subscribe(TOPIC, 100) as watcher:
+        await taken(watcher)
+        for number in range(2, 6):
+            upstream.channels[-1].incoming.put_nowait(ChannelClosed(outdated=True))
+            upstream.first_score = number
+            assert (b"%d" % number, f"epoch-{number}-100", 1, 0, Resync.CUT) == await taken(watcher)
+    assert (["opened", "replaced"] * 4) + ["opened"] == upstream.events
+    await hub.close()
+
+
 async def test_a_resync_is_not_lost_with_what_is_left_out() -> None:
     """A slow watcher that missed the first board of an epoch still learns that there is one."""
     upstream = Upstream()

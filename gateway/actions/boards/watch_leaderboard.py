@@ -97,13 +97,13 @@ class _Channel:
         try:
             return await self._socket.receive()
         except SocketClosed as closed:
-            raise ChannelClosed(silent=closed.silent) from None
+            raise ChannelClosed(silent=closed.silent, outdated=closed.outdated) from None
 
     async def send(self, message: str) -> None:
         try:
             await self._socket.send(message)
         except SocketClosed as closed:
-            raise ChannelClosed(silent=closed.silent) from None
+            raise ChannelClosed(silent=closed.silent, outdated=closed.outdated) from None
 
     async def close(self) -> None:
         await self._socket.close()

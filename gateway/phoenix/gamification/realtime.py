@@ -1,27 +1,34 @@
-"""The live socket of a board: opens it with credentials, keeps it alive, and notices when it is silent.
+"""The live socket of a board: opens it with credentials, keeps it alive, and notices when it is silent or outdated.
 
 It trusts the same authorities as `transport.py`. `auth/socket.py` makes the credentials, `core/wire_socket.py` reads
-the messages, and the room `streams` reconnects. Source: gamification.md 3.1, 3.5.
+the messages, `socket_age.py` says when a socket is outdated, and the room `streams` reconnects.
+Source: gamification.md 3.1, 3.5.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractResolver
 
 from gateway.errors import PhoenixUnavailable
 from gateway.phoenix.answers import Surface, error_of
 from gateway.phoenix.auth.socket import Opening
+from gateway.phoenix.gamification.socket_age import AgeSettings, SocketAge
 from gateway.phoenix.http_types import Answer
 from gateway.resilience.clock import Clock
+from gateway.resilience.supervision import run_job
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """The same limit as for an answer over HTTP."""
+_CLOSE_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +40,16 @@ class SocketSettings:
     """Idle time after which the gateway pings."""
     pong_within_s: float = 20.0
     """How long to wait for any message after that ping."""
+    age: AgeSettings = field(default_factory=AgeSettings)
 
 
 class SocketClosed(Exception):
-    """The socket is closed. `silent`: no message came for too long."""
+    """The socket is closed. `silent`: no message came for too long. `outdated`: the gateway wants a new one."""
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, *, silent: bool = False, outdated: bool = False) -> None:
         self.silent = silent
-        super().__init__("silent" if silent else "closed")
+        self.outdated = outdated
+        super().__init__("silent" if silent else "outdated" if outdated else "closed")
 
 
 class BoardSocket:
@@ -49,6 +58,19 @@ class BoardSocket:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, settings: SocketSettings) -> None:
         self._socket = socket
         self._settings = settings
+        self._is_outdated = False
+        self._watch: asyncio.Task[None] | None = None
+
+    def close_after(self, passed: Callable[[str], Awaitable[None]]) -> None:
+        """Close the socket when `passed` returns, which gets the server's address; the reader gets SocketClosed."""
+        address = (self._socket.get_extra_info("peername") or ("",))[0]
+
+        async def watch() -> None:
+            await passed(address)
+            self._is_outdated = True
+            await self._socket.close()
+
+        self._watch = run_job("live-board-socket-age", watch())
 
     async def receive(self) -> bytes:
         """Return the next message. It answers pings and consumes pongs. Raises: SocketClosed."""
@@ -74,40 +96,59 @@ class BoardSocket:
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:
-                    raise SocketClosed
+                    raise self._closed()
 
     async def send(self, message: str) -> None:
         """Send one message. Raises: SocketClosed."""
         try:
             await self._socket.send_str(message)
         except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises RuntimeError for a closed socket
-            raise SocketClosed from None
+            raise self._closed() from None
 
     async def close(self) -> None:
         """Close, and give the peer a moment to close too."""
-        await self._socket.close()
+        if self._watch is not None:
+            self._watch.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_WITHIN_S):  # aiohttp waits that long after each message
+                await self._socket.close()
+
+    def _closed(self) -> SocketClosed:
+        return SocketClosed(outdated=self._is_outdated)
 
     async def _guarded_ping(self) -> None:
         try:
             await self._socket.ping()
         except (aiohttp.ClientError, OSError, RuntimeError):
-            raise SocketClosed from None
+            raise self._closed() from None
 
     async def _pong(self, data: bytes) -> None:
         try:
             await self._socket.pong(data)
         except (aiohttp.ClientError, OSError, RuntimeError):
-            raise SocketClosed from None
+            raise self._closed() from None
 
 
 class RealtimeClient:
     """Opens sockets to Phoenix's query hosts; one for all tenants."""
 
-    def __init__(self, *, trust: Callable[[], ssl.SSLContext], clock: Clock, settings: SocketSettings | None = None):
-        """Args: `trust`: called at the first socket, because loading the authorities takes start time and memory."""
+    def __init__(
+        self,
+        *,
+        trust: Callable[[], ssl.SSLContext],
+        clock: Clock,
+        settings: SocketSettings | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """Args: `trust`: called at the first socket, because loading the authorities takes start time and memory.
+
+        `resolver`: finds the addresses of hosts; None: the system's.
+        """
         self._trust = trust
         self._clock = clock
         self._settings = settings or SocketSettings()
+        self._resolver = resolver
+        self._age: SocketAge | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self, base_url: str, opening: Opening) -> BoardSocket:
@@ -124,7 +165,7 @@ class RealtimeClient:
                     headers={"user-agent": "phoenix-gateway", **opening.headers},
                     autoping=False,
                     max_msg_size=MAX_MESSAGE_BYTES,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_WITHIN_S),
                 )
         except aiohttp.WSServerHandshakeError as refused:
             if refused.status < 300:
@@ -132,7 +173,10 @@ class RealtimeClient:
             raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now(), changes=False) from None
         except Exception as failure:
             raise PhoenixUnavailable("No connection to Phoenix's live socket.") from failure
-        return BoardSocket(socket, self._settings)
+        opened = BoardSocket(socket, self._settings)
+        if self._age is not None:
+            opened.close_after(functools.partial(self._age.passed, str(url.host), url.port or 443))
+        return opened
 
     async def close(self) -> None:
         """Close all connections."""
@@ -142,8 +186,10 @@ class RealtimeClient:
 
     def _ready(self) -> aiohttp.ClientSession:
         if self._session is None:
+            resolver = self._resolver or aiohttp.DefaultResolver()
+            self._age = SocketAge(resolver, self._clock, self._settings.age)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._trust(), limit=0),
+                connector=aiohttp.TCPConnector(ssl=self._trust(), limit=0, resolver=resolver, use_dns_cache=False),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
