@@ -5,7 +5,8 @@ what has arrived. What does not start waits in the queue, where it is seen, inst
 
 A burst may wait. Overload is when more than `burst` calls wait and do not become fewer within `patience_s`. Then the
 queue is cut to what can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing
-was refused for `calm_s`. Callers that each wait for their answer before they send again never get there.
+was refused for `calm_s`. Callers that each wait for their answer before they send again never get there. A burst of a
+modest caller (`recent_use.py`) may wait beyond the cut: it is not what is too much.
 
 A second limit bounds the calls at work, for handlers that wait for Phoenix or the store. It follows their latency, as
 Netflix's concurrency-limits do: it shrinks when calls take much longer than usual. Pure: time is an argument.
@@ -26,6 +27,8 @@ _CUT_PER_TURN = 50
 """Calls that are taken out of a queue that has become too long, in one turn of the loop."""
 _MOST_TIMES = 4.0
 """So many times the average is the most that one call counts in it."""
+_GUESSED_COST_S = 0.0001
+"""Of a call, until one was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class AdmissionSettings:
     max_limit: float = 4096.0
     turn_s: float = 0.001
     """Calls that start in one turn of the loop take about so long."""
+    overloaded_turn_s: float = 0.0003
+    """The same under overload: whoever is not part of it waits for a turn or two."""
     burst: int = 64
     max_queued: int = 2048
     """More never wait, overload or not: each holds its request."""
@@ -80,11 +85,11 @@ class Admission(Generic[T]):
         self.running = 0
         self.cost_s = 0.0
         """CPU seconds of a call, lately; 0 until it is known."""
-        self._room = self._per_turn()
+        self._overloaded_until = 0.0
+        self._room = self._per_turn(0.0)
         self._long_at = 0.0
         self._length: int | None = None
         """How many waited at `_long_at`; None if no more than `burst` did."""
-        self._overloaded_until = 0.0
         self._usual: dict[str, float] = {}
         self._window = _Window()
 
@@ -120,10 +125,17 @@ class Admission(Generic[T]):
 
     def sheds(self, caller: str, priority: Priority, now: float) -> bool:
         """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it."""
-        if not self.is_full(now) or not self._queue.would_drop(caller, priority):
+        if not self.is_full(now):
+            return False
+        if self._is_spared(caller, now) or not self._queue.would_drop(caller, priority):
             return False
         self._overloaded_until = now + self._settings.calm_s
         return True
+
+    def _is_spared(self, caller: str, now: float) -> bool:
+        queued, settings = len(self._queue), self._settings
+        has_room = queued < settings.max_queued and not self._exceeds(queued + 1 - settings.burst, now)
+        return has_room and self._queue.is_modest(caller)
 
     def offer(self, call: T, caller: str, priority: Priority, now: float, cost: float = 1.0) -> tuple[bool, list[T]]:
         """Take a call that has just arrived.
@@ -138,7 +150,8 @@ class Admission(Generic[T]):
             self._window.was_full = True
         if self.sheds(caller, priority, now):
             return False, [call]
-        refused = [self._queue.drop()] if self.is_full(now) else []
+        dropped = self._queue.drop() if self.is_full(now) else None
+        refused = [] if dropped is None else [dropped]
         self._queue.push(call, caller, priority, cost, now)
         if refused:
             self._overloaded_until = now + self._settings.calm_s
@@ -150,7 +163,7 @@ class Admission(Generic[T]):
 
         Returns: the calls that start now, and those that wait no longer.
         """
-        self._room = self._per_turn()
+        self._room = self._per_turn(now)
         started: list[T] = []
         refused: list[T] = []
         while self._queue and self._room > 0 and self.running < self.limit:
@@ -162,9 +175,9 @@ class Admission(Generic[T]):
             self.running += 1
             started.append(call)
         for _ in range(_CUT_PER_TURN):
-            if not self._exceeds(len(self._queue), now):
+            if not self._exceeds(len(self._queue), now) or (dropped := self._queue.drop()) is None:
                 break
-            refused.append(self._queue.drop())
+            refused.append(dropped)
         self._note_length(now)
         return started, refused
 
@@ -209,8 +222,9 @@ class Admission(Generic[T]):
         """Forget a call that waits; False when it does not."""
         return self._queue.withdraw(call)
 
-    def _per_turn(self) -> int:
-        return max(1, int(self._settings.turn_s / self.cost_s)) if self.cost_s > 0 else self._settings.max_queued
+    def _per_turn(self, now: float) -> int:
+        turn_s = self._settings.overloaded_turn_s if self.is_overloaded(now) else self._settings.turn_s
+        return max(1, int(turn_s / (self.cost_s or _GUESSED_COST_S)))
 
     def _note_length(self, now: float) -> None:
         length = len(self._queue)

@@ -17,9 +17,10 @@ from gateway.errors import (
     Stopping,
 )
 from gateway.front.dispatch import Dispatch, Ending, ending_of
+from gateway.front.http2.decompression import Decompression
 from gateway.front.http2.request import ONE_MESSAGE
 from gateway.front.http2.stream import CallerLeft, Stream
-from gateway.front.http2.wire import Header, status_trailers
+from gateway.front.http2.wire import Compressed, Header, status_trailers
 
 
 class CallRunner:
@@ -29,6 +30,7 @@ class CallRunner:
         """Args: `release` gives back the place of a unary call that needs it no longer, with the error that ends it."""
         self._dispatch = dispatch
         self._release = release
+        self._decompression = Decompression()
 
     async def run(self, stream: Stream, peer: Peer) -> None:
         """Run the call to its end and send that. Never raises but what ends the process."""
@@ -42,7 +44,10 @@ class CallRunner:
         answer = b""
         try:
             if has_one_answer:
-                answer = await dispatch.unary(endpoint, call, *self._incoming(stream))
+                incoming, fault = self._incoming(stream)
+                if type(incoming) is Compressed:
+                    incoming, fault = await self._plain(incoming, stream)
+                answer = await dispatch.unary(endpoint, call, incoming, fault)
             else:
                 await self._send_all(stream, call)
         except BaseException as raised:  # noqa: BLE001 - a call ends by a status, whatever its handler raises
@@ -75,10 +80,19 @@ class CallRunner:
         if not stream.endpoint.client_streaming:
             return _only_message(stream)
         stream.send_headers(self._dispatch.process)
-        return stream.messages(), stream.fault
+        return stream.messages(self._decompression), stream.fault
+
+    async def _plain(self, message: Compressed, stream: Stream) -> tuple[bytes, GatewayError | None]:
+        try:
+            return await self._decompression.plain(message, stream.reader), None
+        except GatewayError as refused:
+            return b"", refused
 
     async def _send_all(self, stream: Stream, call: Call) -> None:
-        answers = self._dispatch.streaming(stream.endpoint, call, *self._incoming(stream))
+        incoming, fault = self._incoming(stream)
+        if type(incoming) is Compressed:
+            incoming, fault = await self._plain(incoming, stream)
+        answers = self._dispatch.streaming(stream.endpoint, call, incoming, fault)
         try:
             async for answer in answers:
                 await stream.send(answer)
@@ -134,10 +148,7 @@ def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
         return b"", stream.fault
     if stream.connection.outflow.is_stuffed:
         return b"", Overloaded("This client does not read its answers. Read them, or call less.")
-    try:
-        request = stream.request
-    except GatewayError as refused:
-        return b"", refused
+    request = stream.request
     if request is None:
         return b"", InvalidField([ONE_MESSAGE])
     return request, None

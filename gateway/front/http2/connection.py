@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
@@ -23,6 +24,7 @@ from gateway.front.http2.stream import Stream
 from gateway.front.http2.wire import Header, MessageReader, WireFault
 
 _NOT_SHED = (-1, "")
+_FORGOTTEN_PER_TURN = 100
 
 
 class Calls(Protocol):
@@ -131,10 +133,15 @@ class Connection(asyncio.Protocol):
         """Cancel what runs for this client."""
         self._inflow.closed()
         self.outflow.closed()
-        for stream in list(self.streams.values()):
-            self._forget(stream)
-        self.streams.clear()
+        self._forget_some()
         self._server.forget_connection(self)
+
+    def _forget_some(self) -> None:
+        """Forget the streams of a lost connection; there may be thousands, and others wait."""
+        for stream_id in list(itertools.islice(self.streams, _FORGOTTEN_PER_TURN)):
+            self._forget(self.streams.pop(stream_id))
+        if self.streams:
+            self._server.loop.call_soon(self._forget_some)
 
     def pause_writing(self) -> None:
         """The socket is full."""

@@ -75,8 +75,10 @@ class Engine(Protocol):
         """
         ...
 
-    def take(self, receiver: Receiver) -> bytes:
+    def take(self, receiver: Receiver, most_bytes: int | None = None) -> bytes:
         """Return what is to be written now, b"" for nothing. Data that exceeds the peer's windows stays queued.
+
+        Args: `most_bytes`: leave what exceeds them, but for a few frames; None for all there is.
 
         The receiver hears of streams that are over with what is taken.
         """

@@ -1,7 +1,11 @@
 """The queue of calls that wait for their start: which one starts next, and which is refused when there are too many.
 
-Money goes before reads before batches. Callers take turns (deficit round robin over callers, not connections). Of one
-caller, the call with the least time left goes first. Pure: `admission.py` says how many wait and start.
+Money goes before reads before batches. Within each, modest callers (`recent_use.py`) go first, and the others take
+turns (deficit round robin over callers, not connections). Of one caller, the call with the least time left goes first.
+One start in four is for a modest caller of a lower priority, so that nobody's flood of money keeps others from reading.
+
+Refused is, of the last priority, the caller with the most calls; a modest one only if all that wait are modest. Pure:
+`admission.py` says how many wait and start.
 """
 
 from __future__ import annotations
@@ -11,6 +15,10 @@ import heapq
 import itertools
 from collections import deque
 from typing import Generic, Protocol, TypeVar
+
+from gateway.front.http2.recent_use import RecentUse
+
+_LOWER_EVERY = 4
 
 
 class Priority(enum.IntEnum):
@@ -44,72 +52,121 @@ class _Caller(Generic[T]):
         self.deficit = 0.0
 
 
+class _Class(Generic[T]):
+    """The callers that wait in one priority: `first` takes its turns before `turns`."""
+
+    __slots__ = ("callers", "first", "turns")
+
+    def __init__(self) -> None:
+        self.callers: dict[str, _Caller[T]] = {}
+        self.first: deque[str] = deque()
+        self.turns: deque[str] = deque()
+
+
 class FairQueue(Generic[T]):
     """The calls that wait."""
 
     def __init__(self) -> None:
-        self._queues: tuple[dict[str, _Caller[T]], ...] = tuple({} for _ in Priority)
-        self._turns: tuple[deque[str], ...] = tuple(deque() for _ in Priority)
+        self._classes: tuple[_Class[T], ...] = tuple(_Class() for _ in Priority)
+        self._use = RecentUse()
         self._order = itertools.count()
         self._size = 0
+        self._pops = 0
 
     def __len__(self) -> int:
         return self._size
 
     def push(self, call: T, caller: str, priority: Priority, cost: float, now: float) -> None:
         """Add a call. Args: `cost`: its share of its caller's turns; 1 for a small one."""
-        queues = self._queues[priority]
-        waiting = queues.get(caller)
+        one = self._classes[priority]
+        waiting = one.callers.get(caller)
         if waiting is None:
-            waiting = queues[caller] = _Caller()
-            self._turns[priority].append(caller)
+            waiting = one.callers[caller] = _Caller()
+            self._line_up(one, caller)
+        self._use.add(caller, cost, now)
         heapq.heappush(waiting.heap, (call.deadline_at, next(self._order), cost, now, call))
         self._size += 1
 
     def pop(self) -> T:
         """Take out the call whose turn it is. The queue must not be empty."""
-        priority = min(one for one in Priority if self._queues[one])
-        turns, queues = self._turns[priority], self._queues[priority]
+        one = self._next_class()
         while True:
+            turns = one.first or one.turns
             name = turns[0]
-            caller = queues[name]
+            if turns is one.first and not self._use.is_modest(name):
+                one.turns.append(turns.popleft())
+                continue
+            caller = one.callers[name]
             cost = caller.heap[0][2]
-            if caller.deficit >= cost:
-                caller.deficit -= cost
-                _, _, _, _, call = heapq.heappop(caller.heap)
-                self._size -= 1
-                if not caller.heap:
-                    del queues[name]
-                    turns.popleft()
-                elif caller.deficit < caller.heap[0][2]:
-                    turns.rotate(-1)
-                return call
-            caller.deficit += 1.0
             if caller.deficit < cost:
-                turns.rotate(-1)
+                caller.deficit += 1.0
+            if caller.deficit < cost:
+                turns.popleft()
+                self._line_up(one, name)
+                continue
+            caller.deficit -= cost
+            call = heapq.heappop(caller.heap)[4]
+            self._size -= 1
+            if not caller.heap:
+                turns.popleft()
+                del one.callers[name]
+            elif caller.deficit < caller.heap[0][2]:
+                turns.popleft()
+                self._line_up(one, name)
+            return call
+
+    def _line_up(self, one: _Class[T], name: str) -> None:
+        (one.first if self._use.is_modest(name) else one.turns).append(name)
+
+    def _next_class(self) -> _Class[T]:
+        self._pops += 1
+        waiting = [one for one in self._classes if one.callers]
+        if len(waiting) > 1 and self._pops % _LOWER_EVERY == 0:
+            return next((one for one in waiting[1:] if one.first), waiting[0])
+        return waiting[0]
+
+    def is_modest(self, caller: str) -> bool:
+        """Whether a caller has had much less lately than another one."""
+        return self._use.is_modest(caller)
 
     def would_drop(self, caller: str, priority: Priority) -> bool:
         """Whether a further call of this caller would be the one to go: nobody waits with less right to it."""
-        last = max((one for one in Priority if self._queues[one]), default=Priority.MONEY)
-        if last != priority:
-            return priority > last
-        queues = self._queues[priority]
-        own = queues.get(caller)
-        mine = len(own.heap) + 1 if own is not None else 1
-        return all(len(other.heap) < mine for name, other in queues.items() if name != caller)
+        victim = self._victim()
+        if victim is None or victim[0] != priority:
+            return victim is None or priority > victim[0]
+        return self._claim(priority, caller, 1) > self._claim(*victim)
 
-    def drop(self) -> T:
-        """Take out whom it costs least: the last priority, its greediest caller, the call with the most time left."""
-        priority = max(one for one in Priority if self._queues[one])
-        name = max(self._queues[priority], key=lambda each: len(self._queues[priority][each].heap))
-        return self._take(priority, name, max(self._queues[priority][name].heap))
+    def drop(self) -> T | None:
+        """Take out whom it costs least: the last priority, its greediest caller, the call with the most time left.
+
+        Returns: None when all that wait are modest callers.
+        """
+        victim = self._victim()
+        return None if victim is None else self._drop_of(*victim)
+
+    def _victim(self) -> tuple[Priority, str] | None:
+        for priority in reversed(Priority):
+            greedy = [name for name in self._classes[priority].callers if not self._use.is_modest(name)]
+            if greedy:
+                return priority, max(greedy, key=lambda name: self._claim(priority, name))
+        return None
+
+    def _claim(self, priority: Priority, name: str, further: int = 0) -> tuple[int, float]:
+        """Return what orders callers by greed: their waiting calls, then what they have had."""
+        waiting = self._classes[priority].callers.get(name)
+        return (0 if waiting is None else len(waiting.heap)) + further, self._use.of(name)
+
+    def _drop_of(self, priority: Priority, name: str) -> T:
+        entry = max(self._classes[priority].callers[name].heap)
+        self._use.take_back(name, entry[2], entry[3])
+        return self._take(priority, name, entry)
 
     def older_than(self, moment: float) -> list[T]:
         """Take out what entered before this moment."""
         return [
             self._take(priority, name, entry)
             for priority in Priority
-            for name, caller in list(self._queues[priority].items())
+            for name, caller in list(self._classes[priority].callers.items())
             for entry in list(caller.heap)
             if entry[3] < moment
         ]
@@ -117,7 +174,7 @@ class FairQueue(Generic[T]):
     def withdraw(self, call: T) -> bool:
         """Forget a call; False when it does not wait."""
         for priority in Priority:
-            for name, caller in self._queues[priority].items():
+            for name, caller in self._classes[priority].callers.items():
                 for entry in caller.heap:
                     if entry[4] is call:
                         self._take(priority, name, entry)
@@ -125,11 +182,12 @@ class FairQueue(Generic[T]):
         return False
 
     def _take(self, priority: Priority, name: str, entry: _Entry[T]) -> T:
-        caller = self._queues[priority][name]
+        one = self._classes[priority]
+        caller = one.callers[name]
         caller.heap.remove(entry)
         heapq.heapify(caller.heap)
         self._size -= 1
         if not caller.heap:
-            del self._queues[priority][name]
-            self._turns[priority].remove(name)
+            del one.callers[name]
+            (one.first if name in one.first else one.turns).remove(name)
         return entry[4]

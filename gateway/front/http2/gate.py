@@ -15,8 +15,9 @@ from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
-_REFUSALS_PER_TURN = 100
-"""About 1 ms: a flood of refusals takes at most half of the loop, and the calls of one turn the rest."""
+_READ_S = 0.00025
+"""In one turn of the loop, for all connections that have more to read than they may at once. Of a flood of calls, this
+is mostly refusals; the calls that start in a turn take about as long."""
 _AROUND_HANDLER_S = 30e-6
 """CPU time of a call outside of its handler: to read it, and to write its answer."""
 
@@ -57,7 +58,7 @@ class Gate:
         """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
         self._starts = 0
-        self._refused_in_turn = 0
+        self._read_s = 0.0
         self._waiting_readers: deque[Callable[[], None]] = deque()
 
     @property
@@ -77,20 +78,22 @@ class Gate:
         return self._admission.sheds(caller, self._priority(path), now)
 
     def note_refusal(self, path: str) -> None:
-        """Count a refusal of this turn of the loop."""
-        self._refused_in_turn += 1
+        """Count a refusal."""
         self._on_refused(path)
 
     @property
-    def has_refused_enough(self) -> bool:
-        """Whether refusals have had their share of this turn: then read nothing more of a client until the next one.
+    def has_read_enough(self) -> bool:
+        """Whether reading has had its share of this turn: who brings refusals or floods waits for the next one."""
+        return self._read_s >= _READ_S
 
-        A client that floods would otherwise keep the loop busy with refusals, and nothing would be left for calls.
-        """
-        return self._refused_in_turn >= _REFUSALS_PER_TURN
+    def note_read(self, took_s: float) -> None:
+        """Add what a connection took to read."""
+        self._read_s += took_s
+        if self.has_read_enough:
+            self._need_turn()
 
     def read_later(self, read_on: Callable[[], None]) -> None:
-        """Call `read_on` in a later turn, once refusals have time again."""
+        """Call `read_on` in a later turn, after those that wait already, once reading has time again."""
         self._waiting_readers.append(read_on)
         self._need_turn()
 
@@ -126,9 +129,9 @@ class Gate:
             self._need_turn()
 
     def is_sample(self) -> bool:
-        """Whether to measure the CPU time of a call that starts now, for `note_cost`: of one in sixteen."""
+        """Whether to measure the CPU time of a call that starts now, for `note_cost`: the first, then one in 16."""
         self._starts += 1
-        return self._starts & 15 == 0
+        return self._starts & 15 == 0 or self._admission.cost_s == 0
 
     def note_cost(self, cpu_s: float) -> None:
         """Take the CPU time of a call's handler."""
@@ -167,10 +170,8 @@ class Gate:
             self._start(stream)
         for stream in refused:
             self._refuse(stream)
-        self._refused_in_turn = 0
-        for _ in range(len(self._waiting_readers)):
-            if self.has_refused_enough:
-                break
+        self._read_s = 0.0
+        while self._waiting_readers and not self.has_read_enough:
             self._waiting_readers.popleft()()
         if self._admission.can_start or self._waiting_readers:
             self._need_turn()

@@ -191,15 +191,19 @@ class H2Engine:
             self.end(ENHANCE_YOUR_CALM, reason=reason)
             raise EngineFailed(reason.decode())
 
-    def take(self, receiver: Receiver) -> bytes:
+    def take(self, receiver: Receiver, most_bytes: int | None = None) -> bytes:
         """Send what the windows allow; see Engine."""
-        ready, self._ready = self._ready, {}
-        for stream_id in ready:
+        until = 0 if most_bytes is None else self._queued - most_bytes
+        ready, self._ready = list(self._ready), {}
+        for at, stream_id in enumerate(ready):
+            if self._queued < until:
+                self._ready.update(dict.fromkeys(ready[at:]))
+                break
             body = self._bodies.get(stream_id)
             if body is None:
                 continue
             try:
-                self._send_some(stream_id, body)
+                self._send_some(stream_id, body, until)
             except h2.exceptions.ProtocolError:
                 body.sent_all = body.received_all = True
             if body.sent_all and body.received_all:
@@ -233,9 +237,13 @@ class H2Engine:
         body.size -= size
         self._queued -= size
 
-    def _send_some(self, stream_id: int, body: _Body) -> None:
+    def _send_some(self, stream_id: int, body: _Body, until: int) -> None:
+        """Send until so few bytes of all streams are queued, or until a window or the body ends."""
         connection = self._connection
         while body.chunks:
+            if self._queued < until:
+                self._ready[stream_id] = None
+                return
             room = min(connection.local_flow_control_window(stream_id), connection.max_outbound_frame_size)
             if room <= 0:
                 self._blocked.add(stream_id)

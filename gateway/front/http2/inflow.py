@@ -1,4 +1,8 @@
-"""The way in on one connection: what a client sends is read in pieces, and no faster than refusals may cost time."""
+"""The way in on one connection: what a client sends is read in small pieces, and no faster than the loop has time.
+
+A socket gives 256 KiB at once; the frames that fit into them take up to a second, in which nobody else would be served.
+So a connection reads for `TURN_S`, and continues behind the others that wait, in a later turn (`gate.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,20 @@ from collections.abc import Callable
 
 from gateway.front.http2.gate import Gate
 
-PIECE_BYTES = 8192
-"""Read at once: at least forty calls, before it is asked whether this turn of the loop has time for more."""
-TURN_S = 0.001
-"""For one client in one turn, beyond its first piece. A socket gives 256 KiB at once, and the resets that fit into them
-take a tenth of a second, in which nobody else would be served."""
+FEWEST_BYTES, FIRST_BYTES, MOST_BYTES = 256, 1024, 16 * 1024
+"""Of a piece. It follows what the pieces of this connection take: large where it brings messages, small where it
+brings frames that are dear for their size."""
+QUICK_S, SLOW_S = 30e-6, 125e-6
+TURN_S = 125e-6
 
 
 class Inflow:
     """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
 
-    __slots__ = ("_gate", "_is_waiting", "_monotonic", "_receive", "_transport", "_unread", "was_refused")
+    __slots__ = (
+        "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_transport", "_unread",
+        "was_refused",
+    )  # fmt: skip
 
     def __init__(self, gate: Gate, receive: Callable[[bytes], bool], monotonic: Callable[[], float]) -> None:
         """Args: `receive` takes a piece and returns whether more may follow."""
@@ -26,6 +33,8 @@ class Inflow:
         self._receive = receive
         self._transport: asyncio.Transport | None = None
         self._unread = b""
+        self._read_to = 0
+        self._piece_bytes = FIRST_BYTES
         self._is_waiting = False
         self.was_refused = False
         """Whether a call in the piece that was read last was refused; `receive` sets it. Nobody else has to wait."""
@@ -41,33 +50,49 @@ class Inflow:
 
     def take(self, data: bytes) -> None:
         """Pass on what came, or keep it while this connection has to wait."""
-        if self._is_waiting:
-            self._unread += data
+        if self._unread:
+            self._unread = self._unread[self._read_to :] + data
         else:
-            self._pass_on(data)
+            self._unread = data
+        self._read_to = 0
+        if self._is_waiting:
+            return
+        if self.was_refused and self._gate.has_read_enough:
+            self._wait()
+        else:
+            self._read()
 
-    def _pass_on(self, data: bytes) -> None:
-        until = self._monotonic() + TURN_S if len(data) > PIECE_BYTES else 0.0
-        for at in range(0, len(data), PIECE_BYTES):
-            has_refused_enough = self.was_refused and self._gate.has_refused_enough
-            if has_refused_enough or (at and self._monotonic() > until):
-                self._unread = data[at:]
-                self._wait(self._gate.read_later if has_refused_enough else asyncio.get_running_loop().call_soon)
-                return
+    def _read(self) -> None:
+        began = at = self._monotonic()
+        while self._read_to < len(self._unread):
+            if at - began >= TURN_S:
+                self._wait()
+                break
+            size = self._piece_bytes
+            piece = self._unread[self._read_to : self._read_to + size]
+            self._read_to += size
             self.was_refused = False
-            if not self._receive(data[at : at + PIECE_BYTES]):
+            if not self._receive(piece):
+                self._unread = b""
                 return
+            before, at = at, self._monotonic()
+            if at - before > SLOW_S:
+                self._piece_bytes = max(FEWEST_BYTES, size // 2)
+            elif at - before < QUICK_S and len(piece) == size:
+                self._piece_bytes = min(MOST_BYTES, size * 2)
+        else:
+            self._unread = b""
+        self._gate.note_read(at - began)
 
-    def _wait(self, later: Callable[[Callable[[], None]], object]) -> None:
+    def _wait(self) -> None:
         """Read nothing more of this client in this turn: its frames or refusals would leave no time for others."""
         self._is_waiting = True
         if self._transport is not None:
             self._transport.pause_reading()
-        later(self._go_on)
+        self._gate.read_later(self._go_on)
 
     def _go_on(self) -> None:
         self._is_waiting = False
-        data, self._unread = self._unread, b""
-        self._pass_on(data)
+        self._read()
         if self._transport is not None and not self._is_waiting:
             self._transport.resume_reading()

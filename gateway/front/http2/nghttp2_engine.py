@@ -73,10 +73,10 @@ class Nghttp2Engine:
         if failed is not None:
             raise EngineFailed(type(failed).__name__) from failed
 
-    def take(self, receiver: Receiver) -> bytes:
+    def take(self, receiver: Receiver, most_bytes: int | None = None) -> bytes:
         """See Engine."""
         try:
-            data = self._connection.data_to_send()
+            data = self._connection.data_to_send(most_bytes)
         except ngh2.ConnectionStateError:
             # After some errors it says nothing more, not even which one it was.
             data, self._last_words = self._last_words, b""

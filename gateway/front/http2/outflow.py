@@ -22,6 +22,9 @@ until the client has taken its last one."""
 MAX_WAITING_IN_ALL_BYTES = 256 * 1024 * 1024
 """The same over all clients of a listener. Beyond it, each has a share of `FAIR_SHARE_BYTES`."""
 FAIR_SHARE_BYTES = 1024 * 1024
+WRITE_BYTES = 128 * 1024
+"""Written to one client in a turn of the loop. More takes others' time, and of a client that reads nothing it would all
+wait in the transport's buffer."""
 
 
 class Writer(Protocol):
@@ -166,7 +169,8 @@ class Outflow:
         if self._transport is None:
             return
         if not self._is_paused:
-            self.write_now()
+            if self._write(WRITE_BYTES) >= WRITE_BYTES:
+                self.flush_later()
             if self._reset_later:
                 self._reset_answered()
         left = self._engine.queued_in_all()
@@ -178,11 +182,16 @@ class Outflow:
         self._on_flushed()
 
     def write_now(self) -> None:
-        """Write what the engine has, even if the socket is full."""
-        if self._transport is not None:
-            data = self._engine.take(self._receiver)
-            if data:
-                self._transport.write(data)
+        """Write all that the engine has, even if the socket is full."""
+        self._write(None)
+
+    def _write(self, most_bytes: int | None) -> int:
+        if self._transport is None:
+            return 0
+        data = self._engine.take(self._receiver, most_bytes)
+        if data:
+            self._transport.write(data)
+        return len(data)
 
     def pause(self) -> None:
         """The socket takes no more: leave data in the engine, where it counts as queued."""
@@ -198,7 +207,7 @@ class Outflow:
     def _reset_answered(self) -> None:
         for stream_id in [one for one in self._reset_later if not self._engine.queued(one)]:
             self._engine.reset(stream_id, self._reset_later.pop(stream_id))
-        self.write_now()
+        self._write(WRITE_BYTES)
 
     def _wake_writers(self) -> None:
         most = 0 if self.is_stuffed else RESUME_BYTES

@@ -136,7 +136,7 @@ class Http2Server:
             if tasks:
                 await asyncio.wait(tasks, timeout=1.0)
             for connection in list(self._connections):
-                connection.outflow.flush()
+                connection.outflow.write_now()
                 connection.outflow.close()
 
     async def stop(self) -> None:

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gateway.actions.shared.call import Peer
-from gateway.errors import FieldFault, GatewayError, InvalidField
+from gateway.errors import GatewayError
 from gateway.front.dispatch import NO_DEADLINE_S
+from gateway.front.http2.decompression import Decompression
 from gateway.front.http2.engine import CANCEL, NO_ERROR
 from gateway.front.http2.request import Request
-from gateway.front.http2.wire import RESPONSE_HEADERS, Header, MessageReader, WireFault, framed, metadata_headers
+from gateway.front.http2.wire import RESPONSE_HEADERS, Compressed, Header, MessageReader, framed, metadata_headers
 
 
 class Outlet(Protocol):
@@ -156,28 +157,24 @@ class Stream:
 
     @property
     def request(self) -> bytes | None:
-        """The one message of a unary call; None when there is not exactly one. Raises: InvalidField."""
-        return self._plain(self._messages[0][0]) if len(self._messages) == 1 else None
+        """The one message of a unary call, as it was sent; None when there is not exactly one."""
+        return self._messages[0][0] if len(self._messages) == 1 else None
 
     @property
     def has_message(self) -> bool:
         """Whether a message waits to be read."""
         return bool(self._messages)
 
-    def _plain(self, message: bytes) -> bytes:
-        try:
-            return self.reader.plain(message)
-        except WireFault as broken:
-            raise InvalidField([FieldFault(field="", description=str(broken))]) from None
-
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def messages(self, decompression: Decompression) -> AsyncIterator[bytes]:
         """Yield the client's messages; the client may send as much more as was taken. Raises: GatewayError."""
         while True:
             while self._messages:
                 message, share = self._messages.popleft()
                 if share:
                     self._outflow.acknowledge(self.stream_id, share)
-                yield self._plain(message)
+                if type(message) is Compressed:
+                    message = await decompression.plain(message, self.reader)
+                yield message
             if self.fault is not None:
                 raise self.fault
             if self._received_all:

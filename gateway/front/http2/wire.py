@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 Header = tuple[bytes, bytes]
 
@@ -80,10 +80,10 @@ def status_trailers(code: int, message: str, metadata: Sequence[tuple[str, str |
     return trailers + metadata_headers(metadata)
 
 
-def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Return the message inside a compressed one, and never hold more than `max_bytes` of it.
+def decompressing(data: bytes, encoding: str, max_bytes: int, slice_bytes: int) -> Iterator[bytes]:
+    """Yield the message inside a compressed one, at most `slice_bytes` of it at a time.
 
-    Raises: MessageTooLarge; WireFault for bytes that are not compressed so.
+    Raises: MessageTooLarge as soon as more than `max_bytes` have come; WireFault for bytes that are not compressed so.
     """
     if encoding == "gzip":
         reader = zlib.decompressobj(_GZIP)
@@ -91,15 +91,24 @@ def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
         reader = zlib.decompressobj()
     else:
         raise WireFault("a message is compressed, and grpc-encoding does not say how; name gzip or deflate")
-    try:
-        message = reader.decompress(data, max_bytes + 1)
-    except zlib.error:
-        raise WireFault(f"a message is not readable {encoding}; compress it again or send it plain") from None
-    if len(message) > max_bytes or reader.unconsumed_tail:
-        raise MessageTooLarge(f"a message is longer than {max_bytes} bytes after decompression; send less in one call")
+    size = 0
+    for at in range(0, len(data), slice_bytes):
+        left = data[at : at + slice_bytes]
+        while True:
+            try:
+                piece = reader.decompress(left, slice_bytes)
+            except zlib.error:
+                raise WireFault(f"a message is not readable {encoding}; compress it again or send it plain") from None
+            size += len(piece)
+            if size > max_bytes:
+                text = f"a message is longer than {max_bytes} bytes after decompression; send less in one call"
+                raise MessageTooLarge(text)
+            yield piece
+            left = reader.unconsumed_tail
+            if not left and len(piece) < slice_bytes:
+                break
     if not reader.eof or reader.unused_data:
         raise WireFault(f"a message is not whole {encoding}; compress it again or send it plain")
-    return message
 
 
 class Compressed(bytes):
@@ -152,12 +161,12 @@ class MessageReader:
             self._held = bytearray(data[at:])
         return found
 
-    def plain(self, message: bytes) -> bytes:
-        """Return a message of `feed` without its compression.
+    def plain(self, message: Compressed, slice_bytes: int) -> Iterator[bytes]:
+        """Yield a message of `feed` without its compression, in slices.
 
         Raises: MessageTooLarge, WireFault.
         """
-        return decompressed(message, self._encoding, self._max_bytes) if type(message) is Compressed else message
+        return decompressing(message, self._encoding, self._max_bytes, slice_bytes)
 
     @property
     def held_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +43,7 @@ def overloaded(**changes: float) -> Admission[Waiting]:
     """An admission where more than `burst` waited and did not become fewer, and that has caught up."""
     made = admission_of(**{"burst": 2, **changes})
     made.turn(0.0)
-    offered(made, 6, 0.0)
+    offered(made, int(changes.get("burst", 2)) + 4, 0.0)
     for now in (0.11, 0.22):
         assert not made.is_overloaded(now)
         offered(made, 1, now)
@@ -112,6 +113,46 @@ def test_a_quiet_caller_takes_the_place_of_a_greedy_one() -> None:
     offered(admission, 10, 0.23, "loud")
     starts, dropped = admission.offer(Waiting("quiet"), "quiet", Priority.READ, 0.23)
     assert (False, [""]) == (starts, [one.name for one in dropped])
+
+
+@pytest.mark.parametrize("flooded", [Priority.READ, Priority.MONEY])
+def test_a_quiet_caller_is_never_refused_and_goes_first(flooded: Priority) -> None:
+    """One call a turn can start. Another caller offers ten a turn; the quiet one's calls come in bunches of ten, one in
+    twenty of what can start. Each starts within four turns for each call before it, also behind a flood of money."""
+    admission, since = overloaded(burst=16), dict[str, int]()
+    refused: list[Waiting] = []
+    slowest = 0
+    for turn in range(5000):
+        now = 0.23 + turn * 0.001
+        if turn % 200 == 100:
+            bunch = [Waiting(f"quiet {turn} {number}") for number in range(10)]
+            since.update((one.name, turn) for one in bunch)
+            for one in bunch:
+                assert not admission.sheds("quiet", Priority.READ, now)
+                refused += admission.offer(one, "quiet", Priority.READ, now)[1]
+        for _ in range(10):
+            refused += admission.offer(Waiting("loud"), "loud", flooded, now)[1]
+        started, cut = admission.turn(now)
+        refused += cut
+        for one in started:
+            admission.done("m", 0.001, now)
+            if one.name != "loud":
+                slowest = max(slowest, turn - since.pop(one.name))
+    assert {"loud"} == {one.name for one in refused}
+    assert {} == since
+    assert slowest <= (10 if flooded is Priority.READ else 40)
+
+
+def test_a_caller_is_spared_only_for_a_burst() -> None:
+    """Beyond it, it is refused as any other, however little it has had."""
+    admission = overloaded(burst=8)
+    for _ in range(100):
+        offered(admission, 3, 0.23, "loud")
+        admission.turn(0.23)
+    calls = [Waiting(f"quiet {number}") for number in range(30)]
+    refused = [gone for one in calls for gone in admission.offer(one, "quiet", Priority.READ, 0.23)[1]]
+    assert set(refused).isdisjoint(calls[:8])
+    assert calls[-1] in refused
 
 
 def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:

@@ -43,18 +43,19 @@ def test_a_callers_own_calls_go_by_their_deadlines() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for name, deadline in (("late", 9.0), ("soon", 1.0), ("later", 99.0), ("latest", 999.0)):
         queue.push(Waiting(name, deadline_at=deadline), "a", Priority.READ, 1.0, 0.0)
-    assert "latest" == queue.drop().name
+    assert "latest" == getattr(queue.drop(), "name", None)
     assert ["soon", "late", "later"] == order(queue, 3)
 
 
 def test_the_greediest_of_the_last_priority_is_dropped() -> None:
-    """Batches go before money, and of the batches the caller's with the most."""
+    """Batches go before money, and of the batches the caller's with the most. Only callers that have had much go."""
     queue: FairQueue[Waiting] = FairQueue()
-    for _ in range(9):
-        queue.push(Waiting("money"), "a", Priority.MONEY, 1.0, 0.0)
-    for caller in ("b", "c", "c"):
-        queue.push(Waiting(caller), caller, Priority.BATCH, 1.0, 0.0)
-    assert "c" == queue.drop().name
+    for caller, calls, priority in (("a", 9, Priority.MONEY), ("b", 1, Priority.BATCH), ("c", 6, Priority.BATCH)):
+        for _ in range(calls):
+            queue.push(Waiting(caller), caller, priority, 1.0, 0.0)
+    dropped = [queue.drop() for _ in range(11)]
+    assert ["c", "c", "a"] == [one.name for one in dropped[:3] if one is not None]
+    assert "b" not in {one.name for one in dropped if one is not None}
 
 
 def test_a_newcomer_is_dropped_only_if_nobody_has_less_right() -> None:
@@ -75,3 +76,26 @@ def test_what_is_old_or_withdrawn_is_out() -> None:
     assert calls[:2] == queue.older_than(2.0)
     assert [True, False] == [queue.withdraw(calls[3]), queue.withdraw(calls[0])]
     assert (1, "2") == (len(queue), queue.pop().name)
+
+
+def test_a_modest_caller_goes_before_greedy_ones() -> None:
+    """Behind other modest ones, and only while it is modest."""
+    queue: FairQueue[Waiting] = FairQueue()
+    for caller in ("loud", "noisy"):
+        for _ in range(5):
+            queue.push(Waiting(caller), caller, Priority.READ, 1.0, 0.0)
+    for caller in ("quiet", "calm"):
+        queue.push(Waiting(caller), caller, Priority.READ, 1.0, 0.0)
+    assert ["quiet", "calm", "loud"] == order(queue, 3)
+
+
+def test_what_a_caller_has_had_is_forgotten() -> None:
+    """Who was greedy seconds ago is as modest as any other beside who is greedy now."""
+    queue: FairQueue[Waiting] = FairQueue()
+    for caller, at in (("former", 0.0), ("present", 10.0)):
+        for _ in range(9):
+            queue.push(Waiting(caller), caller, Priority.READ, 1.0, at)
+        assert not queue.is_modest(caller)
+        order(queue, 9)
+    assert queue.is_modest("former")
+    assert not queue.is_modest("present")

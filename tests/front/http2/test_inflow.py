@@ -5,34 +5,56 @@ from __future__ import annotations
 import asyncio
 
 from gateway.front.http2.gate import Gate
-from gateway.front.http2.inflow import PIECE_BYTES, TURN_S, Inflow
+from gateway.front.http2.inflow import FEWEST_BYTES, FIRST_BYTES, MOST_BYTES, SLOW_S, TURN_S, Inflow
 from tests.manual_clock import ManualClock
 
 
 async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> None:
-    """Each piece takes more than a turn has: one piece a turn, in order, and all of them in the end."""
-    clock, taken = ManualClock(), bytearray()
+    """Each piece takes more than a turn has: one piece a turn, smaller and smaller, in order, and all in the end."""
+    clock, taken, sizes = ManualClock(), bytearray(), list[int]()
 
     def receive(piece: bytes) -> bool:
         taken.extend(piece)
+        sizes.append(len(piece))
         clock.advance(2 * TURN_S)
         return True
 
     inflow = Inflow(Gate(clock), receive, clock.monotonic)
-    sent = b"".join(bytes((number,)) * PIECE_BYTES for number in range(5))
+    sent = b"".join(bytes((number,)) * FEWEST_BYTES for number in range(20))
     inflow.take(sent)
+    assert [FIRST_BYTES] == sizes
     inflow.take(b"the next read")
-    seen: list[int] = []
-    while len(taken) < len(sent) + 13 and len(seen) < 20:
-        seen.append(len(taken))
+    for _ in range(100):
+        assert len(sizes) <= 40
         await asyncio.sleep(0)
-    assert PIECE_BYTES == seen[0]
-    assert len(seen) >= 5
+    assert FEWEST_BYTES == max(sizes[2:])
     assert sent + b"the next read" == bytes(taken)
 
 
+async def test_clients_that_have_much_to_read_take_turns() -> None:
+    """One piece of each after the other, and a third one that sends little waits for none of them."""
+    clock, order = ManualClock(), list[str]()
+    gate = Gate(clock)
+
+    def client(name: str) -> Inflow:
+        def receive(piece: bytes) -> bool:
+            order.append(name)
+            clock.advance(2 * TURN_S)
+            return True
+
+        return Inflow(gate, receive, clock.monotonic)
+
+    client("a").take(bytes(2048))
+    client("b").take(bytes(2048))
+    client("quiet").take(b"little")
+    assert ["a", "b", "quiet"] == order
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert ["a", "b"] * 2 == order[3:7]
+
+
 def test_frames_that_take_little_are_read_at_once() -> None:
-    """A long message waits for no turn."""
+    """A long message waits for no turn, and its pieces become larger."""
     taken: list[int] = []
 
     def receive(piece: bytes) -> bool:
@@ -40,5 +62,19 @@ def test_frames_that_take_little_are_read_at_once() -> None:
         return True
 
     clock = ManualClock()
-    Inflow(Gate(clock), receive, clock.monotonic).take(bytes(10 * PIECE_BYTES))
-    assert 10 * [PIECE_BYTES] == taken
+    Inflow(Gate(clock), receive, clock.monotonic).take(bytes(10 * MOST_BYTES))
+    assert 10 * MOST_BYTES == sum(taken)
+    assert MOST_BYTES == max(taken)
+
+
+def test_what_has_failed_is_read_no_further() -> None:
+    """Nor is what it sends after that, or before the transport knows."""
+    taken: list[bytes] = []
+
+    def receive(piece: bytes) -> bool:
+        taken.append(piece)
+        return False
+
+    clock = ManualClock(monotonic=SLOW_S)
+    Inflow(Gate(clock), receive, clock.monotonic).take(bytes(3 * FIRST_BYTES))
+    assert [FIRST_BYTES] == [len(one) for one in taken]

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.front.http2.wire import (
+    Compressed,
     MessageReader,
     MessageTooLarge,
     WireFault,
-    decompressed,
+    decompressing,
     framed,
     metadata_headers,
     parse_timeout,
@@ -61,7 +62,8 @@ def test_compressed_messages_are_read(encoding: str, compress: object) -> None:
     packed = compress(b"hello" * 10)
     reader = MessageReader(encoding, 100)
     (message,) = reader.feed(b"\1" + len(packed).to_bytes(4, "big") + packed)
-    assert b"hello" * 10 == reader.plain(message)
+    assert isinstance(message, Compressed)
+    assert b"hello" * 10 == b"".join(reader.plain(message, 7))
 
 
 def test_a_compressed_message_is_unpacked_when_it_is_read() -> None:
@@ -70,7 +72,9 @@ def test_a_compressed_message_is_unpacked_when_it_is_read() -> None:
     reader = MessageReader("gzip", 4_194_304)
     found = reader.feed((b"\1" + len(packed).to_bytes(4, "big") + packed) * 60)
     assert 60 * len(packed) == sum(map(len, found))
-    assert 4_000_000 == len(reader.plain(found[0]))
+    assert isinstance(found[0], Compressed)
+    slices = [len(one) for one in reader.plain(found[0], 100_000)]
+    assert (4_000_000, 100_000) == (sum(slices), max(slices))
 
 
 def test_a_long_message_in_small_pieces_costs_no_more_than_its_length() -> None:
@@ -92,7 +96,7 @@ def test_a_bomb_is_refused_without_being_unpacked(encoding: str, compress: objec
     """Ten megabytes in ten kilobytes: refused at the limit."""
     assert callable(compress)
     with pytest.raises(MessageTooLarge):
-        decompressed(compress(bytes(10_000_000)), encoding, 1_000_000)
+        list(decompressing(compress(bytes(10_000_000)), encoding, 1_000_000, 65_536))
 
 
 @pytest.mark.parametrize(
@@ -101,13 +105,13 @@ def test_a_bomb_is_refused_without_being_unpacked(encoding: str, compress: objec
 def test_broken_compression_is_a_fault(broken: bytes) -> None:
     """Cut, garbage, or with something behind it."""
     with pytest.raises(WireFault):
-        decompressed(broken, "gzip", 100)
+        list(decompressing(broken, "gzip", 100, 10))
 
 
 def test_an_unknown_encoding_is_named_as_such() -> None:
     """The text says what is read."""
     with pytest.raises(WireFault, match="name gzip or deflate"):
-        decompressed(b"", "br", 100)
+        list(decompressing(b"", "br", 100, 10))
 
 
 @pytest.mark.parametrize(
