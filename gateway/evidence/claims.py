@@ -7,7 +7,7 @@ claim gets NEW again. Source: prediction.md 4.7 and 5.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import HELD_ATTEMPT, ClaimResult, MoveClaim, RecordedResponse, Scope
 from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recorded_of
+from gateway.evidence.settlements import call_key, settlements_of
 from gateway.evidence.store import SameMove
 from gateway.evidence.tables import bodies, operations, probes
 from gateway.store.pipeline import defer, now_us_of, transaction_time
@@ -118,7 +119,7 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
         else:
             results[index] = _result(stored, disposition)
     results.update(_reclaim(connection, now_us, expired, found, same_move))
-    return [results[index] for index in range(len(pending))]
+    return _with_settlements(connection, pending, [results[index] for index in range(len(pending))])
 
 
 def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
@@ -228,6 +229,18 @@ def _reclaim(
             .values(attempt=sa.bindparam("new_attempt"), lease_expires_at_us=sa.bindparam("new_lease")),
             updates,
         )
+    return results
+
+
+def _with_settlements(
+    connection: sa.Connection, pending: Sequence[PendingClaim], results: list[ClaimResult]
+) -> list[ClaimResult]:
+    """Add what a person settled. Settling marks the body as used, so only suspect replays can be settled."""
+    keys = [call_key(one.claim) for one in pending]
+    suspect = [index for index, result in enumerate(results) if result.suspect_replay]
+    settled = settlements_of(connection, (keys[index] for index in suspect))
+    for index in suspect if settled else ():
+        results[index] = replace(results[index], settled=settled.get(keys[index]))
     return results
 
 

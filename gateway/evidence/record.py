@@ -116,6 +116,8 @@ class ClaimResult:
     probed_before: bool
     received_at_us: int
     """When the first claim of the move arrived."""
+    settled: RecordedResponse | None = None
+    """What a person settled for this very call, which could not be read before. Only where `suspect_replay`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 import uuid_utils
 
-from gateway.core.encoding import sha256_hex
 from gateway.core.types import Environment, HexStr, KeyId, OperatorCode
 from gateway.core.wallet_operation import OperationKind
 from gateway.errors import DeadlineTooShort, GatewayError, OutcomeDiffers, PhoenixNotFound
 from gateway.evidence.record import RecordedResponse
+from gateway.evidence.settlements import CALL_COLUMNS, RESPONSE_COLUMNS, settled_response, settlements_of
 from gateway.evidence.tables import bodies, operations, unreadable
 from gateway.evidence.unreadable_webhook import Settlement, UnreadableCall, UnreadablePage, UnreadableWebhook
 from gateway.resilience.clock import Clock
@@ -34,7 +34,6 @@ _REMEMBERED = 1024
 _PAGE_BYTES = 2 * 1024 * 1024
 _OVERHEAD_BYTES = 2048
 _t = unreadable.c
-_CALL = ("body_sha256", "operator_code", "environment", "idempotency_key")
 
 
 class UnreadableWebhooks:
@@ -73,26 +72,23 @@ class UnreadableWebhooks:
         deadline: Deadline,
     ) -> RecordedResponse | None:
         """Return what Phoenix is answered to this body under this key; None if nobody settled it."""
-        scope = (body_sha256, operator_code, environment.value, idempotency_key)
-
-        def work(connection: sa.Connection, _: int) -> RecordedResponse | None:
-            row = connection.execute(sa.select(*_RESPONSE).where(*_is(scope))).one_or_none()
-            return None if row is None else _response(row)
-
-        return await self._database.read(work, _left(deadline))
+        call = (body_sha256, operator_code, environment.value, idempotency_key)
+        return await self._database.read(
+            lambda connection, _: settlements_of(connection, [call]).get(call), _left(deadline)
+        )
 
     async def of_key(
         self, operator_code: OperatorCode, environment: Environment, idempotency_key: str, deadline: Deadline
     ) -> list[RecordedResponse | None]:
         """Return the answer to each unreadable call with this key that may be a move; None: not settled."""
-        query = sa.select(*_RESPONSE).where(
+        query = sa.select(*RESPONSE_COLUMNS).where(
             _t.idempotency_key == idempotency_key,
             _t.operator_code == operator_code,
             _t.environment == environment.value,
             _t.route.in_(("", OperationKind.MOVE.value)),
         )
         return await self._database.read(
-            lambda connection, _: [_response(row) for row in connection.execute(query)], _left(deadline)
+            lambda connection, _: [settled_response(row) for row in connection.execute(query)], _left(deadline)
         )
 
     async def page(
@@ -154,7 +150,7 @@ class UnreadableWebhooks:
             row = connection.execute(found).one_or_none()
             if row is None:
                 return PhoenixNotFound(NO_SUCH_WEBHOOK)
-            before = _response(row)
+            before = settled_response(row)
             response = settlement.response
             if before is not None:
                 if (before.status, before.body) != (response.status, response.body):
@@ -193,9 +189,6 @@ class UnreadableWebhooks:
         return settled
 
 
-_RESPONSE = (_t.response_status, _t.response_body, _t.settled_at_us)
-
-
 def _left(deadline: Deadline) -> float:
     remaining = deadline.remaining()
     if remaining <= 0:
@@ -204,7 +197,7 @@ def _left(deadline: Deadline) -> float:
 
 
 def _is(scope: tuple[str, str, str, str]) -> list[sa.ColumnElement[bool]]:
-    return [_t[name] == value for name, value in zip(_CALL, scope, strict=True)]
+    return [_t[name] == value for name, value in zip(CALL_COLUMNS, scope, strict=True)]
 
 
 def _is_claimed() -> sa.Exists:
@@ -233,10 +226,10 @@ def _keep(connection: sa.Connection, call: UnreadableCall, webhook_id: str) -> b
     if keys >= MOST_KEYS:
         return False
     connection.execute(
-        insert_into(connection, unreadable).on_conflict_do_nothing(index_elements=_CALL),
+        insert_into(connection, unreadable).on_conflict_do_nothing(index_elements=CALL_COLUMNS),
         {
             "webhook_id": webhook_id,
-            **dict(zip(_CALL, scope, strict=True)),
+            **dict(zip(CALL_COLUMNS, scope, strict=True)),
             "route": call.route.value if call.route else "",
             "trouble": call.trouble,
             "signature": call.signature,
@@ -251,17 +244,8 @@ def _keep(connection: sa.Connection, call: UnreadableCall, webhook_id: str) -> b
     return True
 
 
-def _response(row: sa.Row[*tuple[Any, ...]]) -> RecordedResponse | None:
-    if row.response_status is None:
-        return None
-    body = bytes(row.response_body)
-    return RecordedResponse(
-        status=row.response_status, body_sha256=sha256_hex(body), body=body, recorded_at_us=row.settled_at_us
-    )
-
-
 def _webhook(row: sa.Row[*tuple[Any, ...]]) -> UnreadableWebhook:
-    response = _response(row)
+    response = settled_response(row)
     return UnreadableWebhook(
         webhook_id=row.webhook_id,
         call=UnreadableCall(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,10 @@ async def test_a_wallet_call(database: PostgresDatabase, clock: ManualClock, tri
     assert MOST >= max(first)
     assert 2 == first[-1]
     assert MOST >= await trips(store.claim(claim_of("key-1"), soon()))
-    assert MOST >= await trips(store.claim(claim_of("key-s", body=claim_of("key-1").body), soon()))
+    suspect = claim_of("key-s", body=claim_of("key-1").body)
+    assert MOST >= await trips(store.claim(suspect, soon()))  # also looks for what a person settled
+    assert MOST >= await trips(store.claim(suspect, soon()))
+    assert MOST >= await trips(store.claim(replace(suspect, idempotency_key="key-h", holds_suspects=True), soon()))
     clock.advance(100)
     claimed: list[object] = []
 

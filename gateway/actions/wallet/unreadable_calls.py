@@ -10,7 +10,7 @@ from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.wallet.decision import Decision, refused
 from gateway.core.types import is_plain_text
-from gateway.core.wallet import Disposition, Operation, OriginalState, Reply, SignedParts, Verdict
+from gateway.core.wallet import Disposition, OriginalState, Reply, SignedParts, Verdict
 from gateway.core.wallet_body import MAX_KEY_BYTES
 from gateway.errors import DeadlineTooShort, OutcomeDiffers, StaleAttempt, StoreFault
 from gateway.evidence.record import Outcome, ProbeResult, RecordedResponse
@@ -73,23 +73,14 @@ class UnreadableCalls:
         )
         return settled
 
-    async def unless_settled(
-        self, context: OperatorContext, operation: Operation, decision: Decision, call: Call
+    async def as_settled(
+        self, context: OperatorContext, decision: Decision, settled: RecordedResponse, call: Call
     ) -> Decision:
-        """Answer what a person settled, if this webhook could not be read before. Then no wallet may make its move.
+        """Answer what a person settled for a webhook that could not be read before. No wallet may make its move.
 
-        Only a decision with `suspect_replay` can be about such a webhook. Raises: StoreFault, DeadlineTooShort.
+        Raises: StoreFault, DeadlineTooShort.
         """
         if decision.verdict is Verdict.VERIFIED and decision.reply is not None:
-            return decision
-        settled = await self._store.settlement(
-            context.operator_code,
-            context.environment,
-            operation.body_sha256,
-            operation.idempotency_key or "",
-            call.deadline,
-        )
-        if settled is None:
             return decision
         if decision.disposition in (Disposition.NEW, Disposition.RECLAIMED):
             # Record it as the outcome of the move, so that every later call is a replay.
@@ -108,7 +99,7 @@ class UnreadableCalls:
             try:
                 await self._moves.record_outcome(outcome, call.deadline)
             except (StaleAttempt, OutcomeDiffers):
-                return refused(context, Verdict.STORE_UNAVAILABLE, operation.body_sha256, decision.key_id)
+                return refused(context, Verdict.STORE_UNAVAILABLE, decision.body_sha256, decision.key_id)
             decision = decision._replace(disposition=Disposition.REPLAY, recorded=settled)
         return decision._replace(reply=reply_of(settled))
 

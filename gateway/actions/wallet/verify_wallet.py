@@ -33,7 +33,7 @@ from gateway.core.wallet import (
     signed_parts,
 )
 from gateway.errors import DeadlineTooShort, Overloaded, StoreFault
-from gateway.evidence.record import MoveClaim
+from gateway.evidence.record import ClaimResult, MoveClaim
 from gateway.evidence.store import WalletStore
 from gateway.evidence.unreadable_webhook import UnreadableCall
 from gateway.keys.platform.settings import KeyUnavailable
@@ -145,9 +145,10 @@ class VerifyWallet:
                 why = "a probe whose key belongs to no move or several of the named kind"
                 unreadable = _unreadable(context, parts, webhook, why, received_at_us, key_id)
                 return await self._unreadable.decide(context, unreadable, call)
-            decision = await self._claim(context, operation, parts, webhook.raw_body, received_at_us, key_id, call)
-            if decision.suspect_replay:
-                decision = await self._unreadable.unless_settled(context, operation, decision, call)
+            result = await self._claim(context, operation, parts, webhook.raw_body, received_at_us, key_id, call)
+            decision = _claimed(context, operation, result, key_id)
+            if result.settled is not None:
+                decision = await self._unreadable.as_settled(context, decision, result.settled, call)
             return decision
         except (StoreFault, Overloaded, DeadlineTooShort):
             return refused(context, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
@@ -182,8 +183,8 @@ class VerifyWallet:
         received_at_us: int,
         key_id: KeyId | None,
         call: Call,
-    ) -> Decision:
-        result = await self._store.claim(
+    ) -> ClaimResult:
+        return await self._store.claim(
             MoveClaim(
                 operator_code=context.operator_code,
                 environment=context.environment,
@@ -199,32 +200,6 @@ class VerifyWallet:
                 holds_suspects=operation.operation in context.held_operations & HOLDABLE,
             ),
             call.deadline,
-        )
-        if result.disposition is None:
-            return Decision(
-                verdict=Verdict.HELD_SUSPECT_REPLAY,
-                body_sha256=operation.body_sha256,
-                reply=reply_for(Verdict.HELD_SUSPECT_REPLAY, context.wallet),
-                key_id=key_id,
-                operation_id=result.operation_id,
-                suspect_replay=True,
-            )
-        reply = reply_for_disposition(result.disposition)
-        if result.disposition is Disposition.REPLAY and result.recorded is not None:
-            reply = reply_of(result.recorded)  # None: then the wallet answers from its ledger
-        return Decision(
-            verdict=Verdict.VERIFIED,
-            body_sha256=operation.body_sha256,
-            reply=reply,
-            key_id=key_id,
-            operation=operation,
-            disposition=result.disposition,
-            operation_id=result.operation_id,
-            attempt=result.attempt,
-            lease_expires_at_us=result.lease_expires_at_us,
-            recorded=result.recorded,
-            suspect_replay=result.suspect_replay,
-            probed_before=result.probed_before,
         )
 
     async def _probe(
@@ -275,4 +250,34 @@ def _unreadable(
         key_id=key_id or KeyId(""),
         request_id=parts.request_id,
         received_at_us=received_at_us,
+    )
+
+
+def _claimed(context: OperatorContext, operation: Operation, result: ClaimResult, key_id: KeyId | None) -> Decision:
+    """Return what the claimant has to do."""
+    if result.disposition is None:
+        return Decision(
+            verdict=Verdict.HELD_SUSPECT_REPLAY,
+            body_sha256=operation.body_sha256,
+            reply=reply_for(Verdict.HELD_SUSPECT_REPLAY, context.wallet),
+            key_id=key_id,
+            operation_id=result.operation_id,
+            suspect_replay=True,
+        )
+    reply = reply_for_disposition(result.disposition)
+    if result.disposition is Disposition.REPLAY and result.recorded is not None:
+        reply = reply_of(result.recorded)  # None: then the wallet answers from its ledger
+    return Decision(
+        verdict=Verdict.VERIFIED,
+        body_sha256=operation.body_sha256,
+        reply=reply,
+        key_id=key_id,
+        operation=operation,
+        disposition=result.disposition,
+        operation_id=result.operation_id,
+        attempt=result.attempt,
+        lease_expires_at_us=result.lease_expires_at_us,
+        recorded=result.recorded,
+        suspect_replay=result.suspect_replay,
+        probed_before=result.probed_before,
     )
