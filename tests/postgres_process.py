@@ -26,8 +26,9 @@ class PostgresMissing(RuntimeError):
 class PostgresProcess:
     """One PostgreSQL cluster in its own directory. A restart keeps the port."""
 
-    def __init__(self) -> None:
-        """Find the binaries and a user that is not root; nothing is made before `start`."""
+    def __init__(self, *options: str) -> None:
+        """Find the binaries and a user that is not root; nothing is made before `start`. `options`: NAME=VALUE."""
+        self._options = [word for option in options for word in ("-c", option)]
         self._binaries = _find_binaries()
         self._account = account()
         self._directory: Path | None = None
@@ -45,6 +46,12 @@ class PostgresProcess:
     def ready_program(self) -> str:
         """The path of `pg_isready`."""
         return str(self._binaries / "pg_isready")
+
+    @property
+    def log_text(self) -> str:
+        """What it has logged: nothing but fatal errors, unless the options say otherwise."""
+        assert self._directory is not None
+        return (self._directory / "log").read_text(errors="replace")
 
     @property
     def is_running(self) -> bool:
@@ -78,18 +85,21 @@ class PostgresProcess:
             )
         for attempt in range(5):
             self.port = self.port or free_port()
+            log = (self._directory / "log").open("ab")
             self._process = subprocess.Popen(
                 [
                     *(str(self._binaries / "postgres"), "-D", str(self._directory / "data")),
                     *("-p", str(self.port), "-k", str(self._directory), "-c", "listen_addresses=127.0.0.1"),
                     *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "max_connections=60"),
                     *("-c", "shared_buffers=32MB", "-c", "autovacuum=off", "-c", "log_min_messages=fatal"),
+                    *self._options,
                 ],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=log,
                 cwd=self._directory,
                 **self._as_account(),  # type: ignore[call-overload]
             )
+            log.close()
             if self._answers_in_time():
                 self._has_served = True
                 return

@@ -149,7 +149,7 @@ class DurableWalletStore:
         if _UNSTORABLE.search(outcome.operation_id):
             raise PhoenixNotFound(NO_SUCH_OPERATION)
         _check_storable(outcome.body_sha256, outcome.operator_transaction_id, outcome.operator_reservation_id)
-        return cast(Evidence, await self._committer.submit(outcome, deadline))
+        return cast(Evidence, await self._committer.submit(outcome, deadline, is_urgent=True))
 
     async def evidence_by_id(self, operation_id: str, deadline: Deadline) -> Evidence:
         """See WalletStore."""

@@ -17,14 +17,25 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.actions.shared.call import Call, Peer
 from gateway.core.answer_size import MAX_ANSWER_BYTES
-from gateway.errors import AnswerTooLarge, Effect, FieldFault, GatewayError, InternalFault, InvalidField
+from gateway.errors import (
+    AnswerTooLarge,
+    DeadlineTooShort,
+    Effect,
+    FieldFault,
+    GatewayError,
+    InternalFault,
+    InvalidField,
+)
 from gateway.front.endpoint import Endpoint
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
-from gateway.resilience.deadline import Deadline
+from gateway.resilience.deadline import RETURN_MARGIN_S, Deadline
 from gateway.services.status import status_of
 
 NO_DEADLINE_S = 365 * 24 * 3600.0
+ANSWER_MARGIN_S = RETURN_MARGIN_S / 2
+"""If a handler hangs, the front answers in its place this long before the caller's deadline, so that the caller gets
+the reason before it gives up. By then the handler's own deadline has passed."""
 UNNAMED = Peer(address="")
 """Every peer of a listener that tells nothing of its clients."""
 UNKNOWN_METHOD = "No such method is served here. List them with reflection."
@@ -169,6 +180,11 @@ def ending_of(error: GatewayError, trailing: Metadata) -> Ending:
     elif error.retry_after_s is not None:
         trailing.append((_PUSHBACK, str(round(error.retry_after_s * 1000))))
     return Ending(code=status.code, message=status.message, trailing=trailing)
+
+
+def deadline_passed() -> DeadlineTooShort:
+    """Return the error of a call whose handler was still at work when the caller's time was over."""
+    return DeadlineTooShort("The deadline passed before the call was answered. Set a longer one.", effect=Effect.MAYBE)
 
 
 def request_id_of(metadata: Mapping[str, str]) -> str:

@@ -13,10 +13,21 @@ import grpc
 
 from gateway.actions.shared.call import Call, Peer
 from gateway.errors import RateLimited
-from gateway.front.dispatch import NO_DEADLINE_S, UNKNOWN_METHOD, UNNAMED, Dispatch, request_id_of
+from gateway.front.dispatch import (
+    ANSWER_MARGIN_S,
+    NO_DEADLINE_S,
+    UNKNOWN_METHOD,
+    UNNAMED,
+    Dispatch,
+    deadline_passed,
+    request_id_of,
+)
 from gateway.front.endpoint import Endpoint
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
+
+_LONG_S = 24 * 3600.0
+"""Nothing waits for the end of a call that may take longer."""
 
 
 class Front(grpc.GenericRpcHandler):
@@ -69,12 +80,14 @@ class Front(grpc.GenericRpcHandler):
     def _unary(self, endpoint: Endpoint) -> Callable[[Any, Any], Awaitable[Any]]:
         async def behaviour(incoming: bytes, context: Any) -> Any:
             call = self._open(endpoint, context)
+            cutoff = _Cutoff(call)
             try:
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._dispatch.process)
                 answer = await self._dispatch.unary(endpoint, call, incoming)
             except BaseException as raised:  # noqa: BLE001 - every error leaves through _end
-                return await self._end(call, context, await _paced(raised))
+                return await self._end(call, context, await _paced(cutoff.error_of(raised)))
+            cutoff.cancel()
             await self._end(call, context, None)
             return answer
 
@@ -83,14 +96,16 @@ class Front(grpc.GenericRpcHandler):
     def _streaming(self, endpoint: Endpoint) -> Callable[[Any, Any], AsyncIterator[bytes]]:
         async def behaviour(incoming: Any, context: Any) -> AsyncIterator[bytes]:
             call = self._open(endpoint, context)
+            cutoff = _Cutoff(call)
             try:
                 if endpoint.client_streaming:
                     await context.send_initial_metadata(self._dispatch.process)
                 async for answer in self._dispatch.streaming(endpoint, call, incoming):
                     yield answer
             except BaseException as raised:  # noqa: BLE001 - every error leaves through _end
-                await self._end(call, context, await _paced(raised))
+                await self._end(call, context, await _paced(cutoff.error_of(raised)))
                 return
+            cutoff.cancel()
             await self._end(call, context, None)
 
         return behaviour
@@ -118,6 +133,43 @@ class Front(grpc.GenericRpcHandler):
             context.set_trailing_metadata(tuple(ending.trailing))
         else:
             await context.abort(_CODES[ending.code], ending.message, tuple(ending.trailing))
+
+
+class _Cutoff:
+    """Cancels the task of a call that is still at work shortly before its caller's deadline.
+
+    At the deadline itself grpc ends the call, and tells the caller no reason.
+    """
+
+    __slots__ = ("_has_passed", "_task", "_timer")
+
+    def __init__(self, call: Call) -> None:
+        self._has_passed = False
+        self._timer: asyncio.TimerHandle | None = None
+        left_s = call.deadline.at - ANSWER_MARGIN_S - call.arrived_at
+        if left_s < _LONG_S:
+            loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task(loop)
+            self._timer = loop.call_later(left_s, self._pass)
+
+    def _pass(self) -> None:
+        self._has_passed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def cancel(self) -> None:
+        """The handler has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def error_of(self, raised: BaseException) -> BaseException:
+        """Return the error that the call ends with, now that its handler has ended with `raised`."""
+        self.cancel()
+        if self._has_passed and isinstance(raised, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()
+            return deadline_passed()
+        return raised
 
 
 async def _paced(error: BaseException) -> BaseException:

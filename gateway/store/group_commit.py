@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -51,8 +51,54 @@ class _PendingOperation(Generic[Op, Result]):
     size: int
     deadline: Deadline
     answer: asyncio.Future[Result]
+    is_urgent: bool = False
     is_begun: bool = False
     """Whether a commit with this operation was begun."""
+
+
+class _Queue(Generic[Op, Result]):
+    """Operations that wait, and their payload in bytes."""
+
+    def __init__(self, settings: CommitSettings) -> None:
+        self._settings = settings
+        self._waiting: deque[_PendingOperation[Op, Result]] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[_PendingOperation[Op, Result]]:
+        return iter(self._waiting)
+
+    def has_room(self, size: int) -> bool:
+        """Whether an operation of this size may wait. A large one may, if it is alone."""
+        return not self._waiting or (
+            len(self._waiting) < self._settings.max_queued and self._size + size <= self._settings.max_queued_bytes
+        )
+
+    def append(self, waiting: _PendingOperation[Op, Result]) -> None:
+        self._waiting.append(waiting)
+        self._size += waiting.size
+
+    def take(self, max_count: int, max_size: int | None) -> Iterator[_PendingOperation[Op, Result]]:
+        """Take out the oldest ones, within these limits. Without `max_size` the first one may be larger."""
+        count = size = 0
+        limit = self._settings.max_batch_bytes if max_size is None else max_size
+        while self._waiting and count < max_count:
+            waiting = self._waiting[0]
+            if (count or max_size is not None) and size + waiting.size > limit:
+                return
+            self._waiting.popleft()
+            self._size -= waiting.size
+            if waiting.answer.done() or (waiting.deadline.expired and not waiting.is_urgent):
+                continue
+            count += 1
+            size += waiting.size
+            yield waiting
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._size = 0
 
 
 class GroupCommitter(Generic[Op, Result]):
@@ -71,8 +117,8 @@ class GroupCommitter(Generic[Op, Result]):
         self._commit = commit
         self._size_of = size_of
         self._settings = settings or CommitSettings()
-        self._queue: deque[_PendingOperation[Op, Result]] = deque()
-        self._queued_bytes = 0
+        self._queue: _Queue[Op, Result] = _Queue(self._settings)
+        self._urgent: _Queue[Op, Result] = _Queue(self._settings)
         self._batch: list[_PendingOperation[Op, Result]] = []
         self._arrived = asyncio.Event()
         self._task: SupervisedTask | None = None
@@ -94,28 +140,30 @@ class GroupCommitter(Generic[Op, Result]):
         await task.stop(within_s)
         self._refuse_all()
 
-    async def submit(self, op: Op, deadline: Deadline) -> Result:
+    async def submit(self, op: Op, deadline: Deadline, *, is_urgent: bool = False) -> Result:
         """Commit `op` and return its result.
 
         If the caller is cancelled or its deadline passes while the operation waits, it is not executed. A running
-        commit continues. Raises: DeadlineTooShort, Overloaded, StoreUnavailable, or the operation's refusal.
+        commit continues. Args: `is_urgent`: the operation goes before the others and is executed even if its caller
+        leaves, because it says what has already happened.
+        Raises: DeadlineTooShort, Overloaded, StoreUnavailable, or the operation's refusal.
         """
         remaining = deadline.remaining()
-        if remaining <= 0:
+        if remaining <= 0 and not is_urgent:
             raise DeadlineTooShort
         if self._stopping:
             raise StoreUnavailable("The gateway's store is closed. Call another replica.", may_be_committed=False)
         size = self._size_of(op)
-        if len(self._queue) >= self._settings.max_queued or (
-            self._queue and self._queued_bytes + size > self._settings.max_queued_bytes
-        ):
+        queue = self._urgent if is_urgent else self._queue
+        if not queue.has_room(size):
             raise Overloaded("Too many operations wait for the store. Wait as RetryInfo says and try again.")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        waiting = _PendingOperation(op=op, size=size, deadline=deadline, answer=answer)
-        self._queue.append(waiting)
-        self._queued_bytes += size
+        waiting = _PendingOperation(op=op, size=size, deadline=deadline, answer=answer, is_urgent=is_urgent)
+        queue.append(waiting)
         self._arrived.set()
+        if is_urgent:
+            return await _until(answer, remaining)
         late = loop.call_later(remaining, _give_up, waiting)  # a quarter of what asyncio.timeout costs
         try:
             return await answer
@@ -130,15 +178,15 @@ class GroupCommitter(Generic[Op, Result]):
             self._refuse_all()
 
     def _refuse_all(self) -> None:
-        for waiting in (*self._batch, *self._queue):
+        for waiting in (*self._batch, *self._urgent, *self._queue):
             _fail(waiting, None, may_be_committed=waiting.is_begun)
+        self._urgent.clear()
         self._queue.clear()
-        self._queued_bytes = 0
 
     async def _commit_until_stopped(self) -> None:
         had_several = False
         while True:
-            if not self._queue:
+            if not (self._urgent or self._queue):
                 if self._stopping:
                     return
                 self._arrived.clear()
@@ -152,18 +200,10 @@ class GroupCommitter(Generic[Op, Result]):
             self._batch = []
 
     def _gather(self) -> list[_PendingOperation[Op, Result]]:
-        batch: list[_PendingOperation[Op, Result]] = []
-        size = 0
-        while self._queue and len(batch) < self._settings.max_batch:
-            waiting = self._queue[0]
-            if batch and size + waiting.size > self._settings.max_batch_bytes:
-                break
-            self._queue.popleft()
-            self._queued_bytes -= waiting.size
-            if not waiting.answer.done() and not waiting.deadline.expired:
-                batch.append(waiting)
-                size += waiting.size
-        return batch
+        batch = list(self._urgent.take(self._settings.max_batch, None))
+        size = sum(waiting.size for waiting in batch)
+        left = max(0, self._settings.max_batch_bytes - size) if batch else None
+        return batch + list(self._queue.take(self._settings.max_batch - len(batch), left))
 
     async def _commit_all(self, batch: Sequence[_PendingOperation[Op, Result]]) -> None:
         batch = [waiting for waiting in batch if not waiting.answer.done()]
@@ -171,7 +211,9 @@ class GroupCommitter(Generic[Op, Result]):
             return
         for waiting in batch:
             waiting.is_begun = True
-        longest_s = max(waiting.deadline.remaining() for waiting in batch)
+        longest_s = max(
+            self._settings.max_commit_s if waiting.is_urgent else waiting.deadline.remaining() for waiting in batch
+        )
         try:
             results = await self._commit(
                 [waiting.op for waiting in batch], min(max(longest_s, 0.001), self._settings.max_commit_s)
@@ -192,6 +234,16 @@ class GroupCommitter(Generic[Op, Result]):
             else:
                 for waiting in batch:
                     await self._commit_all([waiting])
+
+
+async def _until(answer: asyncio.Future[Result], remaining_s: float) -> Result:
+    """Wait for the answer of an operation that is executed although its caller leaves. Raises: StoreUnavailable."""
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits any more
+    try:
+        async with asyncio.timeout(remaining_s):
+            return await asyncio.shield(answer)
+    except TimeoutError:
+        raise StoreUnavailable("The gateway's store did not commit within the deadline.") from None
 
 
 def _give_up(waiting: _PendingOperation[Any, Any]) -> None:

@@ -53,6 +53,10 @@ _MIGRATION_LOCK = 0x5067_7765_7601
 _WRITE_LOCK = 0x5067_7765_7602
 # The server rolled the transaction back and the connection works: run it again. Deadlock, serialization failure.
 _UNDONE = frozenset({"40P01", "40001"})
+_QUERY_CANCELED = "57014"
+"""The limit at the server passed: the transaction is rolled back and the connection works."""
+_END_WITHIN_S = 1.0
+"""How long a transaction whose caller has left may take to end. Then its connection is closed."""
 _LOCK_TIMED_OUT = "55P03"
 _OUTCOME_UNKNOWN = ("08", "57P0", "40003")
 """The connection failed, the session ended, and "statement completion unknown"."""
@@ -106,6 +110,8 @@ class PostgresDatabase:
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
         self._retiring: asyncio.Task[None] | None = None
+        self._left: set[asyncio.Task[Any]] = set()
+        """Transactions whose callers left; the set keeps the tasks."""
 
     @property
     def has_many_writers(self) -> bool:
@@ -162,7 +168,7 @@ class PostgresDatabase:
 
     async def stop(self) -> None:
         """Close the pool. A running upgrade is rolled back; an unfinished index is built at the next start."""
-        for task in (self._upgrading, self._indexing, self._retiring):
+        for task in (self._upgrading, self._indexing, self._retiring, *self._left):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task}, timeout=_STOP_WITHIN_S)
@@ -182,8 +188,7 @@ class PostgresDatabase:
         while True:
             attempt = _Attempt(lambda driver: self._open_transaction(driver, first, until))
             try:
-                async with asyncio.timeout(until - time.monotonic()), self._engine().connect() as connection:
-                    result = await connection.run_sync(attempt.run, work)
+                result = await self._try(attempt, work, until)
             except Exception as error:
                 if _is_data_error(error):
                     raise
@@ -207,6 +212,28 @@ class PostgresDatabase:
             # Wait, so that the winner of a deadlock gets the lock first.
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    async def _try(self, attempt: _Attempt, work: Work[T], until: float) -> T:
+        """Run one attempt. If the caller leaves or its time is over, a transaction that has begun sends nothing more.
+
+        Its connection is kept if the server answers soon, because a new one costs more than the end of a transaction.
+        """
+        trying = _start_background(self._connect_and_run(attempt, work), "database-transaction")
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                return await asyncio.shield(trying)
+        finally:
+            if not trying.done():
+                self._left.add(trying)
+                trying.add_done_callback(self._left.discard)
+                if attempt.leave():
+                    asyncio.get_running_loop().call_later(_END_WITHIN_S, trying.cancel)
+                else:
+                    trying.cancel()
+
+    async def _connect_and_run(self, attempt: _Attempt, work: Work[T]) -> T:
+        async with self._engine().connect() as connection:
+            return await connection.run_sync(attempt.run, work)
 
     def _open_transaction(self, driver: PostgresConnection, first: str, until: float) -> None:
         driver.queue(_BEGIN)
@@ -307,11 +334,19 @@ class _Attempt:
 
     def __init__(self, opening: _Opening) -> None:
         self._opening = opening
+        self._driver: PostgresConnection | None = None
         self._is_committing = False
+
+    def leave(self) -> bool:
+        """Roll back in place of the next statement. Return whether the transaction has begun."""
+        if self._driver is not None:
+            self._driver.is_left = True
+        return self._driver is not None
 
     def run(self, connection: sa.Connection, work: Work[T]) -> T:
         """Run `work` between BEGIN and COMMIT. After an error the connection is rolled back, or discarded."""
         driver = cast("PostgresConnection", connection.connection.driver_connection)
+        self._driver = driver
         try:
             self._opening(driver)
             result = work(connection, 0 if isinstance(work, Pipelined) else driver.now_us())
@@ -319,10 +354,15 @@ class _Attempt:
             sa.util.await_only(driver.commit_all())
             return result
         except BaseException as error:
-            is_usable = isinstance(error, Exception) and (_is_data_error(error) or sqlstate_of(error) in _UNDONE)
+            is_usable = isinstance(error, Exception) and (
+                _is_data_error(error) or sqlstate_of(error) in _UNDONE | {_QUERY_CANCELED}
+            )
             if not is_usable or not sa.util.await_only(driver.roll_back()):
                 connection.invalidate()
             raise
+        finally:
+            self._driver = None
+            driver.is_left = False
 
     def may_be_committed(self, error: BaseException) -> bool:
         """Tell whether the transaction may be committed although it failed."""
@@ -343,8 +383,8 @@ async def _retire(engine: AsyncEngine) -> None:
     await engine.dispose()
 
 
-def _start_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task that belongs to no call. If no call waits for it, its error is ignored."""
+def _start_background(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a task that may outlive its call. If no call waits for it, its error is ignored."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return task

@@ -51,6 +51,10 @@ class CommitRefused(psycopg.OperationalError):
     sqlstate = "25P02"
 
 
+class CallerLeft(Exception):
+    """Nobody waits for the transaction any more: it sends nothing further."""
+
+
 class PostgresConnection(psycopg.AsyncConnection[Any]):
     """A connection in autocommit mode. The transactions of postgres.py send BEGIN and COMMIT as statements."""
 
@@ -58,6 +62,8 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         super().__init__(pgconn, *arguments, **options)
         self.cursor_factory = _Cursor
         self.is_deferring = False
+        self.is_left = False
+        """Whether the caller of the present transaction has left."""
         self.is_pooled = False
         """Whether a pooler answers in place of the server, so that the session may change with each transaction."""
         self.opened_at = self.used_at = time.monotonic()
@@ -79,7 +85,12 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         self._waiting.append((cursor, query, parameters, many))
 
     async def flush(self) -> None:
-        """Send what waits, in one go, and wait for the answers. The last statement may have one itself."""
+        """Send what waits, in one go, and wait for the answers. The last statement may have one itself.
+
+        Raises: CallerLeft, with nothing sent.
+        """
+        if self.is_left:
+            raise CallerLeft
         waiting, self._waiting = self._waiting, []
         if waiting:
             async with self.pipeline():

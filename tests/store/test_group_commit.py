@@ -189,6 +189,35 @@ async def test_cancelled_while_waiting_is_not_executed(make_committer: MakeCommi
     assert ledger.batches == [[0], [1, 3]]
 
 
+async def test_an_urgent_operation_goes_first_and_needs_no_caller(
+    make_committer: MakeCommitter, ledger: Ledger
+) -> None:
+    """It is executed before what came earlier, although its caller has left, and although the queue is full."""
+    committer = make_committer(max_queued=2)
+    running = await hold(committer, ledger)
+    tasks = await queued(committer, [1, 2])
+    urgent = asyncio.create_task(committer.submit(9, soon(), is_urgent=True))
+    await asyncio.sleep(0)
+    urgent.cancel()
+    await asyncio.wait({urgent})
+    ledger.gate.set()
+    assert await asyncio.gather(running, *tasks) == [0, 10, 20]
+    assert ledger.batches == [[0], [9, 1, 2]]
+
+
+async def test_an_urgent_operation_whose_deadline_passes(make_committer: MakeCommitter, ledger: Ledger) -> None:
+    """Its caller hears that it may be committed, and it is."""
+    committer = make_committer()
+    running = await hold(committer, ledger)
+    with pytest.raises(StoreUnavailable) as caught:
+        await committer.submit(9, soon(0.05), is_urgent=True)
+    assert caught.value.may_be_committed
+    ledger.gate.set()
+    assert await running == 0
+    assert await committer.submit(1, soon()) == 10
+    assert ledger.batches[:2] == [[0], [9]] or ledger.batches == [[0], [9, 1]]
+
+
 async def test_a_cancel_during_the_commit_affects_no_other(make_committer: MakeCommitter, ledger: Ledger) -> None:
     """A caller that leaves while its commit runs does not stop the commit."""
     committer = make_committer()

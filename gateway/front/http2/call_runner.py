@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Callable
 
 from gateway.actions.shared.call import Call, Peer
 from gateway.errors import (
-    DeadlineTooShort,
-    Effect,
     GatewayError,
     InvalidField,
     OutcomeUnknown,
@@ -16,7 +14,7 @@ from gateway.errors import (
     RateLimited,
     Stopping,
 )
-from gateway.front.dispatch import Dispatch, Ending, ending_of
+from gateway.front.dispatch import Dispatch, Ending, deadline_passed, ending_of
 from gateway.front.http2.decompression import Decompression
 from gateway.front.http2.request import ONE_MESSAGE
 from gateway.front.http2.stream import CallerLeft, Stream
@@ -125,11 +123,6 @@ def stopped(stream: Stream) -> GatewayError:
 def trailers_of(ending: Ending) -> list[Header]:
     """Return the trailers that end a call."""
     return status_trailers(ending.code, ending.message, ending.trailing)
-
-
-def deadline_passed() -> DeadlineTooShort:
-    """Return the error of a call whose handler was still at work when the caller's time was over."""
-    return DeadlineTooShort("The deadline passed before the call was answered. Set a longer one.", effect=Effect.MAYBE)
 
 
 def refusal_trailers(error: GatewayError, request_id: str) -> list[Header]:

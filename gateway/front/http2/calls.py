@@ -8,19 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway.errors import DeadlineTooShort
-from gateway.front.dispatch import NO_DEADLINE_S, Dispatch
-from gateway.front.http2.call_runner import CallRunner, deadline_passed, refusal_trailers
+from gateway.front.dispatch import ANSWER_MARGIN_S, NO_DEADLINE_S, Dispatch, deadline_passed
+from gateway.front.http2.call_runner import CallRunner, refusal_trailers
 from gateway.front.http2.cpu_timer import Timed
 from gateway.front.http2.deadlines import Deadlines
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.stream import Stream
-from gateway.resilience.deadline import RETURN_MARGIN_S
 
 _EAGER = sys.version_info >= (3, 12)
-_ANSWER_MARGIN_S = RETURN_MARGIN_S / 2
-"""If a handler hangs, the front answers in its place this long before the caller's deadline, or up to a slot of
-`deadlines.py` later, so that the caller gets the reason before it gives up. By then the handler's own deadline has
-passed."""
 _REQUEST_TOO_SLOW = "The request did not arrive whole in time. Send its message right after the headers."
 
 
@@ -45,7 +40,7 @@ class Calls:
 
     def arrived(self, stream: Stream) -> None:
         """The headers of a call are here: its time runs, also while its request is on its way."""
-        until = stream.deadline_at - _ANSWER_MARGIN_S
+        until = stream.deadline_at - ANSWER_MARGIN_S
         if not stream.is_whole and not stream.endpoint.client_streaming:
             until = min(until, stream.arrived_at + self._request_s)
         if until - stream.arrived_at < NO_DEADLINE_S / 2:
@@ -88,7 +83,7 @@ class Calls:
             stream.task.cancel()
             return
         # Through the chain as any other refusal, so that it is counted and recorded.
-        is_late = self._monotonic() >= stream.deadline_at - _ANSWER_MARGIN_S
+        is_late = self._monotonic() >= stream.deadline_at - ANSWER_MARGIN_S
         stream.fault = DeadlineTooShort() if is_late else DeadlineTooShort(_REQUEST_TOO_SLOW)
         if stream.task is None:
             self._gate.forget(stream)
