@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 export PYTHONUNBUFFERED := 1
 
-PYTHON_FILES := gateway tools tests bench examples
+PYTHON_FILES := gateway tools tests bench examples clients
 BIN := .venv/bin
 STAMP := .venv/.synced
 # `make -j` must not run the parts of a target in parallel: they print and share the machine.

@@ -1,7 +1,7 @@
-"""Generates the Python code of the protos and of their rules, or checks that the committed code is up to date.
+"""Generates the Python code of the protos, their rules and the client, or checks that the committed code is current.
 
-It generates into build/ and copies changed files to gateway/v1 and buf/validate. With `--check`, it compares and
-changes nothing. It uses the installed grpcio-tools and mypy-protobuf and needs no network.
+It generates into build/ and copies changed files to gateway/v1, buf/validate and the client's package. With `--check`,
+it compares and changes nothing. It uses the installed grpcio-tools and mypy-protobuf and needs no network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
+from tools.client_code import CLIENT_FILES, CLIENT_FOLDER, write_client
 from tools.validation_code import validation_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,8 @@ def generate(target: Path) -> None:
             f"--grpc_python_out={target}",
             f"--mypy_out=quiet:{target}",
             f"--mypy_grpc_out=quiet:{target}",
+            "--include_imports",
+            "--include_source_info",
             f"--descriptor_set_out={target / 'protos.bin'}",
             *proto_files(),
         ]
@@ -58,6 +61,7 @@ def generate(target: Path) -> None:
             path.unlink()
     files = FileDescriptorSet.FromString((target / "protos.bin").read_bytes())
     (target / "gateway/v1" / RULES).write_text(validation_module(files), encoding="utf-8")
+    write_client(files, target)
 
 
 def declares_service(path: Path, target: Path) -> bool:
@@ -68,7 +72,10 @@ def declares_service(path: Path, target: Path) -> bool:
 
 def generated_files(base: Path) -> list[Path]:
     """Return the generated files below `base`."""
-    return sorted(path for folder in FOLDERS for pattern in GENERATED for path in (base / folder).glob(pattern))
+    client = (path for name in CLIENT_FILES if (path := base / CLIENT_FOLDER / name).exists())
+    return sorted(
+        [*client, *(path for folder in FOLDERS for pattern in GENERATED for path in (base / folder).glob(pattern))]
+    )
 
 
 def differences(fresh: Path) -> list[str]:

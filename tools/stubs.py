@@ -1,6 +1,6 @@
 """`make stubs`: creates client code for other teams below build/stubs/.
 
-It creates a Python wheel with the generated code and its types; the protos for other languages, with and without their
+It creates the wheel of the Python client (clients/python); the protos for other languages, with and without their
 validation rules; and one descriptor set for tools such as grpcurl, buf and Envoy. It needs no network.
 """
 
@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import importlib.resources
 import shutil
+import subprocess
 import sys
 import sysconfig
-import zipfile
-from base64 import urlsafe_b64encode
-from hashlib import sha256
-from importlib.metadata import version
+import tomllib
 from pathlib import Path
 
 from grpc_tools import protoc
 
-from tools.generate_protos import PROTOS, ROOT, RULES, generated_files, proto_files
+from tools.generate_protos import PROTOS, ROOT, proto_files
 from tools.plain_protos import without_rules
 
 STUBS = ROOT / "build" / "stubs"
-CLIENT = "phoenix_gateway_client"
-REQUIRES = ("grpcio", "protobuf", "googleapis-common-protos")
+CLIENT = ROOT / "clients" / "python"
 GOOGLEAPIS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 """What our protos import, and what the details of an error are."""
 VALIDATE = "buf/validate/validate.proto"
 _README = """# Calling the Phoenix Gateway
 
 - `{wheel}`: Python. `pip install {wheel}`, then
-  `from gateway.v1 import events_pb2, events_pb2_grpc`. The details of an error (`ErrorInfo`, `RetryInfo`) are in
-  `google.rpc.error_details_pb2`, which it installs.
+  `from phoenix_gateway_client import Gateway`. Its README is clients/python/README.md.
 - `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
   generate no code from it.
 - `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.
@@ -47,8 +43,6 @@ Go, with buf, here or in `plain/`:
 
 Other languages: `protoc -I protos -I imports ...`. For errors, Go has `google.golang.org/genproto/googleapis/rpc`,
 Java `com.google.api.grpc:proto-google-common-protos`, C# `Google.Api.CommonProtos`.
-
-The Python package contains the modules `gateway.v1`. Do not install it in an environment that has the gateway itself.
 """
 _BUF = """# The contract, and what it imports from others.
 version: v2
@@ -137,33 +131,20 @@ def write_descriptors(target: Path) -> None:
         sys.exit("protoc failed. Its message is above.")
 
 
+def project_version() -> str:
+    """Return the version of the project, which the client has too."""
+    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    return version
+
+
 def write_wheel(folder: Path) -> Path:
-    """Write the client's wheel. It has only generated modules and is reproducible."""
-    release = version("phoenix-gateway")
-    info = f"{CLIENT}-{release}.dist-info"
-    requires = "".join(f"Requires-Dist: {name}>={version(name)}\n" for name in REQUIRES)
-    files: dict[str, bytes] = {
-        "gateway/v1/__init__.py": b'"""The Phoenix Gateway\'s contract: generated code."""\n',
-        "gateway/py.typed": b"",
-        "buf/py.typed": b"",
-        **{str(path.relative_to(ROOT)): path.read_bytes() for path in generated_files(ROOT) if path.name != RULES},
-        f"{info}/METADATA": (
-            f"Metadata-Version: 2.1\nName: {CLIENT.replace('_', '-')}\nVersion: {release}\n"
-            f"Summary: Generated client code of the Phoenix Gateway\nRequires-Python: >=3.11\n{requires}"
-        ).encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: phoenix-gateway\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in sorted(files.items()))
-    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-    wheel = folder / f"{CLIENT}-{release}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name), data)
+    """Build the client's wheel. Equal sources give equal bytes."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    done = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"The client's wheel was not built:\n{done.stderr}")
+    (wheel,) = folder.glob("phoenix_gateway_client-*.whl")
     return wheel
-
-
-def _digest(data: bytes) -> str:
-    return urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode("ascii")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,12 @@ import ssl
 from decimal import Decimal
 from pathlib import Path
 
-import grpc
 from aiohttp import web
 
-from examples.wallet.gateway_client import GatewayClient
 from examples.wallet.http_server import WalletServer
 from examples.wallet.ledger import Ledger
 from examples.wallet.webhooks import Webhooks
+from phoenix_gateway_client import AsyncGateway, Tls
 
 
 def options() -> argparse.ArgumentParser:
@@ -43,14 +42,10 @@ def options() -> argparse.ArgumentParser:
     return made
 
 
-def open_channel(chosen: argparse.Namespace) -> grpc.aio.Channel:
-    """Return the channel to the gateway. It connects and reconnects automatically."""
-    settings = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 1000)]
-    if chosen.gateway_ca is None:
-        return grpc.aio.insecure_channel(chosen.gateway, options=settings)
-    key, chain = (path.read_bytes() if path else None for path in (chosen.client_key, chosen.client_cert))
-    credentials = grpc.ssl_channel_credentials(chosen.gateway_ca.read_bytes(), key, chain)
-    return grpc.aio.secure_channel(chosen.gateway, credentials, options=settings)
+def open_gateway(chosen: argparse.Namespace) -> tuple[str, Tls | None]:
+    """Return the gateway's address and the TLS files, which are read again when they change."""
+    tls = Tls(chosen.gateway_ca, chosen.client_cert, chosen.client_key) if chosen.gateway_ca else None
+    return chosen.gateway, tls
 
 
 async def serve(chosen: argparse.Namespace, webhooks: Webhooks) -> None:
@@ -81,8 +76,9 @@ async def run(chosen: argparse.Namespace) -> None:
         player, currency, amount = chosen.deposit
         ledger.deposit(player, currency, Decimal(amount))
         return
-    async with open_channel(chosen) as channel:
-        await serve(chosen, Webhooks(GatewayClient(channel), ledger, chosen.environment))
+    target, tls = open_gateway(chosen)
+    async with AsyncGateway(target, tls=tls) as gateway:
+        await serve(chosen, Webhooks(gateway, ledger, chosen.environment))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_each_call_answers_as_quoted(running: Running) -> None:
 def test_the_python_caller_works(running: Running) -> None:
     """It runs as it is printed, and prints an event id."""
     code = next(text for kind, text in blocks(README) if kind == "python")
-    assert len(code.strip().splitlines()) == 10
+    assert len(code.strip().splitlines()) == 8
     code = code.replace("127.0.0.1:50051", running.address)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True

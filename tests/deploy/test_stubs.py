@@ -1,13 +1,9 @@
-"""`make stubs` and `make docs`: what other teams get."""
+"""`make stubs` and `make docs`: what other teams get. The client's wheel: tests/clients."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.resources
-import subprocess
-import sys
-import zipfile
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +11,10 @@ import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet, FileOptions
 from grpc_tools import protoc
 
-from tests.gateway_process import GatewayProcess
 from tools import stubs
 from tools.docs import api
 from tools.generate_protos import proto_files
 from tools.plain_protos import UnexpectedOption, without_rules
-
-CALL = """
-import sys, grpc
-from gateway.v1 import keys_pb2, keys_pb2_grpc
-assert "gateway.server" not in sys.modules
-with grpc.insecure_channel(sys.argv[1]) as channel:
-    answer = keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=20)
-print(len(answer.keys))
-"""
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, unpacked as an installer would."""
-    made = stubs.write_wheel(tmp_path_factory.mktemp("wheel"))
-    target = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(made) as archive:
-        archive.extractall(target)
-    return target
-
-
-def test_the_wheel_calls_a_gateway(gateway: GatewayProcess, wheel: Path) -> None:
-    """Its code is sufficient: nothing of the gateway is imported."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", CALL, gateway.address],
-        cwd=wheel, env={"PYTHONPATH": str(wheel)}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, int(done.stdout or 0) > 0) == (0, True), done.stderr
-
-
-def test_the_wheel_is_the_same_each_time(tmp_path: Path) -> None:
-    """Alike protos give alike bytes."""
-    first = stubs.write_wheel(tmp_path).read_bytes()
-    assert stubs.write_wheel(tmp_path).read_bytes() == first
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["with rules", "plain"])
@@ -106,14 +67,6 @@ def test_each_proto_names_its_packages() -> None:
         for options in (_file_options(name) for name in proto_files() if name != stubs.VALIDATE)
     }
     assert named == {("phoenix.internal/gateway/v1;gatewayv1", "phoenix.gateway.v1", True, "Phoenix.Gateway.V1")}
-
-
-def test_the_wheel_brings_the_details_of_errors(wheel: Path) -> None:
-    """error_details is in the distribution that the wheel requires."""
-    metadata = next(wheel.glob("*.dist-info/METADATA")).read_text()
-    assert "Requires-Dist: googleapis-common-protos>=" in metadata
-    files = distribution("googleapis-common-protos").files or []
-    assert "google/rpc/error_details_pb2.py" in {str(file) for file in files}
 
 
 def _compiled(folder: Path, *flags: str) -> FileDescriptorSet:

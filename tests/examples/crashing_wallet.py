@@ -12,17 +12,14 @@ import signal
 import sqlite3
 import sys
 import time
+from typing import Any
 
-from aiohttp import web
-
-from examples.wallet.__main__ import open_channel, options, serve
-from examples.wallet.gateway_client import GatewayClient
+from examples.wallet.__main__ import open_gateway, options, serve
 from examples.wallet.ledger import Entry, Ledger
 from examples.wallet.rules import Move
 from examples.wallet.webhooks import Webhooks
-from gateway.v1 import wallet_pb2
-
-POINTS = ("received", "verified", "moved", "committed", "recorded")
+from phoenix_gateway_client import AsyncGateway, Reply, WalletCall
+from tests.examples.wallet_process import POINTS
 
 
 class CrashPoint:
@@ -44,18 +41,19 @@ class CrashPoint:
         return self._stall_s
 
 
-class CrashingGatewayClient(GatewayClient):
+class CrashingGateway(AsyncGateway):
     crash: CrashPoint
 
-    async def verify(self, request: web.BaseRequest, body: bytes) -> wallet_pb2.VerifyWalletResponse:
+    async def verify_wallet(self, request: Any, **more: Any) -> WalletCall:
         await asyncio.sleep(self.crash.reach("received"))
-        found = await super().verify(request, body)
+        call = await super().verify_wallet(request, **more)
         await asyncio.sleep(self.crash.reach("verified"))
-        return found
+        return call
 
-    async def record(self, found: wallet_pb2.VerifyWalletResponse, entry: Entry) -> None:
-        await super().record(found, entry)
+    async def record_wallet_outcome(self, call: WalletCall, status: int, body: bytes, **fields: Any) -> Reply:
+        reply = await super().record_wallet_outcome(call, status, body, **fields)
         await asyncio.sleep(self.crash.reach("recorded"))
+        return reply
 
 
 class CrashingLedger(Ledger):
@@ -80,9 +78,10 @@ async def run() -> None:
     crash = CrashPoint(sys.argv[1], sys.argv[2])
     chosen = options().parse_args(sys.argv[3:])
     ledger = CrashingLedger(chosen.ledger)
-    async with open_channel(chosen) as channel:
-        gateway = CrashingGatewayClient(channel)
-        ledger.crash = gateway.crash = crash
+    target, tls = open_gateway(chosen)
+    gateway = CrashingGateway(target, tls=tls)
+    ledger.crash = gateway.crash = crash
+    async with gateway:
         await serve(chosen, Webhooks(gateway, ledger, chosen.environment))
 
 

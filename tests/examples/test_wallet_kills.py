@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.crashing_wallet import POINTS
 from tests.examples.player import Player, assert_done_once
-from tests.examples.wallet_process import WalletProcess
+from tests.examples.wallet_process import POINTS, WalletProcess
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 

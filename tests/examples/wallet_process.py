@@ -17,6 +17,8 @@ from examples.wallet.ledger import Ledger
 from tests.gateway_process import ROOT, free_port
 
 START_WITHIN_S = 20.0
+POINTS = ("received", "verified", "moved", "committed", "recorded")
+"""Where crashing_wallet.py can fail."""
 
 
 class WalletProcess:

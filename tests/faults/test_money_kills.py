@@ -23,9 +23,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.examples import crashing_wallet
 from tests.examples.player import Player, assert_done_once
 from tests.examples.test_wallet_kills import MOVES, gateway_killed
+from tests.examples.wallet_process import POINTS as WALLET_POINTS
 from tests.examples.wallet_process import WalletProcess
 from tests.faults.crashing_evidence import POINTS
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
@@ -40,7 +40,7 @@ Place = tuple[str, str, str, str]
 PLACES: list[Place] = [
     *(("sqlite", "gateway", point, move) for point in POINTS for move in MOVES),
     *(("postgres", victim, point, move) for victim in ("gateway", "postgres") for point in POINTS for move in MOVES),
-    *(("postgres", "wallet", point, move) for point in crashing_wallet.POINTS for move in MOVES),
+    *(("postgres", "wallet", point, move) for point in WALLET_POINTS for move in MOVES),
 ]
 FEW: list[Place] = [
     ("postgres", "postgres", "claim_written", "reserve_cash"),
