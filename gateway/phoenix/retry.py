@@ -16,6 +16,7 @@ from typing import Protocol
 from gateway import errors
 from gateway.core.event_ids import RESEND_WITHIN_S
 from gateway.phoenix.answers import Surface, after_doubt, error_of, error_of_failure
+from gateway.phoenix.host_log import HostLog, part_of
 from gateway.phoenix.http_types import (
     DEFAULT_MAX_ANSWER_BYTES,
     Answer,
@@ -114,10 +115,12 @@ class RetryingSender:
         random: Callable[[], float] = random.random,
         observer: UpstreamObserver | None = None,
         budgets: Mapping[Surface, RetryBudget] | None = None,
+        hosts: HostLog | None = None,
     ) -> None:
         """Take the way to Phoenix, the clock and the source of random numbers as arguments.
 
         `budgets`: bound the tries beyond the first; shared by all that send to the same hosts. None: no bound.
+        `hosts`: logs which hosts do not answer. None: the caller does.
         """
         self._sender = sender
         self._clock = clock
@@ -126,6 +129,7 @@ class RetryingSender:
         self._random = random
         self._observer = observer or Unobserved()
         self._budgets = budgets or {}
+        self._hosts = hosts
 
     async def deliver(
         self,
@@ -169,6 +173,8 @@ class RetryingSender:
             else:
                 if 200 <= answer.status < 300 or answer.status in accepted_statuses:
                     self._observer.upstream_settled(surface.value, "", tries)
+                    if self._hosts is not None:
+                        self._hosts.answered(part_of(surface), request.url_base)
                     return Delivered(answer=answer, tries=tries, in_doubt=in_doubt)
                 fault = error_of(answer, surface, self._clock.now(), changes=changes)
                 if answer.status == 401 and not rejected_before and self._may_retry(budget, surface):
@@ -189,6 +195,9 @@ class RetryingSender:
             ):
                 self._observer.upstream_settled(surface.value, fault.reason, tries)
                 fault.address = request.url_base
+                if self._hosts is not None:
+                    took_s = self._clock.monotonic() - began_at
+                    self._hosts.failed(part_of(surface), request.url_base, fault, took_s)
                 raise fault
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by return or raise")

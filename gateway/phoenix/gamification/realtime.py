@@ -18,10 +18,11 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from gateway.errors import PhoenixUnavailable
+from gateway.errors import GatewayError, PhoenixUnavailable
 from gateway.phoenix.answers import Surface, error_of
 from gateway.phoenix.auth.socket import Opening
 from gateway.phoenix.gamification.socket_age import AgeSettings, SocketAge
+from gateway.phoenix.host_log import HostLog
 from gateway.phoenix.http_types import Answer
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
@@ -29,6 +30,7 @@ from gateway.resilience.supervision import run_job
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """The same limit as for an answer over HTTP."""
 _CLOSE_WITHIN_S = 1.0
+_PART = "Phoenix live boards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +141,17 @@ class RealtimeClient:
         clock: Clock,
         settings: SocketSettings | None = None,
         resolver: AbstractResolver | None = None,
+        hosts: HostLog | None = None,
     ) -> None:
         """Args: `trust`: called at the first socket, because loading the authorities takes start time and memory.
 
-        `resolver`: finds the addresses of hosts; None: the system's.
+        `resolver`: finds the addresses of hosts; None: the system's. `hosts`: logs which hosts do not answer.
         """
         self._trust = trust
         self._clock = clock
         self._settings = settings or SocketSettings()
         self._resolver = resolver
+        self._hosts = hosts
         self._age: SocketAge | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -158,9 +162,25 @@ class RealtimeClient:
         """
         query = f"?{opening.query}" if opening.query else ""
         url = yarl.URL(base_url + opening.path + query, encoded=True)
+        began_at = self._clock.monotonic()
+        try:
+            socket = await self._connected(url, opening)
+        except GatewayError as fault:
+            fault.address = base_url
+            if self._hosts is not None:
+                self._hosts.failed(_PART, base_url, fault, self._clock.monotonic() - began_at)
+            raise
+        if self._hosts is not None:
+            self._hosts.answered(_PART, base_url)
+        opened = BoardSocket(socket, self._settings)
+        if self._age is not None:
+            opened.close_after(functools.partial(self._age.passed, str(url.host), url.port or 443))
+        return opened
+
+    async def _connected(self, url: yarl.URL, opening: Opening) -> aiohttp.ClientWebSocketResponse:
         try:
             async with asyncio.timeout(self._settings.open_within_s):
-                socket = await self._ready().ws_connect(
+                return await self._ready().ws_connect(
                     url,
                     headers={"user-agent": "phoenix-gateway", **opening.headers},
                     autoping=False,
@@ -173,10 +193,6 @@ class RealtimeClient:
             raise error_of(Answer(status=refused.status), Surface.QUERY, self._clock.now(), changes=False) from None
         except Exception as failure:
             raise PhoenixUnavailable("No connection to Phoenix's live socket.") from failure
-        opened = BoardSocket(socket, self._settings)
-        if self._age is not None:
-            opened.close_after(functools.partial(self._age.passed, str(url.host), url.port or 443))
-        return opened
 
     async def close(self) -> None:
         """Close all connections."""

@@ -20,6 +20,7 @@ from gateway.cache.reads import RedisReadCache
 from gateway.config import Config
 from gateway.interceptors.validation import validate
 from gateway.phoenix.gamification.realtime import RealtimeClient
+from gateway.phoenix.host_log import HostLog
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.clock import Clock
 from gateway.services.board_messages import BoardMessages
@@ -42,7 +43,12 @@ class Boards:
 
 
 def build_boards(
-    config: Config, tenants: TenantDirectory[TenantContext], redis: RedisCache | None, clock: Clock, metrics: Metrics
+    config: Config,
+    tenants: TenantDirectory[TenantContext],
+    redis: RedisCache | None,
+    hosts: HostLog,
+    clock: Clock,
+    metrics: Metrics,
 ) -> Boards:
     """Return everything for leaderboards, not connected yet."""
     reads = CachedReads(
@@ -52,7 +58,7 @@ def build_boards(
         on_lookup=metrics.cache_looked_up,
     )
     messages, closed = BoardMessages(), ClosedWindows()
-    realtime = RealtimeClient(trust=lambda: following_trust(config.upstream_ca_file), clock=clock)
+    realtime = RealtimeClient(trust=lambda: following_trust(config.upstream_ca_file), clock=clock, hosts=hosts)
     hub = Hub(
         HubDependencies(
             open_topic=OpenBoard(tenants, realtime, clock),
