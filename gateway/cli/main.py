@@ -76,6 +76,27 @@ def sandbox(
 
 
 @app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes a free one.", min=0, max=65535)] = 50051,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Fault of the sandbox: surface=ingestion,kind=status,status=503,times=1. Repeatable."),
+    ] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Stop when standard input is closed, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+) -> None:
+    """Serve a sandbox and a gateway in one process until Ctrl-C, with secrets of its own. It keeps nothing.
+
+    Example: phoenix-gateway dev --port 0 --json. Exit code 1: the port is taken; 2: a fault is wrong.
+    """
+    from gateway.cli.dev import run
+
+    raise typer.Exit(run(port=port, faults=fault or [], with_parent=with_parent, as_json=as_json))
+
+
+@app.command()
 def smoke(
     target: Annotated[str | None, TARGET] = None,
     control: Annotated[str | None, typer.Option(help="Control URL of a sandbox: runs the webhook steps too.")] = None,

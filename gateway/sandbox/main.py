@@ -8,10 +8,13 @@ import socket
 import ssl
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from gateway.sandbox.admin import AdminHost
+from gateway.sandbox.control import SURFACES as FAULT_SURFACES
 from gateway.sandbox.control import Control
 from gateway.sandbox.control_credentials import credential_routes
 from gateway.sandbox.control_prediction import prediction_routes
@@ -46,7 +49,21 @@ async def _serve(options: SandboxOptions) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    async with serving(options) as ready:
+        _write_ready_line(ready, options.ready_file)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(options: SandboxOptions, faults: Sequence[dict[str, Any]] = ()) -> AsyncIterator[dict[str, Any]]:
+    """Serve during the block, and yield the URLs. Raises: OSError; InvalidControlRequest for a fault.
+
+    Args: `faults`: as the control route takes them.
+    """
+    loop = asyncio.get_running_loop()
     state = SandboxState(options)
+    for fault in faults:
+        state.faults.add(fault, FAULT_SURFACES)
     tls = _tls(options)
     ports: dict[str, int] = {}
     listeners: list[asyncio.Server] = []
@@ -63,8 +80,7 @@ async def _serve(options: SandboxOptions) -> None:
             servers.append(server)
             listeners.append(listener)
             ports[surface.name] = listener.sockets[0].getsockname()[1]
-        _write_ready_line(_urls(options, ports), options.ready_file)
-        await stop.wait()
+        yield _urls(options, ports)
     finally:
         for listener in listeners:
             listener.close()

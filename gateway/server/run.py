@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any
@@ -45,10 +46,16 @@ def run(config: Config) -> int:
     return code
 
 
-async def serve(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> int:
+async def serve(
+    config: Config,
+    clock: Clock,
+    seat: WorkerSeat | None = None,
+    *,
+    on_serving: Callable[[], None] = lambda: None,
+) -> int:
     """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once.
 
-    Args: `seat`: this process's place among the workers of GATEWAY_WORKERS.
+    Args: `seat`: this process's place among the workers of GATEWAY_WORKERS. `on_serving` is called when it serves.
     """
     shutdown = Shutdown(config.drain)
     loop = asyncio.get_running_loop()
@@ -68,6 +75,7 @@ async def serve(config: Config, clock: Clock, seat: WorkerSeat | None = None) ->
             await stack.enter_async_context(running(parts_of(gateway, servers)))
         _exempt_from_collections()
         _log_serving(config, gateway)
+        on_serving()
         await shutdown.wait()
         gateway.health.drain()  # not ready, and still accepting
         logs.log().info("draining", delay_s=config.drain.delay_s, timeout_s=config.drain.timeout_s)

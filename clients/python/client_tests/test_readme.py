@@ -109,15 +109,15 @@ def test_the_wallet(here: tuple[str, str], sandbox: SandboxProcess) -> None:
     assert found["attempts"][-1]["status"] == 200
 
 
+def test_the_test_of_the_plugin(tmp_path: Path) -> None:
+    """It passes with the plugin."""
+    (code,) = (one for one in BLOCKS if "def test_a_refused_event" in one)
+    (tmp_path / "test_it.py").write_text(code)
+    assert "1 passed" in run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)])
+
+
 def test_every_block_is_tested() -> None:
     """A new one needs a line here."""
-    words = (
-        "ensure_leaderboard",
-        "mint_launch",
-        "EventIdReused",
-        "watch_leader",
-        "event_stream",
-        "Tls(",
-        "verify_wall",
-    )
+    words = ["ensure_leaderboard", "mint_launch", "EventIdReused", "watch_leaderboard", "event_stream", "Tls("]
+    words += ["verify_wallet", "def test_a_refused_event"]
     assert sum(any(word in one for word in words) for one in BLOCKS) == len(BLOCKS) == len(words)
