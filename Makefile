@@ -52,6 +52,11 @@ test: setup ## all tests, with real Redis and PostgreSQL (installed if missing)
 test-faults: setup ## the long tests: killed processes, lost connections, restarts
 	@sh tools/test.sh -m faults --timeout=1800
 
+.PHONY: soak
+soak: setup ## two gateways under load with a random fault each minute (SOAK_MINUTES=30, SOAK_SEED, SOAK_REPORT=file for JSON)
+	@$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),30) $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
+		$(if $(SOAK_REPORT),--json $(SOAK_REPORT))
+
 fuzz: setup ## search for inputs that break a parser (takes minutes)
 	@sh tools/test.sh -m fuzz --timeout=1800
 

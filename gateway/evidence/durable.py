@@ -99,6 +99,11 @@ class DurableWalletStore:
             lambda counts: self._committer.submit(Replays(counts=counts), Deadline.after(_COUNT_WITHIN_S, self._clock))
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether background work should let wallet calls go first."""
+        return self._committer.is_busy
+
     async def start(self) -> None:
         """Start the commit task. It does not connect, so a gateway starts while its database is down."""
         self._committer.start()

@@ -39,6 +39,7 @@ from gateway.telemetry.logs import log, where_raised
 
 RECHECK_S = 0.5
 """How often to check again whether events may be sent."""
+_YIELD_CHECK_S = 0.01
 _US = 1_000_000
 
 
@@ -62,6 +63,8 @@ class DeliverySettings:
     """Time until another gateway takes over; longer than a send with its commit."""
     store_s: float = 5.0
     """Longest time of one transaction."""
+    yield_s: float = 1.0
+    """How long a lease lets callers go first. Then it is made all the same, so that no event waits for ever."""
     poll_s: float = 2.0
     """How often to check for events of other gateways. Each gateway delivers its own events first."""
     retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
@@ -84,10 +87,12 @@ class OutboxDelivery:
         on_event: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str], None] = lambda reason: None,
         may_send: Callable[[], bool] = lambda: True,
+        callers_wait: Callable[[], bool] = lambda: False,
     ) -> None:
         """Args: `client` must try each request once, because attempts are counted here. `on_event` receives the counts
         of delivered and retried events; `on_dead` the reason of each dead letter. `may_send` is called before each
-        lease: while a kill switch is on, events wait in the queue.
+        lease: while a kill switch is on, events wait in the queue. `callers_wait`: whether calls wait for the store or
+        for Phoenix; then they go first.
         """
         self._tenant_id = tenant_id
         self._client = client
@@ -101,6 +106,7 @@ class OutboxDelivery:
         self._on_event = on_event
         self._on_dead = on_dead
         self._may_send = may_send
+        self._callers_wait = callers_wait
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -146,6 +152,7 @@ class OutboxDelivery:
     async def _turn(self) -> None:
         """Lease due events and start their delivery; if none is due, wait. Raises: StoreUnavailable."""
         await self._room()
+        await self._let_callers_first()
         if not self._may_send():
             await self._wait(self._stopping, RECHECK_S)
             return
@@ -188,6 +195,11 @@ class OutboxDelivery:
         """Wait until another lease is allowed. While Phoenix fails, only one is."""
         while len(self._under_way) >= (1 if self._is_probing else self._settings.leases):
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _let_callers_first(self) -> None:
+        until = self._clock.monotonic() + self._settings.yield_s
+        while self._callers_wait() and not self._stopping.is_set() and self._clock.monotonic() < until:
+            await self._wait(self._stopping, _YIELD_CHECK_S)
 
     async def _take(self, lease_id: int) -> Taken:
         """Lease due events. Raises: GatewayError; then the lease, if it exists, is released later."""

@@ -82,6 +82,11 @@ class EventQueue:
             self._new_committer("delivery-commit", settings) if database.has_many_writers else self._committer
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether deliveries should let callers go first."""
+        return self._committer.is_busy
+
     def start(self) -> None:
         """Start the commit task. Needs a running event loop; does not connect."""
         self._committer.start()

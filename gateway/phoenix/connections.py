@@ -143,6 +143,10 @@ class Connections:
         self._hosts.append(host)
         return host
 
+    def is_crowded(self, host: Host) -> bool:
+        """Whether calls wait for the end of others because no more connections may be made."""
+        return host.waiting > 0 and host.in_use >= self._settings.max_connections_per_host
+
     async def take(self, host: Host, *, is_repeatable: bool) -> aiohttp.connector.Connection:
         """Return a connection for one request. Give it back with `give_back`.
 

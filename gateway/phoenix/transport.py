@@ -107,6 +107,11 @@ class Transport:
             if connection is not None:
                 self._connections.give_back(host, connection, is_whole=answer is not None)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether calls wait for a connection to some host because all of them are in use."""
+        return any(self._connections.is_crowded(host) for host in self._hosts.values())
+
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
         await self._connections.close()

@@ -29,6 +29,8 @@ class CommitSettings:
     """Operations that may wait; about a second's work."""
     max_queued_bytes: int = 64 << 20
     """Payload bytes that may wait. A webhook has up to 1 MiB."""
+    busy: int = 64
+    """So many waiting operations are usual. While more wait, background work lets them go first."""
     linger_s: float = 0.006
     """Under load, a batch waits this long for more operations, because a transaction costs ten times as much as one
     more operation in it. A single operation never waits: only the batch after a batch of several operations waits."""
@@ -139,6 +141,11 @@ class GroupCommitter(Generic[Op, Result]):
             return
         await task.stop(within_s)
         self._refuse_all()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many operations wait that work which can wait should."""
+        return len(self._urgent) + len(self._queue) > self._settings.busy
 
     async def submit(self, op: Op, deadline: Deadline, *, is_urgent: bool = False) -> Result:
         """Commit `op` and return its result.

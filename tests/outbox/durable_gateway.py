@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class DurableGateway:
         settings: DeliverySettings = QUICK,
         breaker: Breaker | None = None,
         database: SqliteDatabase | None = None,
+        callers_wait: Callable[[], bool] = lambda: False,
     ) -> None:
         self.database = database or SqliteDatabase(write_migrated(path), CLOCK)
         self.queue = EventQueue(self.database, settings=CommitSettings(linger_s=0.0))
@@ -70,6 +71,7 @@ class DurableGateway:
             settings=settings,
             on_event=self._count,
             on_dead=lambda reason: self.counts.update([reason]),
+            callers_wait=callers_wait,
         )
         self.events = QueueEvents(
             self.queue, self.level, wake=lambda tenant_id: self.delivery.wake(), on_event=self._count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.http_types import Answer, AnswerLost, NotSent, Request
 from gateway.resilience.breaker import Breaker, BreakerSettings
 from tests.actions.events.gated_phoenix import CLOCK, GatedPhoenix, call, event, until
-from tests.outbox.durable_gateway import DYING, DurableGateway, gateway_at
+from tests.outbox.durable_gateway import DYING, QUICK, DurableGateway, gateway_at
 
 BULK: list[BulkEnvelope | None] = [None, "events"]
 
@@ -91,6 +92,30 @@ async def test_an_event_is_answered_before_it_is_delivered(path: Path) -> None:
         await drained(gateway)
         assert ["duplicate"] == await put(gateway, ("a1", "ada"))
     assert ["a1"] == phoenix.ids
+
+
+async def test_a_lease_lets_callers_go_first_but_not_for_ever(path: Path) -> None:
+    """While calls wait for the store or for Phoenix, it waits, at most for its time."""
+    phoenix = GatedPhoenix()
+    looks: list[bool] = []
+    waits = True
+
+    def callers_wait() -> bool:
+        looks.append(waits)
+        return waits
+
+    patient = dataclasses.replace(QUICK, yield_s=3600.0)
+    async with gateway_at(path, phoenix, callers_wait=callers_wait, settings=patient) as gateway:
+        await put(gateway, ("e1", "ada"))
+        await eventually(lambda: len(looks) > 5)
+        assert [] == phoenix.ids
+        waits = False
+        await drained(gateway)
+    brief = dataclasses.replace(QUICK, yield_s=0.02)
+    async with gateway_at(path, phoenix, callers_wait=lambda: True, settings=brief) as gateway:
+        await put(gateway, ("e2", "ada"))
+        await drained(gateway)
+    assert ["e1", "e2"] == phoenix.ids
 
 
 async def test_a_refused_event_becomes_a_dead_letter_and_does_not_block_its_user(path: Path) -> None:

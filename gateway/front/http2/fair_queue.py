@@ -1,8 +1,9 @@
 """The queue of calls that wait for their start: which one starts next, and which is refused when there are too many.
 
-Money goes before reads before batches. Within each, modest callers (`recent_use.py`) go first, and the others take
-turns (deficit round robin over callers, not connections). Of one caller, the call with the least time left goes first.
-One start in four is for a modest caller of a lower priority, so that nobody's flood of money keeps others from reading.
+Outcomes of a wallet go before money, money before reads, and reads before batches. Within each, modest callers
+(`recent_use.py`) go first, and the others take turns (deficit round robin over callers, not connections). Of one
+caller, the call with the least time left goes first. One start in four is for a modest caller of a lower priority, so
+that nobody's flood of money keeps others from reading.
 
 Refused is, of the last priority, the caller with the most calls; a modest one only if all that wait are modest. Pure:
 `admission.py` says how many wait and start.
@@ -24,9 +25,11 @@ _LOWER_EVERY = 4
 class Priority(enum.IntEnum):
     """What goes first when not everything can."""
 
-    MONEY = 0
-    READ = 1
-    BATCH = 2
+    OUTCOME = 0
+    """What a wallet has done: it must be recorded before it is asked for more."""
+    MONEY = 1
+    READ = 2
+    BATCH = 3
 
 
 class Entrant(Protocol):

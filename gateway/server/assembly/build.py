@@ -82,9 +82,12 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
     tenants = build_tenants(config, upstream, keyring, chain.on_target, clock, metrics)
 
-    events = build_events(config, tenants, database, redis, controls, clock, metrics)
-    boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics)
     wallet = build_wallet(config, operators, platform_keys, database, clock, metrics)
+    events = build_events(
+        *(config, tenants, database, redis, controls, clock, metrics),
+        callers_wait=lambda: wallet.store.is_busy or transport.is_crowded,
+    )
+    boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics)
     services = build_services(
         config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
     )

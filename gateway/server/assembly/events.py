@@ -53,12 +53,13 @@ def build_events(
     controls: CallControls,
     clock: Clock,
     metrics: Metrics,
+    callers_wait: Callable[[], bool],
 ) -> Events:
-    """Return everything for events, not started yet."""
+    """Return everything for events, not started yet. Args: `callers_wait`: as OutboxDelivery."""
     streams = StreamGate()
     queue = EventQueue(database, clock=clock, observer=metrics)
     level = QueueLevel(config.queue)
-    worker = _queue_worker(tenants, queue, level, controls, clock, metrics)
+    worker = _queue_worker(tenants, queue, level, controls, clock, metrics, lambda: queue.is_busy or callers_wait())
     counted = metrics.queue.events
     memory = EventMemory(clock, _shared_event_ids(config, redis, clock, metrics), on_event=metrics.event_sending)
     submit = SubmitEvents(
@@ -79,7 +80,13 @@ def build_events(
 
 
 def _queue_worker(
-    tenants: Tenants, queue: EventQueue, level: QueueLevel, controls: CallControls, clock: Clock, metrics: Metrics
+    tenants: Tenants,
+    queue: EventQueue,
+    level: QueueLevel,
+    controls: CallControls,
+    clock: Clock,
+    metrics: Metrics,
+    callers_wait: Callable[[], bool],
 ) -> QueueWorker:
     series = metrics.queue
     deliveries = {
@@ -93,6 +100,7 @@ def _queue_worker(
             on_event=_on_delivery(tenant_id, series.events, controls),
             on_dead=series.died,
             may_send=lambda tenant_id=tenant_id: controls.may_deliver(tenant_id),  # type: ignore[misc]
+            callers_wait=callers_wait,
         )
         for tenant_id, clients in tenants.event_clients.items()
     }

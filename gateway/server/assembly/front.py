@@ -116,8 +116,10 @@ def _count_refused(metrics: Metrics, path: str) -> None:
 
 
 def _priority_of(path: str) -> Priority:
-    """Return what goes first under load: moves of money, tokens and single events; then reads; then batches."""
+    """Return what goes first under load: outcomes; then moves of money, tokens and single events; reads; batches."""
     service, _, method = path.rpartition("/")
+    if method == "RecordWalletOutcome":
+        return Priority.OUTCOME
     if method.startswith(("Batch", "List", "Export")) or method == "SubmitEvents":
         return Priority.BATCH
     first = service.endswith(("WalletService", "TokenService", "Health")) or method == "SubmitEvent"

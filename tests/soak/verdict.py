@@ -1,0 +1,231 @@
+"""What must hold at the end of a soak, as a list of checks with their figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chain_proof import assert_chain_holds
+from tests.examples.player import assert_done_once, entries
+from tests.faults.event_load import Load, Report
+from tests.gateway_process import GatewayProcess, resident_mib
+from tests.soak.load import Callers, Ended, p99_ms, unexpected
+from tests.soak.site import Site
+
+SLICE_S = 5.0
+SLOWER_MUST = 1.10
+MEMORY_MUST = 1.20
+DESCRIPTORS_MUST = 20
+_DELIVERED_WITHIN_S = 120.0
+_OWN = frozenset({"INTERNAL", "UNKNOWN"})
+"""INTERNAL is the reason of an unexpected exception; UNKNOWN the status of one that grpc caught, without a reason."""
+_CAUSES = frozenset({"error_type", "trouble", "kind", "reason", "exit_code", "count"})
+"""A line at error level has at least one of these fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One condition, whether it holds, and its figure in words."""
+
+    name: str
+    holds: bool
+    figure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A fault, from its injection until calls are judged again (monotonic)."""
+
+    name: str
+    began_at: float
+    over_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Memory and descriptors of one process at one moment."""
+
+    at: float
+    pid: int
+    memory_mib: float
+    descriptors: int
+
+
+def sample(gateway: GatewayProcess) -> Sample | None:
+    """Measure a gateway; None while it does not run."""
+    try:
+        pid = gateway.pid
+        return Sample(
+            at=time.monotonic(),
+            pid=pid,
+            memory_mib=resident_mib(pid),
+            descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        )
+    except (AssertionError, OSError):
+        return None
+
+
+async def judge(
+    site: Site, callers: Callers, windows: Sequence[Window], samples: Sequence[Sample], folder: Path
+) -> list[Check]:
+    """Return every check. Call it once the callers have ended."""
+    calm = [one for one in callers.mixed.ended if not any(_is_in(one, window) for window in windows)]
+    return [
+        await _events("direct events", callers.direct, site, Report.ACCEPTED),
+        await _events("durable events", callers.durable, site, Report.QUEUED),
+        await asyncio.to_thread(_moves, site, callers),
+        await asyncio.to_thread(_chain, site, folder),
+        _failures(calm),
+        _own_faults(callers.mixed.ended),
+        _p99(calm, windows),
+        _memory(samples),
+        _descriptors(samples),
+        _logs(site),
+    ]
+
+
+async def _events(name: str, load: Load, site: Site, acknowledged: Report) -> Check:
+    """Exactly once at Phoenix, where acknowledged; at most once otherwise."""
+    until = time.monotonic() + _DELIVERED_WITHIN_S
+    while True:
+        found = await asyncio.to_thread(load.verdict, site.sandbox)
+        counts = found.get(acknowledged, Counter())
+        doubled = {report.value: dict(each) for report, each in found.items() if max(each) > 1}
+        if (set(counts) == {1} and not doubled) or time.monotonic() > until:
+            break
+        await asyncio.sleep(0.5)
+    figure = f"{counts[1]:,} of {counts.total():,} acknowledged ones exactly once"
+    if doubled:
+        figure += f"; more than once: {doubled}"
+    return Check(name=name, holds=set(counts) == {1} and not doubled, figure=figure)
+
+
+def _moves(site: Site, callers: Callers) -> Check:
+    """Each answered move has one entry in the ledger and one recorded outcome of the same bytes."""
+    wrong = Counter[str]()
+    treatments = Counter(callers.wallet.moves.values())
+    for key, treatment in callers.wallet.moves.items():
+        if treatment == "success":
+            try:
+                assert_done_once(site.gateways[0], site.wallet, "reserve_cash", key)
+            except Exception as error:
+                wrong[f"{type(error).__name__}: {error}"[:200]] += 1
+        elif len(entries(site.wallet, key)) > 1:
+            wrong["booked more than once"] += 1
+    others = {name: count for name, count in treatments.items() if name != "success"}
+    figure = f"{treatments['success'] - wrong.total():,} of {treatments['success']:,} moves exactly once"
+    figure += f"; not answered: {others}" if others else ""
+    figure += f"; wrong: {dict(wrong)}" if wrong else ""
+    return Check(name="wallet moves", holds=not wrong and not others and treatments["success"] > 0, figure=figure)
+
+
+def _chain(site: Site, folder: Path) -> Check:
+    until = time.monotonic() + 30
+    while True:  # the newest changes are chained within a second
+        try:
+            report = assert_chain_holds(site.gateways[0], folder)
+        except AssertionError as error:
+            if time.monotonic() > until:
+                return Check(name="evidence chain", holds=False, figure=str(error)[:300])
+            time.sleep(0.5)
+        else:
+            return Check(name="evidence chain", holds=True, figure=f"proven: {_short(report)}")
+
+
+def _short(report: dict[str, Any]) -> str:
+    counts = {name: value for name, value in report.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return ", ".join(f"{value:,} {name}" for name, value in counts.items())
+
+
+def _failures(calm: Sequence[Ended]) -> Check:
+    failed = unexpected(calm)
+    figure = f"{failed.total():,} of {len(calm):,} calls failed" + (
+        f": {dict(failed.most_common(5))}" if failed else ""
+    )
+    return Check(name="calls between faults", holds=not failed, figure=figure)
+
+
+def _own_faults(ended: Sequence[Ended]) -> Check:
+    """No fault of another part is an error of the gateway itself, nor ends a call without a reason it could give."""
+    found = Counter(f"{one.method} {one.reason}" for one in ended if one.reason in _OWN)
+    figure = f"{found.total()} of {len(ended):,} calls" + (f": {dict(found.most_common(5))}" if found else "")
+    return Check(name="faults of its own", holds=not found, figure=figure)
+
+
+def _p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
+    """Compare slices of 5 s before the first fault with those after it, by the median of their p99.
+
+    On a machine that others use, slices differ by themselves: the later median may reach the slowest of the first.
+    """
+    first_fault = min((window.began_at for window in windows), default=float("inf"))
+    slices: dict[bool, dict[int, list[Ended]]] = {False: {}, True: {}}
+    for one in calm:
+        slices[one.at > first_fault].setdefault(int(one.at / SLICE_S), []).append(one)
+    before, after = ([p99_ms(calls) for calls in slices[later].values() if len(calls) >= 20] for later in (False, True))
+    if not before or not after:
+        return Check(name="p99 between faults", holds=not windows, figure="too few calls to compare")
+    ratio = statistics.median(after) / statistics.median(before)
+    holds = ratio <= SLOWER_MUST or statistics.median(after) <= max(before)
+    figure = (
+        f"{statistics.median(after):.1f} ms, {ratio:.2f} of the first {statistics.median(before):.1f} ms "
+        f"(first slices {min(before):.1f} to {max(before):.1f} ms)"
+    )
+    return Check(name="p99 between faults", holds=holds, figure=figure)
+
+
+def _memory(samples: Sequence[Sample]) -> Check:
+    growth = _growth(samples, "memory_mib")
+    worst = max((late / early for early, late in growth), default=1.0)
+    figure = f"{worst:.2f} of the beginning in the worst of {len(growth)} processes that lived long enough"
+    return Check(name="memory", holds=worst <= MEMORY_MUST, figure=figure)
+
+
+def _descriptors(samples: Sequence[Sample]) -> Check:
+    growth = _growth(samples, "descriptors")
+    worst = max((late - early for early, late in growth), default=0.0)
+    return Check(name="descriptors", holds=worst <= DESCRIPTORS_MUST, figure=f"{worst:+.0f} in the worst process")
+
+
+def _growth(samples: Sequence[Sample], member: str) -> list[tuple[float, float]]:
+    """Return the medians of the second and the last quarter of each process's samples; the first is for caches."""
+    of_process: dict[int, list[float]] = {}
+    for one in samples:
+        of_process.setdefault(one.pid, []).append(getattr(one, member))
+    found = []
+    for values in of_process.values():
+        quarter = len(values) // 4
+        if quarter >= 2:
+            found.append((statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:])))
+    return found
+
+
+def _logs(site: Site) -> Check:
+    without: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for gateway in site.gateways:
+        for line in gateway.log_text.splitlines():
+            if not line.startswith("{"):
+                without[f"no JSON: {line[:120]}"] += 1
+                continue
+            fields = json.loads(line)
+            if fields.get("level") in ("error", "critical"):
+                seen[str(fields["event"])] += 1
+                if _CAUSES.isdisjoint(fields):
+                    without[str(fields["event"])] += 1
+    figure = f"{seen.total()} lines at error level, each with its cause: {dict(seen.most_common(6))}"
+    return Check(
+        name="log",
+        holds=not without,
+        figure=figure if not without else f"without a cause: {dict(without.most_common(5))}",
+    )
+
+
+def _is_in(call: Ended, window: Window) -> bool:
+    return call.at < window.over_at and call.at + call.took_s > window.began_at
