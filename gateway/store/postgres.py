@@ -1,8 +1,8 @@
 """PostgreSQL: for gateways on several machines.
 
 Leases use the time of the database, so no host's clock decides who may take over. Every transaction has two limits: a
-timeout here, and one at the server in case this process freezes while it holds locks. Only the upgrade of the schema
-has no limit: the first call that needs it starts it as a task of its own.
+timeout here, and one at the server in case this process freezes while it holds locks. The upgrade of the schema may
+take minutes: the first call that needs it starts it as a task of its own.
 
 BEGIN, the limits, the lock and the time travel with the first statement, and the last ones with the COMMIT. A
 connection that failed is discarded and the transaction repeated, for a while and within its limit.
@@ -28,6 +28,7 @@ from gateway.store.pipeline import TIME_SETTING, Pipelined
 from gateway.store.postgres_url import address_of, read_url
 from gateway.store.schema import metadata
 from gateway.store.state import StoreState
+from gateway.store.upgrade_waits import UpgradeWaits
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _RETIRE_LOOK_S = 0.1
 _CHECK_WITHIN_S = 10.0
 _LOCK_WITHIN_S = 2.0
 """Longest wait for the lock to change a table, because all claims wait behind it. Then the change is tried again."""
+UPGRADE_WITHIN_S = 900.0
+"""Time limit of an upgrade of the schema, its waits for locks included. The next call begins another one."""
 _INDEXES_AGAIN_S = 5.0
 # Advisory locks of this application: fixed numbers that no other application uses.
 _MIGRATION_LOCK = 0x5067_7765_7601
@@ -80,11 +83,11 @@ _SHARED_LOCK = f"SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK}), {_NOW}"
 _EXCLUSIVE_LOCK = f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), {_NOW}"
 _READ = f"SELECT {_NOW}"
 _SET_TIME = f"SELECT set_config('{TIME_SETTING}', %(now_us)s, true)"
-_NO_TIME_LIMITS = """
-SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+_UPGRADE_LIMITS = f"""
+SELECT set_config('statement_timeout', '{UPGRADE_WITHIN_S:g}s', true),
+       set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true),
        set_config('idle_in_transaction_session_timeout', '60s', true)
 """
-_SHORT_LOCK_TIMEOUT = sa.text(f"SELECT set_config('lock_timeout', '{_LOCK_WITHIN_S:g}s', true)")
 _TAKE_MIGRATION_LOCK = f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
 
 _Opening = Callable[["PostgresConnection"], None]
@@ -256,22 +259,32 @@ class PostgresDatabase:
             raise StoreUnavailable(may_be_committed=False) from error
 
     async def _upgrade(self) -> None:
-        """Bring the schema up to date without a time limit, then complete the indexes."""
+        """Bring the schema up to date, then complete the indexes. Raises: TimeoutError after UPGRADE_WITHIN_S."""
         until = time.monotonic() + _CHECK_WITHIN_S
         async with asyncio.timeout(_CHECK_WITHIN_S), self._engine().connect() as connection:
             check = _Attempt(lambda driver: self._open_transaction(driver, _READ, until))
             is_done = await connection.run_sync(check.run, Pipelined(is_current))
-        while not is_done:
+        if not is_done:
+            async with asyncio.timeout(UPGRADE_WITHIN_S):
+                await self._migrate()
+        self._migrated = True
+        self._indexing = _start_background(self._complete_indexes(), "evidence-indexes")
+
+    async def _migrate(self) -> None:
+        """Migrate as soon as no other session holds the locks; say which ones do."""
+        address = address_of(self._parameters)
+        waits = UpgradeWaits(address=address, within_s=UPGRADE_WITHIN_S, upgrade_lock=_MIGRATION_LOCK)
+        while True:
             try:
                 async with self._engine().connect() as connection:
                     await connection.run_sync(_Attempt(_open_migration).run, Pipelined(_migrate_once))
-                is_done = True
+                return
             except Exception as error:
                 if sqlstate_of(error) not in _UNDONE | {_LOCK_TIMED_OUT}:
                     raise
-                await asyncio.sleep(_LOCK_WITHIN_S)  # let the waiting transactions go first
-        self._migrated = True
-        self._indexing = _start_background(self._complete_indexes(), "evidence-indexes")
+            async with self._engine().connect() as connection:
+                await connection.run_sync(waits.look)
+            await asyncio.sleep(_LOCK_WITHIN_S)  # let the waiting transactions go first
 
     async def _complete_indexes(self) -> None:
         """Build the indexes on separate connections, because this may take minutes and the pool is small."""
@@ -392,13 +405,12 @@ def _start_background(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T
 
 def _open_migration(driver: PostgresConnection) -> None:
     driver.queue(_BEGIN)
-    driver.queue(_NO_TIME_LIMITS)
+    driver.queue(_UPGRADE_LIMITS)
     driver.queue(_TAKE_MIGRATION_LOCK)
 
 
 def _migrate_once(connection: sa.Connection) -> None:
     if not is_current(connection):
-        connection.execute(_SHORT_LOCK_TIMEOUT)
         migrate(connection)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.migrate import migrate
-from gateway.store.postgres import PostgresDatabase
+from gateway.store.postgres import UPGRADE_WITHIN_S, PostgresDatabase
 from tests.evidence.wallet_factory import claim_of, soon
 
 INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}
@@ -93,6 +94,59 @@ async def test_an_upgrade_outlives_the_call_that_began_it(
         return bool(await other.fetchval("SELECT version_num FROM alembic_version") != "0001")
 
     await wait_until(is_current)
+    assert Disposition.NEW is (await store.claim(claim_of(), soon())).disposition
+
+
+async def test_an_upgrade_says_which_sessions_it_waits_for(
+    postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
+) -> None:
+    """Once while the same ones hold its locks, with what to do; no statement of theirs is quoted."""
+    await grown(postgres_url)
+    await other.execute("SET application_name = 'a report'")
+    holding = other.transaction()
+    await holding.start()
+    await other.execute("LOCK TABLE wallet_operations IN ACCESS SHARE MODE /* secret */")
+    pid = await other.fetchval("SELECT pg_backend_pid()")
+    store = await stores()
+    with capture_logs() as lines:
+
+        async def was_told() -> bool:
+            with pytest.raises(StoreUnavailable):
+                await store.claim(claim_of(), soon(0.5))
+            return any("waits for" in line["event"] for line in lines)
+
+        await wait_until(was_told)
+        told = len(lines)
+        with pytest.raises(StoreUnavailable):
+            await store.claim(claim_of(), soon(5))  # longer than two tries of the upgrade
+        await holding.rollback()
+        await store.claim(claim_of(), soon())
+    waits = [line for line in lines if "waits for" in line["event"]]
+    assert (len(waits), told > 0) == (1, True)
+    assert waits[0]["waits_for"].startswith(f"pid {pid} (a report, idle in transaction, ")
+    assert waits[0]["waits_for"].endswith(" s) has wallet_operations")
+    assert (waits[0]["within_s"], "pg_terminate_backend" in waits[0]["advice"]) == (UPGRADE_WITHIN_S, True)
+    assert "secret" not in str(lines)
+
+
+async def test_an_upgrade_waits_for_the_one_of_another_gateway(
+    postgres_url: str, stores: Callable[[], Awaitable[DurableWalletStore]], other: Any
+) -> None:
+    """And says so; afterwards it finds nothing left to do."""
+    await grown(postgres_url)
+    holding = other.transaction()
+    await holding.start()
+    await other.execute(f"SELECT pg_advisory_xact_lock({0x5067_7765_7601})")
+    store = await stores()
+    with capture_logs() as lines:
+
+        async def was_told() -> bool:
+            with pytest.raises(StoreUnavailable):
+                await store.claim(claim_of(), soon(0.5))
+            return any("the upgrade of another gateway" in line.get("waits_for", "") for line in lines)
+
+        await wait_until(was_told)
+    await holding.rollback()
     assert Disposition.NEW is (await store.claim(claim_of(), soon())).disposition
 
 

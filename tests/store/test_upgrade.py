@@ -1,0 +1,37 @@
+"""The upgrade of a SQLite file before the start: it has a time limit, and says what it waits for."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from gateway.store.schema import HEAD
+from gateway.store.upgrade import upgrade_apart
+
+
+async def test_a_file_is_upgraded_in_silence(tmp_path: Path) -> None:
+    """Nothing is logged."""
+    path = tmp_path / "gateway.db"
+    with capture_logs() as lines:
+        await upgrade_apart(path, silent_s=60)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
+    assert lines == []
+
+
+async def test_a_locked_file_delays_the_start_only_for_so_long(tmp_path: Path) -> None:
+    """The log says what is waited for, then that the time is over; the gateway starts."""
+    path = tmp_path / "gateway.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE mine (one)")
+        other.execute("BEGIN EXCLUSIVE")
+        with capture_logs() as lines:
+            await upgrade_apart(path, within_s=0.5, silent_s=0)
+    assert [(line["event"], line["path"], "fuser" in line["advice"]) for line in lines] == [
+        ("the start waits for the upgrade of the schema", str(path), True),
+        ("schema not upgraded before the start", str(path), True),
+    ]
+    assert "locked" in lines[1]["trouble"]
