@@ -5,6 +5,7 @@ Ends only the process it started. Everything it writes goes into a folder that i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -69,6 +72,8 @@ class GatewayProcess:
             **environ,
         }
         self._owns_ports = environ.keys().isdisjoint({"GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"})
+        self.starts_ready = True
+        """False for a gateway that begins with a fault: `start` returns once it answers, ready or not."""
         self.module = "gateway"
         """The program; another one may put something around the same command."""
         self._arguments = list(arguments)
@@ -114,8 +119,9 @@ class GatewayProcess:
             while True:
                 try:
                     answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
-                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING or not self.starts_ready:
                         return self
+                    time.sleep(0.02)
                 except grpc.RpcError:
                     pass
                 if process.poll() is not None and self._owns_ports and "in use" in self.log_text:
@@ -137,6 +143,25 @@ class GatewayProcess:
         if self._credentials is None:
             return grpc.insecure_channel(self.address)
         return grpc.secure_channel(self.address, self._credentials)
+
+    def readiness(self) -> dict[str, Any]:
+        """Return what /readyz says; it is 200 exactly if it says `ready`. Raises: OSError if it does not answer."""
+        try:
+            with urlopen(f"http://{self.admin_address}/readyz", timeout=5) as answer:
+                status, body = answer.status, answer.read()
+        except HTTPError as refused:
+            status, body = refused.code, refused.read()
+        report: dict[str, Any] = json.loads(body)
+        assert status == (200 if report["ready"] else 503)
+        return report
+
+    def wait_ready(self, *, ready: bool = True, within_s: float = 20.0) -> dict[str, Any]:
+        """Wait until /readyz says so, and return what it says then. Raises: AssertionError."""
+        until = time.monotonic() + within_s
+        while (report := self.readiness())["ready"] != ready:
+            assert time.monotonic() < until, f"ready is {not ready} after {within_s} s: {report}"
+            time.sleep(0.05)
+        return report
 
     def wait_serving(self, service: str, *, serving: bool = True, within_s: float = 15.0) -> None:
         """Wait until a service reports that it serves, or that it does not. Raises: AssertionError."""

@@ -19,6 +19,7 @@ from gateway.outbox import tables as outbox_tables
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.worker_thread import WorkerThread
 from gateway.store.database import FILE_NAME
+from gateway.store.failures import DISK_FULL
 from gateway.store.schema import HEAD, metadata
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _sqlite_failure(error: sqlite3.DatabaseError, path: Path) -> Result:
             f"{path.name} cannot be written to: every wallet call would get 503",
             f"give this user the file ({path}) and its folder (chown, chmod 600 and 700); check for a read-only disk",
         )
+    if code == sqlite3.SQLITE_FULL:
+        return fault(*DISK_FULL)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return warning(
             f"another program has locked {path.name} for more than {_BUSY_S:g} s",

@@ -12,7 +12,7 @@ from gateway.doctor import config_checks, key_checks
 from gateway.doctor.checks import LIMIT_S, Check, OnProgress, always, run_checks
 from gateway.doctor.database_checks import database
 from gateway.doctor.hosts import Host, judge_clock
-from gateway.doctor.machine_checks import audit_file, data_dir, listener
+from gateway.doctor.machine_checks import audit_file, data_dir, listener, running_gateway
 from gateway.doctor.own_tls import own_tls
 from gateway.doctor.phoenix_checks import TenantChecks
 from gateway.doctor.platform_checks import PlatformKeyCheck
@@ -77,6 +77,7 @@ def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext)
     checks.append(Check(name="database", subject=name, probe=partial(database, config)))
     if config.tls is not None:
         checks.append(Check(name="own-tls", subject="GATEWAY_TLS_CERT_FILE", probe=partial(own_tls, config.tls, clock)))
+    checks.append(Check(name="running", subject="GATEWAY_ADMIN_LISTEN", probe=partial(running_gateway, config, sender)))
     for setting, listen in (("GATEWAY_LISTEN", config.listen), ("GATEWAY_ADMIN_LISTEN", config.admin_listen)):
         probe = partial(listener, listen, setting, config, sender)
         checks.append(Check(name="listen", subject=setting, probe=probe))

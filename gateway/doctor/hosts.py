@@ -11,9 +11,9 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from gateway.core.clock_skew import MOST_SKEW_S, skew_of_date
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Request, Sender
 from gateway.resilience.clock import Clock
@@ -21,8 +21,6 @@ from gateway.resilience.deadline import Deadline
 from gateway.resilience.worker_thread import WorkerThread
 
 WARN_SKEW_S = 30.0
-FAULT_SKEW_S = 240.0
-"""Phoenix refuses signatures that are 300 s old. The rest is for transit, and for drift until an operator reacts."""
 WARN_CERTIFICATE_DAYS = 14
 MAX_HEALTH_BYTES = 64 * 1024
 _UNTRUSTED = frozenset({18, 19, 20, 21})  # OpenSSL: self-signed, or an issuer that is not there
@@ -185,22 +183,11 @@ def judge_clock(hosts: Sequence[Host]) -> Result:
         return ok(f"within {max(1, round(abs(skew)))} s of Phoenix's clock")
     what = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the Date header of {host.name}"
     fix = "set this machine's clock by NTP (chrony, systemd-timesyncd): Phoenix refuses signatures that are 300 s off"
-    return fault(what, fix) if abs(skew) >= FAULT_SKEW_S else warning(what, fix)
+    return fault(what, fix) if abs(skew) > MOST_SKEW_S else warning(what, fix)
 
 
 def _skew_s(health: HealthAnswer | None) -> float | None:
-    """Return by how many seconds our clock is certainly ahead (negative: behind), or None without a readable Date.
-
-    Date has whole seconds, and Phoenix wrote it at some moment between our sending and our receiving.
-    """
+    """Return by how many seconds our clock is certainly ahead (negative: behind), or None without a readable Date."""
     if health is None:
         return None
-    headers = health.answer.headers
-    try:
-        at = parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-    age = headers.get("age", "").strip()
-    at += int(age) if age.isascii() and age.isdigit() and len(age) < 8 else 0
-    least, most = health.sent_at - (at + 1), health.received_at - at
-    return least if least > 0 else min(most, 0.0)
+    return skew_of_date(health.answer.headers, health.sent_at, health.received_at)

@@ -11,14 +11,19 @@ import ssl
 import stat
 from pathlib import Path
 
+import orjson
+
 from gateway.config import Config, Listen
 from gateway.doctor.report import Result, fault, ok, skipped, warning
 from gateway.keys.own.file_access import whoami
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.resilience.deadline import Deadline
+from gateway.store.failures import DISK_FULL
 from gateway.telemetry.audit_file import inherited_descriptor
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
+_FULL_BYTES = 64 * 1024
+_MAX_PAGE_BYTES = 64 * 1024
 
 
 async def data_dir(config: Config, deadline: Deadline) -> Result:
@@ -52,6 +57,8 @@ def _data_dir(path: Path) -> Result:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return fault(f"other users can write to {path}: they could replace evidence", f"run chmod 700 {path}")
     free = shutil.disk_usage(path).free
+    if free < _FULL_BYTES:
+        return fault(*DISK_FULL)
     if free < LEAST_FREE_BYTES:
         return warning(
             f"the disk of {path} has {free // 2**20} MiB left; when it is full, every wallet call gets 503",
@@ -73,43 +80,75 @@ def _audit_file(path: Path, required: bool) -> Result:
     if inherited_descriptor(path) is not None:
         return ok(f"{path}: what the gateway inherits there, whoever owns it")
     there = path.exists()
+    if path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES:
+        return fault(f"the disk of {path} is full: {_effect(required)}", "free some space on it")
     if os.access(path, os.W_OK) if there else os.access(path.parent, os.W_OK | os.X_OK):
         return ok(f"{path} can be written" + ("" if there else "; the gateway makes it (mode 0600)"))
-    effect = "every call would be refused" if required else "its records would be lost"
     return fault(
-        f"{path} cannot be written ({whoami()}): {effect}", f"let this user write to {path if there else path.parent}"
+        f"{path} cannot be written ({whoami()}): {_effect(required)}",
+        f"let this user write to {path if there else path.parent}",
     )
+
+
+def _effect(required: bool) -> str:
+    return "every call would be refused" if required else "its records would be lost"
+
+
+async def running_gateway(config: Config, sender: Sender, deadline: Deadline) -> Result:
+    """Ask a gateway that runs with these settings whether it is ready, and repeat what it says."""
+    status, body = await _admin_page(config, "/readyz", sender, deadline)
+    if status not in (200, 503):
+        return ok("no gateway answers on the admin address")
+    try:
+        report = orjson.loads(body)
+        causes = {(one["trouble"], one["advice"]): None for one in report.get("reasons", {}).values()}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return ok("what answers on the admin address is not a gateway")
+    if report.get("ready") and not causes:
+        return ok("the gateway that runs here is ready")
+    what, fix = ("; ".join(dict.fromkeys(texts)) for texts in zip(*causes, strict=True)) if causes else ("", "")
+    if report.get("ready"):
+        return warning(f"the gateway that runs here is ready, but not with all services: {what}", fix)
+    parts = ", ".join(report.get("not_ready", []))
+    return fault(f"the gateway that runs here is not ready ({parts}): {what}", fix or "wait until it is")
 
 
 async def is_gateway_running(config: Config, sender: Sender, deadline: Deadline) -> bool:
     """Whether a gateway answers on the admin address."""
+    return (await _admin_page(config, "/healthz", sender, deadline))[0] == 200
+
+
+async def _admin_page(config: Config, page: str, sender: Sender, deadline: Deadline) -> tuple[int, bytes]:
+    """Return status and body of a page of the admin port; status 0 without an answer."""
     listen = config.admin_listen
     if listen.socket_path is not None or listen.port == 0:
-        return False
+        return 0, b""
     if config.tls is not None and not listen.is_local:
-        return await _answers_over_tls(listen, deadline)
-    request = Request(method="GET", url_base=f"http://{listen.target}", raw_path="/healthz")
+        return await _page_over_tls(listen, page, deadline)
+    request = Request(method="GET", url_base=f"http://{listen.target}", raw_path=page)
     try:
-        answer = await sender.send(request, deadline, 64 * 1024)
+        answer = await sender.send(request, deadline, _MAX_PAGE_BYTES)
     except ExchangeFailed:
-        return False
-    return answer.status == 200
+        return 0, b""
+    return answer.status, answer.body
 
 
-async def _answers_over_tls(listen: Listen, deadline: Deadline) -> bool:
-    """Ask for liveness without a check of the certificate: it may name other hosts, and nothing secret is sent."""
+async def _page_over_tls(listen: Listen, page: str, deadline: Deadline) -> tuple[int, bytes]:
+    """Ask without a check of the certificate: it may name other hosts, and nothing secret is sent."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - it is compared
     try:
         async with asyncio.timeout(deadline.remaining()):
             reader, writer = await asyncio.open_connection(host, listen.port, ssl=context)
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
-            answer = await reader.read(64)
+            writer.write(f"GET {page} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+            answer = await reader.read(_MAX_PAGE_BYTES)
             writer.close()
     except (OSError, TimeoutError):
-        return False
-    return answer.startswith(b"HTTP/1.1 200 ")
+        return 0, b""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head[9:12]
+    return (int(status) if status.isdigit() else 0), body
 
 
 async def listener(listen: Listen, setting: str, config: Config, sender: Sender, deadline: Deadline) -> Result:

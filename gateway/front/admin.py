@@ -27,8 +27,8 @@ from gateway.front.worker_peers import WorkerPeers
 from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
 
-Readiness = tuple[bool, Mapping[str, bool]]
-"""Whether the process accepts calls, and which of its services can work."""
+Readiness = Mapping[str, Any]
+"""What /readyz reports: `ready`, `services` with a flag each, and the reasons. `HealthWatch.readiness` makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,14 +220,12 @@ class AdminServer:
         if self._peers is not None:
             ready, report = await self._peers.readiness()
             return (200 if ready else 503), _JSON, orjson.dumps(report)
-        ready, services = self._is_ready()
-        answer: dict[str, Any] = {"ready": ready, "services": {name: bool(state) for name, state in services.items()}}
+        answer = dict(self._is_ready())
         if switched_off := list(self._what_is_off()):
             answer["switched_off"] = switched_off
         if degraded := dict(self._degraded()):
             answer["degraded"] = degraded
-        body = orjson.dumps(answer)
-        return (200 if ready else 503), _JSON, body
+        return (200 if answer["ready"] else 503), _JSON, orjson.dumps(answer)
 
     async def _head(self) -> tuple[int, str, bytes]:
         if self._evidence_head is None:
@@ -238,8 +236,7 @@ class AdminServer:
     async def _scrape(self) -> tuple[int, str, bytes]:
         if self._peers is not None:
             return 200, TEXT_CONTENT_TYPE, b"".join([part async for part in self._peers.metrics()])
-        _, services = self._is_ready()
-        self._metrics.services_serving(services)
+        self._metrics.services_serving(self._is_ready()["services"])
         parts: list[bytes] = []
         for part in self._metrics.text():
             parts.append(part)

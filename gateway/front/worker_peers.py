@@ -50,21 +50,33 @@ class WorkerPeers:
         self._folder = folder
 
     async def readiness(self) -> tuple[bool, Mapping[str, Any]]:
-        """Return whether all workers are ready, and the report: a service works if it works in all of them."""
+        """Return whether all workers are ready, and the report: a service works if it works in all of them.
+
+        Of a service that does not work, the report has the reason of the first worker that gives one.
+        """
         answers = await self._ask_all("/readyz")
         reports = {number: orjson.loads(answer.body) for number, answer in answers.items() if answer is not None}
         ready = bool(answers) and all(answer is not None and answer.status == 200 for answer in answers.values())
         services: dict[str, bool] = {}
         switched_off: list[Any] = []
         degraded: dict[str, str] = {}
+        reasons: dict[str, Any] = {}
+        not_ready: dict[str, None] = {} if all(answers.values()) else {"worker": None}
         for report in reports.values():
             for service, works in report["services"].items():
                 services[service] = services.get(service, True) and works
             degraded |= report.get("degraded", {})
+            reasons = report.get("reasons", {}) | reasons
+            not_ready |= dict.fromkeys(report.get("not_ready", []))
             switched_off += [row for row in report.get("switched_off", []) if row not in switched_off]
         found: dict[str, Any] = {"ready": ready, "services": services}
         found["workers"] = {number: bool(report["ready"]) for number, report in sorted(reports.items())}
-        partial = {"switched_off": switched_off, "degraded": degraded}
+        partial = {
+            "not_ready": list(not_ready),
+            "reasons": reasons,
+            "switched_off": switched_off,
+            "degraded": degraded,
+        }
         return ready, found | {name: rows for name, rows in partial.items() if rows}
 
     async def metrics(self) -> AsyncIterator[bytes]:

@@ -22,9 +22,9 @@ class CallDeadline(ArrivalCheck):
     def before(self, call: Call) -> None:
         """Shorten the deadline. Raises: DeadlineTooShort if no time is left."""
         timeout_s = self._timeouts[call.method]
-        if timeout_s is None:
-            return
-        at = min(call.arrived_at + timeout_s, call.deadline.at - RETURN_MARGIN_S)
+        at = call.deadline.at - RETURN_MARGIN_S
+        if timeout_s is not None:
+            at = min(call.arrived_at + timeout_s, at)
         if at <= self._clock.monotonic():
             raise DeadlineTooShort()
         call.deadline = Deadline(at=at, clock=self._clock)

@@ -10,7 +10,15 @@ from email.utils import parsedate_to_datetime
 
 from gateway import errors
 from gateway.core.wire import refused_code
-from gateway.phoenix.http_types import Answer, AnswerGarbled, AnswerOversized, ExchangeFailed, NotSent, TimedOut
+from gateway.phoenix.http_types import (
+    Answer,
+    AnswerGarbled,
+    AnswerOversized,
+    ExchangeFailed,
+    NotSent,
+    OwnLimitReached,
+    TimedOut,
+)
 
 LONGEST_RETRY_AFTER_S = 3600.0
 """A longer `Retry-After` counts as this: a wrong date must not block a caller for a year."""
@@ -100,6 +108,10 @@ def error_of_failure(failure: ExchangeFailed, surface: Surface, *, changes: bool
     metadata = {"surface": surface.value}
     fault: errors.GatewayError
     match failure:
+        case OwnLimitReached():
+            fault = errors.Overloaded(
+                "This gateway has no file descriptors left; nothing was sent. Call another replica, or try again later."
+            )
         case NotSent():
             fault = errors.PhoenixUnavailable(
                 "No connection to Phoenix; nothing was sent. Try again later.", metadata=metadata

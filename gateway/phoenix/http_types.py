@@ -64,6 +64,10 @@ class NotSent(ExchangeFailed):
     """Certainly nothing of the request left: the name, the connection or TLS failed."""
 
 
+class OwnLimitReached(NotSent):
+    """Nothing was sent, because this process or machine has no file descriptor left. Phoenix is not to blame."""
+
+
 class TimedOut(ExchangeFailed):
     """The deadline passed. `sent` is False only if certainly nothing left."""
 

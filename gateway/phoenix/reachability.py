@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.errors import PhoenixUnavailable
 from gateway.phoenix.answers import Surface, error_of_failure
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
@@ -11,8 +13,8 @@ HEALTH_PATH = "/health"
 MAX_ANSWER_BYTES = 64 * 1024
 
 
-async def check_reachable(sender: Sender, base_url: str, surface: Surface, deadline: Deadline) -> None:
-    """Return if the host answers its health route with a status below 500.
+async def check_reachable(sender: Sender, base_url: str, surface: Surface, deadline: Deadline) -> Mapping[str, str]:
+    """Return the headers of the answer if the host answers its health route with a status below 500.
 
     Without credentials an answer proves no more than that. Raises: UpstreamFault.
     """
@@ -27,3 +29,4 @@ async def check_reachable(sender: Sender, base_url: str, surface: Surface, deadl
         down = PhoenixUnavailable(metadata={"surface": surface.value, "phoenix_status": str(answer.status)})
         down.address = base_url
         raise down
+    return answer.headers

@@ -24,6 +24,7 @@ from gateway.phoenix.http_types import (
     AnswerOversized,
     ExchangeFailed,
     NotSent,
+    OwnLimitReached,
     Request,
     Sender,
     TimedOut,
@@ -74,7 +75,7 @@ class UpstreamObserver(Protocol):
         ...
 
     def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
-        """One request got no answer: `not_sent`, `timed_out`, `lost` or `garbled`."""
+        """One request got no answer: `not_sent`, `own_limit`, `timed_out`, `lost` or `garbled`."""
         ...
 
     def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
@@ -253,6 +254,8 @@ def _worth_repeating_unanswered(failure: ExchangeFailed, idempotency: Idempotenc
 
 def _how(failure: ExchangeFailed) -> str:
     match failure:
+        case OwnLimitReached():
+            return "own_limit"
         case NotSent():
             return "not_sent"
         case TimedOut():

@@ -24,11 +24,13 @@ from gateway.phoenix.http_types import (
     AnswerOversized,
     ExchangeFailed,
     NotSent,
+    OwnLimitReached,
     Request,
     TimedOut,
 )
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.deadline import Deadline
+from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
 
 SENT_HEADERS = frozenset(
     {
@@ -255,6 +257,9 @@ def _check(request: Request) -> None:
 
 def _not_sent(failure: Exception) -> NotSent:
     """Return why no connection was made, without address or certificate."""
+    if isinstance(failure, OSError) and (failure.errno in EXHAUSTED or lacks_descriptors()):
+        # A name cannot be resolved without a descriptor either.
+        return OwnLimitReached("the gateway has no file descriptors left for a connection")
     match failure:
         case NotSent():
             return failure

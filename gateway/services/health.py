@@ -16,7 +16,12 @@ class HealthState(Protocol):
     """What this servicer needs of whoever knows the state."""
 
     def is_serving(self, service: str) -> bool | None:
-        """Whether the service serves now; None for one that does not exist. "" is the whole process."""
+        """Whether the service serves now; None for one that does not exist. "" is the replica: whether it is ready."""
+        ...
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end."""
         ...
 
     def services(self) -> Iterable[str]:
@@ -61,7 +66,7 @@ class HealthService:
         while True:
             change = asyncio.ensure_future(self._state.changed())
             try:
-                drains = not self._state.is_serving("")
+                drains = self._state.is_draining
                 status = _status(self._state.is_serving(request.service))
                 if status != last:
                     last = status

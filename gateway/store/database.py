@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from gateway.store.failures import Failure
+
 T = TypeVar("T")
 Work = Callable[[sa.Connection, int], T]
 """Runs inside one transaction, with the connection and the time for leases (microseconds).
@@ -30,6 +32,16 @@ class Database(Protocol):
     @property
     def has_many_writers(self) -> bool:
         """Whether transactions that write run at the same time."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it does not work, as the last transactions showed; None while it works."""
+        ...
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """By how many seconds our wall clock is ahead of the database's; None if it has none, or nothing was read."""
         ...
 
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:

@@ -9,10 +9,13 @@ import errno
 import re
 from dataclasses import dataclass
 
+from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
+
 CAUSES = frozenset(
     {
         "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
-        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file", "other",
+        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file", "own_files",
+        "other",
     }
 )  # fmt: skip
 """The closed set of `Failure.cause`."""
@@ -37,6 +40,16 @@ class DatabaseUnusable(Exception):
         self.cause, self.what, self.advice = cause, what, advice
 
 
+OWN_FILES = ("this process has no file descriptors left", "raise its limit of open files (ulimit -n, LimitNOFILE)")
+DISK_FULL = ("the disk of GATEWAY_DATA_DIR is full", "free some space")
+QUOTA = (
+    "the quota of the gateway's user on the disk of GATEWAY_DATA_DIR is used up",
+    "raise the quota, or free some space",
+)
+TOO_LARGE = (
+    "the SQLite file may not grow: it has reached the limit of file sizes",
+    "raise the limit (ulimit -f, LimitFSIZE)",
+)
 _TEXTS: dict[str, tuple[str, str]] = {
     "refused": (
         "PostgreSQL cannot be reached: nothing listens at its address",
@@ -79,13 +92,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "PgBouncer refuses a startup parameter",
         "remove options from DATABASE_URL, or name its parameters in PgBouncer's ignore_startup_parameters",
     ),
+    "own_files": OWN_FILES,
     "other": ("PostgreSQL refuses the statement or the connection", "read its log"),
 }
 _FILE_TEXTS: dict[str, tuple[str, str]] = {
     "file": ("the SQLite file cannot be used", "check the disk, and owner and mode of GATEWAY_DATA_DIR"),
     "locked": ("another program has locked the SQLite file", "find it with fuser"),
-    "SQLITE_FULL": ("the disk of GATEWAY_DATA_DIR is full", "free some space"),
 }
+_FULL_TEXTS = {"SQLITE_FULL": DISK_FULL, "ENOSPC": DISK_FULL, "EDQUOT": QUOTA, "EFBIG": TOO_LARGE}
 _STATES: tuple[tuple[str, str], ...] = (
     ("25006", "read_only"),
     ("28", "login"),
@@ -143,10 +157,15 @@ def file_failure_of(error: BaseException) -> Failure:
     """Return the cause of an error of SQLite or of its file."""
     found = origin_of(error)
     code = getattr(found, "sqlite_errorname", "") or errno.errorcode.get(getattr(found, "errno", None) or 0, "")
-    cause = "locked" if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else "file"
-    what, advice = _FILE_TEXTS.get(code, _FILE_TEXTS[cause])
-    if not code and isinstance(found, OSError):  # our own texts, see sqlite.py
-        what, _, advice = str(found).partition("; ")
+    if code in ("EMFILE", "ENFILE") or (code.startswith("SQLITE_CANTOPEN") and lacks_descriptors()):
+        cause, (what, advice) = "own_files", OWN_FILES
+    elif code in _FULL_TEXTS:
+        cause, (what, advice) = "disk_full", _FULL_TEXTS[code]
+    else:
+        cause = "locked" if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else "file"
+        what, advice = _FILE_TEXTS[cause]
+        if not code and isinstance(found, OSError):  # our own texts, see sqlite.py
+            what, _, advice = str(found).partition("; ")
     return Failure(cause=cause, code=code, error=type(found).__name__, what=what, advice=advice)
 
 
@@ -169,7 +188,11 @@ def _cause(error: BaseException, code: str) -> str:
         return "other"
     if isinstance(error, TimeoutError):
         return "timeout"
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        return "own_files"
     if isinstance(error, OSError):
         return "refused" if error.errno in (errno.ECONNREFUSED, errno.ENOENT) else "unreachable"
     text = str(error)
+    if lacks_descriptors():  # libpq says it in words, or that it cannot resolve the name
+        return "own_files"
     return next((cause for pattern, cause in _REASONS if re.search(pattern, text, re.I)), "other")

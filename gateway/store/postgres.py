@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
+from gateway.core.clock_skew import certain_skew
 from gateway.errors import StoreUnavailable
 from gateway.resilience.clock import Clock
 from gateway.store.database import T, Work
 from gateway.store.failures import DatabaseUnusable, Failure, failure_of, origin_of, sqlstate_of
 from gateway.store.indexes import are_complete, become_builder, build_missing
 from gateway.store.migrate import is_current, migrate
-from gateway.store.pipeline import TIME_SETTING, Pipelined
+from gateway.store.pipeline import TIME_SETTING, Pipelined, now_us_of
 from gateway.store.postgres_url import address_of, read_url
 from gateway.store.schema import metadata
 from gateway.store.state import StoreState
@@ -109,6 +110,7 @@ class PostgresDatabase:
         self._clock = clock
         self._state = state or StoreState("postgresql")
         self._pool: AsyncEngine | None = None
+        self._clock_ahead_s: float | None = None
         self._migrated = False
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
@@ -120,6 +122,16 @@ class PostgresDatabase:
     def has_many_writers(self) -> bool:
         """True: each writes on a connection of its own."""
         return True
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it does not work; None while it works."""
+        return self._state.failure
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """By how many seconds our wall clock is ahead of the server's, as the last check found."""
+        return self._clock_ahead_s
 
     def use_url(self, url: str) -> None:
         """Open new connections with this URL from now on. The others end once their transaction is over.
@@ -163,7 +175,10 @@ class PostgresDatabase:
         """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written."""
         until = time.monotonic() + limit_s
         await self._ensure_schema(until)
-        return await self._run(Pipelined(_is_current_and_writable), _READ, until)
+        sent_at = time.time()
+        is_current, server_time = await self._run(Pipelined(_is_current_and_writable), _READ, until)
+        self._clock_ahead_s = certain_skew(server_time, server_time, sent_at, time.time())
+        return is_current
 
     def on_change(self, notice: Callable[[], None]) -> None:
         """Call `notice` whenever the database stops or begins to work."""
@@ -414,12 +429,13 @@ def _migrate_once(connection: sa.Connection) -> None:
         migrate(connection)
 
 
-def _is_current_and_writable(connection: sa.Connection) -> bool:
+def _is_current_and_writable(connection: sa.Connection) -> tuple[bool, float]:
+    """Return whether the schema is current, and the server's time. Raises: ReadOnlySession."""
     if connection.exec_driver_sql("SELECT current_setting('transaction_read_only') = 'on'").scalar_one():
         from gateway.store.postgres_connection import ReadOnlySession
 
         raise ReadOnlySession("the session became read-only")
-    return is_current(connection)
+    return is_current(connection), now_us_of(connection) / 1_000_000
 
 
 def _remaining_ms(until: float) -> int:

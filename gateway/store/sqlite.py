@@ -7,6 +7,8 @@ connection, and reads with another thread and connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -21,13 +23,15 @@ from gateway.resilience.atomic_file import sync_folder
 from gateway.resilience.clock import Clock
 from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
-from gateway.store.failures import file_failure_of
+from gateway.store.failures import Failure, file_failure_of, origin_of
 from gateway.store.migrate import is_current, migrate
 from gateway.store.pipeline import TIME_FUNCTION
 from gateway.store.state import StoreState
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
+_TRIAL_BYTES = 64 * 1024
+_LITTLE_SPACE_BYTES = 1024 * 1024
 # fullfsync: on macOS, only this flushes the disk itself. It has no effect on other systems.
 _DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
 _Identity = tuple[int, int]
@@ -74,6 +78,16 @@ class SqliteDatabase:
         """False: one at a time."""
         return False
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why it does not work; None while it works."""
+        return self._state.failure
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """None: a file has no clock."""
+        return None
+
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in BEGIN IMMEDIATE. SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
@@ -107,7 +121,12 @@ class SqliteDatabase:
         """Do nothing: upgrade.py has looked at the file."""
 
     async def check(self, limit_s: float) -> bool:
-        """Return whether the schema is up to date. Raises: StoreUnavailable."""
+        """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written.
+
+        It writes only if a write failed before, or the disk is nearly full: an idle gateway does not wear a disk out.
+        """
+        if self.failure is not None or _is_nearly_full(self._path.parent):
+            await self.write(self._try_write, limit_s)
         return await self.read(lambda connection, _now: is_current(connection), limit_s)
 
     def on_change(self, notice: Callable[[], None]) -> None:
@@ -138,6 +157,28 @@ class SqliteDatabase:
         self._state.counted(failure)
         self._state.failed(failure, address=self._path.name)
 
+    def _try_write(self, connection: sa.Connection, _now_us: int) -> None:
+        """Write to the disk, and to the SQLite file: its first page, unchanged. Raises: OSError."""
+        if (trouble := self._trouble_of_disk()) is not None:
+            raise trouble
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version={int(version)}")
+
+    def _trouble_of_disk(self) -> OSError | None:
+        """Write a file as large as a batch of operations. Return why that fails: SQLite does not tell a quota."""
+        trial = self._path.with_name(f"{self._path.name}-trial-{os.getpid()}")
+        try:
+            with trial.open("wb", buffering=0) as file:
+                if file.write(bytes(_TRIAL_BYTES)) < _TRIAL_BYTES:
+                    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error
+        finally:
+            with contextlib.suppress(OSError):
+                trial.unlink()
+        return None
+
     def _write(self, work: Work[T], until: float) -> T:
         is_done = False  # the commit follows
         try:
@@ -158,7 +199,9 @@ class SqliteDatabase:
             _close(self._writing)
             self._writing = None
             if isinstance(error, sa.exc.DBAPIError | sqlite3.Error | OSError) and not _is_data_error(error):
-                raise StoreUnavailable(may_be_committed=is_done) from error
+                is_vague = getattr(origin_of(error), "sqlite_errorname", "").startswith("SQLITE_IOERR")
+                cause = (self._trouble_of_disk() if is_vague else None) or error
+                raise StoreUnavailable(may_be_committed=is_done) from cause
             raise
         return result
 
@@ -233,6 +276,14 @@ class SqliteDatabase:
         except BaseException:
             connection.close()
             raise
+
+
+def _is_nearly_full(folder: Path) -> bool:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return False  # the transaction finds out
+    return status.f_bavail * status.f_frsize < _LITTLE_SPACE_BYTES
 
 
 def _begin(connection: sa.Connection) -> None:

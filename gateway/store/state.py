@@ -27,7 +27,8 @@ class StoreState:
         self._store = store
         self._on_failure = on_failure
         self.on_change = on_change
-        self._cause: str | None = None
+        self.failure: Failure | None = None
+        """Why the database does not work; None while it works."""
         self._began_at = 0.0
         self._failures = 0
         self._logged: tuple[str, float] = ("", float("-inf"))
@@ -40,12 +41,13 @@ class StoreState:
         """Record a failure that makes an answer unavailable."""
         now = time.monotonic()
         self._failures += 1
-        if failure.cause == self._cause:
+        is_change = self.failure is None
+        is_same = self.failure is not None and failure.cause == self.failure.cause
+        self.failure = failure
+        if is_same:
             return
-        is_change = self._cause is None
         if is_change:
             self._began_at = now
-        self._cause = failure.cause
         cause, at = self._logged
         if cause != failure.cause or now - at >= _AGAIN_AFTER_S:
             self._logged = (failure.cause, now)
@@ -64,9 +66,9 @@ class StoreState:
 
     def works(self) -> None:
         """Record that a transaction succeeded."""
-        if self._cause is None:
+        if self.failure is None:
             return
         elapsed_ms = round((time.monotonic() - self._began_at) * 1000)
         log().info("the store works again", store=self._store, count=self._failures, elapsed_ms=elapsed_ms)
-        self._cause, self._failures = None, 0
+        self.failure, self._failures = None, 0
         self.on_change()

@@ -8,6 +8,7 @@ hangs, whatever the file does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -60,6 +61,14 @@ class WriterThread(Protocol):
 StartThread = Callable[[str, Callable[[], None]], WriterThread]
 """Starts a thread of this name that does this work; `resilience.supervision.SupervisedThread` is one."""
 
+ADVICE = "let the gateway's user write to GATEWAY_AUDIT_FILE, and look at its disk or reader"
+_ADVICE = {
+    "ENOSPC": "free some space on the disk of GATEWAY_AUDIT_FILE",
+    "EDQUOT": "raise the quota of the gateway's user on the disk of GATEWAY_AUDIT_FILE, or free some space",
+    "EFBIG": "rotate GATEWAY_AUDIT_FILE, or raise the limit of file sizes (ulimit -f, LimitFSIZE)",
+    "EMFILE": "raise the limit of open files of the gateway (ulimit -n, LimitNOFILE)",
+}
+"""By errno name."""
 _TURN = 32
 """Records that are turned into text before calls get their turn again: 0.1 ms."""
 
@@ -100,6 +109,11 @@ class AuditTrail:
         self._counting = threading.Lock()
         self._busy_since: float | None = None
         self._failed_at: float | None = None
+        self._unkept = 0
+        self.fault = "stuck"
+        """Why records cannot be kept while `is_failing`: an errno name, or `stuck`."""
+        self.trouble = "a write of the audit log takes too long"
+        self.advice = ADVICE
 
     @property
     def is_failing(self) -> bool:
@@ -180,10 +194,22 @@ class AuditTrail:
 
     def _write_until_stopped(self) -> None:
         settings = self._settings
+        self._busy_since = time.monotonic()
+        try:
+            self._file.append([])  # a replica that cannot keep records says so before its first call
+        except OSError as error:
+            self._fail([], error)
+        finally:
+            self._busy_since = None
         while True:
             if not self._queue:
                 if self._stopping:
                     return
+                if self._failed_at is not None:
+                    # A replica that is not ready gets no calls whose records would show that the file works again.
+                    self._pause()
+                    self._write_batch()
+                    continue
                 self._wake.wait(timeout=1.0)
                 self._wake.clear()
                 continue
@@ -208,7 +234,9 @@ class AuditTrail:
         queue = self._queue
         self._batch = batch = [queue.popleft() for _ in range(min(len(queue), self._settings.max_batch))]
         lost = self._lost
-        lines = [_lost_line(lost)] if lost else []
+        lines = [_count_line(Kind.LOST, lost)] if lost else []
+        if self._failed_at is not None and (self._unkept or not batch):
+            lines.append(_count_line(Kind.RESUMED, self._unkept))
         for number, (record, _) in enumerate(batch, 1):
             lines.append(line_of(record))
             if number % _TURN == 0:
@@ -225,7 +253,7 @@ class AuditTrail:
         with self._counting:
             self._lost -= lost
         if self._failed_at is not None:
-            self._failed_at = None
+            self._failed_at, self._unkept = None, 0
             log().info("audit records are kept again", count=len(batch))
         self._on_event("kept", len(batch))
         _answer([waiter for _, waiter in batch if waiter is not None], failed=False)
@@ -234,26 +262,31 @@ class AuditTrail:
 
     def _fail(self, batch: list[tuple[AuditRecord, _Waiter | None]], error: OSError) -> None:
         """Refuse who waits, and put the others back: they are written when the file takes lines again."""
+        self.trouble = os.strerror(error.errno or 0)
+        self.fault = errno.errorcode.get(error.errno or 0, "other")
+        self.advice = _ADVICE.get(self.fault, ADVICE)
         if self._failed_at is None:
             log().error(
                 "audit records cannot be kept",
                 path=str(self._file.path),
-                trouble=os.strerror(error.errno or 0),
-                advice="let the gateway's user write to GATEWAY_AUDIT_FILE, and look at its disk or reader",
+                code=self.fault,
+                trouble=self.trouble,
+                advice=self.advice,
                 count=len(batch),
             )
+        self._unkept += sum(waiter is not None for _, waiter in batch)
         self._failed_at = time.monotonic()
         self._on_event("failed", 1)
         self._queue.extendleft(reversed([one for one in batch if one[1] is None]))
         _answer([waiter for _, waiter in batch if waiter is not None], failed=True)
 
 
-def _lost_line(lost: int) -> bytes:
-    """Return the line that says how many records are missing."""
+def _count_line(kind: Kind, count: int) -> bytes:
+    """Return the line that says how many records are missing, or how many calls were refused for want of one."""
     return line_of(
         AuditRecord(
-            kind=Kind.LOST, at_ns=time.time_ns(), caller="", peer="", method="", request_id="", status="", reason="",
-            verdict="", facts={"count": lost},
+            kind=kind, at_ns=time.time_ns(), caller="", peer="", method="", request_id="", status="", reason="",
+            verdict="", facts={"count": count},
         )
     )  # fmt: skip
 

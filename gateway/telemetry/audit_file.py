@@ -40,9 +40,12 @@ class AuditFile:
     def append(self, lines: Sequence[bytes]) -> None:
         """Append all lines; on return they are with the system, and on the disk where that was asked for.
 
+        Without lines the file is only opened.
         Raises: OSError; some of the lines may be there then, the last of them in part: it is ended by the next append.
         """
         descriptor = self._current()
+        if not lines:
+            return
         if self._torn:
             lines = [b"\n", *lines]
         try:

@@ -50,6 +50,8 @@ class Kind(enum.Enum):
     """A kill switch was thrown, either way."""
     LOST = "lost"
     """Records before this one could not be kept; `count` says how many."""
+    RESUMED = "resumed"
+    """Records can be kept again after a failure. `count`: calls that were refused meanwhile for want of a record."""
 
 
 class AuditRecord(NamedTuple):

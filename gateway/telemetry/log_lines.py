@@ -10,6 +10,7 @@ its wallet operation may be committed already. Lost lines are counted, and repor
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ Line = bytes | Callable[[], bytes]
 class LineWriter:
     """A structlog logger that writes lines of bytes. Only the lines of one thread, the event loop's, are held."""
 
-    __slots__ = ("_buffered", "_later", "_lock", "_lost", "_out", "_owner", "_pipe", "_reported")
+    __slots__ = ("_buffered", "_fault", "_later", "_lock", "_lost", "_out", "_owner", "_pipe", "_reported")
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the bytes below `stream`; to the text itself where it has none (a StringIO)."""
@@ -39,6 +40,7 @@ class LineWriter:
         self._pipe = _pipe_below(stream)
         self._lock = threading.Lock()
         self._lost = self._reported = 0
+        self._fault = ""
         self._buffered: list[Line] = []
         self._later: CallLater | None = None
         self._owner = 0
@@ -82,6 +84,11 @@ class LineWriter:
         """How many lines were lost since the start."""
         return self._lost if self._pipe is None else self._pipe.lost
 
+    @property
+    def fault(self) -> str:
+        """Why the last line was lost, such as ENOSPC; empty if it was written."""
+        return self._fault if self._pipe is None else self._pipe.fault
+
     def _write(self, lines: list[bytes]) -> None:
         """Write the lines; they are lost, and counted, if the stream does not take them."""
         with self._lock:
@@ -96,9 +103,11 @@ class LineWriter:
             try:
                 self._out.write(b"".join(whole))
                 self._out.flush()
-            except (OSError, ValueError):  # ValueError: the stream is closed
+            except (OSError, ValueError) as error:  # ValueError: the stream is closed
                 self._lost += len(lines)
+                self._fault = errno.errorcode.get(getattr(error, "errno", None) or 0, "closed")
             else:
+                self._fault = ""
                 self._reported += unreported
 
 

@@ -43,6 +43,8 @@ class LogPipe:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self.lost = 0
+        self.fault = ""
+        """Why the last lines were lost: `full` if the reader is slow, `closed` if it left; empty if they were taken."""
 
     def put(self, lines: list[bytes], reports: int = 0) -> bool:
         """Have the lines (each with its line end) written soon. Return False, and drop them, if too many wait.
@@ -53,7 +55,9 @@ class LogPipe:
         with self._wake:
             if self._waiting_bytes + size > MAX_WAITING_BYTES:
                 self.lost += len(lines) - reports
+                self.fault = "full"
                 return False
+            self.fault = ""
             self._lines.extend(lines)
             self._waiting_bytes += size
             if self._thread is None or not self._thread.is_alive():
@@ -80,11 +84,13 @@ class LogPipe:
                 try:
                     self._write(piece)
                     lost = 0
-                except OSError:  # the reader left
+                except OSError:
                     lost = count
                 with self._wake:
                     self._waiting_bytes -= len(piece)
                     self.lost += lost
+                    if lost:
+                        self.fault = "closed"
 
     def _write(self, piece: bytes) -> None:
         view = memoryview(piece)

@@ -222,6 +222,12 @@ def lines_lost() -> int:
     return output.lines.lost if isinstance(output, _Output) else 0
 
 
+def log_fault() -> str:
+    """Return why the last line was lost, such as ENOSPC; empty if it was written."""
+    output = structlog.get_config()["logger_factory"]
+    return output.lines.fault if isinstance(output, _Output) else ""
+
+
 def report_uncaught() -> None:
     """Log what nobody caught, in any thread, by type and place; Python itself would print its text.
 

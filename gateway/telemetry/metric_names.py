@@ -274,6 +274,12 @@ SERVICE_SERVING = Metric(
     help="1 while the service can do its work, 0 while it cannot or is draining.",
     labels=("service",),
 )
+NOT_READY = Metric(
+    name=PREFIX + "not_ready",
+    kind=Kind.GAUGE,
+    help="1 for each cause why this replica is not ready, else 0. Alert on any but starting and draining.",
+    labels=("cause",),
+)
 BUILD_INFO = Metric(
     name=PREFIX + "build_info",
     kind=Kind.GAUGE,
@@ -322,5 +328,6 @@ ALL = (
     STORE_ERRORS,
     STORE_FAILURES,
     SERVICE_SERVING,
+    NOT_READY,
     BUILD_INFO,
 )

@@ -8,7 +8,7 @@ is hot is resolved beforehand. Counting is safe from any thread but for what mos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Generic, TypeVar
@@ -33,8 +33,8 @@ from gateway.telemetry.redis_series import RedisSeries
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SURFACES = frozenset({"ingestion", "query", "admin", "prediction"})
-UNANSWERED = frozenset({"not_sent", "timed_out", "lost", "garbled"})
-"""How no answer came, beside the HTTP statuses: nothing left; the deadline passed; cut off; no HTTP."""
+UNANSWERED = frozenset({"not_sent", "own_limit", "timed_out", "lost", "garbled"})
+"""How no answer came, beside the HTTP statuses: nothing left; no file descriptors here; too late; cut off; no HTTP."""
 STATUSES = frozenset({200, 202, 207, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504})
 """HTTP statuses with a series of their own; the others count by class, such as `5xx`."""
 PLATFORM_KEY_EVENT = "platform_key_"
@@ -64,9 +64,11 @@ CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
 STORE_FAILURE_CAUSES = frozenset(
     {
         "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
-        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file",
+        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file", "own_files",
     }
 )  # fmt: skip
+NOT_READY_CAUSES = frozenset({"starting", "draining", "database", "audit", "clock", "keys", "descriptors"})
+"""The parts of `server.assembly.own_parts` that a replica needs, and its start and end."""
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
@@ -153,6 +155,7 @@ class Metrics:
         self._store_failures = _Children(_counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
 
         self._serving = _gauge(names.SERVICE_SERVING, registry)
+        self._not_ready = _Children(_gauge(names.NOT_READY, registry), (NOT_READY_CAUSES,)).primed()
         _gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
         ProcessCollector(registry=registry)
 
@@ -270,6 +273,11 @@ class Metrics:
         """Take over which services serve. The names are those of our own protos."""
         for service, serving in services.items():
             self._serving.labels(service).set(1 if serving else 0)
+
+    def not_ready(self, causes: Collection[str]) -> None:
+        """Take over why this replica is not ready; see NOT_READY_CAUSES."""
+        for cause in NOT_READY_CAUSES:
+            self._not_ready.of((cause,)).set(1 if cause in causes else 0)
 
     def text(self) -> Iterator[bytes]:
         """Yield everything in Prometheus's text format, one metric at a time: all at once takes milliseconds.

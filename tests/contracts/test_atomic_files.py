@@ -12,6 +12,7 @@ WRITER = "gateway/resilience/atomic_file.py"
 REASONS = {
     "gateway/cli/events_progress.py": "syncs what it appends to its journal",
     "gateway/cli/events_report.py": "syncs what it appends to its list of failures",
+    "gateway/store/sqlite.py": "syncs a file that it writes only to try the disk, and removes",
     "gateway/sandbox/main.py": "shares nothing; the file says that a process is ready and needs no disk",
     "tools/go_tools.py": "puts a program that it builds in its place; it is built again if it is lost",
 }

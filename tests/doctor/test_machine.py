@@ -169,7 +169,7 @@ async def test_address_while_a_gateway_with_tls_runs(tmp_path: Path) -> None:
     files = TlsFiles(cert_file=certificate, key_file=key, client_ca_file=None)
     metrics = Metrics(CollectorRegistry(), methods={}, build=BuildInfo(version="0", revision="", python="3"))
     tls = AdminTls(files, CLOCK).context
-    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=tls)
+    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: {"ready": True, "services": {}}, tls=tls)
     await admin.start()
     port = int(admin.address.rpartition(":")[2])
     settings = {"GATEWAY_TLS_CERT_FILE": str(certificate), "GATEWAY_TLS_KEY_FILE": str(key)}
@@ -202,7 +202,7 @@ async def test_address_that_another_program_has() -> None:
 async def test_address_while_the_gateway_runs() -> None:
     """Where a gateway answers on the admin address, a taken address is its own."""
     metrics = Metrics(CollectorRegistry(), methods={}, build=BuildInfo(version="0", revision="", python="3"))
-    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}))
+    admin = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: {"ready": True, "services": {}})
     await admin.start()
     try:
         async with listening() as port:

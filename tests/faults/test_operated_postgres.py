@@ -9,7 +9,6 @@ import asyncio
 import json
 import statistics
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -65,8 +64,7 @@ class Caller:
 
     def is_ready(self) -> bool:
         """What /readyz and the health service say about the wallet's service; they must agree."""
-        with urllib.request.urlopen(f"http://{self._gateway.admin_address}/readyz", timeout=5) as answer:
-            told = bool(json.loads(answer.read())["services"][WALLET])
+        told = bool(self._gateway.readiness()["services"][WALLET])
         served = self._health.Check(health_pb2.HealthCheckRequest(service=WALLET), timeout=5)
         assert told == (served.status == health_pb2.HealthCheckResponse.SERVING)
         return told
@@ -123,6 +121,8 @@ async def test_read_only_for_a_while(
         )
         assert not await asyncio.to_thread(caller.move)
         await asyncio.to_thread(caller.wait_ready, ready=False)
+        report = await asyncio.to_thread(process.readiness)
+        assert (report["not_ready"], report["reasons"][WALLET]["kind"]) == (["database"], "read_only")
         for _ in range(4):
             assert not await asyncio.to_thread(caller.move)
             assert not await asyncio.to_thread(caller.is_ready)

@@ -41,7 +41,7 @@ class Admin:
     def readiness(self) -> Readiness:
         if self.broken is not None:
             raise self.broken
-        return self.ready, self.services
+        return {"ready": self.ready, "services": self.services}
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, _, port = self.server.address.rpartition(":")
@@ -296,7 +296,7 @@ def test_port_on_uvloop() -> None:
             "127.0.0.1:0",
             metrics,
             lambda: True,
-            lambda: (True, {}),
+            lambda: {"ready": True, "services": {}},
             settings=AdminSettings(connection_s=1.0),
         )
         admin = Admin(server=server, metrics=metrics)
@@ -352,7 +352,7 @@ async def test_unix_socket_is_listened_on(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as former:
         former.bind(str(path))
-    server = AdminServer(f"unix:{path}", metrics, lambda: True, lambda: (True, {}))
+    server = AdminServer(f"unix:{path}", metrics, lambda: True, lambda: {"ready": True, "services": {}})
     await server.start()
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -390,7 +390,7 @@ async def test_tls_serves_pages(tls_files: tuple[Path, Path]) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert_file, key_file)
     metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
-    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=context)
+    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: {"ready": True, "services": {}}, tls=context)
     admin = Admin(server=server, metrics=metrics)
     await server.start()
     port = int(server.address.rpartition(":")[2])

@@ -99,7 +99,9 @@ def test_a_set_is_kept_for_less_than_the_lead() -> None:
 async def address() -> AsyncIterator[str]:
     """An admin port that shows them."""
     metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
-    server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), pages=[PAGES.page])
+    server = AdminServer(
+        "127.0.0.1:0", metrics, lambda: True, lambda: {"ready": True, "services": {}}, pages=[PAGES.page]
+    )
     await server.start()
     yield server.address
     await server.stop()

@@ -244,7 +244,9 @@ def test_a_full_disk_and_a_pipe_without_a_reader_fail_closed(
         os.mkfifo(path)
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ)
     settings |= {"GATEWAY_AUDIT_FILE": str(path), "GATEWAY_AUDIT_REQUIRED": "true"}
-    with GatewayProcess(settings) as process, grpc.insecure_channel(process.address) as channel:
+    gateway = GatewayProcess(settings)
+    gateway.starts_ready = False
+    with gateway as process, grpc.insecure_channel(process.address) as channel:
         tokens = tokens_pb2_grpc.TokenServiceStub(channel)
         began = time.monotonic()
         pending = [tokens.MintLaunchJWT.future(MINT, timeout=5) for _ in range(40)]

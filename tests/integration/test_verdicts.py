@@ -317,7 +317,9 @@ def test_STORE_UNAVAILABLE(own_sandbox: SandboxProcess) -> None:
     """The claim cannot be made durable: 503, and no operation. What needs no claim is answered."""
     settings = of_sandbox(own_sandbox.urls, own_sandbox.environ)
     settings["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
-    with GatewayProcess(settings) as gateway:
+    process = GatewayProcess(settings)
+    process.starts_ready = False
+    with process as gateway:
         for asked in asked_of(gateway, own_sandbox):
             answer = asked.expect(asked.move(), "STORE_UNAVAILABLE", TRY_AGAIN)
             assert ("", 0) == (answer.operation_id, answer.attempt)

@@ -204,7 +204,21 @@ async def test_a_removed_folder_refuses_and_a_new_one_is_used(open_trail: Open, 
     folder.mkdir()
     await asyncio.sleep(0.05)
     await trail.write_durably(record("after"), 5.0)
-    assert [line["request_id"] for line in lines_in(path)] == ["after"]
+    assert [(line["kind"], line.get("request_id")) for line in lines_in(path) if line["kind"] != "resumed"] == [
+        ("ended", "after")
+    ]
+
+
+async def test_a_file_that_works_again_is_noticed_without_a_call(open_trail: Open, tmp_path: Path) -> None:
+    """A replica that is not ready gets no calls. The file says how many calls were refused meanwhile."""
+    folder = tmp_path / "audit"
+    trail = open_trail(folder / "audit.jsonl", retry_after_s=0.01)
+    await until(lambda: trail.is_failing)
+    assert trail.fault == "ENOENT"
+    await refused(trail.write_durably(record("without"), 5.0))
+    folder.mkdir()
+    await until(lambda: not trail.is_failing)
+    assert [line["kind"] for line in lines_in(folder / "audit.jsonl")] == ["resumed"]
 
 
 async def test_records_without_a_waiter_survive_a_failure(open_trail: Open, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ Source: API.md, WatchLeaderboard; gamification.md 3.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -14,12 +16,13 @@ from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
 from gateway.core.board import DEFAULT_PAGE_SIZE, Topic
-from gateway.errors import PhoenixNotFound, PhoenixRefusedInput, PhoenixRefusedState
+from gateway.errors import PhoenixNotFound, PhoenixRefusedInput, PhoenixRefusedState, PhoenixTimeout
+from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.realtime import BoardSocket, RealtimeClient, SocketClosed
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.streams.hub import Hub
-from gateway.streams.subscriber import Delivery
+from gateway.streams.subscriber import Delivery, Subscriber
 from gateway.streams.upstream import ChannelClosed
 
 _WHY_WITHIN_S = 5.0
@@ -46,16 +49,28 @@ class WatchLeaderboard:
     async def watch(self, watch: Watch, call: Call) -> AsyncGenerator[Delivery, None]:
         """Yield the board and then its updates, until the caller leaves.
 
-        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened; Stopping when
-        this gateway stops.
+        Raises: TenantUnknown, InvalidField, Overloaded; UpstreamFault if the board cannot be opened, or does not come
+        before the deadline; Stopping when this gateway stops.
         """
         context = self._tenants.resolve(watch.tenant_id, call)
         topic = Topic(context.tenant_id, watch.leaderboard_id, watch.window_key)
         size = watch.page_size or DEFAULT_PAGE_SIZE
         count = size if watch.top_n is None else min(size, watch.top_n)
         async with self._hub.subscribe(topic, count) as watcher:
+            yield await _first_of(watcher, call.deadline)
             while True:
                 yield await watcher.take()
+
+
+async def _first_of(watcher: Subscriber, deadline: Deadline) -> Delivery:
+    """Return the whole board. Raises: PhoenixTimeout, so that a caller who waited in vain learns what it waited for."""
+    left_s = deadline.remaining()
+    try:
+        async with asyncio.timeout(left_s if math.isfinite(left_s) else None):
+            return await watcher.take()
+    except TimeoutError:
+        message = "Phoenix did not send the board within the deadline. Try again with a longer one, or without."
+        raise PhoenixTimeout(message, metadata={"surface": Surface.QUERY.value}) from None
 
 
 class OpenBoard:

@@ -1,7 +1,8 @@
-"""Knows which services can work now. It checks their dependencies every few seconds.
+"""Knows which services can work now, and whether this replica is ready. It checks Phoenix's hosts every few seconds.
 
-A service without external dependencies, such as minting, always serves. A failed check affects only the services that
-name it: if Phoenix is down, tokens are still minted and webhooks still verified.
+A service without external dependencies, such as minting, serves while the parts of this replica work (`own_parts.py`).
+A failed check affects only the services that name it: if Phoenix is down, tokens are still minted and webhooks still
+verified. It never makes the replica unready: other replicas have the same Phoenix.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
+from gateway.actions.shared.own_parts import OwnParts
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -37,36 +40,67 @@ class HealthWatch:
         checks: Mapping[str, Sequence[Check]],
         clock: Clock,
         on_change: Callable[[Mapping[str, bool]], None] = lambda serving: None,
+        *,
+        own: OwnParts | None = None,
+        on_not_ready: Callable[[Sequence[str]], None] = lambda causes: None,
     ) -> None:
         """Args: `checks`: by full name of each service, the checks that must all pass; may be empty.
 
         `on_change` gets the state of all services after the first round and after each round that changed something.
+        `on_not_ready` gets the names of what keeps the replica from being ready, after each change.
         """
         self._checks = checks
         self._clock = clock
+        self._own = own
+        if own is not None:
+            own.on_change = self._own_parts_changed
+        self._on_not_ready = on_not_ready
         self._on_change = on_change
         self._rounds = 0
         self._serving = {service: not needed for service, needed in checks.items()}
-        self._reasons: dict[str, str | None] = {}
+        self._troubles: dict[str, dict[str, str] | None] = {}
         self._held: frozenset[str] = frozenset()
         self._draining = False
         self._change = asyncio.Event()
         self._wake = asyncio.Event()
 
     def is_serving(self, service: str) -> bool | None:
-        """Return whether the service serves; None if it is unknown. "" is the process, which serves until it drains."""
+        """Return whether the service serves; None if it is unknown. "" is the replica, as `readiness` reports it."""
         if service == "":
-            return not self._draining
-        serving = self._serving.get(service)
-        return None if serving is None else serving and service not in self._held and not self._draining
+            return not self.not_ready()
+        return None if service not in self._serving else self._serves(service) and not self._draining
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end."""
+        return self._draining
 
     def services(self) -> tuple[str, ...]:
         """Return the names of all services."""
         return tuple(self._serving)
 
-    def readiness(self) -> tuple[bool, Mapping[str, bool]]:
-        """Return whether the process accepts calls, and which of its services can work."""
-        return not self._draining, self._reported_states()
+    def not_ready(self) -> tuple[str, ...]:
+        """Return what keeps this replica from being ready: names of parts, `starting` or `draining`; empty if ready."""
+        if self._draining:
+            return ("draining",)
+        if self._own is None:
+            return ()
+        return self._own.needed_but_down if self._own.was_looked_at else ("starting",)
+
+    def readiness(self) -> Mapping[str, Any]:
+        """Return the report of the admin port: `ready`, `services`, and why some of them or the replica cannot work."""
+        causes = self.not_ready()
+        reasons = {service: cause for service in self._serving if (cause := self._cause_of(service)) is not None}
+        report: dict[str, Any] = {"ready": not causes, "services": self._reported_states()}
+        if causes:
+            report["not_ready"] = list(causes)
+        if reasons:
+            report["reasons"] = reasons
+        return report
+
+    def degraded(self) -> Mapping[str, str]:
+        """Return the parts without which the replica is ready and that do not work, and why."""
+        return {} if self._own is None else self._own.degraded()
 
     async def changed(self) -> None:
         """Return at the next change of anything."""
@@ -82,10 +116,17 @@ class HealthWatch:
     def drain(self) -> None:
         """Report everything as not serving from now on."""
         self._draining = True
+        self._on_not_ready(self.not_ready())
         self._tell()
 
     async def run(self) -> None:
         """Check now and every few seconds, more often while the gateway starts, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            if self._own is not None:
+                group.create_task(self._own.run())
+            group.create_task(self._check_repeatedly())
+
+    async def _check_repeatedly(self) -> None:
         while True:
             await self.check_now()
             await asyncio.sleep(_LEAST_S)
@@ -97,6 +138,8 @@ class HealthWatch:
     def look_again(self) -> None:
         """Check soon: a dependency stopped or began to work."""
         self._wake.set()
+        if self._own is not None:
+            self._own.look_again()
 
     def _pause_s(self) -> float:
         if all(self._serving.values()):
@@ -110,14 +153,15 @@ class HealthWatch:
         changed = False
         for service, needed in self._checks.items():
             trouble = next((found for check in needed if (found := troubles[check])), None)
+            before = self._troubles.get(service)
             if self._serving[service] != (trouble is None):
                 self._serving[service] = trouble is None
                 changed = True
                 if trouble is None:
                     log().info("service serves", service=service)
-            if trouble is not None and self._reasons.get(service) != trouble["reason"]:
+            if trouble is not None and (before is None or before["reason"] != trouble["reason"]):
                 log().warning("service does not serve", service=service, **trouble)
-            self._reasons[service] = None if trouble is None else trouble["reason"]
+            self._troubles[service] = trouble
         self._rounds += 1
         if changed or self._rounds == 1:
             self._on_change(self._reported_states())
@@ -137,8 +181,30 @@ class HealthWatch:
             return {"reason": "INTERNAL", **described(error)}
         return None
 
+    def _own_parts_changed(self) -> None:
+        self._on_not_ready(self.not_ready())
+        self._on_change(self._reported_states())
+        self._tell()
+
+    def _serves(self, service: str) -> bool:
+        if not self._serving[service] or service in self._held:
+            return False
+        return self._own is None or (self._own.was_looked_at and self._own.cause_of(service) is None)
+
+    def _cause_of(self, service: str) -> dict[str, str] | None:
+        """Return why a service cannot work, unless it is switched off, which the admin port lists apart."""
+        own = None if self._own is None else self._own.cause_of(service)
+        if own is not None:
+            return own.as_dict()
+        trouble = self._troubles.get(service)
+        if trouble is None:
+            return None
+        advice = "the replica answers with this reason; phoenix-gateway doctor checks the host"
+        found = {"part": "phoenix", "kind": trouble["reason"], "trouble": trouble["trouble"], "advice": advice}
+        return found | ({"address": trouble["address"]} if trouble["address"] else {})
+
     def _reported_states(self) -> dict[str, bool]:
-        return {service: serving and service not in self._held for service, serving in self._serving.items()}
+        return {service: self._serves(service) for service in self._serving}
 
     def _tell(self) -> None:
         self._change.set()

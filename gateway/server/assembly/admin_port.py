@@ -50,7 +50,7 @@ def build_admin_port(
     def degraded() -> dict[str, str]:
         """Return what calls do without now, and why."""
         fault = None if redis is None else redis.fault
-        return {} if fault is None else {"redis": fault.kind.value}
+        return {**health.degraded(), **({} if fault is None else {"redis": fault.kind.value})}
 
     own = partial(
         AdminServer,

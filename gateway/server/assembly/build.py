@@ -91,7 +91,9 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     services = build_services(
         config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
     )
-    health = build_health(config, services, transport, platform_keys, wallet.store, controls, clock, metrics)
+    health = build_health(
+        config, services, transport, platform_keys, wallet.store, database, keyring, controls, clock, metrics
+    )
     database.on_change(health.look_again)
 
     return Gateway(

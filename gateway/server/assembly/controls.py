@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.actions.shared.watch_health import Check, HealthWatch
+from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
 from gateway.config import Config
 from gateway.controls.kill_switches import KillSwitches
@@ -26,7 +26,6 @@ from gateway.controls.shared_limits import RedisLimits
 from gateway.controls.switch_file import SwitchFile
 from gateway.core.rights import CallLimits
 from gateway.core.switches import Switch, Switches
-from gateway.errors import AuditUnavailable
 from gateway.interceptors.audit import Audit
 from gateway.interceptors.kill_switch import KillSwitch
 from gateway.interceptors.limits import Limits
@@ -34,7 +33,6 @@ from gateway.interceptors.policy import METHODS, PolicyInForce
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
-from gateway.resilience.deadline import Deadline
 from gateway.resilience.limiter import Limiter
 from gateway.resilience.supervision import SupervisedThread
 from gateway.server.assembly.keys_used import KeysUsed
@@ -82,12 +80,6 @@ class CallControls:
             }
             self.trail.write(_record(Kind.DELIVERED, "", facts))
 
-    def checks(self, needed: dict[str, list[Check]]) -> dict[str, list[Check]]:
-        """Return the checks of all services, plus the audit log if it is required."""
-        if not self.audit_required or self.trail is None:
-            return needed
-        return {service: [*found, self._audit_is_kept] for service, found in needed.items()}
-
     def switched_off(self) -> list[Mapping[str, str]]:
         """Return what is switched off, for the admin port."""
         return [
@@ -109,10 +101,6 @@ class CallControls:
                 seen = self.policy.callers
                 for limiter in self.limiters:
                     limiter.reload()
-
-    async def _audit_is_kept(self, deadline: Deadline) -> None:
-        if self.trail is not None and self.trail.is_failing:
-            raise AuditUnavailable
 
 
 def build_controls(

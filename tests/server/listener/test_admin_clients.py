@@ -38,7 +38,7 @@ class Port:
             "127.0.0.1:0",
             metrics,
             lambda: True,
-            lambda: (True, {}),
+            lambda: {"ready": True, "services": {}},
             tls=AdminTls(files, SystemClock(), client_auth).context,
             asks_certificates=client_auth is not AdminClientAuth.NONE,
         )

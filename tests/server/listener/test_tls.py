@@ -144,7 +144,9 @@ class Port:
         self.shelf = shelf
         self.tls = AdminTls(shelf.files, SystemClock())
         metrics = Metrics(CollectorRegistry(), methods=[], build=BuildInfo(version="", revision="", python=""))
-        self.server = AdminServer("127.0.0.1:0", metrics, lambda: True, lambda: (True, {}), tls=self.tls.context)
+        self.server = AdminServer(
+            "127.0.0.1:0", metrics, lambda: True, lambda: {"ready": True, "services": {}}, tls=self.tls.context
+        )
 
     async def look(self) -> None:
         """Look at the files once."""
