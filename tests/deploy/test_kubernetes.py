@@ -26,7 +26,7 @@ from gateway.config import names
 from gateway.telemetry import metric_names
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.deploy.kubernetes_pod import Pod
-from tests.deploy.kubernetes_schemas import documents, faults
+from tests.deploy.kubernetes_schemas import custom_faults, documents, faults
 from tests.gateway_process import free_port, of_sandbox
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
@@ -45,6 +45,7 @@ ALL_FEATURES = {
     "externalSecret.storeRef.name": "vault",
     "externalSecret.keys.admin_api_key": "phoenix/admin",
     "upstreamCa.configMapName": "internal-ca",
+    "data.existingClaim": "gateway-data",
     "settings.TENANT_ID": "tenant-1",
 }
 KINDS = {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
@@ -100,6 +101,39 @@ def test_every_object_is_valid(helm: Path) -> None:
         deployment["spec"]["template"]["spec"]["contaners"] = []
         assert faults(folder, deployment) != []
         del deployment["spec"]["template"]["spec"]["contaners"]
+
+
+@pytest.mark.parametrize("tls", ["", "prometheus-tls"])
+def test_the_objects_of_operators_are_valid(helm: Path, tls: str) -> None:
+    """The Prometheus Operator and the External Secrets Operator would take theirs."""
+    made = manifests(helm, {**ALL_FEATURES, "serviceMonitor.tlsSecretName": tls})
+    theirs = {each["kind"]: each for each in made if each["kind"] in OTHERS_KINDS}
+    assert theirs.keys() == OTHERS_KINDS
+    assert [fault for each in theirs.values() for fault in custom_faults(each)] == []
+    theirs["ServiceMonitor"]["spec"]["endpoints"][0]["tlsConfig"]["ca"]["secret"].pop("key")
+    theirs["ServiceMonitor"]["spec"]["endpoints"][0]["prot"] = "admin"
+    theirs["ExternalSecret"]["spec"]["secretStoreRef"]["kind"] = "Vault"
+    assert len([fault for each in theirs.values() for fault in custom_faults(each)]) == 3
+
+
+def test_revocations_are_kept_in_redis_or_on_a_volume(helm: Path) -> None:
+    """With neither, a revoked key would come back with the next pod: the chart says so."""
+    refused = render(helm, {"secrets.files.REDIS_URL": "null"})
+    assert refused.returncode != 0
+    assert "REDIS_URL and data.existingClaim are both empty" in refused.stderr
+    (deployment,) = [
+        each
+        for each in manifests(helm, {"secrets.files.REDIS_URL": "null", "data.existingClaim": "gateway-data"})
+        if each["kind"] == "Deployment"
+    ]
+    spec = deployment["spec"]["template"]["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "data"]
+    (container,) = spec["containers"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "data"]
+    folder = {each["name"]: each["value"] for each in container["env"]}["GATEWAY_DATA_DIR"]
+    assert (volume["persistentVolumeClaim"]["claimName"], mount["mountPath"]) == ("gateway-data", folder)
+    without_operator = {"secrets.files.REDIS_URL": "null", "secrets.files.PREDICTION_LAUNCH_KEY": "null"}
+    assert manifests(helm, without_operator)
 
 
 @pytest.mark.parametrize(
