@@ -31,6 +31,8 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """The same limit as for an answer over HTTP."""
 _CLOSE_WITHIN_S = 1.0
 _PART = "Phoenix live boards"
+_BOARD_WITHIN_S = 5.0
+"""A socket on which nothing arrived for so long counts as a failure. One that nobody wants any more may end earlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +59,15 @@ class SocketClosed(Exception):
 class BoardSocket:
     """One open socket."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, settings: SocketSettings) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, settings: SocketSettings, on_outcome: Callable[[bool], None]
+    ) -> None:
+        """Args: `on_outcome`: told once whether the server sent anything before the socket was closed."""
         self._socket = socket
         self._settings = settings
+        self._on_outcome = on_outcome
+        self._has_outcome = False
+        self._opened_at = asyncio.get_running_loop().time()
         self._is_outdated = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -90,14 +98,18 @@ class BoardSocket:
             pinged = False
             match message.type:
                 case aiohttp.WSMsgType.TEXT:
+                    self._settle(True)
                     return str(message.data).encode("utf-8", "surrogatepass")
                 case aiohttp.WSMsgType.BINARY:
+                    self._settle(True)
                     return bytes(message.data)
                 case aiohttp.WSMsgType.PING:
                     await self._pong(message.data)
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:
+                    if not self._is_outdated:
+                        self._settle(False)
                     raise self._closed()
 
     async def send(self, message: str) -> None:
@@ -109,11 +121,19 @@ class BoardSocket:
 
     async def close(self) -> None:
         """Close, and give the peer a moment to close too."""
+        if asyncio.get_running_loop().time() - self._opened_at >= _BOARD_WITHIN_S:
+            self._settle(False)
+        self._has_outcome = True
         if self._watch is not None:
             self._watch.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_WITHIN_S):  # aiohttp waits that long after each message
                 await self._socket.close()
+
+    def _settle(self, is_answered: bool) -> None:
+        if not self._has_outcome:
+            self._has_outcome = True
+            self._on_outcome(is_answered)
 
     def _closed(self) -> SocketClosed:
         return SocketClosed(outdated=self._is_outdated)
@@ -170,12 +190,20 @@ class RealtimeClient:
             if self._hosts is not None:
                 self._hosts.failed(_PART, base_url, fault, self._clock.monotonic() - began_at)
             raise
-        if self._hosts is not None:
-            self._hosts.answered(_PART, base_url)
-        opened = BoardSocket(socket, self._settings)
+        opened = BoardSocket(socket, self._settings, functools.partial(self._note, base_url))
         if self._age is not None:
             opened.close_after(functools.partial(self._age.passed, str(url.host), url.port or 443))
         return opened
+
+    def _note(self, base_url: str, is_answered: bool) -> None:
+        """Log a host that opens sockets and sends no board."""
+        if self._hosts is None:
+            return
+        if is_answered:
+            self._hosts.answered(_PART, base_url)
+        else:
+            silent = PhoenixUnavailable("Phoenix opened the live socket and sent no board.")
+            self._hosts.failed(_PART, base_url, silent, 0.0)
 
     async def _connected(self, url: yarl.URL, opening: Opening) -> aiohttp.ClientWebSocketResponse:
         try:

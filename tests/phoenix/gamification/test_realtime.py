@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import WSMsgType, web
+from structlog.testing import capture_logs
 
 from gateway.errors import PhoenixForbidden, PhoenixUnavailable
 from gateway.phoenix.auth.socket import Opening
 from gateway.phoenix.gamification.realtime import RealtimeClient, SocketClosed, SocketSettings
+from gateway.phoenix.host_log import QUIET_S, HostLog
 from gateway.resilience.clock import SystemClock
+from tests.manual_clock import ManualClock
 
 QUICK = SocketSettings(open_within_s=2, ping_after_s=0.1, pong_within_s=0.1)
 
@@ -127,3 +130,39 @@ async def test_no_server_is_phoenix_unavailable() -> None:
 def test_credentials_are_not_shown() -> None:
     """Neither the signature nor the token."""
     assert "secret" not in repr(Opening(path="/ws", query="signature=secret", headers={"authorization": "secret"}))
+
+
+async def test_a_server_that_closes_each_socket_is_logged_once() -> None:
+    """It opens them, and sends no board: the cause, once; then that it works again."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if request.path == "/works":
+            await socket.send_str("{}")
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url, clock = f"ws://127.0.0.1:{runner.addresses[0][1]}", ManualClock()
+    realtime = RealtimeClient(trust=ssl.create_default_context, clock=clock, settings=QUICK, hosts=HostLog(clock))
+    try:
+        with capture_logs() as lines:
+            for _ in range(3):
+                socket = await realtime.open(url, Opening(path="/fails"))
+                with pytest.raises(SocketClosed):
+                    await socket.receive()
+                await socket.close()
+            clock.advance(QUIET_S)
+            socket = await realtime.open(url, Opening(path="/works"))
+            await socket.receive()
+            await socket.close()
+    finally:
+        await realtime.close()
+        await runner.cleanup()
+    assert [(line["event"], line["address"]) for line in lines] == [("not available", url), ("available again", url)]
+    assert "sent no board" in lines[0]["trouble"]
