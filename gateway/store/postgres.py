@@ -47,6 +47,8 @@ _RETIRE_WITHIN_S = 30.0
 """Longest wait for transactions on connections of a former URL; longer than any call."""
 _RETIRE_LOOK_S = 0.1
 _CHECK_WITHIN_S = 10.0
+_FULL_FOR_S = 2.5
+"""How long a write that found the disk full counts. Then the next write tells."""
 _LOCK_WITHIN_S = 2.0
 """Longest wait for the lock to change a table, because all claims wait behind it. Then the change is tried again."""
 UPGRADE_WITHIN_S = 900.0
@@ -111,6 +113,7 @@ class PostgresDatabase:
         self._state = state or StoreState("postgresql")
         self._pool: AsyncEngine | None = None
         self._clock_ahead_s: float | None = None
+        self._full: tuple[Failure, float] | None = None
         self._migrated = False
         self._upgrading: asyncio.Task[None] | None = None
         self._indexing: asyncio.Task[None] | None = None
@@ -126,7 +129,7 @@ class PostgresDatabase:
     @property
     def failure(self) -> Failure | None:
         """Why it does not work; None while it works."""
-        return self._state.failure
+        return self._full_disk() or self._state.failure
 
     @property
     def clock_ahead_s(self) -> float | None:
@@ -175,6 +178,8 @@ class PostgresDatabase:
         """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written."""
         until = time.monotonic() + limit_s
         await self._ensure_schema(until)
+        if self._full_disk() is not None:
+            raise StoreUnavailable(may_be_committed=False)
         sent_at = time.time()
         is_current, server_time = await self._run(Pipelined(_is_current_and_writable), _READ, until)
         self._clock_ahead_s = certain_skew(server_time, server_time, sent_at, time.time())
@@ -218,6 +223,8 @@ class PostgresDatabase:
                 if failure.cause == "timeout" and last is not None:
                     failure = last  # the cause; the time ran out while it was tried again
                 last = failure
+                if failure.cause == "disk_full" and first != _READ:
+                    self._full = failure, time.monotonic()
                 self._state.counted(failure)
                 # Every work may run again, also where the answer to the COMMIT was lost (see Work).
                 is_final = failure.cause in _FINAL_CAUSES or failure.code.startswith("42")
@@ -225,6 +232,8 @@ class PostgresDatabase:
                     self._failed(failure)
                     raise StoreUnavailable(may_be_committed=may_be_committed) from error
             else:
+                if first != _READ:
+                    self._full = None
                 self._state.works()
                 return result
             # Wait, so that the winner of a deadlock gets the lock first.
@@ -252,6 +261,12 @@ class PostgresDatabase:
     async def _connect_and_run(self, attempt: _Attempt, work: Work[T]) -> T:
         async with self._engine().connect() as connection:
             return await connection.run_sync(attempt.run, work)
+
+    def _full_disk(self) -> Failure | None:
+        """Return why a write failed lately, if none succeeded since. Reads go on while a disk is full."""
+        if self._full is None or time.monotonic() - self._full[1] > _FULL_FOR_S:
+            return None
+        return self._full[0]
 
     def _open_transaction(self, driver: PostgresConnection, first: str, until: float) -> None:
         driver.queue(_BEGIN)

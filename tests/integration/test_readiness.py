@@ -30,8 +30,8 @@ from tests.sandbox_process import SandboxProcess
 FAKETIME = next(
     (str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), ctypes.util.find_library("faketime")
 )
-BACK_WITHIN_S = 5.0
-"""The promise: a fault that is over is forgotten by then. The tests allow a slow machine more."""
+WITHIN_S = 30.0
+"""The promise is 5 s, for the begin and the end of a fault. A slow machine may take longer."""
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")]
 
 
@@ -84,14 +84,23 @@ def doctor(gateway: GatewayProcess) -> str:
     return str(next(one["what"] for one in findings if one["name"] == "running"))
 
 
+def not_ready_for(gateway: GatewayProcess, part: str) -> dict[str, Any]:
+    """Wait until the replica says that it is not ready for this cause, and return what it says."""
+    until = time.monotonic() + WITHIN_S
+    while part not in (report := gateway.readiness()).get("not_ready", []):
+        assert time.monotonic() < until, report
+        time.sleep(0.05)
+    return report
+
+
 def assert_not_ready(gateway: GatewayProcess, part: str, kind: str, service: str) -> None:
     """Every place says the same: /readyz, gRPC health, the metric, the log and the doctor."""
-    report = gateway.wait_ready(ready=False)
+    report = not_ready_for(gateway, part)
     reason = report["reasons"][f"phoenix.gateway.v1.{service}"]
-    assert (report["not_ready"], reason["part"], reason["kind"]) == ([part], part, kind)
+    assert (reason["part"], reason["kind"]) == (part, kind)
     assert (served(gateway), served(gateway, f"phoenix.gateway.v1.{service}")) == (False, False)
     assert metric(gateway, part) == 1
-    told = lines(gateway, "a part of this replica does not work")
+    told = [line for line in lines(gateway, "a part of this replica does not work") if line["part"] == part]
     assert [(line["part"], line["kind"]) for line in told] == [(part, kind)]
     assert told[0]["advice"] == reason["advice"]
     assert reason["trouble"].rpartition(" s ")[2] in doctor(gateway)  # the seconds that a clock is off may differ by 1
@@ -99,10 +108,11 @@ def assert_not_ready(gateway: GatewayProcess, part: str, kind: str, service: str
 
 def assert_back(gateway: GatewayProcess, part: str) -> None:
     """Ready again, and the replica itself says after how long."""
-    gateway.wait_ready(within_s=3 * BACK_WITHIN_S)
+    gateway.wait_ready(within_s=WITHIN_S)
     assert served(gateway)
     assert metric(gateway, part) == 0
-    assert len(lines(gateway, "a part of this replica works again")) == 1
+    again = [line for line in lines(gateway, "a part of this replica works again") if line["part"] == part]
+    assert len(again) == 1
 
 
 def test_no_file_descriptors(gateway_of_its_own: GatewayProcess) -> None:
@@ -140,12 +150,11 @@ def test_a_full_disk(gateway_of_its_own: GatewayProcess, sandbox: SandboxProcess
         assert wallet.VerifyWallet(reserve(sandbox), timeout=10).attempt == 1
         with limited(gateway.pid, resource.RLIMIT_FSIZE, 1):
             assert wallet.VerifyWallet(reserve(sandbox), timeout=10).reply.status == 503
-            report = gateway.wait_ready(ready=False)
-            reason = report["reasons"]["phoenix.gateway.v1.WalletService"]
-            assert (report["not_ready"], reason["kind"]) == (["database"], "disk_full")
+            report = not_ready_for(gateway, "database")
+            assert report["reasons"]["phoenix.gateway.v1.WalletService"]["kind"] == "disk_full"
             assert not served(gateway)
             assert served(gateway, "phoenix.gateway.v1.TokenService")
-        gateway.wait_ready(within_s=3 * BACK_WITHIN_S)
+        gateway.wait_ready(within_s=WITHIN_S)
         assert wallet.VerifyWallet(reserve(sandbox), timeout=10).attempt == 1
 
 
@@ -178,15 +187,12 @@ def test_a_required_audit_log_that_cannot_be_written(sandbox: SandboxProcess, tm
     process = GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **settings})
     process.starts_ready = False
     with process as gateway:
-        until = time.monotonic() + 20
-        while (report := gateway.readiness()).get("not_ready") != ["audit"]:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        report = not_ready_for(gateway, "audit")
         assert not any(report["services"].values())
         assert {(one["part"], one["kind"]) for one in report["reasons"].values()} == {("audit", "ENXIO")}
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            gateway.wait_ready(within_s=3 * BACK_WITHIN_S)
+            gateway.wait_ready(within_s=WITHIN_S)
         finally:
             os.close(reader)
 
@@ -197,7 +203,7 @@ def test_an_audit_log_that_is_not_required_only_degrades(sandbox: SandboxProcess
     os.mkfifo(pipe)
     settings = {"GATEWAY_AUDIT_FILE": str(pipe)}
     with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **settings}) as gateway:
-        until = time.monotonic() + 20
+        until = time.monotonic() + WITHIN_S
         while (report := gateway.readiness()).get("degraded") != {"audit": "ENXIO"}:
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -210,7 +216,7 @@ def test_a_phoenix_that_is_down_leaves_the_replica_ready(sandbox: SandboxProcess
     with GatewayProcess(settings) as gateway:
         report = gateway.wait_ready()
         assert served(gateway)
-        until = time.monotonic() + 20
+        until = time.monotonic() + WITHIN_S
         while "phoenix.gateway.v1.EventService" not in (reasons := gateway.readiness().get("reasons", {})):
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -223,18 +229,17 @@ def test_a_group_of_workers_is_ready_only_as_a_whole(sandbox: SandboxProcess) ->
     """One worker at its limit: the page of all says which, and why."""
     settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_WORKERS": "2", "GATEWAY_FRONT": "http2"}
     with GatewayProcess(settings) as group:
-        until = time.monotonic() + 30
+        until = time.monotonic() + WITHIN_S
         while (ready := group.readiness()).get("workers") != {"0": True, "1": True}:
             assert time.monotonic() < until, ready
             time.sleep(0.05)
         children = Path(f"/proc/{group.pid}/task/{group.pid}/children").read_text().split()
         worker = int(children[0])
         with limited(worker, resource.RLIMIT_NOFILE, nearly_all(worker)):
-            report = group.wait_ready(ready=False)
-            assert report["not_ready"] == ["descriptors"]
+            report = not_ready_for(group, "descriptors")
             assert sorted(report["workers"].values()) == [False, True]
             assert {one["kind"] for one in report["reasons"].values()} == {"EMFILE"}
-        group.wait_ready(within_s=3 * BACK_WITHIN_S)
+        group.wait_ready(within_s=WITHIN_S)
 
 
 @pytest.fixture

@@ -297,3 +297,22 @@ async def test_a_log_line_names_the_cause(capsys: pytest.CaptureFixture[str]) ->
 def test_every_cause_has_a_series() -> None:
     """What the store names is what the metric counts; the rest is OTHER."""
     assert CAUSES - {"other"} == STORE_FAILURE_CAUSES
+
+
+async def test_a_full_disk_counts_although_reads_succeed(watch: Watch, postgres_url: str) -> None:
+    """The next write that succeeds ends it."""
+
+    def fill(connection: sa.Connection, _now_us: int) -> None:
+        connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$")
+
+    watched = await watch(postgres_url)
+    with pytest.raises(StoreUnavailable):
+        await watched.database.write(fill, 5.0)
+    await watched.database.read(lambda connection, _now_us: connection.exec_driver_sql("SELECT 1").scalar_one(), 5.0)
+    with pytest.raises(StoreUnavailable):
+        await watched.database.check(5.0)
+    assert watched.database.failure is not None
+    assert watched.database.failure.cause == "disk_full"
+    await watched.database.write(lambda connection, _now_us: None, 5.0)
+    assert await watched.database.check(5.0)
+    assert watched.database.failure is None
