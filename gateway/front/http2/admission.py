@@ -86,7 +86,7 @@ class Admission(Generic[T]):
         self.cost_s = 0.0
         """CPU seconds of a call, lately; 0 until it is known."""
         self._overloaded_until = 0.0
-        self._room = self._per_turn(0.0)
+        self._turn_size = self._room = self._room_for_modest = self._per_turn(0.0)
         self._long_at = 0.0
         self._length: int | None = None
         """How many waited at `_long_at`; None if no more than `burst` did."""
@@ -102,6 +102,11 @@ class Admission(Generic[T]):
     def can_start(self) -> bool:
         """Whether a waiting call can start in the next turn."""
         return len(self._queue) > 0 and self.running < self.limit
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether fewer calls wait than start in a turn."""
+        return len(self._queue) < self._turn_size
 
     def is_overloaded(self, now: float) -> bool:
         """Whether the queue is cut short."""
@@ -148,6 +153,11 @@ class Admission(Generic[T]):
             return True, []
         if self.running >= self.limit:
             self._window.was_full = True
+        elif self._room_for_modest > 0 and self._queue.goes_first(caller, priority):
+            self._room_for_modest -= 1
+            self.running += 1
+            self._queue.note_start(caller, cost, now)
+            return True, []
         if self.sheds(caller, priority, now):
             return False, [call]
         dropped = self._queue.drop() if self.is_full(now) else None
@@ -163,7 +173,7 @@ class Admission(Generic[T]):
 
         Returns: the calls that start now, and those that wait no longer.
         """
-        self._room = self._per_turn(now)
+        self._turn_size = self._room = self._room_for_modest = self._per_turn(now)
         started: list[T] = []
         refused: list[T] = []
         while self._queue and self._room > 0 and self.running < self.limit:

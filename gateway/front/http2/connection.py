@@ -93,8 +93,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Host, engine: Engine) -> None:
         self._server = server
         self._engine = engine
-        self._inflow = Inflow(server.gate, self._receive, server.monotonic)
-        self.outflow = Outflow(engine, self, server.loop, server.monotonic, server.backlog, self._on_flushed)
+        self.outflow = Outflow(
+            engine, self, server.loop, server.monotonic, server.backlog, self._on_flushed, server.gate.hurries
+        )
+        self._inflow = Inflow(server.gate, self._receive, self.outflow.flush, server.monotonic)
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}
         self.peer = server.unnamed_peer
@@ -119,12 +121,15 @@ class Connection(asyncio.Protocol):
         self._inflow.take(data)
 
     def _receive(self, data: bytes) -> bool:
+        self.outflow.is_receiving = True
         try:
             self._engine.receive(data, self)
         except EngineFailed:
             self.outflow.write_now()
             self.outflow.close()
             return False
+        finally:
+            self.outflow.is_receiving = False
         # Answers to pings and settings, window updates: they wait for the calls that this data started.
         self.outflow.flush_later()
         return True

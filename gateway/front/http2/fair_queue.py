@@ -128,6 +128,16 @@ class FairQueue(Generic[T]):
             return next((one for one in waiting[1:] if one.first), waiting[0])
         return waiting[0]
 
+    def goes_first(self, caller: str, priority: Priority) -> bool:
+        """Whether a call of this caller would be the next to start: it is modest, and no other modest one waits."""
+        if not self._use.is_modest(caller):
+            return False
+        return not any(one.first or (one.callers and before < priority) for before, one in enumerate(self._classes))
+
+    def note_start(self, caller: str, cost: float, now: float) -> None:
+        """Count a call that starts without waiting."""
+        self._use.add(caller, cost, now)
+
     def is_modest(self, caller: str) -> bool:
         """Whether a caller has had much less lately than another one."""
         return self._use.is_modest(caller)

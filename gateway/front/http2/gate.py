@@ -15,9 +15,12 @@ from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
-_READ_S = 0.00025
+_READ_S = 0.0004
 """In one turn of the loop, for all connections that have more to read than they may at once. Of a flood of calls, this
 is mostly refusals; the calls that start in a turn take about as long."""
+_AFTER_REFUSAL_S = 0.006
+"""A connection whose calls are refused is read so often, or as soon as few calls wait: refusals of several calls cost
+little more than of one."""
 _AROUND_HANDLER_S = 30e-6
 """CPU time of a call outside of its handler: to read it, and to write its answer."""
 
@@ -54,12 +57,15 @@ class Gate:
         self._trailers = overloaded_trailers()
         self._priorities: dict[str, Priority] = {}
         self._turn_due = False
+        self._is_overloaded = False
         self.turn = 0
         """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
         self._starts = 0
         self._read_s = 0.0
-        self._waiting_readers: deque[Callable[[], None]] = deque()
+        self._readers: deque[Callable[[], None]] = deque()
+        self._refused_readers: deque[tuple[float, Callable[[], None]]] = deque()
+        self._next_read: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> int:
@@ -92,9 +98,18 @@ class Gate:
         if self.has_read_enough:
             self._need_turn()
 
+    def hurries(self) -> bool:
+        """Whether answers leave at once: under overload, few calls run in a turn, and the next turn comes late."""
+        return self._is_overloaded
+
     def read_later(self, read_on: Callable[[], None]) -> None:
         """Call `read_on` in a later turn, after those that wait already, once reading has time again."""
-        self._waiting_readers.append(read_on)
+        self._readers.append(read_on)
+        self._need_turn()
+
+    def read_after_refusal(self, read_on: Callable[[], None]) -> None:
+        """As `read_later`, for a connection with a call that was refused, and nothing more to read."""
+        self._refused_readers.append((self._monotonic() + _AFTER_REFUSAL_S, read_on))
         self._need_turn()
 
     def refusal(self, request_id: str) -> list[Header]:
@@ -107,7 +122,10 @@ class Gate:
             self._start(stream)
             return
         caller = self._caller_of(stream.connection.peer, stream.metadata.get(_FORWARDED, ""))
-        _, refused = self._admission.offer(stream, caller, self._priority(stream.endpoint.path), self._monotonic())
+        starts, refused = self._admission.offer(stream, caller, self._priority(stream.endpoint.path), self._monotonic())
+        if starts:
+            self._start(stream)
+            return
         for one in refused:
             self._refuse(one)
         if self._admission.queued:
@@ -150,6 +168,9 @@ class Gate:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        if self._next_read is not None:
+            self._next_read.cancel()
+            self._next_read = None
 
     def _priority(self, path: str) -> Priority:
         priority = self._priorities.get(path)
@@ -165,16 +186,34 @@ class Gate:
     def _on_turn(self) -> None:
         self._turn_due = False
         self.turn += 1
-        starting, refused = self._admission.turn(self._monotonic())
+        now = self._monotonic()
+        self._is_overloaded = self._admission.is_overloaded(now)
+        starting, refused = self._admission.turn(now)
         for stream in starting:
             self._start(stream)
         for stream in refused:
             self._refuse(stream)
         self._read_s = 0.0
-        while self._waiting_readers and not self.has_read_enough:
-            self._waiting_readers.popleft()()
-        if self._admission.can_start or self._waiting_readers:
+        self._read(now)
+        if self._admission.can_start or self._readers:
             self._need_turn()
+        elif self._refused_readers and self._next_read is None:
+            wait_s = max(0.0, self._refused_readers[0][0] - now)
+            self._next_read = asyncio.get_running_loop().call_later(wait_s, self._on_next_read)
+
+    def _read(self, now: float) -> None:
+        """Let connections read that have waited for it, within the share of one turn."""
+        while not self.has_read_enough:
+            if self._readers:
+                self._readers.popleft()()
+            elif self._refused_readers and (self._refused_readers[0][0] <= now or self._admission.runs_low):
+                self._refused_readers.popleft()[1]()
+            else:
+                return
+
+    def _on_next_read(self) -> None:
+        self._next_read = None
+        self._need_turn()
 
     def _on_sweep(self) -> None:
         self._sweep = None

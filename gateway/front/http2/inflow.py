@@ -15,22 +15,30 @@ FEWEST_BYTES, FIRST_BYTES, MOST_BYTES = 256, 1024, 16 * 1024
 """Of a piece. It follows what the pieces of this connection take: large where it brings messages, small where it
 brings frames that are dear for their size."""
 QUICK_S, SLOW_S = 30e-6, 125e-6
-TURN_S = 125e-6
+TURN_S = 200e-6
 
 
 class Inflow:
     """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
 
     __slots__ = (
-        "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_transport", "_unread",
-        "was_refused",
+        "_flush", "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_transport",
+        "_unread", "was_refused",
     )  # fmt: skip
 
-    def __init__(self, gate: Gate, receive: Callable[[bytes], bool], monotonic: Callable[[], float]) -> None:
-        """Args: `receive` takes a piece and returns whether more may follow."""
+    def __init__(
+        self,
+        gate: Gate,
+        receive: Callable[[bytes], bool],
+        flush: Callable[[], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Args: `receive` takes a piece and returns whether more may follow. `flush` writes the refusals of what was
+        read."""
         self._gate = gate
         self._monotonic = monotonic
         self._receive = receive
+        self._flush = flush
         self._transport: asyncio.Transport | None = None
         self._unread = b""
         self._read_to = 0
@@ -57,8 +65,8 @@ class Inflow:
         self._read_to = 0
         if self._is_waiting:
             return
-        if self.was_refused and self._gate.has_read_enough:
-            self._wait()
+        if self.was_refused:
+            self._wait(self._gate.read_later)
         else:
             self._read()
 
@@ -66,7 +74,7 @@ class Inflow:
         began = at = self._monotonic()
         while self._read_to < len(self._unread):
             if at - began >= TURN_S:
-                self._wait()
+                self._wait(self._gate.read_later)
                 break
             size = self._piece_bytes
             piece = self._unread[self._read_to : self._read_to + size]
@@ -82,17 +90,23 @@ class Inflow:
                 self._piece_bytes = min(MOST_BYTES, size * 2)
         else:
             self._unread = b""
+            if self.was_refused:
+                self._wait(self._gate.read_after_refusal)
+        if self.was_refused:  # part of the time to read them
+            self._flush()
+            at = self._monotonic()
         self._gate.note_read(at - began)
 
-    def _wait(self) -> None:
+    def _wait(self, later: Callable[[Callable[[], None]], None]) -> None:
         """Read nothing more of this client in this turn: its frames or refusals would leave no time for others."""
         self._is_waiting = True
         if self._transport is not None:
             self._transport.pause_reading()
-        self._gate.read_later(self._go_on)
+        later(self._go_on)
 
     def _go_on(self) -> None:
         self._is_waiting = False
-        self._read()
+        if self._unread:
+            self._read()
         if self._transport is not None and not self._is_waiting:
             self._transport.resume_reading()

@@ -50,8 +50,8 @@ class Outflow:
     """The way back on one connection. Before `open` and after `closed` nothing is written."""
 
     __slots__ = (
-        "_backlog", "_dirty", "_engine", "_is_paused", "_left", "_loop", "_monotonic", "_on_flushed", "_receiver",
-        "_reset_later", "_transport", "_writers", "has_sent", "stalled_since",
+        "_backlog", "_dirty", "_engine", "_hurries", "_is_paused", "_left", "_loop", "_monotonic", "_on_flushed",
+        "_receiver", "_reset_later", "_transport", "_writers", "has_sent", "is_receiving", "stalled_since",
     )  # fmt: skip
 
     def __init__(
@@ -62,14 +62,19 @@ class Outflow:
         monotonic: Callable[[], float],
         backlog: Backlog,
         on_flushed: Callable[[], None],
+        hurries: Callable[[], bool],
     ) -> None:
-        """Args: `on_flushed` is called after each write, when streams may have ended."""
+        """Args: `on_flushed` is called after each write, when streams may have ended. `hurries` says whether an answer
+        leaves by itself, because those that could leave with it come late."""
         self._engine = engine
         self._receiver = receiver
         self._loop = loop
         self._monotonic = monotonic
         self._backlog = backlog
         self._on_flushed = on_flushed
+        self._hurries = hurries
+        self.is_receiving = False
+        """Whether the engine reports what came; it cannot be asked for what leaves meanwhile."""
         self._transport: asyncio.Transport | None = None
         self._writers: set[Writer] = set()
         self._reset_later: dict[int, int] = {}
@@ -109,6 +114,8 @@ class Outflow:
         """Queue trailers."""
         self._engine.finish(stream_id, trailers)
         self.touch()
+        if not self.is_receiving and self._hurries():
+            self.flush()
 
     def reset(self, stream_id: int, error_code: int = CANCEL) -> None:
         """End a stream without an answer."""
@@ -155,13 +162,17 @@ class Outflow:
         self.has_sent = True
         if not self._dirty:
             self._dirty = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush_what_is_left)
 
     def flush_later(self) -> None:
         """As `touch`, for what the engine answers by itself: settings and pings."""
         if not self._dirty:
             self._dirty = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush_what_is_left)
+
+    def _flush_what_is_left(self) -> None:
+        if self._dirty:
+            self.flush()
 
     def flush(self) -> None:
         """Write what the engine has, unless the socket is full; wake handlers that can go on."""

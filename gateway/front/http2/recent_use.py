@@ -1,7 +1,7 @@
 """What each caller has had lately: whom overload hits first, and who is left alone. Pure: time is an argument.
 
-A caller is modest while it has had less than half of what the greediest one has. Calls count from when they begin to
-wait, and are forgotten by and by.
+A caller is modest while it has had less than three quarters of what the greediest one has. Calls count from when they
+begin to wait, and are forgotten by and by.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class RecentUse:
         return self._had.get(caller, 0.0)
 
     def is_modest(self, caller: str) -> bool:
-        """Whether this caller has had less than half of what the greediest one has."""
-        return self.of(caller) * 2.0 < self.of(self._greediest)
+        """Whether this caller has had less than three quarters of what the greediest one has."""
+        return self.of(caller) < 0.75 * self.of(self._greediest)
 
     def add(self, caller: str, cost: float, now: float) -> None:
         """Count a call that begins to wait."""

@@ -129,7 +129,11 @@ def test_a_quiet_caller_is_never_refused_and_goes_first(flooded: Priority) -> No
             since.update((one.name, turn) for one in bunch)
             for one in bunch:
                 assert not admission.sheds("quiet", Priority.READ, now)
-                refused += admission.offer(one, "quiet", Priority.READ, now)[1]
+                starts, dropped = admission.offer(one, "quiet", Priority.READ, now)
+                refused += dropped
+                if starts:
+                    admission.done("m", 0.001, now)
+                    del since[one.name]
         for _ in range(10):
             refused += admission.offer(Waiting("loud"), "loud", flooded, now)[1]
         started, cut = admission.turn(now)
@@ -141,6 +145,21 @@ def test_a_quiet_caller_is_never_refused_and_goes_first(flooded: Priority) -> No
     assert {"loud"} == {one.name for one in refused}
     assert {} == since
     assert slowest <= (10 if flooded is Priority.READ else 40)
+
+
+def test_a_modest_callers_call_starts_at_once() -> None:
+    """Under overload, as many as start in a turn, and not before a call of a better priority that waits."""
+    admission = overloaded()
+    for _ in range(100):
+        offered(admission, 3, 0.23, "loud")
+        admission.turn(0.23)
+    calls = [(Priority.READ, True), (Priority.READ, False)]
+    assert [starts for _, starts in calls] == [
+        admission.offer(Waiting(), "quiet", priority, 0.23)[0] for priority, _ in calls
+    ]
+    drain(admission, 0.24)
+    offered(admission, 20, 0.24, "loud")
+    assert not admission.offer(Waiting(), "other", Priority.BATCH, 0.24)[0]
 
 
 def test_a_caller_is_spared_only_for_a_burst() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from gateway.front.http2.admission import Admission, AdmissionSettings
+from gateway.front.http2.fair_queue import Priority
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.inflow import FEWEST_BYTES, FIRST_BYTES, MOST_BYTES, SLOW_S, TURN_S, Inflow
 from tests.manual_clock import ManualClock
@@ -19,7 +24,7 @@ async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> 
         clock.advance(2 * TURN_S)
         return True
 
-    inflow = Inflow(Gate(clock), receive, clock.monotonic)
+    inflow = Inflow(Gate(clock), receive, lambda: None, clock.monotonic)
     sent = b"".join(bytes((number,)) * FEWEST_BYTES for number in range(20))
     inflow.take(sent)
     assert [FIRST_BYTES] == sizes
@@ -42,7 +47,7 @@ async def test_clients_that_have_much_to_read_take_turns() -> None:
             clock.advance(2 * TURN_S)
             return True
 
-        return Inflow(gate, receive, clock.monotonic)
+        return Inflow(gate, receive, lambda: None, clock.monotonic)
 
     client("a").take(bytes(2048))
     client("b").take(bytes(2048))
@@ -62,7 +67,7 @@ def test_frames_that_take_little_are_read_at_once() -> None:
         return True
 
     clock = ManualClock()
-    Inflow(Gate(clock), receive, clock.monotonic).take(bytes(10 * MOST_BYTES))
+    Inflow(Gate(clock), receive, lambda: None, clock.monotonic).take(bytes(10 * MOST_BYTES))
     assert 10 * MOST_BYTES == sum(taken)
     assert MOST_BYTES == max(taken)
 
@@ -76,5 +81,45 @@ def test_what_has_failed_is_read_no_further() -> None:
         return False
 
     clock = ManualClock(monotonic=SLOW_S)
-    Inflow(Gate(clock), receive, clock.monotonic).take(bytes(3 * FIRST_BYTES))
+    Inflow(Gate(clock), receive, lambda: None, clock.monotonic).take(bytes(3 * FIRST_BYTES))
     assert [FIRST_BYTES] == [len(one) for one in taken]
+
+
+@dataclass(eq=False)
+class _Waiting:
+    deadline_at: float = 1e9
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - turns of the loop and its timers are what it waits for
+            await asyncio.sleep(0.001)
+
+
+async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
+    """So that several of its calls are refused together; at once where nothing waits for its start."""
+    clock, taken = ManualClock(), list[bytes]()
+    admission: Admission[Any] = Admission(AdmissionSettings(first_limit=0.0, min_limit=0.0))
+    admission.cost_s = 1.0
+    gate = Gate(clock, admission=admission)
+
+    def receive(piece: bytes) -> bool:
+        taken.append(piece)
+        inflow.was_refused = True
+        return True
+
+    inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+    for piece in (b"1", b"2", b"3"):
+        inflow.take(piece)
+    await _until(lambda: taken == [b"1", b"23"])
+    for _ in range(3):
+        admission.offer(_Waiting(), "a", Priority.READ, clock.monotonic())
+    inflow.take(b"4")
+    await _until(lambda: taken == [b"1", b"23", b"4"])
+    inflow.take(b"5")
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert [b"1", b"23", b"4"] == taken
+    clock.advance(0.01)
+    await _until(lambda: taken == [b"1", b"23", b"4", b"5"])
+    gate.stop()
