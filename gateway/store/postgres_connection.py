@@ -93,6 +93,7 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
             raise CallerLeft
         waiting, self._waiting = self._waiting, []
         if waiting:
+            self._pipeline = _WholePipeline(self)
             async with self.pipeline():
                 for cursor, query, parameters, many in waiting:
                     await cursor.send(query, parameters, many=many)
@@ -173,6 +174,30 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         connection.prepare_threshold = None if connection.is_pooled else PREPARE_AFTER
         connection.source = parameters
         return connection
+
+
+class _WholePipeline(psycopg.AsyncPipeline):
+    """Sends all its statements and the Sync in one write, and nothing after it.
+
+    The server's limit for idle transactions applies from a Sync until the next message. psycopg writes each statement
+    by itself, and a Flush after the Sync. A connection that the network forgets in between, or afterwards, keeps its
+    locks until TCP notices, after two hours.
+    """
+
+    _is_whole = False
+
+    def _enqueue_sync(self) -> None:
+        self._is_whole = True
+        super()._enqueue_sync()
+
+    def _communicate_gen(self) -> PQGen[None]:
+        if self._is_whole:
+            while self.command_queue:
+                self.command_queue.popleft()()
+            yield from super()._communicate_gen()
+
+    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
+        yield from super()._fetch_gen(flush=flush and not self._is_whole)  # the Sync brings all answers
 
 
 class _Cursor(psycopg.AsyncCursor[Any]):

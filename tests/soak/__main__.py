@@ -36,11 +36,12 @@ _SAMPLE_EVERY_S = 2.0
 class Soak:
     """One run."""
 
-    def __init__(self, site: Site, seed: int, *, seconds: float, every_s: float) -> None:
+    def __init__(self, site: Site, seed: int, *, seconds: float, every_s: float, only: str | None = None) -> None:
         self._site = site
         self._rng = random.Random(seed)
         self._seconds = seconds
         self._every_s = every_s
+        self._only = only
         self._began_at = time.monotonic()
         self.windows: list[Window] = []
         self.samples: list[Sample] = []
@@ -58,7 +59,7 @@ class Soak:
             await asyncio.sleep(self._every_s)
             names: list[str] = []
             while time.monotonic() < until:
-                names = names or in_random_order(self._site, self._rng)
+                names = names or ([self._only] if self._only else in_random_order(self._site, self._rng))
                 began = time.monotonic()
                 await self._fault(names.pop())
                 await asyncio.sleep(max(SETTLE_S, began + self._every_s - time.monotonic()))
@@ -88,17 +89,19 @@ class Soak:
         print(f"[{time.monotonic() - self._began_at:6.1f} s] {text}", flush=True)
 
 
-async def soak(seed: int, *, seconds: float, every_s: float) -> tuple[list[Check], Soak]:
+async def soak(seed: int, *, seconds: float, every_s: float, only: str | None = None) -> tuple[list[Check], Soak]:
     """Run a soak; return its checks."""
     with tempfile.TemporaryDirectory(prefix="pgw-soak-") as directory:
         folder = Path(directory)
         async with started(folder) as site:
-            run = Soak(site, seed, seconds=seconds, every_s=every_s)
+            run = Soak(site, seed, seconds=seconds, every_s=every_s, only=only)
             await run.run()
             checks = await judge(site, run.callers, run.windows, run.samples, folder)
             figure = f"{len(run.windows) - len(run.troubles)} of {len(run.windows)}" + "".join(
                 f"; {trouble}" for trouble in run.troubles
             )
+            last = run.callers.unfinished
+            checks.insert(0, Check(name="last answers", holds=not last, figure="; ".join(last) or "all there"))
             checks.insert(0, Check(name="recovered from faults", holds=not run.troubles, figure=figure))
             if not all(check.holds for check in checks):
                 for number, gateway in enumerate(site.gateways):
@@ -114,11 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=60.0, help="seconds from one fault to the next")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--only", choices=sorted(ALL), help="this fault each time")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
     try:
-        checks, run = asyncio.run(soak(options.seed, seconds=options.minutes * 60, every_s=options.every))
+        checks, run = asyncio.run(
+            soak(options.seed, seconds=options.minutes * 60, every_s=options.every, only=options.only)
+        )
     except (PostgresMissing, RedisMissing) as missing:
         print(f"{missing}. `make test` installs it where it can.", file=sys.stderr)
         return 2

@@ -33,6 +33,8 @@ CALL_S = 10.0
 WORKERS = 16
 CALIBRATE_S = 5.0
 PLAYERS = 2
+ANSWERED_WITHIN_S = 120.0
+"""Phoenix sends a move again for so long. One that has no final answer then fails the soak."""
 EVENTS = {"singles": 3, "batches": 1, "streams": 1, "batch_size": 10, "pause_s": 0.2, "resends_unknown": True}
 EXPECTED = frozenset({"PHOENIX_NOT_FOUND", "PERMISSION_DENIED", "NOT_ALLOWED", "PATH_NOT_OPEN", "PHOENIX_CONFLICT"})
 """Refusals that these requests get from a healthy gateway."""
@@ -133,9 +135,12 @@ class WalletLoad:
         player = Player(self._site.sandbox, self._site.wallet, deposit="1000000.00")
         while not self._ends:
             key = str(uuid.uuid4())
-            wish = {"retries": 600, "pause_ms": 50, "timeout_s": 5}
-            report = await asyncio.to_thread(player.send, "reserve_cash", "0.01", key, **wish)
-            self.moves[key] = report["treatment"]
+            self.moves[key] = "unanswered"
+            until = time.monotonic() + ANSWERED_WITHIN_S
+            while self.moves[key] != "success" and time.monotonic() < until:
+                wish = {"retries": 5, "pause_ms": 50, "timeout_s": 5}  # within the time of one control request
+                report = await asyncio.to_thread(player.send, "reserve_cash", "0.01", key, **wish)
+                self.moves[key] = report["treatment"]
             await asyncio.sleep(0.2)
 
 
@@ -143,6 +148,8 @@ class Callers:
     """All callers together."""
 
     def __init__(self, site: Site, rng: random.Random) -> None:
+        self.unfinished: list[str] = []
+        """Callers that had no final answer when the time was over."""
         self.mixed = MixedLoad(site, rng)
         self.wallet = WalletLoad(site)
         one, two = site.gateways
@@ -158,7 +165,10 @@ class Callers:
 
     async def __aexit__(self, *error: object) -> None:
         await self.mixed.__aexit__(*error)
-        await asyncio.gather(self.direct.finish(), self.durable.finish(), self.wallet.finish())
+        last = {"direct events": self.direct.finish(), "durable events": self.durable.finish()}
+        found = await asyncio.gather(*last.values(), self.wallet.finish(), return_exceptions=True)
+        names = [*last, "wallet moves"]
+        self.unfinished = [f"{name}: {one!r}" for name, one in zip(names, found, strict=True) if one is not None]
 
 
 def p99_ms(calls: Sequence[Ended]) -> float:
