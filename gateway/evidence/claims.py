@@ -16,7 +16,7 @@ from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.record import HELD_ATTEMPT, ClaimResult, MoveClaim, RecordedResponse, Scope
 from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recorded_of
-from gateway.evidence.settlements import call_key, settlements_of
+from gateway.evidence.settlements import call_key, is_settled, settlements_of
 from gateway.evidence.store import SameMove
 from gateway.evidence.tables import bodies, operations, probes
 from gateway.store.pipeline import defer, now_us_of, transaction_time
@@ -44,6 +44,9 @@ _FOUND = sa.select(
         probes.c.environment == _t.environment,
     )
     .label("was_probed"),
+    # Settling marks the body as used, so only suspect replays can be settled, and few of them are.
+    sa.case((_t.suspect_replay, is_settled(_t.idempotency_key, _t.operator_code, _t.environment)), else_=sa.false())
+    .label("may_be_settled"),
 ).outerjoin(
     bodies,
     sa.and_(
@@ -119,7 +122,15 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
         else:
             results[index] = _result(stored, disposition)
     results.update(_reclaim(connection, now_us, expired, found, same_move))
-    return _with_settlements(connection, pending, [results[index] for index in range(len(pending))])
+    # A row does not show yet that a new move is a suspect replay.
+    suspect = [index for index, result in results.items() if result.suspect_replay]
+    asked = [
+        index
+        for index in suspect
+        if results[index].operation_id in new or rows[pending[index].claim.scope].may_be_settled
+    ]
+    results.update(_settled(connection, {index: results[index] for index in asked}, pending))
+    return [results[index] for index in range(len(pending))]
 
 
 def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
@@ -232,16 +243,13 @@ def _reclaim(
     return results
 
 
-def _with_settlements(
-    connection: sa.Connection, pending: Sequence[PendingClaim], results: list[ClaimResult]
-) -> list[ClaimResult]:
-    """Add what a person settled. Settling marks the body as used, so only suspect replays can be settled."""
-    keys = [call_key(one.claim) for one in pending]
-    suspect = [index for index, result in enumerate(results) if result.suspect_replay]
-    settled = settlements_of(connection, (keys[index] for index in suspect))
-    for index in suspect if settled else ():
-        results[index] = replace(results[index], settled=settled.get(keys[index]))
-    return results
+def _settled(
+    connection: sa.Connection, suspects: dict[int, ClaimResult], pending: Sequence[PendingClaim]
+) -> dict[int, ClaimResult]:
+    """Return these results with what a person settled for their calls."""
+    keys = {index: call_key(pending[index].claim) for index in suspects}
+    settled = settlements_of(connection, keys.values())
+    return {index: replace(result, settled=settled.get(keys[index])) for index, result in suspects.items()}
 
 
 def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:

@@ -29,6 +29,16 @@ def call_key(claim: MoveClaim) -> CallKey:
     return (claim.content.body_sha256, claim.operator_code, claim.environment.value, claim.idempotency_key)
 
 
+def is_settled(key: sa.Column[str], operator: sa.Column[str], environment: sa.Column[str]) -> sa.Exists:
+    """Tell in SQL whether a person settled any call with this key."""
+    return sa.exists().where(
+        _t.idempotency_key == key,
+        _t.operator_code == operator,
+        _t.environment == environment,
+        _t.response_status.is_not(None),
+    )
+
+
 def settlements_of(connection: sa.Connection, calls: Iterable[CallKey]) -> dict[CallKey, RecordedResponse]:
     """Return the answers to those of these calls that a person settled."""
     wanted = set(calls)

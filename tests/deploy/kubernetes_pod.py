@@ -43,8 +43,14 @@ class Pod:
                 group=self._security["fsGroup"],
             )
             for volume in spec["volumes"]
-            if "emptyDir" not in volume
+            if "emptyDir" not in volume and "persistentVolumeClaim" not in volume
         }
+        for volume in spec["volumes"]:
+            if "persistentVolumeClaim" in volume:  # of root and the pod's group, which may write
+                claimed = self._place(self._mounts[volume["name"]])
+                claimed.mkdir(parents=True)
+                os.chown(claimed, 0, self._security["fsGroup"])
+                claimed.chmod(0o2770)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -102,4 +108,5 @@ class Pod:
         return self._folder / "root" / mount.lstrip("/")
 
     def _translated(self, value: str) -> str:
-        return str(self._place(value)) if any(value.startswith(f"{path}/") for path in self._mounts.values()) else value
+        is_mounted = any(f"{value}/".startswith(f"{path}/") for path in self._mounts.values())
+        return str(self._place(value)) if is_mounted else value

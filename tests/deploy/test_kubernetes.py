@@ -185,9 +185,13 @@ def test_the_autoscaler_reads_a_metric_that_exists(helm: Path) -> None:
     assert metric_names.CALLS_IN_FLIGHT.kind is metric_names.Kind.GAUGE
 
 
-@pytest.fixture
+@pytest.fixture(params=["with Redis"])
 def pod(
-    helm: Path, sandbox: SandboxProcess, postgres_server: PostgresProcess, redis_server: RedisProcess
+    request: pytest.FixtureRequest,
+    helm: Path,
+    sandbox: SandboxProcess,
+    postgres_server: PostgresProcess,
+    redis_server: RedisProcess,
 ) -> Iterator[tuple[Pod, Path, Mapping[str, str]]]:
     """The container of the chart, its files written, not started; the folder of its CA; its secrets."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
@@ -207,14 +211,17 @@ def pod(
             "REDIS_URL": redis_server.url,
             "GATEWAY_CACHE_KEYS": base64.b64encode(os.urandom(32)).decode(),
         }
+        given = {"secrets.files.GATEWAY_EVIDENCE_KEY": "null"}
+        if request.param == "with a volume":
+            given |= {f"secrets.files.{name}": "null" for name in ("REDIS_URL", "GATEWAY_CACHE_KEYS")}
+            given["data.existingClaim"] = "gateway-data"
+            del secrets["REDIS_URL"], secrets["GATEWAY_CACHE_KEYS"]
         ports = {"service.port": str(free_port()), "admin.port": str(free_port())}
         values = folder / "values.yaml"
         with values.open("w") as file:
             YAML().dump({"policy": {"toml": POLICY}, "settings": settings}, file)
         (deployment,) = [
-            each
-            for each in manifests(helm, {**ports, "secrets.files.GATEWAY_EVIDENCE_KEY": "null"}, "-f", str(values))
-            if each["kind"] == "Deployment"
+            each for each in manifests(helm, {**ports, **given}, "-f", str(values)) if each["kind"] == "Deployment"
         ]
         with Pod(deployment, folder) as made:
             made.volumes["secrets"].swap(**{key.lower(): value for key, value in secrets.items()})
@@ -231,7 +238,7 @@ POLICY = """
 [[callers]]
 name = "operations"
 ids = ["spiffe://dev.internal/operations"]
-allow = ["keys.read"]
+allow = ["keys.read", "keys.revoke"]
 tenants = ["*"]
 operators = ["*"]
 """
@@ -256,6 +263,21 @@ def test_the_container_serves_with_the_files_of_a_pod(pod: tuple[Pod, Path, Mapp
     code, took_s = running.end()
     assert code == 0
     assert took_s < running.grace_s
+
+
+@pytest.mark.parametrize("pod", ["with a volume"], indirect=True)
+def test_without_redis_the_volume_keeps_revocations(pod: tuple[Pod, Path, Mapping[str, str]]) -> None:
+    """The pod may write its folder, which belongs to root and its group; the next pod still knows the revoked key."""
+    running, ca_folder, _ = pod
+    revoked = keys_pb2.RevokePlatformKeyRequest(key_id="0" * 64)
+    running.start()
+    _wait_until_ready(running)
+    with _channel(running, ca_folder) as channel:
+        keys: Any = keys_pb2_grpc.KeyServiceStub(channel)
+        keys.RevokePlatformKey(revoked, timeout=10)  # STORE_UNAVAILABLE if it would be forgotten
+    running.end()
+    kept = Path(running.environment["GATEWAY_DATA_DIR"])
+    assert any("0" * 64 in path.read_text(errors="replace") for path in kept.iterdir() if path.is_file())
 
 
 def _secret_fingerprints(keys: Any) -> Sequence[str]:

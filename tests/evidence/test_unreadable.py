@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,23 @@ async def test_a_settlement_marks_the_body_for_later_claims(kept: Kept, make_sto
     assert ((), 1) == (await kept.listed(), len(await kept.listed(include_settled=True)))
     claimed = await (await make_store()).claim(claim_of(body=BODY), soon())
     assert (Disposition.NEW, True) == (claimed.disposition, claimed.suspect_replay)
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["claimed", "held"])
+async def test_every_claim_of_a_settled_call_gets_the_settlement(
+    kept: Kept, make_store: MakeStore, clock: ManualClock, holds: bool
+) -> None:
+    """New, in progress or held, and taken over; a call with the same body under another key does not."""
+    await kept.keep(call_of())
+    await kept.settle((await kept.listed())[0])
+    store, claim = await make_store(), replace(claim_of(body=BODY), holds_suspects=holds)
+    first, second = [await store.claim(claim, soon()) for _ in range(2)]
+    clock.advance(100)
+    third = await store.claim(replace(claim, holds_suspects=False), soon())
+    other = await store.claim(claim_of("key-2", body=BODY), soon())
+    assert third.disposition is Disposition.RECLAIMED
+    assert [each.suspect_replay for each in (first, second, third, other)] == [True] * 4
+    assert [each.settled and each.settled.body for each in (first, second, third, other)] == [b"ok"] * 3 + [None]
 
 
 async def test_what_was_claimed_cannot_be_settled(kept: Kept, make_store: MakeStore) -> None:

@@ -75,6 +75,7 @@ async def test_a_wallet_call(database: PostgresDatabase, clock: ManualClock, tri
         claim_of().operator_code, claim_of().environment, "reserve_cash", "key-1", soon()
     )
     assert 2 == taken.attempt
+    assert MOST >= await trips(store.claim(suspect, soon()))  # taken over, too
     await store.record_outcome(outcome_of(taken.operation_id, attempt=2), soon())
     assert MOST >= await trips(store.claim(claim_of("key-1"), soon()))
     assert Disposition.REPLAY is (await store.claim(claim_of("key-1"), soon())).disposition
