@@ -100,7 +100,10 @@ async def compare(count: int, seed: int) -> None:
             found = await asyncio.gather(*(one.call(call, waits_s.get(name, WITHIN_S)) for name, one in made.items()))
             answers = dict(zip(made, found, strict=True))
             difference = _difference(answers, listed)
-            assert difference is None, (seed, number, difference, call.path, call.faults, call.headers, answers)
+            assert difference is None, "\n".join(
+                [f"seed {seed} call {number}: {difference}", f"{call.path} {call.faults} {call.headers}"]
+                + [f"{name}: {answer!r}" for name, answer in answers.items()]
+            )
 
 
 def _difference(answers: dict[str, Answer], listed: set[str]) -> str | None:
