@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from tests.soak.site import Site
 
 LASTS_S = 5.0
 _CLOCK_STEP_S = 600
+_LAST_BYTES = 1 << 20
 Inject = Callable[[Site, random.Random], Awaitable[None]]
 
 
@@ -126,8 +128,11 @@ async def fill_disk(site: Site, _rng: random.Random) -> None:
     """Fill the disk of the audit logs for a while."""
     assert site.disk is not None
     filler = site.disk / "filler"
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(site.disk).free)
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(site.disk).free - _LAST_BYTES))
+        file.seek(0, os.SEEK_END)
+        for _ in range(2 * _LAST_BYTES // 4096):  # until it is full
+            file.write(bytes(4096))
     await asyncio.sleep(LASTS_S)
     filler.unlink()
 
