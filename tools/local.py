@@ -30,7 +30,6 @@ from gateway.cli.smoke_command import run_against
 ROOT = Path(__file__).resolve().parent.parent
 GRPC_PORT, ADMIN_PORT = 50051, 9464
 BOARD = "gateway-smoke"
-PACKAGE = "phoenix.gateway.v1"
 SETTINGS = ("GATEWAY_", "PREDICTION_", "PHOENIX_", "TENANT_", "ADMIN_", "INGESTION_", "QUERY_", "WEBSOCKET_")
 
 
@@ -161,7 +160,7 @@ def run(folder: Path, *, free_ports: bool) -> int:
 
 
 def write_webhook(path: Path, control_url: str) -> None:
-    """Write a wallet webhook that this sandbox signed, as a VerifyWallet request for grpcurl."""
+    """Write a wallet webhook that this sandbox signed, as a request of VerifyWallet."""
     asked = Request(f"{control_url}/wallet/sign", data=b"{}", method="POST")
     with build_opener(ProxyHandler({})).open(asked, timeout=10) as answer:
         signed = json.loads(answer.read())
@@ -177,6 +176,7 @@ def write_webhook(path: Path, control_url: str) -> None:
 def _print_welcome(listen: str, admin: str, urls: dict[str, str], folder: Path) -> None:
     shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     port = "" if listen.endswith(f":{GRPC_PORT}") else f"  (port {GRPC_PORT} is taken)"
+    call = f".venv/bin/phoenix-gateway call --target {listen} --json"
     print(
         f"""
 gateway   {listen}{port}
@@ -185,11 +185,10 @@ sandbox   control {urls["control"]}
 secrets   {shown}/secrets    logs {shown}/log    evidence {shown}/data
 
 Try:
-  grpcurl -plaintext -d '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ada", "score_delta": 50}}}}' {listen} \
-{PACKAGE}.EventService/SubmitEvent
-  grpcurl -plaintext -d '{{"leaderboard_id": "{BOARD}"}}' {listen} {PACKAGE}.LeaderboardService/GetLeaderboard
-  grpcurl -plaintext -d '{{"visitor": {{}}}}' {listen} {PACKAGE}.TokenService/MintLaunchJWT
-  grpcurl -plaintext -d @ {listen} {PACKAGE}.WalletService/VerifyWallet < {shown}/webhook.json
+  {call} EventService/SubmitEvent '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ada", "score_delta": 50}}}}'
+  {call} LeaderboardService/GetLeaderboard '{{"leaderboard_id": "{BOARD}"}}'
+  {call} TokenService/MintLaunchJWT '{{"visitor": {{}}}}'
+  {call} WalletService/VerifyWallet @{shown}/webhook.json
 
 Ctrl-C stops both.""",
         flush=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,3 +138,26 @@ def in_words(error: Exception) -> str:
         return type(error).__name__
     reason = reason_of(error)
     return plain(f"{error.code().name}{f' {reason}' if reason else ''}: {error.details()}")
+
+
+def print_failure(target: str, error: Exception) -> None:
+    """Print why a call failed, and what to do next, on standard error."""
+    print(f"{target}: {in_words(error)}", file=sys.stderr)
+    advice = _advice(error)
+    if advice:
+        print(advice, file=sys.stderr)
+
+
+def _advice(error: Exception) -> str:
+    reason = reason_of(error)
+    if reason:
+        return f"What to do: phoenix-gateway explain {plain(reason)}"
+    code = error.code() if isinstance(error, grpc.Call) else None
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return (
+            "Check the address and that the gateway runs. If it uses TLS, give --ca-file, and --cert-file and "
+            "--key-file if it asks for certificates; if it does not, leave them out."
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return "The gateway is older or newer than this program: compare its version with phoenix-gateway --version."
+    return "Check whether it is ready: /readyz of its admin port." if code is grpc.StatusCode.DEADLINE_EXCEEDED else ""

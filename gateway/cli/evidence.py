@@ -136,6 +136,7 @@ def settle(
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Settle a webhook that the gateway could not read: decide what Phoenix is answered from now on.
 
@@ -149,7 +150,7 @@ def settle(
         operator_code=operator, webhook_id=webhook_id, request_body_sha256=sha256, response_status=status, note=note
     )
     name = None if environment is None else environment.value
-    raise typer.Exit(settle_webhook(request, name, response, target, (ca_file, cert_file, key_file)))
+    raise typer.Exit(settle_webhook(request, name, response, target, (ca_file, cert_file, key_file), as_json=as_json))
 
 
 @evidence_app.command("report")

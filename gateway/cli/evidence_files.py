@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from gateway.cli.connect import FilesMissing, in_words
+from gateway.cli.connect import FilesMissing, print_failure
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.plain_text import csv_cell, json_line
@@ -42,7 +42,7 @@ def export_to(out: Path | None, form: str, options: ExportOptions, target: str, 
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return 1
     except OSError as error:
         print(f"--out: cannot be written ({error.strerror})", file=sys.stderr)

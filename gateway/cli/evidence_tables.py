@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from gateway.cli.connect import FilesMissing, in_words
+from gateway.cli.connect import FilesMissing, print_failure
 from gateway.cli.evidence_files import environment_of, warn_unsettled
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.plain_text import cell, json_page, plain
@@ -31,7 +31,7 @@ def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bo
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return 1
     report = reconciliation.report()
     if as_json:

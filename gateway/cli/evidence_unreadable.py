@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from gateway.cli.connect import FilesMissing, in_words, open_channel
+from gateway.cli.connect import FilesMissing, open_channel, print_failure
 from gateway.cli.evidence_stream import TlsFiles
 from gateway.cli.plain_text import json_page, plain
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
@@ -34,7 +34,7 @@ def list_unreadable(
         print(missing, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return FAILED
     if as_json:
         print(json_page([_members(webhook) for webhook in found]))
@@ -52,6 +52,8 @@ def settle(
     response: Path,
     target: str,
     tls: TlsFiles,
+    *,
+    as_json: bool,
 ) -> int:
     """Settle one webhook with the bytes of a file as the answer; return the exit code."""
     try:
@@ -68,8 +70,11 @@ def settle(
         print(missing, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return FAILED
+    if as_json:
+        print(json_page(_members(answer.webhook)))
+        return 0
     _print(answer.webhook)
     print(f"Phoenix is answered {answer.webhook.settlement.response.status} from now on, on every replica.")
     return 0

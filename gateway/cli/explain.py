@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Any
 
 from gateway import errors
+from gateway.cli.plain_text import json_line
 from gateway.core.wallet import Verdict
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_verdict import reply_for
@@ -14,20 +16,23 @@ from gateway.core.wallet_verdict import reply_for
 UNKNOWN = 1
 
 
-def run(name: str) -> int:
+def run(name: str, *, as_json: bool = False) -> int:
     """Print what the name means; return the exit code. An empty name lists all."""
     wanted = name.strip().upper()
     kinds = {kind.reason: kind for kind in _kinds(errors.GatewayError)}
     verdicts = {verdict.value: verdict for verdict in Verdict}
     if not wanted:
-        print("reasons: " + ", ".join(sorted(kinds)))
-        print("wallet verdicts: " + ", ".join(verdicts))
+        if as_json:
+            print(json_line({"reasons": sorted(kinds), "verdicts": list(verdicts)}))
+        else:
+            print("reasons: " + ", ".join(sorted(kinds)))
+            print("wallet verdicts: " + ", ".join(verdicts))
         return 0
-    if wanted in kinds:
-        _reason(kinds[wanted])
-    if wanted in verdicts:
-        _verdict(verdicts[wanted])
-    if wanted in kinds or wanted in verdicts:
+    found = [_reason(kinds[wanted])] if wanted in kinds else []
+    found += [_verdict(verdicts[wanted])] if wanted in verdicts else []
+    for meaning in found:
+        print(json_line(meaning) if as_json else _in_lines(meaning))
+    if found:
         return 0
     near = get_close_matches(wanted, [*kinds, *verdicts], n=3)
     hint = f"; did you mean {', '.join(near)}?" if near else "; run it without a name to list all"
@@ -35,23 +40,33 @@ def run(name: str) -> int:
     return UNKNOWN
 
 
-def _reason(kind: type[errors.GatewayError]) -> None:
-    print(f"{kind.reason} ({kind.code})")
-    print(f"  {(kind.__doc__ or '').splitlines()[0]}")
-    print(f"  {kind.default_message}")
-    wait_s = kind.default_retry_after_s
-    wait = f"{wait_s:g} s, or a time that the gateway knows" if wait_s else "none: the same call again does not help"
-    print(f"  RetryInfo: {wait}")
+def _reason(kind: type[errors.GatewayError]) -> dict[str, Any]:
+    return {
+        "reason": kind.reason,
+        "status": kind.code,
+        "meaning": (kind.__doc__ or "").splitlines()[0],
+        "message": kind.default_message,
+        "retry_after_s": kind.default_retry_after_s,
+    }
 
 
-def _verdict(verdict: Verdict) -> None:
+def _verdict(verdict: Verdict) -> dict[str, Any]:
     reply = reply_for(verdict, WalletAdapter())
-    print(f"{verdict.value} (verdict of VerifyWallet)")
-    if reply is None:
-        print("  The signature is valid; the disposition says what to do.")
-    else:
-        final = "final for Phoenix" if reply.status in (400, 401, 403) else "Phoenix retries"
-        print(f"  The wallet does nothing and answers {reply.status} ({final}).")
+    status = None if reply is None else reply.status
+    return {"verdict": verdict.value, "reply_status": status, "is_final": status in (400, 401, 403)}
+
+
+def _in_lines(meaning: dict[str, Any]) -> str:
+    if "verdict" in meaning:
+        final = "final for Phoenix" if meaning["is_final"] else "Phoenix retries"
+        status = meaning["reply_status"]
+        does = f"The wallet does nothing and answers {status} ({final})."
+        says = "The signature is valid; the disposition says what to do." if status is None else does
+        return f"{meaning['verdict']} (verdict of VerifyWallet)\n  {says}"
+    wait_s = meaning["retry_after_s"]
+    wait = f"{wait_s:g} s, or a time that the gateway knows" if wait_s else "none: the same call again does not help"
+    head = f"{meaning['reason']} ({meaning['status']})"
+    return f"{head}\n  {meaning['meaning']}\n  {meaning['message']}\n  RetryInfo: {wait}"
 
 
 def _kinds(root: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.plain_text import json_line
+
 if TYPE_CHECKING:
     from gateway.v1 import keys_pb2_grpc
 
 WIDTH_OF_A_FILE = 240
 
 
-def generate(out: Path, at: str | None) -> int:
+def generate(out: Path, at: str | None, *, as_json: bool) -> int:
     """Write a new private key to a new file, print its public half, return the exit code.
 
     Args: if `out` is a folder, the file is named by the time `at` from which the key is used (None: now). The file is
@@ -43,8 +45,11 @@ def generate(out: Path, at: str | None) -> int:
             file=sys.stderr,
         )
         return 1
-    print(key.public.spki_pem.decode(), end="")
-    print(f"key id: {key.key_id}")
+    public_pem = key.public.spki_pem.decode()
+    if as_json:
+        print(json_line({"key_id": key.key_id, "public_pem": public_pem, "file": str(out)}))
+    else:
+        print(f"{public_pem}key id: {key.key_id}")
     print(f"Private key: {out} (mode 0600). Register the public key above with Phoenix.", file=sys.stderr)
     return 0
 
@@ -79,6 +84,7 @@ def revoke(
     key_id: str,
     operator: str,
     environment: str,
+    as_json: bool,
 ) -> int:
     """Tell a gateway never to accept one of Phoenix's platform keys again; return the exit code."""
     from gateway.v1 import common_pb2, keys_pb2
@@ -97,7 +103,10 @@ def revoke(
 
     def ask(stub: keys_pb2_grpc.KeyServiceStub) -> None:
         answer = stub.RevokePlatformKey(request, timeout=10)
-        print("revoked" if answer.was_remembered else "revoked; the gateway did not remember this key")
+        if as_json:
+            print(json_line({"key_id": request.key_id, "was_remembered": answer.was_remembered}))
+        else:
+            print("revoked" if answer.was_remembered else "revoked; the gateway did not remember this key")
 
     return _call(target, ca_file, cert_file, key_file, ask)
 
@@ -112,7 +121,7 @@ def _call(
     """Ask a gateway's KeyService; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import FilesMissing, in_words, open_channel
+    from gateway.cli.connect import FilesMissing, open_channel, print_failure
     from gateway.v1 import keys_pb2_grpc
 
     try:
@@ -122,7 +131,7 @@ def _call(
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return 1
     return 0
 

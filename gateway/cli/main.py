@@ -13,6 +13,7 @@ import typer
 
 from gateway.cli.events import events_app
 from gateway.cli.evidence import evidence_app
+from gateway.cli.examples import epilog
 from gateway.cli.options import CA_FILE, CERT_FILE, CONFIG, JSON, KEY_FILE, TARGET
 from gateway.cli.policy import policy_app
 
@@ -20,7 +21,6 @@ app = typer.Typer(
     name="phoenix-gateway",
     help="One internal gRPC service in front of Phoenix. Settings are environment variables: docs/configuration.md.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would show secrets
     rich_markup_mode=None,
 )
@@ -33,6 +33,23 @@ app.add_typer(events_app, name="events")
 TENANT = typer.Option("--tenant", help="Tenant; empty: the only one.")
 TOP = typer.Option("--top", help="Entries to show, 1 to 1000.", min=1, max=1000)
 WINDOW = typer.Option("--window", help="Window key; empty: the active one.")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"phoenix-gateway {version('phoenix-gateway')} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One internal gRPC service in front of Phoenix. Settings are environment variables: docs/configuration.md."""
 
 
 @app.command()
@@ -199,6 +216,39 @@ TARGET_NAME = typer.Argument(
 
 
 @app.command()
+def call(
+    method: Annotated[str, typer.Argument(help="SERVICE/METHOD; without it, all are listed.", metavar="METHOD")] = "",
+    body: Annotated[str, typer.Argument(help="Request as JSON, @FILE, or - for standard input.", metavar="JSON")] = "",
+    target: Annotated[str, TARGET] = "127.0.0.1:50051",
+    timeout: Annotated[float, typer.Option(help="Seconds; 0: 15, and no limit for a stream of answers.", min=0)] = 0.0,
+    describe: Annotated[bool, typer.Option("--describe", help="Print the fields of the request; do not call.")] = False,
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each answer on one line.")] = False,
+) -> None:
+    """Call any method of a running gateway with JSON. Needs no grpcurl and no protos.
+
+    Exit code 1: the call failed; 2: the method or the JSON cannot be used.
+    """
+    from gateway.cli.call import run
+
+    raise typer.Exit(
+        run(
+            target,
+            ca_file,
+            cert_file,
+            key_file,
+            method=method,
+            body=body,
+            timeout_s=timeout,
+            describe=describe,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def disable(
     what: Annotated[str, TARGET_NAME] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why; shown in the audit log and on the admin port.")] = "",
@@ -217,7 +267,7 @@ def disable(
     if not reason.strip():
         print("--reason: is missing; say why you switch it off", file=sys.stderr)
         raise typer.Exit(2)
-    raise typer.Exit(run(config, what, reason.strip(), is_off=True))
+    raise typer.Exit(run(config, what, reason.strip(), is_off=True, as_json=as_json))
 
 
 @app.command()
@@ -225,21 +275,23 @@ def enable(
     what: Annotated[str, TARGET_NAME],
     reason: Annotated[str, typer.Option("--reason", help="Why; shown in the audit log.")] = "",
     config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Switch a target on again."""
     from gateway.cli.switch import run
 
-    raise typer.Exit(run(config, what, reason.strip(), is_off=False))
+    raise typer.Exit(run(config, what, reason.strip(), is_off=False, as_json=as_json))
 
 
 @app.command()
 def explain(
     reason: Annotated[str, typer.Argument(help="Reason of an error or verdict of a webhook; empty: list all.")] = "",
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Explain a reason or a wallet verdict, and what to do about it. Needs no gateway."""
     from gateway.cli.explain import run
 
-    raise typer.Exit(run(reason))
+    raise typer.Exit(run(reason, as_json=as_json))
 
 
 @keys_app.command("generate")
@@ -253,11 +305,12 @@ def keys_generate(
     at: Annotated[
         str | None, typer.Option(help="In a folder: use the key from this time (UTC) on. Default: now.", metavar="TIME")
     ] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Generate an operator's Ed25519 key pair and print the public half, to register with Phoenix."""
     from gateway.cli.keys import generate
 
-    raise typer.Exit(generate(out, at))
+    raise typer.Exit(generate(out, at, as_json=as_json))
 
 
 @keys_app.command("list")
@@ -283,13 +336,35 @@ def keys_revoke(
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Revoke a replaced platform key of Phoenix: calls that only it verifies are refused permanently."""
     from gateway.cli.keys import revoke
 
     raise typer.Exit(
-        revoke(target, ca_file, cert_file, key_file, key_id=key_id, operator=operator, environment=environment)
+        revoke(
+            target,
+            ca_file,
+            cert_file,
+            key_file,
+            key_id=key_id,
+            operator=operator,
+            environment=environment,
+            as_json=as_json,
+        )
     )
+
+
+def _add_examples(group: typer.Typer, path: str = "") -> None:
+    for command in group.registered_commands:
+        own = command.name or getattr(command.callback, "__name__", "")
+        command.epilog = epilog(f"{path} {own}".strip())
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _add_examples(inner.typer_instance, str(inner.name))
+
+
+_add_examples(app)
 
 
 def main() -> NoReturn:

@@ -25,7 +25,7 @@ CONFIG_INVALID = 2
 NOT_WRITTEN = 1
 
 
-def run(config_file: Path | None, text: str, reason: str, *, is_off: bool) -> int:
+def run(config_file: Path | None, text: str, reason: str, *, is_off: bool, as_json: bool) -> int:
     """Switch one thing off, or on again; return the exit code."""
     from gateway.core.switch_targets import TargetUnclear, find_target
 
@@ -39,7 +39,7 @@ def run(config_file: Path | None, text: str, reason: str, *, is_off: bool) -> in
         return CONFIG_INVALID
     if not is_known:
         print(f"warning: no such {target.kind.value} is configured here; check the spelling", file=sys.stderr)
-    return asyncio.run(_decide(config, target, reason, is_off=is_off))
+    return asyncio.run(_decide(config, target, reason, is_off=is_off, as_json=as_json))
 
 
 def show(config_file: Path | None, *, as_json: bool) -> int:
@@ -83,7 +83,7 @@ def _loaded(config_file: Path | None) -> Config | None:
         return None
 
 
-async def _decide(config: Config, target: Target, reason: str, *, is_off: bool) -> int:
+async def _decide(config: Config, target: Target, reason: str, *, is_off: bool, as_json: bool) -> int:
     known = await _read(config)
     if known is None:
         return NOT_WRITTEN
@@ -94,7 +94,10 @@ async def _decide(config: Config, target: Target, reason: str, *, is_off: bool) 
     decided = known.decided(target, is_off=is_off, reason=reason, by=by, now_ms=now_ms)
     if await _write(config, decided) is None:
         return NOT_WRITTEN
-    print(f"{target} is switched {'off' if is_off else 'on again'}: {_reach(config)}")
+    if as_json:
+        print(json.dumps({"target": str(target), "is_off": is_off, "reach": _reach(config)}))
+    else:
+        print(f"{target} is switched {'off' if is_off else 'on again'}: {_reach(config)}")
     for one in decided.off:
         if not is_off and one.target.name == target.name.rpartition("/")[0] + "/*":
             print(f"still switched off with its service: {one.target}", file=sys.stderr)

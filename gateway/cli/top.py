@@ -26,7 +26,7 @@ def run(
     import grpc
     from google.protobuf.json_format import MessageToDict
 
-    from gateway.cli.connect import FilesMissing, in_words, open_channel
+    from gateway.cli.connect import FilesMissing, open_channel, print_failure
     from gateway.cli.plain_text import json_page
     from gateway.v1 import leaderboards_pb2_grpc
 
@@ -37,7 +37,7 @@ def run(
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return 1
     if as_json:
         print(json_page(MessageToDict(answer, preserving_proto_field_name=True)))

@@ -33,7 +33,7 @@ def run(
     """Show updates until Ctrl-C, or until `count` of them; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import FilesMissing, in_words, open_channel
+    from gateway.cli.connect import FilesMissing, open_channel, print_failure
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
@@ -47,7 +47,7 @@ def run(
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
-        print(f"{target}: {in_words(error)}", file=sys.stderr)
+        print_failure(target, error)
         return 1
     except BrokenPipeError:
         # Python would complain again when it flushes standard output at its end.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import sys
 import threading
 import time
@@ -178,7 +179,7 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO | None = 
         processors = [
             _console_fields,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True),
-            structlog.dev.ConsoleRenderer(colors=out.isatty()),
+            structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")),
             _as_bytes,
         ]
     else:

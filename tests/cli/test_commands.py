@@ -145,7 +145,7 @@ def test_the_local_smoke_run_holds() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_make_run_stays_up_and_ends_both_children(number: int, tmp_path: Path) -> None:
-    """The four grpcurl lines are printed, Ctrl-C or SIGTERM ends everything, and secrets are in files of mode 0600.
+    """The four calls are printed, Ctrl-C or SIGTERM ends everything, and secrets are in files of mode 0600.
 
     The test starts it with SIGINT ignored, as a shell starts a background job.
     """
@@ -164,7 +164,7 @@ def test_make_run_stays_up_and_ends_both_children(number: int, tmp_path: Path) -
         while "Ctrl-C stops both." not in log.read_text() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         assert process.poll() is None, log.read_text()
-        assert log.read_text().count("\n  grpcurl ") == 4
+        assert log.read_text().count("\n  .venv/bin/phoenix-gateway call ") == 4
         control = json.loads((tmp_path / "run" / "sandbox.json").read_text())
         secret_files = list((tmp_path / "run" / "secrets").iterdir())
         assert {stat.S_IMODE(path.stat().st_mode) for path in secret_files} == {0o600}

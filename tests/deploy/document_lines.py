@@ -1,10 +1,11 @@
-"""The code blocks of a document, and the `grpcurl` lines in its shell blocks."""
+"""The code blocks of a document, and the calls in its shell blocks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CALL = ".venv/bin/phoenix-gateway call "
 _SHELL = ("", "sh")
 
 
@@ -30,6 +31,6 @@ def shell_lines(path: Path) -> list[str]:
     return [line.strip() for text in texts for line in text.splitlines()]
 
 
-def grpcurl_lines(path: Path) -> list[str]:
-    """Return the `grpcurl` lines of the shell blocks."""
-    return [line for line in shell_lines(path) if line.startswith("grpcurl ")]
+def call_lines(path: Path) -> list[str]:
+    """Return the lines of the shell blocks that call a gateway."""
+    return [line for line in shell_lines(path) if line.startswith(CALL)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
+from gateway.cli.examples import EXAMPLES
 from gateway.cli.main import app
 
 PROGRAM = "phoenix-gateway"
@@ -44,6 +45,9 @@ def _section(name: str, command: TyperCommand) -> Iterator[str]:
     yield from (f"### {name}", "", f"`{' '.join(words)}`", "")
     for paragraph in (command.help or "").split("\n\n"):
         yield from (" ".join(paragraph.split()), "")
+    examples = EXAMPLES.get(name, ())
+    if examples:
+        yield from ("```sh", *examples, "```", "")
     rows = [(_argument(one), _meaning(one)) for one in arguments] + [(_spelling(one), _meaning(one)) for one in options]
     if rows:
         yield from ("| option | meaning |", "|---|---|")
