@@ -267,7 +267,7 @@ def test_the_container_serves_with_the_files_of_a_pod(pod: tuple[Pod, Path, Mapp
 
 @pytest.mark.parametrize("pod", ["with a volume"], indirect=True)
 def test_without_redis_the_volume_keeps_revocations(pod: tuple[Pod, Path, Mapping[str, str]]) -> None:
-    """The pod may write its folder, which belongs to root and its group; the next pod still knows the revoked key."""
+    """The pod may write its folder, which belongs to root and its group; the revoked key is in a file there."""
     running, ca_folder, _ = pod
     revoked = keys_pb2.RevokePlatformKeyRequest(key_id="0" * 64)
     running.start()
