@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Protocol
 
 from grpc_health.v1 import health_pb2
@@ -28,8 +28,8 @@ class HealthState(Protocol):
         """The names of all services, "" not among them."""
         ...
 
-    async def changed(self) -> None:
-        """Return at the next change of anything."""
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next change of anything after this call, also if it is awaited later."""
         ...
 
 

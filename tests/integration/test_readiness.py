@@ -171,7 +171,7 @@ def test_a_wrong_clock(sandbox: SandboxProcess, tmp_path: Path, offset_s: int, k
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with GatewayProcess({**of_sandbox(sandbox.urls, sandbox.environ), **faked}) as gateway:
-        gateway.wait_serving("phoenix.gateway.v1.WalletService")
+        gateway.wait_serving("phoenix.gateway.v1.WalletService", within_s=WITHIN_S)
         rc.write_text(f"{offset_s:+d}s\n")
         assert_not_ready(gateway, "clock", kind, "TokenService")
         assert served(gateway, "phoenix.gateway.v1.WalletService")
@@ -246,5 +246,5 @@ def test_a_group_of_workers_is_ready_only_as_a_whole(sandbox: SandboxProcess) ->
 def gateway_of_its_own(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
     """One whose limits may be changed."""
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as process:
-        process.wait_serving("phoenix.gateway.v1.WalletService")
+        process.wait_serving("phoenix.gateway.v1.WalletService", within_s=WITHIN_S)
         yield process

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from gateway.actions.shared.own_parts import OwnParts
@@ -102,9 +102,9 @@ class HealthWatch:
         """Return the parts without which the replica is ready and that do not work, and why."""
         return {} if self._own is None else self._own.degraded()
 
-    async def changed(self) -> None:
-        """Return at the next change of anything."""
-        await self._change.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next change of anything after this call, also if it is awaited later."""
+        return self._change.wait()
 
     def hold(self, services: frozenset[str]) -> None:
         """Report these services, and no others, as not serving, whatever their checks say."""

@@ -142,3 +142,14 @@ async def test_a_dependency_that_says_that_it_changed_is_looked_at_soon() -> Non
         await watch.changed()
     assert watch.is_serving("Wallet") is True
     running.cancel()
+
+
+async def test_a_change_between_the_call_and_its_wait_is_not_missed() -> None:
+    """A watcher reads the state after it asked for changes, and waits only then."""
+    switch = Switch(False)
+    watch = HealthWatch({"A": [switch]}, ManualClock())
+    await watch.check_now()
+    change = watch.changed()
+    switch.on = True
+    await watch.check_now()
+    await asyncio.wait_for(change, 1)
