@@ -114,10 +114,14 @@ async def soak(seed: int, *, seconds: float, every_s: float, only: str | None = 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print the table, write the report; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Load with random faults.")
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--every", type=float, default=60.0, help="seconds from one fault to the next")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--only", choices=sorted(ALL), help="this fault each time")
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long faults are injected (30)")
+    parser.add_argument("--every", type=float, default=60.0, help="seconds from one fault to the next (60)")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="decides the order of the faults"
+    )
+    parser.add_argument(
+        "--only", choices=sorted(ALL), metavar="FAULT", help=f"one fault each time: {', '.join(sorted(ALL))}"
+    )
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
