@@ -138,6 +138,28 @@ def test_direct_events_of_a_killed_gateway_are_not_sent_again(own: GatewayProces
     assert effects(sandbox) == (2, [])
 
 
+def test_a_call_whose_gateway_was_killed_may_have_counted(own: GatewayProcess, sandbox: SandboxProcess) -> None:
+    """Nobody listens when the cause is looked for, but the call had left: the effect is not `none`."""
+    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "hang", "act": True})
+    failures: list[client.GatewayError] = []
+
+    def call() -> None:
+        try:
+            submit(gateway)
+        except client.GatewayError as error:
+            failures.append(error)
+
+    with Gateway(own.address) as gateway:
+        calling = threading.Thread(target=call)
+        calling.start()
+        _wait_until(lambda: effects(sandbox)[0] == 1)
+        own.stop(signal.SIGKILL)
+        calling.join(50)
+    assert [(type(one), one.effect, one.retry_after) for one in failures] == [
+        (client.GatewayUnreachable, "maybe", None)
+    ]
+
+
 def test_a_refused_stream_fails_its_messages() -> None:
     """The caller gets the failure from the message, from the next `send`, and on leaving."""
     with Gateway(f"127.0.0.1:{free_port()}") as gateway:
