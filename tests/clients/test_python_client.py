@@ -27,6 +27,17 @@ LONG = {"test_streams.py"}
 )
 def test_the_client(file: str) -> None:
     """All tests of one file pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(TESTS / file)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--timeout=180",
+        str(TESTS / file),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]

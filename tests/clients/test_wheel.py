@@ -101,7 +101,18 @@ def test_every_web_framework(wheel: Path, tmp_path: Path) -> None:
     site = next((environment / "lib").glob("python*/site-packages"))
     os_path = f"{site}:{ROOT}"
     tests = ROOT / "clients" / "python" / "client_tests" / "test_wallet.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tests)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--timeout=180",
+        str(tests),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": os_path}, capture_output=True, text=True, timeout=250,
         check=False,
