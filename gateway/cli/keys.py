@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     table = Table()
     table.add_column("key", no_wrap=True)  # whole: it is what `keys revoke` takes
-    for name in ("kind", "owner", "state", "from", "replaced", "over", "note"):
+    for name in ("kind", "owner", "state", "from", "replaced", "over", "source", "version", "age", "note"):
         table.add_column(name, overflow="fold")
     for row in rows:
         kind, state = row.get("kind", "").removeprefix("KEY_KIND_"), row.get("state", "").removeprefix("KEY_STATE_")
@@ -152,9 +153,21 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             part for part in (row.get("owner", ""), row.get("environment", "").rpartition("_")[2].lower()) if part
         )
         times = (_second(row.get(name, "")) for name in ("activate_time", "retire_time", "end_time"))
-        table.add_row(*map(cell, (row.get("key_id", ""), kind, owner, state, *times, row.get("note", ""))))
+        origin = (row.get("source", ""), row.get("version", ""), _age(row.get("announce_time", "")))
+        table.add_row(*map(cell, (row.get("key_id", ""), kind, owner, state, *times, *origin, row.get("note", ""))))
     # A file or a pipe has no width, so lines are not wrapped.
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
+
+
+def _age(time_text: str) -> str:
+    """How long ago a version became known, in the largest unit that fits."""
+    if not time_text:
+        return ""
+    seconds = max(time.time() - datetime.fromisoformat(time_text).timestamp(), 0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _second(time_text: str) -> str:

@@ -13,6 +13,7 @@ from gateway.config.identities import check_callers, warn_of_oddities
 from gateway.config.model import Config, OperatorConfig, TenantConfig
 from gateway.config.process import read_process
 from gateway.config.proxies import check_proxies
+from gateway.config.secret_stores import read_stores
 from gateway.config.sources import read_sources, read_toml, settings_digest
 from gateway.config.values import Reader
 from gateway.core.rights import Callers, open_to_local
@@ -29,11 +30,12 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     """
     faults = Faults()
     sources = read_sources(os.environ if environ is None else environ, env_file, faults)
-    own = Reader(sources.process, faults)
+    stores = read_stores(Reader(sources.process, faults))
+    own = Reader(sources.process, faults, stores)
     tenant_readers = [own] if tenants.is_meant(own) else []
-    tenant_readers += [Reader(scope, faults) for scope in sources.tenants]
+    tenant_readers += [Reader(scope, faults, stores) for scope in sources.tenants]
     operator_readers = [own] if operators.is_meant(own) else []
-    operator_readers += [Reader(scope, faults) for scope in sources.operators]
+    operator_readers += [Reader(scope, faults, stores) for scope in sources.operators]
 
     process = read_process(own)
     found_tenants = [tenants.read_tenant(reader) for reader in tenant_readers]
@@ -91,6 +93,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         sockets=process.sockets,
         trusted_proxies=process.trusted_proxies,
         dev_token=process.dev_token,
+        secret_stores=stores,
         warnings=tuple(faults.warnings),
     )
 

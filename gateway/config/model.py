@@ -21,6 +21,7 @@ from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.own.keyring import OperatorEntry, TenantEntry
 from gateway.keys.own.secret_files import FileStamp, SecretSource
 from gateway.keys.platform.settings import PlatformKeySettings
+from gateway.keys.stores.secret_stores import SecretStores
 from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.auth.modes import OperatorSignature, SocketAuth, UpstreamAuth
 from gateway.phoenix.gamification.events import EventsSettings
@@ -243,6 +244,8 @@ class Config:
     """None: no audit log is kept."""
     dumpable: bool = False
     """Whether debuggers may inspect the process; for development."""
+    secret_stores: SecretStores = field(default_factory=SecretStores)
+    """The stores that references name, and the secrets read from them."""
     warnings: tuple[Fault, ...] = ()
     """Faults that do not stop the start. The server logs them."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from gateway.config import operator_settings, process_settings, tenant_settings
 from gateway.config.setting import Form
+from gateway.core.secret_reference import SECRET_SCHEMES, Scheme
 
 CONFIG_FILE = process_settings.CONFIG_FILE.name
 TRIAL = "GATEWAY_TRIAL_RUN"
@@ -22,15 +23,19 @@ TRIAL_WITHOUT = (
     "GATEWAY_SOCKETS",
     "GATEWAY_TRUSTED_PROXIES",
     "GATEWAY_DEV_TOKEN_FILE",
+    "GATEWAY_DEV_TOKEN_REF",
     "GATEWAY_WORKERS",
     "GATEWAY_AUDIT_FILE",
     "GATEWAY_AUDIT_REQUIRED",
     "REDIS_URL",
     "REDIS_URL_FILE",
+    "REDIS_URL_REF",
     "GATEWAY_CACHE_KEYS",
     "GATEWAY_CACHE_KEYS_FILE",
+    "GATEWAY_CACHE_KEYS_REF",
     "DATABASE_URL",
     "DATABASE_URL_FILE",
+    "DATABASE_URL_REF",
 )
 """Settings that such a gateway ignores: how others call it, and what it shares with others."""
 
@@ -56,6 +61,15 @@ SECRETS = frozenset(one.name for subject in SUBJECTS for one in subject.settings
 WITH_FILE = frozenset(one.name for subject in SUBJECTS for one in subject.settings if one.form is not Form.PLAIN)
 """Settings that may be read from a file instead: NAME_FILE."""
 
+WITH_REFERENCE = SECRETS - {"VAULT_TOKEN", "VAULT_SECRET_ID"}
+"""Secrets that may be in a store instead: NAME_REF. What logs in to a store cannot come from one."""
+
+
+def schemes_of(name: str) -> tuple[Scheme, ...]:
+    """Return what a reference of this secret may begin with."""
+    return (*SECRET_SCHEMES, Scheme.VAULT_DATABASE) if name == "DATABASE_URL" else SECRET_SCHEMES
+
+
 OWN_PREFIXES = ("GATEWAY_", "PREDICTION_", "PHOENIX_")
 """Environment variables with these prefixes are checked for misspellings. Others belong to other programs."""
 
@@ -65,9 +79,25 @@ def with_files(names: tuple[str, ...]) -> tuple[str, ...]:
     return names + tuple(f"{name}_FILE" for name in names if name in WITH_FILE)
 
 
-TENANT_NAMES = with_files(TENANT_OWN + TENANT_SHARED)
-OPERATOR_NAMES = with_files(OPERATOR_OWN + OPERATOR_SHARED)
-TOP_NAMES = TENANT_NAMES + OPERATOR_NAMES + with_files(PROCESS)
+def with_forms(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names and every form that they may be given in: NAME, NAME_FILE, NAME_REF."""
+    return with_files(names) + tuple(f"{name}_REF" for name in names if name in WITH_REFERENCE)
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a setting without the ending of its form."""
+    base = name.removesuffix("_FILE").removesuffix("_REF")
+    return base if base in WITH_FILE else name
+
+
+def forms_of(name: str) -> tuple[str, str, str]:
+    """Return the names under which a setting may be given. Only one of them may be."""
+    return name, f"{name}_FILE", f"{name}_REF"
+
+
+TENANT_NAMES = with_forms(TENANT_OWN + TENANT_SHARED)
+OPERATOR_NAMES = with_forms(OPERATOR_OWN + OPERATOR_SHARED)
+TOP_NAMES = TENANT_NAMES + OPERATOR_NAMES + with_forms(PROCESS)
 ENVIRONMENT_NAMES = (CONFIG_FILE, *TOP_NAMES)
 
 

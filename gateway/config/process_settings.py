@@ -195,4 +195,67 @@ STORES = Subject(
     ),
 )
 
-SUBJECTS = (LISTENERS, PROCESS, STORES)
+SECRET_STORES = Subject(
+    title="Stores of secrets",
+    note=(
+        "Each secret above may be given as `NAME_REF` in place of `NAME` or `NAME_FILE`: a reference into a store, such"
+        " as `vault:secret/phoenix#admin_api_key`. See [secret-stores.md](secret-stores.md). AWS and Google Cloud are"
+        " logged in to as their own tools do it (`AWS_*`, `GOOGLE_APPLICATION_CREDENTIALS`)."
+    ),
+    settings=(
+        Setting(
+            name="GATEWAY_SECRET_POLL",
+            meaning="How often the gateway looks for new versions in the stores.",
+            unit="seconds",
+            default="30",
+        ),
+        Setting(
+            name="GATEWAY_ALLOW_EXEC",
+            meaning="`true`: references may run a command (`exec:`) and take what it prints.",
+            default="false",
+        ),
+        Setting(
+            name="VAULT_ADDR",
+            meaning="Address of Vault or OpenBao, such as `https://vault.internal:8200`.",
+            unset="required by `vault:` and `vault-db:`",
+        ),
+        Setting(name="VAULT_NAMESPACE", meaning="Namespace of everything there.", unset="the root namespace"),
+        Setting(name="VAULT_CACERT", meaning="CA of its certificate, PEM.", unset="the system's CAs"),
+        Setting(
+            name="VAULT_AUTH",
+            meaning="How the gateway logs in: `token`, `approle`, `kubernetes` or `jwt`.",
+            default="token",
+        ),
+        Setting(
+            name="VAULT_AUTH_MOUNT",
+            meaning="Where that login is mounted, without `auth/`.",
+            unset="the name of the login",
+        ),
+        Setting(
+            name="VAULT_TOKEN",
+            meaning="Token of the login `token`. The file is read at each login, so that an agent may replace it.",
+            unset="required by that login",
+            form=Form.SECRET,
+        ),
+        Setting(name="VAULT_ROLE", meaning="Role of the login `kubernetes` or `jwt`.", unset="required by those"),
+        Setting(name="VAULT_ROLE_ID", meaning="Role id of the login `approle`.", unset="required by that login"),
+        Setting(
+            name="VAULT_SECRET_ID",
+            meaning="Secret id of the login `approle`.",
+            unset="required by that login",
+            form=Form.SECRET,
+        ),
+        Setting(
+            name="VAULT_JWT_FILE",
+            meaning="Token of the login `kubernetes` or `jwt`; read at each login.",
+            unset="the service account's, as Kubernetes mounts it",
+        ),
+        Setting(
+            name="GCP_SECRET_MANAGER_URL",
+            meaning="Address of Secret Manager, for a regional or private endpoint.",
+            default="https://secretmanager.googleapis.com",
+        ),
+    ),
+)
+
+SUBJECTS = (LISTENERS, PROCESS, STORES, SECRET_STORES)

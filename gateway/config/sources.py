@@ -52,9 +52,9 @@ class Scope:
         """Return what is given for the name; None when nothing is."""
         found = self._given.get(name)
         if found is None and self._fallback is not None and name in self._shared:
-            # A value of this scope, in either form, hides both forms of the shared one.
-            other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
-            return None if other in self._given else self._fallback.get(name)
+            # A value of this scope, in any form, hides all forms of the shared one.
+            forms = names.forms_of(names.plain_name(name))
+            return None if any(form in self._given for form in forms) else self._fallback.get(name)
         return found
 
     def shown(self, name: str) -> str:
@@ -94,9 +94,9 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
 
     given: dict[str, Given] = {}
     for layer in (_top_values(document, folder, faults), _as_given(dotenv, faults), _as_given(own, faults)):
-        for name in layer:  # either form of a setting replaces both forms of a lower layer
-            given.pop(name.removesuffix("_FILE"), None)
-            given.pop(f"{name}_FILE", None)
+        for name in layer:  # any form of a setting replaces all forms of a lower layer
+            for form in names.forms_of(names.plain_name(name)):
+                given.pop(form, None)
         given.update(layer)
     if names.TRIAL in own:
         for name in names.TRIAL_WITHOUT:
@@ -241,7 +241,7 @@ def _tables(
         Scope(
             _table_values(table, f"{kind}[{index}].", keys, folder, faults),
             shown=lambda name, index=index: f"{kind}[{index}].{names.in_table(name)}",  # type: ignore[misc]
-            shared=frozenset(names.with_files(shared)),
+            shared=frozenset(names.with_forms(shared)),
             fallback=process,
         )
         for index, table in enumerate(tables)

@@ -9,18 +9,23 @@ from __future__ import annotations
 import enum
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from gateway.config import names
 from gateway.config.faults import Faults
 from gateway.config.model import is_loopback
+from gateway.config.names import forms_of
 from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
+from gateway.core.secret_reference import ReferenceRefused, Scheme, parse_reference
 from gateway.core.secret_text import secret_meant
 from gateway.keys.own.file_access import whoami
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_secret_file
+from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_source
+from gateway.keys.stores.secret_stores import SecretStores
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -36,10 +41,11 @@ class Reader:
 
     scope: Scope
     faults: Faults
+    stores: SecretStores = field(default_factory=SecretStores)
 
     def given(self, name: str) -> bool:
-        """Return whether the setting is set, directly or as a file."""
-        return self.scope.get(name) is not None or self.scope.get(f"{name}_FILE") is not None
+        """Return whether the setting is set: directly, as a file or as a reference."""
+        return any(self.scope.get(form) is not None for form in forms_of(name))
 
     def fault(self, name: str, problem: str, remedy: str = "") -> None:
         """Record a fault of the setting."""
@@ -161,10 +167,16 @@ class Reader:
         return path
 
     def secret_source(self, name: str, *, required_for: str | None = None) -> SecretSource | None:
-        """Return the source of a secret, without reading its file. Records a fault if a required one is not set."""
-        plain, file = self.scope.get(name), self.scope.get(f"{name}_FILE")
-        if plain is not None and file is not None:
-            self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
+        """Return the source of a secret. Records a fault if a required one is not set, or its store gives none.
+
+        A file is not read.
+        """
+        plain, file, reference = (self.scope.get(form) for form in forms_of(name))
+        given = [one for one in (reference, file, plain) if one is not None]
+        for other in given[1:]:
+            self.faults.add(other.setting, f"is set, and so is {given[0].setting}", "set one of the two")
+        if reference is not None:
+            return self._stored(reference, names.schemes_of(name))
         if file is not None:
             path = self._path(file)
             return None if path is None else SecretSource(setting=file.setting, path=path)
@@ -184,13 +196,27 @@ class Reader:
     def secret(self, name: str) -> Secret | None:
         """Read a secret now and return it; None if it is not set or unusable."""
         source = self.secret_source(name)
-        if source is None or source.path is None:
-            return None if source is None else source.value
+        if source is None:
+            return None
         try:
-            return read_secret_file(source.path)[0]
+            return read_source(source)
         except SecretRefused as refusal:
             self.faults.add(source.setting, str(refusal))
             return None
+
+    def _stored(self, found: Given, schemes: Sequence[Scheme]) -> SecretSource | None:
+        """Read the secret that a reference names, from its store."""
+        try:
+            reference = parse_reference(found.text, schemes)
+            if reference.scheme is Scheme.FILE:
+                return SecretSource(setting=found.setting, path=found.folder / Path(reference.path))
+            return SecretSource(setting=found.setting, stored=self.stores.stored(reference))
+        except ReferenceRefused as refused:
+            self.faults.add(found.setting, refused.problem, refused.remedy)
+        except SecretRefused as refusal:
+            problem, _, remedy = str(refusal).partition("; ")
+            self.faults.add(found.setting, f"{found.text.strip()}: {problem}", remedy)
+        return None
 
     def public_bytes(self, name: str) -> bytes | None:
         """Return the bytes of a setting that is not secret and may be in a file; None if it is not set."""

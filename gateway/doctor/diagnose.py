@@ -18,6 +18,7 @@ from gateway.doctor.phoenix_checks import TenantChecks
 from gateway.doctor.platform_checks import PlatformKeyCheck
 from gateway.doctor.redis_checks import redis
 from gateway.doctor.report import Finding, Result, fault, finding_of
+from gateway.doctor.store_checks import store_checks
 from gateway.keys.own.keyring import Keyring
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.transport import Transport
@@ -57,7 +58,7 @@ def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext)
         clock=clock,
         token_backdate_s=config.token_backdate_s,
     )
-    checks = _keys(config, keyring)
+    checks = [*_keys(config, keyring), *store_checks(config)]
     hosts = _hosts(config, clock, sender, trust)
     health: dict[str, Check] = {}
     for host in hosts.values():

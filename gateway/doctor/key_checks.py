@@ -128,4 +128,6 @@ def operator_id(config: OperatorConfig) -> Result:
 
 
 def _origin(source: SecretSource) -> str:
+    if source.stored is not None:
+        return f"from {source.setting}, {source.stored.reference}"
     return f"from {source.setting}" + ("" if source.path is None else ", a file that others cannot read")

@@ -38,7 +38,8 @@ class KeyDescription:
     `key_id`: the fingerprint; for secrets, owner, kind and version. `public_key_sha256`: empty for secrets. Times are
     Unix seconds. `announced_at`: when this gateway learned of it; `activated_at`: when its use begins or began;
     `retired_at`: when it was replaced; `ends_at`: when it stops being valid. `owner` is empty for the platform key.
-    `version`: the name of the file in its folder. `note`: information for operators, such as why a newer file is not
+    `version`: the name of the file in its folder, or the store's name of it. `source`: the setting or reference that it
+    comes from. `note`: information for operators, such as why a newer file is not
     used.
     """
 
@@ -54,6 +55,7 @@ class KeyDescription:
     announced_at: float | None = None
     ends_at: float | None = None
     version: str = ""
+    source: str = ""
     note: str = ""
 
 

@@ -48,6 +48,8 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         background("policy-file", gateway.policy_watch.run),
         background("secret-files", gateway.secrets.run),
     ]
+    if gateway.secret_poll.secrets:
+        parts.append(background("secret-stores", gateway.secret_poll.run))
     admin_port = gateway.admin_port
     parts += [
         background("health", gateway.health.run),

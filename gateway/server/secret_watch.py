@@ -52,7 +52,7 @@ class SecretWatch:
         Raises: SecretRefused.
         """
         made = Followed(loaded=LoadedSecret(source, check, self.clock.now()), setting=source.setting, use=use)
-        if source.path is not None:
+        if source.path is not None or source.stored is not None:
             self._followed.append(made)
         return made
 

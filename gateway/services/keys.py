@@ -94,4 +94,5 @@ def _description(key: KeyDescription) -> keys_pb2.KeyDescription:
         end_time=None if key.ends_at is None else timestamp(key.ends_at),
         version=key.version,
         note=key.note,
+        source=key.source,
     )

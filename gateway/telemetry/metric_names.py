@@ -147,6 +147,18 @@ SECRET_FILE_EVENTS = Metric(
     help="Secret versions announced, taken into use (reloaded), unusable (refused), rejected by Phoenix, retired.",
     labels=("event",),
 )
+SECRET_STORE_READS = Metric(
+    name=PREFIX + "secret_store_reads_total",
+    kind=Kind.COUNTER,
+    help="Reads of secrets from stores by their result: ok, or the cause of the failure.",
+    labels=("store", "result"),
+)
+SECRET_STORE_FAILING_SECONDS = Metric(
+    name=PREFIX + "secret_store_failing_seconds",
+    kind=Kind.GAUGE,
+    help="Since how many seconds a secret of this store cannot be read; the known one stays in use. 0: all can be.",
+    labels=("store",),
+)
 POLICY_READS = Metric(
     name=PREFIX + "policy_reads_total",
     kind=Kind.COUNTER,
@@ -306,6 +318,8 @@ ALL = (
     DEAD_LETTERS_KEPT,
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
+    SECRET_STORE_READS,
+    SECRET_STORE_FAILING_SECONDS,
     POLICY_READS,
     POLICY_REFUSED,
     LOG_LINES_LOST,

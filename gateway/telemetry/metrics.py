@@ -51,6 +51,13 @@ EVENT_SENDING_EVENTS = frozenset(
 POLICY_EVENTS = frozenset({"taken", "refused"})
 SECRET_FILE_EVENT = "secret_file_"
 SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", "retired"})
+SECRET_STORES = frozenset({"vault", "vault-db", "aws-sm", "gcp-sm", "exec"})
+SECRET_READ_RESULTS = frozenset(
+    {
+        "ok", "unreachable", "timeout", "tls", "sealed", "login", "forbidden", "no_such_path", "wrong_field",
+        "unusable_answer",
+    }
+)  # fmt: skip
 LIVE_BOARD_EVENTS = frozenset(
     {
         "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
@@ -117,6 +124,10 @@ class Metrics:
 
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
+        self._secret_reads = _Children(
+            _counter(names.SECRET_STORE_READS, registry), (SECRET_STORES, SECRET_READ_RESULTS)
+        )
+        self._secret_failing = _gauge(names.SECRET_STORE_FAILING_SECONDS, registry)
         self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
         self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
         self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
@@ -218,6 +229,14 @@ class Metrics:
             self._file_events.of((name.removeprefix(SECRET_FILE_EVENT),)).inc()
         else:
             self._key_events.of((name.removeprefix(PLATFORM_KEY_EVENT),)).inc()
+
+    def secret_read(self, store: str, result: str) -> None:
+        """A secret was read from a store, or could not be."""
+        self._secret_reads.of((store, result)).inc()
+
+    def secret_store_failing(self, store: str, seconds: float) -> None:
+        """Take over for how long a secret of this store cannot be read; 0 if all can."""
+        self._secret_failing.labels(store).set(seconds)
 
     def policy_read(self, *, taken: bool) -> None:
         """A changed policy file was read: it is in force now, or was refused."""

@@ -28,7 +28,7 @@ from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/keys.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x03\n\x0eKeyDescription\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.phoenix.gateway.v1.KeyKind\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11public_key_sha256\x18\x04 \x01(\t\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\r\n\x05owner\x18\x06 \x01(\t\x12;\n\x0b\x65nvironment\x18\x07 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironment\x12\x31\n\ractivate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rannounce_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x0c\n\x04note\x18\r \x01(\t\"\x11\n\x0fListKeysRequest\"D\n\x10ListKeysResponse\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".phoenix.gateway.v1.KeyDescription\"\xbc\x01\n\x13GetPublicKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x06key_id\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$\"\xc3\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0b\n\x03pem\x18\x02 \x01(\t\x12\x0b\n\x03jwk\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\x31\n\ractivate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x14GetPublicKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\t\x12\x16\n\x0epublic_key_jwk\x18\x03 \x01(\t\x12\x30\n\tpublished\x18\x04 \x03(\x0b\x32\x1d.phoenix.gateway.v1.PublicKey\"\x98\x01\n\x19RefreshPlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"m\n\x1aRefreshPlatformKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12.\n\nfetch_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x18RevokePlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x06key_id\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"3\n\x19RevokePlatformKeyResponse\x12\x16\n\x0ewas_remembered\x18\x01 \x01(\x08*\xa0\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_KIND_TENANT_HMAC\x10\x01\x12\x1a\n\x16KEY_KIND_ADMIN_API_KEY\x10\x02\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x03\x12\x15\n\x11KEY_KIND_PLATFORM\x10\x04\x12\x17\n\x13KEY_KIND_CACHE_SEAL\x10\x05*\x83\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_RETIRING\x10\x02\x12\x17\n\x13KEY_STATE_ANNOUNCED\x10\x03\x12\x15\n\x11KEY_STATE_RETIRED\x10\x04\x32\x80\x04\n\nKeyService\x12h\n\x08ListKeys\x12#.phoenix.gateway.v1.ListKeysRequest\x1a$.phoenix.gateway.v1.ListKeysResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x01\x12t\n\x0cGetPublicKey\x12\'.phoenix.gateway.v1.GetPublicKeyRequest\x1a(.phoenix.gateway.v1.GetPublicKeyResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x03\x12\x89\x01\n\x12RefreshPlatformKey\x12-.phoenix.gateway.v1.RefreshPlatformKeyRequest\x1a..phoenix.gateway.v1.RefreshPlatformKeyResponse\"\x14\x8a\xe7\x18\x10\n\x0ckeys.refresh\x10\x03\x12\x85\x01\n\x11RevokePlatformKey\x12,.phoenix.gateway.v1.RevokePlatformKeyRequest\x1a-.phoenix.gateway.v1.RevokePlatformKeyResponse\"\x13\x8a\xe7\x18\x0f\n\x0bkeys.revoke\x10\x03\x42R\n\x12phoenix.gateway.v1P\x01Z%phoenix.internal/gateway/v1;gatewayv1\xaa\x02\x12Phoenix.Gateway.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/keys.proto\x12\x12phoenix.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17gateway/v1/access.proto\x1a\x17gateway/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x03\n\x0eKeyDescription\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.phoenix.gateway.v1.KeyKind\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11public_key_sha256\x18\x04 \x01(\t\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\r\n\x05owner\x18\x06 \x01(\t\x12;\n\x0b\x65nvironment\x18\x07 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironment\x12\x31\n\ractivate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rannounce_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x0c\n\x04note\x18\r \x01(\t\x12\x0e\n\x06source\x18\x0e \x01(\t\"\x11\n\x0fListKeysRequest\"D\n\x10ListKeysResponse\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".phoenix.gateway.v1.KeyDescription\"\xbc\x01\n\x13GetPublicKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x06key_id\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$\"\xc3\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0b\n\x03pem\x18\x02 \x01(\t\x12\x0b\n\x03jwk\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.phoenix.gateway.v1.KeyState\x12\x31\n\ractivate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x14GetPublicKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\t\x12\x16\n\x0epublic_key_jwk\x18\x03 \x01(\t\x12\x30\n\tpublished\x18\x04 \x03(\x0b\x32\x1d.phoenix.gateway.v1.PublicKey\"\x98\x01\n\x19RefreshPlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\"m\n\x1aRefreshPlatformKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12.\n\nfetch_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x18RevokePlatformKeyRequest\x12\x34\n\roperator_code\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x45\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32&.phoenix.gateway.v1.PhoenixEnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x06key_id\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"3\n\x19RevokePlatformKeyResponse\x12\x16\n\x0ewas_remembered\x18\x01 \x01(\x08*\xa0\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_KIND_TENANT_HMAC\x10\x01\x12\x1a\n\x16KEY_KIND_ADMIN_API_KEY\x10\x02\x12\x15\n\x11KEY_KIND_OPERATOR\x10\x03\x12\x15\n\x11KEY_KIND_PLATFORM\x10\x04\x12\x17\n\x13KEY_KIND_CACHE_SEAL\x10\x05*\x83\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_RETIRING\x10\x02\x12\x17\n\x13KEY_STATE_ANNOUNCED\x10\x03\x12\x15\n\x11KEY_STATE_RETIRED\x10\x04\x32\x80\x04\n\nKeyService\x12h\n\x08ListKeys\x12#.phoenix.gateway.v1.ListKeysRequest\x1a$.phoenix.gateway.v1.ListKeysResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x01\x12t\n\x0cGetPublicKey\x12\'.phoenix.gateway.v1.GetPublicKeyRequest\x1a(.phoenix.gateway.v1.GetPublicKeyResponse\"\x11\x8a\xe7\x18\r\n\tkeys.read\x10\x03\x12\x89\x01\n\x12RefreshPlatformKey\x12-.phoenix.gateway.v1.RefreshPlatformKeyRequest\x1a..phoenix.gateway.v1.RefreshPlatformKeyResponse\"\x14\x8a\xe7\x18\x10\n\x0ckeys.refresh\x10\x03\x12\x85\x01\n\x11RevokePlatformKey\x12,.phoenix.gateway.v1.RevokePlatformKeyRequest\x1a-.phoenix.gateway.v1.RevokePlatformKeyResponse\"\x13\x8a\xe7\x18\x0f\n\x0bkeys.revoke\x10\x03\x42R\n\x12phoenix.gateway.v1P\x01Z%phoenix.internal/gateway/v1;gatewayv1\xaa\x02\x12Phoenix.Gateway.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,30 +60,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE'].methods_by_name['RefreshPlatformKey']._serialized_options = b'\212\347\030\020\n\014keys.refresh\020\003'
   _globals['_KEYSERVICE'].methods_by_name['RevokePlatformKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['RevokePlatformKey']._serialized_options = b'\212\347\030\017\n\013keys.revoke\020\003'
-  _globals['_KEYKIND']._serialized_start=1760
-  _globals['_KEYKIND']._serialized_end=1920
-  _globals['_KEYSTATE']._serialized_start=1923
-  _globals['_KEYSTATE']._serialized_end=2054
+  _globals['_KEYKIND']._serialized_start=1776
+  _globals['_KEYKIND']._serialized_end=1936
+  _globals['_KEYSTATE']._serialized_start=1939
+  _globals['_KEYSTATE']._serialized_end=2070
   _globals['_KEYDESCRIPTION']._serialized_start=158
-  _globals['_KEYDESCRIPTION']._serialized_end=628
-  _globals['_LISTKEYSREQUEST']._serialized_start=630
-  _globals['_LISTKEYSREQUEST']._serialized_end=647
-  _globals['_LISTKEYSRESPONSE']._serialized_start=649
-  _globals['_LISTKEYSRESPONSE']._serialized_end=717
-  _globals['_GETPUBLICKEYREQUEST']._serialized_start=720
-  _globals['_GETPUBLICKEYREQUEST']._serialized_end=908
-  _globals['_PUBLICKEY']._serialized_start=911
-  _globals['_PUBLICKEY']._serialized_end=1106
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=1109
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=1245
-  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_start=1248
-  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_end=1400
-  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_start=1402
-  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_end=1511
-  _globals['_REVOKEPLATFORMKEYREQUEST']._serialized_start=1514
-  _globals['_REVOKEPLATFORMKEYREQUEST']._serialized_end=1704
-  _globals['_REVOKEPLATFORMKEYRESPONSE']._serialized_start=1706
-  _globals['_REVOKEPLATFORMKEYRESPONSE']._serialized_end=1757
-  _globals['_KEYSERVICE']._serialized_start=2057
-  _globals['_KEYSERVICE']._serialized_end=2569
+  _globals['_KEYDESCRIPTION']._serialized_end=644
+  _globals['_LISTKEYSREQUEST']._serialized_start=646
+  _globals['_LISTKEYSREQUEST']._serialized_end=663
+  _globals['_LISTKEYSRESPONSE']._serialized_start=665
+  _globals['_LISTKEYSRESPONSE']._serialized_end=733
+  _globals['_GETPUBLICKEYREQUEST']._serialized_start=736
+  _globals['_GETPUBLICKEYREQUEST']._serialized_end=924
+  _globals['_PUBLICKEY']._serialized_start=927
+  _globals['_PUBLICKEY']._serialized_end=1122
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=1125
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=1261
+  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_start=1264
+  _globals['_REFRESHPLATFORMKEYREQUEST']._serialized_end=1416
+  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_start=1418
+  _globals['_REFRESHPLATFORMKEYRESPONSE']._serialized_end=1527
+  _globals['_REVOKEPLATFORMKEYREQUEST']._serialized_start=1530
+  _globals['_REVOKEPLATFORMKEYREQUEST']._serialized_end=1720
+  _globals['_REVOKEPLATFORMKEYRESPONSE']._serialized_start=1722
+  _globals['_REVOKEPLATFORMKEYRESPONSE']._serialized_end=1773
+  _globals['_KEYSERVICE']._serialized_start=2073
+  _globals['_KEYSERVICE']._serialized_end=2585
 # @@protoc_insertion_point(module_scope)

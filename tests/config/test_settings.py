@@ -137,7 +137,24 @@ WRONG_VALUES = [
     ("GATEWAY_TOKEN_BACKDATE", "61"),
     ("GATEWAY_TOKEN_BACKDATE", "0.5"),
     ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
+    ("GATEWAY_SECRET_POLL", "0"),
+    ("GATEWAY_ALLOW_EXEC", "perhaps"),
+    ("GCP_SECRET_MANAGER_URL", "http://secretmanager.example"),
 ]
+WRONG_FOR_VAULT = [
+    ("VAULT_ADDR", "vault.example:8200"),
+    ("VAULT_ADDR", "http://vault.example:8200"),
+    ("VAULT_NAMESPACE", "a\nb"),
+    ("VAULT_CACERT", "/nonexistent/ca.pem"),
+    ("VAULT_AUTH", "password"),
+    ("VAULT_AUTH_MOUNT", "a\nb"),
+    ("VAULT_TOKEN", "two\n\nlines\n\n"),
+    ("VAULT_ROLE", "a\nb"),
+    ("VAULT_ROLE_ID", "a\nb"),
+    ("VAULT_SECRET_ID", '"quoted"'),
+    ("VAULT_JWT_FILE", "/nonexistent/token"),
+]
+"""Read only where a reference needs them: they may belong to other programs."""
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
@@ -156,13 +173,24 @@ def test_a_data_directory_that_cannot_be_made_is_refused() -> None:
     assert loaded({**SHARED, **wish}).data_dir == Path("/dev/null/below")
 
 
+@pytest.mark.parametrize(("name", "value"), WRONG_FOR_VAULT)
+def test_a_wrong_setting_of_vault_matters_where_a_reference_names_it(name: str, value: str) -> None:
+    """By its name there; elsewhere it is not looked at."""
+    vault = {"VAULT_ADDR": "https://vault.example", "VAULT_TOKEN": "hvs.token", name: value}
+    assert loaded({**SHARED, **vault}).secret_stores.all() == ()
+    with_reference = {key: text for key, text in SHARED.items() if key != "ADMIN_API_KEY"}
+    error = refused({**with_reference, **vault, "ADMIN_API_KEY_REF": "vault:secret/phoenix#key"})
+    assert {name, "ADMIN_API_KEY_REF"} <= {fault.setting for fault in error.faults}
+    assert len(value) < 12 or value not in str(error)
+
+
 def test_every_setting_is_tested_with_a_wrong_value() -> None:
     """A setting that is added needs its row above; a secret that takes any text has none."""
     from gateway.config import names
 
     without_wrong_value = {"INGESTION_HMAC_SECRET"}
-    plain = {name for name in names.ENVIRONMENT_NAMES if name.removesuffix("_FILE") not in names.WITH_FILE}
-    assert {name for name, _ in WRONG_VALUES} == (plain | names.WITH_FILE) - without_wrong_value
+    tested = {name for name, _ in (*WRONG_VALUES, *WRONG_FOR_VAULT)}
+    assert tested == {names.plain_name(name) for name in names.ENVIRONMENT_NAMES} - without_wrong_value
 
 
 def test_defaults_are_those_of_the_contract() -> None:

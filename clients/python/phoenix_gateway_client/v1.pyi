@@ -1090,6 +1090,7 @@ class KeyDescription(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Name of the key: the fingerprint of an asymmetric key; owner, kind and version of a secret."""
     kind: Global___KeyKind.ValueType
@@ -1105,9 +1106,11 @@ class KeyDescription(_message.Message):
     environment: Global___PhoenixEnvironment.ValueType
     """The environment, for prediction keys."""
     version: _builtins.str
-    """The name of its file in the folder of versions; empty where there is no folder."""
+    """The name of its file in the folder of versions, or the version's name in its store; empty where there is neither."""
     note: _builtins.str
     """A note for people: what Phoenix says about a new key, or why a newer file is not used. Never a value."""
+    source: _builtins.str
+    """Where it comes from: the name of a setting, or a reference into a store. Empty for platform keys."""
     @_builtins.property
     def activate_time(self) -> _timestamp_pb2.Timestamp:
         """When its use began here, or will begin."""
@@ -1140,10 +1143,11 @@ class KeyDescription(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
         note: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "announce_time", b"announce_time", "end_time", b"end_time", "retire_time", b"retire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "algorithm", b"algorithm", "announce_time", b"announce_time", "end_time", b"end_time", "environment", b"environment", "key_id", b"key_id", "kind", b"kind", "note", b"note", "owner", b"owner", "public_key_sha256", b"public_key_sha256", "retire_time", b"retire_time", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "algorithm", b"algorithm", "announce_time", b"announce_time", "end_time", b"end_time", "environment", b"environment", "key_id", b"key_id", "kind", b"kind", "note", b"note", "owner", b"owner", "public_key_sha256", b"public_key_sha256", "retire_time", b"retire_time", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,7 @@ from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
 from gateway.keys.own.managed_key import ManagedKey
 from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.own.secret_store import StoredSecret
 from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.trials import TRIAL_ROUND_EVERY_S, Trial
 from gateway.keys.own.versions import RotationPolicy, Version
@@ -36,6 +37,8 @@ __all__ = ["KeyFault", "Keyring", "KeyringRefused", "OperatorEntry", "OperatorKe
 T = TypeVar("T")
 WATCH_EVERY_S = 0.5
 """A new file is read at the second check, so a replica shows a new key about a second after the file was written."""
+ASK_STORES_EVERY_S = 1.0
+"""A wrong key must not make every call ask the stores."""
 _WARNING_EVENTS = frozenset({"secret_file_refused", "secret_file_rejected"})
 
 
@@ -65,7 +68,8 @@ class Keyring(SigningKeys):
         self._trial = trial
         self._changing = asyncio.Lock()  # files are checked in a thread
         self._trial_round: asyncio.Task[None] | None = None
-        self._trial_round_at = self._changed_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+        self._trial_round_at = self._changed_at = self._asked_at = float("-inf")
         self._entries = {entry.tenant_id: entry for entry in tenants}
         self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
         self._seal_keys = None if seal_keys is None else seal_keys[0]
@@ -131,6 +135,7 @@ class Keyring(SigningKeys):
         Args: `sent_at`: when the request was signed (monotonic). Returns when keys were tried or changed after
         `sent_at`, so that the request can be sent again; returns at once if there is nothing to try.
         """
+        await self._ask_stores(sent_at)
         while True:
             if self._trial_round is not None and not self._trial_round.done():
                 await asyncio.shield(self._trial_round)
@@ -145,6 +150,31 @@ class Keyring(SigningKeys):
             elif self._trial_round is None or self._trial_round.done():
                 self._trial_round_at = self._clock.monotonic()
                 self._trial_round = run_job("key-trials", self._try_candidates(after_rejection=True))
+
+    async def _ask_stores(self, sent_at: float) -> None:
+        """Look for newer versions in the stores: a rejected key was perhaps replaced there since the last look.
+
+        Returns when they were asked after `sent_at`. All calls share one look.
+        """
+        stored = [one.loaded.stored for one in self._all_keys() if one.loaded.stored is not None]
+        if not stored or self._trial is None:
+            return
+        while True:
+            if self._asking is not None and not self._asking.done():
+                await asyncio.shield(self._asking)
+            if self._asked_at >= sent_at:
+                return
+            wait_s = self._asked_at + ASK_STORES_EVERY_S - self._clock.monotonic()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            elif self._asking is None or self._asking.done():
+                self._asked_at = self._clock.monotonic()
+                self._asking = run_job("secret-stores-asked", self._refresh(stored))
+
+    async def _refresh(self, stored: Sequence[StoredSecret]) -> None:
+        await asyncio.gather(*(asyncio.to_thread(one.refresh) for one in stored))
+        async with self._changing:
+            await asyncio.to_thread(self.check_files)
 
     def check_files(self) -> None:
         """Check every file once, and read files that changed and have been stable since the previous check."""

@@ -1,9 +1,10 @@
-"""One secret and the files of its versions, checked twice a second.
+"""One secret and its versions, from files or from a store, checked twice a second.
 
 A changed file is read when it was stable for one check. A half-written or invalid file is noted, and the current value
 stays in use. If `NAME_FILE` is one file, new content is a new version that takes over at once. In a folder
 (version_files.py), a version takes over at the time in its name, but not before it was announced for the lead time.
-versions.py decides which version is in use. Source: API.md, "reread when the file changes".
+secret_versions.py adds the versions of a store. versions.py decides which version is in use.
+Source: API.md, "reread when the file changes".
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
 from gateway.keys.own.secret_files import FileStamp, SecretSource, read_secret_file, stamp_of
+from gateway.keys.own.secret_store import StoredSecret
+from gateway.keys.own.secret_versions import SecretVersions
 from gateway.keys.own.version_files import VersionFile, find_versions, name_for
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
 
@@ -65,13 +68,18 @@ class LoadedSecret(Generic[T]):
         self._policy = policy or RotationPolicy()
         self._files: dict[str, _FileState] = {}
         self._other_faults: tuple[tuple[str, str], ...] = ()
+        self._stored = (
+            None if source.stored is None else SecretVersions(source.stored, self._version, self._policy.lead_s)
+        )
         self.versions: Versions[T] = Versions(self._policy, self._read_all(now), now)
         self.current = self._value()
 
     def check_files(self, now: float) -> list[str]:
         """Check the files once and let versions take over. Return the events to count."""
         events: list[str] = []
-        if self._source.path is not None:
+        if self._stored is not None:
+            events += self._stored.check(self.versions, now)
+        elif self._source.path is not None:
             try:
                 found = find_versions(self._source.path)
             except OSError:
@@ -83,6 +91,16 @@ class LoadedSecret(Generic[T]):
                 self._other_faults = found.faults
                 self._drop_missing({file.name for file in found.files}, now)
         return events + self._settle(now)
+
+    @property
+    def stored(self) -> StoredSecret | None:
+        """The secret in its store, if it is in one."""
+        return self._source.stored
+
+    @property
+    def source(self) -> str:
+        """Where the versions come from, for people: the name of a setting or a reference."""
+        return str(self._source)
 
     def record_trial(self, version: Version[T], result: TrialResult, now: float, *, after_rejection: bool) -> list[str]:
         """Record the result of a trial and let versions take over. Return the events to count."""
@@ -96,6 +114,7 @@ class LoadedSecret(Generic[T]):
         if version is self.versions.active:
             faults = [(name, seen.fault) for name, seen in self._files.items() if seen.fault]
             notes += [f"{name or 'the new file'}: {fault}" for name, fault in (*faults, *self._other_faults)]
+            notes += [] if self._stored is None else self._stored.notes()
         elif self.versions.state(version, now) is KeyState.RETIRED and version.activated_at is None:
             notes.append("older than the key in use")
         return "; ".join(notes)
@@ -104,7 +123,7 @@ class LoadedSecret(Generic[T]):
         changing = {name for name, seen in self._files.items() if seen.missing or seen.stamp != seen.read_stamp}
         events = self.versions.settle(now, changing)
         for one in self.versions.all():
-            if one.value is None and (not one.name or one.name not in self._files):
+            if one.value is None and self._stored is None and (not one.name or one.name not in self._files):
                 self.versions.drop(one)  # the content of its file was replaced: nothing is left to describe
         self.current = self._value()
         return events
@@ -116,6 +135,8 @@ class LoadedSecret(Generic[T]):
 
     def _read_all(self, now: float) -> list[Version[T]]:
         """Read all versions at the start. Raises: SecretRefused, KeyRefused if none can be used."""
+        if self._stored is not None:
+            return self._stored.read_all(now)
         if self._source.path is None:
             if self._source.value is None:
                 raise SecretRefused("is not set")

@@ -56,6 +56,7 @@ class ManagedKey(Generic[T]):
                 retired_at=one.replaced_at,
                 ends_at=versions.ends_at(one),
                 version=one.name,
+                source=self.loaded.source,
                 note=self.loaded.notes(one, now),
             )
             for one in reversed(versions.all())

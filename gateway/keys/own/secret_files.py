@@ -11,13 +11,14 @@ from pathlib import Path
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_text import secret_meant
 from gateway.keys.own.file_access import exposure_of, whoami
+from gateway.keys.own.secret_store import StoredSecret
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSource:
-    """The source of one secret: a value, a file, or a folder with one file for each version.
+    """The source of one secret: a value, a file, a folder with one file for each version, or a store.
 
     `setting` is its name in messages.
     """
@@ -25,6 +26,22 @@ class SecretSource:
     setting: str
     value: Secret | None = None
     path: Path | None = None
+    stored: StoredSecret | None = None
+
+    def __str__(self) -> str:
+        """Name it for people: the reference or the setting, which are no secrets."""
+        return self.setting if self.stored is None else str(self.stored.reference)
+
+
+def read_source(source: SecretSource) -> Secret:
+    """Return the secret in force now. Raises: SecretRefused."""
+    if source.stored is not None:
+        return source.stored.versions[-1].secret
+    if source.path is not None:
+        return read_secret_file(source.path)[0]
+    if source.value is None:
+        raise SecretRefused("is not set")
+    return source.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,8 +75,13 @@ class VaultClient:
         return self._settings.address
 
     def get(self, path: str, **parameters: str) -> Mapping[str, Any]:
-        """Return the answer to a read. Raises: StoreFailed."""
+        """Return the answer to a read; also a 404 with data: a deleted version. Raises: StoreFailed."""
         return self._with_token("get", path, params=parameters)
+
+    def rights(self, path: str) -> frozenset[str]:
+        """Return what the token may do with a path, such as "read" or "update". Raises: StoreFailed."""
+        found = self.post("sys/capabilities-self", {"paths": [path]}).get("capabilities")
+        return frozenset(one for one in found if isinstance(one, str)) if isinstance(found, list) else frozenset()
 
     def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the answer to a write; {} if it has none. Raises: StoreFailed."""
@@ -162,7 +167,7 @@ class VaultClient:
         try:
             return self._send(method, path, **content)
         except StoreFailed as failure:
-            if failure.cause not in (StoreCause.FORBIDDEN, StoreCause.NO_SUCH_PATH, StoreCause.UNUSABLE_ANSWER):
+            if failure.cause not in (StoreCause.FORBIDDEN, StoreCause.NO_SUCH_PATH):
                 raise
             if self._settings.login is VaultLogin.TOKEN:
                 self._client.token = ""
@@ -191,11 +196,17 @@ class VaultClient:
         where = f"{path} at {self.address}"
         try:
             answer = self._client.adapter.request(method, f"/v1/{path}", **content)
+        except exceptions.InvalidRequest:
+            is_login = path.endswith("/login")  # a wrong role or secret is 400 there
+            cause = StoreCause.FORBIDDEN if is_login else StoreCause.UNUSABLE_ANSWER
+            raise StoreFailed(cause, f"{where} refuses the request; check the reference") from None
         except (exceptions.Forbidden, exceptions.Unauthorized):
             raise StoreFailed(
                 StoreCause.FORBIDDEN, f"may not use {where}; give the policy of its token that right"
             ) from None
-        except exceptions.InvalidPath:
+        except exceptions.InvalidPath as error:
+            if isinstance(error.json, dict) and isinstance(error.json.get("data"), dict):
+                return error.json
             raise StoreFailed(
                 StoreCause.NO_SUCH_PATH, f"there is nothing at {where}; check the path and namespace"
             ) from None
@@ -208,7 +219,7 @@ class VaultClient:
             raise failure_of(error, self.address) from None
         if isinstance(answer, dict):
             return answer
-        if answer.status_code == 204:
+        if getattr(answer, "status_code", None) == 204:
             return {}
         raise StoreFailed(
             StoreCause.UNUSABLE_ANSWER, f"{where} does not answer as Vault does; check VAULT_ADDR"

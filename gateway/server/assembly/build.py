@@ -35,6 +35,7 @@ from gateway.server.assembly.upstream import Upstream, build_upstream
 from gateway.server.assembly.wallet import Wallet, build_wallet
 from gateway.server.policy_watch import PolicyWatch
 from gateway.server.process.inherited import WorkerSeat
+from gateway.server.secret_poll import SecretPoll
 from gateway.server.secret_watch import SecretWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
@@ -52,6 +53,7 @@ class Gateway:
     platform_keys: tuple[PlatformKeys, ...]
     policy_watch: PolicyWatch
     secrets: SecretWatch
+    secret_poll: SecretPoll
     controls: CallControls
     events: Events
     boards: Boards
@@ -104,6 +106,13 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         platform_keys=platform_keys.all(),
         policy_watch=PolicyWatch(config, policy, metrics, clock),
         secrets=secrets,
+        secret_poll=SecretPoll(
+            secrets=config.secret_stores.all(),
+            every_s=config.secret_stores.poll_s,
+            clock=clock,
+            on_read=metrics.secret_read,
+            on_failing=metrics.secret_store_failing,
+        ),
         controls=controls,
         events=events,
         boards=boards,

@@ -1,0 +1,25 @@
+"""One Vault for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vault_process import VaultProcess
+from tools.go_tools import NotBuilt
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
+    """A Vault with KV v2 at `secret`, KV v1 at `old`, and a policy `reader` for both."""
+    try:
+        server = VaultProcess(tmp_path_factory.mktemp("vault"))
+    except NotBuilt as reason:
+        pytest.skip(str(reason))
+    server.start()
+    server.mount("secret", "kv", version="2")
+    server.mount("old", "kv", version="1")
+    server.policy("reader", {"secret/data/*": ["read"], "old/*": ["read"]})
+    yield server
+    server.close()

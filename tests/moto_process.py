@@ -1,0 +1,98 @@
+"""moto's server: AWS as its users emulate it. Installed on demand below the user's cache, because it is large."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.redis_process import free_port
+from tools.go_tools import NotBuilt, cache_folder
+
+VERSION = "5.2.5"
+AWS_CLI = "1.46.3"
+INSTALL_WITHIN_S = 300
+START_WITHIN_S = 60.0
+
+
+def program() -> Path:
+    """Return moto_server in a pinned version, installed if it is missing. Raises: NotBuilt."""
+    home = cache_folder() / f"moto-{VERSION}-awscli-{AWS_CLI}-py{sys.version_info[0]}{sys.version_info[1]}"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    done = home / "installed"
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            pip: list[str | Path] = [
+                home / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]
+            try:
+                subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True, timeout=120)
+                subprocess.run(
+                    [*pip, f"moto[secretsmanager,server,kms,iam]=={VERSION}", f"awscli=={AWS_CLI}"],
+                    check=True, capture_output=True, timeout=INSTALL_WITHIN_S, stdin=subprocess.DEVNULL,
+                )  # fmt: skip
+            except (OSError, subprocess.SubprocessError) as error:
+                raise NotBuilt(f"moto {VERSION} cannot be installed ({type(error).__name__})") from None
+            done.touch()
+    return home / "bin" / "moto_server"
+
+
+class MotoProcess:
+    """One server on one port, without state over a restart."""
+
+    def __init__(self) -> None:
+        self._program = program()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a client needs to find it, as every AWS tool reads it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "planted-aws-secret-key",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `aws`, Amazon's command line."""
+        return self._program.parent
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            [self._program, "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        until = time.monotonic() + START_WITHIN_S
+        while True:
+            try:
+                httpx.get(f"{self.url}/moto-api/", trust_env=False)
+                return
+            except httpx.HTTPError:
+                assert time.monotonic() < until
+                assert self._process.poll() is None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
