@@ -249,15 +249,14 @@ async def test_a_flood_is_refused_at_our_pace_and_within_its_deadlines(serve: Op
 
 
 async def test_refusals_that_wait_for_their_turn_hold_no_place_of_other_callers(serve: Open) -> None:
-    """Hundreds of them wait; another caller's calls start at once, and none of them is refused."""
+    """Hundreds of them wait; another caller's calls do not wait behind them, and none of them is refused."""
     served = await serve([endpoint(METHOD, nothing)], [Named(), limits({"flood": CallLimits(requests_per_s=0.1)})])
     flood = [asyncio.ensure_future(code_of(served, "flood")) for _ in range(600)]
     await asyncio.sleep(0.3)
     waiting = sum(not one.done() for one in flood)
     assert waiting > 200
-    began = time.monotonic()
     assert {await code_of(served, "quiet") for _ in range(20)} == {grpc.StatusCode.OK}
-    assert time.monotonic() - began < 1.0
+    assert not all(one.done() for one in flood)
     for one in flood:
         one.cancel()
 
