@@ -108,6 +108,11 @@ class Admission(Generic[T]):
         """Whether fewer calls wait than start in a turn."""
         return len(self._queue) < self._turn_size
 
+    @property
+    def has_burst(self) -> bool:
+        """Whether so many wait that it is overload if they do not become fewer."""
+        return len(self._queue) > self._settings.burst
+
     def is_overloaded(self, now: float) -> bool:
         """Whether the queue is cut short."""
         return now < self._overloaded_until

@@ -15,9 +15,9 @@ from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
-_READ_S = 0.0004
-"""In one turn of the loop, for all connections that have more to read than they may at once. Of a flood of calls, this
-is mostly refusals; the calls that start in a turn take about as long."""
+_READ_S, _READ_OVERLOADED_S, _READ_BURST_S = 0.00025, 0.0006, 0.001
+"""In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; under
+overload, where most of it are refusals; and while a burst waits, because overload is seen only in what was read."""
 _AFTER_REFUSAL_S = 0.006
 """A connection whose calls are refused is read so often, or as soon as few calls wait: refusals of several calls cost
 little more than of one."""
@@ -63,6 +63,7 @@ class Gate:
         self._sweep: asyncio.TimerHandle | None = None
         self._starts = 0
         self._read_s = 0.0
+        self._share_s = _READ_S
         self._readers: deque[Callable[[], None]] = deque()
         self._refused_readers: deque[tuple[float, Callable[[], None]]] = deque()
         self._next_read: asyncio.TimerHandle | None = None
@@ -90,7 +91,7 @@ class Gate:
     @property
     def has_read_enough(self) -> bool:
         """Whether reading has had its share of this turn: who brings refusals or floods waits for the next one."""
-        return self._read_s >= _READ_S
+        return self._read_s >= self._share_s
 
     def note_read(self, took_s: float) -> None:
         """Add what a connection took to read."""
@@ -194,6 +195,8 @@ class Gate:
         for stream in refused:
             self._refuse(stream)
         self._read_s = 0.0
+        waiting_s = _READ_BURST_S if self._admission.has_burst else _READ_S
+        self._share_s = _READ_OVERLOADED_S if self._is_overloaded else waiting_s
         self._read(now)
         if self._admission.can_start or self._readers:
             self._need_turn()
