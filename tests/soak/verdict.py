@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,20 +181,22 @@ def _p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
 
 
 def _memory(samples: Sequence[Sample]) -> Check:
-    growth = _growth(samples, "memory_mib")
+    growth = _growth(samples, "memory_mib", statistics.median)
     worst = max((late / early for early, late in growth), default=1.0)
     figure = f"{worst:.2f} of the beginning in the worst of {len(growth)} processes that lived long enough"
     return Check(name="memory", holds=worst <= MEMORY_MUST, figure=figure)
 
 
 def _descriptors(samples: Sequence[Sample]) -> Check:
-    growth = _growth(samples, "descriptors")
+    growth = _growth(samples, "descriptors", min)  # connections come and go with the load; a leak raises the least
     worst = max((late - early for early, late in growth), default=0.0)
     return Check(name="descriptors", holds=worst <= DESCRIPTORS_MUST, figure=f"{worst:+.0f} in the worst process")
 
 
-def _growth(samples: Sequence[Sample], member: str) -> list[tuple[float, float]]:
-    """Return the medians of the second and the last quarter of each process's samples; the first is for caches."""
+def _growth(
+    samples: Sequence[Sample], member: str, level: Callable[[Sequence[float]], float]
+) -> list[tuple[float, float]]:
+    """Return the levels of the second and the last quarter of each process's samples; the first is for caches."""
     of_process: dict[int, list[float]] = {}
     for one in samples:
         of_process.setdefault(one.pid, []).append(getattr(one, member))
@@ -202,7 +204,7 @@ def _growth(samples: Sequence[Sample], member: str) -> list[tuple[float, float]]
     for values in of_process.values():
         quarter = len(values) // 4
         if quarter >= 2:
-            found.append((statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:])))
+            found.append((level(values[quarter : 2 * quarter]), level(values[-quarter:])))
     return found
 
 
