@@ -22,6 +22,7 @@ from bench import (
     proof_figures,
     report,
     settings_figures,
+    signer_figures,
     stream_figures,
     token_figures,
 )
@@ -45,7 +46,14 @@ SERVING_FIGURES = {
     **settings_figures.FIGURES,
 }
 """Figures that only the gateway has."""
-FIGURES = {**CALL_FIGURES, **SERVING_FIGURES, **chain_figures.FIGURES, **token_figures.FIGURES, **proof_figures.FIGURES}
+FIGURES = {
+    **CALL_FIGURES,
+    **SERVING_FIGURES,
+    **chain_figures.FIGURES,
+    **token_figures.FIGURES,
+    **signer_figures.FIGURES,
+    **proof_figures.FIGURES,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,6 +18,7 @@ GatewayError
 │   └── StoreUnavailable, AuditUnavailable   UNAVAILABLE
 └── OwnFault
     ├── Disabled              UNAVAILABLE          switched off by the gateway's operators
+    ├── SigningKeyUnavailable UNAVAILABLE          the store that keeps the launch key does not sign
     ├── Stopping              UNAVAILABLE          the process is about to end
     └── InternalFault         INTERNAL, fixed text
 
@@ -374,6 +375,18 @@ class Disabled(OwnFault):
     code = "UNAVAILABLE"
     default_message = "The gateway's operators have switched this off for now. Wait as RetryInfo says, or ask them."
     default_retry_after_s = 5.0
+
+
+class SigningKeyUnavailable(OwnFault):
+    """The store that keeps a launch key did not sign in time, or not with that key. No other key signs instead."""
+
+    reason = "KEY_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    default_message = (
+        "The store of the launch key does not sign at present, and no other key may. "
+        "Wait as RetryInfo says and try again."
+    )
+    default_retry_after_s = 1.0
 
 
 class Stopping(OwnFault):

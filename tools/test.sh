@@ -33,6 +33,11 @@ if ! command -v pgbouncer >/dev/null 2>&1 && [ ! -x /usr/sbin/pgbouncer ]; then
     install_package pgbouncer pgbouncer pgbouncer pgbouncer || echo "test: pgbouncer could not be installed; its tests are skipped." >&2
 fi
 
+if ! command -v softhsm2-util >/dev/null 2>&1; then
+    echo "test: installing SoftHSM"
+    install_package softhsm2 softhsm softhsm softhsm || echo "test: SoftHSM could not be installed; its tests are skipped." >&2
+fi
+
 # Each file runs in one worker, so that session fixtures (sandbox, Redis, PostgreSQL) start once for it.
 case " $* " in
 *" -m "*) exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" </dev/null ;;

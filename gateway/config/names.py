@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from gateway.config import operator_settings, process_settings, tenant_settings
 from gateway.config.setting import Form
-from gateway.core.secret_reference import SECRET_SCHEMES, Scheme
+from gateway.core.secret_reference import SECRET_SCHEMES, SIGNER_SCHEMES, Scheme
 
 CONFIG_FILE = process_settings.CONFIG_FILE.name
 TRIAL = "GATEWAY_TRIAL_RUN"
@@ -67,6 +67,8 @@ WITH_REFERENCE = SECRETS - {"VAULT_TOKEN", "VAULT_SECRET_ID"}
 
 def schemes_of(name: str) -> tuple[Scheme, ...]:
     """Return what a reference of this secret may begin with."""
+    if name == "PREDICTION_LAUNCH_KEY":
+        return (*SECRET_SCHEMES, *SIGNER_SCHEMES)
     return (*SECRET_SCHEMES, Scheme.VAULT_DATABASE) if name == "DATABASE_URL" else SECRET_SCHEMES
 
 

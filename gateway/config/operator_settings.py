@@ -14,7 +14,10 @@ OWN = Subject(
         Setting(name="PREDICTION_ENVIRONMENT", meaning="`sandbox` or `prod`.", unset="required for an operator"),
         Setting(
             name="PREDICTION_LAUNCH_KEY",
-            meaning="Ed25519 private key (PKCS#8 PEM). Signs launch tokens and Operator API requests.",
+            meaning=(
+                "Ed25519 private key (PKCS#8 PEM). Signs launch tokens and Operator API requests. Its `_REF` may also"
+                " name a key that stays in a store ([signers.md](signers.md))."
+            ),
             unset="required for an operator",
             form=Form.SECRET,
         ),

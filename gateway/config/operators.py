@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.config import names
+from gateway.config.key_stores import Unusable, read_key_store
 from gateway.config.model import OperatorConfig
 from gateway.config.values import Reader
 from gateway.config.wallets import read_held_operations, read_wallet_adapter
@@ -35,12 +36,18 @@ def read_operator(reader: Reader) -> OperatorConfig:
     pins = _pins(reader)
     lead_s = reader.seconds("PREDICTION_KEY_LEAD", DEFAULT_LEAD_S)
     longest_token_s = reader.whole("PREDICTION_LAUNCH_MAX_TTL", MAX_TTL_S, least=1, most=MAX_TTL_S)
+    key_store = read_key_store(reader)
     entry = OperatorEntry(
         operator_code=OperatorCode(
             reader.identifier("PREDICTION_OPERATOR_CODE", what="the operator's code at Phoenix")
         ),
         environment=reader.choice("PREDICTION_ENVIRONMENT", None, Environment),
-        signing_key=reader.secret_source("PREDICTION_LAUNCH_KEY", required_for="it signs launch tokens"),
+        signing_key=(
+            reader.secret_source("PREDICTION_LAUNCH_KEY", required_for="it signs launch tokens")
+            if key_store is None
+            else None
+        ),
+        key_store=None if isinstance(key_store, Unusable) else key_store,
         operator_id=reader.optional_text("PREDICTION_OPERATOR_ID"),
         lead_s=lead_s,
         # Published until the last token that it signed has expired, plus the time between two looks of a verifier.

@@ -255,6 +255,11 @@ SECRET_STORES = Subject(
             meaning="Address of Secret Manager, for a regional or private endpoint.",
             default="https://secretmanager.googleapis.com",
         ),
+        Setting(
+            name="GCP_KMS_URL",
+            meaning="Address of Cloud KMS, for a regional or private endpoint.",
+            default="https://cloudkms.googleapis.com",
+        ),
     ),
 )
 

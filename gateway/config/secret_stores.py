@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.model import is_loopback
 from gateway.config.values import Reader
-from gateway.keys.stores.secret_stores import DEFAULT_POLL_S, GCP_URL, SecretStores, StoreSettings
+from gateway.keys.stores.secret_stores import DEFAULT_POLL_S, GCP_KMS_URL, GCP_URL, SecretStores, StoreSettings
 from gateway.keys.stores.vault_client import VaultLogin, VaultSettings
 
 
@@ -17,6 +17,7 @@ def read_stores(reader: Reader) -> SecretStores:
             vault=lambda: read_vault(reader),
             poll_s=reader.seconds("GATEWAY_SECRET_POLL", DEFAULT_POLL_S),
             gcp_url=reader.base_url("GCP_SECRET_MANAGER_URL", default=GCP_URL),
+            gcp_kms_url=reader.base_url("GCP_KMS_URL", default=GCP_KMS_URL),
             allow_exec=reader.flag("GATEWAY_ALLOW_EXEC", False),
         )
     )

@@ -145,6 +145,11 @@ def load_verifying_key(spki_pem: bytes) -> VerifyingKey:
         raise KeyRefused("The public key is refused: this is a private key. Use its public key (SPKI PEM).")
     if label != b"PUBLIC KEY":
         raise KeyRefused("The public key is refused: the PEM block must be 'PUBLIC KEY' (SPKI), not a certificate.")
+    return verifying_key_of_der(der)
+
+
+def verifying_key_of_der(der: bytes) -> VerifyingKey:
+    """Return the key of an Ed25519 SPKI in DER. Raises: KeyRefused."""
     if len(der) != _SPKI_BYTES or not der.startswith(_SPKI_PREFIX):
         raise KeyRefused("The public key is refused: it is not an Ed25519 key (RSA and EC keys cannot be used).")
     return VerifyingKey(der[len(_SPKI_PREFIX) :])

@@ -42,6 +42,16 @@ def write_eddsa(claims: Mapping[str, Any], key: SigningKey, *, with_key_id: bool
     return _written(_header("EdDSA", kid=key.key_id) if with_key_id else _EDDSA, claims, key.sign)
 
 
+def unsigned_eddsa(claims: Mapping[str, Any]) -> bytes:
+    """Return what the signature of an EdDSA token of `claims` covers, for a key that is not in this process."""
+    return _EDDSA + b"." + _encoded(orjson.dumps(claims))
+
+
+def join_eddsa(unsigned: bytes, signature: bytes) -> str:
+    """Return the token of a part made by `unsigned_eddsa` and its signature."""
+    return (unsigned + b"." + _encoded(signature)).decode("ascii")
+
+
 def write_hs256(claims: Mapping[str, Any], secret: bytes) -> str:
     """Return an HS256 token of `claims`. Raises: TypeError for an empty secret."""
     if not secret:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gateway.core.ed25519 import SigningKey, VerifyingKey
-from gateway.core.jose import TokenRefused, check_eddsa, write_eddsa
+from gateway.core.jose import TokenRefused, check_eddsa, join_eddsa, unsigned_eddsa, write_eddsa
 from gateway.core.types import Environment, OperatorCode, UnixSeconds, is_plain_text
 from gateway.errors import FieldFault, InternalFault, InvalidField
 
@@ -118,6 +118,16 @@ def launch_claims(
 def sign_token(claims: dict[str, Any], key: SigningKey, *, with_key_id: bool = False) -> str:
     """Return the token of `claims`. `kid` is left out unless asked for: whether Phoenix takes it is unknown."""
     return write_eddsa(claims, key, with_key_id=with_key_id)
+
+
+def unsigned_token(claims: dict[str, Any]) -> bytes:
+    """Return what a store signs for the token of `claims`."""
+    return unsigned_eddsa(claims)
+
+
+def join_token(unsigned: bytes, signature: bytes) -> str:
+    """Return the token of what a store was given and the signature that it returned."""
+    return join_eddsa(unsigned, signature)
 
 
 def check_token(token: str, public: VerifyingKey, claims: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ from gateway.doctor.platform_checks import PlatformKeyCheck
 from gateway.doctor.redis_checks import redis
 from gateway.doctor.report import Finding, Result, fault, finding_of
 from gateway.doctor.store_checks import store_checks
-from gateway.keys.own.keyring import Keyring
+from gateway.keys.own.keyring import KEY_REFERENCE, Keyring
+from gateway.keys.signers.signing_queue import LaunchKey, RemoteKey
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.transport import Transport
 from gateway.phoenix.trust import upstream_trust
@@ -97,7 +98,10 @@ def _keys(config: Config, keyring: Keyring) -> list[Check]:
             checks.append(Check(name="key", subject=keys.tenant_id, probe=always(key_checks.SAME_VALUE_TWICE)))
     for operator in config.operators:
         source, key = operator.keys.signing_key, _launch_key(operator, keyring)
-        if source is not None and key is not None:
+        if operator.keys.key_store is not None and isinstance(key, RemoteKey):
+            stored = key_checks.StoredLaunchKey(operator.keys.key_store, key)
+            checks.append(Check(name="key", subject=f"{_name(operator)}: {KEY_REFERENCE}", probe=stored.probe))
+        if source is not None and isinstance(key, SigningKey):
             subject = f"{_name(operator)}: {source.setting}"
             checks.append(Check(name="key", subject=subject, probe=always(key_checks.launch_key(source, key))))
     return checks
@@ -167,7 +171,7 @@ def _clock(hosts: Sequence[Host], health: tuple[Check, ...]) -> Check:
     return Check(name="clock", subject="", probe=probe, after=health)
 
 
-def _launch_key(operator: OperatorConfig, keyring: Keyring) -> SigningKey | None:
+def _launch_key(operator: OperatorConfig, keyring: Keyring) -> LaunchKey | None:
     return keyring.operator(operator.keys.operator_code, operator.keys.environment).signing_key
 
 

@@ -6,13 +6,20 @@ Source: prediction.md 1.3, 1.4, 3.1.
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.config import OperatorConfig
 from gateway.core import canonical
 from gateway.core.ed25519 import KeyRefused, SigningKey, find_verifying_key
+from gateway.core.encoding import SIGNATURE_BYTES
 from gateway.core.secret import Secret
 from gateway.doctor.phoenix_request import get, is_success, status_text, without_credentials
 from gateway.doctor.report import Result, fault, ok, warning
+from gateway.errors import SigningKeyUnavailable
 from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.signers.signing_queue import LaunchKey, RemoteKey
+from gateway.keys.signers.store import KeyStore
+from gateway.keys.stores.store_failure import StoreFailed
 from gateway.phoenix.auth.authorize import operator_signature
 from gateway.phoenix.auth.modes import OperatorSignature
 from gateway.phoenix.auth.signer import Signer
@@ -23,6 +30,9 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 LEAST_SECRET_BYTES = 16
+
+_NO_TOKEN = b"phoenix-gateway doctor: this is no token"
+_RIGHTS = "give the gateway the rights that docs/signers.md lists for this store, and no others"
 
 SAME_VALUE_TWICE = warning(
     "ADMIN_API_KEY and INGESTION_HMAC_SECRET hold the same value",
@@ -46,12 +56,35 @@ def launch_key(source: SecretSource, key: SigningKey) -> Result:
     return ok(f"Ed25519, pair proven by signing; {_origin(source)}; SHA-256 of its public half: {key.key_id}")
 
 
+class StoredLaunchKey:
+    """Whether a store signs with an operator's key, and whether the gateway may do more with it than it needs."""
+
+    def __init__(self, store: KeyStore, key: RemoteKey) -> None:
+        """`key` is the version in use."""
+        self._store = store
+        self._key = key
+
+    async def probe(self, deadline: Deadline) -> Result:
+        """Sign a message that is no token, then ask for rights that the gateway does not need."""
+        where = f"{self._store.reference}, SHA-256 of its public half: {self._key.key_id}"
+        try:
+            signature = await self._key.sign_one(_NO_TOKEN, deadline.remaining())
+            assert len(signature) == SIGNATURE_BYTES
+        except SigningKeyUnavailable:
+            return fault(f"the store lists the key and does not sign with it ({self._key.trouble}); {where}", _RIGHTS)
+        try:
+            needless = await asyncio.to_thread(self._store.needless_rights)
+        except StoreFailed as failure:
+            return warning(f"signs; whether the gateway may do more than that is unknown: {failure}; {where}", _RIGHTS)
+        if needless:
+            return warning(f"signs, but the gateway {', '.join(needless)}; {where}", _RIGHTS)
+        return ok(f"Ed25519, signs, and the gateway may do no more than that; {where}")
+
+
 class RegisteredKey:
     """Whether Phoenix has the public half of an operator's key: a signed read of the operator's settings."""
 
-    def __init__(
-        self, config: OperatorConfig, key: SigningKey, *, signer: Signer, sender: Sender, clock: Clock
-    ) -> None:
+    def __init__(self, config: OperatorConfig, key: LaunchKey, *, signer: Signer, sender: Sender, clock: Clock) -> None:
         """Ask as this operator; `key` is the one that `signer` signs with."""
         self._code = config.keys.operator_code
         self._environment = config.keys.environment

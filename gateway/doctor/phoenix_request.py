@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.core.wire import refused_code
-from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.authorize import AuthorizeAnywhere, awaited
 from gateway.phoenix.http_types import Answer, Request, Sender
 from gateway.resilience.deadline import Deadline
 
@@ -19,7 +19,7 @@ async def get(
     sender: Sender,
     base_url: str,
     raw_path: str,
-    authorize: Authorize,
+    authorize: AuthorizeAnywhere,
     deadline: Deadline,
     *,
     query: tuple[tuple[str, str], ...] = (),
@@ -28,7 +28,7 @@ async def get(
 
     Raises: ExchangeFailed; KeyUnknown if the credentials are not configured.
     """
-    headers: Mapping[str, str] = {"accept": "application/json", **authorize("GET", raw_path, b"")}
+    headers: Mapping[str, str] = {"accept": "application/json", **await awaited(authorize("GET", raw_path, b""))}
     request = Request(method="GET", url_base=base_url, raw_path=raw_path, query=query, headers=headers)
     return await sender.send(request, deadline, MAX_BYTES)
 

@@ -6,9 +6,10 @@ Source: prediction.md 1.3, 1.4.
 from __future__ import annotations
 
 from gateway.config import OperatorConfig
-from gateway.core.ed25519 import KeyRefused, SigningKey, find_verifying_key
+from gateway.core.ed25519 import KeyRefused, find_verifying_key
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.errors import PhoenixAnswerUnreadable, UpstreamFault
+from gateway.keys.signers.signing_queue import LaunchKey
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.prediction.signing_keys import SIGNING_KEY_PATH, SigningKeysClient
 from gateway.resilience.clock import Clock
@@ -20,7 +21,7 @@ _PINS = "PREDICTION_PLATFORM_KEY_SHA256"
 class PlatformKeyCheck:
     """Fetches the key once, as the gateway does, and compares it with the settings of one operator."""
 
-    def __init__(self, config: OperatorConfig, own: SigningKey | None, *, sender: Sender, clock: Clock) -> None:
+    def __init__(self, config: OperatorConfig, own: LaunchKey | None, *, sender: Sender, clock: Clock) -> None:
         """Check for this operator; `own` is its launch key."""
         self._config = config
         self._own = own

@@ -4,11 +4,13 @@ The actions decide which paths a caller may use. This file decides about retries
 POST and PATCH are sent again only if certainly nothing left.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
+from gateway.errors import SigningKeyUnavailable
 from gateway.phoenix.answers import Surface
-from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.authorize import AuthorizeAnywhere, Headers
 from gateway.phoenix.http_types import Answer, Request
 from gateway.phoenix.retry import Idempotency, RetryingSender
 from gateway.resilience.deadline import Deadline
@@ -33,7 +35,7 @@ class PathClient:
     base_url: str
     """`https://host[:port]` from the configuration. No request changes it."""
     surface: Surface
-    authorize: Authorize
+    authorize: AuthorizeAnywhere
 
     async def call(
         self,
@@ -48,8 +50,8 @@ class PathClient:
         """Return Phoenix's 2xx; the bytes that are signed are sent. Raises: UpstreamFault, DeadlineTooShort."""
         content = body if body is not None else b""
 
-        def prepare() -> Request:
-            headers = {"accept": "application/json", **self.authorize(method, raw_path, content)}
+        def with_headers(authorized: Headers) -> Request:
+            headers = {"accept": "application/json", **authorized}
             if body is not None:
                 headers["content-type"] = "application/json"
             if idempotency_key:
@@ -57,6 +59,17 @@ class PathClient:
             return Request(
                 method=method, url_base=self.base_url, raw_path=raw_path, query=query, headers=headers, body=content
             )
+
+        async def when_signed(later: Awaitable[Headers]) -> Request:
+            try:
+                async with asyncio.timeout(max(0.0, deadline.remaining())):
+                    return with_headers(await later)
+            except TimeoutError:
+                raise SigningKeyUnavailable from None
+
+        def prepare() -> Request | Awaitable[Request]:
+            authorized = self.authorize(method, raw_path, content)
+            return when_signed(authorized) if isinstance(authorized, Awaitable) else with_headers(authorized)
 
         delivered = await self.retrying.deliver(
             prepare, idempotency=IDEMPOTENCY[method], surface=self.surface, deadline=deadline

@@ -134,7 +134,7 @@ class RetryingSender:
 
     async def deliver(
         self,
-        prepare: Callable[[], Request],
+        prepare: Callable[[], Request | Awaitable[Request]],
         *,
         idempotency: Idempotency,
         surface: Surface,
@@ -145,7 +145,8 @@ class RetryingSender:
     ) -> Delivered:
         """Send until a final answer comes: a 2xx, or one of `accepted_statuses`.
 
-        `prepare` is called for each try. Args: `in_doubt`: the same bytes were sent before, and Phoenix may have acted.
+        `prepare` is called for each try, and awaited where a store signs the request. Args: `in_doubt`: the same bytes
+        were sent before, and Phoenix may have acted.
         Raises: OutcomeUnknown if Phoenix may have acted on any try and another try cannot tell; DeadlineTooShort and
         other UpstreamFaults, all of effect NONE.
         """
@@ -163,7 +164,8 @@ class RetryingSender:
             fault: errors.GatewayError
             wait_at_least_s = 0.0
             try:
-                request = prepare()
+                prepared = prepare()
+                request = prepared if isinstance(prepared, Request) else await prepared
             except errors.GatewayError as error:
                 raise (after_doubt(error, surface) if in_doubt else error) from error.__cause__
             try:

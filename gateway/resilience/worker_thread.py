@@ -1,6 +1,6 @@
-"""One thread that runs jobs in order, for a driver that blocks.
+"""Threads for a driver that blocks: one that runs jobs in order, or several that share them.
 
-A daemon, unlike those of concurrent.futures: a disk that hangs must not keep the process from ending.
+Daemons, unlike those of concurrent.futures: a disk that hangs must not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ class WorkerEnded(Exception):
     """The thread ended unexpectedly; whether the job was done is not known."""
 
 
-class WorkerThread:
-    """Starts with its first job and ends with `stop`. If it ends unexpectedly, the next job starts another one."""
+class WorkerThreads:
+    """Start with the first job and end with `stop`. If one ends unexpectedly, the next job starts another one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, count: int) -> None:
         self._name = name
+        self._count = count
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._unanswered: set[asyncio.Future[Any]] = set()
-        self._thread: SupervisedThread | None = None
+        self._threads: list[SupervisedThread] = []
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Run `job` after those before it. Cancelled while it waits, it never begins; once begun, it ends.
+        """Run `job` after those before it began. Cancelled while it waits, it never begins; once begun, it ends.
 
         Raises: WorkerEnded, and what the job raises.
         """
         loop = asyncio.get_running_loop()
-        if self._thread is None or not self._thread.is_running:
-            self._thread = SupervisedThread(self._name, lambda: self._work(loop))
+        if len(self._threads) < self._count or not all(one.is_running for one in self._threads):
+            running = [one for one in self._threads if one.is_running]
+            self._threads = [*running, SupervisedThread(self._name, lambda: self._work(loop))]
         answer: asyncio.Future[T] = loop.create_future()
         self._unanswered.add(answer)
         self._jobs.put((job, loop, answer))
@@ -46,13 +48,13 @@ class WorkerThread:
             self._unanswered.discard(answer)
 
     async def stop(self, within_s: float) -> bool:
-        """End the thread after the jobs given so far. Returns: whether it ended in time."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return True
-        thread.expect_end()
-        self._jobs.put(None)
-        return await thread.join(within_s)
+        """End the threads after the jobs given so far. Returns: whether they ended in time."""
+        threads, self._threads = self._threads, []
+        for thread in threads:
+            thread.expect_end()
+        for _ in threads:
+            self._jobs.put(None)
+        return all(await asyncio.gather(*(thread.join(within_s) for thread in threads)))
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -82,6 +84,13 @@ class WorkerThread:
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
             del job, answer, result, trouble, next_job
+
+
+class WorkerThread(WorkerThreads):
+    """One thread: jobs run in order, one at a time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, 1)
 
 
 def _settle(answer: asyncio.Future[Any], result: Any, trouble: BaseException | None) -> None:

@@ -48,6 +48,9 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         background("policy-file", gateway.policy_watch.run),
         background("secret-files", gateway.secrets.run),
     ]
+    if gateway.keyring.uses_stores:
+        follow = partial(gateway.keyring.follow_stores, gateway.secret_poll.every_s)
+        parts += [Part(name="signers", stop=gateway.keyring.stop), background("signer-versions", follow)]
     if gateway.secret_poll.secrets:
         parts.append(background("secret-stores", gateway.secret_poll.run))
     admin_port = gateway.admin_port

@@ -159,6 +159,13 @@ SECRET_STORE_FAILING_SECONDS = Metric(
     help="Since how many seconds a secret of this store cannot be read; the known one stays in use. 0: all can be.",
     labels=("store",),
 )
+SIGNER_EVENTS = Metric(
+    name=PREFIX + "signer_events_total",
+    kind=Kind.COUNTER,
+    help="Stores of launch keys: requests failed, answered with a signature of another key (forged), lists not read"
+    " (unlisted), breakers opened.",
+    labels=("event",),
+)
 POLICY_READS = Metric(
     name=PREFIX + "policy_reads_total",
     kind=Kind.COUNTER,
@@ -320,6 +327,7 @@ ALL = (
     SECRET_FILE_EVENTS,
     SECRET_STORE_READS,
     SECRET_STORE_FAILING_SECONDS,
+    SIGNER_EVENTS,
     POLICY_READS,
     POLICY_REFUSED,
     LOG_LINES_LOST,

@@ -58,6 +58,8 @@ SECRET_READ_RESULTS = frozenset(
         "unusable_answer",
     }
 )  # fmt: skip
+SIGNER_EVENT = "signer_"
+SIGNER_EVENTS = frozenset({"failed", "forged", "unlisted", "opened"})
 LIVE_BOARD_EVENTS = frozenset(
     {
         "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
@@ -128,6 +130,7 @@ class Metrics:
             _counter(names.SECRET_STORE_READS, registry), (SECRET_STORES, SECRET_READ_RESULTS)
         )
         self._secret_failing = _gauge(names.SECRET_STORE_FAILING_SECONDS, registry)
+        self._signer_events = _Children(_counter(names.SIGNER_EVENTS, registry), (SIGNER_EVENTS,)).primed()
         self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
         self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
         self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
@@ -227,6 +230,8 @@ class Metrics:
         """Something happened to a key: the `on_event` of everything in gateway/keys."""
         if name.startswith(SECRET_FILE_EVENT):
             self._file_events.of((name.removeprefix(SECRET_FILE_EVENT),)).inc()
+        elif name.startswith(SIGNER_EVENT):
+            self._signer_events.of((name.removeprefix(SIGNER_EVENT),)).inc()
         else:
             self._key_events.of((name.removeprefix(PLATFORM_KEY_EVENT),)).inc()
 

@@ -140,6 +140,7 @@ WRONG_VALUES = [
     ("GATEWAY_SECRET_POLL", "0"),
     ("GATEWAY_ALLOW_EXEC", "perhaps"),
     ("GCP_SECRET_MANAGER_URL", "http://secretmanager.example"),
+    ("GCP_KMS_URL", "http://cloudkms.example"),
 ]
 WRONG_FOR_VAULT = [
     ("VAULT_ADDR", "vault.example:8200"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.core import hmac_sha256
-from gateway.core.ed25519 import generate_signing_key, load_signing_key
+from gateway.core.ed25519 import SigningKey, generate_signing_key, load_signing_key
 from gateway.core.hidden import HiddenBytes, HiddenText
 from gateway.core.sealing import SealedFor, SealKeys
 from gateway.core.secret import Secret
@@ -83,7 +83,7 @@ def test_nothing_that_holds_a_secret_shows_it(keyring: Keyring) -> None:
     things = [keyring, tenant, operator, tenant.hmac, operator.signing_key, keyring.describe(), vars(keyring), inside]
     assert tenant.hmac is not None
     things += [tenant.hmac.reveal(), [tenant.hmac.reveal_text()], tenant.hmac._value]
-    assert operator.signing_key is not None
+    assert isinstance(operator.signing_key, SigningKey)
     things.append(operator.signing_key._secret)
     texts = [text for thing in things for text in shown(thing) if not isinstance(thing, HiddenText)]
     wanted = [*spellings(CANARY.encode()), *spellings(SEED), *spellings(PEM)]
@@ -95,7 +95,7 @@ def test_nothing_that_holds_a_secret_is_stored_or_copied(keyring: Keyring, act: 
     """Alone or inside another value: a TypeError without the secret."""
     tenant, operator = keyring.tenant(TENANT), keyring.operator(OPERATOR, Environment.SANDBOX)
     assert tenant.hmac is not None
-    assert operator.signing_key is not None
+    assert isinstance(operator.signing_key, SigningKey)
     whole = [{"secret": one} for one in (tenant.hmac, operator.signing_key, tenant.hmac.reveal())]
     things: list[object] = [tenant, operator] if act is dataclasses.asdict else [tenant.hmac, operator.signing_key]
     if act not in (dataclasses.asdict, copy.copy):
@@ -110,7 +110,7 @@ def failing_uses(keyring: Keyring) -> list[Callable[[], object]]:
     """Uses of secrets that fail deep inside, with the secret on the stack."""
     tenant, operator = keyring.tenant(TENANT), keyring.operator(OPERATOR, Environment.SANDBOX)
     assert tenant.hmac is not None
-    assert operator.signing_key is not None
+    assert isinstance(operator.signing_key, SigningKey)
     hmac, signing_key, no_bytes = tenant.hmac, operator.signing_key, object()
     seals, place = SealKeys([Secret(CANARY.encode().ljust(32, b"."))]), SealedFor(purpose="p", name="n")
     return [

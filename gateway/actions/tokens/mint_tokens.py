@@ -1,10 +1,12 @@
-"""Mint tokens and signed URLs with keys in memory. Only the check of a currency may use the network.
+"""Mint tokens and signed URLs with keys in memory, or launch tokens with a key that stays in its store.
 
-core (launch_token.py, tokens.py) decides the content of a token. This module finds the keys and verifies each token.
+With a key in memory only the check of a currency may use the network. core (launch_token.py, tokens.py) decides the
+content of a token. This module finds the keys and verifies each token; keys/signers verifies what a store signs.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,13 +18,22 @@ from gateway.actions.shared.directory import OperatorDirectory, TenantDirectory
 from gateway.core.canonical import encode_segment
 from gateway.core.ed25519 import SigningKey
 from gateway.core.encoding import sha256_hex
-from gateway.core.launch_token import Player, check_token, is_currency, launch_claims, sign_token
+from gateway.core.launch_token import (
+    Player,
+    check_token,
+    is_currency,
+    join_token,
+    launch_claims,
+    sign_token,
+    unsigned_token,
+)
 from gateway.core.rights import ClaimLimits
 from gateway.core.secret import Secret
 from gateway.core.tokens import admin_claims, check_hs256, sign_hs256, tenant_claims
 from gateway.core.types import Environment, KeyId, OperatorCode, UnixSeconds
-from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown, NotAllowed
+from gateway.errors import FieldFault, GatewayError, InvalidField, KeyUnknown, NotAllowed, SigningKeyUnavailable
 from gateway.keys.own.keyring import Keyring
+from gateway.keys.signers.signing_queue import RemoteKey
 from gateway.resilience.clock import Clock
 
 PLAYER_TTL_S = 300
@@ -63,12 +74,16 @@ class WantedLaunch(NamedTuple):
     ttl_s: int | None = None
 
 
+_UNSIGNED = SigningKeyUnavailable()
+"""The place of a token that its store has not signed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MintingContext:
     """What is needed to mint launch tokens of one operator environment."""
 
     context: OperatorContext
-    key: SigningKey
+    key: SigningKey | RemoteKey
     key_id: KeyId
     url_before_token: str
 
@@ -92,7 +107,8 @@ class MintTokens:
     async def launch(self, wanted: WantedLaunch, call: Call) -> LaunchToken:
         """Mint a launch token and verify it.
 
-        Raises: OperatorUnknown, KeyUnknown, InvalidField; InternalFault if the token does not verify.
+        Raises: OperatorUnknown, KeyUnknown, InvalidField; SigningKeyUnavailable if the key's store does not sign;
+        InternalFault if the token does not verify.
         """
         minting = self._minting_context(wanted.operator_code, wanted.environment, call)
         context, key, player = minting.context, minting.key, wanted.player
@@ -102,7 +118,11 @@ class MintTokens:
         if player is not None and player.currency not in context.currencies:
             await _check_currency(context, player, call)
         claims = _claims(context, wanted, limits, self._now(), self._keyring.token_backdate_s)
-        token = sign_token(claims, key)
+        if isinstance(key, SigningKey):
+            token = sign_token(claims, key)
+        else:
+            unsigned = unsigned_token(claims)
+            token = join_token(unsigned, await key.sign_one(unsigned, call.deadline.remaining()))
         check_token(token, key.public, claims)
         call.record.claims_sha256 = claims_digest([token])
         return _launch_token(minting, claims, token)
@@ -112,9 +132,10 @@ class MintTokens:
     ) -> list[LaunchToken | GatewayError]:
         """Mint launch tokens. Return one result each, in order; an InvalidField is returned unchanged.
 
-        The claims of every token are checked. The signature is not verified again: the key pair was tested when it was
-        loaded, and verifying takes longer than signing.
+        The claims of every token are checked. The signature of a key in memory is not verified again: the key pair was
+        tested when it was loaded, and verifying takes longer than signing. A store signs all its tokens together.
         """
+        in_stores: dict[RemoteKey, list[tuple[int, _MintingContext, dict[str, Any]]]] = {}
         results: list[LaunchToken | GatewayError] = []
         limits, now, backdate_s = call.grant.claims, self._now(), self._keyring.token_backdate_s
         contexts: dict[tuple[str, Environment | None], _MintingContext] = {}
@@ -131,9 +152,15 @@ class MintTokens:
                 if one.player is not None and one.player.currency not in minting.context.currencies:
                     await _check_currency(minting.context, one.player, call)
                 claims = _claims(minting.context, one, limits, now, backdate_s)
-                results.append(_launch_token(minting, claims, sign_token(claims, minting.key)))
+                if isinstance(minting.key, SigningKey):
+                    results.append(_launch_token(minting, claims, sign_token(claims, minting.key)))
+                else:
+                    in_stores.setdefault(minting.key, []).append((len(results), minting, claims))
+                    results.append(_UNSIGNED)
             except GatewayError as error:
                 results.append(error)
+        if in_stores:
+            await _sign_in_stores(in_stores, results, call)
         tokens = [one.token for one in results if isinstance(one, LaunchToken)]
         record = call.record
         if len(contexts) == 1:
@@ -206,6 +233,25 @@ class MintTokens:
 
     def _now(self) -> UnixSeconds:
         return UnixSeconds(int(self._clock.now()))
+
+
+async def _sign_in_stores(
+    wanted: Mapping[RemoteKey, Sequence[tuple[int, _MintingContext, dict[str, Any]]]],
+    results: list[LaunchToken | GatewayError],
+    call: Call,
+) -> None:
+    """Let each store sign its tokens, at the same time, and put each result in its place."""
+
+    async def fill(key: RemoteKey, ones: Sequence[tuple[int, _MintingContext, dict[str, Any]]]) -> None:
+        unsigned = [unsigned_token(claims) for _, _, claims in ones]
+        signatures = await key.sign(unsigned, call.deadline.remaining())
+        for (place, minting, claims), message, signature in zip(ones, unsigned, signatures, strict=True):
+            if isinstance(signature, bytes):
+                results[place] = _launch_token(minting, claims, join_token(message, signature))
+            else:
+                results[place] = signature
+
+    await asyncio.gather(*(fill(key, ones) for key, ones in wanted.items()))
 
 
 def claims_digest(tokens: Iterable[str]) -> str:

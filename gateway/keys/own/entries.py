@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.ed25519 import SigningKey
 from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.signers.signing_queue import LaunchKey
+from gateway.keys.signers.store import KeyStore
 
 DEFAULT_LEAD_S = 300.0
 """How long an operator key is published before it signs. Verifiers fetch the published keys more often than this."""
@@ -30,12 +31,14 @@ class OperatorEntry:
     """A prediction operator environment as configured.
 
     `lead_s`: how long a new signing key is published before it signs. `retire_s`: how long a replaced key stays
-    published; longer than the lifetime of any token that it signed.
+    published; longer than the lifetime of any token that it signed. `key_store`: keeps the signing key, instead of
+    `signing_key`.
     """
 
     operator_code: OperatorCode
     environment: Environment
     signing_key: SecretSource | None = None
+    key_store: KeyStore | None = None
     operator_id: str | None = None
     lead_s: float = DEFAULT_LEAD_S
     retire_s: float = LONGEST_TOKEN_S + DEFAULT_LEAD_S
@@ -57,7 +60,7 @@ class OperatorKeys:
 
     operator_code: OperatorCode
     environment: Environment
-    signing_key: SigningKey | None
+    signing_key: LaunchKey | None
     operator_id: str | None
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from gateway.core.ed25519 import SigningKey
 from gateway.core.key_trial import TrialResult
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
@@ -22,12 +21,15 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
 from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
-from gateway.keys.own.managed_key import ManagedKey
+from gateway.keys.own.managed_key import Loaded, ManagedKey
 from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.secret_store import StoredSecret
+from gateway.keys.own.signer_versions import UNLISTED, SignerVersions
 from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.trials import TRIAL_ROUND_EVERY_S, Trial
 from gateway.keys.own.versions import RotationPolicy, Version
+from gateway.keys.signers.signing_queue import LaunchKey, SigningQueue
+from gateway.keys.stores.store_failure import StoreFailed
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log
@@ -35,6 +37,7 @@ from gateway.telemetry.logs import log
 __all__ = ["KeyFault", "Keyring", "KeyringRefused", "OperatorEntry", "OperatorKeys", "TenantEntry", "TenantKeys"]
 
 T = TypeVar("T")
+KEY_REFERENCE = "PREDICTION_LAUNCH_KEY_REF"
 WATCH_EVERY_S = 0.5
 """A new file is read at the second check, so a replica shows a new key about a second after the file was written."""
 ASK_STORES_EVERY_S = 1.0
@@ -74,7 +77,8 @@ class Keyring(SigningKeys):
         self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
         self._seal_keys = None if seal_keys is None else seal_keys[0]
         self._secrets: dict[tuple[TenantId, KeyKind], ManagedKey[Secret]] = {}
-        self._signing: dict[tuple[OperatorCode, Environment], ManagedKey[SigningKey]] = {}
+        self._signing: dict[tuple[OperatorCode, Environment], ManagedKey[LaunchKey]] = {}
+        self._stored: dict[tuple[OperatorCode, Environment], SignerVersions] = {}
         self._seals: ManagedKey[SealKeys] | None = None
         self._load(tenants, operators, None if seal_keys is None else seal_keys[1])
         self._in_use: dict[tuple[KeyKind, str, Environment | None], str] = {}
@@ -129,6 +133,34 @@ class Keyring(SigningKeys):
                 await asyncio.to_thread(self.check_files)
             await self._try_candidates()
 
+    @property
+    def uses_stores(self) -> bool:
+        """Whether a launch key stays in a store."""
+        return bool(self._stored)
+
+    async def follow_stores(self, every_s: float) -> None:
+        """Ask the stores of launch keys for new versions, until cancelled. One that is away keeps its known ones."""
+        while True:
+            await asyncio.sleep(every_s)
+            await self.ask_stores()
+
+    async def ask_stores(self) -> None:
+        """Ask every store of a launch key for its versions, once."""
+
+        async def ask(named: tuple[OperatorCode, Environment], stored: SignerVersions) -> None:
+            found = await stored.ask()
+            async with self._changing:
+                now = self._clock.now()
+                events = stored.adopt(found, now) if isinstance(found, list) else stored.lost(found, now)
+                self._report(self._signing[named], events)
+                self._rebuild_tables()
+
+        await asyncio.gather(*(ask(named, stored) for named, stored in self._stored.items()))
+
+    async def stop(self) -> None:
+        """Stop signing with keys in stores."""
+        await asyncio.gather(*(stored.stop() for stored in self._stored.values()))
+
     async def on_unauthorized(self, sent_at: float) -> None:
         """Handle a 401 from Phoenix: try the other versions of the keys, and switch to one that Phoenix accepts.
 
@@ -157,7 +189,7 @@ class Keyring(SigningKeys):
         Returns when they were asked after `sent_at`. All calls share one look.
         """
         stored = [one.loaded.stored for one in self._all_keys() if one.loaded.stored is not None]
-        if not stored or self._trial is None:
+        if not (stored or self._stored) or self._trial is None:
             return
         while True:
             if self._asking is not None and not self._asking.done():
@@ -175,6 +207,7 @@ class Keyring(SigningKeys):
         await asyncio.gather(*(asyncio.to_thread(one.refresh) for one in stored))
         async with self._changing:
             await asyncio.to_thread(self.check_files)
+        await self.ask_stores()
 
     def check_files(self) -> None:
         """Check every file once, and read files that changed and have been stable since the previous check."""
@@ -218,6 +251,8 @@ class Keyring(SigningKeys):
         """Count and log events of this version, or of files that are not in use."""
         for event in events:
             self._on_event(event)
+            if event == UNLISTED:
+                continue
             version = about or one.loaded.versions.active
             fields = {
                 "kind": one.kind.value,
@@ -251,19 +286,32 @@ class Keyring(SigningKeys):
                     self._secrets[tenant.tenant_id, kind] = ManagedKey(kind=kind, loaded=loaded, owner=tenant.tenant_id)
         for one in operators:
             rules = replace(policy, lead_s=one.lead_s, retire_s=one.retire_s)
-            signing = managed_key.or_fault(
-                one.signing_key,
-                partial(managed_key.load_operator_key, now=now, policy=rules),
-                faults,
-            )
+            named = (one.operator_code, one.environment)
+            signing = self._load_signing(one, rules, now, faults)
             if signing is not None:
-                self._signing[one.operator_code, one.environment] = ManagedKey(
+                self._signing[named] = ManagedKey(
                     kind=KeyKind.OPERATOR, loaded=signing, owner=one.operator_code, environment=one.environment
                 )
         found = managed_key.or_fault(seals, partial(managed_key.load_seal_keys, now=now), faults)
         self._seals = None if found is None else ManagedKey(kind=KeyKind.CACHE_SEAL, loaded=found)
         if faults:
             raise KeyringRefused(faults)
+
+    def _load_signing(
+        self, one: OperatorEntry, rules: RotationPolicy, now: float, faults: list[KeyFault]
+    ) -> Loaded[Any] | None:
+        """Load a launch key, or ask its store for its versions. If it cannot be used, add a fault and return None."""
+        store = one.key_store
+        if store is None:
+            load = partial(managed_key.load_operator_key, now=now, policy=rules)
+            return managed_key.or_fault(one.signing_key, load, faults)
+        try:
+            queue = SigningQueue(store, self._clock, on_event=self._on_event)
+            stored = self._stored[one.operator_code, one.environment] = SignerVersions(store, queue, now, rules)
+        except StoreFailed as failure:
+            faults.append(KeyFault(setting=KEY_REFERENCE, description=f"{store.reference}: {failure}"))
+            return None
+        return stored
 
     def _rebuild_tables(self) -> None:
         """Rebuild the tables of current keys. Each table is replaced as a whole, because calls read it meanwhile."""
@@ -298,7 +346,7 @@ class Keyring(SigningKeys):
         changed = replace(keys, hmac=secret) if kind is KeyKind.TENANT_HMAC else replace(keys, api_key=secret)
         return SigningKeys({tenant_id: changed}, {}, token_backdate_s=self.token_backdate_s)
 
-    def _operator_with(self, code: OperatorCode, environment: Environment, key: SigningKey | None) -> SigningKeys:
+    def _operator_with(self, code: OperatorCode, environment: Environment, key: LaunchKey | None) -> SigningKeys:
         keys = self._operator_keys[code, environment]
         return SigningKeys({}, {(code, environment): replace(keys, signing_key=key)})
 

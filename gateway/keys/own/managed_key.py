@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
+from gateway.core.key_trial import TrialResult
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_text import one_line
@@ -15,7 +16,8 @@ from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
 from gateway.keys.own.loaded_secret import LoadedSecret
 from gateway.keys.own.secret_files import SecretSource
-from gateway.keys.own.versions import RotationPolicy
+from gateway.keys.own.secret_store import StoredSecret
+from gateway.keys.own.versions import RotationPolicy, Version, Versions
 
 T = TypeVar("T")
 
@@ -30,12 +32,36 @@ SEAL_RETIRE_S = 25 * 3600.0
 """Longer than the lifetime of any cache entry: remembered event ids stay for a day."""
 
 
+class Loaded(Protocol[T]):
+    """The versions of one secret, wherever they come from: LoadedSecret or SignerVersions."""
+
+    current: T
+    versions: Versions[T]
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+
+    @property
+    def stored(self) -> StoredSecret | None:
+        """The secret in a store that it is read from; None for another source."""
+
+    def check_files(self, now: float) -> list[str]:
+        """Let versions take over. Return the events to count."""
+
+    def record_trial(self, version: Version[T], result: TrialResult, now: float, *, after_rejection: bool) -> list[str]:
+        """Record the result of a trial. Return the events to count."""
+
+    def notes(self, version: Version[T], now: float) -> str:
+        """Return notes for operators on a version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ManagedKey(Generic[T]):
     """One key of one owner. `owner` "": the process itself."""
 
     kind: KeyKind
-    loaded: LoadedSecret[T]
+    loaded: Loaded[T]
     owner: str = ""
     environment: Environment | None = None
 
@@ -97,7 +123,7 @@ def load_seal_keys(source: SecretSource, now: float) -> LoadedSecret[SealKeys]:
     )
 
 
-def seal_keys_of(loaded: LoadedSecret[SealKeys], now: float) -> SealKeys:
+def seal_keys_of(loaded: Loaded[SealKeys], now: float) -> SealKeys:
     """Return the keys of all live versions: the first key of the active version seals, all keys open."""
     return SealKeys.joined([one.value for one in loaded.versions.live(now) if one.value is not None])
 

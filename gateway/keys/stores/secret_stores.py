@@ -12,6 +12,7 @@ from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultSettings
 
 DEFAULT_POLL_S = 30.0
+GCP_KMS_URL = "https://cloudkms.googleapis.com"
 GCP_URL = "https://secretmanager.googleapis.com"
 _WHOLE_STORE = {StoreCause.UNREACHABLE, StoreCause.TIMEOUT, StoreCause.TLS, StoreCause.SEALED, StoreCause.LOGIN}
 """Causes that every reference into the same store shares: the start asks once, not once for each."""
@@ -24,6 +25,7 @@ class StoreSettings:
     vault: Callable[[], VaultSettings | None] = field(default=lambda: None, compare=False)
     poll_s: float = DEFAULT_POLL_S
     gcp_url: str = GCP_URL
+    gcp_kms_url: str = GCP_KMS_URL
     allow_exec: bool = False
 
 
@@ -49,6 +51,11 @@ class SecretStores:
     def poll_s(self) -> float:
         """How often new versions are looked for."""
         return self._settings.poll_s
+
+    @property
+    def gcp_kms_url(self) -> str:
+        """Where Cloud KMS is."""
+        return self._settings.gcp_kms_url
 
     def all(self) -> tuple[StoredSecret, ...]:
         """Return every secret that was read."""

@@ -6,9 +6,10 @@ Operator API only the operator's. `socket.py` opens live sockets. Source: gamifi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.core.canonical import operator_request, operator_request_five
+from gateway.core.ed25519 import SigningKey
 from gateway.core.encoding import b64url_encode
 from gateway.core.tokens import admin_claims, sign_hs256, tenant_claims
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
@@ -17,11 +18,15 @@ from gateway.phoenix.auth.modes import OperatorSignature, UpstreamAuth
 from gateway.phoenix.auth.signer import Signer
 from gateway.resilience.clock import Clock
 
-Authorize = Callable[[str, str, bytes], Mapping[str, str]]
+Headers = Mapping[str, str]
+Authorize = Callable[[str, str, bytes], Headers]
 """Takes method, path as sent (percent-encoded, without query) and body; returns the headers that authenticate them.
 
 Called again for every try, so that a timestamp is never an old one. Raises: KeyUnknown where the key is missing.
 """
+
+AuthorizeAnywhere = Callable[[str, str, bytes], Headers | Awaitable[Headers]]
+"""As Authorize; where the key is in a store, the headers are awaited. Raises: SigningKeyUnavailable too."""
 
 OWN_SUBJECT = "phoenix-gateway"
 """`sub` of the tokens that the gateway makes for its own requests."""
@@ -79,6 +84,11 @@ def admin_jwt(signer: Signer, tenant_id: TenantId, clock: Clock) -> Authorize:
     return authorize
 
 
+async def awaited(headers: Headers | Awaitable[Headers]) -> Headers:
+    """Return the headers, when a store has signed them if need be."""
+    return await headers if isinstance(headers, Awaitable) else headers
+
+
 def query_host(mode: UpstreamAuth, signer: Signer, tenant_id: TenantId, clock: Clock) -> Authorize:
     """Return how the tenant authenticates at the query host."""
     return _chosen(mode, signer, tenant_id, clock, tenant_jwt)
@@ -91,10 +101,10 @@ def admin_host(mode: UpstreamAuth, signer: Signer, tenant_id: TenantId, clock: C
 
 def operator_signature(
     signer: Signer, operator_code: OperatorCode, environment: Environment, clock: Clock, form: OperatorSignature
-) -> Authorize:
+) -> AuthorizeAnywhere:
     """Return the Operator API's signature. Source: prediction.md 3.1."""
 
-    def authorize(method: str, path: str, body: bytes) -> Mapping[str, str]:
+    def authorize(method: str, path: str, body: bytes) -> Headers | Awaitable[Headers]:
         key = signer.operator(operator_code, environment).signing_key
         if key is None:
             raise KeyUnknown("This operator environment has no launch key. Set PREDICTION_LAUNCH_KEY.")
@@ -105,13 +115,21 @@ def operator_signature(
             signed = operator_request(
                 operator_code=operator_code, environment=environment, at=now, method=method, path=path, body=body
             )
+        if isinstance(key, SigningKey):
+            return headers(now, key.sign(signed))
+        return later(now, key.sign_one(signed))
+
+    def headers(now: UnixSeconds, signature: bytes) -> Headers:
         return {
             "content-type": "application/json",  # Phoenix's sample sends it without a body too
             "x-operator-code": operator_code,
             "x-operator-environment": environment.value,
             "x-signature-timestamp": str(now),
-            "x-signature": b64url_encode(key.sign(signed)),
+            "x-signature": b64url_encode(signature),
         }
+
+    async def later(now: UnixSeconds, signature: Awaitable[bytes]) -> Headers:
+        return headers(now, await signature)
 
     return authorize
 

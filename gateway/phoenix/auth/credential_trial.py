@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.core.key_trial import TrialResult
 from gateway.errors import GatewayError
-from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.authorize import AuthorizeAnywhere, awaited
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
@@ -27,7 +27,9 @@ class CredentialTrial:
         self._sender = sender
         self._clock = clock
 
-    async def compare(self, base_url: str, path: str, *, new: Authorize, in_use: Authorize) -> TrialResult:
+    async def compare(
+        self, base_url: str, path: str, *, new: AuthorizeAnywhere, in_use: AuthorizeAnywhere
+    ) -> TrialResult:
         """Return what the route says about the new credentials. Never raises."""
         is_accepted = await self._accepts(base_url, path, new)
         if is_accepted is None:
@@ -40,10 +42,10 @@ class CredentialTrial:
             return TrialResult.UNANSWERED
         return TrialResult.REFUSED if accepts_old else TrialResult.UNPROVEN
 
-    async def _accepts(self, base_url: str, path: str, credentials: Authorize) -> bool | None:
+    async def _accepts(self, base_url: str, path: str, credentials: AuthorizeAnywhere) -> bool | None:
         """Whether Phoenix accepts these credentials; None if it did not say."""
         try:
-            headers = {"accept": "application/json", **credentials("GET", path, b"")}
+            headers = {"accept": "application/json", **await awaited(credentials("GET", path, b""))}
             request = Request(method="GET", url_base=base_url, raw_path=path, headers=headers)
             answer = await self._sender.send(request, Deadline.after(ANSWER_WITHIN_S, self._clock), MAX_ANSWER_BYTES)
         except (ExchangeFailed, GatewayError):

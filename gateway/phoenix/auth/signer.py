@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from gateway.core.ed25519 import SigningKey
@@ -25,11 +26,18 @@ class TenantCredentials(Protocol):
         """The UUID of the admin API key."""
 
 
+class KeyInStore(Protocol):
+    """A launch key that stays in its store, which signs."""
+
+    def sign_one(self, message: bytes) -> Awaitable[bytes]:
+        """Return the signature over `message`, verified. Raises: SigningKeyUnavailable."""
+
+
 class OperatorCredentials(Protocol):
     """What one operator environment signs with now."""
 
     @property
-    def signing_key(self) -> SigningKey | None:
+    def signing_key(self) -> SigningKey | KeyInStore | None:
         """The launch key. None: not configured."""
 
 

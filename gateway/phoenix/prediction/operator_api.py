@@ -19,7 +19,7 @@ from gateway.core.operator_api import (
 from gateway.errors import Effect, GatewayError, OutcomeUnknown, PhoenixAnswerUnreadable
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.any_path import PathClient
-from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.authorize import AuthorizeAnywhere
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline
 
@@ -34,7 +34,12 @@ class OperatorApiClient:
     """One operator environment on the prediction host."""
 
     def __init__(
-        self, *, retrying: RetryingSender, base_url: str, authorize: Authorize, stats_path: str = DEFAULT_STATS_PATH
+        self,
+        *,
+        retrying: RetryingSender,
+        base_url: str,
+        authorize: AuthorizeAnywhere,
+        stats_path: str = DEFAULT_STATS_PATH,
     ) -> None:
         """Send to `PREDICTION_BASE_URL`, signed as `PREDICTION_OPERATOR_SIGNATURE` says."""
         self._client = PathClient(retrying=retrying, base_url=base_url, surface=Surface.PREDICTION, authorize=authorize)

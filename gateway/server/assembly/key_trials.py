@@ -10,7 +10,7 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.signing import SigningKeys
 from gateway.phoenix.auth import authorize
-from gateway.phoenix.auth.authorize import Authorize
+from gateway.phoenix.auth.authorize import Authorize, AuthorizeAnywhere
 from gateway.phoenix.auth.credential_trial import CredentialTrial
 from gateway.phoenix.prediction.operator_api import SETTINGS_PATH
 from gateway.phoenix.reachability import HEALTH_PATH
@@ -51,7 +51,7 @@ class KeyTrials:
         """Read the operator's settings: Phoenix verifies the signature with the public half that it holds."""
         config = self._operators[operator_code, environment]
 
-        def sign(keyring: SigningKeys) -> Authorize:
+        def sign(keyring: SigningKeys) -> AuthorizeAnywhere:
             return authorize.operator_signature(keyring, operator_code, environment, self._clock, config.signature)
 
         return await self._trial.compare(config.base_url, SETTINGS_PATH, new=sign(candidate), in_use=sign(current))

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from gateway.actions.shared.clock_watch import ClockWatch
 from gateway.actions.shared.own_parts import Cause, Look, OwnPart, OwnParts
 from gateway.config import Config
+from gateway.core.ed25519 import SigningKey
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.keys.own.keyring import Keyring
@@ -83,7 +84,7 @@ def _keys(config: Config, keyring: Keyring) -> Look:
         for operator in config.operators:
             source = operator.keys.signing_key
             key = keyring.operator(operator.keys.operator_code, operator.keys.environment).signing_key
-            if source is not None and (key is None or not key.sign(b"readiness")):
+            if source is not None and not (isinstance(key, SigningKey) and key.sign(b"readiness")):
                 return _unusable(source.setting)
         return None
 

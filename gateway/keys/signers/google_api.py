@@ -1,0 +1,78 @@
+"""Requests to a REST API of Google Cloud, with a token that google-auth fetches and renews. It blocks.
+
+Credentials are those of the environment: a service account's file in GOOGLE_APPLICATION_CREDENTIALS, or the machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extra
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_CAUSES = {
+    401: (StoreCause.LOGIN, "does not accept the credentials"),
+    403: (StoreCause.FORBIDDEN, "does not allow it to these credentials"),
+    404: (StoreCause.NO_SUCH_PATH, "knows no such resource"),
+}
+
+
+class GoogleApi:
+    """One API, such as https://cloudkms.googleapis.com."""
+
+    def __init__(self, base_url: str, *, timeout_s: float, connections: int) -> None:
+        """Look for credentials. Raises: StoreFailed."""
+        need_extra("gcp", "google.auth", "requests")
+        import google.auth
+        import google.auth.exceptions
+        from google.auth.transport.requests import AuthorizedSession
+        from requests.adapters import HTTPAdapter
+
+        self._base_url = base_url
+        self._host = urlsplit(base_url).netloc
+        self._timeout_s = timeout_s
+        try:
+            credentials, _ = google.auth.default(scopes=[_SCOPE])
+        except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+            raise StoreFailed(
+                StoreCause.LOGIN, f"finds no credentials of Google Cloud ({type(error).__name__})"
+            ) from None
+        self._session: Any = AuthorizedSession(credentials, refresh_timeout=timeout_s)  # type: ignore[no-untyped-call]
+        self._session.mount(base_url, HTTPAdapter(pool_maxsize=connections))
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the JSON object of the answer. `path`: below /v1/. Raises: StoreFailed."""
+        import google.auth.exceptions
+
+        from gateway.keys.stores.http_failures import Failure, failure_of
+
+        try:
+            answer = self._session.request(
+                method,
+                f"{self._base_url}/v1/{path}",
+                json=body,
+                timeout=self._timeout_s,
+                max_allowed_time=self._timeout_s,
+                allow_redirects=False,
+            )
+            content = answer.json() if answer.status_code == 200 else {}
+        except Failure as error:
+            raise failure_of(error, self._host) from None
+        except google.auth.exceptions.TransportError as error:
+            raise StoreFailed(
+                StoreCause.UNREACHABLE, f"the token of Google Cloud cannot be fetched ({type(error).__name__})"
+            ) from None
+        except google.auth.exceptions.GoogleAuthError as error:
+            raise StoreFailed(
+                StoreCause.LOGIN, f"the token of Google Cloud is refused ({type(error).__name__})"
+            ) from None
+        except ValueError:
+            raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{self._host} does not answer in JSON") from None
+        if answer.status_code != 200:
+            cause, text = _CAUSES.get(answer.status_code, (StoreCause.UNUSABLE_ANSWER, f"answers {answer.status_code}"))
+            raise StoreFailed(cause, f"{self._host} {text}")
+        if not isinstance(content, dict):
+            raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{self._host} does not answer with an object")
+        return content

@@ -1,0 +1,363 @@
+"""A gateway whose launch key stays in a store: Vault's transit engine, AWS KMS, Google Cloud KMS, SoftHSM.
+
+Vault and SoftHSM are real. AWS and Google are emulators of the published APIs before the real client libraries.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.v1 import keys_pb2, keys_pb2_grpc, operator_pb2, operator_pb2_grpc, tokens_pb2, tokens_pb2_grpc
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
+from tests.kms_emulators import AwsKms, GcpKms, KmsEmulator
+from tests.sandbox_process import SandboxProcess
+from tests.softhsm import PIN, SO_PIN, SoftHsm
+from tests.vault_process import BUILD_WITHIN_S, VaultProcess
+from tools.go_tools import NotBuilt
+
+pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 300)
+STORES = ("transit", "aws", "gcp", "softhsm")
+TAKEN_OVER_WITHIN_S = 60.0
+VISITOR = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+
+
+@dataclass
+class Store:
+    """A store of launch keys. `add` makes a version and returns its public half; `faults`: begin and end of each."""
+
+    reference: str
+    environ: dict[str, str]
+    add: Callable[[], bytes]
+    first: bytes
+    faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = field(default_factory=dict)
+    planted: list[str] = field(default_factory=list)
+    close: Callable[[], object] = lambda: None
+
+
+def transit(folder: Path) -> Store:
+    """A key of a real Vault, with the policy of the guide."""
+    try:
+        vault = VaultProcess(folder)
+    except NotBuilt as reason:
+        pytest.skip(str(reason))
+    vault.start()
+    vault.mount("transit", "transit")
+    vault.policy("signer", {"transit/keys/launch": ["read"], "transit/sign/launch": ["update"]})
+    vault("POST", "transit/keys/launch", {"type": "ed25519"})
+    token = vault.token("signer")
+
+    def newest() -> bytes:
+        keys = vault("GET", "transit/keys/launch")["data"]["keys"]
+        return base64.b64decode(keys[str(max(map(int, keys)))]["public_key"])
+
+    def add() -> bytes:
+        vault("POST", "transit/keys/launch/rotate")
+        return newest()
+
+    return Store(
+        reference="vault-transit:transit/launch",
+        environ={"VAULT_ADDR": vault.address, "VAULT_TOKEN": token},
+        add=add,
+        first=newest(),
+        faults={"sealed": (vault.seal, vault.unseal), "killed": (vault.kill, vault.start)},
+        planted=[token],
+        close=vault.close,
+    )
+
+
+def _emulator_faults(emulator: KmsEmulator) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    def begin(fault: str) -> Callable[[], object]:
+        return lambda: setattr(emulator, "fault", fault)
+
+    faults = {one: (begin(one), begin("")) for one in ("slow", "garbage", "not_json", "wrong_key", "denied")}
+    return faults | {"killed": (emulator.stop, emulator.start)}
+
+
+def aws(folder: Path) -> Store:
+    """Keys below an alias of the emulator."""
+    emulator = AwsKms().start()
+    count = iter(range(1, 1000))
+
+    def add() -> bytes:
+        name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(time.time() - 1000 + next(count)))
+        return emulator.keys[emulator.create_key(f"alias/launch/{name}")].public_key().public_bytes_raw()
+
+    first = emulator.keys[emulator.create_key("alias/launch", time.time() - 3600)].public_key().public_bytes_raw()
+    return Store(
+        reference="aws-kms:alias/launch",
+        environ={
+            "AWS_ACCESS_KEY_ID": "AKIAPLANTED",
+            "AWS_SECRET_ACCESS_KEY": "planted-aws-secret",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ENDPOINT_URL_KMS": emulator.url,
+        },
+        add=add,
+        first=first,
+        faults=_emulator_faults(emulator),
+        planted=["planted-aws-secret"],
+        close=emulator.stop,
+    )
+
+
+def gcp(folder: Path) -> Store:
+    """A key of the emulator, with the file of a service account."""
+    emulator = GcpKms().start()
+    emulator.create_version(time.time() - 3600)
+    account = emulator.service_account()
+    file = folder / "account.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(account))
+
+    def add() -> bytes:
+        return emulator.keys[emulator.create_version()].public_key().public_bytes_raw()
+
+    return Store(
+        reference=f"gcp-kms:{emulator.key_name}",
+        environ={"GOOGLE_APPLICATION_CREDENTIALS": str(file), "GCP_KMS_URL": emulator.url},
+        add=add,
+        first=emulator.keys["1"].public_key().public_bytes_raw(),
+        faults=_emulator_faults(emulator),
+        planted=["ya29.planted", account["private_key"].splitlines()[1]],
+        close=emulator.stop,
+    )
+
+
+def softhsm(folder: Path) -> Store:
+    """A key of a token, and the file of its PIN."""
+    token = SoftHsm(folder).token("phoenix")
+    first = token.make_key("launch")
+    pin_file = folder / "pin"
+    pin_file.touch(mode=0o600)
+    pin_file.write_text(PIN)
+    count = iter(range(1, 1000))
+
+    def add() -> bytes:
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 1000 + next(count)))
+        return token.make_key(f"launch@{at}")
+
+    return Store(
+        reference=token.reference(pin_file, "launch"),
+        environ=dict(token.hsm.environ),
+        add=add,
+        first=first,
+        planted=[PIN, SO_PIN],
+    )
+
+
+class Bench:
+    """A sandbox, a store and a gateway."""
+
+    def __init__(self, sandbox: SandboxProcess, store: Store) -> None:
+        self.sandbox = sandbox
+        self.store = store
+        environ = dict(sandbox.environ)
+        del environ["PREDICTION_LAUNCH_KEY"]
+        self.gateway = GatewayProcess(
+            {
+                **of_sandbox(sandbox.urls, environ),
+                **store.environ,
+                "PREDICTION_LAUNCH_KEY_REF": store.reference,
+                "PREDICTION_KEY_LEAD": "0.5",
+                "PREDICTION_LAUNCH_MAX_TTL": "900",
+                "GATEWAY_SECRET_POLL": "0.2",
+            }
+        )
+        self.register(store.first)
+
+    def register(self, public: bytes) -> None:
+        """Tell Phoenix a public half."""
+        pem = Ed25519PublicKey.from_public_bytes(public).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        operator = {"operator_code": "acme", "environment": "sandbox"}
+        self.sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem.decode()})
+
+    def mint(self, channel: grpc.Channel, timeout: float = 10.0) -> str:
+        """Mint a token, and let Phoenix verify it."""
+        answer = tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(VISITOR, timeout=timeout)
+        self.verify(answer.token)
+        return str(answer.key_id)
+
+    def verify(self, token: str) -> None:
+        reported = self.sandbox.control("POST", "/tokens/verify", {"token": token, "kind": "launch"})
+        assert reported["ok"], reported
+
+    def mint_many(self, channel: grpc.Channel, count: int) -> list[Any]:
+        request = tokens_pb2.BatchMintLaunchJWTRequest(requests=[VISITOR] * count)
+        return list(tokens_pb2_grpc.TokenServiceStub(channel).BatchMintLaunchJWT(request, timeout=20).results)
+
+    def keys(self, channel: grpc.Channel) -> list[keys_pb2.KeyDescription]:
+        answer = keys_pb2_grpc.KeyServiceStub(channel).ListKeys(keys_pb2.ListKeysRequest(), timeout=10)
+        return [one for one in answer.keys if one.kind == keys_pb2.KEY_KIND_OPERATOR]
+
+    def operate(self, channel: grpc.Channel) -> None:
+        stub = operator_pb2_grpc.OperatorServiceStub(channel)
+        stub.GetOperatorSettings(operator_pb2.GetOperatorSettingsRequest(), timeout=10)
+
+    def rotate(self, channel: grpc.Channel) -> None:
+        """Add a version, register it, and wait until it signs."""
+        before = self.keys(channel)
+        self.register(self.store.add())
+        until = time.monotonic() + TAKEN_OVER_WITHIN_S
+        while True:
+            rows = self.keys(channel)
+            active = [one.key_id for one in rows if one.state == keys_pb2.KEY_STATE_ACTIVE]
+            if len(rows) > len(before) and active[0] not in {one.key_id for one in before}:
+                return
+            assert time.monotonic() < until, rows
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A gateway that serves with the store of the parameter."""
+    kind: str = request.param
+    with ExitStack() as stack:
+        store = {"transit": transit, "aws": aws, "gcp": gcp, "softhsm": softhsm}[kind](tmp_path)
+        stack.callback(lambda: store.close())
+        sandbox = stack.enter_context(SandboxProcess())
+        made = Bench(sandbox, store)
+        stack.enter_context(made.gateway)
+        yield made
+        log = made.gateway.log_text
+        assert [] == [one for one in store.planted if one in log]
+
+
+@pytest.fixture
+def channel(bench: Bench) -> Iterator[grpc.Channel]:
+    with bench.gateway.open_channel() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("bench", STORES, indirect=True)
+def test_the_store_signs_tokens_and_requests(bench: Bench, channel: grpc.Channel) -> None:
+    """Phoenix verifies each; the key list names the reference and the version; a rotation fails nothing."""
+    first = bench.mint(channel)
+    for one in bench.mint_many(channel, 20):
+        bench.verify(one.response.token)
+    bench.operate(channel)
+    (row,) = bench.keys(channel)
+    assert (bench.store.reference, first) == (row.source, row.key_id)
+    bench.rotate(channel)
+    assert first != bench.mint(channel)
+    bench.operate(channel)
+    states = [one.state for one in bench.keys(channel)]
+    assert [keys_pb2.KEY_STATE_ACTIVE, keys_pb2.KEY_STATE_RETIRING] == states
+
+
+FAULTS = [
+    ("transit", "sealed"), ("transit", "killed"),
+    *((store, fault) for store in ("aws", "gcp")
+      for fault in ("slow", "garbage", "not_json", "wrong_key", "denied", "killed")),
+]  # fmt: skip
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("bench", "fault"), FAULTS, indirect=["bench"])
+def test_a_store_that_does_not_sign_gives_no_token(bench: Bench, channel: grpc.Channel, fault: str) -> None:
+    """Each call is UNAVAILABLE with RetryInfo, at once after a few; when the store signs again, calls succeed."""
+    begin, end = bench.store.faults[fault]
+    bench.mint(channel)
+    begin()
+    for _ in range(6):
+        with pytest.raises(grpc.RpcError) as refused:
+            bench.mint(channel)
+        assert (grpc.StatusCode.UNAVAILABLE, "KEY_UNAVAILABLE") == (refused.value.code(), reason_of(refused.value))
+        assert retry_after_s(refused.value) > 0
+    for one in bench.mint_many(channel, 5):
+        assert (14, "") == (one.error.code, one.response.token)
+    with pytest.raises(grpc.RpcError) as refused:
+        bench.operate(channel)
+    assert "KEY_UNAVAILABLE" == reason_of(refused.value)
+    (row,) = bench.keys(channel)
+    assert row.note
+    end()
+    until = time.monotonic() + 60
+    while True:
+        try:
+            bench.mint(channel)
+            break
+        except grpc.RpcError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    bench.operate(channel)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("bench", STORES, indirect=True)
+def test_twenty_rotations_fail_no_call(bench: Bench, channel: grpc.Channel) -> None:
+    """Under callers that never stop. Every token verifies at Phoenix."""
+    failed: list[str] = []
+    ended = threading.Event()
+    done = [0]
+
+    def call() -> None:
+        while not ended.is_set():
+            try:
+                bench.mint(channel)
+                for one in bench.mint_many(channel, 5):
+                    assert not one.error.code, one.error
+                bench.operate(channel)
+                done[0] += 1
+            except Exception as error:
+                failed.append(repr(error))
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for one in callers:
+        one.start()
+    try:
+        for _ in range(20):
+            bench.rotate(channel)
+            assert [] == failed[:3]
+    finally:
+        ended.set()
+        for one in callers:
+            one.join()
+    assert [] == failed
+    assert done[0] > 20
+    assert 21 == len(bench.keys(channel))
+
+
+@pytest.mark.parametrize("kind", ["aws", "softhsm"])
+def test_a_store_that_is_away_stops_the_start_with_its_cause(
+    kind: str, tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    """The message names the setting, the reference and the cause."""
+    store = {"aws": aws, "softhsm": softhsm}[kind](tmp_path)
+    if kind == "aws":
+        store.close()
+    else:
+        (tmp_path / "pin").write_text("planted-wrong-pin")
+    bench = Bench(sandbox, store)
+    process = bench.gateway.spawn()
+    process.wait(60)
+    log = bench.gateway.log_text
+    bench.gateway.stop(signal.SIGKILL)
+    assert 0 != process.returncode
+    assert f"PREDICTION_LAUNCH_KEY_REF: {store.reference}: " in log
+    assert ("gives no answer" if kind == "aws" else "refuses the PIN") in log
+    assert "planted" not in log
+    store.close()
+
+
+def retry_after_s(error: Any) -> float:
+    """Return the wait of RetryInfo; 0 if there is none."""
+    details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+    for detail in status_pb2.Status.FromString(details).details:
+        info = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            return float(info.retry_delay.ToTimedelta().total_seconds())
+    return 0.0
