@@ -21,7 +21,7 @@ from tests.front.http2.peer import connected, serving
 
 
 async def test_a_handler_that_hangs_past_the_deadline_is_answered_and_cancelled(engine: MakeEngine) -> None:
-    """DEADLINE_EXCEEDED at the caller's time, though the handler never looks at it. The quickest of some calls counts."""
+    """DEADLINE_EXCEEDED at the caller's time, though the handler never looks at it; the quickest call counts."""
     loop = asyncio.get_running_loop()
     took_s = []
     handlers = Handlers()
