@@ -34,7 +34,7 @@ for version in 3.11 3.12 3.13; do
         continue
     fi
     environment=.venv-$version
-    if ! UV_PROJECT_ENVIRONMENT=$environment UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen \
+    if ! UV_PROJECT_ENVIRONMENT=$environment UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --frozen --all-extras \
         --python "$python" </dev/null; then
         echo "pythons: $version at $python has no environment (uv sync failed); nothing was tested with it" >&2
         failed=1

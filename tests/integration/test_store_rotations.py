@@ -255,7 +255,9 @@ async def rotate_under_load(store: Store, sandbox: SandboxProcess, times: int) -
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
-        shown = "\n".join([gateway.log_text, metrics_of(gateway), str(listed(gateway)), doctor_of(gateway)])
+        report = doctor_of(gateway)
+        assert 2 == report.count('"secret-store"')
+        shown = "\n".join([gateway.log_text, metrics_of(gateway), str(listed(gateway)), report])
         assert [] == [value[:4] for value in rotation.values if value in shown]
         assert all(reference in shown for reference in store.references.values())
     print(f"{times} rotations, {done[0]} rounds of calls, none failed")

@@ -76,3 +76,12 @@ def test_missing_and_forbidden_secrets_have_their_causes(
     assert cause(gcp, "gcp-sm:projects/x/secrets/none") is StoreCause.NO_SUCH_PATH
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
     assert cause(gcp, f"gcp-sm:{SECRET}") is StoreCause.LOGIN
+
+
+def test_needless_rights_are_named(gcp: GcpEmulator) -> None:
+    """Adding versions is none of the gateway's work."""
+    gcp.add(SECRET, b"value-1")
+    reference = parse_reference(f"gcp-sm:{SECRET}")
+    assert GcpSecrets(gcp.url).needless_rights(reference) == []
+    gcp.held.add("secretmanager.versions.add")
+    assert GcpSecrets(gcp.url).needless_rights(reference) == ["secretmanager.versions.add"]

@@ -14,7 +14,7 @@ from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.secret_store import StoredSecret
 from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
-from gateway.keys.stores.vault_secrets import VaultSecrets
+from gateway.keys.stores.vault_secrets import VaultSecrets, _Lease
 from tests.certificates import Authority
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 
@@ -260,3 +260,21 @@ def test_known_versions_stay_while_the_store_is_away(vault: VaultProcess) -> Non
     vault("POST", "secret/data/away", {"data": {"key": "value-2"}})
     assert stored.refresh() is None
     assert (stored.failing_since, stored.versions[-1].secret.reveal_text()) == (None, "value-2")
+
+
+def test_needless_rights_are_named(vault: VaultProcess) -> None:
+    """Reading is needed; listing and writing are not. Asking changes nothing."""
+    vault("POST", "secret/data/rights/key", {"data": {"key": "value"}})
+    vault.policy("writer", {"secret/data/rights/key": ["read", "update"], "secret/metadata/rights/": ["list"]})
+    reference = parse_reference("vault:secret/rights/key#key")
+    assert VaultSecrets(client(vault, vault.token("reader"))).needless_rights(reference) == []
+    found = VaultSecrets(client(vault, vault.token("writer"))).needless_rights(reference)
+    assert found == ["update secret/data/rights/key", "list secret/metadata/rights/"]
+
+
+def test_a_login_of_the_database_engine_is_renewed_and_replaced() -> None:
+    """tests/integration/test_store_outages.py has it with a PostgreSQL; here is when a lease is due."""
+    lease = _Lease(Secret.from_text("postgresql://u:p@h/d"), "id", 100.0, 3600)
+    assert not lease.is_due(1800.0, 30.0)
+    assert lease.is_due(1901.0, 30.0)
+    assert _Lease(lease.url, "id", 100.0, 60).is_due(101.0, 30.0)
