@@ -123,6 +123,12 @@ def test_a_wrong_pin_is_tried_once(tokens: dict[str, Token], pin_file: Path) -> 
         store.versions()
     pin_file.chmod(0o600)
     pin_file.write_text(PIN)
+    refused = _load(str(token.hsm.module)).refused
+    assert {"unopened": "planted-wrong-pin"} == refused
+    refused["unopened"] = PIN  # the token would take it: it is not asked
+    with pytest.raises(StoreFailed, match="refuses the PIN"):
+        store.versions()
+    refused.clear()
     assert 1 == len(store.versions())
 
 
