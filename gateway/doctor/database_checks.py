@@ -30,7 +30,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _BUSY_S = 2.0
 _TABLES_OF = (stored_switches, evidence_tables, chain_tables, outbox_tables)
 """The modules that declare tables: importing them puts the tables into `metadata`."""
-SHRINKING = frozenset({outbox_tables.events.name, outbox_tables.lanes.name, chain_tables.journal.name})
+SHRINKING = frozenset(
+    {outbox_tables.events.name, outbox_tables.lanes.name, outbox_tables.replicas.name, chain_tables.journal.name}
+)
 """The tables that the gateway deletes rows from. From all others it never does."""
 
 

@@ -19,11 +19,13 @@ from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recor
 from gateway.evidence.settlements import call_key, is_settled, settlements_of
 from gateway.evidence.store import SameMove
 from gateway.evidence.tables import bodies, operations, probes
-from gateway.store.pipeline import defer, now_us_of, transaction_time
+from gateway.store.pipeline import defer, lease_time, now_us_of, steady_us_of
 from gateway.store.schema import insert_into, pad_in_list
 
 _MOVE = ("idempotency_key", "operator_code", "environment", "operation")
 _BODY = ("body_sha256", "operator_code", "environment")
+LONGEST_LEASE_US = 86_400 * 1_000_000
+"""The longest `PREDICTION_WALLET_LEASE`. A lease that ends later was made before the clock of the store went back."""
 _t = operations.c
 
 # Built once: building a statement costs as much as running it.
@@ -99,13 +101,14 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
         (row.operator_code, row.environment, row.operation, row.idempotency_key): row
         for row in connection.execute(_FOUND, {"keys": keys})
     }
-    now_us = now_us_of(connection)
+    now_us = steady_us_of(connection)
+    ahead_us = now_us_of(connection) - now_us
     results: dict[int, ClaimResult] = {}
     new: dict[str, ClaimResult] = {}
     for index, one in enumerate(pending):
         row = rows[one.claim.scope]
         if row.operation_id == one.operation_id and row.attempt == 1:  # ours, also from an earlier run
-            results[index] = new[row.operation_id] = _new(one.claim, row)
+            results[index] = new[row.operation_id] = _new(one.claim, row, ahead_us)
     _flag(connection, new.values())
     found: dict[Scope, _Stored] = {}
     expired: dict[int, MoveClaim] = {}
@@ -120,8 +123,8 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
         if disposition is Disposition.RECLAIMED:
             expired[index] = one.claim
         else:
-            results[index] = _result(stored, disposition)
-    results.update(_reclaim(connection, now_us, expired, found, same_move))
+            results[index] = _result(stored, disposition, ahead_us)
+    results.update(_reclaim(connection, now_us, ahead_us, expired, found, same_move))
     # A row does not show yet that a new move is a suspect replay.
     suspect = [index for index, result in results.items() if result.suspect_replay]
     asked = [
@@ -135,7 +138,7 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
 
 def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
     """Insert the moves that are new, and their bodies. The rows show later which ones were."""
-    lease = transaction_time() + sa.bindparam("lease_us", type_=sa.BigInteger)
+    lease = lease_time() + sa.bindparam("lease_us", type_=sa.BigInteger)
     insert = insert_into(connection, operations).values(lease_expires_at_us=lease)
     defer(
         connection,
@@ -147,7 +150,7 @@ def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
     defer(connection, first.on_conflict_do_nothing(index_elements=_BODY), {"ids": ids})
 
 
-def _new(claim: MoveClaim, row: sa.Row[*tuple[Any, ...]]) -> ClaimResult:
+def _new(claim: MoveClaim, row: sa.Row[*tuple[Any, ...]], ahead_us: int) -> ClaimResult:
     suspect_replay = row.first_operation_id != row.operation_id
     held = suspect_replay and claim.holds_suspects
     return ClaimResult(
@@ -155,6 +158,7 @@ def _new(claim: MoveClaim, row: sa.Row[*tuple[Any, ...]]) -> ClaimResult:
         operation_id=row.operation_id,
         attempt=HELD_ATTEMPT if held else 1,
         lease_expires_at_us=0 if held else row.lease_expires_at_us,
+        lease_ends_us=0 if held else row.lease_expires_at_us + ahead_us,
         recorded=None,
         suspect_replay=suspect_replay,
         probed_before=bool(row.was_probed),
@@ -196,12 +200,14 @@ def _disposition(stored: _Stored, claim: MoveClaim, now_us: int, same_move: Same
         return Disposition.REPLAY
     if stored.attempt == HELD_ATTEMPT and claim.holds_suspects:
         return None
-    return Disposition.IN_PROGRESS if stored.lease_expires_at_us > now_us else Disposition.RECLAIMED
+    is_leased = 0 < stored.lease_expires_at_us - now_us <= LONGEST_LEASE_US
+    return Disposition.IN_PROGRESS if is_leased else Disposition.RECLAIMED
 
 
 def _reclaim(
     connection: sa.Connection,
     now_us: int,
+    ahead_us: int,
     claims: dict[int, MoveClaim],
     found: dict[Scope, _Stored],
     same_move: SameMove,
@@ -231,7 +237,7 @@ def _reclaim(
                     "new_lease": stored.lease_expires_at_us,
                 }
             )
-        results[index] = _result(stored, disposition)
+        results[index] = _result(stored, disposition, ahead_us)
     if updates:
         defer(
             connection,
@@ -252,12 +258,13 @@ def _settled(
     return {index: replace(result, settled=settled.get(keys[index])) for index, result in suspects.items()}
 
 
-def _result(stored: _Stored, disposition: Disposition | None) -> ClaimResult:
+def _result(stored: _Stored, disposition: Disposition | None, ahead_us: int) -> ClaimResult:
     return ClaimResult(
         disposition=disposition,
         operation_id=stored.operation_id,
         attempt=stored.attempt,
         lease_expires_at_us=stored.lease_expires_at_us,
+        lease_ends_us=stored.lease_expires_at_us + ahead_us,
         recorded=stored.recorded,
         suspect_replay=stored.suspect_replay,
         probed_before=stored.probed_before,

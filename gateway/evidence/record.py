@@ -111,6 +111,9 @@ class ClaimResult:
     operation_id: str
     attempt: int
     lease_expires_at_us: int
+    """As stored: by the time for leases (store/steady_time.py)."""
+    lease_ends_us: int
+    """The same by the time of day."""
     recorded: RecordedResponse | None
     suspect_replay: bool
     probed_before: bool

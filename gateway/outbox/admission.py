@@ -25,7 +25,7 @@ _KNOWN = Statement(
 )
 ADD_TO_QUEUE = Statement(
     "INSERT INTO durable_lanes (lane, tenant_id, pending, pending_bytes, due_at_us)"
-    " SELECT lane, tenant_id, pending, pending_bytes, {now} FROM {given} WHERE true"
+    " SELECT lane, tenant_id, pending, pending_bytes, {steady} FROM {given} WHERE true"
     " ON CONFLICT (lane) DO UPDATE SET pending = durable_lanes.pending + excluded.pending,"
     " pending_bytes = durable_lanes.pending_bytes + excluded.pending_bytes",
     given="lane bigint, tenant_id text, pending integer, pending_bytes bigint",

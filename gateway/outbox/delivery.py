@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.types import TenantId
-from gateway.errors import GatewayError, StoreUnavailable
+from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
 from gateway.outbox.delivery_result import (
     RESEND_WITHIN_US,
     Window,
@@ -23,6 +22,8 @@ from gateway.outbox.delivery_result import (
     is_about_phoenix,
     requested_wait_s,
 )
+from gateway.outbox.heartbeat import Heartbeat
+from gateway.outbox.lease_deadline import LeaseDeadline
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.store import EventQueue
@@ -60,7 +61,7 @@ class DeliverySettings:
     send_s: float = 8.0
     """Longest time of a send, and of a clean stop."""
     lease_s: float = 15.0
-    """Time until another gateway takes over; longer than a send with its commit."""
+    """Time until another gateway takes over even if this one lives; longer than a send with its commit."""
     store_s: float = 5.0
     """Longest time of one transaction."""
     yield_s: float = 1.0
@@ -80,6 +81,7 @@ class OutboxDelivery:
         client: EventsClient,
         queue: EventQueue,
         level: QueueLevel,
+        heart: Heartbeat,
         clock: Clock,
         *,
         random: Callable[[], float],
@@ -89,16 +91,18 @@ class OutboxDelivery:
         may_send: Callable[[], bool] = lambda: True,
         callers_wait: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Args: `client` must try each request once, because attempts are counted here. `on_event` receives the counts
-        of delivered and retried events; `on_dead` the reason of each dead letter. `may_send` is called before each
-        lease: while a kill switch is on, events wait in the queue. `callers_wait`: whether calls wait for the store or
-        for Phoenix; then they go first.
+        """Args: `client` must try each request once, because attempts are counted here. `heart` is shared by all
+        deliveries of the process, and beats beside them. `on_event` receives the counts of delivered and retried
+        events; `on_dead` the reason of each dead letter. `may_send` is called before each lease: while a kill switch is
+        on, events wait in the queue. `callers_wait`: whether calls wait for the store or for Phoenix; then they go
+        first.
         """
         self._tenant_id = tenant_id
         self._client = client
         self._sender = EventSender(client, clock)
         self._queue = queue
         self._level = level
+        self._heart = heart
         self._clock = clock
         self._random = random
         self._settings = settings or DeliverySettings()
@@ -127,7 +131,8 @@ class OutboxDelivery:
     async def run(self) -> None:
         """Deliver until `drain` is called and the results of running deliveries are recorded.
 
-        If cancelled, it drops running deliveries: their marks stay, and their leases expire.
+        What they have not sent then, they give back. If cancelled, it drops them: their marks stay, and their leases
+        end when the heart leaves, or by their time.
         """
         try:
             await self._run()
@@ -161,15 +166,25 @@ class OutboxDelivery:
             await self._wait(self._stopping, pause_s)
             return
         self._news.clear()
-        lease_id = secrets.randbits(62) + 1
+        lease_id = await self._heart.lease()
         began_at = self._clock.monotonic()  # the lease cannot have begun before
-        taken = await self._take(lease_id)
-        if taken.events and self._stopping.is_set():
+        try:
+            taken = await self._take(lease_id)
+        except BaseException:
+            self._heart.ended()
+            raise
+        if taken.events and not self._may_begin(lease_id):
             self._lost_leases.append(lease_id)
+            self._heart.ended()
         elif taken.events:
             self._begin(self._deliver(lease_id, taken, began_at))
         else:
+            self._heart.ended()
             await self._idle(taken)
+
+    def _may_begin(self, lease_id: int) -> bool:
+        """Whether a request under this lease may leave now. Asked again right before each one is written."""
+        return not self._stopping.is_set() and self._heart.covers(lease_id)
 
     async def _idle(self, found: Taken) -> None:
         """Wait until an event is due, or new events arrive."""
@@ -230,13 +245,19 @@ class OutboxDelivery:
     async def _deliver(self, lease_id: int, taken: Taken, began_at: float) -> None:
         """Send leased events and record the results. Args: `began_at`: when the lease was requested, monotonic."""
         try:
-            outcomes = await self._send(taken, began_at)
+            await self._deliver_leased(lease_id, taken, began_at)
+        finally:
+            self._heart.ended()
+
+    async def _deliver_leased(self, lease_id: int, taken: Taken, began_at: float) -> None:
+        try:
+            outcomes = await self._send(lease_id, taken, began_at)
         except Exception as error:  # noqa: BLE001 - an unexpected error must not end the delivery
             log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
             return  # the lease expires, and the marks say that Phoenix may have the events
         await self._settle(Settle(lease_id=lease_id, outcomes=tuple(outcomes)))
 
-    async def _send(self, taken: Taken, began_at: float) -> list[Settled]:
+    async def _send(self, lease_id: int, taken: Taken, began_at: float) -> list[Settled]:
         outcomes: list[Settled] = []
         groups: dict[bool, list[TakenEvent]] = {False: [], True: []}
         window = Window(deduplicates=self._client.deduplicates, now_us=taken.now_us)
@@ -256,7 +277,7 @@ class OutboxDelivery:
             if in_doubt:
                 first_us = min(event.first_sent_at_us or 0 for event in events)
                 send_s = min(send_s, (RESEND_WITHIN_US - (taken.now_us - first_us)) / _US)
-            results += await self._send_group(events, Deadline(at=began_at + send_s, clock=self._clock))
+            results += await self._send_group(events, self._deadline(lease_id, began_at + send_s))
         now = Window(
             deduplicates=window.deduplicates,
             now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
@@ -264,6 +285,8 @@ class OutboxDelivery:
         wait_at_least_s = self._record_health([result for _, result in results])
         for event, result in results:
             wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._random)
+            if _was_given_back(result):
+                wait = 0.0
             outcomes.append(
                 delivery_result_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US))
             )
@@ -287,6 +310,7 @@ class OutboxDelivery:
 
     def _record_health(self, results: Sequence[Result]) -> float:
         """Record whether Phoenix fails. Return the wait in seconds that it requested."""
+        results = [result for result in results if not _was_given_back(result)]
         errors_seen = [result.error for result in results if isinstance(result, Failed)]
         requested = max((requested_wait_s(error) for error in errors_seen), default=0.0)
         troubles = [error for error in errors_seen if is_about_phoenix(error)]
@@ -337,6 +361,9 @@ class OutboxDelivery:
     def _poll_s(self) -> float:
         return self._settings.poll_s * (0.75 + 0.5 * self._random())
 
+    def _deadline(self, lease_id: int, at: float) -> Deadline:
+        return LeaseDeadline(at=at, clock=self._clock, holds=lambda: self._may_begin(lease_id))
+
     def _store_deadline(self) -> Deadline:
         return Deadline.after(self._settings.store_s, self._clock)
 
@@ -346,3 +373,8 @@ class OutboxDelivery:
                 await event.wait()
         except TimeoutError:
             pass
+
+
+def _was_given_back(result: Result) -> bool:
+    """Whether the event was not sent, because its lease or the time for it had ended."""
+    return isinstance(result, Failed) and isinstance(result.error, DeadlineTooShort)

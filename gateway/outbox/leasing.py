@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from gateway.core.types import TenantId
 from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.statements import Statement
-from gateway.store.pipeline import defer, now_us_of
+from gateway.store.pipeline import defer, now_us_of, steady_us_of
 
 _DUE = (
-    "SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= {now}"
+    "SELECT lane FROM durable_lanes WHERE tenant_id = :tenant_id AND due_at_us <= {steady}"
     " ORDER BY due_at_us LIMIT :max_keys {skip}"
 )
 # PostgreSQL: first the locks, then the events in a statement of their own. A statement sees what was committed before
@@ -90,7 +90,7 @@ _LAST_OUT = Statement(
 )
 _ONE_OUT = Statement(
     "UPDATE durable_lanes SET pending = durable_lanes.pending - 1,"
-    " pending_bytes = durable_lanes.pending_bytes - given.size_bytes, due_at_us = :now_us, lease_id = NULL"
+    " pending_bytes = durable_lanes.pending_bytes - given.size_bytes, due_at_us = {steady}, lease_id = NULL"
     " FROM {given} WHERE durable_lanes.lane = given.lane",
     given="lane bigint, size_bytes bigint",
 )
@@ -107,7 +107,7 @@ _UNMARK = sa.text(
     " AND first_sent_at_us = (SELECT held.due_at_us - :lease_us FROM durable_lanes AS held"
     " WHERE held.lane = durable_events.lane AND held.lease_id = :lease_id)"
 )
-_FREE = Statement("UPDATE durable_lanes SET lease_id = NULL, due_at_us = {now} WHERE lease_id = :lease_id")
+_FREE = Statement("UPDATE durable_lanes SET lease_id = NULL, due_at_us = {steady} WHERE lease_id = :lease_id")
 
 
 def take(connection: sa.Connection, asked: Take) -> Taken:
@@ -117,9 +117,9 @@ def take(connection: sa.Connection, asked: Take) -> Taken:
     else:
         _LOCK_DUE.later(connection, tenant_id=asked.tenant_id, max_keys=asked.max_keys)
         rows = _OF_LOCKED.fetch(connection, max_bytes=asked.max_bytes)
-    now_us = now_us_of(connection)
+    now_us = steady_us_of(connection)
     if not rows:
-        return look(connection, now_us, asked.tenant_id)
+        return look(connection, asked.tenant_id)
     events = sorted((_taken(*row) for row in rows), key=lambda event: event.sequence)
     sequences = [(event.sequence,) for event in events]
     _MARK.later(connection, sequences, now_us=now_us)
@@ -132,8 +132,9 @@ def take(connection: sa.Connection, asked: Take) -> Taken:
     return Taken(events=tuple(events), now_us=now_us, next_due_us=None)
 
 
-def look(connection: sa.Connection, now_us: int, tenant_id: TenantId) -> Taken:
+def look(connection: sa.Connection, tenant_id: TenantId) -> Taken:
     """Return when the next event is due, without a lease."""
+    now_us = steady_us_of(connection)
     next_due_us = connection.execute(_NEXT_DUE, {"tenant_id": tenant_id}).scalar_one()
     return Taken(events=(), now_us=now_us, next_due_us=next_due_us)
 
@@ -177,10 +178,11 @@ def _write_down(connection: sa.Connection, now_us: int, outcomes: Sequence[Settl
         _DEAD.later(connection, rows, now_us=now_us)
     if again:
         _AGAIN.later(connection, [(one.event.sequence, one.first_sent_at_us) for one in again])
-        _WAIT.later(connection, [(one.event.ordering_key, now_us + one.wait_us) for one in again])
+        steady_us = steady_us_of(connection)
+        _WAIT.later(connection, [(one.event.ordering_key, steady_us + one.wait_us) for one in again])
     if out := [*delivered, *(one.event for one in dead)]:
         _LAST_OUT.later(connection, [(event.ordering_key,) for event in out])
-        _ONE_OUT.later(connection, [(event.ordering_key, len(event.body)) for event in out], now_us=now_us)
+        _ONE_OUT.later(connection, [(event.ordering_key, len(event.body)) for event in out])
 
 
 def _taken(

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError
 from gateway.outbox.delivery import OutboxDelivery
+from gateway.outbox.heartbeat import Heartbeat
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.record import Depth
 from gateway.outbox.store import EventQueue
@@ -32,19 +33,24 @@ class QueueWorker:
         deliveries: Mapping[TenantId, OutboxDelivery],
         queue: EventQueue,
         level: QueueLevel,
+        heart: Heartbeat,
         clock: Clock,
         *,
         on_depth: Callable[[Depth], None] = lambda depth: None,
         on_purged: Callable[[int, int], None] = lambda delivered, dead: None,
+        on_taken_over: Callable[[int], None] = lambda lanes: None,
     ) -> None:
         self._deliveries = deliveries
         self._queue = queue
         self._level = level
+        self._heart = heart
         self._clock = clock
         self._on_depth = on_depth
         self._on_purged = on_purged
+        self._on_taken_over = on_taken_over
         self._tasks: list[SupervisedTask] = []
         self._upkeep: list[SupervisedTask] = []
+        self._beats: SupervisedTask | None = None
 
     def wake(self, tenant_id: TenantId) -> None:
         """Notify the delivery of a tenant about new events."""
@@ -59,6 +65,7 @@ class QueueWorker:
             SupervisedTask("queue-measuring", self._measure()),
             SupervisedTask("queue-purging", self._purge()),
         ]
+        self._beats = SupervisedTask("queue-heartbeat", self._heart.run(on_freed=self._taken_over))
 
     def drain(self) -> None:
         """Stop leasing events."""
@@ -68,11 +75,20 @@ class QueueWorker:
             delivery.drain()
 
     async def stop(self, within_s: float = 12.0) -> None:
-        """Finish running deliveries within this time. The rest keeps its marks, and its leases expire."""
+        """Finish running deliveries within this time and give back all leases. What is not finished keeps its marks."""
         self.drain()
         tasks, upkeep = self._tasks, self._upkeep
         self._tasks, self._upkeep = [], []
         await asyncio.gather(*(one.stop() for one in upkeep), *(one.stop(within_s) for one in tasks))
+        beats, self._beats = self._beats, None
+        if beats is not None:
+            await beats.stop()
+            await _noted(self._heart.leave())
+
+    def _taken_over(self, lanes: int) -> None:
+        self._on_taken_over(lanes)
+        for delivery in self._deliveries.values():
+            delivery.wake()
 
     async def measure(self) -> Depth:
         """Measure the queue and report its size."""

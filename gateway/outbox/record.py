@@ -98,7 +98,7 @@ class TakenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """The leased events, and the time of the store. `next_due_us`: if there are none, when the next one is due."""
+    """The leased events, and the time for leases. `next_due_us`: if there are none, when the next one is due."""
 
     events: tuple[TakenEvent, ...]
     now_us: int
@@ -143,6 +143,47 @@ class Release:
 
     lease_id: int
     lease_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A row. `name`: host and process, for people."""
+
+    number: int
+    name: str
+    beats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """Count a beat. `begins`: with a new number. Result: 1, or 0 if the number is not, or no longer, this replica's."""
+
+    number: int
+    name: str
+    begins: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Give back what a replica still holds, and remove its row. Result: the number of lanes.
+
+    `beats`: of a dead replica; if it has beaten since, nothing happens. None: it says so itself.
+    """
+
+    number: int
+    beats: int | None
+    tenants: tuple[TenantId, ...]
+
+
+REPLICA_NUMBERS = 1 << 30
+_LEASES_OF_ONE = 1 << 32
+_FIRST_LEASE = 1 << 62
+"""Above the ids of leases of gateways without a number, which end by their time alone."""
+
+
+def lease_id_of(number: int, count: int) -> int:
+    """Return the id of a replica's lease."""
+    return _FIRST_LEASE + number * _LEASES_OF_ONE + count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from gateway.store.pipeline import TIME_FUNCTION, TIME_SETTING, defer
+from gateway.store.pipeline import STEADY_FUNCTION, TIME_FUNCTION, TIME_SETTING, defer
+
+_TIME = f"CAST(current_setting('{TIME_SETTING}') AS bigint)"
 
 
 class Statement:
@@ -20,7 +22,7 @@ class Statement:
 
     In its text, `{given}` is the table of input rows with the columns `given` ("lane bigint, user_id text");
     `{returned}` is one JSON text of all output rows with the columns `returned`; `{lock}` and `{skip}` are row locks,
-    if the database has them; `{now}` is the time of the transaction.
+    if the database has them; `{now}` is the time of the transaction, `{steady}` its time for leases.
     """
 
     def __init__(self, text: str, given: str = "", returned: str = "") -> None:
@@ -65,9 +67,8 @@ class Statement:
         return (
             self._text.replace("{given}", given)
             .replace("{returned}", returned)
-            .replace(
-                "{now}", f"{TIME_FUNCTION}()" if is_sqlite else f"CAST(current_setting('{TIME_SETTING}') AS bigint)"
-            )
+            .replace("{now}", f"{TIME_FUNCTION}()" if is_sqlite else _TIME)
+            .replace("{steady}", f"{STEADY_FUNCTION}()" if is_sqlite else _TIME)
             .replace("{lock}", "" if is_sqlite else "FOR UPDATE")
             .replace("{skip}", "" if is_sqlite else "FOR UPDATE SKIP LOCKED")
         )

@@ -14,16 +14,19 @@ import sqlalchemy as sa
 
 from gateway.core.types import TenantId
 from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
-from gateway.outbox import dead_letters, upkeep
+from gateway.outbox import dead_letters, replicas, upkeep
 from gateway.outbox.admission import ConcurrentInsert, admit_all
 from gateway.outbox.leasing import LOCK_KEYS, look, release, settle_all, take
 from gateway.outbox.record import (
     Admit,
     Admitted,
+    Beat,
     DeadLetter,
     DeadLetterQuery,
     Depth,
+    End,
     Release,
+    Replica,
     Settle,
     Take,
     Taken,
@@ -35,7 +38,7 @@ from gateway.store.database import Database, T, Work
 from gateway.store.group_commit import CommitSettings, GroupCommitter
 from gateway.store.pipeline import Pipelined
 
-_Op = Admit | Take | Settle | Release
+_Op = Admit | Take | Settle | Release | Beat
 _Result = tuple[Admitted, ...] | Taken | int
 
 _OVERHEAD_BYTES = 512
@@ -107,9 +110,7 @@ class EventQueue:
 
     async def look(self, tenant_id: TenantId, deadline: Deadline) -> Taken:
         """Return when the next event is due, without a write transaction."""
-        return await self._database.read(
-            lambda connection, now_us: look(connection, now_us, tenant_id), _left(deadline)
-        )
+        return await self._database.read(lambda connection, _now_us: look(connection, tenant_id), _left(deadline))
 
     async def settle(self, settle: Settle, deadline: Deadline) -> int:
         """Record the results of leased events. Return for how many the lease was still valid."""
@@ -118,6 +119,18 @@ class EventQueue:
     async def release(self, asked: Release, deadline: Deadline) -> int:
         """Release a lease of which nothing was sent. Return how many ordering keys it held."""
         return cast(int, await self._delivery_committer.submit(asked, deadline))
+
+    async def beat(self, asked: Beat, deadline: Deadline) -> int:
+        """Count a beat of a replica. Return 0 if the number is not its own."""
+        return cast(int, await self._delivery_committer.submit(asked, deadline))
+
+    async def end(self, asked: End, deadline: Deadline) -> int:
+        """Remove a replica, and make its lanes due. Return how many it held."""
+        return await self._write(lambda connection, _now_us: replicas.end(connection, asked), _left(deadline))
+
+    async def replicas(self, deadline: Deadline) -> Sequence[Replica]:
+        """Return the replicas and their beats."""
+        return await self._database.read(lambda connection, _now_us: replicas.replicas(connection), _left(deadline))
 
     async def dead_letters(self, query: DeadLetterQuery, deadline: Deadline) -> tuple[list[DeadLetter], bool]:
         """Return the next dead letters, and whether there are more."""
@@ -208,6 +221,8 @@ def _run(
     for at, op in enumerate(ops):
         if isinstance(op, Release):
             results[at] = release(connection, op)
+        elif isinstance(op, Beat):
+            results[at] = replicas.beat(connection, op)
         elif isinstance(op, Take):
             # A second run would lease other events. Its caller releases those of the first one, of which none is sent.
             results[at] = StoreUnavailable() if is_in_doubt else take(connection, op)

@@ -77,3 +77,14 @@ lanes = sa.Table(
     sa.Index("ix_durable_lanes_due", "tenant_id", "due_at_us"),
 )
 """One row for each user and board that has queued events."""
+
+replicas = sa.Table(
+    "durable_replicas",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Host and process, for people.
+    sa.Column("name", Text, nullable=False),
+    # Grows while the replica lives and has leases.
+    sa.Column("beats", sa.BigInteger, nullable=False),
+)
+"""The gateways that lease events; see replicas.py."""

@@ -96,6 +96,8 @@ class Transport:
         try:
             async with asyncio.timeout(remaining_s):
                 connection = await self._connections.take(host, is_repeatable=request.method == "GET")
+                if deadline.expired:  # a paused process wakes up here
+                    raise TimedOut("the deadline passed before anything was sent", sent=False)
                 answer = await _exchange(connection, host, data, max_answer_bytes)
                 return answer
         except Exception as failure:  # noqa: BLE001 - whatever the library raises, something may have left
@@ -212,9 +214,9 @@ def _accepted(request: Request, channel: Channel) -> Answer | None:
 
 
 def _unanswered(failure: Exception, host: Host, channel: Channel) -> ExchangeFailed:
-    """Return our error for a failure after the request was written: something may have left."""
+    """Return our error for a failure with a connection: unless it says otherwise, something may have left."""
     match failure:
-        case AnswerGarbled():
+        case AnswerGarbled() | TimedOut():
             return failure
         case TimeoutError():
             return TimedOut("no whole answer within the deadline", sent=True)

@@ -39,9 +39,9 @@ class Deadline:
         """Whether no time is left."""
         return self.at <= self.clock.monotonic()
 
-    def shaved(self, margin_s: float) -> Self:
+    def shaved(self, margin_s: float) -> "Deadline":
         """Return a deadline that is `margin_s` earlier."""
-        return type(self)(at=self.at - margin_s, clock=self.clock)
+        return Deadline(at=self.at - margin_s, clock=self.clock)
 
     def earlier(self, other: "Deadline") -> "Deadline":
         """Return the earlier of two deadlines. Both must use the same clock."""

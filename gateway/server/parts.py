@@ -26,6 +26,7 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         parts.append(Part(name="audit log", start=_async(controls.trail.start), stop=controls.trail.stop))
     parts += [
         Part(name="list of switches", start=controls.watch.load),
+        background("clock-steps", gateway.clock_steps.run),
         background("kill-switches", controls.watch.run),
         background("policy-limits", controls.follow_policy),
     ]

@@ -17,7 +17,7 @@ from gateway.store.failures import Failure
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection, int], T]
-"""Runs inside one transaction, with the connection and the time for leases (microseconds).
+"""Runs inside one transaction, with the connection and its time of day (microseconds). Leases use `steady_us_of`.
 
 It may run again after a rollback or a lost commit answer, so it must be repeatable, or look at
 `Pipelined.may_be_committed`.

@@ -19,6 +19,8 @@ TIME_SETTING = "gateway.now_us"
 """PostgreSQL: a setting that ends with the transaction and holds its time."""
 TIME_FUNCTION = "gateway_now_us"
 """SQLite: a function of the connection that returns it."""
+STEADY_FUNCTION = "gateway_steady_us"
+"""SQLite: the same for the time of leases. PostgreSQL has one time for both."""
 
 
 class TimedDriver(Protocol):
@@ -26,6 +28,10 @@ class TimedDriver(Protocol):
 
     def now_us(self) -> int:
         """Return the time of the transaction; on PostgreSQL it is asked for if that has not happened yet."""
+        ...
+
+    def steady_us(self) -> int:
+        """Return the time of leases: the same on PostgreSQL; on SQLite see steady_time.py."""
         ...
 
 
@@ -44,7 +50,16 @@ class transaction_time(FunctionElement[int]):  # noqa: N801 - written like the f
     name = "transaction_time"
 
 
+class lease_time(FunctionElement[int]):  # noqa: N801 - as above
+    """The time of the transaction for leases: it does not jump when the host's clock is set."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+    name = "lease_time"
+
+
 @compiles(transaction_time, "postgresql")
+@compiles(lease_time, "postgresql")
 def _time_of_postgresql(_element: Any, _compiler: Any, **_options: Any) -> str:
     return f"CAST(current_setting('{TIME_SETTING}') AS bigint)"
 
@@ -52,6 +67,11 @@ def _time_of_postgresql(_element: Any, _compiler: Any, **_options: Any) -> str:
 @compiles(transaction_time, "sqlite")
 def _time_of_sqlite(_element: Any, _compiler: Any, **_options: Any) -> str:
     return f"{TIME_FUNCTION}()"
+
+
+@compiles(lease_time, "sqlite")
+def _steady_time_of_sqlite(_element: Any, _compiler: Any, **_options: Any) -> str:
+    return f"{STEADY_FUNCTION}()"
 
 
 class Pipelined(Generic[T]):
@@ -71,6 +91,11 @@ class Pipelined(Generic[T]):
 def now_us_of(connection: sa.Connection) -> int:
     """Return the time of the transaction, in microseconds. Sends what is deferred if the time is not known yet."""
     return cast(TimedDriver, connection.connection.driver_connection).now_us()
+
+
+def steady_us_of(connection: sa.Connection) -> int:
+    """Return the time of the transaction for leases, in microseconds. Never stored as the time of a thing."""
+    return cast(TimedDriver, connection.connection.driver_connection).steady_us()
 
 
 def defer(

@@ -110,6 +110,10 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
             self._now_us = int(row[-1])
         return self._now_us
 
+    def steady_us(self) -> int:
+        """Return the time of leases: that of the database, as `now_us`."""
+        return self.now_us()
+
     async def commit_all(self) -> None:
         """Send what waits, and COMMIT. Raises: CommitRefused if the server rolled back."""
         cursor = _Cursor(self)

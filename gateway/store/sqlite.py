@@ -25,8 +25,9 @@ from gateway.resilience.worker_thread import WorkerEnded, WorkerThread
 from gateway.store.database import T, Work
 from gateway.store.failures import Failure, file_failure_of, origin_of
 from gateway.store.migrate import is_current, migrate
-from gateway.store.pipeline import TIME_FUNCTION
+from gateway.store.pipeline import STEADY_FUNCTION, TIME_FUNCTION
 from gateway.store.state import StoreState
+from gateway.store.steady_time import SteadyTime, boot_id
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
@@ -46,12 +47,16 @@ class _Open:
 
 
 class _Connection(sqlite3.Connection):
-    """Knows the time of its transaction (see pipeline.py)."""
+    """Knows the times of its transaction (see pipeline.py)."""
 
     time_us = 0
+    lease_time_us = 0
 
     def now_us(self) -> int:
         return self.time_us
+
+    def steady_us(self) -> int:
+        return self.lease_time_us
 
 
 class SqliteDatabase:
@@ -59,11 +64,13 @@ class SqliteDatabase:
     because SQLite's writes to a removed file are lost.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, state: StoreState | None = None) -> None:
+    def __init__(self, path: Path, clock: Clock, *, state: StoreState | None = None, boot: str | None = None) -> None:
+        """Args: `boot`: see steady_time.py; None: that of this host."""
         self._path = path
         self._state = state or StoreState("sqlite")
         self._log = path.with_name(path.name + "-wal")
         self._clock = clock
+        self._steady = SteadyTime(clock, boot_id() if boot is None else boot)
         self._writer = WorkerThread("evidence-writer")
         self._reader = WorkerThread("evidence-reader")
         self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool, hide_parameters=True)
@@ -191,9 +198,11 @@ class SqliteDatabase:
             with connection.begin():
                 if not self._migrated and not is_current(connection):
                     migrate(connection)
+                self._steady.agree(connection)
                 result = work(connection, self._begun(connection))
                 is_done = True
             self._migrated = True
+            self._steady.agreed()
             self._check_files(self._writing)
         except BaseException as error:
             _close(self._writing)
@@ -219,9 +228,10 @@ class SqliteDatabase:
             raise StoreUnavailable from error
 
     def _begun(self, connection: sa.Connection) -> int:
-        """Set the time of a transaction, and return it."""
+        """Set the times of a transaction, and return that of the day."""
         driver = _driver(connection)
         driver.time_us = round(self._clock.now() * 1_000_000)
+        driver.lease_time_us = self._steady.now_us()
         return driver.time_us
 
     def _create_file(self) -> None:
@@ -247,6 +257,7 @@ class SqliteDatabase:
             f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0, factory=_Connection
         )
         connection.create_function(TIME_FUNCTION, 0, connection.now_us)
+        connection.create_function(STEADY_FUNCTION, 0, connection.steady_us)
         return connection
 
     def _opened(self, until: float, *, reads: bool) -> _Open:

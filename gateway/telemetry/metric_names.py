@@ -106,7 +106,7 @@ EVENT_SENDING_EVENTS = Metric(
 DURABLE_EVENTS = Metric(
     name=PREFIX + "durable_events_total",
     kind=Kind.COUNTER,
-    help="Durable events accepted, delivered, retried, redriven or purged.",
+    help="Durable events accepted, delivered, retried, redriven, purged, or taken over from a dead gateway.",
     labels=("event",),
 )
 DEAD_LETTERS = Metric(
@@ -134,6 +134,12 @@ DEAD_LETTERS_KEPT = Metric(
     name=PREFIX + "dead_letters_kept",
     kind=Kind.GAUGE,
     help="Dead letters of all gateways that are not redriven.",
+)
+CLOCK_STEPS = Metric(
+    name=PREFIX + "clock_steps_total",
+    kind=Kind.COUNTER,
+    help="Times the clock of this host was set by more than 2 s, by direction. Alert on any.",
+    labels=("direction",),
 )
 PLATFORM_KEY_EVENTS = Metric(
     name=PREFIX + "platform_key_events_total",
@@ -323,6 +329,7 @@ ALL = (
     QUEUE_BYTES,
     QUEUE_OLDEST_SECONDS,
     DEAD_LETTERS_KEPT,
+    CLOCK_STEPS,
     PLATFORM_KEY_EVENTS,
     SECRET_FILE_EVENTS,
     SECRET_STORE_READS,

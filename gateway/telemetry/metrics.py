@@ -44,6 +44,7 @@ PLATFORM_KEY_EVENTS = frozenset(
         "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused",
     }
 )  # fmt: skip
+CLOCK_DIRECTIONS = frozenset({"forward", "back"})
 CIRCUITS = frozenset({"closed", "open", "half_open"})
 EVENT_SENDING_EVENTS = frozenset(
     {"bulk_not_served", "bulk_divided", "bulk_refused", "bulk_unclear", "event_id_entry_refused", "event_id_not_shared"}
@@ -124,6 +125,7 @@ class Metrics:
         self.redis = RedisSeries(registry)
         """Those of the cache that replicas share."""
 
+        self._clock_steps = _Children(_counter(names.CLOCK_STEPS, registry), (CLOCK_DIRECTIONS,)).primed()
         self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
         self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
         self._secret_reads = _Children(
@@ -225,6 +227,10 @@ class Metrics:
     def event_sending(self, name: str) -> None:
         """Something unplanned happened to events on their way; see EVENT_SENDING_EVENTS."""
         self._sending.of((name,)).inc()
+
+    def clock_stepped(self, step_s: float) -> None:
+        """Count a step of the host's clock."""
+        self._clock_steps.of(("forward" if step_s > 0 else "back",)).inc()
 
     def key_event(self, name: str) -> None:
         """Something happened to a key: the `on_event` of everything in gateway/keys."""

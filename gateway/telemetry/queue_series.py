@@ -10,7 +10,9 @@ from gateway import errors
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.metric_names import OTHER, Metric
 
-DURABLE_EVENTS = frozenset({"queued", "known", "delivered", "retried", "redriven", "purged_delivered", "purged_dead"})
+DURABLE_EVENTS = frozenset(
+    {"queued", "known", "delivered", "retried", "redriven", "purged_delivered", "purged_dead", "taken_over"}
+)
 
 DEAD_REASONS = frozenset(
     kind.reason

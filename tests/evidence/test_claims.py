@@ -24,6 +24,7 @@ async def test_first_claim_is_new(make_store: MakeStore, clock: ManualClock) -> 
         operation_id=result.operation_id,
         attempt=1,
         lease_expires_at_us=round((clock.now() + LEASE_S) * 1_000_000),
+        lease_ends_us=round((clock.now() + LEASE_S) * 1_000_000),
         recorded=None,
         suspect_replay=False,
         probed_before=False,

@@ -1,7 +1,7 @@
 """The gateway, killed by SIGKILL when an event reaches a point for the nth time: `CRASH_AT=POINT:NTH`.
 
-The gateway's code is unchanged; the hooks run between its parts. `LEASE_S` shortens the leases of durable events, for
-which the other processes wait after a crash. Without both variables, nothing is changed.
+`PAUSE_AT` stops it there by SIGSTOP, until SIGCONT. The gateway's code is unchanged; the hooks run between its parts.
+`LEASE_S` is how long leases of durable events last. Without these variables, nothing is changed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ _AMID_S = 0.003
 
 
 class CrashPoint:
-    """Ends the process at the nth time of its point."""
+    """Ends, or pauses, the process at the nth time of its point."""
 
-    def __init__(self, reported: str) -> None:
+    def __init__(self, reported: str, number: int = signal.SIGKILL) -> None:
+        self._number = number
         self._point, _, nth = reported.partition(":")
         self._left = int(nth or 0)
 
@@ -43,7 +44,7 @@ class CrashPoint:
         if point == self._point:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self._number)
 
     def around(self, before: str, after: str, original: Any) -> Any:
         """Return the coroutine function with a point before and one after it."""
@@ -130,4 +131,6 @@ if __name__ == "__main__":
         shorten_leases(float(lease))
     if reported := os.environ.get("CRASH_AT"):
         install(CrashPoint(reported))
+    if reported := os.environ.get("PAUSE_AT"):
+        install(CrashPoint(reported, signal.SIGSTOP))
     main()

@@ -14,6 +14,7 @@ from gateway.actions.events.queue_events import QueueEvents
 from gateway.actions.events.submit_events import SubmitEvents
 from gateway.core.wire import BulkEnvelope
 from gateway.outbox.delivery import DeliverySettings, OutboxDelivery
+from gateway.outbox.heartbeat import Heartbeat
 from gateway.outbox.queue_level import QueueBound, QueueLevel
 from gateway.outbox.record import DeadLetter, DeadLetterQuery
 from gateway.outbox.store import EventQueue
@@ -60,12 +61,14 @@ class DurableGateway:
             settings=EventsSettings(bulk=bulk, deduplicates=deduplicates),
             breaker=breaker,
         )
+        self.heart = Heartbeat(self.queue, CLOCK, "test", (TENANT,))
         chances = itertools.cycle([0.1, 0.5, 0.9])
         self.delivery = OutboxDelivery(
             TENANT,
             client,
             self.queue,
             self.level,
+            self.heart,
             CLOCK,
             random=lambda: next(chances),
             settings=settings,
@@ -78,17 +81,22 @@ class DurableGateway:
         )
         self.submit: SubmitEvents = submit_to(phoenix, queue=self.events)
         self._delivering: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
 
     def start(self, *, delivers: bool = True) -> None:
         self.queue.start()
         if delivers:
-            self._delivering = asyncio.get_running_loop().create_task(self.delivery.run())
+            loop = asyncio.get_running_loop()
+            self._delivering = loop.create_task(self.delivery.run())
+            self._beating = loop.create_task(self.heart.run(on_freed=lambda lanes: self.delivery.wake()))
 
     async def stop(self) -> None:
         """End cleanly."""
         self.delivery.drain()
         if self._delivering is not None:
             await self._delivering
+            await self.heart.leave()
+        await self._stop_beating()
         await self.queue.stop()
         await self.database.stop()
 
@@ -97,8 +105,14 @@ class DurableGateway:
         if self._delivering is not None:
             self._delivering.cancel()
             await asyncio.gather(self._delivering, return_exceptions=True)
+        await self._stop_beating()
         await self.queue.stop(0.0)
         await self.database.stop()
+
+    async def _stop_beating(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
 
     async def dead_letters(self) -> list[DeadLetter]:
         letters, _ = await self.queue.dead_letters(DeadLetterQuery(tenant_id=TENANT), soon())

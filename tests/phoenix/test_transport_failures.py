@@ -22,6 +22,7 @@ from gateway.phoenix.http_types import (
 )
 from gateway.phoenix.idle_time import IdleSettings
 from gateway.phoenix.transport import Transport
+from gateway.resilience.deadline import Deadline
 from tests.phoenix.raw_server import Peer, always, http, raw_server
 from tests.phoenix.transport_requests import CLOCK, failure_of, get, post, soon
 
@@ -420,3 +421,21 @@ async def test_three_hundred_calls_at_once_all_get_their_own_answer() -> None:
         answers = await asyncio.gather(*(transport.send(post(server.url, body), soon(30)) for body in bodies))
         assert [answer.body for answer in answers] == bodies
     await transport.close()
+
+
+async def test_nothing_is_written_once_the_deadline_has_passed(transport: Transport) -> None:
+    """Not even on a connection that was just made, as when the process was paused meanwhile."""
+
+    class Paused(Deadline):
+        """Has time left when the connection is asked for, and none when there is one."""
+
+        @property
+        def expired(self) -> bool:
+            return True
+
+    async with raw_server(always(http(200))) as server:
+        with pytest.raises(TimedOut) as caught:
+            await transport.send(post(server.url), Paused.after(5.0, CLOCK))
+        assert not caught.value.sent
+        await transport.send(get(server.url), soon())
+        assert ["GET /health HTTP/1.1"] == server.request_lines

@@ -276,7 +276,7 @@ def _claimed(context: OperatorContext, operation: Operation, result: ClaimResult
         disposition=result.disposition,
         operation_id=result.operation_id,
         attempt=result.attempt,
-        lease_expires_at_us=result.lease_expires_at_us,
+        lease_expires_at_us=result.lease_ends_us,
         recorded=result.recorded,
         suspect_replay=result.suspect_replay,
         probed_before=result.probed_before,

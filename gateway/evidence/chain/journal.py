@@ -30,7 +30,7 @@ from gateway.evidence.claims import PendingClaim
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome, Scope
 from gateway.evidence.tables import conflicts, incidents, operations, repeats
-from gateway.store.pipeline import defer, now_us_of
+from gateway.store.pipeline import defer, now_us_of, steady_us_of
 from gateway.store.schema import pad_in_list
 
 JOURNALED = 1
@@ -104,7 +104,7 @@ def journal_decided(
         claim = pending.claim
         if result.disposition is Disposition.NEW:
             # A different lease means that the row is from an earlier run whose commit answer was lost.
-            if result.lease_expires_at_us == now_us + claim.lease_us:
+            if result.lease_expires_at_us == steady_us_of(connection) + claim.lease_us:
                 _add_claim(lines, pending, result)
         elif result.disposition is None:  # held; if it was held before, it has the id of the earlier claim
             if result.operation_id == pending.operation_id:

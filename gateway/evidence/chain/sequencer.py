@@ -71,6 +71,7 @@ class Sequencer:
         self._settings = settings or SequencerSettings()
         self._observer = observer
         self._holder = uuid.uuid4().hex
+        self._lease_us = round(self._settings.lease_s * 1_000_000)
         self._is_holder = False
         self._stored_key_id: str | None = None
         self._oldest: int | None = None
@@ -95,8 +96,10 @@ class Sequencer:
 
     async def step(self) -> bool:
         """Chain all waiting lines if this process has, or gets, the lease. Return whether. Raises: StoreUnavailable."""
-        limit_s = self._settings.limit_s
-        status = await self._database.read(lambda connection, now: chain_status(connection, now, self._holder), limit_s)
+        limit_s, lease_us = self._settings.limit_s, self._lease_us
+        status = await self._database.read(
+            lambda connection, _now: chain_status(connection, self._holder, lease_us), limit_s
+        )
         self._record_wait(status)
         if status.duty is not Duty.OWN:
             return False
@@ -125,7 +128,7 @@ class Sequencer:
     async def _chain_once(self) -> Chained:
         signer = self._signer_of()
         key_id = "" if signer is None else signer.key_id
-        lease_us, is_key_stored = round(self._settings.lease_s * 1_000_000), key_id == self._stored_key_id
+        lease_us, is_key_stored = self._lease_us, key_id == self._stored_key_id
         chained = await self._database.write(
             lambda connection, now_us: chain_once(
                 connection, now_us, holder=self._holder, lease_us=lease_us, signer=signer, is_key_stored=is_key_stored

@@ -20,6 +20,7 @@ from gateway.evidence.chain.journal import journal_missed
 from gateway.evidence.chain.public_keys import store_keys
 from gateway.evidence.chain.tables import blocks, journal, sequencer
 from gateway.evidence.tables import operations
+from gateway.store.pipeline import steady_us_of
 from gateway.store.schema import insert_into, pad_in_list
 
 _NAME = "chain"
@@ -73,13 +74,13 @@ _LEASE = sa.select(sequencer).where(sequencer.c.name == _NAME)
 _WAITING = sa.select(journal).order_by(journal.c.id).limit(_ROWS)
 
 
-def chain_status(connection: sa.Connection, now_us: int, holder: str) -> ChainStatus:
+def chain_status(connection: sa.Connection, holder: str, lease_us: int) -> ChainStatus:
     """Return the state of the chain for `holder`. Changes nothing."""
     oldest = connection.execute(_OLDEST).scalar_one()
     if oldest is None and not connection.execute(_MISSING).scalar_one():
         return ChainStatus(duty=Duty.NONE, oldest=None)
     lease = connection.execute(_LEASE).one_or_none()
-    may = lease is None or lease.holder == holder or lease.expires_at_us <= now_us
+    may = lease is None or lease.holder == holder or not _is_valid(lease, steady_us_of(connection), lease_us)
     return ChainStatus(duty=Duty.OWN if may else Duty.OTHER, oldest=oldest)
 
 
@@ -96,7 +97,7 @@ def chain_once(
 
     Args: `is_key_stored`: the signer's public key is already in the database.
     """
-    if not _take_lease(connection, now_us, holder, lease_us):
+    if not _take_lease(connection, holder, lease_us):
         return Chained(is_holder=False)
     missed = journal_missed(connection, _MISSED)
     rows = connection.execute(_WAITING).all()
@@ -163,7 +164,13 @@ def block_of(row: sa.Row[*tuple[Any, ...]], entries: str | None = None) -> Block
     return Block(header=header, hash=row.hash, signature=row.signature, entries=entries)
 
 
-def _take_lease(connection: sa.Connection, now_us: int, holder: str, lease_us: int) -> bool:
+def _is_valid(lease: sa.Row[*tuple[Any, ...]], now_us: int, lease_us: int) -> bool:
+    """Whether the lease has not ended. One that lasts longer than any was made before the clock went back."""
+    return bool(0 < lease.expires_at_us - now_us <= lease_us)
+
+
+def _take_lease(connection: sa.Connection, holder: str, lease_us: int) -> bool:
+    now_us = steady_us_of(connection)
     lease = connection.execute(_LEASE.with_for_update()).one_or_none()
     if lease is None:
         insert = insert_into(connection, sequencer).on_conflict_do_nothing(index_elements=("name",))
@@ -172,7 +179,7 @@ def _take_lease(connection: sa.Connection, now_us: int, holder: str, lease_us: i
         lease = connection.execute(_LEASE.with_for_update()).one()
         return bool(lease.holder == holder)
     is_own = lease.holder == holder
-    if not is_own and lease.expires_at_us > now_us:
+    if not is_own and _is_valid(lease, now_us, lease_us):
         return False
     connection.execute(
         sa.update(sequencer)

@@ -14,6 +14,7 @@ from gateway.front.channelz import channelz_page, other_front_page
 from gateway.front.worker_peers import WorkerPeers
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
+from gateway.resilience.clock_steps import ClockSteps
 from gateway.server.assembly.controls import CallControls
 from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
@@ -39,6 +40,7 @@ def build_admin_port(
     controls: CallControls,
     redis: RedisCache | None,
     clock: Clock,
+    steps: ClockSteps,
     metrics: Metrics,
     seat: WorkerSeat | None,
 ) -> AdminPort:
@@ -48,9 +50,10 @@ def build_admin_port(
         tls = AdminTls(config.tls, clock, config.admin_client_auth)
 
     def degraded() -> dict[str, str]:
-        """Return what calls do without now, and why."""
+        """Return what calls do without now, and what may be wrong with them."""
         fault = None if redis is None else redis.fault
-        return {**health.degraded(), **({} if fault is None else {"redis": fault.kind.value})}
+        found = {"redis": None if fault is None else fault.kind.value, "clock_steps": steps.trouble()}
+        return {**health.degraded(), **{part: trouble for part, trouble in found.items() if trouble is not None}}
 
     own = partial(
         AdminServer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from gateway.keys.own.keyring import Keyring
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.phoenix.transport import Transport
 from gateway.resilience.clock import Clock
+from gateway.resilience.clock_steps import ClockSteps
 from gateway.server.assembly.admin_port import AdminPort, build_admin_port
 from gateway.server.assembly.boards import Boards, build_boards
 from gateway.server.assembly.chain import build_chain
@@ -39,6 +41,7 @@ from gateway.server.secret_poll import SecretPoll
 from gateway.server.secret_watch import SecretWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import BuildInfo, Metrics
 
 
@@ -61,6 +64,7 @@ class Gateway:
     health: HealthWatch
     fronts: Fronts
     admin_port: AdminPort
+    clock_steps: ClockSteps
 
 
 def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gateway:
@@ -70,6 +74,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     RulesMissing.
     """
     metrics = _metrics()
+    clock_steps = ClockSteps(clock, on_step=partial(_on_clock_step, metrics))
     transport = Transport(ca_file=config.upstream_ca_file)
     keyring = build_keyring(config, transport, clock, metrics)
     upstream = build_upstream(transport, keyring, clock, metrics)
@@ -119,7 +124,19 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         wallet=wallet,
         health=health,
         fronts=build_fronts(config, services, health, chain, policy, clock, metrics),
-        admin_port=build_admin_port(config, health, wallet, keyring, controls, redis, clock, metrics, seat),
+        admin_port=build_admin_port(
+            config, health, wallet, keyring, controls, redis, clock, clock_steps, metrics, seat
+        ),
+        clock_steps=clock_steps,
+    )
+
+
+def _on_clock_step(metrics: Metrics, step_s: float) -> None:
+    metrics.clock_stepped(step_s)
+    log().warning(
+        "the clock of this host was set",
+        trouble=f"by {step_s:+.1f} s",
+        advice="let NTP slew the clock; signatures and tokens from before the step may be refused",
     )
 
 

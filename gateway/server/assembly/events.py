@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import uuid_utils
 
@@ -18,6 +21,7 @@ from gateway.config import Config
 from gateway.core.types import TenantId
 from gateway.interceptors.validation import validate
 from gateway.outbox.delivery import OutboxDelivery
+from gateway.outbox.heartbeat import Heartbeat
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.queue_worker import QueueWorker
 from gateway.outbox.store import EventQueue
@@ -89,12 +93,14 @@ def _queue_worker(
     callers_wait: Callable[[], bool],
 ) -> QueueWorker:
     series = metrics.queue
+    heart = Heartbeat(queue, clock, f"{socket.gethostname()}/{os.getpid()}", tuple(tenants.event_clients))
     deliveries = {
         tenant_id: OutboxDelivery(
             tenant_id,
             clients.queued,
             queue,
             level,
+            heart,
             clock,
             random=random.random,
             on_event=_on_delivery(tenant_id, series.events, controls),
@@ -104,7 +110,16 @@ def _queue_worker(
         )
         for tenant_id, clients in tenants.event_clients.items()
     }
-    return QueueWorker(deliveries, queue, level, clock, on_depth=series.measured, on_purged=series.purged)
+    return QueueWorker(
+        deliveries,
+        queue,
+        level,
+        heart,
+        clock,
+        on_depth=series.measured,
+        on_purged=series.purged,
+        on_taken_over=partial(series.events, "taken_over"),
+    )
 
 
 def _on_delivery(
