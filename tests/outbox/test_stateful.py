@@ -34,6 +34,8 @@ class KeyModel:
     waiting: list[int] = field(default_factory=list)
     """Numbers of events, in the order in which they must go out."""
     dead: list[int] = field(default_factory=list)
+    in_doubt: set[int] = field(default_factory=set)
+    """Of the dead: Phoenix may have them, so a redrive holds them back."""
     due: float = 0.0
     lease: int | None = None
     marks: dict[int, float] = field(default_factory=dict)
@@ -151,6 +153,8 @@ class QueueMachine(RuleBasedStateMachine):
         model.marks.pop(number)
         if result is DeliveryResult.DEAD:
             model.dead.append(number)
+            if event.first_sent_at_us is not None:
+                model.in_doubt.add(number)
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
@@ -165,7 +169,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def redrive(self) -> None:
-        dead = {number: model for model in self.models.values() for number in model.dead}
+        dead = {
+            number: model for model in self.models.values() for number in model.dead if number not in model.in_doubt
+        }
         revived, _ = self.run(self.queue.redrive(DeadLetterQuery(tenant_id=TENANT), soon(), may_count_twice=False))
         assert sorted(dead) == sorted(map(int, revived))
         for number, model in dead.items():
