@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import grpc
@@ -50,6 +51,14 @@ def nearly_all(pid: int) -> int:
     """A limit that leaves the process four descriptors."""
     used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
     return [number for number in range(len(used) + 5) if number not in used][4]
+
+
+def is_connected(pid: int, url: str) -> bool:
+    """Whether the process holds an open connection to this port of loopback."""
+    sockets = {os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    to_port = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{urlsplit(url).port:04X}") and row[3] == "01"}
+    return bool(sockets & to_port)
 
 
 def lines(gateway: GatewayProcess, event: str) -> list[Mapping[str, Any]]:
@@ -132,6 +141,10 @@ def test_a_call_without_descriptors_is_our_own_fault(gateway_of_its_own: Gateway
         boards: Any = leaderboards_pb2_grpc.LeaderboardServiceStub(channel)
         with pytest.raises(grpc.RpcError):
             boards.GetLeaderboard(leaderboards_pb2.GetLeaderboardRequest(leaderboard_id="none"), timeout=10)
+        until = time.monotonic() + WITHIN_S
+        while is_connected(gateway.pid, gateway.environ["INGESTION_BASE_URL"]):  # left by the start
+            assert time.monotonic() < until, "the start's connection to the ingestion stays open"
+            time.sleep(0.05)
         reasons = []
         with limited(gateway.pid, resource.RLIMIT_NOFILE, 3):
             for _ in range(8):

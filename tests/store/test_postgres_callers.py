@@ -28,7 +28,7 @@ async def left_after_first_statement(database: PostgresDatabase) -> list[str]:
     def work(connection: sa.Connection, _now_us: int) -> None:
         begun.set()
         for name in ("first", "second"):
-            connection.exec_driver_sql(f"SELECT '{name}'")
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
             answered.append(name)
 
     call = asyncio.create_task(database.write(work, LIMIT_S))
