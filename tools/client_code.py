@@ -2,7 +2,7 @@
 
 All protos become one module without the rules of protovalidate, which belong to the server and would clash with another
 copy of `buf/validate` in the caller's process. The module is also relieved of protobuf's check of its own version, so
-that it works with every runtime that clients/python/pyproject.toml names (docs/adr/0050).
+that it works with every runtime that clients/python/pyproject.toml names (docs/adr/0049).
 """
 
 from __future__ import annotations
