@@ -209,7 +209,7 @@ class Reader:
         try:
             reference = parse_reference(found.text, schemes)
             if reference.scheme is Scheme.FILE:
-                return SecretSource(setting=found.setting, path=found.folder / Path(reference.path))
+                return SecretSource(setting=found.setting, path=found.folder / Path(reference.path.strip()))
             return SecretSource(setting=found.setting, stored=self.stores.stored(reference))
         except ReferenceRefused as refused:
             self.faults.add(found.setting, refused.problem, refused.remedy)
@@ -236,4 +236,4 @@ class Reader:
         if "\0" in found.text:  # TOML allows it; the system's calls would raise ValueError
             self.faults.add(found.setting, "is no path", "name a file")
             return None
-        return found.folder / Path(found.text)
+        return found.folder / Path(found.text.strip())

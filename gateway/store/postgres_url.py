@@ -138,12 +138,18 @@ def _options(query: str) -> dict[str, str]:
     return options
 
 
-def _check(parameters: Mapping[str, str]) -> None:
+def _check(parameters: dict[str, str]) -> None:
+    """Refuse what libpq would refuse at each connection. Words get the small letters that it asks for."""
     for name, allowed in _CHOICES.items():
         value = parameters.get(name)
         if value is not None and value.lower() not in allowed:
             reason = "; the gateway writes" if name == "target_session_attrs" else ""
             raise UrlRefused(f"has a value of {name} that cannot be used: write {' or '.join(sorted(allowed))}{reason}")
+        if value is not None:
+            parameters[name] = value.lower()
+    for port in filter(None, parameters.get("port", "").split(",")):
+        if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+            raise UrlRefused("has a port that cannot be used: write a number from 1 to 65535")
     for name in sorted(_NUMBERS & parameters.keys()):
         if not re.fullmatch("[0-9]{1,9}", parameters[name]):
             raise UrlRefused(f"has a value of {name} that is not a number")

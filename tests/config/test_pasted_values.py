@@ -53,6 +53,17 @@ def test_a_blank_after_the_equals_sign_is_no_part_of_a_value(tmp_path: Path) -> 
         assert (tenant.keys.tenant_id, tenant.keys.hmac.value.reveal()) == ("acme", b"hmac-secret-text")
 
 
+def test_blanks_around_a_path_are_no_part_of_it(tmp_path: Path) -> None:
+    """A line of `docker --env-file` may end with one."""
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("from-a-file-0123456789")
+    settings = {name: value for name, value in TENANT.items() if name != "INGESTION_HMAC_SECRET"}
+    (tenant,) = loaded({**settings, "INGESTION_HMAC_SECRET_FILE": f" {secret} "}).tenants
+    assert tenant.keys.hmac is not None
+    assert tenant.keys.hmac.path == secret
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_files_in_another_encoding_are_refused(encoding: str, tmp_path: Path) -> None:
     """With what they should be."""

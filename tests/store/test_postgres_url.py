@@ -19,6 +19,8 @@ SECRET = "hunter2"
         ("sslmode=verify-full&sslrootcert=system", {"sslmode": "verify-full"}),
         ("ssl=true", {"sslmode": "require"}),
         ("ssl=verify-full", {"sslmode": "verify-full"}),
+        ("sslmode=Require&channel_binding=PREFER", {"sslmode": "require", "channel_binding": "prefer"}),
+        ("ssl=Require", {"sslmode": "require"}),
         ("connect_timeout=10", {"connect_timeout": "10"}),
         ("options=-c%20search_path%3Dours", {"options": "-c search_path=ours"}),
         ("options=endpoint%3Dep-1", {"options": "endpoint=ep-1"}),
@@ -45,6 +47,22 @@ def test_several_hosts_lead_to_the_primary() -> None:
     """Without a word about it, a connection is taken only where it can write."""
     read = read_url("postgresql://u@a:1,b:2/db")
     assert ("a,b", "1,2", "read-write") == (read["host"], read["port"], read["target_session_attrs"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@h:99999/db",
+        "postgresql://u@h:0/db",
+        "postgresql://u@a:1,b:70000/db",
+        "postgresql://u@h/db?port=99999",
+        "postgresql://u@h/db?port=x",
+    ],
+)
+def test_ports_that_do_not_exist_are_refused(url: str) -> None:
+    """Before libpq refuses them at each connection."""
+    with pytest.raises(UrlRefused, match="port"):
+        read_url(url)
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,14 @@ class Disabled(CallFailed):
     reason = "DISABLED"
 
 
+class SigningKeyUnavailable(CallFailed):
+    """`KEY_UNAVAILABLE`: The store that keeps a launch key did not sign in time, or not with that key. No other
+    key signs instead.
+    """
+
+    reason = "KEY_UNAVAILABLE"
+
+
 class Stopping(CallFailed):
     """`STOPPING`: The process is about to end; what it had read is done and acknowledged, what it had not is not.
     """
@@ -228,6 +236,7 @@ BY_REASON: dict[str, type[CallFailed]] = {
     "STORE_UNAVAILABLE": StoreUnavailable,
     "AUDIT_UNAVAILABLE": AuditUnavailable,
     "DISABLED": Disabled,
+    "KEY_UNAVAILABLE": SigningKeyUnavailable,
     "STOPPING": Stopping,
     "INTERNAL": InternalFault,
 }
@@ -260,6 +269,7 @@ __all__ = [
     "PhoenixTimeout",
     "PhoenixUnavailable",
     "RateLimited",
+    "SigningKeyUnavailable",
     "StaleAttempt",
     "Stopping",
     "StoreUnavailable",
