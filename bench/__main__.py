@@ -25,6 +25,7 @@ from bench import (
     signer_figures,
     stream_figures,
     token_figures,
+    worker_figures,
 )
 from bench.cases import CASES, Against
 from bench.credentials import Credentials
@@ -44,6 +45,7 @@ SERVING_FIGURES = {
     **durable.FIGURES,
     **mint_figures.FIGURES,
     **settings_figures.FIGURES,
+    **worker_figures.FIGURES,
 }
 """Figures that only the gateway has."""
 FIGURES = {

@@ -73,9 +73,7 @@ class LimitSharing:
         fleet_usages = await self._shared.exchange(reported)
         if fleet_usages is None:
             for one in usages:
-                for rate in (one.requests, one.events):
-                    if rate is not None:
-                        rate.lose_fleet()
+                one.lose_fleet()
             return
         for one, sent, fleet in zip(usages, reported, fleet_usages, strict=True):
             _settle(one, sent, fleet)

@@ -2,6 +2,7 @@
 
 The decision is made in memory, without waiting. If replicas share the limits (controls/limit_sharing.py), each may
 always use its own share, and more while the fleet's common balance allows it. A single replica's share is everything.
+Before it has met the others, or without a shared cache, each of several workers has an equal share of every limit.
 """
 
 from __future__ import annotations
@@ -40,12 +41,23 @@ class Refused:
 class Rate:
     """A rate limit (GCRA): `_paid_until` is the time until which the cost taken so far is paid for by elapsed time."""
 
-    __slots__ = ("_credit", "_paid_until", "_per_s", "_share", "_share_paid_until", "spent")
+    __slots__ = (
+        "_credit",
+        "_paid_until",
+        "_per_s",
+        "_share",
+        "_share_burst_s",
+        "_share_paid_until",
+        "_worker_share",
+        "spent",
+    )
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, per_s: float, workers: int = 1) -> None:
         self._per_s = per_s
         self._paid_until = 0.0
-        self._share = 1.0
+        self._worker_share = 1.0 / workers
+        self._share = self._worker_share
+        self._share_burst_s = BURST_S
         self._share_paid_until = 0.0
         self._credit = 0.0
         self.spent = 0.0
@@ -75,11 +87,13 @@ class Rate:
     def settle(self, *, balance: float, replicas: int) -> None:
         """Take over the fleet's common balance and the number of replicas that share it."""
         self._share = 1.0 / max(1, replicas)
+        self._share_burst_s = SHARE_BURST_S
         self._credit = max(0.0, min(balance, self._per_s)) * self._share
 
     def lose_fleet(self) -> None:
-        """Continue with this replica's own share only."""
+        """Continue with this replica's own share only, at most that of a worker: an idle one may begin at any time."""
         self._credit = 0.0
+        self._share = min(self._share, self._worker_share)
 
     @property
     def per_s(self) -> float:
@@ -90,7 +104,8 @@ class Rate:
         per_s = self._per_s * self._share
         paid = self._share_paid_until if self._share_paid_until > now else now
         cost_s = cost / per_s
-        late_s = paid + (cost_s if cost_s < SHARE_BURST_S else SHARE_BURST_S) - now - SHARE_BURST_S
+        burst_s = self._share_burst_s
+        late_s = paid + (cost_s if cost_s < burst_s else burst_s) - now - burst_s
         if late_s > 1e-9:
             return late_s
         self._share_paid_until = paid + cost_s
@@ -100,10 +115,21 @@ class Rate:
 class Usage:
     """The usage of one name on this replica. `name` starts with its kind, such as `caller:game`."""
 
-    __slots__ = ("_refusals_paid_until", "bound", "events", "in_flight", "limits", "name", "requests", "was_active")
+    __slots__ = (
+        "_refusals_paid_until",
+        "_workers",
+        "bound",
+        "events",
+        "in_flight",
+        "limits",
+        "name",
+        "requests",
+        "was_active",
+    )
 
-    def __init__(self, name: str, limits: CallLimits) -> None:
+    def __init__(self, name: str, limits: CallLimits, workers: int = 1) -> None:
         self.name = name
+        self._workers = workers
         self.in_flight = 0
         self.was_active = False
         self._refusals_paid_until = 0.0
@@ -112,10 +138,23 @@ class Usage:
     def take_over(self, limits: CallLimits) -> None:
         """Apply new limits. Running calls continue."""
         self.limits = limits
-        self.requests = None if limits.requests_per_s is None else Rate(limits.requests_per_s)
-        self.events = None if limits.events_per_s is None else Rate(limits.events_per_s)
-        self.bound = limits.concurrent
-        """The concurrent calls allowed here: the limit minus the calls on other replicas."""
+        self.requests = None if limits.requests_per_s is None else Rate(limits.requests_per_s, self._workers)
+        self.events = None if limits.events_per_s is None else Rate(limits.events_per_s, self._workers)
+        self.bound = self._worker_bound()
+        """The concurrent calls allowed here: the limit minus the calls on other replicas, or a worker's share."""
+
+    def lose_fleet(self) -> None:
+        """Continue without the others, with this replica's own share. Running calls continue."""
+        for rate in (self.requests, self.events):
+            if rate is not None:
+                rate.lose_fleet()
+        own = self._worker_bound()
+        if self.bound is not None and own is not None:
+            self.bound = min(self.bound, own)
+
+    def _worker_bound(self) -> int | None:
+        limit = self.limits.concurrent
+        return None if limit is None else max(1, limit // self._workers)
 
     def enter(self, now: float) -> Refused | None:
         """Count a new call, or return the refusal. A refused call is not counted."""
@@ -150,9 +189,11 @@ class Usage:
 class Limiter:
     """The usage of all names of one kind: callers or tenants."""
 
-    def __init__(self, kind: str, limits_of: Explain) -> None:
+    def __init__(self, kind: str, limits_of: Explain, workers: int = 1) -> None:
+        """Args: `workers`: the processes of this gateway, which share each limit equally unless they meet in Redis."""
         self._kind = kind
         self._limits_of = limits_of
+        self._workers = workers
         self._known: dict[str, Usage | None] = {}
 
     def of(self, name: str) -> Usage | None:
@@ -182,7 +223,7 @@ class Limiter:
             for idle in [key for key, one in self._known.items() if one is None or not one.in_flight]:
                 del self._known[idle]
         limits = _bounded(self._limits_of(name))
-        usage = None if limits is None else Usage(f"{self._kind}:{name}", limits)
+        usage = None if limits is None else Usage(f"{self._kind}:{name}", limits, self._workers)
         self._known[name] = usage
         return usage
 

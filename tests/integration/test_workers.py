@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +19,20 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc
-from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.sandbox_process import SandboxProcess
 
 REQUEST = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+LIMITED = """
+[tenant_limits]
+"acme/sandbox" = {{requests_per_s = {per_s}}}
+
+[[callers]]
+name = "local"
+allow = ["*"]
+tenants = ["*"]
+operators = ["*"]
+"""
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -74,21 +85,62 @@ def mint(group: GatewayProcess) -> str:
     return ""
 
 
-def test_one_page_shows_all_workers(group: GatewayProcess) -> None:
-    """Each sample names its worker; the calls of both add up."""
-    assert [failure for failure in (mint(group) for _ in range(20)) if failure] == []
+def minted(group: GatewayProcess) -> dict[str, float]:
+    """The calls of MintLaunchJWT that each worker answered, as the page of metrics says."""
     with urlopen(f"http://{group.admin_address}/metrics", timeout=5) as answer:
         text = answer.read().decode()
-    minted = [
-        sample
+    return {
+        sample.labels["worker"]: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == "phoenix_gateway_calls_total"
         and sample.labels["method"].endswith("/MintLaunchJWT")
         and sample.labels["status"] == "OK"
-    ]
-    assert {sample.labels["worker"] for sample in minted} == {"0", "1"}
-    assert sum(sample.value for sample in minted) == 20
+    }
+
+
+def test_one_page_shows_all_workers(group: GatewayProcess) -> None:
+    """Each sample names its worker; the calls of both add up."""
+    assert [failure for failure in (mint(group) for _ in range(20)) if failure] == []
+    by_worker = minted(group)
+    assert by_worker.keys() == {"0", "1"}
+    assert sum(by_worker.values()) == 20
+
+
+def test_all_workers_together_keep_a_limit_without_redis(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """Many connections offer more than the limit: at first a second's worth passes, then as much each second."""
+    per_s, offered_s, connections = 20, 4.0, 24
+    policy = tmp_path / "policy.toml"
+    policy.touch(mode=0o600)
+    policy.write_text(LIMITED.format(per_s=per_s))
+    settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_CONFIG": str(policy), "GATEWAY_FRONT": "http2"}
+    with GatewayProcess({**settings, "GATEWAY_WORKERS": "2"}) as limited, ThreadPoolExecutor(connections) as pool:
+        wait(lambda: report(limited).get("workers") == {"0": True, "1": True})
+        began = time.monotonic()
+        reasons = Counter[str]()
+        for one in pool.map(lambda _: offered(limited, began + offered_s), range(connections)):
+            reasons += one
+        took_s = time.monotonic() - began
+        by_worker = minted(limited)
+    assert set(reasons) == {"OK", "RATE_LIMITED"}
+    assert reasons["OK"] <= per_s * took_s + per_s
+    assert sum(by_worker.values()) == reasons["OK"]
+    assert all(by_worker[worker] > 0 for worker in ("0", "1"))
+
+
+def offered(group: GatewayProcess, until: float) -> Counter[str]:
+    """Call over one connection until then; return how often each reason came."""
+    reasons = Counter[str]()
+    with grpc.insecure_channel(group.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = tokens_pb2_grpc.TokenServiceStub(channel)
+        while time.monotonic() < until:
+            try:
+                stub.MintLaunchJWT(REQUEST, timeout=30)
+            except grpc.RpcError as refused:
+                reasons[reason_of(refused)] += 1
+            else:
+                reasons["OK"] += 1
+    return reasons
 
 
 def test_a_worker_that_dies_is_replaced_and_no_later_call_fails(group: GatewayProcess) -> None:

@@ -121,6 +121,34 @@ def test_without_the_fleet_the_share_stays() -> None:
     assert sum(rate.take(1, 7.98) == 0 for _ in range(100)) == 9
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("per_s", [0.4, 1, 7, 100])
+def test_workers_that_never_meet_give_no_more_than_the_limit_together(workers: int, per_s: float) -> None:
+    """Offered far more for 50 s: the rate for that time, and at first one second's worth or one call of each."""
+    group = [Usage("caller:x", CallLimits(requests_per_s=per_s), workers) for _ in range(workers)]
+    passed = sum(admitted(one, 3, 7.0 + step / 200) for step in range(50 * 200) for one in group)
+    assert 50 * per_s - workers <= passed <= 50 * per_s + max(per_s, workers)
+
+
+def test_each_worker_allows_its_part_of_a_second_at_once_and_of_the_calls_at_the_same_time() -> None:
+    """A burst counts as the rate does; one call always fits."""
+    one = Usage("caller:x", CallLimits(requests_per_s=100), 4)
+    assert admitted(one, 100, 3.0) == 25
+    bounds = [Usage("caller:x", CallLimits(concurrent=limit), 4).bound for limit in (100, 9, 3)]
+    assert bounds == [25, 2, 1]
+
+
+def test_a_worker_that_was_alone_in_the_fleet_falls_back_to_its_part() -> None:
+    """Redis is gone: the other workers may begin with theirs at any time."""
+    one = Usage("caller:x", CallLimits(requests_per_s=100, concurrent=10), 2)
+    assert one.requests is not None
+    one.requests.settle(balance=100, replicas=1)
+    one.bound = 10
+    one.lose_fleet()
+    assert one.bound == 5
+    assert sum(one.requests.take(1, 7.0 + step / 200) == 0 for step in range(20 * 200)) == pytest.approx(1000, abs=11)
+
+
 def test_the_first_refusals_leave_at_once_and_a_flood_of_them_at_our_pace() -> None:
     """The rate is REFUSALS_PER_S, and no refusal waits longer than the documented limit."""
     one = usage(requests_per_s=1)

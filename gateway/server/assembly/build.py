@@ -82,7 +82,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     redis = _redis(config, secrets, clock, metrics)
     database = _database(config, secrets, clock, metrics)
     policy = PolicyInForce(config.callers)
-    controls = build_controls(config, policy, keyring, redis, database, clock, metrics)
+    controls = build_controls(config, policy, keyring, redis, database, clock, metrics, seat)
     chain = build_chain(config, controls, secrets, clock, metrics)
 
     platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)

@@ -37,6 +37,7 @@ from gateway.resilience.limiter import Limiter
 from gateway.resilience.supervision import SupervisedThread
 from gateway.server.assembly.keys_used import KeysUsed
 from gateway.server.assembly.stored_switches import build_stored_switches
+from gateway.server.process.inherited import WorkerSeat
 from gateway.store.database import Database
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
@@ -111,10 +112,12 @@ def build_controls(
     database: Database,
     clock: Clock,
     metrics: Metrics,
+    seat: WorkerSeat | None = None,
 ) -> CallControls:
     """Return the controls, not started yet."""
-    callers = Limiter("caller", lambda name: _caller_limits(policy, name))
-    tenants = Limiter("tenant", lambda name: policy.callers.tenant_limits(name))
+    workers = 1 if seat is None else seat.workers
+    callers = Limiter("caller", lambda name: _caller_limits(policy, name), workers)
+    tenants = Limiter("tenant", lambda name: policy.callers.tenant_limits(name), workers)
     limiters = (callers, tenants)
     trail = audit = None
     if config.audit is not None:

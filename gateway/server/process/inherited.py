@@ -22,10 +22,11 @@ class WorkerSeat:
     """The place of one worker in its group, as file descriptors and paths.
 
     `listener`: of GATEWAY_LISTEN; None where the front binds its own. `admin`: of GATEWAY_ADMIN_LISTEN. `socket_path`:
-    where the worker alone answers the admin port's paths for its group.
+    where the worker alone answers the admin port's paths for its group. `workers`: how many there are in the group.
     """
 
     number: int
+    workers: int
     listener: int | None
     admin: int
     parent: int

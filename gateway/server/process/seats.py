@@ -38,6 +38,7 @@ def seats_of(config: Config) -> Iterator[list[WorkerSeat]]:
         yield [
             WorkerSeat(
                 number=number,
+                workers=count,
                 listener=None if listener is None else listener.fileno(),
                 admin=admin.fileno(),
                 parent=reading,

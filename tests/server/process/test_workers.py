@@ -20,7 +20,8 @@ from gateway.server.process.inherited import WorkerSeat
 from gateway.server.process.workers import RestartTimes, Workers
 
 listener, reading, folder, code = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-seat = WorkerSeat(number=0, listener=None, admin=listener, parent=reading, socket_path=f"{folder}/0.0.sock")
+paths = {"socket_path": f"{folder}/0.0.sock"}
+seat = WorkerSeat(number=0, workers=1, listener=None, admin=listener, parent=reading, **paths)
 times = RestartTimes(first_s=0.05, longest_s=0.2, stable_after_s=0.5)
 sys.exit(asyncio.run(Workers([seat], 1.0, times, [sys.executable, "-c", code]).run()))
 """
