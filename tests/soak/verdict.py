@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.chain_proof import assert_chain_holds
 from tests.examples.player import assert_done_once, entries
 from tests.faults.event_load import Load, Report
@@ -102,9 +104,20 @@ async def _events(name: str, load: Load, site: Site, acknowledged: Report) -> Ch
             break
         await asyncio.sleep(0.5)
     figure = f"{counts[1]:,} of {counts.total():,} acknowledged ones exactly once"
+    if counts[0]:
+        missing = await asyncio.to_thread(load.never_taken, site.sandbox)
+        figure += f"; missing: {await asyncio.to_thread(_stored, site, missing)}"
     if doubled:
         figure += f"; more than once: {doubled}"
     return Check(name=name, holds=set(counts) == {1} and not doubled, figure=figure)
+
+
+def _stored(site: Site, event_ids: set[str]) -> str:
+    """Say what the store of durable events knows about these ids: state, reason, detail, attempts, how many."""
+    query = """SELECT state, reason, detail, attempts, count(*), min(accepted_at_us), max(accepted_at_us)
+        FROM durable_events WHERE event_id = ANY(%s) GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC LIMIT 10"""
+    with psycopg.connect(site.postgres.url) as connection:
+        return "; ".join(str(row) for row in connection.execute(query, [list(event_ids)]))
 
 
 def _moves(site: Site, callers: Callers) -> Check:
