@@ -18,6 +18,7 @@ import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 from gateway.cli.children import free_port
 
@@ -107,7 +108,12 @@ def _serve(
             await asyncio.to_thread(upgrade.wait)
             if with_parent:
                 _end_with_parent()
-            return await serve(config, SystemClock(), on_serving=lambda: _report(listen, admin, urls, as_json=as_json))
+            telling: list[asyncio.Task[None]] = []
+
+            def tell() -> None:
+                telling.append(asyncio.create_task(_report_when_ready(listen, admin, urls, as_json=as_json)))
+
+            return await serve(config, SystemClock(), on_serving=tell)
 
     try:
         return asyncio.run(main())
@@ -165,6 +171,21 @@ def _end_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(descriptor, readable)
+
+
+async def _report_when_ready(listen: str, admin: str, urls: dict[str, Any], *, as_json: bool) -> None:
+    """Print the addresses once gRPC health says SERVING: clients with the service config wait for nothing else."""
+    while not await asyncio.to_thread(_is_ready, f"http://{admin}/readyz"):  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.05)
+    _report(listen, admin, urls, as_json=as_json)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # HTTPError is one
+        return False
 
 
 def _report(listen: str, admin: str, urls: dict[str, Any], *, as_json: bool) -> None:
