@@ -108,12 +108,20 @@ def _serve(
             await asyncio.to_thread(upgrade.wait)
             if with_parent:
                 _end_with_parent()
-            telling: list[asyncio.Task[None]] = []
+            async with asyncio.TaskGroup() as group:
 
-            def tell() -> None:
-                telling.append(asyncio.create_task(_report_when_ready(listen, admin, urls, as_json=as_json)))
+                def tell() -> None:
+                    told.append(group.create_task(_report_when_ready(listen, admin, urls, as_json=as_json)))
 
-            return await serve(config, SystemClock(), on_serving=tell)
+                told: list[asyncio.Task[None]] = []
+                try:
+                    code = await serve(config, SystemClock(), on_serving=tell)
+                except (ListenFailed, OSError) as failed:  # here, because the group would wrap it
+                    print(f"dev: {failed}", file=sys.stderr)
+                    code = 1
+                for task in told:
+                    task.cancel()
+            return code
 
     try:
         return asyncio.run(main())
