@@ -6,6 +6,7 @@ import asyncio
 import json
 import statistics
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ SLICE_S = 5.0
 SLOWER_MUST = 1.10
 MEMORY_MUST = 1.20
 DESCRIPTORS_MUST = 20
-_DELIVERED_WITHIN_S = 120.0
+_NO_PROGRESS_S = 120.0
+"""Events of one user leave one after the other, so a backlog may take minutes. A lost event never comes."""
+_RECORDED_WITHIN_S = 30.0
+"""The wallet records an outcome again until the gateway has it."""
 _OWN = frozenset({"INTERNAL", "UNKNOWN"})
 """INTERNAL is the reason of an unexpected exception; UNKNOWN the status of one that grpc caught, without a reason."""
 _CAUSES = frozenset({"error_type", "trouble", "kind", "reason", "exit_code", "count"})
@@ -95,15 +99,19 @@ async def judge(
 
 async def _events(name: str, load: Load, site: Site, acknowledged: Report) -> Check:
     """Exactly once at Phoenix, where acknowledged; at most once otherwise."""
-    until = time.monotonic() + _DELIVERED_WITHIN_S
+    began_at = progress_at = time.monotonic()
+    most = -1
     while True:
         found = await asyncio.to_thread(load.verdict, site.sandbox)
         counts = found.get(acknowledged, Counter())
         doubled = {report.value: dict(each) for report, each in found.items() if max(each) > 1}
-        if (set(counts) == {1} and not doubled) or time.monotonic() > until:
+        if counts[1] > most:
+            most, progress_at = counts[1], time.monotonic()
+        if (set(counts) == {1} and not doubled) or time.monotonic() - progress_at > _NO_PROGRESS_S:
             break
         await asyncio.sleep(0.5)
     figure = f"{counts[1]:,} of {counts.total():,} acknowledged ones exactly once"
+    figure += f", the last one {progress_at - began_at:.0f} s after the load"
     if counts[0]:
         missing = await asyncio.to_thread(load.never_taken, site.sandbox)
         figure += f"; missing: {await asyncio.to_thread(_stored, site, missing)}"
@@ -126,10 +134,8 @@ def _moves(site: Site, callers: Callers) -> Check:
     treatments = Counter(callers.wallet.moves.values())
     for key, treatment in callers.wallet.moves.items():
         if treatment == "success":
-            try:
-                assert_done_once(site.gateways[0], site.wallet, "reserve_cash", key)
-            except Exception as error:
-                wrong[f"{type(error).__name__}: {error}"[:200]] += 1
+            if (trouble := _trouble_of(site, key)) is not None:
+                wrong[trouble] += 1
         elif len(entries(site.wallet, key)) > 1:
             wrong["booked more than once"] += 1
     others = {name: count for name, count in treatments.items() if name != "success"}
@@ -137,6 +143,21 @@ def _moves(site: Site, callers: Callers) -> Check:
     figure += f"; not answered: {others}" if others else ""
     figure += f"; wrong: {dict(wrong)}" if wrong else ""
     return Check(name="wallet moves", holds=not wrong and not others and treatments["success"] > 0, figure=figure)
+
+
+def _trouble_of(site: Site, key: str) -> str | None:
+    """Say what is wrong with a move that was answered; None if it is booked and recorded once."""
+    until = time.monotonic() + _RECORDED_WITHIN_S
+    while True:
+        try:
+            assert_done_once(site.gateways[0], site.wallet, "reserve_cash", key)
+        except Exception as error:
+            if time.monotonic() > until:
+                where = traceback.extract_tb(error.__traceback__)[-1].line
+                return f"{type(error).__name__}: {error} at {where}"[:300]
+            time.sleep(0.2)
+        else:
+            return None
 
 
 def _chain(site: Site, folder: Path) -> Check:
