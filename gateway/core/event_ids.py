@@ -26,10 +26,22 @@ CALL_AND_CLOCKS_S = 70.0
 """The longest deadline of a call plus the clock difference between replicas. The gateway resends an event for a caller
 only while this much of the resend time is left."""
 
+_AHEAD_S = 5.0
+"""A first send may seem to lie so far in the future: clocks of replicas and stores differ."""
+
 _PACKED = struct.Struct(">Bd32s")
 # Numbers that have several spellings (1.0, 1e0), or that the fast parser may not represent exactly.
 _TRICKY_NUMBER = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")
 _EXACT_DIGITS = 15
+
+
+def may_be_sent_again(age_s: float, within_s: float) -> bool:
+    """Tell whether Phoenix still remembers an id that was first sent so long ago. Args: `within_s`: for how long.
+
+    A first send far in the future shows that a clock was set back. Then its age is unknown, and a second send might
+    count twice.
+    """
+    return -_AHEAD_S <= age_s < within_s
 
 
 class EventState(enum.Enum):

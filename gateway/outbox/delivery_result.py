@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway import errors
-from gateway.core.event_ids import RESEND_WITHIN_S
+from gateway.core.event_ids import RESEND_WITHIN_S, may_be_sent_again
 from gateway.errors import Effect, GatewayError
 from gateway.outbox.record import DeliveryResult, Settled, TakenEvent
 from gateway.phoenix.gamification.pending_event import Result, Submitted
@@ -38,7 +38,8 @@ class Window:
 
     def is_open_for(self, first_sent_at_us: int, spare_us: int = 0) -> bool:
         """Tell whether an event first sent at this time can be sent again without counting twice."""
-        return self.deduplicates and self.now_us + spare_us - first_sent_at_us < RESEND_WITHIN_US
+        age_s = (self.now_us - first_sent_at_us) / 1_000_000
+        return self.deduplicates and may_be_sent_again(age_s, RESEND_WITHIN_S - spare_us / 1_000_000)
 
 
 def delivery_result_of(

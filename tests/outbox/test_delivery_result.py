@@ -151,3 +151,10 @@ def test_a_refusal_after_a_doubt_clears_it_only_where_it_held_before(
         reported(error, window, NOW_US - 5).result,
         reported(error, window, NOW_US - 5).reason,
     )
+
+
+def test_a_doubt_from_the_future_is_never_sent_again() -> None:
+    """The clock of the store was set back: nobody knows how long ago the first send was."""
+    unknown = errors.OutcomeUnknown()
+    assert reported(unknown, WITH, before=NOW_US + 4_000_000).result is DeliveryResult.AGAIN
+    assert reported(unknown, WITH, before=NOW_US + 600_000_000).result is DeliveryResult.DEAD

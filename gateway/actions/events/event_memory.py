@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.actions.events.shared_writes import Change, SharedWrites
-from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
+from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent, may_be_sent_again
 from gateway.core.types import TenantId
 from gateway.errors import Effect
 from gateway.phoenix.gamification.pending_event import Result, Submitted
@@ -286,7 +286,7 @@ def _recalled(held: RememberedEvent, digest: bytes, now: float, resend_within_s:
         return Recalled.REUSED
     if held.state is EventState.ACCEPTED:
         return Recalled.ACCEPTED
-    if resend_within_s is not None and now - held.at < resend_within_s:
+    if resend_within_s is not None and may_be_sent_again(now - held.at, resend_within_s):
         return None
     return Recalled.UNKNOWN
 

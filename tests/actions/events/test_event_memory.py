@@ -168,6 +168,18 @@ async def test_memory_is_bounded() -> None:
     assert isinstance(await ask(memory, "e0"), Claim)
 
 
+async def test_an_unknown_outcome_from_the_future_is_not_sent_again() -> None:
+    """The clock was set back by ten minutes: Phoenix may have forgotten the id long before its age shows it."""
+    clock = ManualClock()
+    memory = EventMemory(clock)
+    await end(memory, await ask(memory, resend_within_s=220), errors.OutcomeUnknown())
+    sent_at = clock.now()
+    clock.set_wall(sent_at - 4)
+    await end(memory, await ask(memory, resend_within_s=220), errors.OutcomeUnknown())
+    clock.set_wall(sent_at - 600)
+    assert await ask(memory, resend_within_s=220) is Recalled.UNKNOWN
+
+
 async def test_another_replica_recalls_what_this_one_sent() -> None:
     """One round trip for a whole batch, and one for its result."""
     clock, shared = ManualClock(), Shared()
