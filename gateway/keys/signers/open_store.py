@@ -77,7 +77,7 @@ def _aws(text: str, key: str) -> KeyStore:
 
 def _google(text: str, key: str, base_url: str) -> KeyStore:
     from gateway.keys.signers.gcp_kms import NAME, GcpKmsStore
-    from gateway.keys.signers.google_api import GoogleApi
+    from gateway.keys.stores.google_api import GoogleApi
 
     if not NAME.fullmatch(key):
         raise ReferenceRefused(

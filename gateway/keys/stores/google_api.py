@@ -22,29 +22,42 @@ _CAUSES = {
 class GoogleApi:
     """One API, such as https://cloudkms.googleapis.com."""
 
-    def __init__(self, base_url: str, *, timeout_s: float, connections: int) -> None:
-        """Look for credentials. Raises: StoreFailed."""
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float,
+        connections: int,
+        causes: Mapping[int, tuple[StoreCause, str]] = _CAUSES,
+    ) -> None:
+        """Look for credentials. Raises: StoreFailed.
+
+        Args: `timeout_s`: of a request and of the token that it may need first; `causes`: what a status means, in which
+        `{path}` stands for what was asked.
+        """
         need_extra("gcp", "google.auth", "requests")
         import google.auth
-        import google.auth.exceptions
+        from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import AuthorizedSession
         from requests.adapters import HTTPAdapter
 
-        self._base_url = base_url
+        self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).netloc
         self._timeout_s = timeout_s
+        self._causes = causes
         try:
             credentials, _ = google.auth.default(scopes=[_SCOPE])
-        except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+        except (GoogleAuthError, OSError, ValueError):
             raise StoreFailed(
-                StoreCause.LOGIN, f"finds no credentials of Google Cloud ({type(error).__name__})"
+                StoreCause.LOGIN,
+                "finds no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS or give the pod an identity",
             ) from None
         self._session: Any = AuthorizedSession(credentials, refresh_timeout=timeout_s)  # type: ignore[no-untyped-call]
-        self._session.mount(base_url, HTTPAdapter(pool_maxsize=connections))
+        self._session.mount(self._base_url, HTTPAdapter(pool_maxsize=connections))
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON object of the answer. `path`: below /v1/. Raises: StoreFailed."""
-        import google.auth.exceptions
+        from google.auth.exceptions import GoogleAuthError, TransportError
 
         from gateway.keys.stores.http_failures import Failure, failure_of
 
@@ -58,21 +71,23 @@ class GoogleApi:
                 allow_redirects=False,
             )
             content = answer.json() if answer.status_code == 200 else {}
+        except TransportError as error:
+            if isinstance(error.__cause__, Failure):
+                raise failure_of(error.__cause__, "the token endpoint of Google") from None
+            raise StoreFailed(StoreCause.UNREACHABLE, "the token endpoint of Google cannot be reached") from None
+        except GoogleAuthError:
+            raise StoreFailed(
+                StoreCause.LOGIN, "Google refuses the credentials; check the key or the pod's identity"
+            ) from None
         except Failure as error:
             raise failure_of(error, self._host) from None
-        except google.auth.exceptions.TransportError as error:
-            raise StoreFailed(
-                StoreCause.UNREACHABLE, f"the token of Google Cloud cannot be fetched ({type(error).__name__})"
-            ) from None
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise StoreFailed(
-                StoreCause.LOGIN, f"the token of Google Cloud is refused ({type(error).__name__})"
-            ) from None
         except ValueError:
             raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{self._host} does not answer in JSON") from None
         if answer.status_code != 200:
-            cause, text = _CAUSES.get(answer.status_code, (StoreCause.UNUSABLE_ANSWER, f"answers {answer.status_code}"))
-            raise StoreFailed(cause, f"{self._host} {text}")
+            cause, text = self._causes.get(
+                answer.status_code, (StoreCause.UNUSABLE_ANSWER, f"answers {answer.status_code}, which cannot be used")
+            )
+            raise StoreFailed(cause, f"{self._host} {text.replace('{path}', path)}")
         if not isinstance(content, dict):
             raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{self._host} does not answer with an object")
         return content
