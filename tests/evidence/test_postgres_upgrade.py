@@ -16,7 +16,8 @@ from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.migrate import migrate
-from gateway.store.postgres import UPGRADE_WITHIN_S, PostgresDatabase
+from gateway.store.postgres import PostgresDatabase
+from gateway.store.postgres_upgrade import UPGRADE_WITHIN_S
 from tests.evidence.wallet_factory import claim_of, soon
 
 INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}
