@@ -24,6 +24,7 @@ from types import FrameType
 from urllib.request import ProxyHandler, Request, build_opener
 
 from gateway.cli.children import Child, ChildFailed, free_port, is_free, start_gateway, start_sandbox
+from gateway.cli.dev import settings_with
 from gateway.cli.smoke import Choice
 from gateway.cli.smoke_command import run_against
 
@@ -68,25 +69,6 @@ def _write_new(path: Path, text: str) -> None:
         stream.write(text + "\n")
 
 
-def gateway_settings(own: dict[str, str], urls: dict[str, str], listen: str, admin: str, data: Path) -> dict[str, str]:
-    """Return the settings of a gateway that calls this sandbox."""
-    return {
-        **own,
-        "INGESTION_BASE_URL": urls["ingestion"],
-        "ADMIN_BASE_URL": urls["admin"],
-        "QUERY_BASE_URL": urls["query"],
-        "WEBSOCKET_URL": urls["websocket"],
-        "PREDICTION_BASE_URL": urls["prediction"],
-        "PREDICTION_EMBED_URL": urls["embed"],
-        "PHOENIX_DEDUPLICATES_EVENTS": "true",
-        "PHOENIX_BULK_EVENTS": "events",
-        "GATEWAY_LISTEN": listen,
-        "GATEWAY_ADMIN_LISTEN": admin,
-        "GATEWAY_DRAIN_DELAY": "0",
-        "GATEWAY_DATA_DIR": str(data),
-    }
-
-
 @contextmanager
 def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str], list[Child]]]:
     """Run sandbox and gateway during the `with` block. Yields the sandbox's URLs and both processes."""
@@ -99,7 +81,7 @@ def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str]
     with ExitStack() as stack:
         sandbox, urls = start_sandbox(own, folder / "sandbox.json", logs / "sandbox.log")
         stack.callback(sandbox.stop)
-        settings = gateway_settings(own, urls, listen, admin, folder / "data")
+        settings = settings_with(own, urls, listen, admin, folder / "data")
         gateway = start_gateway(settings, logs / "gateway.log", folder)
         stack.callback(gateway.stop)
         yield urls, [sandbox, gateway]

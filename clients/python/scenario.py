@@ -1,6 +1,6 @@
 """A caller in one program: `python scenario.py GATEWAY CONTROL`. The clients of all languages print scenario.txt.
 
-CONTROL is the control URL of a sandbox. After the line "watch: first board" somebody restarts the gateway.
+CONTROL is the control URL of a sandbox. Restart the gateway after it prints "watch: first board".
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from gateway.cli.children import free_port
 
 TENANT, OPERATOR = "dev-tenant", "dev-operator"
 WRONG_OPTIONS = 2
+_QUICK_AND_QUIET = {"GATEWAY_DRAIN_TIMEOUT": "2", "GATEWAY_LOG_LEVEL": "error"}
 
 
 class FaultInvalid(ValueError):
@@ -103,7 +105,8 @@ def _serve(
     async def main() -> int:
         async with AsyncExitStack() as stack:
             urls = await stack.enter_async_context(serving(read_options(own), faults))
-            config = load(_settings(own, urls, listen, admin, folder), env_file=folder / "no.env")
+            settings = {**settings_with(own, urls, listen, admin, folder), **_QUICK_AND_QUIET}
+            config = load(settings, env_file=folder / "no.env")
             logs.configure(config.log_level.value, config.log_format_name)
             await asyncio.to_thread(upgrade.wait)
             if with_parent:
@@ -148,7 +151,8 @@ def _identities() -> dict[str, str]:
     }
 
 
-def _settings(own: dict[str, str], urls: dict[str, Any], listen: str, admin: str, folder: Path) -> dict[str, str]:
+def settings_with(own: dict[str, str], urls: Mapping[str, str], listen: str, admin: str, data: Path) -> dict[str, str]:
+    """Return the settings of a gateway that calls a sandbox with these URLs. Args: `own`: identities and secrets."""
     return {
         **own,
         "INGESTION_BASE_URL": urls["ingestion"],
@@ -162,9 +166,7 @@ def _settings(own: dict[str, str], urls: dict[str, Any], listen: str, admin: str
         "GATEWAY_LISTEN": listen,
         "GATEWAY_ADMIN_LISTEN": admin,
         "GATEWAY_DRAIN_DELAY": "0",
-        "GATEWAY_DRAIN_TIMEOUT": "2",
-        "GATEWAY_LOG_LEVEL": "error",
-        "GATEWAY_DATA_DIR": str(folder),
+        "GATEWAY_DATA_DIR": str(data),
     }
 
 
