@@ -50,17 +50,21 @@ class CallRunner:
                 await self._send_all(stream, call)
         except BaseException as raised:  # noqa: BLE001 - a call ends by a status, whatever its handler raises
             error = raised
-        if error is not None:
-            error = await self._ending_error(stream, error)
-        ending = dispatch.end(call, error)
-        if has_one_answer:
-            self._release(stream, error)
-        if ending is None or stream.is_over or stream.is_answered:
-            return
-        if has_one_answer and error is None:
-            stream.answer(answer, trailers_of(ending))
-        else:
-            stream.finish(trailers_of(ending))
+        try:
+            if error is not None:
+                error = await self._ending_error(stream, error)
+            ending = dispatch.end(call, error)
+            if has_one_answer:
+                self._release(stream, error)
+            if ending is None or stream.is_over or stream.is_answered:
+                return
+            if has_one_answer and error is None:
+                stream.answer(answer, trailers_of(ending))
+            else:
+                stream.finish(trailers_of(ending))
+        finally:
+            # Its traceback leads to this frame: the two, and the request with them, would stay until a collection.
+            error = None
 
     async def _ending_error(self, stream: Stream, error: BaseException) -> BaseException:
         """Return the error that the call ends with, once it may be sent."""

@@ -12,7 +12,7 @@ SLICE_BYTES = 64 * 1024
 
 
 class Decompression:
-    """Shared by the calls of a listener: beyond a first slice, one message at a time, one slice a turn of the loop."""
+    """Shared by the calls of a listener: of large messages one at a time, one slice a turn of the loop."""
 
     __slots__ = ("_one_at_a_time",)
 
@@ -21,16 +21,24 @@ class Decompression:
 
     async def plain(self, message: Compressed, reader: MessageReader) -> bytes:
         """Return a message that `reader` has cut out. Raises: InvalidField."""
-        slices = reader.plain(message, SLICE_BYTES)
         try:
-            whole = [next(slices)]
-            if len(message) <= SLICE_BYTES and len(whole[0]) < SLICE_BYTES:
-                whole += slices  # none, if it ends well
-            else:
-                async with self._one_at_a_time:
-                    for piece in slices:
-                        whole.append(piece)
-                        await asyncio.sleep(0)
+            small = _small(message, reader)
+            if small is not None:
+                return small
+            whole: list[bytes] = []
+            async with self._one_at_a_time:
+                for piece in reader.plain(message, SLICE_BYTES):
+                    whole.append(piece)
+                    await asyncio.sleep(0)
+            return b"".join(whole)
         except WireFault as broken:
             raise InvalidField([FieldFault(field="", description=str(broken))]) from None
-        return b"".join(whole)
+
+
+def _small(message: Compressed, reader: MessageReader) -> bytes | None:
+    """Return a message of less than a slice; None if it is larger. Nothing of it is kept: hundreds may wait."""
+    if len(message) > SLICE_BYTES:
+        return None
+    slices = reader.plain(message, SLICE_BYTES)
+    first = next(slices)
+    return None if len(first) == SLICE_BYTES else b"".join((first, *slices))  # nothing follows, if it ends well
