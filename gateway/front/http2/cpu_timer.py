@@ -24,7 +24,10 @@ class Timed(Coroutine[Any, Any, None]):
 
     def throw(self, *error: Any) -> Any:
         """Raise an error in the coroutine, as a cancelled task does."""
-        return self._step(self._running.throw, *error)
+        try:
+            return self._step(self._running.throw, *error)
+        finally:
+            error = ()  # its traceback leads to this frame: the two would stay until a collection
 
     def close(self) -> None:
         """End the coroutine where it is."""
@@ -40,5 +43,7 @@ class Timed(Coroutine[Any, Any, None]):
         except BaseException:
             self._report(self._spent_s + time.thread_time() - began_s)
             raise
+        finally:
+            arguments = ()  # as in `throw`
         self._spent_s += time.thread_time() - began_s
         return waits_for

@@ -261,6 +261,9 @@ class Stream:
         self.wake_writer()
         if self.task is not None and not self.task.done() and not self._answered:
             self.task.cancel()
+            if not self.has_begun:
+                # The error of a task that never ran leads to its arguments: the two would stay until a collection.
+                self.task = None
 
     def _give_back(self) -> None:
         """Acknowledge what nobody will read any more: it still counts against the window of the connection."""
