@@ -6,6 +6,7 @@ It ends with its standard input.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
@@ -54,6 +55,8 @@ async def main(engine: str) -> None:
         await server.listen(listening, None)
         ports.append(listening.getsockname()[1])
         servers.append(server)
+    gc.collect()
+    gc.freeze()  # as the gateway does once it serves
     print(*ports, flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for server in servers:
