@@ -34,11 +34,15 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullPage:
-    """A page as Phoenix sent it. `certain` False: the message type allows a full page or only changed entries."""
+    """A page as Phoenix sent it. `certain` False: the message type allows a full page or only changed entries.
+
+    `answers` False: it came by itself, although it is a full page.
+    """
 
     page: Page
     sequence: int | None = None
     certain: bool = True
+    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

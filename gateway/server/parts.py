@@ -22,6 +22,8 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         Part(name="live sockets", stop=boards.realtime.close),
         Part(name="live boards", stop=boards.hub.close),
     ]
+    if boards.relay is not None:
+        parts.append(Part(name="worker's live boards", start=boards.relay.start, stop=boards.relay.stop))
     if controls.trail is not None:
         parts.append(Part(name="audit log", start=_async(controls.trail.start), stop=controls.trail.stop))
     parts += [

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.core import board as boards
 from gateway.core.board import DEFAULT_PAGE_SIZE, ApplyResult, Board, Frame, FullPage, Topic
 from gateway.core.wire import Page
-from gateway.core.wire_socket import decode_frame, encode_configure, encode_request_page
+from gateway.core.wire_socket import encode_configure, encode_request_page
 from gateway.errors import (
     CircuitOpen,
     GatewayError,
@@ -173,9 +173,8 @@ class BoardConnection:
     async def _follow(self, channel: Channel) -> None:
         unreadable = 0
         while True:
-            message = await channel.receive()
             try:
-                frame = decode_frame(message)
+                frame = await channel.receive()
             except PhoenixAnswerUnreadable:
                 self._dependencies.on_event("unreadable_frame")
                 unreadable += 1
@@ -202,12 +201,12 @@ class BoardConnection:
         """Update pending requests and freshness from a frame."""
         if applied.needs_page:
             self.freshness.mark_uncertain()
-        if applied.is_page:
+        if applied.is_page and not (isinstance(frame, FullPage) and not frame.answers):
             self._requested_at = None
         if isinstance(frame, FullPage):
             self.freshness.answered(
                 is_board=applied.is_page,
-                is_certain=frame.certain,
+                is_certain=frame.certain and frame.answers,
                 is_whole=not (applied.needs_page or self._request_again),
             )
 

@@ -1,8 +1,9 @@
 """Live boards and their watchers: the first watcher opens a connection; it closes a grace time after the last leaves.
 
 One connection serves all watchers of a board in one window, for any number of entries. A new watcher of a live board
-starts from memory. Processes do not share boards: a watcher that moves to another process gets another epoch there.
-board_connection.py follows the board, top_entries.py serialises it, subscriber.py queues the updates.
+starts from memory. A watcher that moves to another process gets another epoch there, although workers share
+connections (shared_topics.py). board_connection.py follows the board, top_entries.py serialises it, subscriber.py queues
+the updates.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.core import board as boards
-from gateway.core.board import Topic
+from gateway.core.board import Frame, Topic
 from gateway.core.wire import Page
 from gateway.resilience.clock import Clock
 from gateway.resilience.retry import RetrySettings
@@ -26,8 +26,8 @@ class ChannelClosed(Exception):
 class Channel(Protocol):
     """An open connection. It handles pings and pongs itself."""
 
-    async def receive(self) -> bytes:
-        """Return the next message. Raises: ChannelClosed."""
+    async def receive(self) -> Frame:
+        """Return the next message. Raises: ChannelClosed; PhoenixAnswerUnreadable, and the next one may be readable."""
         ...
 
     async def send(self, message: str) -> None:

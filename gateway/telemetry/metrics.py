@@ -64,7 +64,7 @@ SIGNER_EVENTS = frozenset({"failed", "forged", "unlisted", "opened"})
 LIVE_BOARD_EVENTS = frozenset(
     {
         "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
-        "ignored_frame", "page_requested", "update_left_out", "replaced",
+        "ignored_frame", "page_requested", "update_left_out", "replaced", "shared",
     }
 )  # fmt: skip
 AUDIT_EVENTS = frozenset({"kept", "lost", "failed"})

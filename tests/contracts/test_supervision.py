@@ -27,7 +27,10 @@ REASONS = {
     "server/shutdown.py": (1, "ends a process that fails to stop; it is the last owner there is"),
     "services/health.py": (1, "the watcher's call awaits it"),
     "services/ordered_acks.py": (1, "the caller's stream awaits it"),
-    "store/postgres_upgrade.py": (1, "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells"),
+    "store/postgres_upgrade.py": (
+        1,
+        "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells",
+    ),
     "telemetry/log_pipe.py": (1, "a line that finds it ended starts it again; a metric counts the lines that are lost"),
     "streams/hub.py": (1, "the board hears of its link's end and ends its watchers"),
 }

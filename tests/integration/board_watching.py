@@ -19,6 +19,8 @@ from tests.sandbox_process import SandboxProcess
 
 SUBSCRIBED = leaderboards_pb2.RESYNC_REASON_SUBSCRIBED
 LEADER = "leader"
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+"""Else all channels of a process share one, which leads to one worker."""
 Row = tuple[int, str, float]
 
 
@@ -76,7 +78,7 @@ class Watcher:
         """Watch until cancelled."""
         while True:
             with contextlib.suppress(grpc.RpcError):
-                async with grpc.aio.insecure_channel(self._address()) as channel:
+                async with grpc.aio.insecure_channel(self._address(), options=_OWN_CONNECTION) as channel:
                     stub = leaderboards_pb2_grpc.LeaderboardServiceStub(channel)
                     stream: Any = stub.WatchLeaderboard(self._request)
                     await self._follow(stream)
@@ -118,7 +120,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        async with grpc.aio.insecure_channel(self._address()) as channel:
+        async with grpc.aio.insecure_channel(self._address(), options=_OWN_CONNECTION) as channel:
             stub = leaderboards_pb2_grpc.LeaderboardServiceStub(channel)
             while True:
                 arrived_at = time.monotonic()

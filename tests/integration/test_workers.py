@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.v1 import tokens_pb2, tokens_pb2_grpc
+from gateway.v1 import common_pb2, tokens_pb2, tokens_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
+from tests.integration.board_watching import Reader, Scores, Watcher, running, until
+from tests.sandbox.client import Client
 from tests.sandbox_process import SandboxProcess
 
 REQUEST = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
@@ -33,6 +36,7 @@ allow = ["*"]
 tenants = ["*"]
 operators = ["*"]
 """
+SOCKET = common_pb2.FRESHNESS_SOURCE_SOCKET
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -85,18 +89,22 @@ def mint(group: GatewayProcess) -> str:
     return ""
 
 
-def minted(group: GatewayProcess) -> dict[str, float]:
-    """The calls of MintLaunchJWT that each worker answered, as the page of metrics says."""
+def sampled(group: GatewayProcess, metric: str, **labels: str) -> dict[str, float]:
+    """A metric of each worker, with these labels, as the page of metrics says."""
     with urlopen(f"http://{group.admin_address}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     return {
         sample.labels["worker"]: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == "phoenix_gateway_calls_total"
-        and sample.labels["method"].endswith("/MintLaunchJWT")
-        and sample.labels["status"] == "OK"
+        if sample.name == metric and labels.items() <= sample.labels.items()
     }
+
+
+def minted(group: GatewayProcess) -> dict[str, float]:
+    """The calls of MintLaunchJWT that each worker answered."""
+    method = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
+    return sampled(group, "phoenix_gateway_calls_total", method=method, status="OK")
 
 
 def test_one_page_shows_all_workers(group: GatewayProcess) -> None:
@@ -207,3 +215,30 @@ def test_a_stop_during_a_roll_ends_all(group: GatewayProcess) -> None:
     os.kill(group.pid, signal.SIGTERM)
     group.wait_end(25)
     assert not any(_is_alive(pid) for pid in before)
+
+
+async def test_a_board_has_one_socket_for_all_workers(group: GatewayProcess, sandbox: SandboxProcess) -> None:
+    """Watchers of each worker see every change, and reads are as fresh as they say; also when the owner dies."""
+    board = Scores(board=f"shared-{uuid.uuid4().hex[:8]}", scores={f"user-{n:03}": 500.0 - n for n in range(40)})
+    board.make(sandbox)
+    sandbox.control("POST", "/sockets", {"reset": True})
+    watchers = [Watcher(board.board, lambda: group.address) for _ in range(12)]
+    readers = [Reader(board, lambda: group.address, staleness_s) for staleness_s in (0.05, 0.5) for _ in range(4)]
+    async with running(*watchers, *readers), Client(sandbox) as client:
+
+        async def moves() -> None:
+            for _ in range(10):
+                await board.move(client)
+                await until(lambda: all(watcher.shows(board) for watcher in watchers))
+
+        await moves()
+        assert 1 == sandbox.control("POST", "/sockets", {})["opened"]
+        opened = sampled(group, "phoenix_gateway_live_board_events_total", event="opened")
+        shared = sampled(group, "phoenix_gateway_live_board_events_total", event="shared")
+        assert {"0": 1, "1": 1} == opened
+        (owner,) = (worker for worker, count in shared.items() if not count)
+        os.kill(workers(group)[int(owner)], signal.SIGKILL)
+        await moves()
+    assert [[]] * 12 == [watcher.broken for watcher in watchers]
+    assert [[]] * 8 == [reader.too_old for reader in readers]
+    assert all(reader.sources.get(SOCKET, 0) > 0 for reader in readers)

@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
-from gateway.core.board import Topic
+from gateway.core.board import Frame, Topic
 from gateway.core.types import TenantId
 from gateway.core.wire import Page
+from gateway.core.wire_socket import decode_frame
 from gateway.errors import GatewayError
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.retry import RetrySettings
@@ -29,11 +30,11 @@ class Channel:
         self.sent: list[str] = []
         self.is_closed = False
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> Frame:
         message = await self.incoming.get()
         if isinstance(message, ChannelClosed):
             raise message
-        return message
+        return decode_frame(message)
 
     async def send(self, message: str) -> None:
         self.sent.append(orjson.loads(message)["type"])

@@ -15,7 +15,8 @@ from gateway.actions.boards.cached_read import not_found
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
 from gateway.actions.shared.directory import TenantDirectory
-from gateway.core.board import DEFAULT_PAGE_SIZE, Topic
+from gateway.core.board import DEFAULT_PAGE_SIZE, Frame, Topic
+from gateway.core.wire_socket import decode_frame
 from gateway.errors import PhoenixNotFound, PhoenixRefusedInput, PhoenixRefusedState, PhoenixTimeout
 from gateway.phoenix.answers import Surface
 from gateway.phoenix.gamification.realtime import BoardSocket, RealtimeClient, SocketClosed
@@ -108,9 +109,9 @@ class _Channel:
     def __init__(self, socket: BoardSocket) -> None:
         self._socket = socket
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> Frame:
         try:
-            return await self._socket.receive()
+            return decode_frame(await self._socket.receive())
         except SocketClosed as closed:
             raise ChannelClosed(silent=closed.silent, outdated=closed.outdated) from None
 

@@ -23,21 +23,28 @@ from gateway.phoenix.gamification.realtime import RealtimeClient
 from gateway.phoenix.host_log import HostLog
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.clock import Clock
+from gateway.server.process.inherited import WorkerSeat
 from gateway.services.board_messages import BoardMessages
 from gateway.services.leaderboard_admin import LeaderboardAdminService
 from gateway.services.leaderboards import LeaderboardService
+from gateway.streams.board_relay import BoardRelay
 from gateway.streams.hub import Hub
-from gateway.streams.upstream import HubDependencies
+from gateway.streams.shared_topics import SharedTopics
+from gateway.streams.upstream import HubDependencies, OpenTopic
 from gateway.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boards:
-    """The services, and what they hold open: cached reads, sockets to Phoenix, and the hub that shares them."""
+    """The services, and what they hold open: cached reads, sockets to Phoenix, and the hub that shares them.
+
+    `relay` shows live boards to the other workers; None for a gateway of one process.
+    """
 
     reads: CachedReads
     realtime: RealtimeClient
     hub: Hub
+    relay: BoardRelay | None
     service: LeaderboardService
     admin_service: LeaderboardAdminService
 
@@ -49,6 +56,7 @@ def build_boards(
     hosts: HostLog,
     clock: Clock,
     metrics: Metrics,
+    seat: WorkerSeat | None = None,
 ) -> Boards:
     """Return everything for leaderboards, not connected yet."""
     reads = CachedReads(
@@ -59,9 +67,12 @@ def build_boards(
     )
     messages, closed = BoardMessages(), ClosedWindows()
     realtime = RealtimeClient(trust=lambda: following_trust(config.upstream_ca_file), clock=clock, hosts=hosts)
+    open_topic: OpenTopic = OpenBoard(tenants, realtime, clock)
+    if seat is not None:
+        open_topic = SharedTopics(open_topic, seat.folder, seat.number, seat.workers, metrics.live_board_event)
     hub = Hub(
         HubDependencies(
-            open_topic=OpenBoard(tenants, realtime, clock),
+            open_topic=open_topic,
             encode=messages.watched,
             clock=clock,
             new_epoch=lambda: uuid.uuid4().hex,
@@ -74,6 +85,7 @@ def build_boards(
         reads=reads,
         realtime=realtime,
         hub=hub,
+        relay=None if seat is None else BoardRelay(hub, clock, seat.boards_path),
         service=LeaderboardService(
             ReadLeaderboard(tenants, reads, messages, closed, clock, live),
             ReadSnapshots(tenants, reads, messages, closed, clock),

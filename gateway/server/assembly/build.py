@@ -94,7 +94,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         *(config, tenants, database, redis, controls, clock, metrics),
         callers_wait=lambda: wallet.store.is_busy or transport.is_crowded,
     )
-    boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics)
+    boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics, seat)
     services = build_services(
         config, events, boards, wallet, tenants.directory, operators, upstream.retrying, keyring, chain.on_target, clock
     )

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gateway.streams.shared_topics import SUFFIX
+
 VARIABLE = "PHOENIX_GATEWAY_WORKER"
 
 
@@ -36,6 +38,11 @@ class WorkerSeat:
     def folder(self) -> Path:
         """The folder with the sockets of all workers."""
         return Path(self.socket_path).parent
+
+    @property
+    def boards_path(self) -> Path:
+        """Where the worker shows its live boards to the others."""
+        return Path(self.socket_path).with_suffix(SUFFIX)
 
     @property
     def descriptors(self) -> tuple[int, ...]:

@@ -200,3 +200,4 @@ def _signal(process: asyncio.subprocess.Process | None, number: signal.Signals) 
 
 def _forget(seat: WorkerSeat) -> None:
     Path(seat.socket_path).unlink(missing_ok=True)
+    seat.boards_path.unlink(missing_ok=True)
