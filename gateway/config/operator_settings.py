@@ -52,8 +52,9 @@ SHARED = Subject(
         Setting(
             name="PREDICTION_PLATFORM_KEY",
             meaning=(
-                "Phoenix's public key (SPKI PEM). When set, the gateway does not fetch the key. Its file is read again"
-                " every 2 s, and before a webhook is called forged."
+                "Phoenix's public key (SPKI PEM). When set, no other key verifies a webhook. Its file is read again"
+                " every 2 s, and before a webhook is called forged. Then the key that Phoenix publishes is fetched too:"
+                " what that one verifies gets 503."
             ),
             unset="fetched from Phoenix",
             form=Form.PUBLIC_FILE,

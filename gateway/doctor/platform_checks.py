@@ -41,7 +41,7 @@ class PlatformKeyCheck:
             why = f"it answered {status}" if status else "no answer came"
             return fault(
                 f"{SIGNING_KEY_PATH} cannot be fetched: {why}",
-                "check PREDICTION_BASE_URL; every wallet call gets 503 until the gateway can fetch the key",
+                "check PREDICTION_BASE_URL; " + self._effect_of_no_fetch(),
             )
         if body.lstrip()[:1] == b"<":
             return fault(
@@ -54,6 +54,15 @@ class PlatformKeyCheck:
             return fault(f"{SIGNING_KEY_PATH}: {refusal}", "check PREDICTION_BASE_URL; ask Phoenix about its key")
         return self._judge(str(key.key_id))
 
+    @property
+    def _setting(self) -> str:
+        return "PREDICTION_PLATFORM_KEY" + ("" if self._config.platform_key_file is None else "_FILE")
+
+    def _effect_of_no_fetch(self) -> str:
+        if self._config.static_platform_key is None:
+            return "every wallet call gets 503 until the gateway can fetch the key"
+        return f"every wallet call that {self._setting} does not verify gets 503, also a forged one"
+
     def _judge(self, fingerprint: str) -> Result:
         static, pins = self._config.static_platform_key, self._config.platform_keys.pins
         if self._own is not None and self._own.key_id == fingerprint:
@@ -63,8 +72,8 @@ class PlatformKeyCheck:
             )
         if static is not None and static.key_id != fingerprint:
             return warning(
-                f"PREDICTION_PLATFORM_KEY ({static.key_id}) is not the key that Phoenix serves ({fingerprint})",
-                "if Phoenix has rotated its key, the gateway refuses wallet calls: set the new key, or none",
+                f"{self._setting} ({static.key_id}) is not the key that Phoenix serves ({fingerprint})",
+                "if Phoenix has rotated its key, its wallet calls get 503: set the new key, or none",
             )
         if pins and fingerprint not in pins:
             return fault(
@@ -72,7 +81,7 @@ class PlatformKeyCheck:
                 f"ask Phoenix over another channel whether this is its key; if it is, add it to {_PINS}",
             )
         if static is not None:
-            return ok(f"PREDICTION_PLATFORM_KEY is the key that Phoenix serves: {fingerprint}")
+            return ok(f"{self._setting} is the key that Phoenix serves: {fingerprint}")
         if pins:
             return ok(f"fetched and pinned: {fingerprint}")
         return ok(f"fetched: {fingerprint}; not pinned", f"to pin it: {_PINS}={fingerprint}")

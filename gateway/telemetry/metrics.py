@@ -41,7 +41,7 @@ PLATFORM_KEY_EVENT = "platform_key_"
 PLATFORM_KEY_EVENTS = frozenset(
     {
         "fetch_began", "fetch_failed", "refused", "rotated", "shared", "lease_missed", "waiting_room_full",
-        "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused",
+        "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused", "outdated",
     }
 )  # fmt: skip
 CLOCK_DIRECTIONS = frozenset({"forward", "back"})

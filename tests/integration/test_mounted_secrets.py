@@ -45,10 +45,13 @@ class Mounted:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.token}"),)
 
-    def verdict(self, channel: grpc.Channel) -> str:
-        """The verdict on a genuine move, signed with the key that Phoenix uses now."""
+    def verdict(self, channel: grpc.Channel, *, forged: bool = False) -> str:
+        """The verdict on a move, signed with the key that Phoenix uses now, and changed on the way if `forged`."""
         stub = wallet_pb2_grpc.WalletServiceStub(channel)
-        answer = stub.VerifyWallet(reserve(self.sandbox), timeout=10, metadata=self.metadata())
+        request = reserve(self.sandbox)
+        if forged:
+            request.raw_body += b" "
+        answer = stub.VerifyWallet(request, timeout=10, metadata=self.metadata())
         return wallet_pb2.WalletVerdict.Name(answer.verdict).removeprefix("WALLET_VERDICT_")
 
     def list_keys(self, channel: grpc.Channel, token: str) -> str:
@@ -109,6 +112,21 @@ def test_an_unusable_platform_key_file_leaves_the_known_key_and_refuses_nothing_
         mounted.swap(mounted.served())
         assert mounted.verdict(channel) == "VERIFIED"
         until(lambda: len(mounted.lines("available again")) == 1)
+
+
+def test_a_platform_key_file_that_is_replaced_late_refuses_no_genuine_payout(mounted: Mounted) -> None:
+    """Phoenix signs with its new key before the mount has it: 503 until then. A forgery is still called one."""
+    with grpc.insecure_channel(mounted.gateway.address) as channel:
+        assert mounted.verdict(channel) == "VERIFIED"
+        before = len(mounted.lines("available again"))
+        mounted.sandbox.control("POST", "/keys/rotate", {})
+        assert [mounted.verdict(channel) for _ in range(2)] == ["KEY_UNAVAILABLE"] * 2
+        assert mounted.verdict(channel, forged=True) == "BAD_SIGNATURE"
+        (line,) = [one for one in mounted.lines("not available") if one["part"] == "configured platform key"]
+        assert "PREDICTION_PLATFORM_KEY" in str(line["advice"])
+        mounted.swap(mounted.served())
+        assert mounted.verdict(channel) == "VERIFIED"
+        until(lambda: len(mounted.lines("available again")) == before + 1)
 
 
 def test_a_replaced_development_token_is_used(mounted: Mounted) -> None:

@@ -156,7 +156,10 @@ class VerifyWallet:
     async def _check_signature(
         self, context: OperatorContext, parts: SignedParts, body: bytes, call: Call
     ) -> tuple[Verdict, KeyId | None]:
-        """Verify with the platform key only. A signature is bad only for a key fetched after the call arrived."""
+        """Verify with the platform key only. A signature is bad only for a key fetched after the call arrived.
+
+        With a configured key it is bad only if the key that Phoenix publishes does not verify it either.
+        """
         keys = context.platform_keys
         try:
             known = keys.current() or await keys.first(call.deadline, len(body))
@@ -166,7 +169,8 @@ class VerifyWallet:
             # The same key gives the same result, so a forged call costs only one verification.
             if fresh.key != known.key and fresh.key.verify(body, parts.signature):
                 return Verdict.VERIFIED, fresh.key.key_id
-            trouble = Verdict.BAD_SIGNATURE
+            is_outdated = await keys.is_outdated(body, parts.signature, call.deadline)
+            trouble = Verdict.KEY_UNAVAILABLE if is_outdated else Verdict.BAD_SIGNATURE
         except KeyUnavailable:
             trouble = Verdict.KEY_UNAVAILABLE
         for retired in keys.retired():

@@ -7,6 +7,9 @@ in the process always, in the fleet while Redis is reachable. Forged calls canno
 One task (`_serve`) makes all fetches, one after the other, while calls wait. Tickets (fetch_waiters.py) decide which
 fetch answers which call; between replicas, nonces decide it (shared_key.py, shared_key_client.py). state.py decides
 which key is valid. Source: API.md, WalletService.
+
+A configured key is replaced by people, so Phoenix may sign with a new one before they have done it. `is_outdated` asks
+what Phoenix publishes, which only keeps a call from a final refusal and never verifies one.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ LEASE_MARGIN_S = 0.2
 So two fetches begin at least one cooldown apart, although each begins a little after its lease."""
 POLL_S = 0.05
 _ADVICE = "wallet calls that do not verify with the known key get 503; run phoenix-gateway doctor"
+_OUTDATED = "Phoenix signs with a key that it publishes and that is not the configured one."
+_OUTDATED_ADVICE = (
+    "webhooks under that key get 503: compare it with Phoenix over another channel and set it as "
+    "PREDICTION_PLATFORM_KEY or its file"
+)
 RETRY_S = 5.0
 NEVER_FETCHED = float("-inf")
 
@@ -54,17 +62,20 @@ class PlatformKeys:
         on_event: Callable[[str], None] = lambda name: None,
         revoked: RevokedKeys | None = None,
         origin: str = "",
+        published: PlatformKeys | None = None,
     ) -> None:
         """Start without a key, or with the configured one.
 
         Args: `fetch` takes its time limit in seconds and returns the document with the key, of bounded size: the answer
         of the well-known route, or the content of the file that is configured. None: the configured key never changes.
         `on_event` receives the names of events to count. `revoked`: the revoked keys that this machine remembers.
-        `origin`: the host or file of the key, for the log.
+        `origin`: the host or file of the key, for the log. `published`: what Phoenix publishes, for a configured key.
         Raises: KeyRefused if the configured key is not pinned.
         """
         self._fetch = fetch
         self._origin = TroubleLog("platform key", address=origin, advice=_ADVICE)
+        self._published = published
+        self._outdated = TroubleLog("configured platform key", address=origin, advice=_OUTDATED_ADVICE)
         self._clock = clock
         self._settings = settings or PlatformKeySettings()
         self._on_event = on_event
@@ -171,6 +182,22 @@ class PlatformKeys:
             raise KeyUnavailable(answer)
         return answer
 
+    async def is_outdated(self, body: bytes, signature: bytes, deadline: Deadline) -> bool:
+        """Tell whether Phoenix publishes a key, other than the configured one, that verifies this call.
+
+        Ask only when `fresher` does not verify it. False if nothing is configured: `fresher` is the published key then.
+        Raises: KeyUnavailable if the published key cannot be had in time, so that nobody knows.
+        """
+        if self._published is None:
+            return False
+        key = (await self._published.fresher(deadline, len(body))).key
+        self._take_revoked()
+        if key.key_id in self._state.revoked or not key.verify(body, signature):
+            return False
+        self._on_event("platform_key_outdated")
+        self._outdated.failed(KeyUnavailable(_OUTDATED))
+        return True
+
     async def run(self) -> None:
         """Fetch a key at once, and a fresh one about every `refresh_s`, until cancelled; return if it is static."""
         longest_wait_s = self._longest_wait_s() + self._settings.fetch_timeout_s + self._settings.cooldown_s
@@ -186,6 +213,8 @@ class PlatformKeys:
 
     async def stop(self) -> None:
         """Cancel a running fetch. Calls that still wait get the answer that there is no key."""
+        if self._published is not None:
+            await self._published.stop()
         if self._server is not None:
             self._server.cancel()
             await asyncio.gather(self._server, return_exceptions=True)
@@ -282,6 +311,7 @@ class PlatformKeys:
         assert current is not None
         if before is not None and before.key != key:
             self._on_event("platform_key_rotated")
+            self._outdated.works()
         return current
 
     def _answer(self, up_to: int, answer: PlatformKey | str) -> None:

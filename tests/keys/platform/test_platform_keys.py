@@ -11,12 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.core.ed25519 import KeyRefused
+from gateway.core.ed25519 import KeyRefused, SigningKey
 from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyState
 from gateway.keys.platform.platform_keys import PlatformKeys
 from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.keys.platform.shared_key import KeyEntry, Nonce, PollResult
+from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key, until
 from tests.manual_clock import ManualClock
@@ -302,6 +303,29 @@ async def test_a_configured_key_is_never_fetched() -> None:
             static_key=key.public,
             settings=PlatformKeySettings(pins=frozenset({new_key().key_id})),
         )
+
+
+async def test_a_configured_key_is_out_of_date_when_the_published_one_verifies_the_call() -> None:
+    """Phoenix has rotated and the file has not: no forgery. Under neither key, or a revoked one, it is one."""
+    clock, old, new, forger = SystemClock(), new_key(), new_key(), new_key()
+    source, events = KeySource(new), list[str]()
+    published = PlatformKeys(fetch=source.fetch, clock=clock, settings=PlatformKeySettings(cooldown_s=0.01))
+    keys = PlatformKeys(fetch=None, clock=clock, static_key=old.public, published=published, on_event=events.append)
+
+    async def is_outdated(signer: SigningKey) -> bool:
+        return await keys.is_outdated(b"body", signer.sign(b"body"), Deadline.after(5.0, clock))
+
+    assert [await is_outdated(one) for one in (new, forger, old, new)] == [True, False, False, True]
+    assert events == ["platform_key_outdated"] * 2
+    assert len(source.began) == 4  # each answer is from a fetch that began after the call
+    assert (current := keys.current()) is not None
+    assert current.key == old.public  # what is published verifies nothing
+    await keys.revoke(new.key_id)
+    assert not await is_outdated(new)
+    source.answer = OSError("no route")
+    with pytest.raises(KeyUnavailable):
+        await is_outdated(forger)
+    await keys.stop()
 
 
 class StallingCache:
