@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 START_WITHIN_S = 10.0
@@ -126,3 +128,25 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def two_nodes(directory: Path) -> Iterator[list[RedisProcess]]:
+    """A cluster of two nodes with half of the slots each."""
+    (directory / "a").mkdir()
+    (directory / "b").mkdir()
+    nodes = [RedisProcess(directory / name, "--cluster-enabled", "yes") for name in "ab"]
+    for node in nodes:
+        node.start()
+    try:
+        nodes[0].command("CLUSTER", "MEET", "127.0.0.1", str(nodes[1].port))
+        nodes[0].command("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+        nodes[1].command("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+        until = time.monotonic() + 10
+        while not all(b"cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.stop()

@@ -26,11 +26,13 @@ class FaultKind(enum.Enum):
     FORBIDDEN = "forbidden"
     READ_ONLY = "read_only"
     FULL = "full"
+    NOT_SAVING = "not_saving"
     TOO_MANY_CLIENTS = "too_many_clients"
     LOADING = "loading"
     BUSY = "busy"
     NO_MASTER = "no_master"
     CLUSTER_DOWN = "cluster_down"
+    CLUSTER_NODE = "cluster_node"
     REFUSED = "refused"
     GARBLED = "garbled"
 
@@ -71,6 +73,10 @@ _MEANINGS: dict[FaultKind, tuple[str, str]] = {
         "use the primary, or redis+sentinel://, in REDIS_URL",
     ),
     FaultKind.FULL: ("Redis is full", "raise its maxmemory, or set maxmemory-policy to volatile-ttl"),
+    FaultKind.NOT_SAVING: (
+        "Redis cannot save its data and therefore takes no writes",
+        "read its log: most often its disk is full, or its folder cannot be written",
+    ),
     FaultKind.TOO_MANY_CLIENTS: (
         "Redis takes no more clients",
         "raise its maxclients, or look for a leak of connections",
@@ -78,12 +84,16 @@ _MEANINGS: dict[FaultKind, tuple[str, str]] = {
     FaultKind.LOADING: ("Redis is loading its data", "wait; it answers when it has read its file"),
     FaultKind.BUSY: ("Redis is busy with a script", "find the script with SCRIPT KILL or in its slow log"),
     FaultKind.NO_MASTER: (
-        "Redis has no master now",
+        "Redis has no master now, or one without its replicas",
         "check the link between replica and master, and that Sentinel sees a master",
     ),
     FaultKind.CLUSTER_DOWN: (
         "the Redis Cluster is down, or some of its slots are not served",
         "check CLUSTER INFO and CLUSTER NODES on its nodes",
+    ),
+    FaultKind.CLUSTER_NODE: (
+        "REDIS_URL names one server, and what answers is a node of a Redis Cluster",
+        "begin REDIS_URL with redis+cluster:// or rediss+cluster://",
     ),
     FaultKind.REFUSED: (
         "Redis refuses a command of the gateway",
@@ -114,6 +124,10 @@ class RedisFault:
 
 NO_ANSWER = RedisFault(kind=FaultKind.TIMEOUT, error_type="TimeoutError")
 """A wait that ended without an answer."""
+
+
+_CODES_WITHOUT_CLASS = frozenset({"MISCONF", "NOREPLICAS", "DENIED", "BUSY", "UNKILLABLE", "INPROG", "NOPROTO"})
+"""Codes that the library leaves in the text."""
 
 
 def fault_of(error: BaseException) -> RedisFault:
@@ -167,8 +181,10 @@ def _certain_kind(error: BaseException) -> FaultKind | None:
             return FaultKind.LOADING
         case exceptions.MasterDownError():
             return FaultKind.NO_MASTER
-        case exceptions.ClusterDownError() | exceptions.SlotNotCoveredError():
+        case exceptions.ClusterDownError() | exceptions.SlotNotCoveredError() | exceptions.ClusterError():
             return FaultKind.CLUSTER_DOWN
+        case exceptions.AskError():  # MOVED, too; a client of a cluster follows them
+            return FaultKind.CLUSTER_NODE
         case exceptions.TimeoutError() | TimeoutError():
             return FaultKind.TIMEOUT
         case ssl.SSLError():
@@ -196,7 +212,12 @@ def _kind_by_text(text: str) -> FaultKind | None:
     for mark, kind in (
         ("-READONLY", FaultKind.READ_ONLY),
         ("-OOM", FaultKind.FULL),
+        ("MISCONF ", FaultKind.NOT_SAVING),
         ("-MASTERDOWN", FaultKind.NO_MASTER),
+        ("NOREPLICAS ", FaultKind.NO_MASTER),
+        ("-CLUSTERDOWN", FaultKind.CLUSTER_DOWN),
+        ("-NOPERM", FaultKind.FORBIDDEN),
+        ("DENIED ", FaultKind.LOGIN),  # protected mode: no password is set, and the client is on another host
         ("BUSY ", FaultKind.BUSY),
         ("max number of clients", FaultKind.TOO_MANY_CLIENTS),
     ):
@@ -225,6 +246,9 @@ def _code(error: BaseException) -> str:
     code = getattr(error, "status_code", None)
     if isinstance(code, str):
         return code
+    word = str(error).partition(" ")[0]
+    if word in _CODES_WITHOUT_CLASS:
+        return word
     if isinstance(error, ssl.SSLError):
         return getattr(error, "reason", None) or ""
     if isinstance(error, socket.gaierror):

@@ -29,6 +29,9 @@ _URL = re.compile(
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?")
 _SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _QUERY_NAMES = frozenset({"db", "ca_file", "sentinel_username", "sentinel_password"})
+_KNOWN_OPTIONS = ", ".join(sorted(_QUERY_NAMES))
+_OPTION = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}")
+"""What may be named in a message."""
 
 
 class RedisUrlRefused(ValueError):
@@ -93,7 +96,10 @@ def parse_redis_url(url: str) -> RedisTarget:
     kind, tls = _SCHEMES[match["scheme"]]
     query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
     if unknown := sorted(query.keys() - _QUERY_NAMES):
-        raise RedisUrlRefused(f"has {len(unknown)} unknown option(s); known are {', '.join(sorted(_QUERY_NAMES))}")
+        # With an @ in it, a part of a password could stand there.
+        is_safe = "@" not in match["query"] and all(map(_OPTION.fullmatch, unknown))
+        named = ", ".join(unknown) if is_safe else f"{len(unknown)} of its options"
+        raise RedisUrlRefused(f"has options that cannot be used: remove {named}; known are {_KNOWN_OPTIONS}")
     path = unquote(match["path"] or "")
     service, db_text = _service_and_db(kind, path)
     db = _db(query.get("db", db_text))

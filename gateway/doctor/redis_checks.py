@@ -21,6 +21,8 @@ PATIENCE_S = 2.0
 """Longer than the gateway waits, to tell a slow Redis from one that is down."""
 _ROUND_TRIPS = 5
 _PING_KEY = "pgw:doctor"
+_PLACES = 8
+"""Keys that are read: one node of a cluster has some of them only."""
 
 
 async def redis(config: Config, clock: Clock, deadline: Deadline) -> Result:
@@ -43,6 +45,8 @@ async def redis(config: Config, clock: Clock, deadline: Deadline) -> Result:
                 "a sealed value did not come back as it was written",
                 "check whether this Redis evicts at once (maxmemory), or another program changes its keys",
             )
+        for number in range(_PLACES):
+            await cache.get(f"{_PING_KEY}:{number}", max_bytes=1)
         foreign = await _foreign(cache, config.redis, config, clock)
     except CacheUnavailable as unavailable:
         return _unavailable(unavailable, config.redis.target.address)

@@ -14,8 +14,8 @@ from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
 CAUSES = frozenset(
     {
         "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
-        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file", "own_files",
-        "other",
+        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "option", "encoding", "file",
+        "own_files", "other",
     }
 )  # fmt: skip
 """The closed set of `Failure.cause`."""
@@ -92,6 +92,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "PgBouncer refuses a startup parameter",
         "remove options from DATABASE_URL, or name its parameters in PgBouncer's ignore_startup_parameters",
     ),
+    "option": (
+        "PostgreSQL refuses a parameter that options names in DATABASE_URL",
+        "correct it there, or remove it",
+    ),
     "own_files": OWN_FILES,
     "other": ("PostgreSQL refuses the statement or the connection", "read its log"),
 }
@@ -114,6 +118,7 @@ _STATES: tuple[tuple[str, str], ...] = (
     ("40P01", "locked"),
     ("42501", "rights"),
     ("42", "schema"),
+    ("3F", "schema"),
     ("0A000", "schema"),
     ("26000", "schema"),
     ("08", "lost"),
@@ -121,6 +126,11 @@ _STATES: tuple[tuple[str, str], ...] = (
 """Prefixes of SQLSTATE, the longer ones first."""
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"unsupported startup parameter", "pooler"),
+    (
+        r"(unrecognized configuration|invalid value for|permission denied to set) parameter"
+        r"|invalid command-line argument|parameter \"[^\"]*\" (cannot be|requires)",
+        "option",
+    ),
     (r"could not translate host name|failed to resolve host|name or service not known", "name"),
     (r"too many clients|remaining connection slots|too many connections|no more connections allowed", "limit"),
     (r"starting up|shutting down|not (yet )?accept|recovery mode|consistent recovery", "starting"),
@@ -130,7 +140,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
         r"password|authentication|pg_hba\.conf|role \"?[^\"]*\"? (does not exist|is not permitted)|no such user|SASL",
         "login",
     ),
-    (r"SSL|certificate|channel binding|TLS", "tls"),
+    (r"SSL|certificate|channel binding|TLS|private key", "tls"),
     (r"connection refused|No such file or directory", "refused"),
     (r"closed the connection unexpectedly|connection reset|broken pipe|terminating connection", "lost"),
     (r"timeout expired|timed out|unreachable|no route", "unreachable"),
@@ -148,6 +158,8 @@ def failure_of(error: BaseException) -> Failure:
     code = sqlstate_of(found)
     cause = _cause(found, code)
     what, advice = _TEXTS[cause]
+    if cause == "option" and (named := re.search(r"parameter \"([A-Za-z0-9_.]{1,63})\"", str(found))):
+        what = f"{what} ({named[1]})"
     if why := getattr(found, "why", ""):
         what = f"{what} ({why})"
     return Failure(cause=cause, code=code or _SQLSTATE_OF_REASON.get(cause, ""), error=kind, what=what, advice=advice)

@@ -45,7 +45,9 @@ _FULL_FOR_S = 2.5
 """How long a write that found the disk full counts. Then the next write tells."""
 _END_WITHIN_S = 1.0
 """How long a transaction whose caller has left may take to end. Then its connection is closed."""
-_FINAL_CAUSES = frozenset({"login", "no_database", "rights", "pooler", "encoding", "tls", "disk_full"})
+_UNUSABLE = frozenset({"pooler", "option"})
+"""Whoever wrote the URL has to correct it, so no gateway starts."""
+_FINAL_CAUSES = frozenset({"login", "no_database", "rights", "encoding", "tls", "disk_full"}) | _UNUSABLE
 """Nothing changes these within a call."""
 
 
@@ -113,7 +115,7 @@ class PostgresDatabase:
             raise
         except Exception as error:  # noqa: BLE001 - a gateway starts while its database is down
             failure = failure_of(error)
-            if failure.cause == "pooler":
+            if failure.cause in _UNUSABLE:
                 raise DatabaseUnusable(failure.cause, failure.what, failure.advice) from None
             self._failed(failure)
 

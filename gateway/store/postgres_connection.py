@@ -33,6 +33,17 @@ _ABOUT = (
     "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery(),"
     " current_setting('server_encoding')"
 )
+_END_OUTDATED = """
+SELECT pg_terminate_backend(pg_backend_pid()) FROM pg_settings AS kept
+WHERE kept.name = 'default_transaction_read_only' AND kept.setting = 'on'
+  AND kept.source IN ('session', 'database', 'user', 'database user')
+  AND NOT EXISTS (
+    SELECT FROM pg_db_role_setting AS given, unnest(given.setconfig) AS one(setting)
+    WHERE given.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND given.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+      AND one.setting LIKE 'default_transaction_read_only=%' AND one.setting !~* '=(off|false|no|0)$')
+"""
+"""One statement, because behind a pooler the next one may get another session."""
 
 
 class ReadOnlySession(psycopg.OperationalError):
@@ -142,6 +153,17 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         self.used_at = time.monotonic()
         return True
 
+    async def end_outdated_session(self) -> None:
+        """Make a pooler drop a session that is still read-only although new ones would not be.
+
+        A pooler keeps sessions for an hour, and whoever connects again gets the same one.
+        """
+        try:
+            async with asyncio.timeout(PING_WITHIN_S):
+                await self.execute(_END_OUTDATED)
+        except (psycopg.Error, OSError, TimeoutError):
+            pass  # it was ended, or the next attempt tells
+
     async def wait(self, gen: PQGen[T], interval: float = _LOOK_EVERY_S, *arguments: Any, **options: Any) -> T:
         """Wait as psycopg does, but close the connection when cancelled.
 
@@ -169,12 +191,14 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
                     f"the database has the encoding {encoding}; the gateway needs UTF8",
                     "create a database with ENCODING 'UTF8' TEMPLATE template0",
                 )
+            connection.is_pooled = pid != connection.info.backend_pid
             if is_read_only:
+                if connection.is_pooled and not is_standby:
+                    await connection.end_outdated_session()
                 raise ReadOnlySession("it is a standby" if is_standby else "default_transaction_read_only is on")
         except BaseException:
             connection.pgconn.finish()
             raise
-        connection.is_pooled = pid != connection.info.backend_pid
         connection.prepare_threshold = None if connection.is_pooled else PREPARE_AFTER
         connection.source = parameters
         return connection

@@ -5,10 +5,11 @@ No message quotes a value: a password that is not percent-encoded can end up any
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,9 +25,10 @@ DEFAULTS = {
     "tcp_user_timeout": "3000",
 }
 """Where the URL says nothing. A connection of which nothing comes back is given up within seconds; see libpq."""
-_TLS_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+_TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""The stricter ones last."""
 _CHOICES: Mapping[str, frozenset[str]] = {
-    "sslmode": _TLS_MODES,
+    "sslmode": frozenset(_TLS_MODES),
     "channel_binding": frozenset({"disable", "prefer", "require"}),
     "gssencmode": frozenset({"disable", "prefer", "require"}),
     "target_session_attrs": frozenset({"any", "read-write", "primary"}),
@@ -40,6 +42,8 @@ _NUMBERS = frozenset(
         "tcp_user_timeout", "sslcompression", "sslsni",
     }
 )  # fmt: skip
+_MOST = {"keepalives_idle": 32_767, "keepalives_interval": 32_767, "keepalives_count": 127}
+"""What Linux accepts. A larger number breaks each connection."""
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _REFUSED = {
     "replication": "the gateway needs an ordinary connection",
@@ -62,6 +66,8 @@ _ADVICE = {
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,39}")
 _ENCODE = "cannot be read: percent-encode / ? # @ : in its user name and password"
 _SYSTEM_CA = "system"
+_NOWHERE = "/nonexistent"
+"""A folder of sockets: libpq checks the options, then fails to connect without touching the network."""
 
 
 class UrlRefused(ValueError):
@@ -75,10 +81,7 @@ def read_url(url: str) -> dict[str, str]:
     """
     from psycopg import Error, conninfo
 
-    url = url.strip()
-    if re.search(r"\s", url):
-        raise UrlRefused(_ENCODE)
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = url.strip().partition("://")
     if not SCHEMES.fullmatch(scheme):
         raise UrlRefused("is not a PostgreSQL URL (postgresql://user@host/database)")
     place, question, query = rest.partition("?")
@@ -93,10 +96,15 @@ def read_url(url: str) -> dict[str, str]:
         raise UrlRefused(_ENCODE) from None
     parameters = {name: str(value) for name, value in found.items()}
     _check(parameters)
-    if "," in parameters.get("host", "") + parameters.get("hostaddr", ""):
-        parameters.setdefault("target_session_attrs", "read-write")
+    _check_hosts(parameters)
+    has_several = "," in parameters.get("host", "") + parameters.get("hostaddr", "")
+    if has_several and parameters.get("target_session_attrs", "any") == "any":
+        # With "any", a standby that comes first would be taken for ever.
+        parameters["target_session_attrs"] = "read-write"
     _trust(parameters)
-    return {**DEFAULTS, **parameters}
+    complete = {**DEFAULTS, **parameters}
+    _ask_libpq(complete, options.keys())
+    return complete
 
 
 def address_of(parameters: Mapping[str, str]) -> str:
@@ -107,7 +115,7 @@ def address_of(parameters: Mapping[str, str]) -> str:
 
 def _check_place(place: str) -> None:
     """Refuse what libpq would refuse with a message that quotes parts of a password."""
-    if "#" in place or "@" in place.partition("/")[2]:
+    if re.search(r"[#\s]", place) or "@" in place.partition("/")[2]:
         raise UrlRefused(_ENCODE)
     for host in place.partition("/")[0].rpartition("@")[2].split(","):
         port = re.sub(r"^\[[^]]*\]", "", host).partition(":")[2]
@@ -120,15 +128,24 @@ def _options(query: str) -> dict[str, str]:
     from psycopg import pq
 
     known = {one.keyword.decode() for one in pq.Conninfo.get_defaults()}
+    has_ssl = re.search(r"(^|&)ssl=", query) is not None
     options: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         name, equals, value = part.partition("=")
         name = unquote(name)
         if not _NAME.fullmatch(name) or not equals:
             raise UrlRefused("has an option that cannot be read: write ?name=value&name=value")
-        if name == "ssl" and unquote(value).lower() in _TLS_MODES | {"true", "1"}:
-            # JDBC and asyncpg write it so.
+        if re.search(r"\s|%(?![0-9A-Fa-f]{2})|%00", value):
+            raise UrlRefused(
+                f"has a value of {name} that cannot be read: percent-encode blanks (%20) and % (%25) in it"
+            )
+        value = value.replace("=", "%3D")  # as in options=-csearch_path=ours
+        if name == "ssl" and unquote(value).lower() in (*_TLS_MODES, "true", "1"):
+            # JDBC and asyncpg write it so, also beside sslmode.
             name, value = "sslmode", value if unquote(value).lower() in _TLS_MODES else "require"
+            value = max(value, options.get(name, value), key=_strictness)
+        elif name == "sslmode" and has_ssl:
+            value = max(value, options.get(name, value), key=_strictness)
         if name not in known:
             advice = _ADVICE.get(name.lower(), "PostgreSQL's client library does not know it")
             raise UrlRefused(f"has the option {name}, which cannot be used: remove it; {advice}")
@@ -136,6 +153,11 @@ def _options(query: str) -> dict[str, str]:
             raise UrlRefused(f"has the option {name}, which cannot be used: remove it; {_REFUSED[name]}")
         options[name] = value
     return options
+
+
+def _strictness(mode: str) -> int:
+    mode = unquote(mode).lower()
+    return _TLS_MODES.index(mode) if mode in _TLS_MODES else len(_TLS_MODES)  # what is unknown is refused later
 
 
 def _check(parameters: dict[str, str]) -> None:
@@ -153,10 +175,56 @@ def _check(parameters: dict[str, str]) -> None:
     for name in sorted(_NUMBERS & parameters.keys()):
         if not re.fullmatch("[0-9]{1,9}", parameters[name]):
             raise UrlRefused(f"has a value of {name} that is not a number")
+        if int(parameters[name]) > _MOST.get(name, int(parameters[name])):
+            raise UrlRefused(f"has a value of {name} that is too large: write {_MOST[name]} or less")
     for name in _FILES:
         path = parameters.get(name)
         if path and path != _SYSTEM_CA and not os.access(path, os.R_OK):
             raise UrlRefused(f"names a file in {name} that cannot be read: check its path, owner and mode")
+
+
+def _check_hosts(parameters: Mapping[str, str]) -> None:
+    """Refuse addresses that belong to no host, or are none."""
+    addresses = parameters.get("hostaddr", "").split(",")
+    hosts = parameters.get("host")
+    if addresses != [""] and hosts and len(hosts.split(",")) != len(addresses):
+        raise UrlRefused("has hostaddr with more or fewer addresses than there are hosts")
+    for address in filter(None, addresses):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise UrlRefused("has a value of hostaddr that is not an IP address") from None
+    if parameters.get("channel_binding") == "require" and parameters.get("sslmode") == "disable":
+        raise UrlRefused("has channel_binding=require, which needs TLS, and sslmode=disable: remove one of them")
+
+
+def _ask_libpq(parameters: Mapping[str, str], given: Set[str]) -> None:
+    """Refuse what libpq refuses before it connects. Its message can hold values, so the options are found by trying."""
+    hosts = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
+    place = {"host": ",".join(_NOWHERE for _ in hosts.split(","))}
+    # The first four are asked for above. Over a socket, GSS would always be refused.
+    others = parameters.keys() - {"host", "hostaddr", "password", "sslrootcert", "gssencmode"}
+    asked = {name: parameters[name] for name in others}
+    if _takes({**asked, **place}):
+        return
+    named = [name for name in sorted(given & others) if not _takes({**place, name: asked[name]})] or [
+        name
+        for name in sorted(given & others)
+        if _takes({**place, **{other: value for other, value in asked.items() if other != name}})
+    ]
+    if named:
+        raise UrlRefused(f"has a value of {' or '.join(named)} that PostgreSQL's client library refuses: correct it")
+    raise UrlRefused("does not go with the number of hosts or ports in it, or with a PG… variable of the environment")
+
+
+def _takes(parameters: Mapping[str, str]) -> bool:
+    """Whether libpq gets as far as connecting."""
+    from psycopg import conninfo, pq
+
+    connection = pq.PGconn.connect_start(conninfo.make_conninfo(**parameters).encode())
+    message = connection.error_message
+    connection.finish()
+    return _NOWHERE.encode() in message
 
 
 def _trust(parameters: dict[str, str]) -> None:

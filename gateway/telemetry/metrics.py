@@ -74,7 +74,8 @@ CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
 STORE_FAILURE_CAUSES = frozenset(
     {
         "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
-        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "encoding", "file", "own_files",
+        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "option", "encoding", "file",
+        "own_files",
     }
 )  # fmt: skip
 NOT_READY_CAUSES = frozenset({"starting", "draining", "database", "audit", "clock", "keys", "descriptors"})

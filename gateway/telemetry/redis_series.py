@@ -10,7 +10,8 @@ from gateway.telemetry.metric_names import OTHER
 REDIS_FAULTS = frozenset(
     {
         "unreachable", "own_files", "timeout", "cut", "tls", "login", "forbidden", "read_only", "full",
-        "too_many_clients", "loading", "busy", "no_master", "cluster_down", "refused", "garbled",
+        "not_saving", "too_many_clients", "loading", "busy", "no_master", "cluster_down", "cluster_node", "refused",
+        "garbled",
     }
 )  # fmt: skip
 """The kinds of `cache.redis_faults`; a test compares them."""

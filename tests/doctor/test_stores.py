@@ -36,7 +36,7 @@ from tests.config.valid_settings import WHOLE
 from tests.doctor.diagnosis import config_of, free_port
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
 from tests.postgres_process import PostgresProcess
-from tests.redis_process import RedisProcess
+from tests.redis_process import RedisProcess, two_nodes
 
 CLOCK = SystemClock()
 NOBODY = 65534
@@ -113,6 +113,11 @@ def _without_master(server: RedisProcess) -> None:
 REDIS_FAULTS: dict[str, tuple[Callable[[RedisProcess], object], str, str]] = {
     "a replica": (lambda server: server.command("REPLICAOF", "127.0.0.1", "1"), "READONLY", "the primary"),
     "without its master": (_without_master, "MASTERDOWN", "Sentinel"),
+    "without its replicas": (
+        lambda server: server.command("CONFIG", "SET", "min-replicas-to-write", "1"),
+        "NOREPLICAS",
+        "replica",
+    ),
     "with a password": (lambda server: server.command("CONFIG", "SET", "requirepass", "x"), "NOAUTH", "password"),
     "without a right": (lambda server: server.command("ACL", "SETUSER", "default", "-set"), "NOPERM", "pgw:*"),
 }
@@ -137,6 +142,15 @@ async def test_a_cluster_of_which_no_node_answers() -> None:
         True,
         True,
     )
+
+
+async def test_one_node_of_a_cluster() -> None:
+    """With `redis://` the keys of the other nodes are missing; the doctor says what to write."""
+    with tempfile.TemporaryDirectory(prefix="pgw-redis-") as directory, two_nodes(Path(directory)) as nodes:
+        result = await look_at_redis(nodes[0].url)
+        assert (result.state, "MOVED" in result.what, "redis+cluster://" in result.fix) == (State.FAULT, True, True)
+        whole = await look_at_redis(f"redis+cluster://127.0.0.1:{nodes[0].port}")
+        assert whole.state is not State.FAULT
 
 
 async def test_redis_with_the_entry_of_another_key(redis_server: RedisProcess) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
+from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import ClaimResult
 from gateway.outbox.store import EventQueue
@@ -91,6 +92,42 @@ async def test_a_parameter_that_it_refuses_is_named(pgbouncer: PgBouncerProcess,
     with pytest.raises(DatabaseUnusable, match="PgBouncer"):
         await database.check_usable(5)
     await database.stop()
+
+
+async def test_sessions_that_stay_read_only_are_dropped(
+    pgbouncer: PgBouncerProcess, postgres_server: PostgresProcess, postgres_url: str
+) -> None:
+    """PgBouncer keeps them for an hour after the fault is over. While it lasts, none is ended in vain."""
+    owner = await asyncpg.connect(postgres_server.url)
+    name = postgres_url.rpartition("/")[2]
+    database = PostgresDatabase(pgbouncer.url_of(postgres_url))
+
+    def write(connection: sa.Connection, _now_us: int) -> None:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS written (number int)")
+        connection.exec_driver_sql("INSERT INTO written VALUES (1)")
+
+    async def sessions() -> set[int]:
+        rows = await owner.fetch("SELECT pid FROM pg_stat_activity WHERE datname = $1", name)
+        return {row["pid"] for row in rows}
+
+    await database.write(write, 20)
+    while any(task.get_name() == "evidence-indexes" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await asyncio.gather(*(database.write(write, 1) for _ in range(3)))
+    kept = await sessions()
+    with pytest.raises(StoreUnavailable):
+        await database.write(write, 1)
+    assert kept
+    assert kept <= await sessions()
+    await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    await asyncio.gather(*(database.write(write, 5) for _ in range(3)))
+    assert not kept & await sessions()
+    await database.stop()
+    await owner.close()
 
 
 async def test_a_missing_index_is_built(

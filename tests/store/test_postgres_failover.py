@@ -276,6 +276,29 @@ async def test_a_database_of_another_encoding_is_refused(owner: Any, postgres_se
     await watched.database.stop()
 
 
+@pytest.mark.parametrize(
+    ("options", "named"), [("-cno_such_setting%3D1", "no_such_setting"), ("-cjit%3Dperhaps", "jit"), ("nonsense", "")]
+)
+async def test_a_parameter_that_the_server_refuses_stops_the_start(postgres_url: str, options: str, named: str) -> None:
+    """By its name, and by that of the option. Whoever wrote the URL has to correct it."""
+    watched = Watched(f"{postgres_url}?options={options}")
+    with pytest.raises(DatabaseUnusable, match=rf"options names in DATABASE_URL.*\b{named}"):
+        await watched.database.check_usable(5)
+    with pytest.raises(StoreUnavailable):
+        await watched.database.write(lambda _connection, _now: None, 2)
+    assert {"option"} == set(watched.causes)
+    await watched.database.stop()
+
+
+async def test_a_schema_that_does_not_exist_is_named(postgres_url: str) -> None:
+    """As a cause that says where to look."""
+    watched = Watched(f"{postgres_url}?options=-csearch_path=nowhere")
+    with pytest.raises(StoreUnavailable):
+        await watched.database.write(lambda _connection, _now: None, 2)
+    assert {"schema"} == set(watched.causes)
+    await watched.database.stop()
+
+
 async def test_a_log_line_names_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
     """One line for many failures, with host, cause and advice; the password is not in it."""
     from gateway.telemetry import logs

@@ -21,6 +21,12 @@ SECRET = "hunter2"
         ("ssl=verify-full", {"sslmode": "verify-full"}),
         ("sslmode=Require&channel_binding=PREFER", {"sslmode": "require", "channel_binding": "prefer"}),
         ("ssl=Require", {"sslmode": "require"}),
+        ("sslmode=verify-full&ssl=true", {"sslmode": "verify-full"}),
+        ("ssl=true&sslmode=verify-full", {"sslmode": "verify-full"}),
+        ("ssl=verify-full&sslmode=require", {"sslmode": "verify-full"}),
+        ("options=-csearch_path=ours", {"options": "-csearch_path=ours"}),
+        ("sslmode=%72equire", {"sslmode": "require"}),
+        ("sslnegotiation=direct&sslmode=require", {"sslnegotiation": "direct"}),
         ("connect_timeout=10", {"connect_timeout": "10"}),
         ("options=-c%20search_path%3Dours", {"options": "-c search_path=ours"}),
         ("options=endpoint%3Dep-1", {"options": "endpoint=ep-1"}),
@@ -43,9 +49,10 @@ def test_schemes(scheme: str) -> None:
     assert "h" == read_url(f"{scheme}://u@h/db")["host"]
 
 
-def test_several_hosts_lead_to_the_primary() -> None:
-    """Without a word about it, a connection is taken only where it can write."""
-    read = read_url("postgresql://u@a:1,b:2/db")
+@pytest.mark.parametrize("options", ["", "?target_session_attrs=any", "?target_session_attrs=ANY"])
+def test_several_hosts_lead_to_the_primary(options: str) -> None:
+    """A connection is taken only where it can write, whatever the URL says: a standby that comes first would stay."""
+    read = read_url(f"postgresql://u@a:1,b:2/db{options}")
     assert ("a,b", "1,2", "read-write") == (read["host"], read["port"], read["target_session_attrs"])
 
 
@@ -82,10 +89,24 @@ def test_ports_that_do_not_exist_are_refused(url: str) -> None:
         ("replication=database", "replication"),
         ("service=ours", "service"),
         ("uselibpqcompat=true", "uselibpqcompat"),
+        ("SSLMODE=require", "SSLMODE"),
+        ("port=1,2,3", "port"),
+        ("hostaddr=10.0.0.1,10.0.0.2", "hostaddr"),
+        ("hostaddr=nowhere", "hostaddr"),
+        ("require_auth=foo", "require_auth"),
+        ("sslcertmode=foo", "sslcertmode"),
+        ("ssl_min_protocol_version=TLSv9", "ssl_min_protocol_version"),
+        ("ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2", "ssl_max_protocol_version"),
+        ("sslnegotiation=direct", "sslnegotiation"),
+        ("sslmode=disable&channel_binding=require", "channel_binding"),
+        ("keepalives_idle=99999", "keepalives_idle"),
+        ("options=50%", "options"),
+        ("options=-c search_path", "options"),
+        ("application_name=a%00b", "application_name"),
     ],
 )
 def test_what_cannot_work_is_named(options: str, name: str) -> None:
-    """The refusal names the option, and no value of the URL."""
+    """The refusal names the option, and no value of the URL; libpq would refuse it at each connection."""
     with pytest.raises(UrlRefused, match=rf"\b{name}\b") as refused:
         read_url(f"postgresql://u:{SECRET}@h/db?{options}")
     assert SECRET not in str(refused.value)
