@@ -2,8 +2,8 @@
 
 One connection serves all watchers of a board in one window, for any number of entries. A new watcher of a live board
 starts from memory. A watcher that moves to another process gets another epoch there, although workers share
-connections (shared_topics.py). board_connection.py follows the board, top_entries.py serialises it, subscriber.py queues
-the updates.
+connections (shared_topics.py). board_connection.py follows the board, top_entries.py serialises it, and subscriber.py
+queues the updates.
 """
 
 from __future__ import annotations
