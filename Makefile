@@ -21,11 +21,13 @@ $(STAMP): pyproject.toml uv.lock tools/setup.sh
 	@sh tools/setup.sh
 	@touch $@
 
-protos: setup ## generate the Python code of protos/
+protos: setup ## generate the Python code of protos/, and the Go client's if Go is installed
 	@$(BIN)/python -m tools.generate_protos
+	@$(BIN)/python -m tools.go_client
 
 protos-check: setup ## check that the generated code is up to date; buf lint, format and breaking if npm is installed
 	@$(BIN)/python -m tools.generate_protos --check
+	@$(BIN)/python -m tools.go_client --check
 	@$(BIN)/python tools/check_protos.py
 
 format: setup ## format the code
@@ -71,7 +73,7 @@ bench: setup ## measure speed (ONLY=name for one case)
 		|| echo "make bench: h2load cannot be installed here"
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-stubs: setup ## client code for other teams below build/stubs/: a Python wheel, protos, descriptors
+stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, protos, descriptors
 	@$(BIN)/python -m tools.stubs
 
 docs: setup ## generate the parts of docs/ that come from the code: API, commands, settings, index of ADRs

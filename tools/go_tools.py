@@ -36,7 +36,7 @@ def installed(package: str, version: str) -> Path:
 def built(module: Path, package: str = ".") -> Path:
     """Return a program that the Go module in this folder pins in its go.mod. Raises: NotBuilt."""
     digest = hashlib.sha256(package.encode())
-    for path in sorted(module.iterdir()):
+    for path in sorted(path for path in module.rglob("*") if path.is_file()):
         digest.update(path.read_bytes())
     name = module.name if package == "." else package.rpartition("/")[2]
     return _cached(f"{name}-{digest.hexdigest()[:12]}", ["build", package], name, module)

@@ -1,7 +1,8 @@
 """`make stubs`: creates client code for other teams below build/stubs/.
 
-It creates the wheel of the Python client (clients/python); the protos for other languages, with and without their
-validation rules; and one descriptor set for tools such as grpcurl, buf and Envoy. It needs no network.
+It creates the wheel of the Python client (clients/python); the module of the Go client (clients/go); the protos for
+other languages, with and without their validation rules; and one descriptor set for tools such as grpcurl, buf and
+Envoy. It needs no network.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 from tools.generate_protos import PROTOS, ROOT, proto_files
+from tools.go_module import MODULE, write_module
 from tools.plain_protos import without_rules
 
 STUBS = ROOT / "build" / "stubs"
@@ -28,13 +30,15 @@ _README = """# Calling the Phoenix Gateway
 
 - `{wheel}`: Python. `pip install {wheel}`, then
   `from phoenix_gateway_client import Gateway`. Its README is clients/python/README.md.
+- `go/`: Go. The folder is a module proxy: `GOPROXY=file://$PWD/go,https://proxy.golang.org GONOSUMDB=phoenix.internal
+  go get {module}@v{version}`. Its README is clients/go/README.md.
 - `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
   generate no code from it.
 - `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.
 - `descriptors.binpb`: all as one descriptor set, with comments. Where reflection is not allowed, use
   `grpcurl -protoset descriptors.binpb ...`.
 
-Go, with buf, here or in `plain/`:
+Go without the client, with buf, here or in `plain/`:
 
 - `buf generate` writes `gen/gateway/v1`, for any place in your module.
 - `buf generate --template buf.gen.managed.yaml` does it in managed mode. Write your module's path into it first. Keep
@@ -83,7 +87,9 @@ def main() -> int:
     write_protos(STUBS / "plain", plain=True)
     write_descriptors(STUBS / "descriptors.binpb")
     wheel = write_wheel(STUBS)
-    (STUBS / "README.md").write_text(_README.format(wheel=wheel.name), encoding="utf-8")
+    write_module(STUBS / "go", project_version())
+    names = {"wheel": wheel.name, "module": MODULE, "version": project_version()}
+    (STUBS / "README.md").write_text(_README.format(**names), encoding="utf-8")
     for path in sorted(STUBS.iterdir()):
         print(path.relative_to(ROOT))
     return 0

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
+from tools import go_tools
 
 CLIENTS = Path(__file__).resolve().parents[2] / "clients"
-PROGRAMS: dict[str, Sequence[str]] = {"python": [sys.executable, str(CLIENTS / "python" / "scenario.py")]}
 RESTART_AFTER = "watch: first board"
+
+
+def _python() -> Sequence[str]:
+    return [sys.executable, str(CLIENTS / "python" / "scenario.py")]
+
+
+def _go() -> Sequence[str]:
+    try:
+        return [str(go_tools.built(CLIENTS / "go", "./scenario"))]
+    except go_tools.NotBuilt as failed:
+        pytest.skip(f"{failed}: install Go 1.24 or later, and let it reach a module proxy")
+
+
+PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {"python": _python, "go": _go}
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The command of a language, built if it has to be."""
+    return PROGRAMS[request.param]()
 
 
 @pytest.fixture
@@ -25,11 +45,10 @@ def own(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
         yield process
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("language", PROGRAMS)
-def test_the_scenario(own: GatewayProcess, sandbox: SandboxProcess, language: str) -> None:
+@pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
+def test_the_scenario(program: Sequence[str], own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """Line by line as in clients/scenario.txt."""
-    command = [*PROGRAMS[language], own.address, sandbox.urls["control"]]
+    command = [*program, own.address, sandbox.urls["control"]]
     printed: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,0 +1,112 @@
+"""Runs the tests of the Go client, against real gateways, and checks its form and its generated code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import Authority
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.sandbox_process import SandboxProcess
+from tools import go_client, go_tools
+from tools.go_module import CLIENT, ROOT
+
+CALLER = "spiffe://test/caller"
+POLICY = """
+[[callers]]
+name = "caller"
+ids = ["spiffe://test/caller"]
+allow = ["keys.read"]
+tenants = ["*"]
+operators = ["*"]
+"""
+
+pytestmark = pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
+
+
+@pytest.fixture(scope="module")
+def go() -> str:
+    """Go, with the modules of the client on this machine."""
+    try:
+        go_tools.run_go(["mod", "download"], CLIENT)
+    except go_tools.NotBuilt as failed:
+        pytest.skip(f"{failed}: install Go 1.24 or later, and let it reach a module proxy")
+    return str(shutil.which("go"))
+
+
+@pytest.fixture
+def secured(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """A gateway that asks for certificates, as the environment of the Go tests."""
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    (tmp_path / "old-ca.pem").write_bytes(Authority("Old CA").certificate)
+    authority.issue(CALLER).write(tmp_path, "good")
+    authority.issue(CALLER, begins=timedelta(days=-2), ends=timedelta(days=-1)).write(tmp_path, "expired")
+    Authority("Other CA").issue(CALLER).write(tmp_path, "foreign")
+    certificate, key = authority.issue("127.0.0.1", "gateway.test", for_clients=False).write(tmp_path, "server")
+    (tmp_path / "policy.toml").write_text(POLICY)
+    settings = {
+        **of_sandbox(sandbox.urls, sandbox.environ),
+        "GATEWAY_TLS_CERT_FILE": str(certificate),
+        "GATEWAY_TLS_KEY_FILE": str(key),
+        "GATEWAY_TLS_CLIENT_CA_FILE": str(tmp_path / "ca.pem"),
+        "GATEWAY_CONFIG": str(tmp_path / "policy.toml"),
+    }
+    with GatewayProcess(settings, credentials=authority.credentials(authority.issue(CALLER))) as process:
+        yield {"PHOENIX_GATEWAY_SECURED": process.address, "PHOENIX_GATEWAY_SECURED_FILES": str(tmp_path)}
+
+
+def _run(go: str, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
+    """Run Go in the client's folder, without a network. Returns its output."""
+    done = subprocess.run(
+        [go, *arguments],
+        cwd=CLIENT,
+        env={**os.environ, "GOPROXY": "off", "CGO_ENABLED": "0", **(environ or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=420,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+def test_the_client(go: str, gateway: GatewayProcess, secured: Mapping[str, str]) -> None:
+    """All tests of the module pass: none is skipped."""
+    command = Path(sys.executable).with_name("phoenix-gateway")
+    environ = {"PHOENIX_GATEWAY_COMMAND": str(command), "PHOENIX_GATEWAY_PLAIN": gateway.address, **secured}
+    printed = _run(go, "test", "-v", "./...", environ=environ)
+    assert "--- PASS: TestWithAGateway" in printed
+    assert "--- SKIP" not in printed
+
+
+def test_the_form_of_the_code(go: str) -> None:
+    """As gofmt writes it, and without a finding of vet."""
+    formatter = Path(go).with_name("gofmt")
+    printed = subprocess.run([formatter, "-l", "."], cwd=CLIENT, capture_output=True, text=True, check=True).stdout
+    assert printed == ""
+    _run(go, "vet", "./...")
+    _run(go, "mod", "verify")
+
+
+def test_the_generated_code_is_current(tmp_path: Path) -> None:
+    """As `make protos` writes it."""
+    if not go_client.generate(tmp_path):
+        pytest.skip("the plugins of protoc are not built: install Go 1.24 or later, and let it reach a module proxy")
+    assert go_client.differences(tmp_path, with_messages=True) == []
+
+
+def test_every_reason_has_an_error() -> None:
+    """docs/errors.md and the client name the same reasons."""
+    table = (ROOT / "docs/errors.md").read_text(encoding="utf-8").splitlines()
+    documented = {line.split("`")[1] for line in table if line.startswith("| `")}
+    code = (CLIENT / "reasons.go").read_text(encoding="utf-8").splitlines()
+    assert {line.split('"')[1] for line in code if " Reason = " in line} == documented
