@@ -26,6 +26,7 @@ from gateway.server.shutdown import Shutdown
 from gateway.store.database import FILE_NAME
 from gateway.store.upgrade import upgrade_apart
 from gateway.telemetry import logs
+from gateway.telemetry.audit_file import check_inherited, inherited_descriptor
 
 _DATABASE_WITHIN_S = 3.0
 
@@ -33,15 +34,19 @@ _DATABASE_WITHIN_S = 3.0
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
-    Raises: ListenFailed, AdminAddressRefused and what `build` raises, before anything is served.
+    Raises: ListenFailed, AdminAddressRefused, OSError and what `build` raises, before anything is served.
     """
     logs.configure(config.log_level.value, config.log_format_name)
     logs.report_uncaught()
     for warning in config.warnings:
         logs.log().warning("setting", setting=warning.setting, trouble=warning.problem, advice=warning.remedy)
+    audit_to = None if config.audit is None else config.audit.file
+    if audit_to is not None:
+        check_inherited(audit_to)
     if config.workers > 1:
+        inherited = None if audit_to is None else inherited_descriptor(audit_to)
         with seats_of(config) as seats:
-            return asyncio.run(Workers(seats, config.drain.timeout_s).run())
+            return asyncio.run(Workers(seats, config.drain.timeout_s, hands_on=inherited).run())
     code: int = _runner()(serve(config, SystemClock(), own_seat()))
     return code
 

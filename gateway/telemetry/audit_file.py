@@ -9,6 +9,7 @@ its own.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import select
@@ -19,8 +20,9 @@ from pathlib import Path
 
 from gateway.telemetry.line_pieces import pieces
 
-_INHERITED = re.compile(r"/dev/fd/([0-9]{1,4})|/proc/self/fd/([0-9]{1,4})")
+_INHERITED = re.compile(r"(?:/dev|/proc/(?P<process>self|[0-9]{1,10}))/fd/(?P<number>[0-9]{1,4})")
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_MAX_LINKS = 8
 WRITE_WITHIN_S = 0.5
 """How long a pipe whose reader is slow may take before it counts as failed."""
 
@@ -102,10 +104,42 @@ class AuditFile:
 
 
 def inherited_descriptor(path: Path) -> int | None:
-    """Return the descriptor that the path names, such as 1 for /dev/stdout; None if it names a file."""
-    text = str(path)
-    match = _INHERITED.fullmatch(text)
-    return _STANDARD.get(text) if match is None else int(match[1] or match[2])
+    """Return the descriptor that the path names, such as 1 for /dev/stdout or a link to it; None if it names a file.
+
+    Images often have a log file that is such a link.
+    """
+    for _ in range(_MAX_LINKS):
+        if str(path) in _STANDARD:
+            return _STANDARD[str(path)]
+        match = _INHERITED.fullmatch(str(path))
+        if match is not None and match["process"] in (None, "self", str(os.getpid())):
+            return int(match["number"])
+        try:
+            path = path.parent / os.readlink(path)
+        except OSError:
+            return None
+    return None
+
+
+def check_inherited(path: Path) -> None:
+    """Raises: OSError if the path names a descriptor that this process did not inherit, or cannot write to.
+
+    A descriptor of ours may have its number: a socket, for example. Those are closed on exec, unlike inherited ones.
+    """
+    descriptor = inherited_descriptor(path)
+    if descriptor is None:
+        return
+    try:
+        writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        is_ours = bool(fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
+    except OSError:
+        writes, is_ours = False, False
+    if not writes or is_ours:
+        raise OSError(
+            errno.EBADF,
+            f"GATEWAY_AUDIT_FILE: {path} is closed or cannot be written to in this process; start the gateway with "
+            f"descriptor {descriptor} open for writing, or name a file",
+        )
 
 
 def _send(descriptor: int, view: memoryview) -> int:

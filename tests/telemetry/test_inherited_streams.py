@@ -10,19 +10,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.telemetry.line_pieces import PIECE_BYTES
 from gateway.telemetry.log_pipe import MAX_WAITING_BYTES
 from gateway.telemetry.logs import configure, lines_lost, log
-from tests.gateway_process import ROOT
-from tests.other_user import GROUP, USER, needs_root
+from gateway.v1 import tokens_pb2, tokens_pb2_grpc
+from tests.config.valid_settings import TENANT
+from tests.gateway_process import ROOT, free_port
+from tests.other_user import GROUP, USER, needs_root, open_folder
 
 _APPEND = f"""
 import os, sys
@@ -48,20 +53,32 @@ def appending(path: str, times: int, **streams: Any) -> subprocess.Popen[bytes]:
     )
 
 
+LINK = "a link"
+"""An image's log file that is a link to /dev/stdout."""
+
+
+def linked(path: str, folder: Path) -> str:
+    """The path; for LINK, that of a link in a folder that every user can enter."""
+    if path == LINK:
+        path = str(folder / "audit.jsonl")
+        os.symlink("/dev/stdout", path)
+    return path
+
+
 @needs_root
-@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", LINK])
 def test_audit_lines_reach_a_pipe_of_another_user(path: str) -> None:
     """A container's runtime makes the pipe as root; user 1000 cannot open it again, and need not."""
-    with appending(path, 3, stdout=subprocess.PIPE) as process:
+    with open_folder() as folder, appending(linked(path, folder), 3, stdout=subprocess.PIPE) as process:
         out, error = process.communicate(timeout=30)
     assert (process.returncode, error, out.count(b"\n")) == (0, b"", 60)
 
 
-@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1"])
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", LINK])
 def test_audit_lines_reach_a_socket(path: str) -> None:
     """As under systemd, where journald reads."""
     ours, theirs = socket.socketpair()
-    with ours, appending(path, 3, stdout=theirs) as process:
+    with open_folder() as folder, ours, appending(linked(path, folder), 3, stdout=theirs) as process:
         theirs.close()
         process.wait(timeout=30)
         assert process.stderr is not None
@@ -152,29 +169,85 @@ def test_lines_are_cut_at_their_ends() -> None:
     assert [len(piece) <= PIECE_BYTES for piece, _ in found] == [True, True, True, False, True]
 
 
-@pytest.mark.timeout(180)  # a gateway is started, on a machine that may be busy
-def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
-    """Calls and probes, after more than a pipe holds."""
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    from tests.config.valid_settings import TENANT
-    from tests.gateway_process import free_port
-
-    address, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+def settings_of_a_gateway(folder: Path, **further: str) -> dict[str, str]:
+    """One tenant, nothing of Phoenix, free ports, and what a process needs."""
     local = {name: "http://127.0.0.1:9" for name in TENANT if name.endswith("BASE_URL")}
-    environ = {
+    return {
         **TENANT,
         **local,
         "WEBSOCKET_URL": "ws://127.0.0.1:9/ws",
-        "GATEWAY_LISTEN": address,
-        "GATEWAY_ADMIN_LISTEN": admin,
-        "GATEWAY_DATA_DIR": str(tmp_path / "data"),
-        "GATEWAY_LOG_LEVEL": "debug",
+        "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
+        "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        "GATEWAY_DATA_DIR": str(folder / "data"),
         "GATEWAY_DRAIN_DELAY": "0.1",
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
+        **further,
     }
+
+
+@contextmanager
+def gateway_by_shell(redirections: str, environ: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A gateway that a shell starts in the folder with these redirections."""
+    command = f"exec {sys.executable} -m gateway serve {redirections}"
+    process = subprocess.Popen(["sh", "-c", command], env=environ, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+
+
+def mint(address: str) -> None:
+    """Make a call that is audited; wait for the gateway first."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = tokens_pb2_grpc.TokenServiceStub(channel)
+        stub.MintTenantJWT(tokens_pb2.MintTenantJWTRequest(user_id="ada"), timeout=45, wait_for_ready=True)
+
+
+@pytest.mark.timeout(180)  # a gateway is started, on a machine that may be busy
+def test_a_gateway_that_inherits_no_stream_serves_and_stops(tmp_path: Path) -> None:
+    """Nothing of its own gets the numbers of the standard streams, and it ends as it does elsewhere."""
+    environ = settings_of_a_gateway(tmp_path)
+    with gateway_by_shell("<&- >&- 2>&-", environ, tmp_path) as process:
+        mint(environ["GATEWAY_LISTEN"])
+        held = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in (0, 1, 2)}
+        process.terminate()
+        assert (held, process.wait(timeout=30)) == ({os.devnull}, 0)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("path", "redirections"), [("/dev/stdout", ">&-"), ("/dev/fd/7", "7>&-"), ("/dev/fd/7", "7</dev/null")]
+)
+def test_an_audit_log_to_a_closed_descriptor_stops_the_start(path: str, redirections: str, tmp_path: Path) -> None:
+    """By name. A socket of the gateway's would get the number, and with it the audit records."""
+    environ = settings_of_a_gateway(tmp_path, GATEWAY_AUDIT_FILE=path)
+    with gateway_by_shell(f"{redirections} 2>error", environ, tmp_path) as process:
+        assert process.wait(timeout=45) == 1
+    assert f"GATEWAY_AUDIT_FILE: {path} is closed" in (tmp_path / "error").read_text()
+
+
+@pytest.mark.faults  # takes long: a group of workers is started
+@pytest.mark.timeout(180)
+def test_workers_write_audit_lines_to_the_descriptor_that_their_parent_inherited(tmp_path: Path) -> None:
+    """Also to one that is no standard stream. No worker warns of a setting that nobody wrote."""
+    environ = settings_of_a_gateway(
+        tmp_path, GATEWAY_WORKERS="2", GATEWAY_AUDIT_FILE="/dev/fd/7", GATEWAY_AUDIT_REQUIRED="true"
+    )
+    with gateway_by_shell("7>audit 2>error", environ, tmp_path) as process:
+        mint(environ["GATEWAY_LISTEN"])
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert [json.loads(line)["kind"] for line in (tmp_path / "audit").read_text().splitlines()] == ["ended"]
+    assert "is no setting of the gateway" not in (tmp_path / "error").read_text()
+
+
+@pytest.mark.timeout(180)  # a gateway is started, on a machine that may be busy
+def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
+    """Calls and probes, after more than a pipe holds."""
+    environ = settings_of_a_gateway(tmp_path, GATEWAY_LOG_LEVEL="debug")
+    address, admin = environ["GATEWAY_LISTEN"], environ["GATEWAY_ADMIN_LISTEN"]
     process = subprocess.Popen([sys.executable, "-m", "gateway", "serve"], env=environ, stderr=subprocess.PIPE)
     try:
         with grpc.insecure_channel(address) as channel:
@@ -182,8 +255,6 @@ def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
             stub.Check(health_pb2.HealthCheckRequest(), timeout=45, wait_for_ready=True)
             for _ in range(500):
                 stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
-        import urllib.request
-
         with urllib.request.urlopen(f"http://{admin}/healthz", timeout=10) as answer:
             assert answer.status == 200
         process.terminate()

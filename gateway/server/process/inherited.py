@@ -16,7 +16,8 @@ from pathlib import Path
 
 from gateway.streams.shared_topics import SUFFIX
 
-VARIABLE = "PHOENIX_GATEWAY_WORKER"
+VARIABLE = "_PHOENIX_GATEWAY_WORKER"
+"""No setting: with the underscore it does not begin as one, and is not taken for one that is misspelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,14 @@ class Workers:
         drain_s: float,
         times: RestartTimes | None = None,
         command: Sequence[str] = (sys.executable, "-m", "gateway", "serve"),
+        hands_on: int | None = None,
     ) -> None:
-        """Args: `drain_s`: how long a worker takes to stop. `command`: starts a worker."""
+        """Args: `drain_s`: how long a worker takes to stop. `command`: starts a worker.
+
+        `hands_on`: a descriptor that this process inherited and that workers use too.
+        """
+        # The first three are inherited anyway.
+        self._handed_on = () if hands_on is None or hands_on < 3 else (hands_on,)
         self._command = tuple(command)
         self._places = [_Place(seat) for seat in seats]
         self._within_s = drain_s + STOP_MARGIN_S
@@ -87,7 +93,7 @@ class Workers:
         place.process = await asyncio.create_subprocess_exec(
             *self._command,
             env={**os.environ, **seat.environ()},
-            pass_fds=seat.descriptors,
+            pass_fds=(*seat.descriptors, *self._handed_on),
         )
         place.seat, place.started_at = seat, time.monotonic()
         if self._stopping.is_set():  # the signal came while it was started

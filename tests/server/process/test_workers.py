@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.names import OWN_PREFIXES
+from gateway.server.process.inherited import VARIABLE
 from tests.gateway_process import ROOT
 
 PARENT = """
@@ -23,7 +25,8 @@ listener, reading, folder, code = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3
 paths = {"socket_path": f"{folder}/0.0.sock"}
 seat = WorkerSeat(number=0, workers=1, listener=None, admin=listener, parent=reading, **paths)
 times = RestartTimes(first_s=0.05, longest_s=0.2, stable_after_s=0.5)
-sys.exit(asyncio.run(Workers([seat], 1.0, times, [sys.executable, "-c", code]).run()))
+hands_on = int(sys.argv[5]) if len(sys.argv) > 5 else None
+sys.exit(asyncio.run(Workers([seat], 1.0, times, [sys.executable, "-c", code], hands_on=hands_on).run()))
 """
 WORKER = """
 import pathlib, sys, time
@@ -87,3 +90,19 @@ def test_a_worker_that_keeps_dying_waits_longer_each_time(descriptors: tuple[int
     finally:
         process.terminate()
         assert process.wait(10) == 0
+
+
+def test_a_worker_gets_the_descriptor_that_its_parent_inherited(descriptors: tuple[int, int], tmp_path: Path) -> None:
+    """As an audit log that a shell has opened."""
+    with (tmp_path / "audit").open("wb") as audit:
+        code = f"import os, sys; os.write({audit.fileno()}, b'line'); sys.exit(2)"
+        arguments = [*map(str, descriptors), str(tmp_path), code, str(audit.fileno())]
+        done = subprocess.run(
+            [sys.executable, "-c", PARENT, *arguments], cwd=ROOT, pass_fds=(*descriptors, audit.fileno()), timeout=20
+        )
+    assert (done.returncode, (tmp_path / "audit").read_bytes()) == (2, b"line")
+
+
+def test_a_seat_is_not_taken_for_a_setting() -> None:
+    """Each worker would warn of a name that nobody wrote."""
+    assert not VARIABLE.startswith(OWN_PREFIXES)
