@@ -104,6 +104,7 @@ def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, 
     """Send, print the summary, return the exit code."""
     from gateway.cli.connect import FilesMissing, open_channel
     from gateway.cli.events_progress import ProgressRefused
+    from gateway.cli.plain_text import plain
 
     if options.file == STDIN and options.progress is not None:
         print("--progress: standard input cannot be resumed; give a file", file=sys.stderr)
@@ -117,10 +118,10 @@ def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, 
             print(missing, file=sys.stderr)
             return WRONG_OPTIONS
         except ProgressRefused as refused:
-            print(f"{options.file}: {refused}", file=sys.stderr)
+            print(plain(f"{options.file}: {refused}"), file=sys.stderr)
             return WRONG_OPTIONS
         except OSError as error:
-            print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+            print(plain(f"{error.filename}: {error.strerror}"), file=sys.stderr)
             return WRONG_OPTIONS
         stack.callback(journal.close)
         return _send(options, target, channel, source, path, journal, as_json=as_json)
@@ -200,7 +201,7 @@ def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path |
     from gateway.cli.plain_text import plain
 
     if report["failed"]:
-        print(f"Failed lines and why: {report['failed_file']}", file=sys.stderr)
+        print(plain(f"Failed lines and why: {report['failed_file']}"), file=sys.stderr)
     if report["duplicate"] and not report["in_earlier_runs"]:
         print(
             "Duplicates: the gateway already has events with these ids. If equal lines are new events, give a --label.",
@@ -217,10 +218,8 @@ def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path |
                 file=sys.stderr,
             )
     elif not is_new and report["in_earlier_runs"]:
-        print(
-            f"All lines were sent before. To count them again, give a --label and remove {report['progress_file']}.",
-            file=sys.stderr,
-        )
+        again = f"give a --label and remove {report['progress_file']}"
+        print(plain(f"All lines were sent before. To count them again, {again}."), file=sys.stderr)
 
 
 def _open(options: SendOptions, stack: ExitStack) -> tuple[BinaryIO, Path | None]:

@@ -10,14 +10,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from gateway.core.terminal import BEYOND_ASCII, escaped
+
 if TYPE_CHECKING:
     from rich.text import Text
 
-# DEL, C1 controls (0x9b begins an escape sequence), marks that change the direction, line separators, and half
-# characters, which no output can encode. json.dumps leaves them as they are.
-_BEYOND_ASCII = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
-_JSON_LEAVES = re.compile(f"[{_BEYOND_ASCII}]")
-_UNSAFE = re.compile(f"[\x00-\x1f{_BEYOND_ASCII}]")
+_UNSAFE = re.compile(f"[\x00-\x1f{BEYOND_ASCII}]")
+_FORMULA = "=+-@|%\uff1d\uff0b\uff0d\uff20"
+"""What begins a formula. Spreadsheets take full-width forms, too."""
+_AFTER_SEPARATOR = re.compile(rf";(?=\s*[{re.escape(_FORMULA)}])")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?( [A-Za-z0-9]+)?")
 
 
@@ -31,10 +32,10 @@ def csv_cell(text: str) -> str:
 
     Amounts keep their sign. Control characters become U+FFFD.
     """
-    shown = plain(text)
-    # Spreadsheets skip blanks and take full-width forms, too.
-    start = shown.lstrip()[:1]
-    is_formula = start != "" and start in "=+-@|%\uff1d\uff0b\uff0d\uff20"
+    # Where the comma is the decimal sign, spreadsheets divide a line at semicolons, quotes or not.
+    shown = _AFTER_SEPARATOR.sub(";'", plain(text))
+    start = shown.lstrip()[:1]  # spreadsheets skip blanks
+    is_formula = start != "" and start in _FORMULA
     return f"'{shown}" if is_formula and _NUMBER.fullmatch(shown) is None else shown
 
 
@@ -47,13 +48,9 @@ def cell(value: object) -> Text:
 
 def json_line(value: Any) -> str:
     """Return a value as JSON on one line, in readable UTF-8, with escapes for what controls a terminal."""
-    return _escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def json_page(value: Any) -> str:
     """Return a value as indented JSON, with the same escapes."""
-    return _escaped(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _escaped(text: str) -> str:
-    return _JSON_LEAVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return escaped(json.dumps(value, ensure_ascii=False, indent=2))

@@ -16,6 +16,7 @@ from gateway.evidence_verify.verification import Progress, verify_export
 
 PROVEN, TAMPERED, UNUSABLE = 0, 1, 2
 _SHOWN = 20
+_LONGEST = 400
 
 
 def run(
@@ -44,9 +45,10 @@ def run(
         if as_json:
             print(json.dumps({"verdict": "unusable", "reason": message}))
         else:
-            print(message, file=sys.stderr)
+            print(_printable(message), file=sys.stderr)
         return UNUSABLE
-    print(json.dumps(to_json(result), indent=2, ensure_ascii=False) if as_json else to_text(result))
+    # JSON in ASCII: what an export holds must not reach a terminal raw.
+    print(json.dumps(to_json(result), indent=2) if as_json else to_text(result))
     return TAMPERED if result.findings.count else PROVEN
 
 
@@ -77,7 +79,7 @@ def to_json(result: Verification) -> dict[str, object]:
 def to_text(result: Verification) -> str:
     """Return the result for people."""
     lines = [
-        f"{_printable(result.operator_code)} {result.environment}: {result.records:,} records, "
+        f"{result.operator_code} {result.environment}: {result.records:,} records, "
         f"{result.signatures:,} signatures, {result.changes:,} changes in {result.blocks:,} blocks"
     ]
     if result.findings.count:
@@ -90,21 +92,21 @@ def to_text(result: Verification) -> str:
         lines += ["", f"Line ends (a copy or a mail changed them; no tampering): {'; '.join(result.line_ends)}"]
     lines += ["", f"Signed by the gateway's keys {', '.join(result.gateway_keys) or '(none)'}"]
     lines += [f"Signed by Phoenix's keys {', '.join(result.platform_keys) or '(none)'}"]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
 
 
 def _finding_lines(findings: Findings) -> Iterator[str]:
     for one in findings.kept[:_SHOWN]:
         place = f"line {one.line}: " if one.line else ""
-        record = f"{_printable(one.operation_id)}: " if one.operation_id else ""
-        yield f"  {one.code.value}: {place}{record}{_printable(one.detail)}"
+        record = f"{one.operation_id[:_LONGEST]}: " if one.operation_id else ""
+        yield f"  {one.code.value}: {place}{record}{one.detail[:_LONGEST]}"
     if findings.count > _SHOWN:
         yield f"  and {findings.count - _SHOWN:,} more; use --json to list more of them"
 
 
 def _printable(text: str) -> str:
-    """Return text of an export without control characters, which a terminal would execute."""
-    return "".join(one if one.isprintable() else "?" for one in text[:400])
+    """Return a line without control characters, which a terminal would execute. An export may hold them anywhere."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def read_heads(text: bytes) -> list[Head]:
     """Return all heads in a file. Raises: UnusableInput if there is none."""
     found: list[Head] = []
     try:
+        text = _as_utf_8(text)
         try:
             documents = [orjson.loads(text)]
         except ValueError:
@@ -62,6 +63,13 @@ def read_heads(text: bytes) -> list[Head]:
     if not found:
         raise UnusableInput("--head: the file has no head")
     return found
+
+
+def _as_utf_8(text: bytes) -> bytes:
+    """Undo what a shell on Windows does to the output of a command. Raises: ValueError."""
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return text.decode("utf-16").encode()
+    return text.removeprefix(b"\xef\xbb\xbf")
 
 
 def _published_head(head: dict[str, Any], keys: list[dict[str, str]]) -> Head:

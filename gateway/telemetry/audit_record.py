@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gateway.core.terminal import escaped_line
 from gateway.telemetry.logs import MAX_VALUE_CHARS
 
 MAX_LINE_BYTES = 8192
@@ -98,7 +99,7 @@ def line_of(record: AuditRecord) -> bytes:
         if type(value) is not str or len(value) > MAX_VALUE_CHARS:
             members[name] = _short(value)
     try:
-        line = orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
+        line = escaped_line(orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE))
     except (TypeError, ValueError):  # a lone surrogate
         line = orjson.dumps({name: ascii(value)[:MAX_VALUE_CHARS] for name, value in members.items()}) + b"\n"
     return line if len(line) <= MAX_LINE_BYTES else _essence(members)

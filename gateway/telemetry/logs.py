@@ -25,6 +25,7 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
+from gateway.core.terminal import escaped_line
 from gateway.telemetry.log_lines import BufferedLines, CallLater, LineWriter
 
 LogFormat = Literal["json", "console"]
@@ -121,7 +122,7 @@ def _json_line(at_ns: int, level: str, event: str, fields: Mapping[str, Any]) ->
     """Clean, stamp and render in one step: a line is written on every call."""
     line = {"timestamp": _stamp(at_ns), "level": level, "event": event, **cleaned(fields)}
     try:
-        return orjson.dumps(line)
+        return escaped_line(orjson.dumps(line))
     except TypeError:  # a lone surrogate or a number beyond 64 bits
         safe = {name: value if value is None else ascii(value)[:MAX_VALUE_CHARS] for name, value in line.items()}
         return orjson.dumps(safe)

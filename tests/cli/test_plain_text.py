@@ -38,7 +38,7 @@ def test_no_control_survives(letter: str) -> None:
     assert json.loads(json_page([text])) == json.loads(json_line([text])) == [text]
 
 
-@pytest.mark.parametrize("text", ["ü ñ", "Ada\u00a0L", "\U0001f3c6", "100 %", "a=b"])
+@pytest.mark.parametrize("text", ["ü ñ", "Ada\u00a0L", "\U0001f3c6", "100 %", "a=b", "a; b=1"])
 def test_ordinary_text_is_unchanged(text: str) -> None:
     """Letters of any script, wide spaces and signs within a text."""
     assert (plain(text), csv_cell(text), json.loads(json_line(text))) == (text, text, text)
@@ -48,6 +48,15 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
 def test_no_cell_begins_a_formula(text: str) -> None:
     """Also behind blanks and in full width."""
     assert csv_cell(text).startswith("'")
+
+
+@pytest.mark.parametrize("text", ["a;=1+1", "a; @SUM(A1)", "a;\uff1d1", 'x";-2+3'])
+def test_no_formula_begins_behind_a_semicolon(text: str) -> None:
+    """Where the comma is the decimal sign, a spreadsheet divides a line there, whatever the quotes say."""
+    written = io.StringIO()
+    csv.writer(written).writerow(["first", csv_cell(text)])
+    for part in written.getvalue().split(";"):
+        assert part.strip()[:1] not in tuple("=+-@|%\uff1d")
 
 
 @pytest.mark.parametrize("text", ["-5", "-12.50", "-12.50 EUR", "12.50", ""])

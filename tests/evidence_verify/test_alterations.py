@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,8 +174,35 @@ def test_what_is_no_export_is_unusable(tmp_path: Path, text: bytes) -> None:
         (lambda text: text.replace(b"\n", b"\n\n"), "blank lines"),
         (lambda text: text.replace(b"\n", b"\r\n") + b"\r\n", "line ends are CR LF; blank lines"),
         (lambda text: text[:-1], "no line end after the last line"),
+        (lambda text: text.replace(b"\n", b"\r"), "line ends are CR"),
+        (lambda text: text.replace(b"\n", b"\r\r\n"), "line ends are CR LF; blank lines"),
+        (lambda text: text.replace(b"\n", b"\r\r"), "line ends are CR; blank lines"),
+        (lambda text: text + b"  \n", "blanks around lines"),
+        (lambda text: text.replace(b"\n", b" \n", 3), "blanks around lines"),
+        (lambda text: text.replace(b"\n", b"\n\t", 3), "blanks around lines"),
+        (lambda text: text.replace(b"\n", b" \r\n"), "line ends are CR LF; blanks around lines"),
+        (lambda text: text + b"\t", "blanks around lines; no line end after the last line"),
+        (lambda text: text.decode().encode("utf-16"), "UTF-16 in place of UTF-8"),
+        (
+            lambda text: b"\xfe\xff" + text.replace(b"\n", b"\r\n").decode().encode("utf-16-be"),
+            "UTF-16 in place of UTF-8",
+        ),
     ],
-    ids=["blank line", "CRLF", "BOM", "blank lines", "CRLF and blank line", "no last line end"],
+    ids=[
+        *(
+            "blank line",
+            "CRLF",
+            "BOM",
+            "blank lines",
+            "CRLF and blank line",
+            "no last line end",
+            "CR",
+            "CRCRLF",
+            "CRCR",
+        ),
+        *("blank line with blanks", "blanks at ends", "blanks before", "blanks and CRLF", "blank at the end"),
+        *("UTF-16", "UTF-16 BE"),
+    ],
 )
 def test_changed_line_ends_are_no_tampering(
     small: Exported, tmp_path: Path, changed: Callable[[bytes], bytes], said: str, capsys: pytest.CaptureFixture[str]
@@ -186,7 +214,42 @@ def test_changed_line_ends_are_no_tampering(
     assert 0 == run(path, [head], processes=1)
     out = capsys.readouterr().out
     assert ("Proven:" in out, f"no tampering): {said}" in out) == (True, True)
-    altered = changed(small.text).replace(b"player-1", b"player-2", 1)
-    path.write_bytes(altered)
+    path.write_bytes(changed(small.text.replace(b"player-1", b"player-2", 1)))
     assert 1 == run(path, [head], processes=1)
     assert "TAMPERED WITH" in capsys.readouterr().out
+
+
+def test_what_is_no_utf_16_is_unusable(small: Exported, tmp_path: Path) -> None:
+    """It says so, and leaves no copy behind."""
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(b"\xff\xfe" + small.text + b"\x00\xd8")
+    before = set(Path(tempfile.gettempdir()).glob("evidence-*"))
+    with pytest.raises(UnusableInput, match="UTF-16"):
+        verify_export(path, processes=1)
+    assert before == set(Path(tempfile.gettempdir()).glob("evidence-*"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_head_that_a_shell_encoded_is_read(small: Exported, tmp_path: Path, encoding: str) -> None:
+    """As Windows writes the output of a command."""
+    path, head = tmp_path / "export.jsonl", tmp_path / "head"
+    path.write_bytes(small.text)
+    head.write_bytes(small.head.decode().encode(encoding))
+    assert 0 == run(path, [head], processes=1)
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
+@pytest.mark.parametrize("member", ["operation_id", "key_id", "operator_code"])
+def test_nothing_of_an_export_reaches_a_terminal_raw(
+    small: Exported, tmp_path: Path, member: str, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """Whoever made the file chose every name in it, those of keys included."""
+    hostile = "\\u001b]0;owned\\u0007\x9b31m\u202e".encode()
+    path, head = tmp_path / "export.jsonl", tmp_path / "head"
+    path.write_bytes(small.text.replace(f'"{member}":"'.encode(), f'"{member}":"'.encode() + hostile))
+    head.write_bytes(small.head)
+    for heads in ([], [head]):
+        assert 0 != run(path, heads, processes=1, as_json=as_json)
+        shown = capsys.readouterr()
+        assert shown.out + shown.err != ""
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown.out + shown.err)

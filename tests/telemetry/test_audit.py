@@ -95,7 +95,10 @@ def test_a_record_is_one_line_of_allowed_members() -> None:
     assert line.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("text", ["two\nlines", 'quote " and \\', "\x00\x1b[2J", "\ud800", "x" * 100_000, "ü" * 9_000])
+@pytest.mark.parametrize(
+    "text",
+    ["two\nlines", 'quote " and \\', "\x00\x1b[2J", "\ud800", "x" * 100_000, "ü" * 9_000, "\x9b31m", "\u202e" * 9_000],
+)
 def test_no_text_makes_a_second_line_or_an_unreadable_one(text: str) -> None:
     """For any content of a fact or a name."""
     made = record(text, tenant=text, operator=text, key_id=text)._replace(caller=text, method=text)
@@ -103,6 +106,7 @@ def test_no_text_makes_a_second_line_or_an_unreadable_one(text: str) -> None:
     assert line.count(b"\n") == 1
     assert len(line) <= MAX_LINE_BYTES
     assert isinstance(json.loads(line), dict)
+    assert not {"\x1b", "\x9b", "\u202e"} & set(line.decode())  # which a terminal would obey
 
 
 async def test_noted_records_are_written_in_their_order(open_trail: Open, tmp_path: Path) -> None:

@@ -168,6 +168,14 @@ def test_strange_value_is_one_line(out: io.StringIO, value: object) -> None:
     assert [line["event"].strip("'") for line in lines(out)] == ["call"]
 
 
+@pytest.mark.parametrize("value", ["\x9b31m", "\x7f", "a\u202eb", "\u2028", "\ufeff", "ü ñ", "\U0001f3c6"])
+def test_a_line_shows_nothing_that_a_terminal_obeys(out: io.StringIO, value: str) -> None:
+    """People read JSON lines on terminals, too; a header of a webhook may hold anything. They mean the same."""
+    log().info("call", provider=value)
+    assert lines(out)[0]["provider"] == value
+    assert (value in out.getvalue()) == value.isprintable()
+
+
 def test_console_obeys_no_control_characters() -> None:
     """On a terminal control characters are spelled out: they could forge lines."""
     stream = io.StringIO()
