@@ -44,6 +44,7 @@ from gateway.keys.own.file_access import whoami
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
 from gateway.keys.own.secret_files import SecretSource, read_secret_file
 from gateway.outbox.queue_level import QueueBound
+from gateway.phoenix.trust import upstream_trust
 from gateway.resilience.clock import SystemClock
 from gateway.store.postgres_url import UrlRefused, read_url
 
@@ -94,7 +95,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
         admin_client_auth=_admin_client_auth(reader, tls),
         tls=tls,
-        upstream_ca_file=reader.file("GATEWAY_UPSTREAM_CA_FILE"),
+        upstream_ca_file=_upstream_ca(reader),
         front=reader.choice("GATEWAY_FRONT", DEFAULT_FRONT, FrontKind),
         workers=workers,
         drain=_drain(reader),
@@ -158,6 +159,17 @@ def _tls(reader: Reader) -> TlsFiles | None:
         if cert is not None and key is not None
         else None
     )
+
+
+def _upstream_ca(reader: Reader) -> Path | None:
+    name = "GATEWAY_UPSTREAM_CA_FILE"
+    path = reader.file(name)
+    try:
+        if path is not None:
+            upstream_trust(path)
+    except OSError as error:
+        reader.fault(name, error.strerror or "cannot be read", "put the CA's certificate into it, PEM")
+    return path
 
 
 def _admin_client_auth(reader: Reader, tls: TlsFiles | None) -> AdminClientAuth:

@@ -1,10 +1,12 @@
 """Read certificates in PEM: their validity, whether a key belongs to one, and what strict verifiers miss in them.
 
-TLS itself checks the subject and the issuer.
+TLS itself checks the subject and the issuer. It also skips without a word what it takes for text around a certificate,
+and its libraries differ in that, so a file with such a certificate is refused.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +26,14 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 """What the library raises for a certificate that it cannot read. Its errors have no common base class."""
+
+
+_LABEL = rb"(?:X509 |TRUSTED )?CERTIFICATE-----"
+_EDGE = re.compile(rb"-----(BEGIN|END) " + _LABEL)
+_EDGE_IN_PLACE = re.compile(rb"^-----(BEGIN|END) " + _LABEL + rb"\s*?$", re.MULTILINE)
+_KEY_IN_PLACE = re.compile(rb"^-----BEGIN [A-Z ]*PRIVATE KEY-----", re.MULTILINE)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPED = "writes its line ends as the two characters \\n; write it with line ends"
 
 
 class CertificateRefused(ValueError):
@@ -58,12 +68,31 @@ def validity_of(pem: bytes) -> Validity:
 
 def certificates_in(pem: bytes) -> Sequence[x509.Certificate]:
     """Return the certificates of a file, at least one. Raises: CertificateRefused."""
+    check_whole(pem)
     try:
         return x509.load_pem_x509_certificates(pem)
     except _UNREADABLE:
-        if b"PRIVATE KEY-----" in pem:
-            raise CertificateRefused("holds a private key and no certificate; are the two files swapped?") from None
         raise CertificateRefused("holds no certificate in PEM") from None
+
+
+def check_whole(pem: bytes) -> None:
+    """Check that TLS finds every certificate of the file, whichever library reads it. It need not be able to use them.
+
+    Raises: CertificateRefused.
+    """
+    edges = _EDGE.findall(pem)
+    if not edges and b"PRIVATE KEY-----" in pem:
+        raise CertificateRefused("holds a private key and no certificate; are the two files swapped?")
+    if not edges:
+        raise CertificateRefused("holds no certificate in PEM")
+    if pem.startswith(_BYTE_ORDER_MARK):
+        raise CertificateRefused("begins with a byte-order mark (BOM); save it as UTF-8 without one")
+    if b"-----\\n" in pem or b"-----\\r\\n" in pem:
+        raise CertificateRefused(_ESCAPED)
+    if edges != _EDGE_IN_PLACE.findall(pem) or edges != [b"BEGIN", b"END"] * (len(edges) // 2):
+        raise CertificateRefused(
+            "has a certificate that is cut off, or whose first or last line is not a line of its own; write it again"
+        )
 
 
 def check_key(chain: bytes, key: bytes) -> None:
@@ -72,6 +101,10 @@ def check_key(chain: bytes, key: bytes) -> None:
     Raises: CertificateRefused; KeyOfCertificateRefused.
     """
     certificate = certificates_in(chain)[0]
+    if b"PRIVATE KEY-----\\n" in key or b"PRIVATE KEY-----\\r\\n" in key:
+        raise KeyOfCertificateRefused(_ESCAPED)
+    if b"PRIVATE KEY-----" in key and not _KEY_IN_PLACE.search(key):
+        raise KeyOfCertificateRefused("has blanks or text before its first line; remove them")
     try:
         private = load_pem_private_key(key, password=None)
     except TypeError:

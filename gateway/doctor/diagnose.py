@@ -42,8 +42,8 @@ async def diagnose(
     try:
         trust = upstream_trust(config.upstream_ca_file)
         transport = Transport(ca_file=config.upstream_ca_file)
-    except (OSError, ssl.SSLError):
-        unreadable = fault("the file holds no certificate in PEM", "put the CA's certificate into it")
+    except OSError as error:
+        unreadable = fault(f"the file {error.strerror}", "put the CA's certificate into it")
         return [*findings, finding_of("tls", CA_SETTING, unreadable)]
     try:
         checks = _checks(config, clock, transport, trust)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from pathlib import Path
 from typing import Any, Self
 
+from gateway.core.certificate import CertificateRefused, check_whole
 from gateway.core.trust import as_on_every_python
 from gateway.telemetry.trouble import TroubleLog
 
@@ -15,18 +17,24 @@ def upstream_trust(ca_file: Path | None) -> ssl.SSLContext:
 
     OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR in place of the system's.
 
-    Raises: OSError, ssl.SSLError if the file cannot be read.
+    Raises: OSError if the file cannot be read, or if TLS would not find every certificate in it.
     """
     context = as_on_every_python(ssl.create_default_context())
     if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
+        try:
+            check_whole(ca_file.read_bytes())
+            context.load_verify_locations(cafile=ca_file)
+        except CertificateRefused as refused:
+            raise OSError(errno.EINVAL, str(refused)) from None
+        except ssl.SSLError:
+            raise OSError(errno.EINVAL, "has a certificate that TLS cannot read") from None
     return context
 
 
 def following_trust(ca_file: Path | None) -> ssl.SSLContext:
     """Return `upstream_trust` that follows its file: each new connection uses the authorities that it holds then.
 
-    A file that cannot be used leaves the previous authorities in place, and is logged. Raises: OSError, ssl.SSLError.
+    A file that cannot be used leaves the previous authorities in place, and is logged. Raises: OSError.
     """
     return upstream_trust(None) if ca_file is None else _FollowingTrust(ca_file)
 
@@ -55,7 +63,7 @@ class _FollowingTrust(ssl.SSLContext):
                 self._present = upstream_trust(self._ca_file)
                 self._stamp = stamp
                 self._log.works()
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:
             self._log.failed(error)
         return self._present.wrap_bio(*arguments, **named)
 

@@ -142,6 +142,14 @@ def test_swapped_files_are_refused_by_name(tmp_path: Path) -> None:
     assert "GATEWAY_TLS_CLIENT_CA_FILE" in [fault.partition(":")[0] for fault in faults("cert", "key", "launch", "key")]
 
 
+@pytest.mark.parametrize("content", [b"no PEM", b"", b"  "], ids=["text", "nothing", "a certificate after blanks"])
+def test_a_ca_file_for_phoenix_that_tls_cannot_read_stops_the_start(content: bytes, tmp_path: Path) -> None:
+    """By name. Without a certificate in it, no connection to Phoenix would be trusted."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(content + (Authority().certificate if content == b"  " else b""))
+    assert faulty({**WHOLE, "GATEWAY_UPSTREAM_CA_FILE": str(path)}) == ["GATEWAY_UPSTREAM_CA_FILE"]
+
+
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_proxy_of_the_environment_is_refused_unless_phoenix_is_excluded(name: str) -> None:
     """The gateway connects directly. It says so, and does not ignore the variable in silence."""

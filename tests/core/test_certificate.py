@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import ssl
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.core.certificate import (
     CertificateRefused,
+    KeyOfCertificateRefused,
     alternative_names,
     certificates_in,
     check_key,
@@ -52,6 +54,49 @@ def test_one_of_an_unknown_version_is_refused() -> None:
     for use in uses:
         with pytest.raises(CertificateRefused):
             use(broken)
+
+
+ONE = pem(certificate())
+HIDDEN = {
+    "a byte-order mark": b"\xef\xbb\xbf" + ONE + ONE,
+    "blanks before a first line": ONE + b"  " + ONE,
+    "two on one line": ONE.rstrip(b"\n") + ONE,
+    "cut off": ONE + ONE[:200],
+    "indented": b"".join(b"  " + line for line in ONE.splitlines(keepends=True)),
+    "line ends as two characters": ONE.replace(b"\n", b"\\n"),
+    "UTF-16": ONE.decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("content", HIDDEN.values(), ids=HIDDEN)
+def test_a_certificate_that_tls_would_skip_is_refused(content: bytes) -> None:
+    """OpenSSL and BoringSSL take it for text around the others, or read nothing: a CA would be missing in silence."""
+    with pytest.raises(CertificateRefused):
+        certificates_in(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"# ours\n" + ONE + b"text" + ONE[:0], (ONE + ONE).replace(b"\n", b"\r\n"), ONE + KEY_PEM, ONE.rstrip(b"\n"),
+     ONE.replace(b"-----\n", b"----- \n")],
+    ids=["text", "CRLF", "with a key", "no last line end", "blanks after a line"],
+)  # fmt: skip
+def test_what_tls_reads_is_taken(content: bytes) -> None:
+    """Text around a certificate, line ends of Windows, a key beside it. OpenSSL finds the same number."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=content.decode())
+    assert len(set(certificates_in(content))) == context.cert_store_stats()["x509"]
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [(KEY_PEM.replace(b"\n", b"\\n"), "two characters"), (b" " + KEY_PEM, "before its first line")],
+    ids=["line ends as two characters", "a blank before it"],
+)
+def test_a_key_that_tls_would_not_find_is_refused(key: bytes, found: str) -> None:
+    """With the reason: OpenSSL only says that there is none."""
+    with pytest.raises(KeyOfCertificateRefused, match=found):
+        check_key(ONE, key)
 
 
 def test_one_with_the_same_extension_twice_has_no_names() -> None:

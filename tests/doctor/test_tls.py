@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.config import ConfigInvalid
+from gateway.doctor.diagnose import diagnose
 from gateway.doctor.report import Finding, State
+from gateway.resilience.clock import SystemClock
 from tests.doctor.diagnosis import config_of, faults_in, findings_of, free_port, pick, settings_of
 from tests.sandbox_process import SandboxProcess
 
@@ -129,11 +133,16 @@ async def test_tls_to_a_port_that_speaks_none(sandbox: SandboxProcess, tmp_path:
 
 
 async def test_ca_file_without_a_certificate(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """A CA file that holds none stops there, and names the setting."""
-    (tmp_path / "ca.pem").write_text("nothing\n")
-    settings = {**settings_of(sandbox, tmp_path), "GATEWAY_UPSTREAM_CA_FILE": str(tmp_path / "ca.pem")}
-    assert config_of(settings).upstream_ca_file is not None
-    found = pick(await findings_of(settings), "tls", "GATEWAY_UPSTREAM_CA_FILE")
+    """A CA file that holds none stops there, and names the setting: as a fault of the configuration, or found later."""
+    path = tmp_path / "ca.pem"
+    path.write_text("nothing\n")
+    settings = {**settings_of(sandbox, tmp_path), "GATEWAY_UPSTREAM_CA_FILE": str(path)}
+    with pytest.raises(ConfigInvalid, match="GATEWAY_UPSTREAM_CA_FILE: holds no certificate"):
+        config_of(settings)
+    path.write_bytes(Authority(tmp_path, "good").file.read_bytes())
+    config = config_of(settings)
+    path.write_text("nothing\n")
+    found = pick(await diagnose(config, SystemClock(), limit_s=5.0), "tls", "GATEWAY_UPSTREAM_CA_FILE")
     assert found.state is State.FAULT
 
 

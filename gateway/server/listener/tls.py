@@ -16,7 +16,7 @@ from typing import Any, Self
 import grpc
 
 from gateway.config.model import AdminClientAuth, TlsFiles
-from gateway.core.certificate import CertificateRefused, validity_of
+from gateway.core.certificate import CertificateRefused, check_whole, validity_of
 from gateway.core.secret import SecretRefused
 from gateway.core.trust import as_on_every_python
 from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
@@ -62,9 +62,16 @@ def read_set(files: TlsFiles, now: float) -> TlsSet:
         chain = files.cert_file.read_bytes()
         client_ca = files.client_ca_file.read_bytes() if files.client_ca_file is not None else None
         is_valid_now = validity_of(chain).holds_at(now)
-        _verify(files)
     except CertificateRefused as refused:
         raise TlsRefused(f"GATEWAY_TLS_CERT_FILE: {refused}") from None
+    except OSError as error:
+        raise TlsRefused(_trouble(error)) from None
+    try:
+        if client_ca is not None:
+            check_whole(client_ca)
+        _verify(files)
+    except CertificateRefused as refused:
+        raise TlsRefused(f"GATEWAY_TLS_CLIENT_CA_FILE: {refused}") from None
     except OSError as error:  # ssl.SSLError is one
         raise TlsRefused(_trouble(error)) from None
     if not is_valid_now:
@@ -86,6 +93,7 @@ class TlsSource:
         self._set = read_set(files, clock.now())
         self._refused: Stamps | None = None
         self._context: ssl.SSLContext | None = None
+        self._context_of: Stamps | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials for a listener. They follow the files."""
@@ -98,13 +106,25 @@ class TlsSource:
     def context(self) -> ssl.SSLContext:
         """Return the context of the present files, for HTTP/2: TLS 1.2 or newer, `h2` by ALPN."""
         with self._lock:
-            if self._renew() or self._context is None:
-                made = as_on_every_python(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-                made.minimum_version = ssl.TLSVersion.TLSv1_2
-                made.set_alpn_protocols(["h2"])
-                _load(made, self._files)
-                self._context = made
+            self._renew()
+            if self._context is None or self._context_of != self._set.stamps:
+                self._load_context()
+            assert self._context is not None
             return self._context
+
+    def _load_context(self) -> None:
+        """Make the context of the set. OpenSSL reads the files itself: if they change meanwhile, it is made again."""
+        made = as_on_every_python(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.set_alpn_protocols(["h2"])
+        try:
+            _load(made, self._files)
+        except OSError:
+            if self._context is None:
+                raise
+            return
+        self._context = made
+        self._context_of = self._set.stamps if _stamps(self._files) == self._set.stamps else None
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         with self._lock:

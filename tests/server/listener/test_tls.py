@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -84,7 +85,22 @@ def too_early(shelf: Shelf) -> None:
     shelf.authority.issue("localhost", begins=timedelta(days=1), ends=timedelta(days=2)).write(shelf.folder, "server")
 
 
-WRONG = [half_a_certificate, another_key, a_readable_key, no_key, no_certificate, no_ca, expired, too_early]
+def a_hidden_ca(shelf: Shelf) -> None:
+    assert shelf.files.client_ca_file is not None
+    shelf.files.client_ca_file.write_bytes(b" " + shelf.authority.certificate + Authority().certificate)
+
+
+WRONG = [
+    half_a_certificate,
+    another_key,
+    a_readable_key,
+    no_key,
+    no_certificate,
+    no_ca,
+    a_hidden_ca,
+    expired,
+    too_early,
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda change: change.__name__)
@@ -117,6 +133,35 @@ def test_files_that_a_platform_replaces_by_a_link_are_reloaded(tmp_path: Path) -
     expected = swap()
     source._fetch()
     assert (source._set.chain, events) == (expected, [RELOADED])
+
+
+def test_files_that_change_while_openssl_reads_them_are_used_at_the_next_handshake(tmp_path: Path) -> None:
+    """A mount that is broken for a moment, or a want of file descriptors, must not keep the old certificate in use."""
+    old, new, mount = Authority("Old CA"), Authority("New CA"), Mount(tmp_path / "tls", group=0, mode=0o600)
+
+    def swap(authority: Authority) -> None:
+        pair = authority.issue("localhost")
+        mount.swap(tls__crt=pair.certificate, tls__key=pair.key, ca__crt=authority.certificate)
+
+    def names(context: ssl.SSLContext) -> str:
+        return str(context.get_ca_certs())
+
+    def link_to(data: str) -> None:
+        (mount.folder / "next").symlink_to(data)
+        (mount.folder / "next").replace(mount.folder / "..data")
+
+    swap(old)
+    paths = [Path(mount.path(name)) for name in ("tls.crt", "tls.key", "ca.crt")]
+    files = TlsFiles(cert_file=paths[0], key_file=paths[1], client_ca_file=paths[2])
+    broken = iter([True])
+    # RELOADED comes after the files were read and verified, and before OpenSSL reads them for the context.
+    source = TlsSource(files, SystemClock(), lambda event: link_to("nowhere") if next(broken, False) else None)
+    assert "Old CA" in names(source.context())
+    swap(new)
+    read = os.readlink(mount.folder / "..data")
+    assert "Old CA" in names(source.context())
+    link_to(read)
+    assert "New CA" in names(source.context())
 
 
 def test_unchanged_files_are_not_read_again(shelf: Shelf) -> None:
