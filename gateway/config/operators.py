@@ -48,7 +48,7 @@ def read_operator(reader: Reader) -> OperatorConfig:
             else None
         ),
         key_store=None if isinstance(key_store, Unusable) else key_store,
-        operator_id=reader.optional_text("PREDICTION_OPERATOR_ID"),
+        operator_id=reader.optional_identifier("PREDICTION_OPERATOR_ID"),
         lead_s=lead_s,
         # Published until the last token that it signed has expired, plus the time between two looks of a verifier.
         retire_s=longest_token_s + lead_s,

@@ -17,7 +17,7 @@ from typing import Any
 from gateway.config import names
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
-from gateway.core.secret_text import in_quotes
+from gateway.core.secret_text import in_quotes, invisible_in
 from gateway.keys.own.file_access import exposure_of, whoami
 from gateway.keys.own.secret_files import FileStamp, stamp_of
 
@@ -141,12 +141,18 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
     except UnicodeDecodeError:
         faults.add(path.name, "the file is not UTF-8 text (perhaps UTF-16)", "save it as UTF-8")
         return {}
+    if "\0" in content:
+        faults.add(path.name, "the file has NUL bytes, as UTF-16 has without its mark", "save it as UTF-8")
+        return {}
     from dotenv.parser import parse_stream  # imported only if there is such a file
 
     found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(content)):
         if binding.error:
             faults.add(f"{path.name}, line {binding.original.line}", "is not NAME=value", "quote what holds blanks")
+        elif binding.key is not None and (invisible := invisible_in(binding.key)) is not None:
+            problem = f"has a name with the invisible character {invisible}, which no setting has"
+            faults.add(f"{path.name}, line {binding.original.line}", problem, "remove it")
         elif binding.key is not None and binding.value:
             found[binding.key] = binding.value
     if any(name in found for name in names.SECRETS) and (exposure := exposure_of(path, path.stat())):

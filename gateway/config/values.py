@@ -22,7 +22,7 @@ from gateway.config.names import forms_of
 from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_reference import ReferenceRefused, Scheme, parse_reference
-from gateway.core.secret_text import secret_meant
+from gateway.core.secret_text import invisible_in, quote_at_an_end, secret_meant
 from gateway.keys.own.file_access import whoami
 from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_source
 from gateway.keys.stores.secret_stores import SecretStores
@@ -59,11 +59,20 @@ class Reader:
         text = found.text.strip()
         if not text or len(text) > max_chars or _CONTROL.search(text):
             self.fault(name, f"is not one line of 1 to {max_chars} characters", "write it without control characters")
+        elif (invisible := invisible_in(text)) is not None:
+            self.fault(name, f"contains the invisible character {invisible}", "remove it")
         return text
+
+    def optional_identifier(self, name: str) -> str | None:
+        """Return an id that Phoenix gave out; None if it is not set. A quote at an end of it is a fault."""
+        found = self.optional_text(name)
+        if found is not None and quote_at_an_end(found):
+            self.fault(name, "begins or ends with a quote, which no id does", "remove it")
+        return found
 
     def identifier(self, name: str, *, what: str) -> str:
         """Return a required id that is part of paths at Phoenix. Args: `what` describes it in the fault."""
-        found = self.optional_text(name)
+        found = self.optional_identifier(name)
         if found is None:
             self.fault(name, "is missing", f"set it to {what}")
         elif found in (".", "..") or "/" in found or "\\" in found:
@@ -224,8 +233,7 @@ class Reader:
         if plain is not None and file is not None:
             self.fault(name, f"is set, and so is {file.setting}", "set one of the two")
         if plain is not None:
-            # Variables that hold a PEM in one line write its line ends as two characters.
-            return plain.text.replace("\\r\\n", "\n").replace("\\n", "\n").encode("utf-8", "surrogateescape")
+            return plain.text.encode("utf-8", "surrogateescape")
         path = self.file(f"{name}_FILE")
         if path is None:
             return None

@@ -159,13 +159,14 @@ def find_verifying_key(document: bytes) -> VerifyingKey:
     """Return the one Ed25519 public key in a document of at most 16 KiB that may hold text around its PEM block.
 
     As in RFC 7468, text and comments before and after the block are ignored. So are a byte-order mark, the kind of line
-    ends, and a missing last one. The same key twice is one key.
+    ends (also as the two characters `\\n`), and a missing last one. The same key twice is one key.
     Raises: KeyRefused for two different keys, another kind of block, no block, or one that `load_verifying_key`
     refuses.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeyRefused(f"The public key is refused: its document has more than {MAX_DOCUMENT_BYTES} bytes.")
-    text = document.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = document.removeprefix(_BYTE_ORDER_MARK).replace(b"\\r\\n", b"\n").replace(b"\\n", b"\n")
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     blocks = [
         b"-----BEGIN %b-----\n%b\n-----END %b-----" % (begin, b"\n".join(body.split()), end)
         for begin, body, end in _WHOLE_BLOCK.findall(text)

@@ -16,8 +16,9 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PEM = b"-----BEGIN "
 _PLAIN_QUOTES = "\"'`"
 _TYPOGRAPHIC_QUOTES = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
-_ASSIGNMENT = re.compile(r"export\s|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\s*=[^=]")
-_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+_ASSIGNMENT = re.compile(r"export\s|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\s*(=[^=]|:\s)")
+_JSON_OBJECT = re.compile(r'\{\s*".*\}', re.DOTALL)
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 def secret_meant(content: bytes) -> bytes:
@@ -50,6 +51,19 @@ def in_quotes(text: str) -> bool:
     return text[0] == text[-1] and text[0] in _PLAIN_QUOTES
 
 
+def quote_at_an_end(text: str) -> bool:
+    """Tell whether the text begins or ends with a quote of any kind, such as one that was copied by half."""
+    return bool(text) and not {text[0], text[-1]}.isdisjoint(_PLAIN_QUOTES + _TYPOGRAPHIC_QUOTES)
+
+
+def invisible_in(text: str, *, but: str = "") -> str | None:
+    """Return the first character that shows nothing and is no plain blank, as U+XXXX; None if there is none."""
+    for character in text:
+        if unicodedata.category(character) in _INVISIBLE and character != " " and character not in but:
+            return f"U+{ord(character):04X}"
+    return None
+
+
 def one_line(text: str) -> str:
     """Return the text. Raises: SecretRefused if it has several lines."""
     if "\n" in text or "\r" in text:
@@ -62,11 +76,14 @@ def _fault_of(text: str) -> str | None:
         return "ends with more than one line end; leave one or none"
     if text != text.strip():
         return "begins or ends with a blank; remove it"
-    for character in text:
-        if unicodedata.category(character) in _INVISIBLE and character not in "\r\n\t":
-            return f"contains the invisible character U+{ord(character):04X}; remove it"
+    if (found := invisible_in(text, but="\r\n\t")) is not None:
+        return f"contains the invisible character {found}; remove it"
+    if text.endswith("\\n"):
+        return "ends with a line end that is written as the two characters \\n; remove them"
     if in_quotes(text):
         return "is in quotes, which would be part of the value; remove them"
     if _ASSIGNMENT.match(text):
         return "is a whole assignment (NAME=value); leave only the value"
+    if _JSON_OBJECT.fullmatch(text):
+        return "is a JSON object; leave only the value, or name its field after # in a reference"
     return None

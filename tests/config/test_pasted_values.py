@@ -40,6 +40,32 @@ def test_an_id_with_a_slash_is_refused(name: str, text: str) -> None:
     assert faulty({**WHOLE, name: text}) == [name]
 
 
+@pytest.mark.parametrize("name", ["TENANT_ID", "PREDICTION_OPERATOR_CODE", "PREDICTION_OPERATOR_ID"])
+@pytest.mark.parametrize("text", ["\u200bid", "id\ufeff", "i\u00a0d", '"id', "id'"], ids=ascii)
+def test_an_id_with_half_a_pair_of_quotes_or_with_something_invisible_is_refused(name: str, text: str) -> None:
+    """Copied from a page or a chat. A wrong operator id would refuse every webhook permanently."""
+    assert faulty({**WHOLE, name: text}) == [name]
+    assert text not in str(refused({**WHOLE, name: text}))
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ("GATEWAY_AUDIT_REQUIRED=true\n".encode("utf-16-le"), ".env"),
+        ("# a\n\u200bGATEWAY_AUDIT_REQUIRED=true\n".encode(), ".env, line 2"),
+    ],
+    ids=["UTF-16 without a mark", "an invisible character before the name"],
+)
+def test_a_setting_of_the_env_file_whose_name_is_not_readable_is_refused(
+    content: bytes, place: str, tmp_path: Path
+) -> None:
+    """It would be taken for a variable of another program, and ignored."""
+    env_file = tmp_path / ".env"
+    env_file.write_bytes(content)
+    error = refused({**WHOLE, "GATEWAY_AUDIT_FILE": str(tmp_path / "audit")}, env_file=env_file)
+    assert [fault.setting for fault in error.faults] == [place]
+
+
 def test_a_blank_after_the_equals_sign_is_no_part_of_a_value(tmp_path: Path) -> None:
     """The vendor's sample prints it. The same from docker, which hands it over as it is."""
     lines = "".join(f"{name}= {value} \n" for name, value in TENANT.items())
@@ -181,9 +207,13 @@ def test_the_platform_key_may_have_text_around_it(tmp_path: Path) -> None:
     """As the route that serves it may answer. Two different keys are refused."""
     mount = Mount(tmp_path / "keys", mode=0o644)
     key = platform_pem()
-    mount.swap(one=f"# key 2026\n{key}", two=key + platform_pem())
+    escaped = key.replace("\n", "\\n")
+    mount.swap(one=f"# key 2026\n{key}", two=key + platform_pem(), escaped=escaped)
     settings = {**WHOLE, "PREDICTION_PLATFORM_KEY_FILE": mount.path("one")}
-    assert loaded(settings).operators[0].static_platform_key is not None
+    for name in ("one", "escaped"):
+        found = loaded({**settings, "PREDICTION_PLATFORM_KEY_FILE": mount.path(name)}).operators[0].static_platform_key
+        assert found is not None
+        assert found.spki_pem.decode() == key
     error = refused({**settings, "PREDICTION_PLATFORM_KEY_FILE": mount.path("two")})
     assert [fault.setting for fault in error.faults] == ["PREDICTION_PLATFORM_KEY_FILE"]
     assert "two different keys" in str(error)

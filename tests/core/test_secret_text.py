@@ -54,12 +54,18 @@ def test_what_is_understood(content: bytes, secret: bytes) -> None:
         (b'"' + PEM + b'"', "quotes"),
         (b"export HMAC=" + VALUE, "assignment"),
         (b"INGESTION_HMAC_SECRET=" + VALUE, "assignment"),
+        (b"INGESTION_HMAC_SECRET: " + VALUE, "assignment"),
+        (b'{"hmac": "' + VALUE + b'"}\n', "JSON object"),
+        (VALUE + b"\\n", "two characters"),
+        (VALUE + b"\\r\\n\n", "two characters"),
+        (VALUE[:3] + "\u00a0".encode() + VALUE[3:], "U+00A0"),
         (b"\xff" + VALUE, "UTF-8"),
     ],
     ids=[
         *("bom", "utf-16", "utf-16 without a mark", "nul", "two line ends", "two crlf", "leading blank", "tab"),
         *("no-break space", "zero width", "escape", "double quotes", "single quotes", "typographic quotes"),
-        *("one typographic quote", "quoted pem", "export", "assignment", "latin-1"),
+        *("one typographic quote", "quoted pem", "export", "assignment", "yaml", "json", "escaped line end"),
+        *("escaped crlf", "no-break space inside", "latin-1"),
     ],
 )
 def test_what_is_refused_with_what_was_found(content: bytes, found: str) -> None:
