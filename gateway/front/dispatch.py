@@ -8,6 +8,7 @@ answer alike.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ PROCESS_KEY = "x-gateway-process"
 """Initial metadata of a stream that the client writes to: a client that finds another process at the other end knows
 that what only the first one remembered is gone."""
 _PUSHBACK = "grpc-retry-pushback-ms"
-"""Tells clients' own retry policies, whatever codes they name, when to send again; -1: never."""
+"""Tells clients' own retry policies, whatever codes they name, when to send again; -1: not within this call."""
 _CHANGES = ("Create", "Ensure", "Update", "Submit", "Stream", "Redrive", "Record", "Settle", "Revoke")
 """First words of the methods that change something. Any other method counts as a read."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -168,14 +169,19 @@ class Dispatch:
         self.chain.after(call, raised)
         if isinstance(raised, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
             return None
-        return ending_of(raised if isinstance(raised, GatewayError) else InternalFault(), trailing)
+        error = raised if isinstance(raised, GatewayError) else InternalFault()
+        return ending_of(error, trailing, call.deadline.remaining())
 
 
-def ending_of(error: GatewayError, trailing: Metadata) -> Ending:
-    """Return a refusal as status and trailing metadata."""
+def ending_of(error: GatewayError, trailing: Metadata, left_s: float = math.inf) -> Ending:
+    """Return a refusal as status and trailing metadata.
+
+    Args: `left_s`: until the call's deadline. A client's retry policy that is told to wait for longer would keep its
+    caller waiting until then, and lose the reason.
+    """
     status = status_of(error)
     trailing = [*trailing, ("grpc-status-details-bin", status.SerializeToString())]
-    if error.effect is not Effect.NONE:
+    if error.effect is not Effect.NONE or (error.retry_after_s or 0.0) >= left_s:
         trailing.append((_PUSHBACK, "-1"))
     elif error.retry_after_s is not None:
         trailing.append((_PUSHBACK, str(round(error.retry_after_s * 1000))))

@@ -51,8 +51,11 @@ async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     servers: list[Any] = []
     channels: list[grpc.aio.Channel] = []
 
-    async def start(endpoints: Sequence[Endpoint], links: Sequence[Middleware] = ()) -> Served:
+    async def start(
+        endpoints: Sequence[Endpoint], links: Sequence[Middleware] = (), *, service_config: str = "{}"
+    ) -> Served:
         unexpected: list[BaseException] = []
+        options = [("grpc.service_config", service_config)]
 
         def note(call: Call, error: BaseException) -> None:
             unexpected.append(error)
@@ -68,7 +71,7 @@ async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
             )
             listening = socket.create_server(("127.0.0.1", 0))
             await http2.listen(listening, None)
-            channel = grpc.aio.insecure_channel(f"127.0.0.1:{listening.getsockname()[1]}")
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{listening.getsockname()[1]}", options=options)
             servers.append(http2)
             channels.append(channel)
             return Served(channel=channel, unexpected=unexpected)
@@ -76,7 +79,7 @@ async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
         server.add_generic_rpc_handlers((Front(endpoints, Chain(links), SystemClock(), note),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
         servers.append(server)
         channels.append(channel)
         return Served(channel=channel, unexpected=unexpected)

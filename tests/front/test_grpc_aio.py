@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,12 +16,37 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.actions.shared.call import Call
-from gateway.errors import FieldFault, InvalidField, OutcomeUnknown, PhoenixRateLimited, StoreUnavailable
+from gateway.errors import (
+    Effect,
+    FieldFault,
+    GatewayError,
+    InvalidField,
+    OutcomeUnknown,
+    PhoenixRateLimited,
+    PhoenixUnavailable,
+    StoreUnavailable,
+)
+from gateway.front.dispatch import ending_of
 from gateway.interceptors.chain import ArrivalCheck, EndObserver, StreamCheck
 from tests.front.conftest import Open, endpoint
 from tests.gateway_process import reason_of
 
 HELLO = Struct(fields={"hello": Value(string_value="there")})
+
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "clients" / "service_config.json"
+
+
+def every_error() -> list[GatewayError]:
+    """Each kind of error that needs no arguments, with each effect that it may have, and with a wait of its own."""
+    kinds, found = [GatewayError], list[GatewayError]()
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        if kind.__init__ is GatewayError.__init__:
+            effects = [Effect.NONE] if kind.code == "UNAVAILABLE" else list(Effect)
+            found += [kind(effect=effect) for effect in effects]
+            found += [kind(effect=effect, retry_after_s=2.5) for effect in effects]
+    return found
 
 
 async def echo(request: Struct, call: Call) -> Struct:
@@ -161,6 +190,43 @@ async def test_refusal_carries_reason_and_retry_info(serve: Open) -> None:
         dict(info.metadata),
     ) == ("PHOENIX_RATE_LIMITED", "gateway.phoenix", {"surface": "query", "effect": "none"})
     assert retry.retry_delay.ToNanoseconds() == 2_500_000_000
+
+
+async def test_a_retry_policy_waits_as_it_is_told_and_only_within_the_deadline(serve: Open) -> None:
+    """With the published one: it comes back after the wait, or gives the reason at once."""
+    arrivals: list[float] = []
+
+    async def unavailable(request: Struct, call: Call) -> Struct:
+        arrivals.append(time.monotonic())
+        if len(arrivals) == 2:
+            return request
+        raise PhoenixUnavailable(retry_after_s=0.5)
+
+    policy = json.loads(PUBLISHED.read_text())["methodConfig"][0]
+    served = await serve([endpoint("/t.T/Down", unavailable)], service_config=json.dumps({"methodConfig": [policy]}))
+    await served.unary("/t.T/Down")(b"", timeout=10)
+    assert 0.45 <= arrivals[1] - arrivals[0]
+    began = time.monotonic()
+    error = await failure(served.unary("/t.T/Down"), timeout=0.4)
+    assert time.monotonic() - began < 0.35
+    assert ("PHOENIX_UNAVAILABLE", 3) == (reason_of(error), len(arrivals))
+
+
+@pytest.mark.parametrize("left_s", [math.inf, 60.0, 0.05])
+def test_retry_info_and_pushback_agree(left_s: float) -> None:
+    """Of every error, the same wait in both; neither where nobody may send again, and then -1 stops every policy."""
+    for error in every_error():
+        trailing: dict[str, Any] = dict(ending_of(error, [], left_s).trailing)
+        waits_ms = [
+            retry.retry_delay.ToNanoseconds() / 1e6
+            for detail in status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details
+            if detail.Unpack(retry := error_details_pb2.RetryInfo())
+        ]
+        told = [float(trailing["grpc-retry-pushback-ms"])] if "grpc-retry-pushback-ms" in trailing else []
+        if error.effect is not Effect.NONE:
+            assert ([], [-1.0]) == (waits_ms, told), error.reason
+        else:
+            assert told == [-1.0 if wait_ms / 1000 >= left_s else wait_ms for wait_ms in waits_ms], error.reason
 
 
 async def test_outcome_unknown_invites_no_retry(serve: Open) -> None:

@@ -3,10 +3,11 @@
 Calls start in turns of the loop: as many in one turn as take about `turn_s`, so that between two turns the loop reads
 what has arrived. What does not start waits in the queue, where it is seen, instead of in a socket, where it is not.
 
-A burst may wait. Overload is when more than `burst` calls wait and do not become fewer within `patience_s`. Then the
-queue is cut to what can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing
-was refused for `calm_s`. Callers that each wait for their answer before they send again never get there. A burst of a
-modest caller (`recent_use.py`) may wait beyond the cut: it is not what is too much.
+A burst may wait. Overload is when more than `burst` calls wait and do not become fewer within `patience_s`, although
+calls start: a process that got no CPU time for a while is not overloaded by what it finds then. Then the queue is cut
+to what can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing was refused for
+`calm_s`. Callers that each wait for their answer before they send again never get there. A burst of a modest caller
+(`recent_use.py`) may wait beyond the cut: it is not what is too much.
 
 A second limit bounds the calls at work, for handlers that wait for Phoenix or the store. It follows their latency, as
 Netflix's concurrency-limits do: it shrinks when calls take much longer than usual. Pure: time is an argument.
@@ -27,6 +28,8 @@ _CUT_PER_TURN = 50
 """Calls that are taken out of a queue that has become too long, in one turn of the loop."""
 _MOST_TIMES = 4.0
 """So many times the average is the most that one call counts in it."""
+_WORKED_SHARE = 0.4
+"""A process that has the CPU for itself spends more of its time on calls while many wait."""
 _GUESSED_COST_S = 0.0001
 """Of a call, until one was measured."""
 
@@ -87,9 +90,12 @@ class Admission(Generic[T]):
         """CPU seconds of a call, lately; 0 until it is known."""
         self._overloaded_until = 0.0
         self._turn_size = self._room = self._room_for_modest = self._per_turn(0.0)
-        self._long_at = 0.0
+        self._long_at: float | None = None
+        """Since when the queue is judged; None while no more than `burst` calls wait."""
         self._length: int | None = None
-        """How many waited at `_long_at`; None if no more than `burst` did."""
+        """How many waited at `_long_at`; None if they had just become too many."""
+        self._worked_s = 0.0
+        """CPU time of the calls that started since then."""
         self._usual: dict[str, float] = {}
         self._window = _Window()
 
@@ -161,6 +167,7 @@ class Admission(Generic[T]):
         elif self._room_for_modest > 0 and self._queue.goes_first(caller, priority):
             self._room_for_modest -= 1
             self.running += 1
+            self._worked_s += self.cost_s
             self._queue.note_start(caller, cost, now)
             return True, []
         if self.sheds(caller, priority, now):
@@ -188,6 +195,7 @@ class Admission(Generic[T]):
                 continue
             self._room -= 1
             self.running += 1
+            self._worked_s += self.cost_s
             started.append(call)
         for _ in range(_CUT_PER_TURN):
             if not self._exceeds(len(self._queue), now) or (dropped := self._queue.drop()) is None:
@@ -242,13 +250,17 @@ class Admission(Generic[T]):
         return max(1, int(turn_s / (self.cost_s or _GUESSED_COST_S)))
 
     def _note_length(self, now: float) -> None:
-        length = len(self._queue)
+        length, patience_s = len(self._queue), self._settings.patience_s
         if length <= self._settings.burst:
-            self._long_at, self._length = now, None
-        elif now - self._long_at >= self._settings.patience_s:
+            self._long_at = None
+        elif self._long_at is None:
+            self._long_at, self._length, self._worked_s = now, None, 0.0
+        elif now - self._long_at >= patience_s and (
+            self._worked_s >= _WORKED_SHARE * patience_s or self.running >= self.limit
+        ):
             if self._length is not None and length >= self._length:
                 self._overloaded_until = now + self._settings.calm_s
-            self._long_at, self._length = now, length
+            self._long_at, self._length, self._worked_s = now, length, 0.0
 
     def _correct(self, window: _Window) -> None:
         settings = self._settings

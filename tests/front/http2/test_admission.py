@@ -46,7 +46,11 @@ def overloaded(**changes: float) -> Admission[Waiting]:
     offered(made, int(changes.get("burst", 2)) + 4, 0.0)
     for now in (0.11, 0.22):
         assert not made.is_overloaded(now)
-        offered(made, 1, now)
+        offered(made, 2, now)
+        made.cost_s = 0.05  # it was at work meanwhile
+        for _ in made.turn(now)[0]:
+            made.abandoned(now)
+        made.cost_s = 0.001
     assert made.is_overloaded(0.22)
     drain(made, 0.22)
     return made
@@ -96,6 +100,16 @@ def test_a_burst_waits_and_is_served() -> None:
         served += len(started)
         assert [] == refused
     assert 499 == served
+
+
+def test_a_process_without_cpu_time_is_not_overloaded_by_what_it_finds() -> None:
+    """It gets an eighth of a core: what waited in its sockets is read little by little, and outlasts `patience_s`."""
+    admission = admission_of()
+    for number in range(300):
+        now = 10.0 + number * 0.008
+        assert [] == admission.turn(now)[1]
+        assert 0 == offered(admission, 5 if number < 40 else 0, now)[1]
+    assert 0 == admission.queued
 
 
 def test_a_queue_that_stays_long_is_overload() -> None:
