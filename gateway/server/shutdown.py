@@ -77,5 +77,9 @@ def _cause(end: UnexpectedEnd) -> dict[str, str]:
 
 
 def _exit_now() -> None:
-    log().error("the gateway did not stop in time after a failure; the process ends now", pid=os.getpid())
+    log().error(
+        "the gateway did not stop in time after a failure; the process ends now",
+        trouble=f"a part or a call did not end within {EXIT_WITHIN_S:g} s",
+        pid=os.getpid(),
+    )
     os._exit(FAILED)

@@ -139,7 +139,8 @@ class AuditTrail:
         self._wake.set()
         has_ended = await thread.join(within_s)
         if not has_ended or self._queue:
-            log().error("audit records left unwritten", count=len(self._queue))
+            trouble = self.trouble or f"they were not written within {within_s:g} s"
+            log().error("audit records left unwritten", trouble=trouble, count=len(self._queue))
         else:
             self._file.close()
 

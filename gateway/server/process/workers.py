@@ -147,7 +147,8 @@ class Workers:
         try:
             return await asyncio.wait_for(process.wait(), self._within_s)
         except TimeoutError:
-            log().error("a worker did not stop in time and is killed", worker=seat.number)
+            trouble = f"it did not end within {self._within_s:g} s"
+            log().error("a worker did not stop in time and is killed", worker=seat.number, trouble=trouble)
             process.kill()
             await process.wait()
             return 1
@@ -175,7 +176,11 @@ class Workers:
         before, seat = place.process, place.seat
         process = await self._spawn(place)
         if self._stopping.is_set() or not await self._becomes_ready(process, place.seat):
-            log().error("a new worker did not become ready; the one before goes on", worker=seat.number)
+            log().error(
+                "a new worker did not become ready; the one before goes on",
+                worker=seat.number,
+                trouble=self._why_not_ready(process),
+            )
             _signal(process, signal.SIGKILL)
             await process.wait()
             _forget(place.seat)
@@ -188,6 +193,13 @@ class Workers:
         if before is not None:
             await self._end_of(before, seat)
         return True
+
+    def _why_not_ready(self, process: asyncio.subprocess.Process) -> str:
+        if self._stopping.is_set():
+            return "the gateway stops"
+        if process.returncode is not None:
+            return f"it ended with exit code {process.returncode}"
+        return f"/readyz was not 200 within {READY_WITHIN_S:g} s"
 
     async def _becomes_ready(self, process: asyncio.subprocess.Process, seat: WorkerSeat) -> bool:
         until = time.monotonic() + READY_WITHIN_S
