@@ -68,11 +68,28 @@ def assert_done_once(
     gateway: GatewayProcess, wallet: WalletProcess, operation: str, key: str
 ) -> wallet_pb2.WalletEvidence:
     """One ledger entry, one recorded outcome, the same bytes, no incidents. Returns: the evidence."""
+    evidence = assert_booked_once(gateway, wallet, operation, key)
+    assert [] == list(evidence.incidents)
+    return evidence
+
+
+def assert_booked_once(
+    gateway: GatewayProcess, wallet: WalletProcess, operation: str, key: str
+) -> wallet_pb2.WalletEvidence:
+    """One ledger entry, one recorded outcome, the same bytes. An attempt that another one has overtaken, because it
+    was frozen for longer than its lease, may have brought the same outcome late. Returns: the evidence."""
     with grpc.insecure_channel(gateway.address) as channel:
         named = wallet_pb2.WalletOperationKey(operation=operation, idempotency_key=key)
         asked = wallet_pb2.GetWalletEvidenceRequest(key=named)
         evidence = wallet_pb2_grpc.WalletServiceStub(channel).GetWalletEvidence(asked, timeout=10).evidence
     assert wallet_pb2.WALLET_OPERATION_STATE_FINISHED == evidence.state
-    assert [(evidence.response.status, evidence.response.body)] == entries(wallet, key)
-    assert [] == list(evidence.incidents)
+    recorded = evidence.response
+    assert [(recorded.status, recorded.body)] == entries(wallet, key)
+    for late in evidence.incidents:
+        assert ("STALE_ATTEMPT", recorded.status, recorded.body_sha256) == (
+            late.reason,
+            late.response_status,
+            late.response_body_sha256,
+        )
+        assert late.attempt < evidence.attempt
     return evidence
