@@ -105,7 +105,8 @@ def _log_serving(config: Config, gateway: Gateway) -> None:
 
 
 def _end_streams(gateway: Gateway) -> None:
-    """End what has no end of its own: live boards, event streams, the queue's deliveries."""
+    """End what has no end of its own: watchers of health and boards, event streams, the queue's deliveries."""
+    gateway.health.end_streams()
     gateway.boards.hub.drain()
     gateway.events.streams.drain()
     gateway.events.worker.drain()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from grpc_health.v1 import health_pb2
 
 from gateway.actions.shared.call import Call
-from gateway.errors import PhoenixNotFound
+from gateway.errors import PhoenixNotFound, Stopping
 
 
 class HealthState(Protocol):
@@ -20,8 +20,8 @@ class HealthState(Protocol):
         ...
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the process is about to end."""
+    def ends_streams(self) -> bool:
+        """Whether the process accepts no more, so that streams have to end."""
         ...
 
     def services(self) -> Iterable[str]:
@@ -58,21 +58,23 @@ class HealthService:
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Send the state now and at each change, until the client leaves or the process drains.
+        """Send the state now and at each change, until the client leaves or the process ends.
 
-        A watcher who stayed would hold the process for its whole drain time, with nothing more to hear.
+        A watcher who stayed would hold the process for its whole drain time, with nothing more to hear. One who were
+        sent away earlier, while the process still accepts calls, would come back at once, again and again.
+        Raises: Stopping.
         """
         last: int | None = None
         while True:
             change = asyncio.ensure_future(self._state.changed())
             try:
-                drains = self._state.is_draining
+                ends = self._state.ends_streams
                 status = _status(self._state.is_serving(request.service))
                 if status != last:
                     last = status
                     yield health_pb2.HealthCheckResponse(status=status)
-                if drains:  # as it was when the state was read: the last answer says that nothing serves
-                    return
+                if ends:  # as it was when the state was read: the last answer says that nothing serves
+                    raise Stopping("This gateway is stopping. Watch another one.")
                 await change
             finally:
                 change.cancel()

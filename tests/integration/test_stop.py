@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ from gateway.v1 import (
     tokens_pb2,
     tokens_pb2_grpc,
 )
-from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.sandbox_process import SandboxProcess
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -39,15 +40,24 @@ def stopping(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
         yield process
 
 
+def assert_ends_with_not_serving(watched: Any) -> None:
+    """A last message, and then the reason with a time to come back."""
+    assert NOT_SERVING == next(watched).status
+    with pytest.raises(grpc.RpcError) as ended:
+        next(watched)
+    assert (grpc.StatusCode.UNAVAILABLE, "STOPPING") == (ended.value.code(), reason_of(ended.value))
+    assert any(pair.key == "grpc-retry-pushback-ms" for pair in ended.value.trailing_metadata() or ())
+
+
 def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(stopping: GatewayProcess) -> None:
-    """NOT_SERVING is the last message to a watcher. Then its stream and the process end at once."""
+    """NOT_SERVING is the last message to a watcher. Then its stream, with STOPPING, and the process end at once."""
     with grpc.insecure_channel(stopping.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         watched = health.Watch(SERVICE, timeout=30)
         assert next(watched).status == SERVING
         began = time.monotonic()
         os.kill(stopping.pid, signal.SIGTERM)
-        assert [answer.status for answer in watched] == [NOT_SERVING]
+        assert_ends_with_not_serving(watched)
     assert stopping.stop() == 0
     assert time.monotonic() - began < DrainTimes().timeout_s / 4
 
@@ -66,7 +76,7 @@ def test_a_call_in_flight_is_answered_and_a_new_one_refused(stopping: GatewayPro
         in_flight = boards.GetUserRank.future(RANK, timeout=20)
         wait_until_asked(sandbox)
         os.kill(stopping.pid, signal.SIGTERM)
-        assert [answer.status for answer in watched] == [NOT_SERVING]
+        assert_ends_with_not_serving(watched)
         with grpc.insecure_channel(stopping.address) as another:
             late: Any = leaderboards_pb2_grpc.LeaderboardServiceStub(another)
             with pytest.raises(grpc.RpcError) as refused:
@@ -116,6 +126,21 @@ def test_a_gateway_that_is_not_ready_still_accepts(sandbox: SandboxProcess, numb
         assert minted
         assert gateway.wait_end() == 0
         assert 1.5 <= time.monotonic() - signalled_at < 10
+
+
+def test_clients_that_check_health_watch_once_while_a_gateway_drains(sandbox: SandboxProcess) -> None:
+    """They keep their stream, which says NOT_SERVING, for as long as calls are accepted: they would return at once."""
+    settings = {**of_sandbox(sandbox.urls, sandbox.environ), "GATEWAY_DRAIN_DELAY": "1.5", "GATEWAY_LOG_LEVEL": "debug"}
+    config = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
+    with GatewayProcess(settings) as gateway:
+        with grpc.insecure_channel(f"ipv4:{gateway.address}", options=[("grpc.service_config", config)]) as channel:
+            tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(
+                tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession()), timeout=5
+            )
+            assert 0 == gateway.stop()
+        lines = [json.loads(line) for line in gateway.log_text.splitlines() if line.startswith("{")]
+        ended = [line for line in lines if line["event"] == "call" and line["method"].endswith("Health/Watch")]
+        assert [("UNAVAILABLE", "STOPPING")] == [(line["status"], line["reason"]) for line in ended]
 
 
 def test_a_second_signal_omits_the_delay(sandbox: SandboxProcess) -> None:

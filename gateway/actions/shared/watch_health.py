@@ -61,6 +61,7 @@ class HealthWatch:
         self._troubles: dict[str, dict[str, str] | None] = {}
         self._held: frozenset[str] = frozenset()
         self._draining = False
+        self._ends_streams = False
         self._change = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -71,9 +72,9 @@ class HealthWatch:
         return None if service not in self._serving else self._serves(service) and not self._draining
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the process is about to end."""
-        return self._draining
+    def ends_streams(self) -> bool:
+        """Whether the process accepts no more, so that streams have to end."""
+        return self._ends_streams
 
     def services(self) -> tuple[str, ...]:
         """Return the names of all services."""
@@ -117,6 +118,11 @@ class HealthWatch:
         """Report everything as not serving from now on."""
         self._draining = True
         self._on_not_ready(self.not_ready())
+        self._tell()
+
+    def end_streams(self) -> None:
+        """Let watchers go: the process accepts no more."""
+        self._ends_streams = True
         self._tell()
 
     async def run(self) -> None:
