@@ -7,7 +7,7 @@ from functools import partial
 
 from gateway.server.assembly.build import Gateway
 from gateway.server.lifecycle import Part, background
-from gateway.server.listener.servers import Server
+from gateway.server.servers import Server
 
 
 def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
@@ -59,6 +59,7 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     admin_port = gateway.admin_port
     parts += [
         background("health", gateway.health.run),
+        *(background("own-parts", own.run) for own in (gateway.health.own,) if own is not None),
         *(
             Part(name="worker's admin socket", start=worker.start, stop=worker.stop)
             for worker in (admin_port.worker,)

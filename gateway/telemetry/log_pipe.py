@@ -84,7 +84,7 @@ class LogPipe:
                 try:
                     self._write(piece)
                     lost = 0
-                except OSError:
+                except Exception:  # noqa: BLE001 - the thread must go on, and count what it could not write
                     lost = count
                 with self._wake:
                     self._waiting_bytes -= len(piece)

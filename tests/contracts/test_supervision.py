@@ -1,4 +1,7 @@
-"""Every task and thread has an owner: `resilience/supervision.py`, a TaskGroup, or the reason that is given here."""
+"""Every task and thread has an owner: `resilience/supervision.py`, a TaskGroup, or the reason that is given here.
+
+A TaskGroup is for work that ends: it notices neither a task that returns nor one that is cancelled.
+"""
 
 from __future__ import annotations
 

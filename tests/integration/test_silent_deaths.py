@@ -71,6 +71,7 @@ class DyingGateway(GatewayProcess):
         ("cancelled:queue-commit", "CancelledError"),
         ("raised:health", "MemoryError"),
         ("raised:kill-switches", "MemoryError"),
+        ("cancelled:own-parts", "CancelledError"),
         ("cancelled:key-files", "CancelledError"),
         ("cancelled:evidence-chain", "CancelledError"),
         ("returned:policy-limits", "it returned"),

@@ -33,7 +33,7 @@ _LEAST_S = 0.2
 
 
 class HealthWatch:
-    """The state of every service, kept up to date by `run`."""
+    """The state of every service, kept up to date by `run` and `own.run`."""
 
     def __init__(
         self,
@@ -51,7 +51,8 @@ class HealthWatch:
         """
         self._checks = checks
         self._clock = clock
-        self._own = own
+        self.own = own
+        """The parts of this replica, which have a task of their own; None: there are none."""
         if own is not None:
             own.on_change = self._own_parts_changed
         self._on_not_ready = on_not_ready
@@ -84,9 +85,9 @@ class HealthWatch:
         """Return what keeps this replica from being ready: names of parts, `starting` or `draining`; empty if ready."""
         if self._draining:
             return ("draining",)
-        if self._own is None:
+        if self.own is None:
             return ()
-        return self._own.needed_but_down if self._own.was_looked_at else ("starting",)
+        return self.own.needed_but_down if self.own.was_looked_at else ("starting",)
 
     def readiness(self) -> Mapping[str, Any]:
         """Return the report of the admin port: `ready`, `services`, and why some of them or the replica cannot work."""
@@ -101,7 +102,7 @@ class HealthWatch:
 
     def degraded(self) -> Mapping[str, str]:
         """Return the parts without which the replica is ready and that do not work, and why."""
-        return {} if self._own is None else self._own.degraded()
+        return {} if self.own is None else self.own.degraded()
 
     def changed(self) -> Coroutine[Any, Any, object]:
         """Return what waits for the next change of anything after this call, also if it is awaited later."""
@@ -126,13 +127,7 @@ class HealthWatch:
         self._tell()
 
     async def run(self) -> None:
-        """Check now and every few seconds, more often while the gateway starts, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            if self._own is not None:
-                group.create_task(self._own.run())
-            group.create_task(self._check_repeatedly())
-
-    async def _check_repeatedly(self) -> None:
+        """Check Phoenix now and every few seconds, more often while the gateway starts, until cancelled."""
         while True:
             await self.check_now()
             await asyncio.sleep(_LEAST_S)
@@ -144,8 +139,8 @@ class HealthWatch:
     def look_again(self) -> None:
         """Check soon: a dependency stopped or began to work."""
         self._wake.set()
-        if self._own is not None:
-            self._own.look_again()
+        if self.own is not None:
+            self.own.look_again()
 
     def _pause_s(self) -> float:
         if all(self._serving.values()):
@@ -195,11 +190,11 @@ class HealthWatch:
     def _serves(self, service: str) -> bool:
         if not self._serving[service] or service in self._held:
             return False
-        return self._own is None or (self._own.was_looked_at and self._own.cause_of(service) is None)
+        return self.own is None or (self.own.was_looked_at and self.own.cause_of(service) is None)
 
     def _cause_of(self, service: str) -> dict[str, str] | None:
         """Return why a service cannot work, unless it is switched off, which the admin port lists apart."""
-        own = None if self._own is None else self._own.cause_of(service)
+        own = None if self.own is None else self.own.cause_of(service)
         if own is not None:
             return own.as_dict()
         trouble = self._troubles.get(service)

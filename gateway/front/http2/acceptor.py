@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -12,7 +13,9 @@ from gateway.actions.shared.call import Peer
 from gateway.resilience.supervision import SupervisedTask
 
 _PAUSE_S = 0.1
-"""After an accept that fails, such as for want of file descriptors."""
+"""Pause after a failed accept, such as when no file descriptor is free."""
+_SOCKET_IS_BROKEN = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
+"""With these, no later accept works either."""
 
 
 class Acceptor:
@@ -41,7 +44,9 @@ class Acceptor:
         while True:
             try:
                 accepted, _ = await self._loop.sock_accept(self._socket)
-            except OSError:
+            except OSError as error:
+                if error.errno in _SOCKET_IS_BROKEN:
+                    raise  # the process must end: no caller could connect, and health would say nothing
                 await asyncio.sleep(_PAUSE_S)
                 continue
             if not self._has_room(len(self._handshakes)):

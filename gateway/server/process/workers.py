@@ -12,13 +12,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from gateway.front.worker_peers import ask
-from gateway.resilience.supervision import SupervisedTask
+from gateway.resilience.supervision import SupervisedTask, unexpected_end_of
 from gateway.server.process.inherited import WorkerSeat
-from gateway.telemetry.logs import log
+from gateway.telemetry.logs import log, where_raised
 
 STOP_MARGIN_S = 5.0
 """How long after its drain time a worker that has not stopped is killed."""
@@ -34,7 +36,7 @@ class RestartTimes:
     first_s: float = 0.1
     longest_s: float = 30.0
     stable_after_s: float = 10.0
-    """A worker that lived this long had started, and starts the series of waits anew."""
+    """A worker that lived this long had started: after its end, the waits begin again with the first one."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._roll_wanted.set)
+        loop.set_exception_handler(self._on_loop_exception)
         for place in self._places:
             await self._spawn(place)
         log().info("workers started", workers=len(self._places), pid=os.getpid())
@@ -117,8 +120,12 @@ class Workers:
                 self._fail(code)
                 break
             await self._wait_before_restart(place, code, lived_s)
-            if not self._stopping.is_set() and place.process is process:  # a roll may have started the next one
-                await self._spawn(place)
+            while not self._stopping.is_set() and place.process is process:  # a roll may have started the next one
+                try:
+                    await self._spawn(place)
+                except OSError as error:
+                    log().error("a worker could not be started again", worker=place.seat.number, **_cause(error))
+                    await self._pause(self._times.longest_s)
         await self._end(place)
 
     async def _wait_before_restart(self, place: _Place, code: int, lived_s: float) -> None:
@@ -131,10 +138,12 @@ class Workers:
             lived_s=round(lived_s, 1),
             wait_s=wait_s,
         )
-        try:
-            await asyncio.wait_for(self._stopping.wait(), wait_s)
-        except TimeoutError:
-            return
+        await self._pause(wait_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Return after this time, or when the group stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _end(self, place: _Place) -> None:
         """Wait for the end of a process that was told to stop. Kill it when it takes too long."""
@@ -159,6 +168,16 @@ class Workers:
         for place in self._places:
             _signal(place.process, number)
 
+    def _on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Stop the group if the task that rolls it ended: SIGHUP would do nothing from then on."""
+        end = unexpected_end_of(context)
+        if end is None:
+            loop.default_exception_handler(context)
+            return
+        cause = {"trouble": "it returned"} if end.error is None else where_raised(end.error)
+        log().error("a background task ended; the gateway stops", task=end.name, **cause)
+        self._fail(1)
+
     def _fail(self, code: int) -> None:
         self._failure = code
         self._stop(signal.SIGINT)
@@ -174,7 +193,13 @@ class Workers:
     async def _replace(self, place: _Place) -> bool:
         """Start a seat's next process and stop the one before. Return False when the next one did not become ready."""
         before, seat = place.process, place.seat
-        process = await self._spawn(place)
+        try:
+            process = await self._spawn(place)
+        except OSError as error:
+            log().error(
+                "a new worker could not be started; the one before goes on", worker=seat.number, **_cause(error)
+            )
+            return False
         if self._stopping.is_set() or not await self._becomes_ready(process, place.seat):
             log().error(
                 "a new worker did not become ready; the one before goes on",
@@ -209,6 +234,14 @@ class Workers:
                 return True
             await asyncio.sleep(_POLL_S)
         return False
+
+
+def _cause(error: OSError) -> dict[str, str]:
+    """Describe why the system makes no new process."""
+    return {
+        "trouble": f"the system makes no new process ({error.strerror})",
+        "advice": "check the limits of open files, processes and memory",
+    }
 
 
 def _signal(process: asyncio.subprocess.Process | None, number: signal.Signals) -> None:

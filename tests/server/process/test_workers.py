@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +103,59 @@ def test_a_worker_gets_the_descriptor_that_its_parent_inherited(descriptors: tup
             [sys.executable, "-c", PARENT, *arguments], cwd=ROOT, pass_fds=(*descriptors, audit.fileno()), timeout=20
         )
     assert (done.returncode, (tmp_path / "audit").read_bytes()) == (2, b"line")
+
+
+def starts(folder: Path) -> int:
+    """How many workers were started so far."""
+    return len((folder / "starts").read_text()) if (folder / "starts").exists() else 0
+
+
+def wait_for_starts(folder: Path, least: int) -> None:
+    """Return when so many workers were started. Raises: AssertionError."""
+    until = time.monotonic() + 10
+    while starts(folder) < least:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def allow_descriptors(process: subprocess.Popen[bytes], most: int) -> None:
+    """Let the process have so many file descriptors: with too few, it can start no other."""
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def test_a_parent_without_descriptors_tries_again_until_it_has_some(
+    descriptors: tuple[int, int], tmp_path: Path
+) -> None:
+    """A worker died meanwhile. The group must not end for lack of a descriptor that is free a moment later."""
+    process = parent(descriptors, tmp_path, lives_s=0.7, code=1)
+    try:
+        wait_for_starts(tmp_path, 1)
+        allow_descriptors(process, 3)
+        time.sleep(1.5)
+        assert (process.poll(), starts(tmp_path)) == (None, 1)
+        allow_descriptors(process, 256)
+        wait_for_starts(tmp_path, 2)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_roll_without_descriptors_keeps_the_worker_and_the_next_roll_works(
+    descriptors: tuple[int, int], tmp_path: Path
+) -> None:
+    """The task that rolls must outlive it: SIGHUP would do nothing for the rest of the parent's life."""
+    process = parent(descriptors, tmp_path, lives_s=30, code=0)
+    try:
+        wait_for_starts(tmp_path, 1)
+        allow_descriptors(process, 3)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        allow_descriptors(process, 256)
+        process.send_signal(signal.SIGHUP)
+        wait_for_starts(tmp_path, 2)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_seat_is_not_taken_for_a_setting() -> None:
