@@ -134,7 +134,9 @@ class KeyUnknown(CallerFault):
 
     reason = "KEY_UNKNOWN"
     code = "NOT_FOUND"
-    default_message = "The key that this call needs is not configured."
+    default_message = (
+        "The key that this call needs is not configured. ListKeys shows the keys; ask the gateway's operators for it."
+    )
 
 
 class NotAllowed(CallerFault):
@@ -142,7 +144,7 @@ class NotAllowed(CallerFault):
 
     reason = "NOT_ALLOWED"
     code = "PERMISSION_DENIED"
-    default_message = "This caller may not do this. Ask whoever keeps the gateway's policy."
+    default_message = "This caller may not do this. Ask the owner of the gateway's policy."
 
 
 class RateLimited(CallerFault):
@@ -205,7 +207,7 @@ class StaleAttempt(CallerFault):
     reason = "STALE_ATTEMPT"
     code = "FAILED_PRECONDITION"
     default_message = (
-        "Another attempt has taken this operation over. The outcome was kept as an incident; look into the ledger."
+        "Another attempt has taken this operation over. The outcome was kept as an incident; check the ledger."
     )
 
 
@@ -215,7 +217,7 @@ class OutcomeDiffers(CallerFault):
     reason = "OUTCOME_DIFFERS"
     code = "FAILED_PRECONDITION"
     default_message = (
-        "Another outcome is recorded for this operation. This one was kept as an incident; look into the ledger."
+        "Another outcome is recorded for this operation. This one was kept as an incident; check the ledger."
     )
 
 
@@ -246,7 +248,9 @@ class PhoenixForbidden(UpstreamFault):
 
     reason = "PHOENIX_FORBIDDEN"
     code = "PERMISSION_DENIED"
-    default_message = "Phoenix forbids this to the configured tenant or operator."
+    default_message = (
+        "Phoenix forbids this to the configured tenant or operator. Ask the gateway's operators to have it granted."
+    )
 
 
 class PhoenixNotFound(UpstreamFault):
@@ -254,7 +258,7 @@ class PhoenixNotFound(UpstreamFault):
 
     reason = "PHOENIX_NOT_FOUND"
     code = "NOT_FOUND"
-    default_message = "Phoenix knows no such thing. Check the ids."
+    default_message = "Phoenix has no such resource. Check the ids in your request."
 
 
 class PhoenixConflict(UpstreamFault):
@@ -262,7 +266,9 @@ class PhoenixConflict(UpstreamFault):
 
     reason = "PHOENIX_CONFLICT"
     code = "ABORTED"
-    default_message = "Phoenix reports a conflict with what it holds already."
+    default_message = (
+        "The request contradicts what Phoenix already has. Read what exists before you send another request."
+    )
 
 
 class PhoenixRefusedState(UpstreamFault):
@@ -270,7 +276,9 @@ class PhoenixRefusedState(UpstreamFault):
 
     reason = "PHOENIX_REFUSED_STATE"
     code = "FAILED_PRECONDITION"
-    default_message = "Phoenix refused this in its present state."
+    default_message = (
+        "Phoenix does not allow this in the present state. Establish the state that the call needs, then repeat it."
+    )
 
 
 class BoardNotActive(UpstreamFault):
@@ -295,7 +303,7 @@ class PhoenixUnavailable(UpstreamFault):
 
     reason = "PHOENIX_UNAVAILABLE"
     code = "UNAVAILABLE"
-    default_message = "Phoenix cannot be reached or is in trouble. Try again later."
+    default_message = "Phoenix cannot be reached or is in trouble. Wait as RetryInfo says and try again."
     default_retry_after_s = 1.0
 
 
@@ -304,7 +312,7 @@ class PhoenixAnswerUnreadable(UpstreamFault):
 
     reason = "PHOENIX_ANSWER_UNREADABLE"
     code = "UNAVAILABLE"
-    default_message = "Phoenix answered in a form that cannot be read."
+    default_message = "Phoenix answered in a form that cannot be read; nothing was done. Tell the gateway's operators."
 
 
 class PhoenixTimeout(UpstreamFault):
@@ -330,7 +338,10 @@ class OutcomeUnknown(UpstreamFault):
     reason = "OUTCOME_UNKNOWN"
     code = "UNKNOWN"
     default_effect = Effect.MAYBE
-    default_message = "The request was sent but no answer came; Phoenix may have acted. Look before sending it again."
+    default_message = (
+        "The request was sent but no answer came; Phoenix may have acted. "
+        "Check whether it took effect before you send it again."
+    )
 
 
 class StoreFault(GatewayError):
@@ -347,7 +358,7 @@ class StoreUnavailable(StoreFault):
 
     reason = "STORE_UNAVAILABLE"
     code = "UNAVAILABLE"
-    default_message = "The gateway's store is not available. Try again later."
+    default_message = "The gateway's store is not available. Wait as RetryInfo says and try again."
     default_retry_after_s = 1.0
 
     def __init__(self, message: str | None = None, *, may_be_committed: bool = True) -> None:
@@ -360,7 +371,9 @@ class AuditUnavailable(StoreFault):
 
     reason = "AUDIT_UNAVAILABLE"
     code = "UNAVAILABLE"
-    default_message = "The gateway cannot keep its audit record, so this was not done. Try again later."
+    default_message = (
+        "The gateway cannot keep its audit record, so this was not done. Wait as RetryInfo says and try again."
+    )
     default_retry_after_s = 1.0
 
 

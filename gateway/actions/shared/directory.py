@@ -27,9 +27,9 @@ def _pass(call: Call, kind: TargetKind, name: str) -> None:
     """Refuse nothing."""
 
 
-_NOT_THE_TENANT = "This caller may not do this for that tenant. Ask whoever keeps the gateway's policy."
+_NOT_THE_TENANT = "This caller may not do this for that tenant. Ask the owner of the gateway's policy."
 _NOT_THE_OPERATOR = (
-    "This caller may not do this for that operator and environment. Ask whoever keeps the gateway's policy."
+    "This caller may not do this for that operator and environment. Ask the owner of the gateway's policy."
 )
 
 

@@ -151,4 +151,7 @@ def _only_message(stream: Stream) -> tuple[bytes, GatewayError | None]:
     return request, None
 
 
-_CUT = "The gateway stopped before the call was answered, and it may have acted. Look before sending it again."
+_CUT = (
+    "The gateway stopped before the call was answered, and it may have acted. "
+    "Check whether it took effect before you send it again."
+)
