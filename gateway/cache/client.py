@@ -119,13 +119,8 @@ class RedisCache:
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
-    def is_down(self) -> bool:
-        """Whether Redis is not used now; then calls fail without waiting."""
-        return self._availability.fault is not None
-
-    @property
     def fault(self) -> RedisFault | None:
-        """Why Redis is not used; None while it is used."""
+        """Why Redis is not used; calls then fail without waiting. None while it is used."""
         return self._availability.fault
 
     async def start(self) -> None:

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import hmac
 
-from gateway.core.types import HexStr
-
 TAG_BYTES = 32
 
 
 def sign_raw(secret: bytes, message: bytes) -> bytes:
     """Return the 32-byte tag of `message`."""
     return hmac.digest(secret, message, "sha256")
-
-
-def sign_hex(secret: bytes, message: bytes) -> HexStr:
-    """Return the tag of `message` in lower-case hexadecimal."""
-    return HexStr(hmac.digest(secret, message, "sha256").hex())
 
 
 def header_value(secret: bytes, message: bytes) -> str:

@@ -38,19 +38,6 @@ class Player(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchRequest:
-    """The content of a launch token. `player` None: a visitor. `audience` None, `send_typ` False: no such claim."""
-
-    operator_code: OperatorCode
-    environment: Environment
-    player: Player | None
-    ttl_s: int
-    cfg: dict[str, Any] | None = None
-    audience: str | None = DEFAULT_AUDIENCE
-    send_typ: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSettings:
     """An operator's rules for launch tokens. `audience` None, `sends_typ` False: no such claim."""
 
@@ -62,14 +49,6 @@ class LaunchSettings:
 def is_currency(text: str) -> bool:
     """Tell whether `text` has the form of a currency code."""
     return _CURRENCY.fullmatch(text) is not None
-
-
-def build_claims(request: LaunchRequest, now: UnixSeconds) -> dict[str, Any]:
-    """Return the claims of `request`, valid from `now`. Raises: as `launch_claims`."""
-    rules = LaunchSettings(audience=request.audience, sends_typ=request.send_typ)
-    return launch_claims(
-        request.operator_code, request.environment, request.player, request.cfg, request.ttl_s, rules, now
-    )
 
 
 def launch_claims(

@@ -56,7 +56,7 @@ async def usable_again(cache: RedisCache, within_s: float = 5.0) -> float:
 async def out_of_use(cache: RedisCache, within_s: float = 5.0) -> None:
     """Call until the cache is out of use."""
     began = time.monotonic()
-    while not cache.is_down:
+    while cache.fault is None:
         assert time.monotonic() - began < within_s
         await is_usable(cache)
         await asyncio.sleep(0.005)

@@ -244,7 +244,7 @@ async def test_a_value_that_is_too_long_counts_as_absent(redis_server: RedisProc
     """A stranger's 50 MB are not transferred."""
     redis_server.command("SETRANGE", "key", "50000000", b"x")
     assert await cache.get("key", max_bytes=1000) is None
-    assert not cache.is_down
+    assert cache.fault is None
 
 
 @pytest.mark.parametrize(

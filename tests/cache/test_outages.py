@@ -292,12 +292,12 @@ async def test_a_frozen_node_of_a_cluster_is_found_by_calls_for_its_slots(short_
             with pytest.raises(CacheUnavailable):
                 await cache.get(on_second, max_bytes=10)
             for _ in range(30):
-                await cache.get(on_first, max_bytes=10) if not cache.is_down else None
+                await cache.get(on_first, max_bytes=10) if cache.fault is None else None
                 await asyncio.sleep(0.01)
             assert heard.changes == ["timeout"]
             nodes[1].resume()
             until = time.monotonic() + 5
-            while cache.is_down:
+            while cache.fault is not None:
                 assert time.monotonic() < until
                 await is_usable(cache)
                 await asyncio.sleep(0.01)
@@ -363,7 +363,7 @@ async def test_waits_that_are_cut_short_count(redis_server: RedisProcess, within
     async with started(redis_server.url) as (cache, heard):
         redis_server.pause()
         waits = 0
-        while not cache.is_down:
+        while cache.fault is None:
             with pytest.raises(CacheUnavailable):
                 await cache.run("pgw:{t}:k", lambda client: client.get("pgw:{t}:k"), is_patient=True, within_s=within_s)
             waits += 1

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.ed25519 import generate_signing_key, load_signing_key
-from gateway.core.launch_token import LaunchRequest, Player, build_claims, check_token, sign_token
+from gateway.core.launch_token import LaunchSettings, Player, check_token, launch_claims, sign_token
 from gateway.core.tokens import sign_hs256
 from gateway.core.types import Environment, OperatorCode, UnixSeconds
 from gateway.errors import InternalFault, InvalidField
@@ -23,8 +23,29 @@ from tests.core.vectors import signing
 _VECTORS = signing()
 _KEY = load_signing_key(_VECTORS["keys"]["operator"]["private_pem"].encode())
 _NOW = UnixSeconds(1704067200)
-_VISITOR = LaunchRequest(operator_code=OperatorCode("acme"), environment=Environment.SANDBOX, player=None, ttl_s=900)
-_PLAYER = LaunchRequest(
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A launch token to make. `player` None: for a visitor."""
+
+    operator_code: OperatorCode
+    environment: Environment
+    player: Player | None
+    ttl_s: int
+    cfg: dict[str, Any] | None = None
+    rules: LaunchSettings = dataclasses.field(default_factory=LaunchSettings)
+
+
+def claims_of(wanted: Wanted, now: UnixSeconds) -> dict[str, Any]:
+    """Return its claims, valid from `now`."""
+    return launch_claims(
+        wanted.operator_code, wanted.environment, wanted.player, wanted.cfg, wanted.ttl_s, wanted.rules, now
+    )
+
+
+_VISITOR = Wanted(operator_code=OperatorCode("acme"), environment=Environment.SANDBOX, player=None, ttl_s=900)
+_PLAYER = Wanted(
     operator_code=OperatorCode("acme"),
     environment=Environment.PROD,
     player=Player(player_id="player-7", name="Ada", currency="EUR"),
@@ -32,11 +53,11 @@ _PLAYER = LaunchRequest(
 )
 
 
-@pytest.mark.parametrize(("number", "request_"), [(0, _VISITOR), (1, _PLAYER)])
-def test_tokens_match_the_vectors(number: int, request_: LaunchRequest) -> None:
+@pytest.mark.parametrize(("number", "wanted"), [(0, _VISITOR), (1, _PLAYER)])
+def test_tokens_match_the_vectors(number: int, wanted: Wanted) -> None:
     """Visitor and player have the vector's claims and the very token."""
     vector = _VECTORS["launch"][number]
-    claims = build_claims(request_, _NOW)
+    claims = claims_of(wanted, _NOW)
     assert (claims, sign_token(claims, _KEY)) == (vector["claims"], vector["token"])
 
 
@@ -49,19 +70,23 @@ def test_the_vectors_tokens_pass_the_check(vector: dict[str, Any]) -> None:
 
 def test_only_a_player_has_sub_and_currency() -> None:
     """`sub` identifies a player, so a visitor's token has none of the player's claims."""
-    visitor = build_claims(_VISITOR, _NOW)
+    visitor = claims_of(_VISITOR, _NOW)
     assert {"sub", "currency", "name", "avatar"} & visitor.keys() == set()
 
 
 def test_optional_claims_are_absent_unless_set() -> None:
     """aud, typ, name, avatar and cfg are present only if requested."""
-    bare = dataclasses.replace(_PLAYER, audience=None, send_typ=False, player=Player(player_id="p", currency="ETB"))
+    bare = dataclasses.replace(
+        _PLAYER,
+        rules=LaunchSettings(audience=None, sends_typ=False),
+        player=Player(player_id="p", currency="ETB"),
+    )
     full = dataclasses.replace(
         _PLAYER,
         cfg={"deposit": False},
         player=Player(player_id="p", currency="ETB", name="Zoë 👩‍🚀", avatar={"kind": "none"}),
     )
-    assert (list(build_claims(bare, _NOW)), list(build_claims(full, _NOW))) == (
+    assert (list(claims_of(bare, _NOW)), list(claims_of(full, _NOW))) == (
         ["iss", "env", "sub", "currency", "iat", "exp"],
         ["iss", "aud", "env", "typ", "sub", "name", "avatar", "currency", "cfg", "iat", "exp"],
     )
@@ -69,7 +94,7 @@ def test_optional_claims_are_absent_unless_set() -> None:
 
 def test_the_key_id_is_in_the_header_only_when_asked_for() -> None:
     """Whether Phoenix takes a kid is unknown: the default sends none."""
-    claims = build_claims(_PLAYER, _NOW)
+    claims = claims_of(_PLAYER, _NOW)
     token = sign_token(claims, _KEY, with_key_id=True)
     check_token(token, _KEY.public, claims)
     headers = (jwt.get_unverified_header(sign_token(claims, _KEY)), jwt.get_unverified_header(token))
@@ -79,7 +104,7 @@ def test_the_key_id_is_in_the_header_only_when_asked_for() -> None:
 
 def test_the_library_verifies_the_token() -> None:
     """PyJWT with the public PEM reads the claims."""
-    claims = build_claims(_PLAYER, _NOW)
+    claims = claims_of(_PLAYER, _NOW)
     read = jwt.decode(
         sign_token(claims, _KEY),
         _KEY.public.spki_pem,
@@ -90,13 +115,13 @@ def test_the_library_verifies_the_token() -> None:
     assert read == claims
 
 
-def _player(**changes: Any) -> LaunchRequest:
+def _player(**changes: Any) -> Wanted:
     player = Player(**({"player_id": "p", "currency": "EUR"} | changes))
     return dataclasses.replace(_PLAYER, player=player)
 
 
 @pytest.mark.parametrize(
-    ("request_", "field"),
+    ("wanted", "field"),
     [
         (dataclasses.replace(_VISITOR, operator_code=OperatorCode("")), "operator_code"),
         (dataclasses.replace(_VISITOR, operator_code=OperatorCode("a\nb")), "operator_code"),
@@ -122,23 +147,23 @@ def _player(**changes: Any) -> LaunchRequest:
         (_player(avatar={"kind": "image", "x": math.nan}), "player.avatar"),
     ],
 )
-def test_every_claim_is_checked(request_: LaunchRequest, field: str) -> None:
+def test_every_claim_is_checked(wanted: Wanted, field: str) -> None:
     """The faulty field is named as in the proto."""
     with pytest.raises(InvalidField) as refusal:
-        build_claims(request_, _NOW)
+        claims_of(wanted, _NOW)
     assert [fault.field for fault in refusal.value.faults] == [field]
 
 
 def test_all_faults_are_reported_at_once() -> None:
     """One refusal names every faulty field."""
-    request = dataclasses.replace(_PLAYER, ttl_s=0, player=Player(player_id="", currency=""))
+    wanted = dataclasses.replace(_PLAYER, ttl_s=0, player=Player(player_id="", currency=""))
     with pytest.raises(InvalidField) as refusal:
-        build_claims(request, _NOW)
+        claims_of(wanted, _NOW)
     assert {fault.field for fault in refusal.value.faults} == {"ttl", "player.player_id", "player.currency"}
 
 
 def _forged(header: dict[str, Any], signature: str | None = None) -> str:
-    claims = build_claims(_PLAYER, _NOW)
+    claims = claims_of(_PLAYER, _NOW)
     parts = [base64.urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=").decode() for part in (header, claims)]
     raw = _KEY.sign(".".join(parts).encode())
     own = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -153,28 +178,28 @@ _OTHER, _ = generate_signing_key()
     [
         "",
         "a.b.c",
-        sign_token(build_claims(_PLAYER, _NOW), _OTHER),
-        sign_token(build_claims(_VISITOR, _NOW), _KEY),
-        sign_token(build_claims(_PLAYER, UnixSeconds(_NOW + 1)), _KEY),
-        sign_token(build_claims(_PLAYER, _NOW) | {"admin": True}, _KEY),
-        sign_hs256(build_claims(_PLAYER, _NOW), _KEY.public.spki_pem),
+        sign_token(claims_of(_PLAYER, _NOW), _OTHER),
+        sign_token(claims_of(_VISITOR, _NOW), _KEY),
+        sign_token(claims_of(_PLAYER, UnixSeconds(_NOW + 1)), _KEY),
+        sign_token(claims_of(_PLAYER, _NOW) | {"admin": True}, _KEY),
+        sign_hs256(claims_of(_PLAYER, _NOW), _KEY.public.spki_pem),
         _forged({"alg": "none", "typ": "JWT"}),
         _forged({"alg": "EdDSA"}),
         _forged({"alg": "EdDSA", "typ": "JWT"}, ""),
-        sign_token(build_claims(_PLAYER, _NOW), _KEY) + "AA",
+        sign_token(claims_of(_PLAYER, _NOW), _KEY) + "AA",
     ],
 )
 def test_a_token_that_is_not_as_meant_does_not_leave(token: str) -> None:
     """Another key, other claims, another algorithm: an internal fault with a fixed text."""
     with pytest.raises(InternalFault) as fault:
-        check_token(token, _KEY.public, build_claims(_PLAYER, _NOW))
+        check_token(token, _KEY.public, claims_of(_PLAYER, _NOW))
     assert fault.value.message == InternalFault.default_message
 
 
 @given(st.data())
 def test_any_changed_character_is_refused(data: st.DataObject) -> None:
     """One other character anywhere in the token ends the check."""
-    claims = build_claims(_PLAYER, _NOW)
+    claims = claims_of(_PLAYER, _NOW)
     token = sign_token(claims, _KEY)
     # The last character of an 86-character signature carries only two bits.
     at = data.draw(st.integers(0, len(token) - 2))

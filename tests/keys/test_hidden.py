@@ -143,4 +143,4 @@ def test_hidden_bytes_and_text_work_as_such() -> None:
     """Libraries take them for what they are."""
     secret = HiddenBytes(b"secret")
     assert (b"secret", b"secret!", "Bearer secret") == (secret, secret + b"!", f"Bearer {HiddenText('secret')}")
-    assert hmac_sha256.sign_hex(b"secret", b"m") == hmac_sha256.sign_hex(secret, b"m")
+    assert hmac_sha256.sign_raw(b"secret", b"m") == hmac_sha256.sign_raw(secret, b"m")

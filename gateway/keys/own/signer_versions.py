@@ -107,11 +107,6 @@ class SignerVersions:
         """The reference."""
         return self.store.reference
 
-    @property
-    def unreachable_since(self) -> float | None:
-        """Since when the store cannot be asked (Unix seconds); None while it can."""
-        return self._unreachable_since
-
     def record_trial(
         self, version: Version[RemoteKey], result: TrialResult, now: float, *, after_rejection: bool
     ) -> list[str]:
