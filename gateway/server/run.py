@@ -16,12 +16,12 @@ from gateway.core.rights import LOCAL_CALLER
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.server.assembly.build import Gateway, build
 from gateway.server.lifecycle import running
-from gateway.server.listener.servers import build_servers
+from gateway.server.listener.seats import seats_of
 from gateway.server.parts import parts_of
 from gateway.server.process.inherited import WorkerSeat, own_seat
-from gateway.server.process.seats import seats_of
 from gateway.server.process.threads import patient_threads
 from gateway.server.process.workers import Workers
+from gateway.server.servers import build_servers
 from gateway.server.shutdown import Shutdown
 from gateway.store.database import FILE_NAME
 from gateway.store.upgrade import upgrade_apart

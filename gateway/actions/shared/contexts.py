@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.actions.tokens.supported_currencies import SupportedCurrencies
+from gateway.actions.shared.supported_currencies import SupportedCurrencies
 from gateway.core.launch_token import LaunchSettings
 from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.core.wallet import WalletAdapter

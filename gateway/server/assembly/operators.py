@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.actions.shared.contexts import OperatorContext
 from gateway.actions.shared.directory import OnTarget, OperatorDirectory
-from gateway.actions.tokens.supported_currencies import SupportedCurrencies
+from gateway.actions.shared.supported_currencies import SupportedCurrencies
 from gateway.config import Config, OperatorConfig
 from gateway.keys.own.keyring import Keyring
 from gateway.keys.platform.platform_keys import PlatformKeys

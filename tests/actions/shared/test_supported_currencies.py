@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.actions.tokens.supported_currencies import CurrencySettings, SupportedCurrencies
+from gateway.actions.shared.supported_currencies import CurrencySettings, SupportedCurrencies
 from gateway.errors import PhoenixUnavailable
 from gateway.resilience.deadline import Deadline
 from tests.manual_clock import ManualClock
