@@ -1,7 +1,7 @@
 """`python -m bench` measures all cases, or the named ones.
 
-Exit code 0: all bars are reached, or skipped for want of Go, and all answers are correct. 1: a bar is missed or an
-answer is wrong. 2: a case could not be measured, because h2load is missing or a process does not start.
+Exit code 0: all bars are reached, or skipped because Go is missing, and all answers are correct. 1: a bar is missed or
+an answer is wrong. 2: a case could not be measured, because h2load is missing or a process does not start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""More load than the gateway can carry: what it still does, for whom, and what the rest is told.
+"""More load than the gateway can carry: what it still does, for whom, and what the rest gets as an answer.
 
 An open load of 1.2, 3 and 10 times the peak, which a closed loop finds first. The peak, the unloaded p99 (a fifth of
 the peak) and the recovery (half of the peak, right after the overload) are measured in the same run.

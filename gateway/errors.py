@@ -178,7 +178,7 @@ class AnswerTooLarge(CallerFault):
 
 
 class DeadlineTooShort(CallerFault):
-    """The deadline left no time to begin."""
+    """The deadline left no time to begin, or it passed before the gateway had an answer (`effect` is then MAYBE)."""
 
     reason = "DEADLINE_TOO_SHORT"
     code = "DEADLINE_EXCEEDED"
@@ -351,9 +351,9 @@ class StoreFault(GatewayError):
 class StoreUnavailable(StoreFault):
     """The durable store cannot be reached or did not commit in time.
 
-    It is UNAVAILABLE although the work may be committed (`may_be_committed`), because it is told only where a repeat is
-    safe: the store finds what is there by the wallet operation's key and attempt, or by the caller's event id, and
-    returns its result. An event whose repeat would get another id is OutcomeUnknown instead (`queue_events.py`).
+    It is UNAVAILABLE although the work may be committed (`may_be_committed`), because callers get it only where a
+    repeat is safe: the store finds what is there by the wallet operation's key and attempt, or by the caller's event
+    id, and returns its result. An event whose repeat would get another id is OutcomeUnknown instead.
     """
 
     reason = "STORE_UNAVAILABLE"

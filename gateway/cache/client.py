@@ -72,7 +72,7 @@ class CacheObserver(Protocol):
         ...
 
     def changed(self, fault: RedisFault | None, elapsed_s: float) -> None:
-        """Redis is not used from now on, because of this fault; None: it is used again, after so many seconds."""
+        """Redis is not used from now on, because of this fault; None: it is used again; it was not for `elapsed_s`."""
         ...
 
 

@@ -113,16 +113,16 @@ def _serve(
                 _end_with_parent()
             async with asyncio.TaskGroup() as group:
 
-                def tell() -> None:
-                    told.append(group.create_task(_report_when_ready(listen, admin, urls, as_json=as_json)))
+                def report() -> None:
+                    reports.append(group.create_task(_report_when_ready(listen, admin, urls, as_json=as_json)))
 
-                told: list[asyncio.Task[None]] = []
+                reports: list[asyncio.Task[None]] = []
                 try:
-                    code = await serve(config, SystemClock(), on_serving=tell)
+                    code = await serve(config, SystemClock(), on_serving=report)
                 except (ListenFailed, OSError) as failed:  # here, because the group would wrap it
                     print(f"dev: {failed}", file=sys.stderr)
                     code = 1
-                for task in told:
+                for task in reports:
                     task.cancel()
             return code
 

@@ -1,4 +1,4 @@
-"""How large an answer may be: what a gRPC client accepts unless it is told otherwise. Pure.
+"""How large an answer may be: what a gRPC client accepts unless it is configured otherwise. Pure.
 
 A larger answer reaches no client with defaults; it fails there, with a message that does not say why. So pages end
 earlier, with a token for the rest, and what cannot be cut is ANSWER_TOO_LARGE.

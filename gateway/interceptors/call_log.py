@@ -16,7 +16,7 @@ from gateway.telemetry.logs import log_of_calls, where_raised
 from gateway.telemetry.trouble import described
 
 _EXPLAINED = frozenset({"INTERNAL", "UNAVAILABLE", "UNKNOWN"})
-"""Statuses whose lines say more than callers are told: the class and place of the error, the host, Phoenix's status."""
+"""Statuses whose lines say more than the answer does: the class and place of the error, the host, Phoenix's status."""
 _DEBUG = ("/grpc.health.v1.", "/grpc.reflection.")
 """Methods whose lines have the level debug."""
 

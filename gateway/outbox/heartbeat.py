@@ -1,4 +1,4 @@
-"""Show the other replicas that this one lives, and free the lanes of those that do not.
+"""Show the other replicas that this one lives, and release the ordering keys of those that do not.
 
 A replica beats only while it needs leases, so an idle gateway writes nothing. It sends under a lease only while it is
 certain that no other replica can hold it for dead: for SURE_S from the beginning of its last counted beat, by the
@@ -39,7 +39,7 @@ class Heartbeat:
         name: str,
         tenants: tuple[TenantId, ...],
     ) -> None:
-        """Args: `name`: host and process; `tenants`: whose lanes to free."""
+        """Args: `name`: host and process; `tenants`: whose ordering keys to release."""
         self._queue = queue
         self._clock = clock
         self._name = name
@@ -74,8 +74,8 @@ class Heartbeat:
             number is not None and lease_id_of(number, 0) <= lease_id < lease_id_of(number + 1, 0) and self._is_sure()
         )
 
-    async def run(self, *, on_freed: Callable[[int], None] = lambda lanes: None) -> None:
-        """Beat and look at the others, until cancelled. Args: `on_freed`: gets how many lanes became due."""
+    async def run(self, *, on_freed: Callable[[int], None] = lambda ordering_keys: None) -> None:
+        """Beat and look at the others, until cancelled. Args: `on_freed`: gets how many ordering keys became due."""
         while True:
             try:
                 if freed := await self.step():
@@ -87,7 +87,7 @@ class Heartbeat:
             await asyncio.sleep(BEAT_S)
 
     async def step(self) -> int:
-        """Beat if there are leases, and free the lanes of dead replicas. Return how many. Raises: GatewayError."""
+        """Beat if there are leases; release the keys of dead replicas and return how many. Raises: GatewayError."""
         if self._under_way or self._clock.monotonic() < self._needed_until:
             async with self._beating:
                 await self._beat()

@@ -1,7 +1,7 @@
 """Decide from what a replica sees of the others' beats which of them are dead. Pure.
 
 Only the observer's monotonic clock counts, so no wall clock can bring a wrong verdict. While the database cannot be
-read, nobody can beat either: after such a time, observing begins anew.
+read, nobody can beat either: after such a time, the observation starts again.
 """
 
 from __future__ import annotations

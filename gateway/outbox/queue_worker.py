@@ -38,7 +38,7 @@ class QueueWorker:
         *,
         on_depth: Callable[[Depth], None] = lambda depth: None,
         on_purged: Callable[[int, int], None] = lambda delivered, dead: None,
-        on_taken_over: Callable[[int], None] = lambda lanes: None,
+        on_taken_over: Callable[[int], None] = lambda ordering_keys: None,
     ) -> None:
         self._deliveries = deliveries
         self._queue = queue
@@ -85,8 +85,8 @@ class QueueWorker:
             await beats.stop()
             await _noted(self._heart.leave())
 
-    def _taken_over(self, lanes: int) -> None:
-        self._on_taken_over(lanes)
+    def _taken_over(self, ordering_keys: int) -> None:
+        self._on_taken_over(ordering_keys)
         for delivery in self._deliveries.values():
             delivery.wake()
 

@@ -165,7 +165,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """Give back what a replica still holds, and remove its row. Result: the number of lanes.
+    """Give back what a replica still holds, and remove its row. Result: the number of ordering keys.
 
     `beats`: of a dead replica; if it has beaten since, nothing happens. None: it says so itself.
     """

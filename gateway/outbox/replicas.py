@@ -1,9 +1,9 @@
-"""The replicas that deliver durable events, and what happens to the lanes of a dead one. Runs in one transaction.
+"""The replicas that deliver durable events, and what happens to the ordering keys of a dead one.
 
-Each replica has a number and counts its beats in a row. The ids of its leases contain the number. A replica whose
-beats stand still is buried by another one (peer_watch.py): its row goes, and its lanes are due at once. Its marks stay,
-so whoever takes over knows which events Phoenix may have. If it was not dead, it finds its row gone and takes another
-number; its results are refused, because its lanes have no lease of its any more.
+Runs in one transaction. Each replica has a number and counts its beats in a row. The ids of its leases contain the
+number. If the beats of a replica stop, another one removes its row (peer_watch.py), and its ordering keys (`lane` in
+the database) are due at once. Its marks stay, so the next replica knows which events Phoenix may have. If the first one
+was not dead, it finds its row gone and takes another number. Its results are refused, because its leases have ended.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _BEGIN = Statement(
 )
 _BEAT = Statement("UPDATE durable_replicas SET beats = beats + 1 WHERE number = :number")
 _END = Statement("DELETE FROM durable_replicas WHERE number = :number")
-_BURY = Statement("DELETE FROM durable_replicas WHERE number = :number AND beats = :beats")
-# The tenants let the database use the index. Lanes of a tenant that only the dead replica knew end by their time.
+_END_DEAD = Statement("DELETE FROM durable_replicas WHERE number = :number AND beats = :beats")
+# The tenants let the database use the index. For a tenant that only the dead replica had, leases end by their time.
 _FREE = Statement(
     "UPDATE durable_lanes SET lease_id = NULL, due_at_us = {steady} WHERE lane IN (SELECT lane FROM durable_lanes"
     " WHERE tenant_id IN (SELECT tenant_id FROM {given}) AND due_at_us > {steady}"
@@ -39,10 +39,10 @@ def beat(connection: sa.Connection, asked: Beat) -> int:
 
 
 def end(connection: sa.Connection, asked: End) -> int:
-    """Remove a replica, and make its lanes due."""
+    """Remove a replica, and make its ordering keys due."""
     if asked.beats is None:
         _END.later(connection, number=asked.number)
-    elif not _BURY.run(connection, number=asked.number, beats=asked.beats):
+    elif not _END_DEAD.run(connection, number=asked.number, beats=asked.beats):
         return 0
     first, after = lease_id_of(asked.number, 0), lease_id_of(asked.number + 1, 0)
     return _FREE.run(connection, [(one,) for one in asked.tenants], first=first, after=after)

@@ -125,7 +125,7 @@ class EventQueue:
         return cast(int, await self._delivery_committer.submit(asked, deadline))
 
     async def end(self, asked: End, deadline: Deadline) -> int:
-        """Remove a replica, and make its lanes due. Return how many it held."""
+        """Remove a replica, and make its ordering keys due. Return how many it held."""
         return await self._write(lambda connection, _now_us: replicas.end(connection, asked), _left(deadline))
 
     async def replicas(self, deadline: Deadline) -> Sequence[Replica]:

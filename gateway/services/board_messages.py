@@ -42,7 +42,7 @@ class _Fresh(Protocol):
 
 
 class _Tail:
-    """The end of answers of one class: one message, filled anew for each, as making one costs more than all else."""
+    """Makes the end of answers of one class, their freshness. It refills one message, because a new one is slow."""
 
     __slots__ = ("_age", "_freshness", "_message")
 

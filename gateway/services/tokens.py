@@ -67,7 +67,7 @@ class TokenService:
     def _read(self, request: tokens_pb2.MintLaunchJWTRequest) -> WantedLaunch | InvalidField:
         """Convert one request of a batch, which the chain has not validated.
 
-        What a token says is checked anew where its claims are made, by rules no laxer than the proto's; only what does
+        What a token says is checked again where its claims are made, by rules no laxer than the proto's; only what does
         not get that far is held against the proto's rules here, since that takes a fifth of the time of signing.
         """
         session = request.WhichOneof("session")

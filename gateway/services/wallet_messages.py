@@ -1,4 +1,4 @@
-"""What the store keeps and what a webhook said, as messages of WalletService."""
+"""Converts stored evidence and parsed webhooks into messages of WalletService."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES = {
 
 
 def operation_message(operation: Operation) -> wallet_pb2.WalletOperation:
-    """Return the signed body, read."""
+    """Return the parsed body of a verified webhook."""
     return wallet_pb2.WalletOperation(
         operation=operation.operation,
         idempotency_key=operation.idempotency_key or "",

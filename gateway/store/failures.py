@@ -73,7 +73,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "use the primary in DATABASE_URL (target_session_attrs=read-write), or remove default_transaction_read_only",
     ),
     "ended": ("PostgreSQL ended the connection", "look for a restart, a failover or pg_terminate_backend in its log"),
-    "lost": ("the connection to PostgreSQL broke", "check the server and what stands between it and the gateway"),
+    "lost": ("the connection to PostgreSQL broke", "check the server and the network between it and the gateway"),
     "timeout": (
         "PostgreSQL did not answer in time",
         "check its load and locks (pg_stat_activity), and whether the network drops packets",

@@ -1,8 +1,8 @@
 """The time of leases on SQLite: it does not jump when the host's clock is set, and all processes of a host agree on it.
 
 It is the monotonic clock of the host plus an offset, which makes it the time of day as it was when the host's first
-process opened the file. The offset is in the file, with the id of the boot: a monotonic clock begins anew at each boot,
-and then so does the offset. Where the system tells no boot id, each process has an offset of its own.
+process opened the file. The offset is in the file, with the id of the boot: a monotonic clock starts again at each
+boot, and then so does the offset. Where the system tells no boot id, each process has an offset of its own.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SharedTopics:
     def __init__(
         self, open_upstream: OpenTopic, folder: Path, number: int, workers: int, on_event: Callable[[str], None]
     ) -> None:
-        """Args: `folder`: with a socket for each worker; `number`: of this one; `on_event`: told `shared`."""
+        """Args: `folder`: with a socket for each worker; `number`: of this one; `on_event`: called with `shared`."""
         self._open_upstream = open_upstream
         self._folder = folder
         self._number = number

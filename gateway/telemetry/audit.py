@@ -283,7 +283,7 @@ class AuditTrail:
 
 
 def _count_line(kind: Kind, count: int) -> bytes:
-    """Return the line that says how many records are missing, or how many calls were refused for want of one."""
+    """Return the line that says how many records are missing, or how many calls were refused without one."""
     return line_of(
         AuditRecord(
             kind=kind, at_ns=time.time_ns(), caller="", peer="", method="", request_id="", status="", reason="",

@@ -48,18 +48,18 @@ class Kind(enum.Enum):
     DELIVERED = "delivered"
     """Durable events of a tenant were sent in the background."""
     SWITCHED = "switched"
-    """A kill switch was thrown, either way."""
+    """A kill switch was set or cleared."""
     LOST = "lost"
     """Records before this one could not be kept; `count` says how many."""
     RESUMED = "resumed"
-    """Records can be kept again after a failure. `count`: calls that were refused meanwhile for want of a record."""
+    """Records can be kept again after a failure. `count`: calls that were refused meanwhile, without a record."""
 
 
 class AuditRecord(NamedTuple):
     """One record. A tuple: one is made for every call.
 
-    `at_ns`: Unix time. `status`, `reason`: how it ended, empty while it has not. `facts`: of the call; not changed any
-    more.
+    `at_ns`: Unix time. `status`, `reason`: how it ended; empty while it runs. `facts`: of the call; nobody
+    changes them later.
     """
 
     kind: Kind
@@ -107,7 +107,7 @@ def line_of(record: AuditRecord) -> bytes:
 
 @lru_cache(maxsize=4)
 def _second(seconds: int) -> str:
-    """Records come many a second: its text is made once."""
+    """Many records have the same second, so its text is made once."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 

@@ -1,4 +1,4 @@
-"""Runs the services of docker-compose.yml as processes of this machine, for want of a Docker engine.
+"""Runs the services of docker-compose.yml as processes of this machine, where there is no Docker engine.
 
 Same commands, same environment, same health checks. What a container gives is put in its place: service names and ports
 become free ports of loopback, mounted files become files, and what an image's entry point does for PostgreSQL is done

@@ -117,13 +117,13 @@ async def test_an_upgrade_says_which_sessions_it_waits_for(
             return any("waits for" in line["event"] for line in lines)
 
         await wait_until(was_told)
-        told = len(lines)
+        reported = len(lines)
         with pytest.raises(StoreUnavailable):
             await store.claim(claim_of(), soon(5))  # longer than two tries of the upgrade
         await holding.rollback()
         await store.claim(claim_of(), soon())
     waits = [line for line in lines if "waits for" in line["event"]]
-    assert (len(waits), told > 0) == (1, True)
+    assert (len(waits), reported > 0) == (1, True)
     assert waits[0]["waits_for"].startswith(f"pid {pid} (a report, idle in transaction, ")
     assert waits[0]["waits_for"].endswith(" s) has wallet_operations")
     assert (waits[0]["within_s"], "pg_terminate_backend" in waits[0]["advice"]) == (UPGRADE_WITHIN_S, True)

@@ -42,7 +42,7 @@ def call_of(key: str = "key-1", body: bytes = BODY) -> UnreadableCall:
     )
 
 
-class Kept:
+class OneOperator:
     """The webhooks of one operator environment, each call a second after the last."""
 
     def __init__(self, database: Database) -> None:
@@ -66,12 +66,12 @@ class Kept:
 
 
 @pytest.fixture
-async def kept(make_database: Callable[[], Database], make_store: MakeStore) -> Kept:
+async def kept(make_database: Callable[[], Database], make_store: MakeStore) -> OneOperator:
     await make_store()
-    return Kept(make_database())
+    return OneOperator(make_database())
 
 
-async def test_repeats_are_counted_and_keys_are_bounded(kept: Kept) -> None:
+async def test_repeats_are_counted_and_keys_are_bounded(kept: OneOperator) -> None:
     """One row per body and key, exactly as it came, and at most 100 keys of one body."""
     assert [True, False, False] == [await kept.keep(call_of()) for _ in range(3)]
     (only,) = await kept.listed()
@@ -81,7 +81,7 @@ async def test_repeats_are_counted_and_keys_are_bounded(kept: Kept) -> None:
     assert MOST_KEYS == len(await kept.listed())
 
 
-async def test_a_page_begins_after_the_last_one(kept: Kept) -> None:
+async def test_a_page_begins_after_the_last_one(kept: OneOperator) -> None:
     """In the order of their first arrival."""
     for number in range(5):
         await kept.keep(call_of(body=b"%d" % number))
@@ -97,7 +97,7 @@ async def test_a_page_begins_after_the_last_one(kept: Kept) -> None:
     assert [b"0", b"1", b"2", b"3", b"4"] == found
 
 
-async def test_a_settlement_marks_the_body_for_later_claims(kept: Kept, make_store: MakeStore) -> None:
+async def test_a_settlement_marks_the_body_for_later_claims(kept: OneOperator, make_store: MakeStore) -> None:
     """A claim of the same body is flagged in its own transaction."""
     await kept.keep(call_of())
     settled = await kept.settle((await kept.listed())[0])
@@ -110,7 +110,7 @@ async def test_a_settlement_marks_the_body_for_later_claims(kept: Kept, make_sto
 
 @pytest.mark.parametrize("holds", [False, True], ids=["claimed", "held"])
 async def test_every_claim_of_a_settled_call_gets_the_settlement(
-    kept: Kept, make_store: MakeStore, clock: ManualClock, holds: bool
+    kept: OneOperator, make_store: MakeStore, clock: ManualClock, holds: bool
 ) -> None:
     """New, in progress or held, and taken over; a call with the same body under another key does not."""
     await kept.keep(call_of())
@@ -125,7 +125,7 @@ async def test_every_claim_of_a_settled_call_gets_the_settlement(
     assert [each.settled and each.settled.body for each in (first, second, third, other)] == [b"ok"] * 3 + [None]
 
 
-async def test_what_was_claimed_cannot_be_settled(kept: Kept, make_store: MakeStore) -> None:
+async def test_what_was_claimed_cannot_be_settled(kept: OneOperator, make_store: MakeStore) -> None:
     """Nor is it listed any more; another body or id is not found."""
     await kept.keep(call_of())
     (webhook,) = await kept.listed()
@@ -137,7 +137,9 @@ async def test_what_was_claimed_cannot_be_settled(kept: Kept, make_store: MakeSt
         await kept.settle(webhook)
 
 
-async def test_a_claim_and_a_settlement_at_the_same_time_never_both_win(kept: Kept, make_store: MakeStore) -> None:
+async def test_a_claim_and_a_settlement_at_the_same_time_never_both_win(
+    kept: OneOperator, make_store: MakeStore
+) -> None:
     """Either the settlement is refused, or the claim is flagged."""
     store = await make_store()
     for number in range(10):

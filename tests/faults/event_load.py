@@ -44,7 +44,7 @@ class Report(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class LoadOptions:
     """How callers act. `resends_lost`: after a broken call, under the same id; `resends_unknown`: likewise."""
 
     durable: bool = False
@@ -65,9 +65,9 @@ class Manner:
 class Load:
     """Callers side by side, from `start` until `finish`."""
 
-    def __init__(self, address: str, manner: Manner) -> None:
+    def __init__(self, address: str, options: LoadOptions) -> None:
         self._address = address
-        self._manner = manner
+        self._options = options
         self._ends = False
         self._made = 0
         self._running: asyncio.Task[None] | None = None
@@ -115,11 +115,11 @@ class Load:
         async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
             stub = events_pb2_grpc.EventServiceStub(channel)
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._manner.singles):
+                for _ in range(self._options.singles):
                     group.create_task(self._caller(stub, 1))
-                for _ in range(self._manner.batches):
-                    group.create_task(self._caller(stub, self._manner.batch_size))
-                for _ in range(self._manner.streams):
+                for _ in range(self._options.batches):
+                    group.create_task(self._caller(stub, self._options.batch_size))
+                for _ in range(self._options.streams):
                     group.create_task(self._streamer(stub))
 
     def _events(self, count: int, caller: str) -> dict[str, events_pb2.Event]:
@@ -127,8 +127,8 @@ class Load:
         for place in range(count):
             event_id = str(uuid.uuid4())
             self._made += 1
-            users = self._manner.users
-            user = caller if self._manner.own_user else f"u{place % users}" if users else f"u-{event_id}"
+            users = self._options.users
+            user = caller if self._options.own_user else f"u{place % users}" if users else f"u-{event_id}"
             made[event_id] = events_pb2.Event(
                 event_id=event_id, leaderboard_id="xp", user_id=user, score_delta=self._made
             )
@@ -137,7 +137,7 @@ class Load:
     async def _caller(self, stub: events_pb2_grpc.EventServiceAsyncStub, size: int) -> None:
         caller = f"caller-{uuid.uuid4()}"
         while not self._ends:
-            await asyncio.sleep(self._manner.pause_s)
+            await asyncio.sleep(self._options.pause_s)
             pending = self._events(size, caller)
             while pending:
                 try:
@@ -182,10 +182,10 @@ class Load:
         caller = f"streamer-{id(self)}"
         while pending or not self._ends:
             if not pending:
-                await asyncio.sleep(self._manner.pause_s)
+                await asyncio.sleep(self._options.pause_s)
                 if stream.done():
                     return
-                pending.update(self._events(self._manner.batch_size, caller))
+                pending.update(self._events(self._options.batch_size, caller))
             sequence += 1
             request = events_pb2.StreamEventsRequest(sequence=sequence, events=pending.values(), **self._how)
             await stream.write(request)
@@ -199,7 +199,7 @@ class Load:
 
     @property
     def _how(self) -> dict[str, Any]:
-        return {"delivery": events_pb2.Delivery.Value("DELIVERY_DURABLE")} if self._manner.durable else {}
+        return {"delivery": events_pb2.Delivery.Value("DELIVERY_DURABLE")} if self._options.durable else {}
 
     def _failed(self, pending: dict[str, events_pb2.Event], error: grpc.aio.AioRpcError) -> None:
         reason = reason_of(error)
@@ -208,7 +208,7 @@ class Load:
                 self._refused(pending, event_id, reason)
             return
         self.broken_calls += 1
-        if not self._manner.resends_lost:
+        if not self._options.resends_lost:
             for event_id in list(pending):
                 self._tell(pending, event_id, Report.LOST)
 
@@ -217,13 +217,13 @@ class Load:
             if result.HasField("error"):
                 self._refused(pending, result.event_id, _reason_in(result.error))
             else:
-                queued = self._manner.durable
+                queued = self._options.durable
                 self._tell(pending, result.event_id, Report.QUEUED if queued else Report.ACCEPTED)
 
     def _refused(self, pending: dict[str, events_pb2.Event], event_id: str, reason: str) -> None:
         self.refusals[reason] += 1
         if reason == "OUTCOME_UNKNOWN":
-            if not self._manner.resends_unknown:
+            if not self._options.resends_unknown:
                 self._tell(pending, event_id, Report.UNKNOWN)
         elif reason not in LATER and reason != "PHOENIX_UNAVAILABLE":
             self._tell(pending, event_id, Report.REFUSED)

@@ -21,7 +21,7 @@ import pytest
 
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.faults.degraded_faults import FAKETIME
-from tests.faults.event_load import Load, Manner
+from tests.faults.event_load import Load, LoadOptions
 from tests.faults.test_durable_kills import assert_each_once
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_wallet import reserve
@@ -32,7 +32,7 @@ LEASE_S = 4.0
 SEEN_WITHIN_S = 6.0
 OFF_S = 4.0
 """How long Phoenix's clock differs."""
-MANNER = Manner(durable=True, singles=2, batches=1, streams=1, batch_size=5, pause_s=0.1)
+OPTIONS = LoadOptions(durable=True, singles=2, batches=1, streams=1, batch_size=5, pause_s=0.1)
 D = wallet_pb2.WalletDisposition
 pytestmark = [
     pytest.mark.faults,
@@ -92,7 +92,7 @@ def gateway_of(sandbox: SandboxProcess, time_file: Path) -> Iterator[GatewayProc
 async def test_a_clock_that_is_set(sandbox: SandboxProcess, clocks: Clocks, tmp_path: Path, step_s: int) -> None:
     """With Phoenix's clock, then without it, then right again."""
     with gateway_of(sandbox, tmp_path / "faketime") as gateway:
-        load = Load(gateway.address, MANNER)
+        load = Load(gateway.address, OPTIONS)
         load.start()
         await load.answered(50)
         with gateway.open_channel() as channel:

@@ -20,7 +20,7 @@ import pytest
 
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.faults.crashing_gateway import DURABLE_POINTS
-from tests.faults.event_load import Load, Manner, Report
+from tests.faults.event_load import Load, LoadOptions, Report
 from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.faults.test_event_kills import NTHS, UNSURE, cut_answers
 from tests.fixtures_postgres import postgres_server, postgres_url
@@ -30,7 +30,7 @@ from tests.sandbox_process import SandboxProcess
 
 __all__ = ["postgres_server", "postgres_url"]
 
-DURABLE = Manner(durable=True, users=0)
+DURABLE = LoadOptions(durable=True, users=0)
 EMPTY_WITHIN_S = 120.0
 EVERYWHERE = [f"{point}:{nth}" for point in DURABLE_POINTS for nth in NTHS]
 
@@ -44,9 +44,9 @@ def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[MortalGatewa
 
 
 @asynccontextmanager
-async def load_on(gateway: MortalGateway, manner: Manner = DURABLE) -> AsyncIterator[Load]:
+async def load_on(gateway: MortalGateway, options: LoadOptions = DURABLE) -> AsyncIterator[Load]:
     """Callers that send during the `with` block. At its end, the gateway runs and each caller has its answer."""
-    load = Load(gateway.address, manner)
+    load = Load(gateway.address, options)
     load.start()
     yield load
     await gateway.live()
@@ -148,10 +148,10 @@ async def test_every_kill_without_deduplication(sandbox: SandboxProcess) -> None
 async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) -> None:
     """Phoenix gets the events of each user for the first time in the order of acceptance."""
     sandbox.control("POST", "/settings", {"dedupe": True})
-    manner = Manner(durable=True, own_user=True, singles=5, batches=2, batch_size=5, pause_s=0.1)
+    options = LoadOptions(durable=True, own_user=True, singles=5, batches=2, batch_size=5, pause_s=0.1)
     with a_gateway(sandbox) as gateway:
         cut_answers(sandbox)
-        async with load_on(gateway, manner) as load:
+        async with load_on(gateway, options) as load:
             points = [f"{point}:4" for point in DURABLE_POINTS if point != "answering"] + [RANDOM] * 7
             await gateway.killed_at(points, load, random.Random(7))
         assert_each_once(load, sandbox, gateway)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.crashing_gateway import DIRECT_POINTS, REDIS_POINTS
-from tests.faults.event_load import Load, Manner, Report
+from tests.faults.event_load import Load, LoadOptions, Report
 from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import of_sandbox
@@ -33,11 +33,11 @@ NTHS = (1, 2, 7, 20)
 EVERYWHERE = [f"{point}:{nth}" for point in DIRECT_POINTS for nth in NTHS]
 AT_WRITES = [f"{point}:{nth}" for point in REDIS_POINTS for nth in NTHS]
 UNSURE = {"PHOENIX_DEDUPLICATES_EVENTS": "false"}
-SURE_OF_ITSELF = Manner(resends_unknown=True)
+SURE_OF_ITSELF = LoadOptions(resends_unknown=True)
 """Callers who know that Phoenix deduplicates."""
-AT_ITS_WORD = Manner()
+AT_ITS_WORD = LoadOptions()
 """Callers who ask again after a broken call, and take OUTCOME_UNKNOWN for an answer."""
-CAUTIOUS = Manner(resends_lost=False)
+CAUTIOUS = LoadOptions(resends_lost=False)
 """Callers that repeat an event only if the gateway's answer asks for it."""
 
 
@@ -77,9 +77,9 @@ def shared(redis: RedisProcess, postgres_url: str) -> dict[str, str]:
     return {"REDIS_URL": redis.url, "GATEWAY_CACHE_KEYS": keys, "DATABASE_URL": postgres_url}
 
 
-async def killed(gateway: MortalGateway, manner: Manner, points: Sequence[str]) -> Load:
+async def killed(gateway: MortalGateway, options: LoadOptions, points: Sequence[str]) -> Load:
     """Kill at each point under load, then let it run until every caller has its answer."""
-    load = Load(gateway.address, manner)
+    load = Load(gateway.address, options)
     load.start()
     await gateway.killed_at(points, load, random.Random(len(points)))
     await gateway.live()

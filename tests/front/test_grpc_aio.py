@@ -222,11 +222,11 @@ def test_retry_info_and_pushback_agree(left_s: float) -> None:
             for detail in status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details
             if detail.Unpack(retry := error_details_pb2.RetryInfo())
         ]
-        told = [float(trailing["grpc-retry-pushback-ms"])] if "grpc-retry-pushback-ms" in trailing else []
+        reported = [float(trailing["grpc-retry-pushback-ms"])] if "grpc-retry-pushback-ms" in trailing else []
         if error.effect is not Effect.NONE:
-            assert ([], [-1.0]) == (waits_ms, told), error.reason
+            assert ([], [-1.0]) == (waits_ms, reported), error.reason
         else:
-            assert told == [-1.0 if wait_ms / 1000 >= left_s else wait_ms for wait_ms in waits_ms], error.reason
+            assert reported == [-1.0 if wait_ms / 1000 >= left_s else wait_ms for wait_ms in waits_ms], error.reason
 
 
 async def test_outcome_unknown_invites_no_retry(serve: Open) -> None:

@@ -1,4 +1,4 @@
-"""Events end to end, counted by a sandbox: batches, streams, coalescing, repeats, lost answers, manners of bulk."""
+"""Events end to end, counted by a sandbox: batches, streams, coalescing, repeats, lost answers, forms of bulk."""
 
 from __future__ import annotations
 

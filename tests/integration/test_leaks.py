@@ -126,7 +126,7 @@ def test_no_secret_is_found_anywhere(
                 heard.call(path, b"\xff\xff")
                 if (good := GOOD.get(path.removeprefix(V1))) is not None:
                     heard.call(path, good.SerializeToString())
-    found = {f"{name} in what callers are told" for name in secret_scanner.found_in(bytes(heard.data))}
+    found = {f"{name} in what callers receive" for name in secret_scanner.found_in(bytes(heard.data))}
     for page in ("/metrics", "/healthz", "/readyz", "/evidence/head", "/keys/jwks.json"):
         found |= {f"{name} in {page}" for name in secret_scanner.found_in(_page(planted, page))}
     if "DATABASE_URL" in planted.environ:

@@ -109,9 +109,9 @@ def assert_not_ready(gateway: GatewayProcess, part: str, kind: str, service: str
     assert (reason["part"], reason["kind"]) == (part, kind)
     assert (served(gateway), served(gateway, f"phoenix.gateway.v1.{service}")) == (False, False)
     assert metric(gateway, part) == 1
-    told = [line for line in lines(gateway, "a part of this replica does not work") if line["part"] == part]
-    assert [(line["part"], line["kind"]) for line in told] == [(part, kind)]
-    assert told[0]["advice"] == reason["advice"]
+    reported = [line for line in lines(gateway, "a part of this replica does not work") if line["part"] == part]
+    assert [(line["part"], line["kind"]) for line in reported] == [(part, kind)]
+    assert reported[0]["advice"] == reason["advice"]
     assert reason["trouble"].rpartition(" s ")[2] in doctor(gateway)  # the seconds that a clock is off may differ by 1
 
 

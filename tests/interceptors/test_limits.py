@@ -46,8 +46,8 @@ def limits(
     )
 
 
-class Held:
-    """A handler that keeps calls until it is told to go on."""
+class BlockingHandler:
+    """A handler that keeps calls until `go_on` is set."""
 
     def __init__(self) -> None:
         self.inside = 0
@@ -111,7 +111,7 @@ async def test_above_the_rate_a_call_learns_the_limit_and_when_to_retry(serve: O
 
 async def test_calls_at_once_are_bounded_and_each_gives_its_place_back(serve: Open) -> None:
     """Whether it ends well, is refused by a later link or its caller leaves."""
-    handler = Held()
+    handler = BlockingHandler()
     served = await serve([endpoint(METHOD, handler)], [Named(), limits({"a": CallLimits(concurrent=2)})])
     running = [asyncio.ensure_future(code_of(served, "a")) for _ in range(2)]
     await handler.reach(2)
@@ -169,7 +169,7 @@ async def test_events_are_counted_to_the_caller_and_to_the_tenant(serve: Open, m
 async def test_a_tenants_limit_holds_over_its_callers(serve: Open) -> None:
     """Two callers share the tenant's two calls at once; another tenant has its own."""
     link = limits(None, {"t": CallLimits(concurrent=2), "u": CallLimits(concurrent=2)})
-    held = Held()
+    held = BlockingHandler()
 
     async def handler(request: Struct, call: Call) -> Struct:
         tenant = call.metadata["caller"][-1]
@@ -216,7 +216,7 @@ async def test_a_stream_takes_one_place_and_its_events_are_counted_message_by_me
 
 async def test_the_process_takes_no_more_calls_than_it_can_hold(serve: Open) -> None:
     """OVERLOADED, whoever calls; nobody's own limit."""
-    handler = Held()
+    handler = BlockingHandler()
     served = await serve([endpoint(METHOD, handler)], [Named(), limits(max_in_flight=3)])
     running = [asyncio.ensure_future(code_of(served, str(number))) for number in range(3)]
     await handler.reach(3)

@@ -88,7 +88,7 @@ class DurableGateway:
         if delivers:
             loop = asyncio.get_running_loop()
             self._delivering = loop.create_task(self.delivery.run())
-            self._beating = loop.create_task(self.heart.run(on_freed=lambda lanes: self.delivery.wake()))
+            self._beating = loop.create_task(self.heart.run(on_freed=lambda ordering_keys: self.delivery.wake()))
 
     async def stop(self) -> None:
         """End cleanly."""

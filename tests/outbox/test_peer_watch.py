@@ -31,7 +31,7 @@ def test_a_beat_is_enough_to_live_on() -> None:
     assert [1, 2] == looked(watch, 6.1, replica(1, 6), replica(2, 7))
 
 
-def test_an_observer_that_saw_nothing_begins_anew() -> None:
+def test_an_observer_that_saw_nothing_starts_again() -> None:
     """As after an outage of the database, in which nobody could beat, or a pause of the observer itself."""
     watch = PeerWatch()
     assert [] == looked(watch, 0.0, replica(1, 5))

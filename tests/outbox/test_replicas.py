@@ -1,4 +1,4 @@
-"""The rows of replicas: a dead one loses its lanes at once, and nothing that it says later counts."""
+"""The rows of replicas: a dead one loses its ordering keys at once, and nothing that it says later counts."""
 
 from __future__ import annotations
 

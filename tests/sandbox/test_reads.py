@@ -52,16 +52,16 @@ async def test_paths_that_others_would_collapse_are_refused(client: Client, rest
     assert b" 400 " in await raw_exchange(client, "query", raw.encode())
 
 
-@pytest.mark.parametrize(("manner", "status"), [("404", 404), ("null", 200), ("zero", 200)])
-async def test_user_without_entry(client: Client, manner: str, status: int) -> None:
+@pytest.mark.parametrize(("form", "status"), [("404", 404), ("null", 200), ("zero", 200)])
+async def test_user_without_entry(client: Client, form: str, status: int) -> None:
     """404 by default; null or 0 by setting."""
-    client.sandbox.control("POST", "/settings", {"unranked": manner})
+    client.sandbox.control("POST", "/settings", {"unranked": form})
     answer = await client.board("/rank/nobody")
     assert status == answer.status
     if status == 404:
         assert "USER_NOT_FOUND" == answer.json()["code"]
     else:
-        assert {"null": None, "zero": 0}[manner] == answer.json()["rank"]
+        assert {"null": None, "zero": 0}[form] == answer.json()["rank"]
 
 
 async def test_unknown_and_inactive_boards_have_their_codes(client: Client) -> None:

@@ -20,7 +20,7 @@ import grpc
 
 from gateway.v1 import leaderboards_pb2, leaderboards_pb2_grpc
 from tests.examples.player import Player
-from tests.faults.event_load import Load, Manner
+from tests.faults.event_load import Load, LoadOptions
 from tests.faults.rotation_load import BOARD
 from tests.gateway_process import reason_of
 from tests.integration.method_requests import _MADE, _STREAMS_IN, _STREAMS_OUT, answer_class, request_for
@@ -153,8 +153,8 @@ class Callers:
         self.mixed = MixedLoad(site, rng)
         self.wallet = WalletLoad(site)
         one, two = site.gateways
-        self.direct = Load(one.address, Manner(**EVENTS))  # type: ignore[arg-type]
-        self.durable = Load(two.address, Manner(durable=True, **EVENTS))  # type: ignore[arg-type]
+        self.direct = Load(one.address, LoadOptions(**EVENTS))  # type: ignore[arg-type]
+        self.durable = Load(two.address, LoadOptions(durable=True, **EVENTS))  # type: ignore[arg-type]
 
     async def __aenter__(self) -> Self:
         self.wallet.start()

@@ -109,7 +109,7 @@ async def test_what_is_stored_has_the_time_of_day(open_again: Callable[[], Datab
 
 
 async def test_a_new_boot_begins_with_the_time_of_day(open_again: Callable[[], Database], clock: ManualClock) -> None:
-    """The monotonic clock begins anew then; processes of one boot agree, also where it was set in between."""
+    """The monotonic clock starts again then; processes of one boot agree, also where it was set in between."""
     database = open_again()
 
     async def time_of(boot: str, clock: ManualClock) -> int:

@@ -69,7 +69,7 @@ async def open_trail() -> AsyncIterator[Open]:
 
 
 async def refused(work: Awaitable[None]) -> float:
-    """Return after how many seconds the work was refused for want of a record."""
+    """Return after how many seconds the work was refused because no record could be kept."""
     began = time.monotonic()
     with pytest.raises(AuditUnavailable):
         await work

@@ -45,7 +45,7 @@ async def test_a_lost_answer_with_asyncio(phoenix_gateway: PhoenixGateway) -> No
     assert phoenix_gateway.counted(sent.event.event_id) == 1
 
 
-def test_each_test_begins_anew(phoenix_gateway: PhoenixGateway) -> None:
+def test_each_test_begins_empty(phoenix_gateway: PhoenixGateway) -> None:
     """Boards and faults of other tests are gone."""
     assert phoenix_gateway.control("GET", "/faults") == {"faults": []}
     state = phoenix_gateway.control("GET", "/state")

@@ -254,7 +254,7 @@ def test_an_answer_to_another_message_is_ignored() -> None:
 
 
 def test_waits_grow_and_follow_the_gateway() -> None:
-    """The wait doubles to 5 s, is at least what the gateway asks for, and begins anew after a success."""
+    """The wait doubles to 5 s, is at least what the gateway asks for, and starts again after a success."""
     made = Reconnects(lambda: 1.0)
     lost = client.ConnectionLost("lost", code="UNAVAILABLE")
     with pytest.raises(client.ConnectionLost):

@@ -54,7 +54,9 @@ class AnswerTooLarge(CallFailed):
 
 
 class DeadlineTooShort(CallFailed):
-    """`DEADLINE_TOO_SHORT`: The deadline left no time to begin."""
+    """`DEADLINE_TOO_SHORT`: The deadline left no time to begin, or it passed before the gateway had an answer
+    (`effect` is then MAYBE).
+    """
 
     reason = "DEADLINE_TOO_SHORT"
 
@@ -165,9 +167,9 @@ class OutcomeUnknown(CallFailed):
 
 class StoreUnavailable(CallFailed):
     """`STORE_UNAVAILABLE`: The durable store cannot be reached or did not commit in time. It is UNAVAILABLE
-    although the work may be committed (`may_be_committed`), because it is told only where a repeat is safe: the
-    store finds what is there by the wallet operation's key and attempt, or by the caller's event id, and returns
-    its result. An event whose repeat would get another id is OutcomeUnknown instead (`queue_events.py`).
+    although the work may be committed (`may_be_committed`), because callers get it only where a repeat is safe:
+    the store finds what is there by the wallet operation's key and attempt, or by the caller's event id, and
+    returns its result. An event whose repeat would get another id is OutcomeUnknown instead.
     """
 
     reason = "STORE_UNAVAILABLE"

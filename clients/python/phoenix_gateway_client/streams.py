@@ -35,8 +35,8 @@ Result = TypeVar("Result")
 class Reconnects:
     """How long to wait before a stream is opened again. The caller gets the failure of the first connection."""
 
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        self._chance = chance
+    def __init__(self, random: Callable[[], float] = random.random) -> None:
+        self._random = random
         self._has_worked = False
         self._failures = 0
 
@@ -52,7 +52,7 @@ class Reconnects:
         self._failures += 1
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self._failures, 10))
         asked = 0.0 if error is None or error.retry_after is None else error.retry_after
-        return max(asked, longest * (0.5 + self._chance() / 2))
+        return max(asked, longest * (0.5 + self._random() / 2))
 
     def _passes(self, error: GatewayError) -> bool:
         if isinstance(error, VersionMismatch):

@@ -106,7 +106,7 @@ class UnreadableCalls:
     async def probed(
         self, context: OperatorContext, idempotency_key: str, result: ProbeResult, call: Call
     ) -> ProbeResult:
-        """Return what a probe is told when no move has its key: an unreadable webhook may be that move.
+        """Return the answer to a probe when no move has its key: an unreadable webhook may be that move.
 
         While a person has not settled it, it is in progress: NOT_SEEN could make Phoenix replace a move that the person
         is about to book. Raises: StoreUnavailable, DeadlineTooShort.

@@ -135,7 +135,7 @@ class Gate:
                 self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._on_sweep)
 
     def leave(self, stream: Stream, error: BaseException | None) -> None:
-        """The handler of a call is done, or the call is refused and only waits to be told: another one may start."""
+        """The handler of a call is done, or the call is refused and waits for its answer: another one may start."""
         if stream.started_at is None:
             return
         now = self._monotonic()

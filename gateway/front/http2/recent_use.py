@@ -1,7 +1,7 @@
 """What each caller has had lately: whom overload hits first, and who is left alone. Pure: time is an argument.
 
 A caller is modest while it has had less than three quarters of what the greediest one has. Calls count from when they
-begin to wait, and are forgotten by and by.
+begin to wait, and are forgotten later.
 """
 
 from __future__ import annotations

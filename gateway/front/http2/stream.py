@@ -1,6 +1,6 @@
 """One call on one HTTP/2 stream: its messages, its answer, and its end, which either side may cause first.
 
-`call_runner.py` runs the handler; `connection.py` moves the bytes. A stream is told what happens and never raises.
+`call_runner.py` runs the handler; `connection.py` moves the bytes. Calls that report to a stream never raise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes the store that a reference names: `vault-transit:`, `aws-kms:`, `gcp-kms:` or `pkcs11:`.
 
-Nothing is asked yet, so that a fault of the reference is one of the settings and a fault of the store one of the store.
+It contacts no store. So a wrong reference is reported with the settings, and a store that fails is reported later.
 The library of a store is imported only if a reference names that store.
 """
 

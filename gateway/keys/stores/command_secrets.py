@@ -56,5 +56,5 @@ class CommandSecrets:
         return [StoredVersion(secret=Secret(secret_meant(done.stdout)))]
 
     def needless_rights(self, reference: SecretReference) -> list[str]:
-        """Return nothing: what a command may do is its own."""
+        """Return nothing: the gateway cannot know what a command may do."""
         return []

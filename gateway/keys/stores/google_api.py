@@ -32,8 +32,8 @@ class GoogleApi:
     ) -> None:
         """Look for credentials. Raises: StoreFailed.
 
-        Args: `timeout_s`: of a request and of the token that it may need first; `causes`: what a status means; `{path}` in
-        it is replaced by what was asked.
+        Args: `timeout_s`: of a request and of the token that it may need first; `causes`: what a status means; `{path}`
+        in it is replaced by what was asked.
         """
         need_extra("gcp", "google.auth", "requests")
         import google.auth

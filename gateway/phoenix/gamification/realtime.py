@@ -62,7 +62,7 @@ class BoardSocket:
     def __init__(
         self, socket: aiohttp.ClientWebSocketResponse, settings: SocketSettings, on_outcome: Callable[[bool], None]
     ) -> None:
-        """Args: `on_outcome`: told once whether the server sent anything before the socket was closed."""
+        """Args: `on_outcome`: called once with whether the server sent anything before the socket was closed."""
         self._socket = socket
         self._settings = settings
         self._on_outcome = on_outcome

@@ -146,13 +146,13 @@ class Workers:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _end(self, place: _Place) -> None:
-        """Wait for the end of a process that was told to stop. Kill it when it takes too long."""
+        """Wait for the end of a process that has to stop. Kill it when it takes too long."""
         process = place.process
         if process is not None and process.returncode is None:
             self._failure = await self._end_of(process, place.seat) or self._failure
 
     async def _end_of(self, process: asyncio.subprocess.Process, seat: WorkerSeat) -> int:
-        """Return the exit code of a process that was told to stop; 1 for one that has to be killed."""
+        """Return the exit code of a process that has to stop; 1 for one that has to be killed."""
         try:
             return await asyncio.wait_for(process.wait(), self._within_s)
         except TimeoutError:

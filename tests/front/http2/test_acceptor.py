@@ -29,7 +29,7 @@ def listening() -> Iterator[socket.socket]:
 
 @pytest.fixture
 async def ends() -> list[UnexpectedEnd]:
-    """What the loop was told of tasks that ended."""
+    """The ends of tasks that the loop was informed of."""
     found: list[UnexpectedEnd] = []
 
     def hear(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

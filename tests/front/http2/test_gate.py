@@ -1,4 +1,4 @@
-"""The gate on real sockets: what a flood is told, and that another caller is served beside it; both engines."""
+"""The gate on real sockets: how a flood is answered, and that another caller is served beside it; both engines."""
 
 from __future__ import annotations
 
