@@ -63,7 +63,7 @@ class Webhooks:
         if found.disposition == v1.WALLET_DISPOSITION_STATUS_PROBE:
             return await self._probe(found)
         if found.disposition == v1.WALLET_DISPOSITION_NOT_A_MOVE:
-            return await self._balance(found.operation.player_id, call.body)
+            return await self._balance(found.operation)
         raise Undecided("the disposition is unknown")
 
     async def _record(self, call: WalletCall, entry: Entry) -> Reply:
@@ -103,12 +103,10 @@ class Webhooks:
             return Reply.of_outcome(404, b'{"type":"ERROR","status":"not_found"}')  # Phoenix may take a 200 as "done"
         raise Undecided("ledger and gateway differ, or the state is unknown")
 
-    async def _balance(self, player: str, body: bytes) -> Reply:
+    async def _balance(self, asked: v1.WalletOperation) -> Reply:
         """Answer the balance. An account that does not exist has balance 0."""
-        currency = json.loads(body).get(
-            "currency_code"
-        )  # the body is verified; the gateway returns the currency only for moves
-        if not isinstance(currency, str) or not player:
+        player, currency = asked.player_id, asked.currency_code
+        if not currency or not player:
             raise Undecided("the balance request names no player or no currency")
         funds = await asyncio.to_thread(self._ledger.funds, player, currency)
         available, reserved = (format(funds.available, "f"), format(funds.reserved, "f")) if funds else ("0", "0")

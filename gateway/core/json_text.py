@@ -60,7 +60,7 @@ def read_object(raw: bytes) -> dict[str, Json]:
     """
     if raw.startswith(_UTF8_BOM):
         raise DoubtfulJson("a byte order mark")
-    value = _decode(raw, _DECODER)
+    value = _decode(raw, _DECODER, "strict")
     # NUL and surrogates can only come from an escape, and deep values only from many brackets: most bodies do not need
     # this check.
     if b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
@@ -68,9 +68,9 @@ def read_object(raw: bytes) -> dict[str, Json]:
     return value
 
 
-def _decode(raw: bytes, decoder: json.JSONDecoder) -> dict[str, Json]:
+def _decode(raw: bytes, decoder: json.JSONDecoder, errors: str) -> dict[str, Json]:
     try:
-        value: Json = decoder.decode(raw.decode("utf-8"))
+        value: Json = decoder.decode(raw.decode("utf-8", errors))
     except UnicodeDecodeError:
         raise NotJsonObject("not UTF-8") from None
     except json.JSONDecodeError:
@@ -86,10 +86,11 @@ def read_tolerantly(raw: bytes) -> dict[str, Json]:
     """Parse `raw` as one JSON object, and keep what `read_object` calls doubtful.
 
     A byte order mark at the start is skipped. Duplicate members become an AmbiguousObject, huge numbers a HugeNumber.
-    Strings may hold NUL and lone surrogates. Call `check_certain` before a value decides something.
+    Strings may hold NUL and lone surrogates. Bytes that are not UTF-8, such as half of a character, become U+DC80 to
+    U+DCFF. Call `check_certain` before a value decides something.
     Raises: NotJsonObject if it certainly is no object; DoubtfulJson for some hundred levels.
     """
-    return _decode(raw.removeprefix(_UTF8_BOM), _TOLERANT_DECODER)
+    return _decode(raw.removeprefix(_UTF8_BOM), _TOLERANT_DECODER, "surrogateescape")
 
 
 def check_certain(value: Json) -> None:

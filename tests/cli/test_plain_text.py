@@ -23,7 +23,7 @@ from gateway.cli.plain_text import csv_cell, json_line, json_page, plain
 from gateway.v1 import events_pb2, keys_pb2, leaderboards_pb2, wallet_pb2
 from tests.deploy.document_lines import ROOT
 
-HOSTILE = "[red]x[/red]\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r\n=cmd"
+HOSTILE = "=1+1;=2 [red]x[/red]\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r\n=cmd"
 RAW = {"\x1b", "\x07", "\x9b", "\u202e", "\r"}
 
 
@@ -161,6 +161,9 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[str, str]:
         ("evidence", "list", "--unreadable"),
         ("evidence", "list", "--unreadable", "--json"),
         ("evidence", "export", "--format", "csv"),
+        ("call", "LeaderboardService/GetLeaderboard", '{"leaderboard_id": "b"}'),
+        ("call", "--json", "LeaderboardService/GetLeaderboard", '{"leaderboard_id": "b"}'),
+        ("call", "EventService/SubmitEvent", "{}"),
     ],
     ids=" ".join,
 )
@@ -172,8 +175,9 @@ def test_no_command_prints_what_came_raw(target: str, arguments: tuple[str, ...]
     assert "Traceback" not in err
     if "csv" in arguments:
         cells = [cell for row in csv.reader(io.StringIO(out)) for cell in row]
-        assert cells
-        assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
+        assert [cell for cell in cells if cell.startswith("'=1+1")]
+        parts = [part for cell in cells for part in cell.split(";")]
+        assert not [part for part in parts if part[:1] in ("=", "+", "@")]
 
 
 def test_the_summary_of_events_send_is_plain(capsys: pytest.CaptureFixture[str]) -> None:

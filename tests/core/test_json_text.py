@@ -29,7 +29,8 @@ from gateway.core.json_text import (
         b"",
         b" ",
         b"\xff",
-        b'{"a":"\xed\xa0\x80"}',
+        b'\xff{"a":1}',
+        b'{"a"\xff:1}',
         b"{",
         b"{}x",
         b"{} {}",
@@ -48,10 +49,24 @@ from gateway.core.json_text import (
     ],
 )
 def test_what_cannot_be_an_object_is_certain(raw: bytes) -> None:
-    """Broken syntax, no UTF-8, NaN, another value: certainly no JSON object."""
+    """Broken syntax, no UTF-8 outside of strings, NaN, another value: certainly no JSON object."""
     for read in (read_object, read_tolerantly):
         with pytest.raises(NotJsonObject):
             read(raw)
+
+
+@pytest.mark.parametrize("cut", [b"\xed\xa0\x80", b"Goal \xf0\x9f", b"J\xf6rg"], ids=["half a pair", "cut", "Latin-1"])
+def test_a_text_that_is_not_utf_8_is_kept_and_decides_nothing(cut: bytes) -> None:
+    """Of foreign JSON whose bytes are kept. Elsewhere it is no JSON."""
+    raw = b'{"title":"' + cut + b'","a":"x"}'
+    read = read_tolerantly(raw)
+    assert read["a"] == "x"
+    kept = canonical_text(read)
+    assert (kept.isprintable(), read_tolerantly(kept.encode())) == (True, read)
+    with pytest.raises(DoubtfulJson):
+        check_certain(read["title"])
+    with pytest.raises(NotJsonObject):
+        read_object(raw)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ def test_malformed_body(body: bytes, path: str) -> None:
     assert verdict_of(parse(body, path=path)) is Verdict.MALFORMED_BODY
 
 
+@pytest.mark.parametrize("member", ["player-7", "EUR", "12.50", "reserve_cash", "op-1", "prod"])
+def test_bytes_that_are_not_utf_8_in_what_decides(member: str) -> None:
+    """UNREADABLE_OPERATION, which is not final: a person can see what was meant."""
+    body = json.dumps(MOVE).encode()
+    assert member.encode() in body
+    assert verdict_of(parse(body.replace(member.encode(), member.encode() + b"\xff"))) is Verdict.UNREADABLE_OPERATION
+
+
 @pytest.mark.parametrize(
     ("body", "path", "key"),
     [

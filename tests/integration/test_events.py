@@ -143,6 +143,7 @@ def test_a_stream_is_acknowledged_in_order_and_keeps_each_users_order(events: St
     for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
         for sent in json.loads(base64.b64decode(one["body_base64"]))["events"]:
             scores.setdefault(sent["user_id"], []).append(sent["score_delta"])
+    assert {f"u{user}" for user in range(7)} <= scores.keys()
     assert all(each == sorted(each) for each in scores.values())
 
 

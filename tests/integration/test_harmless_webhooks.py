@@ -160,8 +160,10 @@ def body_with(members: bytes, player: str = "") -> bytes:
         (b'"odds":' + b"7" * 41, ""),
         (b'"references":{"odds":1e400}', '{"odds":1e400}'),
         (b'"reason":"a\\u0000\\ud83d"', ""),
+        (b'"references":{"title":"Goal \xf0\x9f"}', '{"title":"Goal \\udcf0\\udc9f"}'),
+        (b'"title":"J\xf6rg","reason":"\xed\xa0\xbd"', ""),
     ],
-    ids=["surrogate", "nul", "exponent", "41 digits", "exponent in references", "reason"],
+    ids=["surrogate", "nul", "exponent", "41 digits", "exponent in references", "reason", "cut text", "no UTF-8"],
 )
 def test_what_decides_nothing_is_kept_as_it_came(
     sandbox: SandboxProcess, wallet: wallet_pb2_grpc.WalletServiceStub, members: bytes, references: str
