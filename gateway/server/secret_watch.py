@@ -26,7 +26,7 @@ class Followed:
 
     loaded: LoadedSecret[Secret]
     setting: str
-    use: Callable[[Secret], None] | None = None
+    use: Callable[[Secret], object] | None = None
 
     def current(self) -> Secret:
         """Return the value in use."""
@@ -44,7 +44,7 @@ class SecretWatch:
     _followed: list[Followed] = field(default_factory=list)
 
     def follow(
-        self, source: SecretSource, check: Callable[[Secret], Secret], use: Callable[[Secret], None] | None = None
+        self, source: SecretSource, check: Callable[[Secret], Secret], use: Callable[[Secret], object] | None = None
     ) -> Followed:
         """Follow a secret from now on.
 

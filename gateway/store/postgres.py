@@ -25,6 +25,7 @@ from gateway.store.pipeline import Pipelined, now_us_of
 from gateway.store.postgres_attempt import EXCLUSIVE_LOCK, READ, SHARED_LOCK, Attempt, is_data_error, open_transaction
 from gateway.store.postgres_upgrade import SchemaUpgrade, start_background
 from gateway.store.postgres_url import address_of, read_url
+from gateway.store.postgres_url_change import UrlChange
 from gateway.store.state import StoreState
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class PostgresDatabase:
             lambda: address_of(self._parameters),
             lambda driver, until: self._open_transaction(driver, READ, until),
         )
+        self._change = UrlChange(lambda: self._parameters, lambda: self.failure is not None)
         self._retiring: asyncio.Task[None] | None = None
         self._left: set[asyncio.Task[Any]] = set()
         """Transactions whose callers left; the set keeps the tasks."""
@@ -93,12 +95,15 @@ class PostgresDatabase:
         """By how many seconds our wall clock is ahead of the server's, as the last check found."""
         return self._clock_ahead_s
 
-    def use_url(self, url: str) -> None:
-        """Open new connections with this URL from now on. The others end once their transaction is over.
+    def use_url(self, url: str) -> asyncio.Task[None]:
+        """Open new connections with this URL, once it works. The others end when their transaction is over.
 
-        Raises: UrlRefused, and keeps the former URL.
+        Returns: the task that ends then. Raises: UrlRefused, and keeps the former URL.
         """
-        self._parameters = read_url(url)
+        return self._change.begin(read_url(url), self._use)
+
+    def _use(self, parameters: Mapping[str, str]) -> None:
+        self._parameters = parameters
         engine, self._pool = self._pool, None
         if engine is not None:
             self._retiring = start_background(_retire(engine), "database-retire")
@@ -148,6 +153,7 @@ class PostgresDatabase:
 
     async def stop(self) -> None:
         """Close the pool. A running upgrade is rolled back; an unfinished index is built at the next start."""
+        self._change.stop()
         for task in (self._schema.upgrading, self._schema.indexing, self._retiring, *self._left):
             if task is not None:
                 task.cancel()

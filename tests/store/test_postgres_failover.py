@@ -20,6 +20,7 @@ from gateway.store.failures import CAUSES, DatabaseUnusable
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.postgres_connection import PING_AFTER_S
 from gateway.store.state import StoreState
+from gateway.telemetry import logs
 from gateway.telemetry.metrics import STORE_FAILURE_CAUSES
 from tests.evidence.wallet_factory import claim_of, soon
 from tests.postgres_process import PostgresProcess, free_port
@@ -212,16 +213,64 @@ async def test_connections_have_an_age(
 async def test_new_connections_use_the_new_url(
     watch: Watch, postgres_server: PostgresProcess, postgres_url: str
 ) -> None:
-    """After `use_url` every call goes there, without a failed call."""
+    """When `use_url` is done every call goes there, without a failed call."""
     async with TcpProxy(postgres_server.port) as old, TcpProxy(postgres_server.port) as new:
         watched = await watch(old.url_of(postgres_url))
-        watched.database.use_url(new.url_of(postgres_url))
+        await watched.database.use_url(new.url_of(postgres_url))
         before = old.turns
         for n in range(5):
             await watched.store.claim(claim_of(f"a{n}"), soon())
         assert new.opened
         assert old.turns - before <= 2  # the goodbyes
         assert [] == watched.causes
+
+
+async def test_a_new_url_that_does_not_work_yet_leaves_the_known_one_in_use(
+    watch: Watch, postgres_url: str, owner: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Secret is replaced before its database takes it, or by a mistake, and back: no call fails. The log says why."""
+    monkeypatch.setattr("gateway.store.postgres_url_change.RETRY_S", 0.05)
+    logs.configure("info", "json")
+    watched = await watch(postgres_url)
+    role = f"late_{time.monotonic_ns()}"
+    late = postgres_url.replace("postgres@", f"{role}@")
+    changing = watched.database.use_url(late)
+    for n in range(5):
+        await watched.store.claim(claim_of(f"a{n}"), soon())
+        await asyncio.sleep(0.05)
+    assert not changing.done()
+    assert watched.database.use_url(postgres_url) is changing  # back
+    await changing
+    changing = watched.database.use_url(late)
+    await watched.store.claim(claim_of("b"), soon())
+    await owner.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+    await changing
+    await watched.store.claim(claim_of("c"), soon())
+    users = await owner.fetch(
+        "SELECT usename FROM pg_stat_activity WHERE datname = $1 AND application_name = 'phoenix-gateway'"
+        " AND state IS NOT NULL",
+        name_of(postgres_url),
+    )
+    assert role in {row["usename"] for row in users}
+    assert [] == watched.causes
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [line for line in lines if line.get("part") == "new DATABASE_URL"]
+    assert [line["event"] for line in told] == ["not available", "available again"] * 2
+    assert "refuses the user" in told[0]["trouble"]
+
+
+async def test_a_new_url_is_used_at_once_where_the_known_one_does_not_work(
+    watch: Watch, postgres_server: PostgresProcess, postgres_url: str
+) -> None:
+    """Both may be down: then the newer one is what the operator wants."""
+    async with TcpProxy(postgres_server.port) as old:
+        watched = await watch(old.url_of(postgres_url))
+        old.is_cut = True
+        with pytest.raises(StoreUnavailable):
+            await watched.store.claim(claim_of("a"), soon(1))
+        nowhere = postgres_url.replace(f":{postgres_server.port}/", f":{free_port()}/")
+        async with asyncio.timeout(5):
+            await watched.database.use_url(nowhere)
 
 
 async def test_a_lost_commit_stays_in_doubt(watch: Watch, postgres_server: PostgresProcess, postgres_url: str) -> None:
@@ -301,7 +350,6 @@ async def test_a_schema_that_does_not_exist_is_named(postgres_url: str) -> None:
 
 async def test_a_log_line_names_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
     """One line for many failures, with host, cause and advice; the password is not in it."""
-    from gateway.telemetry import logs
 
     port = free_port()
     logs.configure("info", "json")
