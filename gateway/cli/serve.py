@@ -40,8 +40,9 @@ def run(config_file: Path | None) -> int:
 
 def _serve(config: Config) -> int:
     from gateway.config import FrontKind
-    from gateway.server.process.threads import prefer_one_poller
+    from gateway.server.process.threads import prefer_one_poller, silence_grpc
 
+    silence_grpc()  # before grpc is imported, which both fronts do
     config = _with_usable_front(config)
     if config.front is FrontKind.GRPC:
         prefer_one_poller()  # before grpc is imported

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,9 @@ class Reader:
         if path is None:
             return None
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for a writer, and empty it
+                self.fault(name, "its path is not a regular file", "set it to the file that contains the value")
+                return None
             with path.open("rb") as stream:
                 stream.read(1)
         except OSError as error:

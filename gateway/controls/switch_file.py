@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.core.switches import MAX_BYTES, Switches, SwitchesUnreadable, decode_switches, encode_switches
 from gateway.resilience.atomic_file import replace_file
 from gateway.resilience.clock import Clock
+from gateway.telemetry.logs import log
 
 NAME = "switches.json"
 
@@ -37,7 +38,7 @@ class SwitchFile:
         """Return the list; an empty one if there is no file. Raises: SwitchesUnreadable, OSError."""
         try:
             with self.path.open("rb") as stream:
-                status = os.fstat(stream.fileno())
+                status = _taken_back(stream.fileno())
                 if status.st_mode & 0o022 or status.st_uid not in (os.geteuid(), 0):
                     raise SwitchesUnreadable("users other than its owner may change the file; run chmod 644 on it")
                 data = stream.read(MAX_BYTES + 1)
@@ -58,3 +59,19 @@ class SwitchFile:
             return merged
         finally:
             os.close(lock)
+
+
+def _taken_back(descriptor: int) -> os.stat_result:
+    """Return the status, after taking back what a group may do with our own file.
+
+    Kubernetes opens a volume's files to the group of `fsGroup` at each mount. What an operator has stopped must not go
+    on after a restart because of it.
+    """
+    status = os.fstat(descriptor)
+    if status.st_uid == os.geteuid() and status.st_mode & 0o022 == 0o020:
+        os.fchmod(descriptor, status.st_mode & 0o755)
+        log().warning(
+            "the list of switches was open to a group; only its owner can change it again",
+            advice="set fsGroupChangePolicy to OnRootMismatch",
+        )
+    return os.fstat(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,14 @@ def test_swapped_files_are_refused_by_name(tmp_path: Path) -> None:
     assert [fault.partition(":")[0] for fault in faults("key", "cert", "launch")] == ["GATEWAY_TLS_CERT_FILE"]
     assert [fault.partition(":")[0] for fault in faults("cert", "cert", "launch")] == ["GATEWAY_TLS_KEY_FILE"]
     assert "GATEWAY_TLS_CLIENT_CA_FILE" in [fault.partition(":")[0] for fault in faults("cert", "key", "launch", "key")]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["PREDICTION_PLATFORM_KEY_FILE", "GATEWAY_UPSTREAM_CA_FILE"])
+def test_a_pipe_in_place_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    """Without a writer the start would wait with no end, and what was read once could not be read again."""
+    os.mkfifo(tmp_path / "pipe")
+    assert faulty({**WHOLE, name: str(tmp_path / "pipe")}) == [name]
 
 
 @pytest.mark.parametrize("content", [b"no PEM", b"", b"  "], ids=["text", "nothing", "a certificate after blanks"])

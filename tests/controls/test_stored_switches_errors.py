@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gateway.controls.kill_switches import KillSwitches
 from gateway.controls.switch_file import SwitchFile
-from gateway.core.switches import Switches
+from gateway.core.switches import Switches, SwitchesUnreadable, Target, TargetKind
 from gateway.resilience.clock import SystemClock
 
 
@@ -39,3 +39,18 @@ async def test_the_watch_goes_on(tmp_path: Path, error: Exception) -> None:
         for _ in range(50):
             await watch.check()
     assert [line["event"] for line in lines] == ["not available", "available again"]
+
+
+def test_a_list_that_a_mount_opened_to_a_group_stays_in_force(tmp_path: Path) -> None:
+    """Kubernetes does it to the files of a volume. What was stopped is still stopped after it; said once."""
+    file = SwitchFile(tmp_path, SystemClock())
+    target = Target(kind=TargetKind.CALLER, name="game")
+    file.merge(Switches().decided(target, is_off=True, reason="drill", by="ops", now_ms=1))
+    file.path.chmod(0o660)
+    with capture_logs() as lines:
+        assert [file.read().by_target[target].is_off for _ in range(2)] == [True, True]
+    assert file.path.stat().st_mode & 0o777 == 0o640
+    assert len(lines) == 1
+    file.path.chmod(0o646)
+    with pytest.raises(SwitchesUnreadable):
+        file.read()

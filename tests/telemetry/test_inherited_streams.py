@@ -25,6 +25,7 @@ from gateway.telemetry.line_pieces import PIECE_BYTES
 from gateway.telemetry.log_pipe import MAX_WAITING_BYTES
 from gateway.telemetry.logs import configure, lines_lost, log
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc
+from tests.certificates import Authority
 from tests.config.valid_settings import TENANT
 from tests.gateway_process import ROOT, free_port
 from tests.other_user import GROUP, USER, needs_root, open_folder
@@ -214,6 +215,36 @@ def test_a_gateway_that_inherits_no_stream_serves_and_stops(tmp_path: Path) -> N
         held = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in (0, 1, 2)}
         process.terminate()
         assert (held, process.wait(timeout=30)) == ({os.devnull}, 0)
+
+
+@pytest.mark.timeout(180)
+def test_failed_handshakes_write_nothing_to_standard_error(tmp_path: Path) -> None:
+    """grpc's library would write a line for each, in the thread that serves: a pipe that nobody reads would stop it."""
+    authority = Authority()
+    certificate, key = authority.issue("localhost").write(tmp_path, "server")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    (tmp_path / "policy.toml").write_text('[[callers]]\nname = "game"\nids = ["game.example"]\n')
+    environ = settings_of_a_gateway(
+        tmp_path,
+        GATEWAY_FRONT="grpc",
+        GATEWAY_TLS_CERT_FILE=str(certificate),
+        GATEWAY_TLS_KEY_FILE=str(key),
+        GATEWAY_TLS_CLIENT_CA_FILE=str(tmp_path / "ca.pem"),
+        GATEWAY_CONFIG=str(tmp_path / "policy.toml"),
+    )
+    host, _, port = environ["GATEWAY_LISTEN"].partition(":")
+    with gateway_by_shell("2>error", environ, tmp_path):
+        credentials = authority.credentials(authority.issue("game.example"))
+        with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            stub.Check(health_pb2.HealthCheckRequest(), timeout=45, wait_for_ready=True)
+            for _ in range(50):
+                with socket.create_connection((host, int(port)), 5) as stranger:
+                    stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    stranger.recv(100)
+            stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    lines = (tmp_path / "error").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
 
 
 @pytest.mark.timeout(180)

@@ -12,10 +12,12 @@ from pathlib import Path
 from gateway.core.types import KeyId
 from gateway.keys.own.secret_files import FileStamp, stamp_of
 from gateway.resilience.atomic_file import replace_file
+from gateway.telemetry.trouble import TroubleLog
 
 FILE_NAME = "revoked-platform-keys"
 MAX_KEYS = 1000
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
+_ADVICE = "let the gateway's user read the file, or revoke the keys again: phoenix-gateway keys revoke"
 
 
 class RevokedKeys:
@@ -23,6 +25,7 @@ class RevokedKeys:
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE_NAME
+        self._trouble = TroubleLog("revoked platform keys", address=str(self._path), advice=_ADVICE)
         self._stamp: FileStamp | None = None
         self._known: frozenset[KeyId] = frozenset()
 
@@ -35,8 +38,11 @@ class RevokedKeys:
                 found = (line for line in text.splitlines() if _KEY_ID.fullmatch(line))
                 self._known |= frozenset(KeyId(line) for line in found)
                 self._stamp = stamp
-        except OSError:
-            pass  # no file: no key was revoked on this machine yet
+            self._trouble.works()
+        except FileNotFoundError:
+            pass  # no key was revoked on this machine yet
+        except OSError as error:
+            self._trouble.failed(error)
         return self._known
 
     def add(self, key_ids: frozenset[KeyId]) -> None:

@@ -1,4 +1,4 @@
-"""How grpc's own threads share a core with ours. docs/adr/0013 says what it saves on every call, and why.
+"""How grpc's own threads share a core and standard error with ours. docs/adr/0013 says what it saves on every call.
 
 This module does not import grpc, which reads its options once, when its library is loaded.
 """
@@ -11,6 +11,19 @@ from contextlib import contextmanager
 
 EXPERIMENTS = "GRPC_EXPERIMENTS"
 """The variable of grpc's experiments. A value that the user has set stays."""
+
+
+VERBOSITY = "GRPC_VERBOSITY"
+"""The variable of grpc's own log. A value that the user has set stays."""
+
+
+def silence_grpc() -> None:
+    """Let grpc's library log nothing. It only works before grpc is imported.
+
+    It writes a line of its own form for each handshake that fails, to standard error and in the threads that serve: if
+    the reader of that pipe stops, anyone who connects can fill it, and then no new connection is accepted.
+    """
+    os.environ.setdefault(VERBOSITY, "NONE")
 
 
 def prefer_one_poller() -> None:

@@ -21,6 +21,7 @@ from gateway.keys.platform.shared_key import Nonce
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.keys.platform.key_source import KeySource, new_key
+from tests.other_user import needs_root, open_folder, result_as_user
 from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()
@@ -40,6 +41,37 @@ def test_what_one_process_adds_another_knows(tmp_path: Path) -> None:
     path.unlink()
     assert {FIRST, SECOND} == one.known()
     assert [] == [left.name for left in path.parent.iterdir()]
+
+
+@needs_root
+def test_a_file_that_cannot_be_read_is_logged_and_a_missing_one_is_not() -> None:
+    """In silence, a revoked key would be taken again."""
+    with open_folder() as folder:
+        path = folder / FILE_NAME
+        path.write_text(f"{FIRST}\n")
+        path.chmod(0o600)
+        found = result_as_user(
+            _KNOWN_FIRST, "result = attempts()", {"there": str(folder), "not there": str(folder / "x")}
+        )
+    assert [(name, line["part"], line["trouble"]) for name, line in found] == [
+        ("there", "revoked platform keys", "Permission denied")
+    ]
+
+
+_KNOWN_FIRST = """
+from pathlib import Path
+from structlog.testing import capture_logs
+from gateway.keys.platform.revocations import RevokedKeys
+def attempts():
+    found = []
+    for name, folder in argument.items():
+        with capture_logs() as lines:
+            revoked = RevokedKeys(Path(folder))
+            revoked.known()
+            revoked.known()
+        found += [[name, line] for line in lines]
+    return found
+"""
 
 
 async def test_a_worker_learns_of_a_revocation_at_once(tmp_path: Path) -> None:
