@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.cache.client import CacheUnavailable, RedisCache
-from gateway.core.event_ids import NotPacked, OwnEntry, RememberedEvent, combined, pack, unpack
+from gateway.core.event_ids import REMEMBER_S, NotPacked, OwnEntry, RememberedEvent, combined, pack, unpack
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import TenantId, UnixSeconds
 from gateway.resilience.clock import Clock
 
-REMEMBER_S = 24 * 3600
 BEGUN_S = 300
 """How long an event without a recorded result counts as being sent. Longer than any call may take."""
 _PURPOSE = "event-id"

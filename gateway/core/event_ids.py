@@ -19,6 +19,8 @@ import orjson
 
 from gateway.core.wire import Event
 
+REMEMBER_S = 24 * 3600
+"""How long an id that a caller chose is remembered, from the first send on."""
 RESEND_WITHIN_S = 290.0
 """How long after the first send an event may be sent again under its id. Phoenix remembers ids for 300 s; the rest is
 for the network. Every resend uses this limit."""

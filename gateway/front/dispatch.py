@@ -45,8 +45,8 @@ PROCESS_KEY = "x-gateway-process"
 that what only the first one remembered is gone."""
 _PUSHBACK = "grpc-retry-pushback-ms"
 """Tells clients' own retry policies, whatever codes they name, when to send again; -1: not within this call."""
-_CHANGES = ("Create", "Ensure", "Update", "Submit", "Stream", "Redrive", "Record", "Settle", "Revoke")
-"""First words of the methods that change something. Any other method counts as a read."""
+_READS = ("Get", "List", "BatchGet", "Check", "Watch", "Export", "Mint", "BatchMint", "Sign", "ServerReflection")
+"""First words of the methods that change nothing. Any other method counts as one that did what it was asked."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 Metadata = list[tuple[str, str | bytes]]
@@ -203,8 +203,12 @@ def _sized(answer: bytes, call: Call) -> bytes:
     """Return an answer that clients accept. Raises: AnswerTooLarge, which says that the work was done."""
     if len(answer) <= MAX_ANSWER_BYTES:
         return answer
-    is_change = call.method.rpartition("/")[2].startswith(_CHANGES)
-    raise AnswerTooLarge(effect=Effect.DONE if is_change else Effect.NONE)
+    raise AnswerTooLarge(effect=Effect.NONE if changes_nothing(call.method) else Effect.DONE)
+
+
+def changes_nothing(method: str) -> bool:
+    """Tell whether a method only reads, or mints a credential. Args: `method`: its full path."""
+    return method.rpartition("/")[2].startswith(_READS)
 
 
 def serialised(answer: Message | bytes) -> bytes:

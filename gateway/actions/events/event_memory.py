@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.actions.events.shared_writes import Change, SharedWrites
-from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent, may_be_sent_again
+from gateway.core.event_ids import REMEMBER_S, EventState, OwnEntry, RememberedEvent, may_be_sent_again
 from gateway.core.types import TenantId
 from gateway.errors import Effect
 from gateway.phoenix.gamification.pending_event import Result, Submitted
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
-
-REMEMBER_S = 24 * 3600.0
 
 
 class SharedEventIds(Protocol):

@@ -8,7 +8,6 @@ import pytest
 
 from gateway import errors
 from gateway.actions.events.event_memory import (
-    REMEMBER_S,
     Answer,
     Awaited,
     Claim,
@@ -17,7 +16,7 @@ from gateway.actions.events.event_memory import (
     Recalled,
 )
 from gateway.actions.events.shared_writes import Change
-from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
+from gateway.core.event_ids import REMEMBER_S, EventState, OwnEntry, RememberedEvent
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError
 from gateway.phoenix.gamification.pending_event import Failed, Submitted
