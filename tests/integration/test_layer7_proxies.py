@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -117,7 +119,20 @@ def test_a_live_stream_passes_and_ends_with_its_client(proxied: Proxied) -> None
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watched = stub.Watch(health_pb2.HealthCheckRequest(service="phoenix.gateway.v1.TokenService"), timeout=60)
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        assert watching(proxied.gateway) == 1
         watched.cancel()
+        until = time.monotonic() + 20
+        while watching(proxied.gateway):
+            assert time.monotonic() < until, "the gateway still serves a client that left"
+            time.sleep(0.05)
+
+
+def watching(gateway: GatewayProcess) -> int:
+    """How many health watches the gateway serves."""
+    with urlopen(f"http://{gateway.admin_address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'calls_in_flight\{method="/grpc.health.v1.Health/Watch"\} (\S+)', text)
+    return round(sum(map(float, found)))
 
 
 @pytest.mark.faults

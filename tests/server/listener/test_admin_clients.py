@@ -102,6 +102,18 @@ async def test_head_is_answered_like_get(start: Start) -> None:
     port = await start(AdminClientAuth.METRICS)
     assert await port.curl("/healthz", "--head", certificate=False) == ("200", "1.1")
     assert await port.curl("/metrics", "--head", certificate=True) == ("200", "1.1")
+    lengths = []
+    for method, version in ((b"GET", b"1.1"), (b"HEAD", b"1.1"), (b"HEAD", b"1.0")):
+        reader, writer = await asyncio.open_connection(
+            "localhost", int(port.url.rpartition(":")[2]), ssl=ssl.create_default_context(cafile=port.ca)
+        )
+        writer.write(b"%b /readyz HTTP/%b\r\nHost: x\r\n\r\n" % (method, version))
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert bool(body) == (method == b"GET")
+        lengths += [line for line in head.lower().splitlines() if line.startswith(b"content-length:")]
+    assert len(lengths) == 3
+    assert len(set(lengths)) == 1
 
 
 async def test_no_protocol_is_offered_that_the_port_does_not_speak(start: Start) -> None:
