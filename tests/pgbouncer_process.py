@@ -58,9 +58,19 @@ class PgBouncerProcess:
         if user is not None:
             for path in (self._directory, configuration, users):
                 os.chown(path, user.pw_uid, user.pw_gid)
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """End it, with all its connections, and start it again on the same port."""
+        self._end()
+        self._start()
+
+    def _start(self) -> None:
+        user = account()
         as_user = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self._process = subprocess.Popen(
-            [self._program, "-q", str(configuration)],
+            [self._program, "-q", str(self._directory / "pgbouncer.ini")],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self._directory,
@@ -71,9 +81,8 @@ class PgBouncerProcess:
             assert self._process.poll() is None, "PgBouncer does not start"
             assert time.monotonic() < until, "PgBouncer does not answer"
             time.sleep(0.02)
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
         if self._process is not None:
             self._process.terminate()
             try:
@@ -81,4 +90,7 @@ class PgBouncerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -79,8 +79,8 @@ class Channel(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Keep the beginning of the answer: its status counts whatever follows."""
-        if len(self.began) < _STATUS_LINE:
-            self.began += data[: _STATUS_LINE - len(self.began)]
+        if len(self.began) < _STATUS_LINE or self.began[9:10] == b"1":
+            self.began = _behind_hints(self.began + data)
         super().data_received(data)
 
     def eof_received(self) -> None:
@@ -309,6 +309,16 @@ class Connections:
                 connection.close()
             if host.idle:
                 self._sweep_later()
+
+
+def _behind_hints(began: bytes) -> bytes:
+    """Return the answer without the interim ones (1xx) before it; the last of those, if nothing has followed yet.
+
+    It is never empty: a request that got any answer was read, and its connection was not stale.
+    """
+    while began[9:10] == b"1" and (end := began.find(b"\r\n\r\n")) >= 0 and len(began) > end + 4:
+        began = began[end + 4 :]
+    return began if began[9:10] == b"1" else began[:_STATUS_LINE]
 
 
 def as_channel(connection: aiohttp.connector.Connection) -> Channel:

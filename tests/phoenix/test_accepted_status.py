@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.phoenix.http_types import ExchangeFailed
+from gateway.phoenix.http_types import AnswerLost, ExchangeFailed
 from gateway.phoenix.transport import Transport
 from tests.phoenix.raw_server import Behaviour, Peer, http, raw_server
 from tests.phoenix.transport_requests import get, post, soon
 
 HEAD = b"HTTP/1.1 202 Accepted\r\n"
+HINTS = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 PACKED = gzip.compress(b'{"status":"ok"}')
 
 READABLE: dict[str, bytes] = {
@@ -25,6 +26,7 @@ READABLE: dict[str, bytes] = {
     "no body": HEAD + b"Content-Length: 0\r\n\r\n",
     "a long status line": b"HTTP/1.1 202 " + b"x" * 9000 + b"\r\nContent-Length: 0\r\n\r\n",
     "a compressed body": http(202, PACKED, Content_Encoding="gzip"),
+    "hints before": HINTS + HEAD + b"Content-Length: 2\r\n\r\n{}",
     "HTTP/1.0": b"HTTP/1.0 202 Accepted\r\n\r\n{}",
 }
 """Answers that any request can use."""
@@ -37,6 +39,8 @@ BROKEN: dict[str, bytes] = {
     "a header that is none": HEAD + b"this is no header\r\nContent-Length: 0\r\n\r\n",
     "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "a broken chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    "hints before half a body": HINTS + HEAD + b'Content-Length: 50\r\n\r\n{"status":',
+    "hints before a header that is none": HINTS + HEAD + b"this is no header\r\nContent-Length: 0\r\n\r\n",
     "a header of 1 MB": http(202, b"{}", Set_Cookie="x" * 1_000_000),
     "a body over the limit": http(202, b"x" * 100_000),
 }
@@ -102,13 +106,35 @@ async def test_no_other_status_suffices(transport: Transport, status: int) -> No
 
 
 async def test_an_early_status_does_not_suffice(transport: Transport) -> None:
-    """103 Early Hints is no answer."""
+    """103 Early Hints is no answer, but it proves that the request was read: it must not be sent again."""
 
     async def hints(peer: Peer) -> None:
         await peer.request()
-        await peer.answer(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        await peer.answer(http(202, b"{}", Connection="keep-alive"))
+        await peer.request()
+        await peer.answer(HINTS)
         await asyncio.sleep(0.05)
 
     async with raw_server(hints) as server:
-        with pytest.raises(ExchangeFailed):
-            await transport.send(replace(post(server.url), status_suffices=True), soon())
+        repeatable = replace(get(server.url), status_suffices=True)  # else a connection is not used again so soon
+        assert (await transport.send(repeatable, soon())).status == 202
+        with pytest.raises(AnswerLost) as lost:
+            await transport.send(repeatable, soon())
+        assert not lost.value.was_stale
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("size", [1, 7, 12, 40])
+async def test_an_answer_behind_hints_may_come_in_pieces(transport: Transport, size: int) -> None:
+    """However the network divides it."""
+
+    async def pieces(peer: Peer) -> None:
+        await peer.request()
+        raw = HINTS + HEAD + b"Content-Length: x\r\n\r\n"
+        for place in range(0, len(raw), size):
+            await peer.answer(raw[place : place + size])
+            await asyncio.sleep(0.001)
+
+    async with raw_server(pieces) as server:
+        event = replace(post(server.url), status_suffices=True)
+        assert (await transport.send(event, soon())).status == 202
