@@ -52,9 +52,9 @@ SHARED = Subject(
         Setting(
             name="PREDICTION_PLATFORM_KEY",
             meaning=(
-                "Phoenix's public key (SPKI PEM). When set, no other key verifies a webhook. Its file is read again"
-                " every 2 s, and before a webhook is called forged. Then the key that Phoenix publishes is fetched too:"
-                " what that one verifies gets 503."
+                "Phoenix's public key (SPKI PEM). When set, no other key verifies a webhook, and the gateway does not"
+                " fetch it. A file is read again every 2 s, and before a webhook is called forged. Then the key that"
+                " Phoenix publishes is fetched too: what that one verifies gets 503, until the file is replaced."
             ),
             unset="fetched from Phoenix",
             form=Form.PUBLIC_FILE,

@@ -61,7 +61,14 @@ class PlatformKeyCheck:
     def _effect_of_no_fetch(self) -> str:
         if self._config.static_platform_key is None:
             return "every wallet call gets 503 until the gateway can fetch the key"
+        if self._config.platform_key_file is None:
+            return "if Phoenix has rotated its key, the gateway refuses wallet calls, and this check cannot tell"
         return f"every wallet call that {self._setting} does not verify gets 503, also a forged one"
+
+    def _effect_of_another_key(self) -> str:
+        if self._config.platform_key_file is None:
+            return "if Phoenix has rotated its key, the gateway refuses wallet calls: set the new key, or none"
+        return "if Phoenix has rotated its key, its wallet calls get 503: replace the file"
 
     def _judge(self, fingerprint: str) -> Result:
         static, pins = self._config.static_platform_key, self._config.platform_keys.pins
@@ -73,7 +80,7 @@ class PlatformKeyCheck:
         if static is not None and static.key_id != fingerprint:
             return warning(
                 f"{self._setting} ({static.key_id}) is not the key that Phoenix serves ({fingerprint})",
-                "if Phoenix has rotated its key, its wallet calls get 503: set the new key, or none",
+                self._effect_of_another_key(),
             )
         if pins and fingerprint not in pins:
             return fault(

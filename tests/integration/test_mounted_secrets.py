@@ -129,6 +129,23 @@ def test_a_platform_key_file_that_is_replaced_late_refuses_no_genuine_payout(mou
         until(lambda: len(mounted.lines("available again")) == before + 1)
 
 
+def test_a_platform_key_that_is_no_file_is_never_fetched(mounted: Mounted) -> None:
+    """A gateway that cannot reach Phoenix's key tells a forgery at once: the operator has given the key instead."""
+    settings = {
+        **of_sandbox(mounted.sandbox.urls, mounted.sandbox.environ),
+        "PREDICTION_PLATFORM_KEY": mounted.served(),
+        "PREDICTION_BASE_URL": "http://127.0.0.1:1",
+    }
+    with GatewayProcess(settings) as gateway, grpc.insecure_channel(gateway.address) as channel:
+        began = time.monotonic()
+        stub = wallet_pb2_grpc.WalletServiceStub(channel)
+        request = reserve(mounted.sandbox)
+        assert stub.VerifyWallet(request, timeout=10).verdict == wallet_pb2.WALLET_VERDICT_VERIFIED
+        request.raw_body += b" "
+        assert stub.VerifyWallet(request, timeout=10).verdict == wallet_pb2.WALLET_VERDICT_BAD_SIGNATURE
+        assert time.monotonic() - began < 1.5  # shorter than the time between two fetches
+
+
 def test_a_replaced_development_token_is_used(mounted: Mounted) -> None:
     """The new one is taken within seconds, the old one is refused then; one that is too short changes nothing."""
     with grpc.insecure_channel(mounted.gateway.address) as channel:

@@ -158,7 +158,7 @@ class VerifyWallet:
     ) -> tuple[Verdict, KeyId | None]:
         """Verify with the platform key only. A signature is bad only for a key fetched after the call arrived.
 
-        With a configured key it is bad only if the key that Phoenix publishes does not verify it either.
+        With a configured file it is bad only if the key that Phoenix publishes does not verify it either.
         """
         keys = context.platform_keys
         try:

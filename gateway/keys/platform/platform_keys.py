@@ -8,7 +8,7 @@ One task (`_serve`) makes all fetches, one after the other, while calls wait. Ti
 fetch answers which call; between replicas, nonces decide it (shared_key.py, shared_key_client.py). state.py decides
 which key is valid. Source: API.md, WalletService.
 
-A configured key is replaced by people, so Phoenix may sign with a new one before they have done it. `is_outdated` asks
+A configured file is replaced by people, so Phoenix may sign with a new one before they have done it. `is_outdated` asks
 what Phoenix publishes, which only keeps a call from a final refusal and never verifies one.
 """
 
@@ -69,7 +69,7 @@ class PlatformKeys:
         Args: `fetch` takes its time limit in seconds and returns the document with the key, of bounded size: the answer
         of the well-known route, or the content of the file that is configured. None: the configured key never changes.
         `on_event` receives the names of events to count. `revoked`: the revoked keys that this machine remembers.
-        `origin`: the host or file of the key, for the log. `published`: what Phoenix publishes, for a configured key.
+        `origin`: the host or file of the key, for the log. `published`: what Phoenix publishes, for a configured file.
         Raises: KeyRefused if the configured key is not pinned.
         """
         self._fetch = fetch

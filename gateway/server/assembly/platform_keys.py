@@ -50,7 +50,7 @@ class PlatformKeyRegistry:
                     on_event=self._on_event,
                     revoked=self._revoked,
                     origin="PREDICTION_PLATFORM_KEY" if file is None else str(file),
-                    published=self._published_for(operator),
+                    published=None if file is None else self._published_for(operator),
                 )
         return self._sets[shared_by]
 
