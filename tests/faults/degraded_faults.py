@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests import fake_time
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.method_requests import PATHS_OPEN
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 
-FAKETIME = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
 BOARD = "policy-board"
 
 
@@ -161,26 +161,20 @@ def _no_audit(scene: Scene) -> Iterator[None]:
 
 
 def _with_fake_time(scene: Scene) -> dict[str, str]:
-    if not FAKETIME:
-        pytest.skip("libfaketime is not installed")
-    scene.time_file.write_text("+0s\n")
-    return {
-        "LD_PRELOAD": FAKETIME,
-        "FAKETIME_TIMESTAMP_FILE": str(scene.time_file),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    if not fake_time.LIBRARY:
+        pytest.skip(fake_time.MISSING)
+    return fake_time.settings(scene.time_file)
 
 
 @contextmanager
 def _wrong_clock(scene: Scene) -> Iterator[None]:
     """Far beyond what Phoenix tolerates."""
-    scene.time_file.write_text("-400s\n")
+    fake_time.set_clock(scene.time_file, -400)
     scene.gateway.wait_ready(ready=False)
     try:
         yield
     finally:
-        scene.time_file.write_text("+0s\n")
+        fake_time.set_clock(scene.time_file, 0)
 
 
 def _phoenix(*faults: dict[str, Any]) -> Fault:

@@ -20,7 +20,7 @@ import grpc
 import pytest
 
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc, wallet_pb2, wallet_pb2_grpc
-from tests.faults.degraded_faults import FAKETIME
+from tests import fake_time
 from tests.faults.event_load import Load, LoadOptions
 from tests.faults.test_durable_kills import assert_each_once
 from tests.gateway_process import GatewayProcess, of_sandbox
@@ -37,7 +37,7 @@ D = wallet_pb2.WalletDisposition
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(not FAKETIME, reason="needs libfaketime: apt-get install faketime"),
+    pytest.mark.skipif(not fake_time.LIBRARY, reason=fake_time.MISSING),
 ]
 
 
@@ -48,12 +48,9 @@ class Clocks:
         self._file = file
         self._sandbox = sandbox
         self.phoenix_s = 0.0
-        self.set_host(0)
 
     def set_host(self, offset_s: float) -> None:
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{offset_s:+.0f}s\n")
-        new.replace(self._file)
+        fake_time.set_clock(self._file, offset_s)
 
     def set_phoenix(self, offset_s: float) -> None:
         self._sandbox.control("POST", "/clock", {"offset_s": offset_s})
@@ -78,10 +75,7 @@ def gateway_of(sandbox: SandboxProcess, time_file: Path) -> Iterator[GatewayProc
         **of_sandbox(sandbox.urls, sandbox.environ),
         "PHOENIX_DEDUPLICATES_EVENTS": "false",
         "PREDICTION_WALLET_LEASE": f"{LEASE_S:.0f}",
-        "LD_PRELOAD": FAKETIME,
-        "FAKETIME_TIMESTAMP_FILE": str(time_file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        **fake_time.settings(time_file, exact=True),
     }
     with GatewayProcess(settings) as gateway:
         yield gateway

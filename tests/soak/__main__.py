@@ -65,6 +65,8 @@ class Soak:
                 await asyncio.sleep(max(SETTLE_S, began + self._every_s - time.monotonic()))
             self._say("the faults are over; waiting for the last answers")
         sampling.cancel()
+        if sampling.done() and not sampling.cancelled():
+            self.troubles.append(f"samples: {sampling.exception()!r}")
 
     async def _fault(self, name: str) -> None:
         began = time.monotonic()
@@ -102,7 +104,8 @@ async def soak(seed: int, *, seconds: float, every_s: float, only: str | None = 
             )
             last = run.callers.unfinished
             checks.insert(0, Check(name="last answers", holds=not last, figure="; ".join(last) or "all there"))
-            checks.insert(0, Check(name="recovered from faults", holds=not run.troubles, figure=figure))
+            holds = bool(run.windows) and not run.troubles
+            checks.insert(0, Check(name="recovered from faults", holds=holds, figure=figure))
             if not all(check.holds for check in checks):
                 for number, gateway in enumerate(site.gateways):
                     kept = Path(tempfile.gettempdir()) / f"pgw-soak-{seed}-{number}.log"

@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 
+from tests.soak.clocked_gateway import set_clock
 from tests.soak.site import Site
 
 LASTS_S = 5.0
@@ -124,6 +125,14 @@ async def move_phoenix_clock(site: Site, rng: random.Random) -> None:
     await site.sandbox.control_async("POST", "/clock", {"offset_s": 0})
 
 
+async def step_clock(site: Site, rng: random.Random) -> None:
+    """Set the clock of one gateway by ten minutes in either direction, and back after a while."""
+    file = rng.choice(site.clock_files)
+    set_clock(file, rng.choice((-1, 1)) * _CLOCK_STEP_S)
+    await asyncio.sleep(LASTS_S)
+    set_clock(file, 0)
+
+
 async def fill_disk(site: Site, _rng: random.Random) -> None:
     """Fill the disk of the audit logs for a while."""
     assert site.disk is not None
@@ -142,19 +151,23 @@ ALL: dict[str, Inject] = {
     for one in (
         *(kill_gateway, stop_gateway, freeze_gateway),
         *(kill_postgres, freeze_postgres, cut_postgres, swallow_postgres, delay_postgres),
-        *(kill_redis, freeze_redis, phoenix_fails, rotate_keys, change_policy, move_phoenix_clock, fill_disk),
+        *(
+            kill_redis,
+            freeze_redis,
+            phoenix_fails,
+            rotate_keys,
+            change_policy,
+            move_phoenix_clock,
+            step_clock,
+            fill_disk,
+        ),
     )
 }
 
 
 def skipped(site: Site) -> dict[str, str]:
     """Return the faults that this machine does not allow, and why."""
-    missing = {
-        "a gateway's own clock": "it cannot be moved for one process; tests of leases and tokens move it by hand"
-    }
-    if site.disk is None:
-        missing["fill_disk"] = "no tmpfs can be mounted here"
-    return missing
+    return {"fill_disk": "no tmpfs can be mounted here"} if site.disk is None else {}
 
 
 def in_random_order(site: Site, rng: random.Random) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,33 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from tests.examples.wallet_process import WalletProcess
-from tests.faults.rotation_load import BOARD
 from tests.faults.rotation_setup import RotationBench
 from tests.faults.test_money_kills import fresh_key
 from tests.gateway_process import GatewayProcess
+from tests.integration.method_requests import PATHS_OPEN
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
+from tests.soak import clocked_gateway
 from tests.tcp_proxy import TcpProxy
 
-POLICY = '[[callers]]\nname = "local"\nallow = ["*"]\ntenants = ["*"]\noperators = ["*"]\n'
+POLICY = f"""
+[[callers]]
+name = "local"
+allow = ["*"]
+tenants = ["*"]
+operators = ["*"]
+phoenix_paths = {json.dumps(PATHS_OPEN)}
+"""
+BOARDS = ("policy-board", "xp")
+"""Read by the mixed load; of the events."""
 _RECOVERS_WITHIN_S = 90.0
 _DISK_MIB = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """The processes and files. `disk` is None where the machine does not allow it."""
+    """The processes and files. `disk` is None where the machine does not allow it; `clock_files` has one a gateway."""
 
     sandbox: SandboxProcess
     postgres: PostgresProcess
@@ -41,6 +51,7 @@ class Site:
     wallet: WalletProcess
     policy_file: Path
     disk: Path | None
+    clock_files: Sequence[Path]
 
     @property
     def gateways(self) -> list[GatewayProcess]:
@@ -74,7 +85,8 @@ def _not_ready(gateway: GatewayProcess) -> str | None:
     except (OSError, ValueError) as error:
         return str(error)
     waiting = [service for service, serves in page["services"].items() if not serves]
-    return f"not ready: {waiting}" if waiting or page.get("degraded") else None
+    degraded = page.get("degraded", {}).keys() - {"clock_steps"}  # shown for ten minutes
+    return f"not ready: {waiting}, {degraded}" if waiting or degraded else None
 
 
 @asynccontextmanager
@@ -82,7 +94,8 @@ async def started(folder: Path) -> AsyncIterator[Site]:
     """Start everything; stop it at the end."""
     async with AsyncExitStack() as stack:
         sandbox = stack.enter_context(SandboxProcess())
-        sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{BOARD}", {})
+        for board in BOARDS:
+            sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{board}", {"scores": {"ada": 1}})
         sandbox.control("POST", "/settings", {"record": False})
         postgres = PostgresProcess()
         postgres.start()
@@ -112,6 +125,7 @@ async def started(folder: Path) -> AsyncIterator[Site]:
             wallet=WalletProcess("ipv4:" + ",".join(gateway.address for gateway in rotation.gateways)),
             policy_file=policy_file,
             disk=disk,
+            clock_files=_own_clocks(folder, rotation.gateways),
         )
         site.write_policy()
         for gateway in site.gateways:
@@ -120,6 +134,16 @@ async def started(folder: Path) -> AsyncIterator[Site]:
         await site.wait_recovered()
         stack.enter_context(site.wallet)
         yield site
+
+
+def _own_clocks(folder: Path, gateways: list[GatewayProcess]) -> list[Path]:
+    """Give each gateway a clock that can be set."""
+    files = [folder / f"clock-{number}" for number in range(len(gateways))]
+    for file, gateway in zip(files, gateways, strict=True):
+        clocked_gateway.set_clock(file, 0)
+        gateway.module = clocked_gateway.__name__
+        gateway.environ[clocked_gateway.VARIABLE] = str(file)
+    return files
 
 
 def _small_disk(folder: Path, gateways: list[GatewayProcess], stack: AsyncExitStack) -> Path | None:

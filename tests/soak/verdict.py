@@ -8,7 +8,7 @@ import statistics
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.chain_proof import assert_chain_holds
 from tests.examples.player import assert_booked_once, entries
 from tests.faults.event_load import Load, Report
 from tests.gateway_process import GatewayProcess, resident_mib
-from tests.soak.load import Callers, Ended, p99_ms, unexpected
+from tests.soak.load import NOT_FOUND, UNARY, Callers, Ended, p99_ms, unexpected
 from tests.soak.site import Site
 
 SLICE_S = 5.0
@@ -30,9 +30,11 @@ _NO_PROGRESS_S = 120.0
 """Events of one user leave one after the other, so a backlog may take minutes. A lost event never comes."""
 _RECORDED_WITHIN_S = 30.0
 """The wallet records an outcome again until the gateway has it."""
-_OWN = frozenset({"INTERNAL", "UNKNOWN"})
-"""INTERNAL is the reason of an unexpected exception; UNKNOWN the status of one that grpc caught, without a reason."""
-_CAUSES = frozenset({"error_type", "trouble", "kind", "reason", "exit_code", "count"})
+_OWN = frozenset({"INTERNAL", "UNKNOWN", "CANCELLED"})
+"""INTERNAL is the reason of an unexpected exception. UNKNOWN and CANCELLED are statuses that came without a reason."""
+_CALM_LEAST_S = 10.0
+"""So long after a fault, a watcher that has to open its board again has its first update."""
+_CAUSES = frozenset({"error_type", "trouble", "exit_code"})
 """A line at error level has at least one of these fields."""
 
 
@@ -83,17 +85,21 @@ async def judge(
 ) -> list[Check]:
     """Return every check. Call it once the callers have ended."""
     calm = [one for one in callers.mixed.ended if not any(_is_in(one, window) for window in windows)]
+    began_at = min((one.at for one in callers.mixed.ended), default=0.0)
+    ended_at = max((one.at for one in callers.mixed.ended), default=0.0)
     return [
         await _events("direct events", callers.direct, site, Report.ACCEPTED),
         await _events("durable events", callers.durable, site, Report.QUEUED),
         await asyncio.to_thread(_moves, site, callers),
         await asyncio.to_thread(_chain, site, folder),
-        _failures(calm),
-        _own_faults(callers.mixed.ended),
-        _p99(calm, windows),
-        _memory(samples),
-        _descriptors(samples),
-        _logs(site),
+        failures(calm),
+        methods(calm),
+        own_faults(callers.mixed.ended),
+        watchers(callers.mixed.updates, windows, began_at, ended_at),
+        p99(calm, windows),
+        memory(samples),
+        descriptors(samples),
+        logs([gateway.log_text for gateway in site.gateways]),
     ]
 
 
@@ -104,10 +110,10 @@ async def _events(name: str, load: Load, site: Site, acknowledged: Report) -> Ch
     while True:
         found = await asyncio.to_thread(load.verdict, site.sandbox)
         counts = found.get(acknowledged, Counter())
-        doubled = {report.value: dict(each) for report, each in found.items() if max(each) > 1}
+        holds = exactly_once(found, acknowledged)
         if counts[1] > most:
             most, progress_at = counts[1], time.monotonic()
-        if (set(counts) == {1} and not doubled) or time.monotonic() - progress_at > _NO_PROGRESS_S:
+        if holds or time.monotonic() - progress_at > _NO_PROGRESS_S:
             break
         await asyncio.sleep(0.5)
     figure = f"{counts[1]:,} of {counts.total():,} acknowledged ones exactly once"
@@ -115,9 +121,14 @@ async def _events(name: str, load: Load, site: Site, acknowledged: Report) -> Ch
     if counts[0]:
         missing = await asyncio.to_thread(load.never_taken, site.sandbox)
         figure += f"; missing: {await asyncio.to_thread(_stored, site, missing)}"
-    if doubled:
+    if doubled := {report.value: dict(each) for report, each in found.items() if max(each) > 1}:
         figure += f"; more than once: {doubled}"
-    return Check(name=name, holds=set(counts) == {1} and not doubled, figure=figure)
+    return Check(name=name, holds=holds, figure=figure)
+
+
+def exactly_once(found: Mapping[Report, Counter[int]], acknowledged: Report) -> bool:
+    """Tell whether Phoenix has each acknowledged event once, and no event twice. Args: `found`: of `Load.verdict`."""
+    return set(found.get(acknowledged, ())) == {1} and all(max(counts) <= 1 for counts in found.values())
 
 
 def _stored(site: Site, event_ids: set[str]) -> str:
@@ -183,22 +194,43 @@ def _short(report: dict[str, Any]) -> str:
     return ", ".join(f"{value:,} {name}" for name, value in counts.items())
 
 
-def _failures(calm: Sequence[Ended]) -> Check:
+def failures(calm: Sequence[Ended]) -> Check:
+    """No call fails while there is no fault."""
     failed = unexpected(calm)
     figure = f"{failed.total():,} of {len(calm):,} calls failed" + (
         f": {dict(failed.most_common(5))}" if failed else ""
     )
-    return Check(name="calls between faults", holds=not failed, figure=figure)
+    return Check(name="calls between faults", holds=bool(calm) and not failed, figure=figure)
 
 
-def _own_faults(ended: Sequence[Ended]) -> Check:
+def methods(calm: Sequence[Ended]) -> Check:
+    """Each method was called, and its success was seen where there is one."""
+    answered = {one.method for one in calm if not one.reason or one.method in NOT_FOUND}
+    missing = sorted(set(UNARY) - answered)
+    return Check(
+        name="all methods",
+        holds=not missing,
+        figure=f"{len(answered)} of {len(UNARY)} answered" + (f"; not: {', '.join(missing)}" if missing else ""),
+    )
+
+
+def watchers(updates: Sequence[float], windows: Sequence[Window], began_at: float, ended_at: float) -> Check:
+    """Updates of a board that changes all the time come between any two faults."""
+    edges = [began_at, *(edge for window in windows for edge in (window.began_at, window.over_at)), ended_at]
+    calm = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end - start >= _CALM_LEAST_S]
+    silent = sum(not any(start <= at <= end for at in updates) for start, end in calm)
+    figure = f"{len(updates):,} updates; none in {silent} of {len(calm)} calm times"
+    return Check(name="watchers", holds=bool(updates) and not silent, figure=figure)
+
+
+def own_faults(ended: Sequence[Ended]) -> Check:
     """No fault of another part is an error of the gateway itself, nor ends a call without a reason it could give."""
     found = Counter(f"{one.method} {one.reason}" for one in ended if one.reason in _OWN)
     figure = f"{found.total()} of {len(ended):,} calls" + (f": {dict(found.most_common(5))}" if found else "")
-    return Check(name="faults of its own", holds=not found, figure=figure)
+    return Check(name="faults of its own", holds=bool(ended) and not found, figure=figure)
 
 
-def _p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
+def p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
     """Compare slices of 5 s before the first fault with those after it, by the median of their p99.
 
     On a machine that others use, slices differ by themselves: the later median may reach the slowest of the first.
@@ -219,17 +251,20 @@ def _p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
     return Check(name="p99 between faults", holds=holds, figure=figure)
 
 
-def _memory(samples: Sequence[Sample]) -> Check:
+def memory(samples: Sequence[Sample]) -> Check:
+    """No process grows by a fifth after its caches are full."""
     growth = _growth(samples, "memory_mib", statistics.median)
     worst = max((late / early for early, late in growth), default=1.0)
     figure = f"{worst:.2f} of the beginning in the worst of {len(growth)} processes that lived long enough"
-    return Check(name="memory", holds=worst <= MEMORY_MUST, figure=figure)
+    return Check(name="memory", holds=bool(growth) and worst <= MEMORY_MUST, figure=figure)
 
 
-def _descriptors(samples: Sequence[Sample]) -> Check:
+def descriptors(samples: Sequence[Sample]) -> Check:
+    """No process keeps opening files and sockets."""
     growth = _growth(samples, "descriptors", min)  # connections come and go with the load; a leak raises the least
     worst = max((late - early for early, late in growth), default=0.0)
-    return Check(name="descriptors", holds=worst <= DESCRIPTORS_MUST, figure=f"{worst:+.0f} in the worst process")
+    holds = bool(growth) and worst <= DESCRIPTORS_MUST
+    return Check(name="descriptors", holds=holds, figure=f"{worst:+.0f} in the worst of {len(growth)} processes")
 
 
 def _growth(
@@ -247,23 +282,21 @@ def _growth(
     return found
 
 
-def _logs(site: Site) -> Check:
+def logs(texts: Sequence[str]) -> Check:
+    """Every line is JSON with a level, and a line at error level has its cause."""
     without: Counter[str] = Counter()
     seen: Counter[str] = Counter()
-    for gateway in site.gateways:
-        for line in gateway.log_text.splitlines():
-            if not line.startswith("{"):
-                without[f"no JSON: {line[:120]}"] += 1
-                continue
-            fields = json.loads(line)
-            if fields.get("level") in ("error", "critical"):
-                seen[str(fields["event"])] += 1
-                if _CAUSES.isdisjoint(fields):
-                    without[str(fields["event"])] += 1
+    for line in [line for text in texts for line in text.splitlines()]:
+        if not line.startswith("{") or not {"level", "event"} <= (fields := json.loads(line)).keys():
+            without[f"no log line: {line[:120]}"] += 1
+        elif fields["level"] in ("error", "critical"):
+            seen[str(fields["event"])] += 1
+            if _CAUSES.isdisjoint(fields):
+                without[str(fields["event"])] += 1
     figure = f"{seen.total()} lines at error level, each with its cause: {dict(seen.most_common(6))}"
     return Check(
         name="log",
-        holds=not without,
+        holds=not without and any(texts),
         figure=figure if not without else f"without a cause: {dict(without.most_common(5))}",
     )
 
