@@ -21,6 +21,7 @@ from gateway.cache.redis_url import RedisTarget, build_client
 from gateway.resilience.clock import Clock
 from gateway.resilience.patience import patience
 from gateway.resilience.supervision import run_job
+from gateway.telemetry.trouble import TroubleLog
 
 T = TypeVar("T")
 Work = Callable[[Any], Awaitable[T]]
@@ -30,6 +31,7 @@ MOST_AT_ONCE = 32
 """Connections that are opened at once to replace old ones."""
 _PROBE = "redis.call('SET', KEYS[1], '', 'PX', 1000) return redis.call('DEL', KEYS[1])"
 _PROBE_KEY = "pgw:{probe}"
+_IN_USE_GO_ON = "the connections in use go on, perhaps with a former REDIS_URL; "
 
 
 class CacheUnavailable(Exception):
@@ -113,6 +115,7 @@ class RedisCache:
         self._observer = observer or _Unobserved()
         self._availability = Availability(clock, self._settings.probes, self._observer.changed)
         self._connections: _Connections | None = None
+        self._renewal = TroubleLog("new connections to Redis", address=target.address)
         self._key = _PROBE_KEY
         self._check_at = clock.monotonic() + self._settings.check_every_s
         self._job: asyncio.Task[None] | None = None
@@ -269,8 +272,11 @@ class RedisCache:
         before.until = self._clock.monotonic() + self._settings.probes.retry_after_s * 5
         try:
             self._replace(await self._proved(min(before.most_uses, MOST_AT_ONCE)))
-        except CacheUnavailable:
-            pass
+        except CacheUnavailable as unavailable:
+            fault = unavailable.fault or NO_ANSWER
+            self._renewal.failed(unavailable, trouble=fault.what, code=fault.code, advice=_IN_USE_GO_ON + fault.advice)
+        else:
+            self._renewal.works()
 
     async def _proved(self, count: int = 1) -> _Connections:
         """Return so many new connections that Redis takes a write over. Raises: CacheUnavailable."""

@@ -14,6 +14,7 @@ from gateway.config.model import OperatorConfig, TenantConfig, is_loopback
 
 _NAMES = ("https_proxy", "all_proxy")
 """In either case."""
+_TLS_PORT = 443
 _PLAINTEXT = "http_proxy"
 """Applies to plaintext, which the gateway speaks on loopback only: no reason not to start."""
 
@@ -31,8 +32,9 @@ def check_proxies(
     urls = [url for one in tenants for url in (one.ingestion_base_url, one.admin_base_url, one.query_base_url)]
     urls += [one.socket_base_url for one in tenants] + [one.base_url for one in operators]
     excluded = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").replace(",", " ").lower().split()
-    hosts = sorted({urlsplit(url).hostname or "" for url in urls})
-    direct = [host for host in hosts if not is_loopback(host) and not _is_excluded(host, excluded)]
+    hosts = sorted({(parts.hostname or "", parts.port or _TLS_PORT) for parts in map(urlsplit, urls)})
+    covered = [host for host, port in hosts if not is_loopback(host) and not _is_excluded(host, port, excluded)]
+    direct = list(dict.fromkeys(covered))
     if not direct:
         return
     remedy = f"add {','.join(direct)} to NO_PROXY, or unset"
@@ -53,6 +55,10 @@ def check_proxies(
                 )
 
 
-def _is_excluded(host: str, excluded: Sequence[str]) -> bool:
-    """Tell whether NO_PROXY covers the host: `*`, its name, or a domain that it is in, with or without a dot before."""
-    return any(one == "*" or f".{host}".endswith("." + one.lstrip("*").lstrip(".")) for one in excluded)
+def _is_excluded(host: str, port: int, excluded: Sequence[str]) -> bool:
+    """Tell whether NO_PROXY covers the host: `*`, its name, or a domain that it is in, with or without a dot before.
+
+    An entry may end in a port, as curl and Go read it.
+    """
+    names = (one.removesuffix(f":{port}").lstrip("*").lstrip(".") for one in excluded)
+    return "*" in excluded or any(f".{host}".endswith("." + name) for name in names)

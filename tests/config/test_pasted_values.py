@@ -193,6 +193,9 @@ def test_a_proxy_of_the_environment_is_refused_unless_phoenix_is_excluded(name: 
     assert "ingestion.example" in str(refused(proxied))
     for excluded in (".example", "ingestion.example,admin.example, query.example", "*"):
         assert loaded({**proxied, "NO_PROXY": excluded}).warnings == ()
+    by_port = "ingestion.example:443,.example:443"
+    assert loaded({**proxied, "NO_PROXY": by_port}).warnings == ()
+    assert faulty({**proxied, "NO_PROXY": by_port.replace("443", "8443")}) == [name]
     assert faulty({**proxied, "no_proxy": "example.com,ample"}) == [name]
     local = {key: "http://127.0.0.1:8080" for key in TENANT if key.endswith("BASE_URL")}
     assert loaded({**proxied, **local, "WEBSOCKET_URL": "ws://127.0.0.1:8080/ws"}).warnings == ()

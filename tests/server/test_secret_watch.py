@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.cache.client import RedisCache
+from gateway.cache.availability import ProbeSettings
+from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.config import load
 from gateway.config.process import redis_target
 from gateway.core.secret import Secret, SecretRefused
@@ -87,8 +88,13 @@ async def test_an_unusable_value_leaves_the_known_one(
     assert followed.current() == Secret(b"three")
 
 
-async def test_redis_is_used_with_the_new_login_and_no_call_fails(watched: Watched, redis_server: RedisProcess) -> None:
-    """`REDIS_URL_FILE` replaced: new connections have the new user, the old ones end, and every use succeeds."""
+async def test_redis_is_used_with_the_new_login_and_no_call_fails(
+    watched: Watched, redis_server: RedisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`REDIS_URL_FILE` replaced: new connections have the new user, the old ones end, and every use succeeds.
+
+    A login that does not work yet leaves the known one in use, and the log says so.
+    """
     from redis.asyncio import Redis
 
     def url(user: str) -> str:
@@ -101,7 +107,8 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(watched: Watch
                 user, enabled=True, passwords=[f"+secret-of-{user}"], keys="*", categories=["+@all"]
             )
         watched.mount.swap(redis_url=url("old"))
-        cache = RedisCache(redis_target(Secret.from_text(url("old"))), SystemClock())
+        settings = RedisCacheSettings(probes=ProbeSettings(retry_after_s=0.05))
+        cache = RedisCache(redis_target(Secret.from_text(url("old"))), SystemClock(), settings)
         followed = watched.watch.follow(
             watched.source("redis_url"), lambda given: given, lambda given: cache.use_target(redis_target(given))
         )
@@ -116,6 +123,15 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(watched: Watch
 
         await use()
         assert await users() == {"old"}
+        logs.configure("info", "json")
+        watched.mount.swap(redis_url=url("late"))  # before its Redis knows the user
+        await watched.look(followed)
+        for _ in range(20):
+            await use()
+            await asyncio.sleep(0.02)
+        lines = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+        (told,) = [line for line in lines if line.get("part") == "new connections to Redis"]
+        assert (told["event"], told["code"]) == ("not available", "WRONGPASS")
         watched.mount.swap(redis_url=url("new"))
         await watched.look(followed)
         async with asyncio.timeout(10):
