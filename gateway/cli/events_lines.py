@@ -60,8 +60,8 @@ def read_lines(source: BinaryIO, tenant_id: str, label: str) -> Iterator[Line | 
     number = 0
     while raw := source.readline(MAX_LINE_BYTES + 2):
         number += 1
-        if number == 1:
-            raw = raw.removeprefix(_UTF8_BOM)  # editors and spreadsheets write one; it is no part of the line
+        # Editors and spreadsheets write one at the start of a file, and `cat` puts files one behind the other.
+        raw = raw.removeprefix(_UTF8_BOM)
         if len(raw) > MAX_LINE_BYTES + 1 and not raw.endswith(b"\n"):
             while (rest := source.readline(1 << 20)) and not rest.endswith(b"\n"):
                 pass

@@ -217,3 +217,6 @@ def test_events_need_no_struct_for_large_integers() -> None:
     assert b'{"id":9007199254740993}' == plain_line.event.attributes_json
     assert isinstance(plain_line.event, events_pb2.Event)
     assert plain_line == marked
+    joined = list(read_lines(io.BytesIO(b"\xef\xbb\xbf" + text + b"\n\xef\xbb\xbf" + text), "", ""))
+    assert [line.raw for line in joined] == [text, text]
+    assert all(isinstance(line, Line) for line in joined)

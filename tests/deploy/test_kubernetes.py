@@ -54,6 +54,23 @@ ALL_FEATURES = {
     "settings.TENANT_ID": "tenant-1",
 }
 WITHOUT_A_KEY = {name: value for name, value in ALL_FEATURES.items() if name != "externalSecret.keys.redis_url"}
+OPEN_VALUES = {
+    "imagePullSecrets": '[{"name": "given-1"}]',
+    "service.annotations": '{"example.com/given-2": "x"}',
+    "serviceMonitor.labels": '{"given-3": "x"}',
+    "networkPolicy.callers": '[{"namespaceSelector": {"matchLabels": {"given-4": "x"}}}]',
+    "networkPolicy.monitoring": '[{"namespaceSelector": {"matchLabels": {"given-5": "x"}}}]',
+    "podAnnotations": '{"given-6": "x"}',
+    "podLabels": '{"given-7": "x"}',
+    "nodeSelector": '{"given-8": "x"}',
+    "tolerations": '[{"key": "given-9", "operator": "Exists"}]',
+    "affinity.podAntiAffinity": '{"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "given-10"}]}',
+    "priorityClassName": '"given-11"',
+    "resources": '{"requests": {"cpu": "1"}, "limits": {"example.com/given-12": "1"}}',
+    "image": '{"repository": "given-13", "tag": "given-14", "pullPolicy": "Never"}',
+    "podDisruptionBudget.maxUnavailable": '"25%"',
+}
+"""Values that the chart hands on as they are, and others that no test sets otherwise."""
 KINDS = {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
 OTHERS_KINDS = {"ServiceMonitor", "ExternalSecret"}
 pytestmark = pytest.mark.timeout(2 * BUILD_WITHIN_S + 120)  # the first run builds the tools
@@ -107,6 +124,21 @@ def test_every_object_is_valid(helm: Path) -> None:
         deployment["spec"]["template"]["spec"]["contaners"] = []
         assert faults(folder, deployment) != []
         del deployment["spec"]["template"]["spec"]["contaners"]
+
+
+def test_values_that_are_handed_on_make_valid_objects(helm: Path) -> None:
+    """Each of them stands in some object, and Kubernetes would take all objects."""
+    more = [word for name, value in OPEN_VALUES.items() for word in ("--set-json", f"{name}={value}")]
+    made = manifests(helm, ALL_FEATURES, *more)
+    shown = str(made)
+    assert [number for number in range(1, 15) if not re.search(rf"given-{number}\b", shown)] == []
+    assert "25%" in shown
+    try:
+        folder = documents(KUBERNETES[-1])
+    except NotBuilt as reason:
+        pytest.skip(str(reason))
+    assert [fault for each in made if each["kind"] not in OTHERS_KINDS for fault in faults(folder, each)] == []
+    assert [fault for each in made if each["kind"] in OTHERS_KINDS for fault in custom_faults(each)] == []
 
 
 @pytest.mark.parametrize("tls", ["", "prometheus-tls"])
