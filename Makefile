@@ -73,8 +73,9 @@ bench: setup ## measure speed (ONLY=name for one case)
 		|| echo "make bench: h2load cannot be installed here"
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, protos, descriptors
+stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, an npm package, protos
 	@$(BIN)/python -m tools.stubs
+	@$(BIN)/python -m tools.typescript_client
 
 docs: setup ## generate the parts of docs/ that come from the code: API, commands, settings, index of ADRs
 	@$(BIN)/python -m tools.docs

@@ -24,7 +24,8 @@ PACKAGE = "phoenix_gateway_client"
 CLIENT_FOLDER = f"clients/python/{PACKAGE}"
 CLIENT_FILES = ("v1.py", "v1.pyi", "services.py", "reasons.py", "service_config.json")
 _SERVICE_CONFIG = Path(__file__).resolve().parent.parent / "clients" / "service_config.json"
-_PROTO = f"{PACKAGE}/v1.proto"
+PROTO = f"{PACKAGE}/v1.proto"
+"""The name of the merged proto."""
 _SERVERS_OWN = ("buf/validate/validate.proto", "gateway/v1/access.proto")
 _CHECK = re.compile(
     r"^from google\.protobuf import runtime_version.*\n|^_runtime_version\.Validate\w+\([^)]*\)\n", re.M
@@ -46,7 +47,7 @@ def write_client(files: FileDescriptorSet, target: Path) -> None:
     (compiled / "client.bin").write_bytes(bundle.SerializeToString())
     plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
     outputs = [f"--python_out={compiled}", f"--mypy_out=quiet:{compiled}", f"--plugin=protoc-gen-mypy={plugin}"]
-    if protoc.main(["protoc", f"--descriptor_set_in={compiled / 'client.bin'}", *outputs, _PROTO]) != 0:
+    if protoc.main(["protoc", f"--descriptor_set_in={compiled / 'client.bin'}", *outputs, PROTO]) != 0:
         raise SystemExit("protoc failed. Its message is above.")
     made = compiled / PACKAGE
     code, checks = _CHECK.subn("", (made / "v1_pb2.py").read_text(encoding="utf-8"))
@@ -61,7 +62,7 @@ def write_client(files: FileDescriptorSet, target: Path) -> None:
 
 def merge(files: FileDescriptorSet) -> FileDescriptorProto:
     """Return one proto with the messages, enums and services of all, without options."""
-    merged = FileDescriptorProto(name=_PROTO, package="phoenix.gateway.v1", syntax="proto3")
+    merged = FileDescriptorProto(name=PROTO, package="phoenix.gateway.v1", syntax="proto3")
     needed: set[str] = set()
     for file in files.file:
         if not file.name.startswith("gateway/v1/") or file.name in _SERVERS_OWN:

@@ -2,7 +2,7 @@
 
 It creates the wheel of the Python client (clients/python); the module of the Go client (clients/go); the protos for
 other languages, with and without their validation rules; and one descriptor set for tools such as grpcurl, buf and
-Envoy. It needs no network.
+Envoy. It needs no network. tools/typescript_client.py then adds the package of the TypeScript client.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _README = """# Calling the Phoenix Gateway
   `from phoenix_gateway_client import Gateway`. Its README is clients/python/README.md.
 - `go/`: Go. The folder is a module proxy: `GOPROXY=file://$PWD/go,https://proxy.golang.org GONOSUMDB=phoenix.internal
   go get {module}@v{version}`. Its README is clients/go/README.md.
+- `phoenix-gateway-client-{version}.tgz`, where npm was there to build it: TypeScript for Node.
+  `npm install ./phoenix-gateway-client-{version}.tgz`. Its README is clients/typescript/README.md.
 - `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
   generate no code from it.
 - `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
-from tools import go_tools
+from tools import go_tools, typescript_client
 
 CLIENTS = Path(__file__).resolve().parents[2] / "clients"
 RESTART_AFTER = "watch: first board"
@@ -28,7 +28,14 @@ def _go() -> Sequence[str]:
         pytest.skip(f"{failed}: install Go 1.24 or later, and let it reach a module proxy")
 
 
-PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {"python": _python, "go": _go}
+def _typescript() -> Sequence[str]:
+    try:
+        return ["node", str(typescript_client.built() / "build" / "scenario.js")]
+    except go_tools.NotBuilt as failed:
+        pytest.skip(f"{failed}: install Node 20 or later with npm, and let it reach a registry")
+
+
+PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {"python": _python, "go": _go, "typescript": _typescript}
 
 
 @pytest.fixture(params=PROGRAMS)
