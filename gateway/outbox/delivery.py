@@ -1,7 +1,7 @@
 """Deliver one tenant's durable events in the background.
 
 Several gateways deliver at once: each leases the first events of some ordering keys, sends them, and records the
-results (delivery_result.py). While Phoenix fails, one event at a time is sent as a probe, with growing pauses.
+results (delivery_result.py). While Phoenix fails (phoenix_health.py), one event at a time is sent as a probe.
 """
 
 from __future__ import annotations
@@ -13,17 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.types import TenantId
-from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
-from gateway.outbox.delivery_result import (
-    RESEND_WITHIN_US,
-    Window,
-    delivery_result_of,
-    given_up,
-    is_about_phoenix,
-    requested_wait_s,
-)
+from gateway.errors import GatewayError, StoreUnavailable
+from gateway.outbox.delivery_result import RESEND_WITHIN_US, Window, delivery_result_of, given_up
 from gateway.outbox.heartbeat import Heartbeat
 from gateway.outbox.lease_deadline import LeaseDeadline
+from gateway.outbox.phoenix_health import PhoenixHealth, was_given_back
 from gateway.outbox.queue_level import QueueLevel
 from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
 from gateway.outbox.store import EventQueue
@@ -31,7 +25,7 @@ from gateway.phoenix.gamification.batch_sender import BatchSender
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
 from gateway.phoenix.gamification.event_sender import EventSender, Sending
 from gateway.phoenix.gamification.events import EventsClient
-from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result
+from gateway.phoenix.gamification.pending_event import PendingEvent, Result
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
@@ -114,8 +108,7 @@ class OutboxDelivery:
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._failures = 0
-        self._pause_until = 0.0
+        self._phoenix = PhoenixHealth(clock, self._settings.retry, random)
         self._lost_leases: list[int] = []
         self._takes = 0
 
@@ -161,8 +154,7 @@ class OutboxDelivery:
         if not self._may_send():
             await self._wait(self._stopping, RECHECK_S)
             return
-        pause_s = self._pause_until - self._clock.monotonic()
-        if pause_s > 0:
+        if (pause_s := self._phoenix.pause_s) > 0:
             await self._wait(self._stopping, pause_s)
             return
         self._news.clear()
@@ -202,13 +194,9 @@ class OutboxDelivery:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    @property
-    def _is_probing(self) -> bool:
-        return self._failures > 0
-
     async def _room(self) -> None:
         """Wait until another lease is allowed. While Phoenix fails, only one is."""
-        while len(self._under_way) >= (1 if self._is_probing else self._settings.leases):
+        while len(self._under_way) >= (1 if self._phoenix.fails else self._settings.leases):
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def _let_callers_first(self) -> None:
@@ -222,7 +210,7 @@ class OutboxDelivery:
         ordering_keys = settings.ordering_keys if self._sender.sends_bulk else settings.single_keys
         requested = Take(
             tenant_id=self._tenant_id,
-            max_keys=1 if self._is_probing else ordering_keys,
+            max_keys=1 if self._phoenix.fails else ordering_keys,
             lease_id=lease_id,
             lease_us=round(settings.lease_s * _US),
             max_bytes=settings.lease_bytes,
@@ -282,10 +270,10 @@ class OutboxDelivery:
             deduplicates=window.deduplicates,
             now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
         )
-        wait_at_least_s = self._record_health([result for _, result in results])
+        wait_at_least_s = self._phoenix.record([result for _, result in results])
         for event, result in results:
             wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._random)
-            if _was_given_back(result):
+            if was_given_back(result):
                 wait = 0.0
             outcomes.append(
                 delivery_result_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US))
@@ -307,22 +295,6 @@ class OutboxDelivery:
         )
         await self._batches.send(sending, deadline)
         return list(zip(events, sending.results(), strict=True))
-
-    def _record_health(self, results: Sequence[Result]) -> float:
-        """Record whether Phoenix fails. Return the wait in seconds that it requested."""
-        results = [result for result in results if not _was_given_back(result)]
-        errors_seen = [result.error for result in results if isinstance(result, Failed)]
-        requested = max((requested_wait_s(error) for error in errors_seen), default=0.0)
-        troubles = [error for error in errors_seen if is_about_phoenix(error)]
-        if len(troubles) < len(results):
-            self._failures = 0
-            return requested
-        if not results:
-            return 0.0
-        self._failures += 1
-        pause_s = max(requested, wait_s(self._failures, self._settings.retry, self._random))
-        self._pause_until = self._clock.monotonic() + pause_s
-        return requested
 
     async def _settle(self, settle: Settle) -> None:
         """Record the results, even if the store is down for long. No other gateway can take over meanwhile."""
@@ -373,8 +345,3 @@ class OutboxDelivery:
                 await event.wait()
         except TimeoutError:
             pass
-
-
-def _was_given_back(result: Result) -> bool:
-    """Whether the event was not sent, because its lease or the time for it had ended."""
-    return isinstance(result, Failed) and isinstance(result.error, DeadlineTooShort)

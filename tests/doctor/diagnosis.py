@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.config import Config, load
+from gateway.doctor.database_checks import database
 from gateway.doctor.diagnose import diagnose
-from gateway.doctor.report import Finding, State
+from gateway.doctor.report import Finding, Result, State
 from gateway.resilience.clock import Clock, SystemClock
+from gateway.resilience.deadline import Deadline
+from tests.config.valid_settings import WHOLE
 from tests.gateway_process import of_sandbox
 from tests.sandbox_process import SandboxProcess
 
@@ -50,6 +53,11 @@ async def findings_of(
 ) -> list[Finding]:
     """What the doctor finds under these settings."""
     return await diagnose(config_of(settings), clock or SystemClock(), limit_s=limit_s)
+
+
+async def look_at_database(**settings: str) -> Result:
+    """The doctor's findings for the configured database."""
+    return await database(config_of({**WHOLE, **settings}), Deadline.after(5, SystemClock()))
 
 
 def pick(findings: Sequence[Finding], name: str, subject: str = "") -> Finding:
