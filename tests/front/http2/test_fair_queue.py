@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from gateway.front.http2.fair_queue import FairQueue, Priority
@@ -99,3 +100,20 @@ def test_what_a_caller_has_had_is_forgotten() -> None:
         order(queue, 9)
     assert queue.is_modest("former")
     assert not queue.is_modest("present")
+
+
+def test_one_of_many_is_refused_as_quickly_as_one_of_few() -> None:
+    """A flood fills the queue, and the loop takes no other call while it is cut."""
+    slowest, quickest = (min(_refusals_s(count) for _ in range(5)) for count in (2048, 16))
+    assert slowest < 6 * quickest
+
+
+def _refusals_s(count: int) -> float:
+    """CPU seconds of 200 calls that are refused in a queue of so many."""
+    queue: FairQueue[Waiting] = FairQueue()
+    for number in range(count + 200):
+        queue.push(Waiting(deadline_at=float(number)), "a", Priority.READ, 1.0, 0.0)
+    began = time.process_time()
+    for _ in range(200):
+        queue.drop()
+    return time.process_time() - began
