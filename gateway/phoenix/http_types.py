@@ -43,12 +43,14 @@ class Request:
 class Answer:
     """An answer: the final status, the few useful headers (names in lower case), and the body.
 
-    It is whole, unless `Request.status_suffices`: then headers and body of a 2xx may be empty.
+    It is whole, unless `Request.status_suffices`: then headers and body of a 2xx may be empty. `keys_changed`: it is a
+    401, and one of our keys has changed since the request was signed.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
+    keys_changed: bool = False
 
 
 class ExchangeFailed(Exception):

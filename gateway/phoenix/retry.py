@@ -180,8 +180,14 @@ class RetryingSender:
                         self._hosts.answered(part_of(surface), request.url_base)
                     return Delivered(answer=answer, tries=tries, in_doubt=in_doubt)
                 fault = error_of(answer, surface, self._clock.now(), changes=changes)
-                if answer.status == 401 and not rejected_before and self._may_retry(budget, surface):
-                    rejected_before = True  # a clock or a key may have been corrected: try once more
+                # A clock or a key may have been corrected: try once more. Calls that a rotation caught are no load that
+                # the budget has to keep from Phoenix.
+                if (
+                    answer.status == 401
+                    and not rejected_before
+                    and (answer.keys_changed or self._may_retry(budget, surface))
+                ):
+                    rejected_before = True
                     continue
                 again = _worth_repeating(answer, fault, idempotency)
                 wait_at_least_s = fault.requested_wait_s or 0.0

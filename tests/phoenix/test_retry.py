@@ -278,3 +278,18 @@ async def test_an_outage_gets_at_most_a_fifth_more_requests(status: int) -> None
         reasons.add(caught.value.reason)
     assert len(sender.sent) == 240
     assert reasons == {"PHOENIX_UNAVAILABLE" if status == 503 else "PHOENIX_REJECTED_CREDENTIALS"}
+
+
+async def test_a_rotation_costs_no_call_however_many_it_catches() -> None:
+    """A call whose key has changed meanwhile is sent again without asking the budget; without a change it is not."""
+    steps = [step for _ in range(50) for step in (Answer(status=401, keys_changed=True), Answer(status=200))]
+    clock = ManualClock()
+    retrying = RetryingSender(
+        sender=ScriptedSender(*steps), clock=clock, budgets={surface: RetryBudget() for surface in Surface}
+    )
+    request = Delivery(idempotency=READ)
+    for _ in range(50):
+        delivered = await retrying.deliver(
+            request._prepare, idempotency=READ, surface=Surface.QUERY, deadline=Deadline.after(10.0, clock)
+        )
+        assert (200, 2) == (delivered.answer.status, delivered.tries)

@@ -21,6 +21,7 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
 from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
+from gateway.keys.own.loaded_secret import ANNOUNCED
 from gateway.keys.own.managed_key import Loaded, ManagedKey
 from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.secret_store import StoredSecret
@@ -72,7 +73,7 @@ class Keyring(SigningKeys):
         self._changing = asyncio.Lock()  # files are checked in a thread
         self._trial_round: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._trial_round_at = self._changed_at = self._asked_at = float("-inf")
+        self._trial_round_at = self._changed_at = self._found_at = self._asked_at = float("-inf")
         self._entries = {entry.tenant_id: entry for entry in tenants}
         self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
         self._seal_keys = None if seal_keys is None else seal_keys[0]
@@ -138,6 +139,10 @@ class Keyring(SigningKeys):
         """Whether a launch key stays in a store."""
         return bool(self._stored)
 
+    def store_outages(self) -> dict[str, str]:
+        """Return each reference of a launch key whose store cannot be asked, with since when and why."""
+        return {one.source: one.outage for one in self._stored.values() if one.outage}
+
     async def follow_stores(self, every_s: float) -> None:
         """Ask the stores of launch keys for new versions, until cancelled. One that is away keeps its known ones."""
         while True:
@@ -153,6 +158,7 @@ class Keyring(SigningKeys):
                 now = self._clock.now()
                 events = stored.adopt(found, now) if isinstance(found, list) else stored.lost(found, now)
                 self._report(self._signing[named], events)
+                self._note_found(events)
                 self._rebuild_tables()
 
         await asyncio.gather(*(ask(named, stored) for named, stored in self._stored.items()))
@@ -161,27 +167,39 @@ class Keyring(SigningKeys):
         """Stop signing with keys in stores."""
         await asyncio.gather(*(stored.stop() for stored in self._stored.values()))
 
-    async def on_unauthorized(self, sent_at: float) -> None:
+    async def on_unauthorized(self, sent_at: float) -> bool:
         """Handle a 401 from Phoenix: try the other versions of the keys, and switch to one that Phoenix accepts.
 
-        Args: `sent_at`: when the request was signed (monotonic). Returns when keys were tried or changed after
-        `sent_at`, so that the request can be sent again; returns at once if there is nothing to try.
+        Args: `sent_at`: when the request was signed (monotonic). Returns when the request can be sent again, at once if
+        there is nothing to try: whether any key has changed since it was signed.
         """
+        rejected_at = self._clock.monotonic()
         await self._ask_stores(sent_at)
         while True:
             if self._trial_round is not None and not self._trial_round.done():
                 await asyncio.shield(self._trial_round)
-            if max(self._trial_round_at, self._changed_at) >= sent_at:
-                return
-            now = self._clock.now()
-            if not any(one.loaded.versions.to_try(now, after_rejection=True) for one in self._all_keys()):
-                return
+            if self._was_tried_since(sent_at, rejected_at):
+                return self._changed_at >= sent_at
             wait_s = self._trial_round_at + TRIAL_ROUND_EVERY_S - self._clock.monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             elif self._trial_round is None or self._trial_round.done():
                 self._trial_round_at = self._clock.monotonic()
                 self._trial_round = run_job("key-trials", self._try_candidates(after_rejection=True))
+
+    def _was_tried_since(self, sent_at: float, rejected_at: float) -> bool:
+        """Whether a round of trials can have found the key that replaces the rejected one; also if none can be found.
+
+        A round that began before the rejection saw Phoenix perhaps before it switched this key. So it is enough only if
+        it left no newer version waiting, and if no version was found after it began.
+        """
+        now = self._clock.now()
+        tries = [
+            (one, try_[0]) for one in self._all_keys() for try_ in one.loaded.versions.to_try(now, after_rejection=True)
+        ]
+        is_waiting = any(candidate is not one.loaded.versions.active for one, candidate in tries)
+        since = rejected_at if is_waiting else sent_at
+        return not tries or self._trial_round_at >= max(since, self._found_at)
 
     async def _ask_stores(self, sent_at: float) -> None:
         """Look for newer versions in the stores: a rejected key was perhaps replaced there since the last look.
@@ -215,9 +233,14 @@ class Keyring(SigningKeys):
         for one in self._all_keys():
             events = one.loaded.check_files(now)
             self._report(one, events)
+            self._note_found(events)
             changed = changed or bool(events)
         if changed:
             self._rebuild_tables()
+
+    def _note_found(self, events: Sequence[str]) -> None:
+        if ANNOUNCED in events:
+            self._found_at = self._clock.monotonic()
 
     async def _try_candidates(self, *, after_rejection: bool = False) -> None:
         """Try at Phoenix, concurrently, every key that needs a trial."""

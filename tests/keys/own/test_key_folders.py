@@ -435,3 +435,39 @@ async def test_many_rejected_calls_have_the_keys_looked_into_once(tmp_path: Path
     assert (1, b"second") == (phoenix.asked, bench.hmac_now())
     await keyring.on_unauthorized(sent_at)  # a call that was signed before the change
     assert 1 == phoenix.asked
+
+
+async def test_a_key_that_phoenix_switches_after_a_round_of_trials_began_is_found(tmp_path: Path) -> None:
+    """The round of an earlier rejection says nothing about a call that was signed before it and rejected after it."""
+    phoenix = Phoenix()
+    bench = Bench(tmp_path, phoenix)
+    bench.add_hmac(b"first", -7200)
+    bench.add_launch_key(-7200)
+    keyring = bench.begin()
+    bench.add_hmac(b"second")
+    bench.look_for(1)
+    sent_at = bench.clock.monotonic()
+    assert not await keyring.on_unauthorized(sent_at)
+    assert (1, b"first") == (phoenix.asked, bench.hmac_now())
+    phoenix.takes.add(b"second")
+    bench.clock.advance(2)
+    assert await keyring.on_unauthorized(sent_at)
+    assert (2, b"second") == (phoenix.asked, bench.hmac_now())
+
+
+async def test_a_version_that_is_found_after_a_round_of_trials_began_is_tried(tmp_path: Path) -> None:
+    """Another key of the process may have caused that round."""
+    phoenix = Phoenix()
+    phoenix.takes |= {b"second", b"third"}
+    bench = Bench(tmp_path, phoenix)
+    bench.add_hmac(b"first", -7200)
+    bench.add_launch_key(-7200)
+    keyring = bench.begin()
+    bench.add_hmac(b"second")
+    bench.look_for(1)
+    sent_at = bench.clock.monotonic()
+    assert await keyring.on_unauthorized(sent_at)
+    bench.add_hmac(b"third", 1)
+    bench.look_for(2)
+    assert await keyring.on_unauthorized(sent_at)
+    assert b"third" == bench.hmac_now()

@@ -19,16 +19,18 @@ REQUEST = Request(method="GET", url_base="https://phoenix.example", raw_path="/h
 class Keys:
     """Records when reviews are asked for; a review takes this long."""
 
-    def __init__(self, takes_s: float = 0.0) -> None:
+    def __init__(self, takes_s: float = 0.0, *, changed: bool = False) -> None:
+        self._changed = changed
         self.asked_for: list[float] = []
         self.finished = 0
         self._takes_s = takes_s
 
-    async def on_unauthorized(self, sent_at: float) -> None:
+    async def on_unauthorized(self, sent_at: float) -> bool:
         """Take the time."""
         self.asked_for.append(sent_at)
         await asyncio.sleep(self._takes_s)
         self.finished += 1
+        return self._changed
 
 
 async def test_a_401_waits_for_a_review_of_the_keys() -> None:
@@ -54,3 +56,10 @@ async def test_a_review_takes_no_longer_than_the_call() -> None:
     answer = await UnauthorizedObserver(ScriptedSender(401), keys, CLOCK).send(REQUEST, deadline)
     assert (401, 0) == (answer.status, keys.finished)
     assert CLOCK.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("changed", [True, False])
+async def test_the_answer_says_whether_a_key_has_changed(changed: bool) -> None:
+    """So that a call that a rotation caught is sent again without asking the budget."""
+    sender = UnauthorizedObserver(ScriptedSender(401), Keys(changed=changed), CLOCK)
+    assert changed is (await sender.send(REQUEST, Deadline.after(5, CLOCK))).keys_changed
