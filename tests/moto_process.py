@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 
+from tests.pypi_programs import INSTALL_WITHIN_S, installed
 from tests.redis_process import free_port
-from tools.go_tools import NotBuilt, cache_folder
+
+__all__ = ["INSTALL_WITHIN_S", "MotoProcess"]
 
 VERSION = "5.2.5"
 AWS_CLI = "1.46.3"
-INSTALL_WITHIN_S = 300
 START_WITHIN_S = 60.0
 
 
 def program() -> Path:
     """Return moto_server in a pinned version, installed if it is missing. Raises: NotBuilt."""
-    home = cache_folder() / f"moto-{VERSION}-awscli-{AWS_CLI}-py{sys.version_info[0]}{sys.version_info[1]}"
-    home.parent.mkdir(parents=True, exist_ok=True)
-    done = home / "installed"
-    with home.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            pip: list[str | Path] = [
-                home / "bin" / "python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ]
-            try:
-                subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True, timeout=120)
-                subprocess.run(
-                    [*pip, f"moto[secretsmanager,server,kms,iam]=={VERSION}", f"awscli=={AWS_CLI}"],
-                    check=True, capture_output=True, timeout=INSTALL_WITHIN_S, stdin=subprocess.DEVNULL,
-                )  # fmt: skip
-            except (OSError, subprocess.SubprocessError) as error:
-                raise NotBuilt(f"moto {VERSION} cannot be installed ({type(error).__name__})") from None
-            done.touch()
-    return home / "bin" / "moto_server"
+    wanted = f"moto[secretsmanager,server,kms,iam]=={VERSION}", f"awscli=={AWS_CLI}"
+    return installed(f"moto-{VERSION}-awscli-{AWS_CLI}", *wanted) / "bin" / "moto_server"
 
 
 class MotoProcess:

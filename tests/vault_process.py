@@ -1,7 +1,4 @@
-"""A real Vault for tests: HashiCorp's code with few plugins, built once a machine with Go (tests/vault_server/go).
-
-OpenBao, whose API is the same where the gateway uses it, is not published as a Go module that can be fetched.
-"""
+"""A real Vault for tests: HashiCorp's code with few plugins, built once a machine with Go (tests/vault_server/go)."""
 
 from __future__ import annotations
 
@@ -42,14 +39,17 @@ class VaultProcess:
 
     def __init__(self, folder: Path, *, certificate: tuple[Path, Path] | None = None, ca: Path | None = None) -> None:
         """Args: `certificate`: chain and key for TLS; `ca`: what the tests' own requests trust then."""
-        self._program = program()
+        self._program = self._find_program()
         self._folder = folder
         self._certificate = certificate
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.port = free_port()
         self.address = f"{'http' if certificate is None else 'https'}://127.0.0.1:{self.port}"
         self._state: dict[str, str] = {}
         self._http = httpx.Client(verify=str(ca) if ca else True, timeout=20, trust_env=False)
+
+    def _find_program(self) -> Path:
+        return program()
 
     @property
     def root_token(self) -> str:

@@ -22,16 +22,19 @@ _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "
 
 def run(config_file: Path | None, board_id: str | None, tenant_id: str, *, use_filled: bool, as_json: bool) -> int:
     """Check everything, or prove events on a board. Return 0: fine; 1: a fault; 2: the configuration cannot be read."""
-    from gateway.config import ConfigInvalid, load
+    from gateway.config import ConfigInvalid, admin_address, load
     from gateway.doctor import config_checks
+    from gateway.doctor.diagnose import ask_running
     from gateway.doctor.report import EXIT_UNREADABLE
+    from gateway.resilience.clock import SystemClock
 
     if config_file is not None:
         os.environ["GATEWAY_CONFIG"] = str(config_file)
     try:
         config = load()
     except ConfigInvalid as invalid:
-        _print(config_checks.of_invalid(invalid), EXIT_UNREADABLE, as_json=as_json)
+        running = asyncio.run(ask_running(admin_address(), SystemClock()))
+        _print([*config_checks.of_invalid(invalid), *running], EXIT_UNREADABLE, as_json=as_json)
         return EXIT_UNREADABLE
     if board_id is not None:
         return _prove(config, board_id, tenant_id, use_filled=use_filled, as_json=as_json)

@@ -6,7 +6,7 @@ API.md, "Running it".
 """
 
 from gateway.config.faults import ConfigInvalid, Fault
-from gateway.config.load import load
+from gateway.config.load import admin_address, load
 from gateway.config.model import (
     BulkEvents,
     Config,
@@ -35,5 +35,6 @@ __all__ = [
     "RedisConfig",
     "TenantConfig",
     "TlsFiles",
+    "admin_address",
     "load",
 ]

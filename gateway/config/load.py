@@ -10,8 +10,8 @@ from gateway.config import names, operators, tenants
 from gateway.config.callers import PolicyNames, read_callers
 from gateway.config.faults import ConfigInvalid, Faults
 from gateway.config.identities import check_callers, warn_of_oddities
-from gateway.config.model import Config, OperatorConfig, TenantConfig
-from gateway.config.process import read_process
+from gateway.config.model import Config, Listen, OperatorConfig, TenantConfig
+from gateway.config.process import read_admin_address, read_process
 from gateway.config.proxies import check_proxies
 from gateway.config.secret_stores import read_stores
 from gateway.config.sources import read_sources, read_toml, settings_digest
@@ -96,6 +96,16 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
         secret_stores=stores,
         warnings=tuple(faults.warnings),
     )
+
+
+def admin_address(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> tuple[Listen, bool]:
+    """Return where a gateway with these settings has its admin port, and whether that uses TLS. No store is asked.
+
+    For a configuration that `load` refuses, as it does while the store of a reference is down.
+    """
+    faults = Faults()
+    sources = read_sources(os.environ if environ is None else environ, env_file, faults)
+    return read_admin_address(Reader(sources.process, faults))
 
 
 def read_policy_again(config: Config) -> tuple[Callers, bool]:

@@ -180,6 +180,12 @@ def _admin_client_auth(reader: Reader, tls: TlsFiles | None) -> AdminClientAuth:
     return chosen
 
 
+def read_admin_address(reader: Reader) -> tuple[Listen, bool]:
+    """Return the admin address, and whether it uses TLS where others can reach it. Reads no secret."""
+    has_tls = reader.scope.get("GATEWAY_TLS_CERT_FILE") is not None
+    return _listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, None, callers_matter=False), has_tls
+
+
 def _listen(reader: Reader, name: str, default: Listen, tls: TlsFiles | None, *, callers_matter: bool) -> Listen:
     """Return the address. Public ones need TLS and, where it matters who calls, client certificates."""
     found = reader.scope.get(name)

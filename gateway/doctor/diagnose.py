@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Sequence
 from functools import partial
 
-from gateway.config import Config, OperatorConfig
+from gateway.config import Config, Listen, OperatorConfig
 from gateway.core.ed25519 import SigningKey
 from gateway.doctor import config_checks, key_checks
 from gateway.doctor.checks import LIMIT_S, Check, OnProgress, always, run_checks
 from gateway.doctor.database_checks import database
 from gateway.doctor.hosts import Host, judge_clock
-from gateway.doctor.machine_checks import audit_file, data_dir, listener, running_gateway
+from gateway.doctor.machine_checks import NOBODY_ANSWERS, audit_file, data_dir, listener, running_gateway
 from gateway.doctor.own_tls import own_tls
 from gateway.doctor.phoenix_checks import TenantChecks
 from gateway.doctor.platform_checks import PlatformKeyCheck
@@ -28,6 +28,7 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 
 CA_SETTING = "GATEWAY_UPSTREAM_CA_FILE"
+_ADMIN = "GATEWAY_ADMIN_LISTEN"
 
 
 async def diagnose(
@@ -50,6 +51,19 @@ async def diagnose(
         return findings + await run_checks(checks, clock, limit_s=limit_s, on_progress=on_progress)
     finally:
         await transport.close()
+
+
+async def ask_running(admin: tuple[Listen, bool], clock: Clock, *, limit_s: float = LIMIT_S) -> list[Finding]:
+    """Return what a gateway says that runs with settings that cannot be used now: it knows since when a store is down.
+
+    Args: `admin`: its address, and whether it uses TLS. Returns: [] if none answers.
+    """
+    transport = Transport()
+    try:
+        result = await running_gateway(*admin, transport, Deadline.after(limit_s, clock))
+    finally:
+        await transport.close()
+    return [] if result.what == NOBODY_ANSWERS else [finding_of("running", _ADMIN, result)]
 
 
 def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext) -> list[Check]:
@@ -79,8 +93,9 @@ def _checks(config: Config, clock: Clock, sender: Sender, trust: ssl.SSLContext)
     checks.append(Check(name="database", subject=name, probe=partial(database, config)))
     if config.tls is not None:
         checks.append(Check(name="own-tls", subject="GATEWAY_TLS_CERT_FILE", probe=partial(own_tls, config.tls, clock)))
-    checks.append(Check(name="running", subject="GATEWAY_ADMIN_LISTEN", probe=partial(running_gateway, config, sender)))
-    for setting, listen in (("GATEWAY_LISTEN", config.listen), ("GATEWAY_ADMIN_LISTEN", config.admin_listen)):
+    running = partial(running_gateway, config.admin_listen, config.tls is not None, sender)
+    checks.append(Check(name="running", subject=_ADMIN, probe=running))
+    for setting, listen in (("GATEWAY_LISTEN", config.listen), (_ADMIN, config.admin_listen)):
         probe = partial(listener, listen, setting, config, sender)
         checks.append(Check(name="listen", subject=setting, probe=probe))
     return checks

@@ -24,6 +24,10 @@ from gateway.telemetry.audit_file import inherited_descriptor
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 _FULL_BYTES = 64 * 1024
 _MAX_PAGE_BYTES = 64 * 1024
+NOBODY_ANSWERS = "no gateway answers on the admin address"
+_SEE_DEGRADED = (
+    "docs/degraded-modes.md says what calls get meanwhile; do not restart it while a store of secrets is away"
+)
 
 
 async def data_dir(config: Config, deadline: Deadline) -> Result:
@@ -94,36 +98,47 @@ def _effect(required: bool) -> str:
     return "every call would be refused" if required else "its records would be lost"
 
 
-async def running_gateway(config: Config, sender: Sender, deadline: Deadline) -> Result:
-    """Ask a gateway that runs with these settings whether it is ready, and repeat what it says."""
-    status, body = await _admin_page(config, "/readyz", sender, deadline)
+async def running_gateway(listen: Listen, has_tls: bool, sender: Sender, deadline: Deadline) -> Result:
+    """Ask a gateway that runs with these settings whether it is ready, and repeat what it says.
+
+    Args: `listen`: its admin address; `has_tls`: whether it uses TLS where others can reach it.
+    """
+    status, body = await _admin_page(listen, has_tls, "/readyz", sender, deadline)
     if status not in (200, 503):
-        return ok("no gateway answers on the admin address")
+        return ok(NOBODY_ANSWERS)
     try:
         report = orjson.loads(body)
         causes = {(one["trouble"], one["advice"]): None for one in report.get("reasons", {}).values()}
+        lacks = "; ".join(f"{part}: {trouble}" for part, trouble in report.get("degraded", {}).items())
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         return ok("what answers on the admin address is not a gateway")
-    if report.get("ready") and not causes:
-        return ok("the gateway that runs here is ready")
     what, fix = ("; ".join(dict.fromkeys(texts)) for texts in zip(*causes, strict=True)) if causes else ("", "")
+    if report.get("ready") and causes:
+        return warning(f"the gateway that runs here is ready, but not with all services: {what}{_also(lacks)}", fix)
+    if report.get("ready") and lacks:
+        return warning(f"the gateway that runs here is ready, but does without {lacks}", _SEE_DEGRADED)
     if report.get("ready"):
-        return warning(f"the gateway that runs here is ready, but not with all services: {what}", fix)
+        return ok("the gateway that runs here is ready")
     parts = ", ".join(report.get("not_ready", []))
-    return fault(f"the gateway that runs here is not ready ({parts}): {what}", fix or "wait until it is")
+    return fault(f"the gateway that runs here is not ready ({parts}): {what}{_also(lacks)}", fix or "wait until it is")
+
+
+def _also(lacks: str) -> str:
+    return f"; it does without {lacks}" if lacks else ""
 
 
 async def is_gateway_running(config: Config, sender: Sender, deadline: Deadline) -> bool:
     """Whether a gateway answers on the admin address."""
-    return (await _admin_page(config, "/healthz", sender, deadline))[0] == 200
+    return (await _admin_page(config.admin_listen, config.tls is not None, "/healthz", sender, deadline))[0] == 200
 
 
-async def _admin_page(config: Config, page: str, sender: Sender, deadline: Deadline) -> tuple[int, bytes]:
+async def _admin_page(
+    listen: Listen, has_tls: bool, page: str, sender: Sender, deadline: Deadline
+) -> tuple[int, bytes]:
     """Return status and body of a page of the admin port; status 0 without an answer."""
-    listen = config.admin_listen
     if listen.socket_path is not None or listen.port == 0:
         return 0, b""
-    if config.tls is not None and not listen.is_local:
+    if has_tls and not listen.is_local:
         return await _page_over_tls(listen, page, deadline)
     request = Request(method="GET", url_base=f"http://{listen.target}", raw_path=page)
     try:

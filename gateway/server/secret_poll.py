@@ -10,15 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from gateway.core.secret import SecretRefused
-from gateway.keys.own.secret_store import StoredSecret
-from gateway.keys.stores.store_failure import StoreFailed
+from gateway.keys.own.secret_store import StoredSecret, cause_of
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
 _THREADS = 4
 """Reads at the same time; apart from the threads of the rest, which a hanging store must not take."""
-OTHER_CAUSE = "unusable_answer"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,12 +43,12 @@ class SecretPoll:
     async def _read(self, one: StoredSecret) -> None:
         before = one.failure
         failure = await asyncio.get_running_loop().run_in_executor(self._threads, one.refresh)
-        self.on_read(one.reference.scheme.value, "ok" if failure is None else _cause(failure))
-        if failure is not None and (before is None or _cause(before) != _cause(failure)):
+        self.on_read(one.reference.scheme.value, "ok" if failure is None else cause_of(failure))
+        if failure is not None and (before is None or cause_of(before) != cause_of(failure)):
             log().error(
                 "a store of secrets does not answer; the known secret stays in use",
                 reference=str(one.reference),
-                cause=_cause(failure),
+                cause=cause_of(failure),
                 trouble=str(failure),
             )
         elif failure is None and before is not None:
@@ -65,7 +62,3 @@ class SecretPoll:
             longest[store] = max(longest.get(store, 0.0), lasts)
         for store, lasts in longest.items():
             self.on_failing(store, lasts)
-
-
-def _cause(failure: SecretRefused) -> str:
-    return failure.cause.value if isinstance(failure, StoreFailed) else OTHER_CAUSE

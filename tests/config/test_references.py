@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from gateway.keys.own.secret_files import read_source
 from tests.config.valid_settings import WHOLE, loaded, refused
 
 KEY = "ADMIN_API_KEY"
+WITH_REDIS = {**WHOLE, "REDIS_URL": "redis://127.0.0.1:1"}
+"""Without Redis its keys are not read."""
 REST = {name: text for name, text in WHOLE.items() if name != KEY}
 
 
@@ -99,3 +102,104 @@ def test_a_database_login_is_for_the_database_only() -> None:
     reference = "vault-db:database/creds/x#postgresql://db/x"
     (fault,) = refused({**REST, "ADMIN_API_KEY_REF": reference}).faults
     assert "no reference that this setting takes" in fault.problem
+
+
+@pytest.mark.parametrize("name", sorted(names.WITH_REFERENCE))
+@pytest.mark.parametrize("other", ["", "_FILE"])
+def test_no_secret_is_given_twice(name: str, other: str, tmp_path: Path) -> None:
+    """A reference beside a value or a file is a fault that names both settings."""
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef" * 4)
+    file.chmod(0o600)
+    rest = {one: text for one, text in WITH_REDIS.items() if names.plain_name(one) != name}
+    text = str(file) if other else "0123456789abcdef" * 4
+    error = refused({**rest, f"{name}_REF": f"file:{file}", name + other: text})
+    assert f"{name}{other}: is set, and so is {name}_REF; set one of the two" in str(error)
+
+
+@pytest.mark.parametrize("name", sorted(names.WITH_REFERENCE))
+@pytest.mark.parametrize(
+    "text", ["azure-kv:the-vault/the-secret", "vault", "VAULT:secret/x#y", ":", "https://the-vault/x"]
+)
+def test_an_unknown_scheme_is_refused_for_every_secret(name: str, text: str) -> None:
+    """The fault names the setting and what it may begin with, and repeats nothing of the text."""
+    rest = {one: value for one, value in WITH_REDIS.items() if names.plain_name(one) != name}
+    faults = [one for one in refused({**rest, f"{name}_REF": text}).faults if one.setting == f"{name}_REF"]
+    assert ["is no reference that this setting takes"] == [one.problem for one in faults]
+    assert all(f"{scheme.value}:" in faults[0].remedy for scheme in names.schemes_of(name))
+    assert "the-vault" not in str(faults[0])
+
+
+@pytest.mark.parametrize(
+    ("reference", "remedy"),
+    [
+        ("vault:secret/phoenix", "vault:secret/phoenix#admin_api_key"),
+        ("vault:secret/phoenix#", "vault:secret/phoenix#admin_api_key"),
+        ("vault:#key", "vault:secret/phoenix#admin_api_key"),
+        ("aws-sm:phoenix/admin#", "aws-sm:phoenix/admin#api_key"),
+        ("aws-sm:#key", "aws-sm:phoenix/admin#api_key"),
+        ("gcp-sm:projects/x/secrets/y#", "gcp-sm:projects/PROJECT/secrets/NAME"),
+        ("gcp-sm:y#key", "gcp-sm:projects/PROJECT/secrets/NAME"),
+        ("file:", "file:/run/secrets/admin_api_key"),
+        ("exec:", "exec:/usr/local/bin/print-secret"),
+    ],
+)
+def test_an_incomplete_reference_is_refused_with_an_example(reference: str, remedy: str) -> None:
+    """Before any store is asked."""
+    (fault,) = refused({**REST, "ADMIN_API_KEY_REF": reference, "GATEWAY_ALLOW_EXEC": "true"}).faults
+    assert (fault.setting, remedy in fault.remedy) == ("ADMIN_API_KEY_REF", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "problem"),
+    [
+        ("echo planted-secret", 0o600, "cannot be run (Permission denied)"),
+        ("echo planted-secret; echo planted-secret", 0o700, "line"),
+        ("echo planted-secret >&2; echo planted-secret; exit 7", 0o700, "ends with code 7"),
+        ("echo planted-secret >&2", 0o700, "empty"),
+    ],
+)
+def test_a_command_that_fails_shows_nothing_of_its_output(tmp_path: Path, text: str, mode: int, problem: str) -> None:
+    """Neither of its output nor of its errors; the fault names setting, reference, cause."""
+    path = script(tmp_path, text)
+    path.chmod(mode)
+    error = refused({**REST, "ADMIN_API_KEY_REF": f"exec:{path}", "GATEWAY_ALLOW_EXEC": "true"})
+    (fault,) = error.faults
+    assert fault.setting == "ADMIN_API_KEY_REF"
+    assert f"exec:{path}: " in fault.problem
+    assert problem in fault.problem
+    assert "planted-secret" not in str(error)
+
+
+def test_a_command_that_cannot_be_split_or_found_says_so() -> None:
+    """With the fix."""
+    for text, remedy in (
+        ("exec:/bin/echo 'x", "correct the command"),
+        ("exec:/nonexistent x", "check the program's path"),
+    ):
+        (fault,) = refused({**REST, "ADMIN_API_KEY_REF": text, "GATEWAY_ALLOW_EXEC": "true"}).faults
+        assert (text in fault.problem, remedy in fault.remedy) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reference", "module", "extra"),
+    [
+        ("ADMIN_API_KEY_REF", "vault:secret/phoenix#key", "hvac", "vault"),
+        ("ADMIN_API_KEY_REF", "aws-sm:phoenix", "botocore", "aws"),
+        ("ADMIN_API_KEY_REF", "gcp-sm:projects/x/secrets/y", "google.auth", "gcp"),
+        ("PREDICTION_LAUNCH_KEY_REF", "vault-transit:transit/launch", "hvac", "vault"),
+        ("PREDICTION_LAUNCH_KEY_REF", "aws-kms:alias/launch", "botocore", "aws"),
+        ("PREDICTION_LAUNCH_KEY_REF", "gcp-kms:projects/p/locations/l/keyRings/r/cryptoKeys/k", "google.auth", "gcp"),
+        ("PREDICTION_LAUNCH_KEY_REF", "pkcs11:token=t;object=k?module-path=/m.so&pin-source=/pin", "pkcs11", "pkcs11"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    setting: str, reference: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    rest = {one: text for one, text in WHOLE.items() if one != setting.removesuffix("_REF")}
+    vault = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "t"} if extra == "vault" else {}
+    (fault,) = refused({**rest, **vault, setting: reference}).faults
+    assert (fault.setting, reference in fault.problem) == (setting, True)
+    assert fault.remedy == f"install it with: pip install 'phoenix-gateway[{extra}]'"

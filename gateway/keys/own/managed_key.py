@@ -135,7 +135,8 @@ def or_fault(source: SecretSource | None, load: Callable[[SecretSource], T], fau
     try:
         return load(source)
     except (SecretRefused, KeyRefused) as error:
-        faults.append(KeyFault(setting=source.setting, description=str(error)))
+        where = "" if source.stored is None else f"{source.stored.reference}: "
+        faults.append(KeyFault(setting=source.setting, description=f"{where}{error}"))
         return None
 
 

@@ -10,10 +10,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_reference import SecretReference
+from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 
 READ_WITHIN_S = 10.0
 """Longer than the time-outs of the libraries, which count from byte to byte: a slow store could use them for ever."""
@@ -44,6 +46,16 @@ class SecretStore(Protocol):
         """
 
 
+def not_readable_since(at: float) -> str:
+    """Say since when a store gives no answer. Args: `at` in Unix seconds."""
+    return f"not readable since {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def cause_of(failure: SecretRefused) -> str:
+    """Return the cause of a failed read, as in metrics."""
+    return (failure.cause if isinstance(failure, StoreFailed) else StoreCause.UNUSABLE_ANSWER).value
+
+
 class StoredSecret:
     """One reference and what its store last gave. Any thread may call."""
 
@@ -57,6 +69,12 @@ class StoredSecret:
         self.failure: SecretRefused | None = None
         self.failing_since: float | None = None
         self.versions: tuple[StoredVersion, ...] = self._read(with_earlier=True)
+
+    @property
+    def outage(self) -> str:
+        """Since when and why the store gives no answer; "" while it does."""
+        failure, since = self.failure, self.failing_since
+        return "" if failure is None or since is None else f"{not_readable_since(since)} ({cause_of(failure)})"
 
     def refresh(self) -> SecretRefused | None:
         """Read it again. Return why that failed; the known versions then stay."""
@@ -79,7 +97,7 @@ class StoredSecret:
     def _read(self, *, with_earlier: bool) -> tuple[StoredVersion, ...]:
         """Read in a thread of its own, which is left behind if the store does not end its answer."""
         if self._reading is not None and self._reading.is_alive():
-            raise SecretRefused("its store has not answered the previous read yet; check its load")
+            raise StoreFailed(StoreCause.TIMEOUT, "its store has not answered the previous read yet; check its load")
         answers: queue.SimpleQueue[tuple[StoredVersion, ...] | BaseException] = queue.SimpleQueue()
 
         def ask() -> None:
@@ -93,7 +111,9 @@ class StoredSecret:
         try:
             answer = answers.get(timeout=READ_WITHIN_S)
         except queue.Empty:
-            raise SecretRefused(f"its store does not answer within {READ_WITHIN_S:g} s; check its load") from None
+            raise StoreFailed(
+                StoreCause.TIMEOUT, f"its store does not answer within {READ_WITHIN_S:g} s; check its load"
+            ) from None
         if isinstance(answer, SecretRefused):
             raise answer
         if isinstance(answer, Exception):

@@ -6,12 +6,11 @@ store may also go back to an earlier version: what it names now is what takes ov
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gateway.core.ed25519 import KeyRefused
 from gateway.core.secret import Secret, SecretRefused
-from gateway.keys.own.secret_store import StoredSecret, StoredVersion
+from gateway.keys.own.secret_store import StoredSecret, StoredVersion, not_readable_since
 from gateway.keys.own.version_files import name_for
 from gateway.keys.own.versions import Version, Versions
 
@@ -88,8 +87,7 @@ class SecretVersions:
         notes = [self._fault] if self._fault else []
         failure, since = self._stored.failure, self._stored.failing_since
         if failure is not None and since is not None:
-            began = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            notes.append(f"not readable since {began}, the known versions stay in use: {failure}")
+            notes.append(f"{not_readable_since(since)}, the known versions stay in use: {failure}")
         return notes
 
     def _version(self, one: StoredVersion, order: float, announced_at: float, name: str | None = None) -> Version[Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from gateway.core.key_trial import TrialResult
 from gateway.keys.own.loaded_secret import ANNOUNCED
+from gateway.keys.own.secret_store import not_readable_since
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
 from gateway.keys.signers.signing_queue import RemoteKey, SigningQueue
 from gateway.keys.signers.store import KeyStore, StoredKey
@@ -42,6 +42,7 @@ class SignerVersions:
         self._policy = policy
         self._thread = WorkerThread(f"versions of {store.reference}")
         self._unreachable_since: float | None = None
+        self._unreachable_cause = ""
         self._cause = ""
         found = store.versions()
         self.versions = Versions(
@@ -55,7 +56,7 @@ class SignerVersions:
 
     def adopt(self, found: Sequence[StoredKey], now: float) -> list[str]:
         """Take what the store lists now. Return the events to count."""
-        self._unreachable_since, self._cause = None, ""
+        self._unreachable_since, self._unreachable_cause, self._cause = None, "", ""
         events: list[str] = []
         changed: list[str] = []
         known = {one.name: one for one in self.versions.all()}
@@ -96,7 +97,8 @@ class SignerVersions:
     def lost(self, failure: StoreFailed, now: float) -> list[str]:
         """Note that the store does not list its versions; the known ones stay in use. Return the events to count."""
         since = self._unreachable_since = self._unreachable_since or now
-        cause = f"not readable since {_second(since)}, the known versions stay in use: {failure}"
+        self._unreachable_cause = failure.cause.value
+        cause = f"{not_readable_since(since)}, the known versions stay in use: {failure}"
         if cause != self._cause:
             self._cause = cause
             log().warning("the store of a launch key lists no versions", address=self.store.reference, trouble=cause)
@@ -106,6 +108,12 @@ class SignerVersions:
     def source(self) -> str:
         """The reference."""
         return self.store.reference
+
+    @property
+    def outage(self) -> str:
+        """Since when and why the store cannot be asked; "" while it can."""
+        since = self._unreachable_since
+        return "" if since is None else f"{not_readable_since(since)} ({self._unreachable_cause})"
 
     def record_trial(
         self, version: Version[RemoteKey], result: TrialResult, now: float, *, after_rejection: bool
@@ -152,7 +160,3 @@ class SignerVersions:
             announced_at=min(announced_at, activates_at),
             activates_at=activates_at,
         )
-
-
-def _second(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

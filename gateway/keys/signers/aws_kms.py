@@ -16,6 +16,7 @@ import botocore.exceptions
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, verifying_key_of_der
 from gateway.keys.own.version_files import time_in_name
 from gateway.keys.signers.store import StoredKey
+from gateway.keys.stores.aws_errors import shown
 from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 
 ALGORITHM = "ED25519_SHA_512"
@@ -128,17 +129,21 @@ def _code(error: Exception) -> str:
 
 def _failure(error: Exception) -> StoreFailed:
     """Return the cause of a refusal by its code, or the kind of the failure: the whole text may hold what was sent."""
-    code = "".join(one for one in _code(error) if one.isalnum() or one in "._")[:64]
+    code = _code(error)
     if code in ("AccessDeniedException", "AccessDenied"):
         return StoreFailed(StoreCause.FORBIDDEN, "AWS refuses it (AccessDeniedException); see the rights in the guide")
     if code in ("NotFoundException", "DisabledException", "KMSInvalidStateException"):
-        return StoreFailed(StoreCause.NO_SUCH_PATH, f"its key is missing or disabled ({code})")
+        return StoreFailed(StoreCause.NO_SUCH_PATH, f"its key is missing or disabled ({code}); check alias and region")
     if code:
-        return StoreFailed(StoreCause.UNUSABLE_ANSWER, f"AWS refuses it ({code})")
+        return StoreFailed(StoreCause.UNUSABLE_ANSWER, f"AWS refuses it ({shown(code)}); check key and credentials")
     if isinstance(error, botocore.exceptions.SSLError):
         return StoreFailed(StoreCause.TLS, "TLS with AWS KMS fails; check AWS_CA_BUNDLE")
     if isinstance(error, (botocore.exceptions.ReadTimeoutError, botocore.exceptions.ConnectTimeoutError)):
-        return StoreFailed(StoreCause.TIMEOUT, "AWS KMS does not answer in time")
+        return StoreFailed(StoreCause.TIMEOUT, "AWS KMS does not answer in time; check the network")
     if isinstance(error, (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError)):
-        return StoreFailed(StoreCause.LOGIN, "there are no credentials of AWS")
-    return StoreFailed(StoreCause.UNREACHABLE, f"AWS KMS gives no answer ({type(error).__name__})")
+        return StoreFailed(
+            StoreCause.LOGIN, "there are no credentials of AWS; give the process a role or AWS_ variables"
+        )
+    return StoreFailed(
+        StoreCause.UNREACHABLE, f"AWS KMS gives no answer ({type(error).__name__}); check endpoint and network"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.core.secret_reference import SecretReference
 from gateway.keys.own.secret_store import StoredVersion
+from gateway.keys.stores.aws_errors import shown
 from gateway.keys.stores.json_field import secret_of
 from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extra
 
@@ -79,9 +80,9 @@ class AwsSecrets:
                 ) from None
             if code in _FORBIDDEN or "AccessDenied" in code:
                 raise StoreFailed(
-                    StoreCause.FORBIDDEN, f"may not read {path} ({code}); allow secretsmanager:GetSecretValue"
+                    StoreCause.FORBIDDEN, f"may not read {path} ({shown(code)}); allow secretsmanager:GetSecretValue"
                 ) from None
-            raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{path}: Secrets Manager answers {code[:64]}") from None
+            raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{path}: Secrets Manager answers {shown(code)}") from None
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError):
             raise StoreFailed(
                 StoreCause.LOGIN, "finds no AWS credentials; give the process a role or AWS_ variables"

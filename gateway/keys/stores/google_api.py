@@ -13,9 +13,9 @@ from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extr
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _CAUSES = {
-    401: (StoreCause.LOGIN, "does not accept the credentials"),
-    403: (StoreCause.FORBIDDEN, "does not allow it to these credentials"),
-    404: (StoreCause.NO_SUCH_PATH, "knows no such resource"),
+    401: (StoreCause.LOGIN, "does not accept the credentials; check the key or the pod's identity"),
+    403: (StoreCause.FORBIDDEN, "does not allow it to these credentials; grant the rights that its guide lists"),
+    404: (StoreCause.NO_SUCH_PATH, "knows no such resource; check the name"),
 }
 
 

@@ -53,7 +53,13 @@ def build_admin_port(
         """Return what calls do without now, and what may be wrong with them."""
         fault = None if redis is None else redis.fault
         found = {"redis": None if fault is None else fault.kind.value, "clock_steps": steps.trouble()}
-        return {**health.degraded(), **{part: trouble for part, trouble in found.items() if trouble is not None}}
+        outages = {str(one.reference): one.outage for one in config.secret_stores.all() if one.outage}
+        return {
+            **health.degraded(),
+            **{part: trouble for part, trouble in found.items() if trouble is not None},
+            **outages,
+            **keyring.store_outages(),
+        }
 
     own = partial(
         AdminServer,
