@@ -143,6 +143,8 @@ class AwsKms(KmsEmulator):
         if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
             raise Refused(400, "MissingAuthenticationTokenException")
         wanted = json.loads(body)
+        if operation in ("CreateKey", "CreateAlias"):
+            return self._administer(operation, wanted)
         if operation != "ListAliases" and wanted["KeyId"] not in self.keys:
             raise Refused(400, "NotFoundException")
         if f"kms:{operation}" not in self.rights:
@@ -185,6 +187,20 @@ class AwsKms(KmsEmulator):
         if operation == "GetKeyPolicy":
             return {"Policy": "{}", "PolicyName": "default"}
         raise Refused(400, "UnknownOperationException")
+
+    def _administer(self, operation: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        if operation == "CreateKey":
+            if (wanted["KeySpec"], wanted["KeyUsage"]) != ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY"):
+                raise Refused(400, "ValidationException")
+            key_id = str(uuid.uuid4())
+            self.keys[key_id] = Ed25519PrivateKey.generate()
+            return {"KeyMetadata": {"KeyId": key_id, "KeySpec": wanted["KeySpec"], "KeyUsage": wanted["KeyUsage"]}}
+        if wanted["AliasName"] in self.aliases or not wanted["AliasName"].startswith("alias/"):
+            raise Refused(400, "AlreadyExistsException")
+        if wanted["TargetKeyId"] not in self.keys:
+            raise Refused(400, "NotFoundException")
+        self.aliases[wanted["AliasName"]] = (wanted["TargetKeyId"], time.time())
+        return {}
 
     def refusal(self, refusal: Refused) -> dict[str, Any]:
         return {"__type": refusal.code, "message": "User: arn:aws:iam::111122223333:user/x is not authorized"}
@@ -231,13 +247,22 @@ class GcpKms(KmsEmulator):
         if path == "/token":
             self.tokens += 1
             return {"access_token": f"ya29.planted-{self.tokens}", "expires_in": 3600, "token_type": "Bearer"}
-        if not request.headers.get("authorization", "").startswith("Bearer ya29.planted-"):
+        if not request.headers.get("authorization", "").startswith(("Bearer ya29.planted-", "Bearer administrator")):
             raise Refused(401, "UNAUTHENTICATED")
+        if request.command == "POST" and path == f"/v1/{self.key_name.rpartition('/')[0]}":
+            wanted = json.loads(body)
+            made = wanted["purpose"], wanted["versionTemplate"]["algorithm"], query
+            if made != ("ASYMMETRIC_SIGN", "EC_SIGN_ED25519", f"cryptoKeyId={self.key_name.rpartition('/')[2]}"):
+                raise Refused(400, "INVALID_ARGUMENT")
+            self.create_version()
+            return {"name": self.key_name, "purpose": wanted["purpose"]}
         below = re.fullmatch(rf"/v1/{re.escape(self.key_name)}(.*)", path)
         if below is None:
             raise Refused(404, "NOT_FOUND")
         rest = below[1]
         self.requests.append(f"{request.command} {re.sub('[0-9]+', 'N', rest)}")
+        if rest == "/cryptoKeyVersions" and request.command == "POST":
+            return {"name": f"{self.key_name}/cryptoKeyVersions/{self.create_version()}"}
         if rest == "/cryptoKeyVersions":
             return self._list(query)
         if rest == ":testIamPermissions":

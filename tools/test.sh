@@ -38,6 +38,11 @@ if ! command -v softhsm2-util >/dev/null 2>&1; then
     install_package softhsm2 softhsm softhsm softhsm || echo "test: SoftHSM could not be installed; its tests are skipped." >&2
 fi
 
+if ! command -v pkcs11-tool >/dev/null 2>&1; then
+    echo "test: installing OpenSC"
+    install_package opensc opensc opensc opensc || echo "test: OpenSC could not be installed; the test of the HSM's guide is skipped." >&2
+fi
+
 # Each file runs in one worker, so that session fixtures (sandbox, Redis, PostgreSQL) start once for it.
 case " $* " in
 *" -m "*) exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" </dev/null ;;
