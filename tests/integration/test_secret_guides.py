@@ -17,8 +17,9 @@ from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import TAKEN_OVER_WITHIN_S, in_use
 from tests.keys.stores.gcp_emulator import GcpEmulator
 from tests.moto_process import INSTALL_WITHIN_S, MotoProcess
+from tests.openbao_process import SERVERS
 from tests.sandbox_process import SandboxProcess
-from tests.vault_process import BUILD_WITHIN_S, VaultProcess
+from tests.vault_process import BUILD_WITHIN_S
 from tools.go_tools import NotBuilt
 
 T = TypeVar("T")
@@ -69,10 +70,11 @@ def or_skip(make: Callable[[], T]) -> T:
         pytest.skip(str(reason))
 
 
-def test_the_guide_of_vault(sandbox: SandboxProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_guide_of_vault(kind: str, sandbox: SandboxProcess, tmp_path: Path) -> None:
     """With AppRole."""
     (tmp_path / "state").mkdir()
-    server = or_skip(lambda: VaultProcess(tmp_path / "state"))
+    server = or_skip(lambda: SERVERS[kind](tmp_path / "state"))
     try:
         server.start()
         shell = {"ADMIN": server.root_token, "VAULT_ADDR": server.address}

@@ -25,13 +25,14 @@ from google.rpc import error_details_pb2, status_pb2
 from gateway.v1 import keys_pb2, keys_pb2_grpc, operator_pb2, operator_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.kms_emulators import AwsKms, GcpKms, KmsEmulator
+from tests.openbao_process import SERVERS
 from tests.sandbox_process import SandboxProcess
 from tests.softhsm import PIN, SO_PIN, SoftHsm
-from tests.vault_process import BUILD_WITHIN_S, VaultProcess
+from tests.vault_process import BUILD_WITHIN_S
 from tools.go_tools import NotBuilt
 
 pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 300)
-STORES = ("transit", "aws", "gcp", "softhsm")
+STORES = ("transit", "openbao", "aws", "gcp", "softhsm")
 TAKEN_OVER_WITHIN_S = 60.0
 VISITOR = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
 
@@ -49,10 +50,10 @@ class Store:
     close: Callable[[], object] = lambda: None
 
 
-def transit(folder: Path) -> Store:
-    """A key of a real Vault, with the policy of the guide."""
+def transit(folder: Path, kind: str = "vault") -> Store:
+    """A key of a real Vault or OpenBao, with the policy of the guide."""
     try:
-        vault = VaultProcess(folder)
+        vault = SERVERS[kind](folder)
     except NotBuilt as reason:
         pytest.skip(str(reason))
     vault.start()
@@ -78,6 +79,11 @@ def transit(folder: Path) -> Store:
         planted=[token],
         close=vault.close,
     )
+
+
+def openbao(folder: Path) -> Store:
+    """As `transit`."""
+    return transit(folder, "openbao")
 
 
 def _emulator_faults(emulator: KmsEmulator) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -226,7 +232,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A gateway that serves with the store of the parameter."""
     kind: str = request.param
     with ExitStack() as stack:
-        store = {"transit": transit, "aws": aws, "gcp": gcp, "softhsm": softhsm}[kind](tmp_path)
+        store = {"transit": transit, "openbao": openbao, "aws": aws, "gcp": gcp, "softhsm": softhsm}[kind](tmp_path)
         stack.callback(lambda: store.close())
         sandbox = stack.enter_context(SandboxProcess())
         made = Bench(sandbox, store)
@@ -259,7 +265,7 @@ def test_the_store_signs_tokens_and_requests(bench: Bench, channel: grpc.Channel
 
 
 FAULTS = [
-    ("transit", "sealed"), ("transit", "killed"),
+    ("transit", "sealed"), ("transit", "killed"), ("openbao", "sealed"), ("openbao", "killed"),
     *((store, fault) for store in ("aws", "gcp")
       for fault in ("slow", "garbage", "not_json", "wrong_key", "denied", "killed")),
 ]  # fmt: skip

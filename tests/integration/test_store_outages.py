@@ -16,6 +16,7 @@ from tests.fixtures_postgres import postgres_server
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import Rotation, listed, metrics_of, vault_store
 from tests.integration.test_wallet import reserve
+from tests.openbao_process import SERVERS
 from tests.postgres_process import PostgresProcess
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
@@ -26,10 +27,10 @@ pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 300)
 NOTICED_WITHIN_S = 60.0
 
 
-@pytest.fixture
-def vault(tmp_path: Path) -> Iterator[VaultProcess]:
+@pytest.fixture(params=SERVERS)
+def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultProcess]:
     try:
-        server = VaultProcess(tmp_path)
+        server = SERVERS[request.param](tmp_path)
     except NotBuilt as reason:
         pytest.skip(str(reason))
     server.start()

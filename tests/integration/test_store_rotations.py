@@ -34,6 +34,7 @@ from gateway.v1 import (
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox, reason_of
 from tests.keys.stores.gcp_emulator import GcpEmulator
 from tests.moto_process import MotoProcess
+from tests.openbao_process import SERVERS
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
@@ -120,12 +121,12 @@ def command_store(folder: Path) -> Store:
     )
 
 
-@pytest.fixture(params=["vault", "aws", "gcp", "command"])
+@pytest.fixture(params=[*SERVERS, "aws", "gcp", "command"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Each store in turn."""
     try:
-        if request.param == "vault":
-            server = VaultProcess(tmp_path)
+        if request.param in SERVERS:
+            server = SERVERS[request.param](tmp_path)
             server.start()
             server.mount("secret", "kv", version="2")
             yield vault_store(server)

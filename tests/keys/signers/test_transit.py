@@ -1,4 +1,4 @@
-"""Keys of the transit engine of a real Vault: one request per batch, dated versions, and every way to fail."""
+"""Keys of the transit engine of real servers: one request per batch, dated versions, and every way to fail."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.keys.signers.open_store import open_key_store
 from gateway.keys.signers.store import KeyStore
 from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
+from tests.openbao_process import SERVERS
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
 
@@ -20,11 +21,11 @@ pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 120)
 RIGHTS = {"transit/keys/launch": ["read"], "transit/sign/launch": ["update"]}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
-    """A Vault with the engine, and a policy for the key `launch`."""
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
+    """A server with the engine, and a policy for the key `launch`."""
     try:
-        made = VaultProcess(tmp_path_factory.mktemp("vault"))
+        made = SERVERS[request.param](tmp_path_factory.mktemp("vault"))
     except NotBuilt as reason:
         pytest.skip(str(reason))
     made.start()

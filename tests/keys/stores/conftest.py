@@ -1,4 +1,4 @@
-"""One Vault for the tests of this folder."""
+"""One Vault and one OpenBao for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.openbao_process import SERVERS
 from tests.vault_process import VaultProcess
 from tools.go_tools import NotBuilt
 
 
-@pytest.fixture(scope="module")
-def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
-    """A Vault with KV v2 at `secret`, KV v1 at `old`, and a policy `reader` for both."""
+@pytest.fixture(scope="module", params=SERVERS)
+def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
+    """A server with KV v2 at `secret`, KV v1 at `old`, and a policy `reader` for both."""
     try:
-        server = VaultProcess(tmp_path_factory.mktemp("vault"))
+        server = SERVERS[request.param](tmp_path_factory.mktemp("vault"))
     except NotBuilt as reason:
         pytest.skip(str(reason))
     server.start()

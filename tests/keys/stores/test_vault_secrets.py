@@ -1,4 +1,4 @@
-"""Secrets in a real Vault: versions, logins, renewals, and every way to fail."""
+"""Secrets in a real Vault and a real OpenBao: versions, logins, renewals, and every way to fail."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_tls_needs_the_right_ca(vault: VaultProcess, tmp_path: Path) -> None:
     (tmp_path / "other.pem").write_bytes(other.certificate)
     files = authority.issue("127.0.0.1").write(tmp_path, "vault")
     (tmp_path / "state").mkdir()
-    server = VaultProcess(tmp_path / "state", certificate=files, ca=tmp_path / "ca.pem")
+    server = type(vault)(tmp_path / "state", certificate=files, ca=tmp_path / "ca.pem")
     try:
         server.start()
         server.mount("secret", "kv", version="2")
