@@ -50,7 +50,7 @@ def own_token() -> str:
     file = os.environ.get("GATEWAY_DEV_TOKEN_FILE")
     if file:
         try:
-            return Path(file).read_text(encoding="utf-8").strip()
+            return Path(file.strip()).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return ""
     return os.environ.get("GATEWAY_DEV_TOKEN", "").strip()

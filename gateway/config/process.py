@@ -324,8 +324,9 @@ def _data_dir(reader: Reader) -> Path:
     found = reader.scope.get("GATEWAY_DATA_DIR")
     if found is None:
         return Path("var")
-    path = found.folder / Path(found.text.replace("\0", "?"))
-    if "\0" in found.text or (os.path.exists(path) and not os.path.isdir(path)):
+    text = found.text.strip()
+    path = found.folder / Path(text.replace("\0", "?"))
+    if not text or "\0" in text or (os.path.exists(path) and not os.path.isdir(path)):
         reader.fault(
             "GATEWAY_DATA_DIR", "is not a directory", "name a directory; the gateway creates it if it is missing"
         )

@@ -87,7 +87,7 @@ def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> 
     dotenv = _read_env_file(env_file, faults)
     _warn_of_unknown(own | dotenv, faults)
     config = own.get(names.CONFIG_FILE) or dotenv.get(names.CONFIG_FILE)
-    path = Path(config.replace("\0", "?")) if config else None
+    path = Path(config.strip().replace("\0", "?")) if config else None
     stamp = file_stamp(path) if path is not None else None
     document = read_toml(path, faults) if path is not None else {}
     folder = path.parent if path is not None else Path()

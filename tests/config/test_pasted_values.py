@@ -91,6 +91,21 @@ def test_blanks_around_a_path_are_no_part_of_it(tmp_path: Path) -> None:
     assert tenant.keys.hmac.path == secret
 
 
+@pytest.mark.parametrize(("before", "after"), [(" ", ""), ("", " "), ("", "\r")], ids=["before", "after", "CRLF"])
+def test_the_data_directory_and_the_toml_file_are_found_behind_blanks(before: str, after: str, tmp_path: Path) -> None:
+    """Evidence in a folder named " /data" would be outside the volume, and lost with the container."""
+    (tmp_path / "gateway.toml").write_text("gateway_workers = 2\n")
+    named = {"GATEWAY_DATA_DIR": tmp_path / "data", "GATEWAY_CONFIG": tmp_path / "gateway.toml"}
+    config = loaded({**WHOLE, **{name: f"{before}{path}{after}" for name, path in named.items()}})
+    assert (config.data_dir, config.workers) == (tmp_path / "data", 2)
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_DATA_DIR", "GATEWAY_CONFIG", "GATEWAY_AUDIT_FILE"])
+def test_a_blank_is_no_path(name: str) -> None:
+    """It would be the working directory."""
+    assert faulty({**WHOLE, name: " "}) == [name]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_files_in_another_encoding_are_refused(encoding: str, tmp_path: Path) -> None:
     """With what they should be."""
