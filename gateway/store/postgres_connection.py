@@ -15,7 +15,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import pq, waiting
 
-from gateway.store.failures import DatabaseUnusable
+from gateway.store.failures import DatabaseUnusable, failure_of
+from gateway.store.outdated_sessions import each_host, end_if_outdated
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, PQGen
@@ -33,17 +34,6 @@ _ABOUT = (
     "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery(),"
     " current_setting('server_encoding')"
 )
-_END_OUTDATED = """
-SELECT pg_terminate_backend(pg_backend_pid()) FROM pg_settings AS kept
-WHERE kept.name = 'default_transaction_read_only' AND kept.setting = 'on'
-  AND kept.source IN ('session', 'database', 'user', 'database user')
-  AND NOT EXISTS (
-    SELECT FROM pg_db_role_setting AS given, unnest(given.setconfig) AS one(setting)
-    WHERE given.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-      AND given.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
-      AND one.setting LIKE 'default_transaction_read_only=%' AND one.setting !~* '=(off|false|no|0)$')
-"""
-"""One statement, because behind a pooler the next one may get another session."""
 
 
 class ReadOnlySession(psycopg.OperationalError):
@@ -153,17 +143,6 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         self.used_at = time.monotonic()
         return True
 
-    async def end_outdated_session(self) -> None:
-        """Make a pooler drop a session that is still read-only although new ones would not be.
-
-        A pooler keeps sessions for an hour, and whoever connects again gets the same one.
-        """
-        try:
-            async with asyncio.timeout(PING_WITHIN_S):
-                await self.execute(_END_OUTDATED)
-        except (psycopg.Error, OSError, TimeoutError):
-            pass  # it was ended, or the next attempt tells
-
     async def wait(self, gen: PQGen[T], interval: float = _LOOK_EVERY_S, *arguments: Any, **options: Any) -> T:
         """Wait as psycopg does, but close the connection when cancelled.
 
@@ -179,7 +158,14 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
     @classmethod
     async def open(cls, parameters: Mapping[str, str]) -> Self:
         """Connect, and look at what answers. Raises: psycopg.Error, OSError, DatabaseUnusable."""
-        connection = await cls.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        try:
+            connection = await cls.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        except psycopg.OperationalError as error:
+            if "target_session_attrs" not in parameters or failure_of(error).cause != "read_only":
+                raise
+            connection = await cls._open_any(parameters)
+            connection.source = parameters
+            return connection
         try:
             cursor = await connection.execute(_ABOUT)
             row = await cursor.fetchone()
@@ -194,7 +180,7 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
             connection.is_pooled = pid != connection.info.backend_pid
             if is_read_only:
                 if connection.is_pooled and not is_standby:
-                    await connection.end_outdated_session()
+                    await end_if_outdated(connection)
                 raise ReadOnlySession("it is a standby" if is_standby else "default_transaction_read_only is on")
         except BaseException:
             connection.pgconn.finish()
@@ -202,6 +188,17 @@ class PostgresConnection(psycopg.AsyncConnection[Any]):
         connection.prepare_threshold = None if connection.is_pooled else PREPARE_AFTER
         connection.source = parameters
         return connection
+
+    @classmethod
+    async def _open_any(cls, parameters: Mapping[str, str]) -> Self:
+        """Connect to the first host that can write as it says itself: libpq may have believed a pooler."""
+        hosts = list(each_host(parameters))
+        for one in hosts[:-1]:
+            try:
+                return await cls.open(one)
+            except (psycopg.Error, OSError):
+                continue
+        return await cls.open(hosts[-1])
 
 
 class _WholePipeline(psycopg.AsyncPipeline):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -23,7 +24,7 @@ from tests.evidence.wallet_factory import claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
 from tests.outbox.event_factory import admit, delivered, new_event, settle, take
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
-from tests.postgres_process import PostgresProcess
+from tests.postgres_process import PostgresProcess, free_port
 
 
 @pytest.fixture(params=["session", "transaction"])
@@ -92,6 +93,33 @@ async def test_a_parameter_that_it_refuses_is_named(pgbouncer: PgBouncerProcess,
     with pytest.raises(DatabaseUnusable, match="PgBouncer"):
         await database.check_usable(5)
     await database.stop()
+
+
+@pytest.mark.parametrize("options", ["?target_session_attrs=read-write", "?target_session_attrs=primary", "two hosts"])
+async def test_what_a_pooler_says_of_its_first_session_is_not_believed(
+    pgbouncer: PgBouncerProcess, postgres_server: PostgresProcess, postgres_url: str, options: str
+) -> None:
+    """PgBouncer began while the database was read-only. libpq refuses every session of it from then on."""
+    owner = await asyncpg.connect(postgres_server.url)
+    name = postgres_url.rpartition("/")[2]
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    place = f"127.0.0.1:{pgbouncer.port}"
+    both = {"two hosts": f"127.0.0.1:{free_port()},{place}"}
+    url = pgbouncer.url_of(postgres_url).replace(place, both.get(options, place)) + options.removeprefix("two hosts")
+    database = PostgresDatabase(url)
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda _connection, _now: None, 2)
+    assert database.failure is not None
+    assert database.failure.cause == "read_only"
+    await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    until = time.monotonic() + 5
+    while database.failure is not None:
+        assert time.monotonic() < until
+        with suppress(StoreUnavailable):
+            await database.write(lambda _connection, _now: None, 5)
+        await asyncio.sleep(0.05)
+    await database.stop()
+    await owner.close()
 
 
 async def test_sessions_that_stay_read_only_are_dropped(
