@@ -18,6 +18,7 @@ from bench import (
     flood_figures,
     mint_figures,
     overload_figures,
+    planner_figures,
     policy_figures,
     proof_figures,
     report,
@@ -54,6 +55,7 @@ FIGURES = {
     **chain_figures.FIGURES,
     **token_figures.FIGURES,
     **signer_figures.FIGURES,
+    **planner_figures.FIGURES,
     **proof_figures.FIGURES,
 }
 
