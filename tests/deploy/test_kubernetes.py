@@ -127,7 +127,7 @@ def test_every_object_is_valid(helm: Path) -> None:
 
 
 def test_values_that_are_handed_on_make_valid_objects(helm: Path) -> None:
-    """Each of them stands in some object, and Kubernetes would take all objects."""
+    """Each of them is in some object, and Kubernetes would take all objects."""
     more = [word for name, value in OPEN_VALUES.items() for word in ("--set-json", f"{name}={value}")]
     made = manifests(helm, ALL_FEATURES, *more)
     shown = str(made)
