@@ -158,6 +158,11 @@ async def _inspect_postgresql(connection: PostgresConnection) -> Result:
         " to_regclass('alembic_version') IS NOT NULL AS migrated,"
         " (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS encrypted, inet_server_addr()::text AS address",
     )
+    if connection.is_pooled and not await _takes_transactions(connection):
+        return fault(
+            "the pooler ends the connection when a transaction begins: every wallet call would get 503",
+            "set pool_mode of PgBouncer to transaction or session; in statement mode there are no transactions",
+        )
     if row["schema"] is None:
         return fault("the user has no schema", "GRANT USAGE, CREATE ON SCHEMA public to the user of DATABASE_URL")
     if major < OLDEST_POSTGRESQL:
@@ -202,6 +207,17 @@ async def _inspect_postgresql(connection: PostgresConnection) -> Result:
     if not row["encrypted"] and row["address"] is not None and row["address"].split("/")[0] not in _LOOPBACK:
         return warning(f"{summary}; the connection is not encrypted", "add sslmode=verify-full to DATABASE_URL")
     return ok(summary)
+
+
+async def _takes_transactions(connection: PostgresConnection) -> bool:
+    from psycopg import OperationalError
+
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute("ROLLBACK")
+    except OperationalError:
+        return False
+    return True
 
 
 async def _row(connection: PostgresConnection, query: str, parameters: tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -149,3 +149,14 @@ async def test_postgresql_that_is_down() -> None:
     assert (result.state, "cannot be reached" in result.what) == (State.FAULT, True)
     assert f"(127.0.0.1:{port}: OperationalError)" in result.what
     assert "hidden-one" not in f"{result}"
+
+
+async def test_a_pooler_without_transactions(postgres_server: PostgresProcess, postgres_url: str) -> None:
+    """PgBouncer in statement mode takes the connection, and ends it at each BEGIN."""
+    try:
+        process = PgBouncerProcess(postgres_server, "statement")
+    except PgBouncerMissing as missing:
+        pytest.skip(str(missing))
+    with process:
+        result = await look_at_database(DATABASE_URL=process.url_of(postgres_url))
+        assert (result.state, "pool_mode" in result.fix) == (State.FAULT, True)
