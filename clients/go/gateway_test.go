@@ -148,6 +148,18 @@ func (c *cable) cut() {
 	c.ends = nil
 }
 
+// countTwice lets Phoenix count an event as often as it comes, until the test ends.
+func countTwice(t *testing.T, control *gatewaytest.Control) {
+	t.Helper()
+	set := func(ctx context.Context, dedupe bool) {
+		if err := control.Do(ctx, "POST", "/settings", map[string]any{"dedupe": dedupe}, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	set(t.Context(), false)
+	t.Cleanup(func() { set(context.Background(), true) })
+}
+
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
 	for until := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {

@@ -20,7 +20,8 @@ const (
 	ErrOverloaded Reason = "OVERLOADED"
 	// ErrAnswerTooLarge is ANSWER_TOO_LARGE: The answer is larger than what gRPC clients accept by default.
 	ErrAnswerTooLarge Reason = "ANSWER_TOO_LARGE"
-	// ErrDeadlineTooShort is DEADLINE_TOO_SHORT: The deadline left no time to begin.
+	// ErrDeadlineTooShort is DEADLINE_TOO_SHORT: The deadline left no time to begin, or it passed before the gateway
+	// had an answer (`effect` is then MAYBE).
 	ErrDeadlineTooShort Reason = "DEADLINE_TOO_SHORT"
 	// ErrEventIDReused is EVENT_ID_REUSED: An event id came again with other content.
 	ErrEventIDReused Reason = "EVENT_ID_REUSED"
@@ -59,10 +60,9 @@ const (
 	// and its answer cannot be passed on.
 	ErrOutcomeUnknown Reason = "OUTCOME_UNKNOWN"
 	// ErrStoreUnavailable is STORE_UNAVAILABLE: The durable store cannot be reached or did not commit in time. It is
-	// UNAVAILABLE although the work may be committed (`may_be_committed`), because it is told only where a repeat is
-	// safe: the store finds what is there by the wallet operation's key and attempt, or by the caller's event id,
-	// and returns its result. An event whose repeat would get another id is OutcomeUnknown instead
-	// (`queue_events.py`).
+	// UNAVAILABLE although the work may be committed (`may_be_committed`), because callers get it only where a
+	// repeat is safe: the store finds what is there by the wallet operation's key and attempt, or by the caller's
+	// event id, and returns its result. An event whose repeat would get another id is OutcomeUnknown instead.
 	ErrStoreUnavailable Reason = "STORE_UNAVAILABLE"
 	// ErrAuditUnavailable is AUDIT_UNAVAILABLE: The audit record that has to be kept first could not be kept in
 	// time.

@@ -38,7 +38,7 @@ func (r *reconnects) waitAfter(err error) (time.Duration, error) {
 
 func (r *reconnects) passes(err error) bool {
 	failed, ok := asError(err)
-	if !ok || failed.Reason == ErrVersionMismatch {
+	if !ok {
 		return false
 	}
 	if failed.FromGateway() {

@@ -12,6 +12,7 @@ import (
 // sendOverCuts sends 40 messages, and cuts the connection after each tenth.
 func sendOverCuts(t *testing.T, g *started, options EventStreamOptions) map[gatewayv1.EventStatus]int {
 	ctx := within(t, 60*time.Second)
+	countTwice(t, g.Control)
 	cable := newCable(t, g.Address)
 	stream := dial(t, cable.address).EventStream(ctx, options)
 	var sent []*SentEvents

@@ -120,6 +120,14 @@ func testOutcomeAfterCancel(t *testing.T, g *started) {
 	}
 }
 
+// A handler that forgets to answer would answer 200 in net/http.
+func TestNoAnswerIsNamed(t *testing.T) {
+	err := serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), &heldAnswer{}, webhook(""))
+	if err == nil || !strings.Contains(err.Error(), "no answer") {
+		t.Error(err)
+	}
+}
+
 func webhook(body string) *http.Request {
 	return httptest.NewRequest(http.MethodPost, "/wallet/transactions", strings.NewReader(body))
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from tools import go_client, go_tools
 from tools.go_module import CLIENT, ROOT
 
 CALLER = "spiffe://test/caller"
+KILLS = "Kill"
+"""What the Go tests have in their names that need a gateway to be killed."""
+TENANT, BOARD = "tenant-test-001", "go-client"
 POLICY = """
 [[callers]]
 name = "caller"
@@ -83,9 +87,30 @@ def test_the_client(go: str, gateway: GatewayProcess, secured: Mapping[str, str]
     """All tests of the module pass: none is skipped."""
     command = Path(sys.executable).with_name("phoenix-gateway")
     environ = {"PHOENIX_GATEWAY_COMMAND": str(command), "PHOENIX_GATEWAY_PLAIN": gateway.address, **secured}
-    printed = _run(go, "test", "-v", "./...", environ=environ)
+    printed = _run(go, "test", "-v", "-skip", KILLS, "./...", environ=environ)
     assert "--- PASS: TestWithAGateway" in printed
     assert "--- SKIP" not in printed
+
+
+@pytest.mark.faults
+def test_the_client_over_killed_gateways(go: str, sandbox: SandboxProcess) -> None:
+    """The gateway is killed and started again each time that a Go test asks for it."""
+    sandbox.control("POST", f"/boards/{TENANT}/{BOARD}", {})
+    with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as own:
+        environ = {"PHOENIX_GATEWAY_KILLED": own.address, "PHOENIX_GATEWAY_KILLED_CONTROL": sandbox.urls["control"]}
+        with subprocess.Popen(
+            [go, "test", "-v", "-run", KILLS, "."],
+            cwd=CLIENT, env={**os.environ, "GOPROXY": "off", "CGO_ENABLED": "0", **environ},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            printed: list[str] = []
+            for line in process.stdout:
+                printed.append(line)
+                if line.strip() == "kill me":
+                    own.stop(signal.SIGKILL)
+                    own.start()
+    assert (process.returncode, printed.count("kill me\n")) == (0, 4), "".join(printed)
 
 
 def test_the_form_of_the_code(go: str) -> None:
