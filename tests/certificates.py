@@ -38,7 +38,7 @@ class Pair:
 class Authority:
     """Signs for the names that it is given."""
 
-    def __init__(self, name: str = "Test CA") -> None:
+    def __init__(self, name: str = "Test CA", *, ends: timedelta = timedelta(days=30)) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
@@ -51,7 +51,7 @@ class Authority:
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=30))
-            .not_valid_after(now + timedelta(days=30))
+            .not_valid_after(now + ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.KeyUsage(**usage), critical=True)
             .add_extension(self._identifier, critical=False)

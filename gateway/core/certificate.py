@@ -66,6 +66,17 @@ def validity_of(pem: bytes) -> Validity:
     return Validity(begins_at=begins.timestamp(), ends_at=ends.timestamp())
 
 
+def first_end(pem: bytes) -> float:
+    """Return when the first certificate of the file expires, its CAs included, in Unix seconds.
+
+    Raises: CertificateRefused.
+    """
+    try:
+        return min(one.not_valid_after_utc.timestamp() for one in certificates_in(pem))
+    except _UNREADABLE:
+        raise CertificateRefused("has no readable dates") from None
+
+
 def certificates_in(pem: bytes) -> Sequence[x509.Certificate]:
     """Return the certificates of a file, at least one. Raises: CertificateRefused."""
     check_whole(pem)

@@ -17,6 +17,14 @@ from gateway.telemetry import metric_names as names
 from gateway.telemetry.loop_series import buckets
 from gateway.telemetry.metric_names import OTHER
 
+_ALERTED = (
+    ("/", ("INTERNAL", "INTERNAL")),
+    ("/RecordWalletOutcome", ("FAILED_PRECONDITION", "OUTCOME_DIFFERS")),
+    ("/RecordWalletOutcome", ("FAILED_PRECONDITION", "STALE_ATTEMPT")),
+)
+"""Ends whose first one is an alert, by a part of the method. Their series exist from the start: Prometheus sees no
+increase in a series that begins with 1."""
+
 
 class CallSeries(Collector):
     """Counts calls by method, status and reason, their seconds and those in flight."""
@@ -26,8 +34,9 @@ class CallSeries(Collector):
         self._statuses, self._reasons = statuses, reasons
         self._rows = {method: _Row() for method in methods}
         self._other = _Row()
-        for row in self._rows.values():
+        for method, row in self._rows.items():
             row.ended["OK", ""] = 0
+            row.ended |= {end: 0 for part, end in _ALERTED if part in method}
 
     def began(self, method: str) -> None:
         """A call came."""

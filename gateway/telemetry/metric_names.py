@@ -172,6 +172,18 @@ SIGNER_EVENTS = Metric(
     " (unlisted), breakers opened.",
     labels=("event",),
 )
+KEY_ACTIVE_SINCE = Metric(
+    name=PREFIX + "key_active_timestamp_seconds",
+    kind=Kind.GAUGE,
+    help="When the oldest key in use of this kind took over, in Unix time. Alert when its rotation is due.",
+    labels=("kind",),
+)
+CERTIFICATE_EXPIRY = Metric(
+    name=PREFIX + "certificate_expiry_timestamp_seconds",
+    kind=Kind.GAUGE,
+    help="When the first certificate of a file in use expires, in Unix time. Alert before.",
+    labels=("certificate",),
+)
 POLICY_READS = Metric(
     name=PREFIX + "policy_reads_total",
     kind=Kind.COUNTER,
@@ -335,6 +347,8 @@ ALL = (
     SECRET_STORE_READS,
     SECRET_STORE_FAILING_SECONDS,
     SIGNER_EVENTS,
+    KEY_ACTIVE_SINCE,
+    CERTIFICATE_EXPIRY,
     POLICY_READS,
     POLICY_REFUSED,
     LOG_LINES_LOST,

@@ -24,6 +24,7 @@ from gateway.core.types import Environment
 from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
+from gateway.telemetry.date_series import DateSeries
 from gateway.telemetry.logs import lines_lost
 from gateway.telemetry.loop_series import LoopCounter, LoopHistogram
 from gateway.telemetry.metric_names import OTHER, Metric
@@ -134,12 +135,16 @@ class Metrics:
         )
         self._secret_failing = _gauge(names.SECRET_STORE_FAILING_SECONDS, registry)
         self._signer_events = _Children(_counter(names.SIGNER_EVENTS, registry), (SIGNER_EVENTS,)).primed()
+        self.dates = DateSeries(registry)
+        """Those of keys and certificates."""
         self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
         self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
         self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
         self._switched_off = _gauge(names.SWITCHED_OFF, registry)
         self.switched_off({})
         self._lookups = LoopCounter(names.CACHE_LOOKUPS, (CACHE_PURPOSES, CACHE_RESULTS), registry)
+        for purpose in CACHE_PURPOSES:
+            self._lookups.prime((purpose, "refused"))
 
         self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
 

@@ -46,6 +46,7 @@ ALL_FEATURES = {
     "autoscaling.callsInFlight": "50",
     "serviceMonitor.enabled": "true",
     "serviceMonitor.tlsSecretName": "prometheus-tls",
+    "prometheusRule.enabled": "true",
     "externalSecret.enabled": "true",
     "externalSecret.storeRef.name": "vault",
     **{f"externalSecret.keys.{key}": f"phoenix/{key}" for key in SECRET_KEYS},
@@ -72,7 +73,7 @@ OPEN_VALUES = {
 }
 """Values that the chart hands on as they are, and others that no test sets otherwise."""
 KINDS = {"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
-OTHERS_KINDS = {"ServiceMonitor", "ExternalSecret"}
+OTHERS_KINDS = {"ServiceMonitor", "PrometheusRule", "ExternalSecret"}
 pytestmark = pytest.mark.timeout(2 * BUILD_WITHIN_S + 120)  # the first run builds the tools
 
 
@@ -152,7 +153,27 @@ def test_the_objects_of_operators_are_valid(helm: Path, tls: str) -> None:
     theirs["ServiceMonitor"]["spec"]["endpoints"][0]["tlsConfig"]["ca"]["secret"].pop("key")
     theirs["ServiceMonitor"]["spec"]["endpoints"][0]["prot"] = "admin"
     theirs["ExternalSecret"]["spec"]["secretStoreRef"]["kind"] = "Vault"
-    assert len([fault for each in theirs.values() for fault in custom_faults(each)]) == 3
+    theirs["PrometheusRule"]["spec"]["groups"][0]["rules"][0]["for"] = "5 minutes"
+    assert len([fault for each in theirs.values() for fault in custom_faults(each)]) == 4
+
+
+def test_the_alerts_of_the_chart_are_those_of_the_file(helm: Path) -> None:
+    """Only the links to the runbook are completed."""
+    url = "https://wiki.example/gateway/"
+    (made,) = [
+        each
+        for each in manifests(helm, {**ALL_FEATURES, "prometheusRule.docsUrl": url})
+        if each["kind"] == "PrometheusRule"
+    ]
+    rules = YAML(typ="safe").load((CHART.parent / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            if "alert" in rule:
+                rule["annotations"]["runbook_url"] = url + rule["annotations"]["runbook_url"]
+    assert made["spec"] == rules
+    refused = render(helm, {"prometheusRule.enabled": "true", "prometheusRule.docsUrl": "wiki.example"})
+    assert refused.returncode != 0
+    assert "docsUrl" in refused.stderr
 
 
 def test_revocations_are_kept_in_redis_or_on_a_volume(helm: Path) -> None:

@@ -55,6 +55,36 @@ def test_call_is_counted_and_timed(metrics: Metrics) -> None:
     }
 
 
+def test_dates_are_read_at_each_scrape(metrics: Metrics) -> None:
+    """There is no series before they are followed; then those of now."""
+    kept = {"server": 1_900_000_000.0}
+    none = [key for key in samples(metrics) if "timestamp_seconds" in key[0] and key[0].startswith(("key_", "cert"))]
+    metrics.dates.follow_certificates(lambda: kept)
+    metrics.dates.follow_keys(lambda: {"operator": 1_700_000_000.0})
+    first = samples(metrics)
+    kept["server"] += 1
+    assert none == []
+    assert first["key_active_timestamp_seconds", "operator"] == 1_700_000_000
+    assert first["certificate_expiry_timestamp_seconds", "server"] == 1_900_000_000
+    assert samples(metrics)["certificate_expiry_timestamp_seconds", "server"] == 1_900_000_001
+
+
+def test_what_is_alerted_on_exists_before_it_happens() -> None:
+    """Prometheus sees no increase in a series that begins with 1."""
+    record = "/phoenix.gateway.v1.WalletService/RecordWalletOutcome"
+    shown = samples(
+        Metrics(CollectorRegistry(), methods=[METHOD, record], build=BuildInfo(version="", revision="", python=""))
+    )
+    ends = {key[1:]: value for key, value in shown.items() if key[0] == "calls_total" and key[-1] != "OK"}
+    assert ends == {
+        (METHOD, "INTERNAL", "INTERNAL"): 0,
+        (record, "INTERNAL", "INTERNAL"): 0,
+        (record, "OUTCOME_DIFFERS", "FAILED_PRECONDITION"): 0,
+        (record, "STALE_ATTEMPT", "FAILED_PRECONDITION"): 0,
+    }
+    assert shown["cache_lookups_total", "switch", "refused"] == 0
+
+
 def test_call_in_flight_is_seen(metrics: Metrics) -> None:
     """A call that has not ended is in flight, and no longer once it has."""
     metrics.call_began(METHOD)

@@ -65,13 +65,16 @@ def build_fronts(
     check_complete(endpoint.path for endpoint in endpoints)
     find_checks(method.input_type for service in all_services for method in service.methods)
     make = _front_of(config, endpoints, chain, policy, clock, metrics)
+    tls = TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None
+    if tls is not None:
+        metrics.dates.follow_certificates(tls.ends_at)
     return Fronts(
         listener=make(UNNAMED, reads_certificates=asks_certificates(config)),
         sockets={
             socket.path: make(Peer(address="", caller=socket.caller), reads_certificates=False)
             for socket in config.sockets
         },
-        tls=TlsSource(config.tls, clock, metrics.key_event) if config.tls is not None else None,
+        tls=tls,
     )
 
 

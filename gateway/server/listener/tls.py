@@ -7,16 +7,17 @@ set stays in use. Open connections stay as they are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import grpc
 
 from gateway.config.model import AdminClientAuth, TlsFiles
-from gateway.core.certificate import CertificateRefused, check_whole, validity_of
+from gateway.core.certificate import CertificateRefused, check_whole, first_end, validity_of
 from gateway.core.secret import SecretRefused
 from gateway.core.trust import as_on_every_python
 from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
@@ -43,12 +44,13 @@ class TlsRefused(ListenFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSet:
-    """The bytes of all files, read together."""
+    """The bytes of all files, read together. `ends_at`: when a certificate of `server` or `client_ca` expires first."""
 
     key: bytes = field(repr=False)
     chain: bytes
     client_ca: bytes | None
     stamps: Stamps
+    ends_at: Mapping[str, float]
 
 
 def read_set(files: TlsFiles, now: float) -> TlsSet:
@@ -78,7 +80,16 @@ def read_set(files: TlsFiles, now: float) -> TlsSet:
         raise TlsRefused("GATEWAY_TLS_CERT_FILE: the certificate has expired or is not valid yet")
     if _stamps(files) != stamps:
         raise TlsRefused("the GATEWAY_TLS_ files changed while they were read")
-    return TlsSet(key=key, chain=chain, client_ca=client_ca, stamps=stamps)
+    return TlsSet(key=key, chain=chain, client_ca=client_ca, stamps=stamps, ends_at=_ends_at(chain, client_ca))
+
+
+def _ends_at(chain: bytes, client_ca: bytes | None) -> dict[str, float]:
+    """Leave out a file whose dates cannot be read: OpenSSL takes CAs that the other library does not read."""
+    found: dict[str, float] = {}
+    for name, pem in (("server", chain), ("client_ca", client_ca)):
+        with contextlib.suppress(CertificateRefused):
+            found |= {} if pem is None else {name: first_end(pem)}
+    return found
 
 
 class TlsSource:
@@ -102,6 +113,10 @@ class TlsSource:
             self._fetch,  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know
             require_client_authentication=self._files.client_ca_file is not None,
         )
+
+    def ends_at(self) -> Mapping[str, float]:
+        """Return when the first certificate of each file in use expires, in Unix seconds."""
+        return self._set.ends_at
 
     def context(self) -> ssl.SSLContext:
         """Return the context of the present files, for HTTP/2: TLS 1.2 or newer, `h2` by ALPN."""

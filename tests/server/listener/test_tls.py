@@ -169,6 +169,19 @@ def test_unchanged_files_are_not_read_again(shelf: Shelf) -> None:
     assert [] == shelf.handshake()
 
 
+def test_the_first_end_of_each_file_is_shown(shelf: Shelf) -> None:
+    """Of the files in use: the earliest of all certificates in it."""
+    assert shelf.files.client_ca_file is not None
+    day = timedelta(days=1).total_seconds()
+    pair = shelf.authority.issue("localhost", begins=timedelta(0), ends=timedelta(days=2))
+    pair.write(shelf.folder, "server")
+    later = Authority("Later CA", ends=timedelta(days=60)).certificate
+    shelf.files.client_ca_file.write_bytes(later + shelf.authority.certificate)
+    assert [RELOADED] == shelf.handshake()
+    ends = shelf.source.ends_at()
+    assert {name: round((at - NOW) / day) for name, at in ends.items()} == {"server": 2, "client_ca": 30}
+
+
 def test_a_set_shows_no_key(shelf: Shelf) -> None:
     """Neither in its text nor anywhere below it."""
     assert "PRIVATE" not in repr(read_set(shelf.files, NOW))
