@@ -161,7 +161,7 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
             cluster.connection_kwargs["connection_class"] = shared
             for node in cluster.nodes_manager.startup_nodes.values():
                 node.connection_class = shared
-        return cluster, cluster.aclose
+        return cluster, lambda: _close_cluster(cluster)
     if target.kind is RedisKind.SENTINEL:
         managed = sharing_context(SentinelManagedSSLConnection, target.ca_file)
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -196,6 +196,14 @@ def build_client(target: RedisTarget, *, server_timeout_s: float) -> tuple[Redis
         place = {"host": host, "port": port, **({"connection_class": shared, **tls} if target.tls else {})}
     client = Redis.from_pool(ConnectionPool(db=target.db, retry=retry, **place, **login, **timeouts))
     return client, client.aclose
+
+
+async def _close_cluster(cluster: RedisCluster) -> None:
+    """Close every connection. After some errors the library forgets nodes, and complains of them later."""
+    manager = cluster.nodes_manager
+    nodes = [*manager.startup_nodes.values(), *manager.nodes_cache.values()]
+    await cluster.aclose()
+    await asyncio.gather(*(node.disconnect() for node in nodes), return_exceptions=True)
 
 
 def _login(credentials: Credentials) -> dict[str, Any]:

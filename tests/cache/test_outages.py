@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -254,6 +255,26 @@ async def test_a_dead_cluster_is_no_error_and_one_with_other_addresses_is_found(
                 await usable_again(cache, within_s=10)
             finally:
                 second.kill()
+
+
+async def test_probes_of_a_cluster_leave_no_connections(short_directory: Path) -> None:
+    """One node has the new password already. The library forgets nodes then, and complains when they are collected."""
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    with two_nodes(short_directory) as nodes:
+        on_second = next(f"pgw:{{{n}}}:k" for n in range(1000) if _slot(nodes[0], f"pgw:{{{n}}}:k") >= 8192)
+        async with started(f"redis+cluster://127.0.0.1:{nodes[0].port}") as (cache, heard):
+            await cache.put(on_second, b"v", ttl_s=5)
+            locked(nodes[1])
+            until = time.monotonic() + 1.0
+            while time.monotonic() < until:
+                with suppress(CacheUnavailable):
+                    await cache.put(on_second, b"v", ttl_s=5)
+                await asyncio.sleep(0.01)
+            assert heard.changes[-1] == "login"
+        gc.collect()
+        await asyncio.sleep(0)
+    assert complaints == []
 
 
 async def test_a_cluster_without_slots_is_named(short_directory: Path) -> None:
