@@ -216,7 +216,7 @@ def test_errors_by_reason(typescript: Path, gateway: GatewayProcess, sandbox: Sa
     assert limited.value.found["retryAfterMs"] == pytest.approx(7000, abs=1000)
 
 
-@pytest.mark.parametrize("framework", ["http", "express", "fastify"])
+@pytest.mark.parametrize("framework", ["http", "express", "fastify", "plain"])
 def test_webhooks_of_a_framework(
     typescript: Path, gateway: GatewayProcess, sandbox: SandboxProcess, framework: str
 ) -> None:

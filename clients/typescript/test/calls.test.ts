@@ -137,6 +137,13 @@ test("the channel repeats a read; a 64-bit integer keeps its last digit", async 
   });
 });
 
+test("an event that never left was certainly not counted", async () => {
+  const gateway = new Gateway("127.0.0.1:1", { warn: () => undefined });
+  const sent = gateway.events.submitEvent({ event: { userId: "ada" } });
+  await assert.rejects(sent, { reason: "GATEWAY_UNREACHABLE", effect: "none" });
+  gateway.close();
+});
+
 test("a signal ends a call with its reason", async () => {
   await scripted([], async (gateway) => {
     const reason = new Error("enough");

@@ -20,6 +20,7 @@ import {
   type VerifiedCall,
   type WalletAnswer,
   walletHandler,
+  walletServer,
 } from "phoenix-gateway-client";
 import { Calls } from "../src/calls.js";
 import { KeyService } from "../src/gen/phoenix_gateway_client/v1_pb.js";
@@ -83,6 +84,17 @@ const commands: Record<string, (...given: never[]) => unknown> = {
   http: () => listening(walletHandler(gateway, act) as (request: NodeRequest, response: ServerResponse) => void),
   express: () => listening(express().use("/wallet", walletHandler(gateway, act))),
   fastify: async () => {
+    const app = fastify({ serverFactory: (listener) => walletServer(listener) });
+    const wallet = walletHandler(gateway, act);
+    app.addHook("onRequest", async (request, reply) => {
+      reply.hijack();
+      await wallet(request.raw, reply.raw);
+    });
+    app.all("/wallet/*", async () => undefined);
+    return await app.listen({ port: 0, host: "127.0.0.1" });
+  },
+  /** The plain function, with the body as a framework's own parser left it. */
+  plain: async () => {
     const app = fastify();
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
