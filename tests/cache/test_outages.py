@@ -240,7 +240,7 @@ async def test_a_dead_cluster_is_no_error_and_one_with_other_addresses_is_found(
         url = f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{name.port}"
         async with started(url) as (cache, heard):
             await assert_costs_nothing(cache)
-            assert heard.changes == ["unreachable"]
+            assert heard.changes in (["unreachable"], ["cut"])  # the one that is asked last: the forwarder cuts
             first = one_node(short_directory / "a")
             try:
                 name.lead_to(first.port)
