@@ -109,8 +109,9 @@ async def test_what_a_pooler_says_of_its_first_session_is_not_believed(
     database = PostgresDatabase(url)
     with pytest.raises(StoreUnavailable):
         await database.write(lambda _connection, _now: None, 2)
-    assert database.failure is not None
-    assert database.failure.cause == "read_only"
+    failure = database.failure
+    assert failure is not None
+    assert failure.cause == "read_only"
     await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     until = time.monotonic() + 5
     while database.failure is not None:
