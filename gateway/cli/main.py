@@ -14,6 +14,7 @@ import typer
 from gateway.cli.events import events_app
 from gateway.cli.evidence import evidence_app
 from gateway.cli.examples import epilog
+from gateway.cli.key_commands import keys_app
 from gateway.cli.options import CA_FILE, CERT_FILE, CONFIG, JSON, KEY_FILE, TARGET
 from gateway.cli.policy import policy_app
 
@@ -24,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with local variables would show secrets
     rich_markup_mode=None,
 )
-keys_app = typer.Typer(help="Make and look at keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(policy_app, name="policy")
@@ -292,67 +292,6 @@ def explain(
     from gateway.cli.explain import run
 
     raise typer.Exit(run(reason, as_json=as_json))
-
-
-@keys_app.command("generate")
-def keys_generate(
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="New file for the private key (PKCS#8 PEM, mode 0600), or the folder of its versions.", metavar="PATH"
-        ),
-    ],
-    at: Annotated[
-        str | None, typer.Option(help="In a folder: use the key from this time (UTC) on. Default: now.", metavar="TIME")
-    ] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Generate an operator's Ed25519 key pair and print the public half, to register with Phoenix."""
-    from gateway.cli.keys import generate
-
-    raise typer.Exit(generate(out, at, as_json=as_json))
-
-
-@keys_app.command("list")
-def keys_list(
-    target: Annotated[str, TARGET] = "127.0.0.1:50051",
-    ca_file: Annotated[Path | None, CA_FILE] = None,
-    cert_file: Annotated[Path | None, CERT_FILE] = None,
-    key_file: Annotated[Path | None, KEY_FILE] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """List every version of the keys of a running gateway, without their material."""
-    from gateway.cli.keys import list_keys
-
-    raise typer.Exit(list_keys(target, ca_file, cert_file, key_file, as_json=as_json))
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="Fingerprint of the platform key, as keys list shows it.")],
-    target: Annotated[str, TARGET] = "127.0.0.1:50051",
-    operator: Annotated[str, typer.Option(help="Operator code; empty: the only one.")] = "",
-    environment: Annotated[str, typer.Option(help="sandbox or prod; empty: the only one.")] = "",
-    ca_file: Annotated[Path | None, CA_FILE] = None,
-    cert_file: Annotated[Path | None, CERT_FILE] = None,
-    key_file: Annotated[Path | None, KEY_FILE] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Revoke a replaced platform key of Phoenix: calls that only it verifies are refused permanently."""
-    from gateway.cli.keys import revoke
-
-    raise typer.Exit(
-        revoke(
-            target,
-            ca_file,
-            cert_file,
-            key_file,
-            key_id=key_id,
-            operator=operator,
-            environment=environment,
-            as_json=as_json,
-        )
-    )
 
 
 def _add_examples(group: typer.Typer, path: str = "") -> None:
