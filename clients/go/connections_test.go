@@ -20,7 +20,7 @@ func securedGateway(t *testing.T) secured {
 	t.Helper()
 	found := secured{os.Getenv("PHOENIX_GATEWAY_SECURED"), os.Getenv("PHOENIX_GATEWAY_SECURED_FILES")}
 	if found.address == "" {
-		t.Skip("PHOENIX_GATEWAY_SECURED is not set: run tests/clients/test_go_client.py, which starts such a gateway")
+		t.Skip("PHOENIX_GATEWAY_SECURED is not set: run tests/clients/test_go_client.py with -m faults")
 	}
 	return found
 }
@@ -65,6 +65,7 @@ func TestConnections(t *testing.T) {
 		"TLS to no TLS":     {plain, ptr(s.files("good", "ca.pem")), ErrTLSUnexpected, `does not speak TLS`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time is the wait between the attempts of grpc
 			var options []Option
 			if one.files != nil {
 				options = append(options, WithTLS(*one.files))

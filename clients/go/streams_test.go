@@ -12,7 +12,9 @@ import (
 // sendOverCuts sends 40 messages, and cuts the connection after each tenth.
 func sendOverCuts(t *testing.T, g *started, options EventStreamOptions) map[gatewayv1.EventStatus]int {
 	ctx := within(t, 60*time.Second)
-	countTwice(t, g.Control)
+	if !options.Direct { // a direct event that was cut off on its way goes again where Phoenix is said to deduplicate
+		countTwice(t, g.Control)
+	}
 	cable := newCable(t, g.Address)
 	stream := dial(t, cable.address).EventStream(ctx, options)
 	var sent []*SentEvents
@@ -97,10 +99,10 @@ func TestAStreamWithoutAGateway(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	stream := dial(t, freeAddress(t)).EventStream(ctx, EventStreamOptions{})
 	sent, err := stream.Send(ctx, scored("", 1))
-	if err != nil {
-		t.Fatal(err)
+	if err == nil { // otherwise the stream has failed before
+		_, err = sent.Results(ctx)
 	}
-	if _, err := sent.Results(ctx); !errors.Is(err, ErrGatewayUnreachable) {
+	if !errors.Is(err, ErrGatewayUnreachable) {
 		t.Error(err)
 	}
 	if _, err := stream.Send(ctx, scored("", 1)); !errors.Is(err, ErrGatewayUnreachable) {

@@ -22,6 +22,8 @@ from tools.go_module import CLIENT, ROOT
 CALLER = "spiffe://test/caller"
 KILLS = "Kill"
 """What the Go tests have in their names that need a gateway to be killed."""
+SECURED = "TestConnections|TestFilesThatCannotBeUsed|TestRenewedFiles|TestAHalfWritten"
+"""The Go tests that need a gateway with mutual TLS."""
 TENANT, BOARD = "tenant-test-001", "go-client"
 POLICY = """
 [[callers]]
@@ -83,12 +85,21 @@ def _run(go: str, *arguments: str, environ: Mapping[str, str] | None = None) -> 
     return done.stdout
 
 
-def test_the_client(go: str, gateway: GatewayProcess, secured: Mapping[str, str]) -> None:
-    """All tests of the module pass: none is skipped."""
+def test_the_client(go: str) -> None:
+    """The tests that need one gateway without TLS, or none; none of them is skipped."""
     command = Path(sys.executable).with_name("phoenix-gateway")
-    environ = {"PHOENIX_GATEWAY_COMMAND": str(command), "PHOENIX_GATEWAY_PLAIN": gateway.address, **secured}
-    printed = _run(go, "test", "-v", "-skip", KILLS, "./...", environ=environ)
+    left = f"{KILLS}|{SECURED}"
+    printed = _run(go, "test", "-v", "-skip", left, "./...", environ={"PHOENIX_GATEWAY_COMMAND": str(command)})
     assert "--- PASS: TestWithAGateway" in printed
+    assert "--- SKIP" not in printed
+
+
+@pytest.mark.faults
+def test_connections_with_tls(go: str, gateway: GatewayProcess, secured: Mapping[str, str]) -> None:
+    """Each wrong file is named, and renewed files are used: against a gateway with mutual TLS, and one without."""
+    environ = {"PHOENIX_GATEWAY_PLAIN": gateway.address, **secured}
+    printed = _run(go, "test", "-v", "-run", SECURED, ".", environ=environ)
+    assert printed.count("\n--- PASS") == len(SECURED.split("|"))
     assert "--- SKIP" not in printed
 
 
