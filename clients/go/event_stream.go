@@ -171,7 +171,7 @@ func (s *EventStream) fail(failure error) {
 	defer s.mu.Unlock()
 	s.failure = failure
 	for _, one := range s.pending.takeAll() {
-		one.result.set(nil, failure)
+		one.result.set(nil, errorFor(one, failure))
 	}
 	s.notify()
 }
@@ -206,6 +206,7 @@ func (s *EventStream) afterStream(err error) (wait time.Duration, isOver bool, f
 	if failed, ok := asError(err); ok && failed.FromGateway() && failed.Effect == EffectNone {
 		s.pending.refused()
 	}
+	s.pending.over()
 	wait, final = s.reconnects.waitAfter(err)
 	return wait, false, final
 }

@@ -22,6 +22,7 @@ type message struct {
 	isSent  bool   // some process may have it
 	hadBy   string // this one; empty if it did not say its name
 	sentAt  time.Time
+	stream  int // the number of the stream over which it got there
 }
 
 // unacknowledged is the messages of an event stream that have no answer so far, in their order.
@@ -35,6 +36,7 @@ type unacknowledged struct {
 	messages []*message
 	sent     int // over the present stream
 	process  string
+	stream   int // the number of the present stream
 	sequence uint64
 }
 
@@ -54,6 +56,7 @@ func (u *unacknowledged) add(events []*gatewayv1.Event, result *SentEvents) {
 // begin starts again over a new stream. It returns the messages that must not be sent again, and forgets them.
 func (u *unacknowledged) begin(process string) (inDoubt []*message) {
 	u.process, u.sent = process, 0
+	u.stream++
 	u.messages = slices.DeleteFunc(u.messages, func(one *message) bool {
 		if u.maySend(one) {
 			return false
@@ -69,7 +72,7 @@ func (u *unacknowledged) next() *gatewayv1.StreamEventsRequest {
 	one := u.messages[u.sent]
 	u.sent++
 	if !one.isSent {
-		one.isSent, one.hadBy, one.sentAt = true, u.process, u.now()
+		one.isSent, one.hadBy, one.sentAt, one.stream = true, u.process, u.now(), u.stream
 	}
 	return one.request
 }
@@ -85,11 +88,30 @@ func (u *unacknowledged) acknowledge(sequence uint64) *message {
 	return answered
 }
 
-// refused notes that the gateway ended the stream and has begun none of the messages that it did not acknowledge.
+// refused notes that the gateway ended the present stream and has begun none of its messages that it did not
+// acknowledge. What an earlier stream brought first may have been begun then.
 func (u *unacknowledged) refused() {
 	for _, one := range u.messages {
-		one.isSent = false
+		if one.stream == u.stream {
+			one.isSent = false
+		}
 	}
+}
+
+// over notes that the present stream has ended: what ends later, before another one has begun, refuses none of its
+// messages.
+func (u *unacknowledged) over() {
+	u.stream++
+	u.sent = 0
+}
+
+// errorFor returns the error of a message without an answer when its stream fails for good. Where a gateway may have the
+// message, failure is not certain to say what became of it.
+func errorFor(one *message, failure error) error {
+	if failed, ok := asError(failure); one.isSent && !(ok && failed.Effect == EffectMaybe) {
+		return outcomeUnknown()
+	}
+	return failure
 }
 
 // takeAll returns all messages and forgets them.

@@ -95,6 +95,38 @@ func TestAGatewayThatRefusesHasBegunNothingMore(t *testing.T) {
 	}
 }
 
+// The process may have begun it then; another process would count it a second time.
+func TestARefusalSaysNothingOfWhatAnEarlierStreamBrought(t *testing.T) {
+	made, _ := pendingOf(EventStreamOptions{Direct: true})
+	made.over()
+	made.begin("p1")
+	made.next()
+	made.refused()
+	made.over()
+	if found := sequences(made.begin("p2")); !slices.Equal(found, []uint64{1}) {
+		t.Errorf("in doubt: %v", found)
+	}
+	made, _ = pendingOf(EventStreamOptions{Direct: true})
+	made.over()
+	made.refused() // the next stream was refused before it began
+	if found := sequences(made.begin("p2")); !slices.Equal(found, []uint64{1}) {
+		t.Errorf("in doubt: %v", found)
+	}
+}
+
+// Only what was never sent is certainly not done.
+func TestAFailureLeavesInDoubtWhatAGatewayMayHave(t *testing.T) {
+	made, _ := pendingOf(EventStreamOptions{Direct: true})
+	failure := localError(ErrGatewayUnreachable, codes.Unavailable, EffectNone, "gone")
+	all := made.takeAll()
+	if failed, ok := asError(errorFor(all[0], failure)); !ok || failed.Reason != ErrOutcomeUnknown {
+		t.Errorf("sent: %v", errorFor(all[0], failure))
+	}
+	if errorFor(all[1], failure) != error(failure) {
+		t.Errorf("never sent: %v", errorFor(all[1], failure))
+	}
+}
+
 // Only the oldest message that was sent can be answered.
 func TestAnAnswerToAnotherMessageIsIgnored(t *testing.T) {
 	made, _ := pendingOf(EventStreamOptions{})

@@ -12,7 +12,7 @@ import pytest
 
 import phoenix_gateway_client as client
 from phoenix_gateway_client import AsyncGateway, Gateway, v1
-from phoenix_gateway_client.streams import Reconnects, Unacknowledged
+from phoenix_gateway_client.streams import Reconnects, Unacknowledged, error_for
 from tests.gateway_process import GatewayProcess, free_port, of_sandbox
 from tests.sandbox_process import SandboxProcess
 
@@ -242,6 +242,29 @@ def test_a_gateway_that_refuses_has_begun_nothing_more() -> None:
     made = pending()
     made.refused()
     assert made.begin("p2") == []
+
+
+def test_a_refusal_says_nothing_of_what_an_earlier_stream_brought() -> None:
+    """The process may have begun it then; another process would count it a second time."""
+    made = pending()
+    made.ended()
+    made.begin("p1")
+    made.next_request()
+    made.refused()
+    made.ended()
+    assert [one.result for one in made.begin("p2")] == ["first"]
+    never_begun = pending()
+    never_begun.ended()
+    never_begun.refused()  # the next stream was refused before it began
+    assert [one.result for one in never_begun.begin("p2")] == ["first"]
+
+
+def test_a_failure_leaves_in_doubt_what_a_gateway_may_have() -> None:
+    """Only what was never sent is certainly not done."""
+    failure = client.GatewayUnreachable("gone", code="UNAVAILABLE", effect="none")
+    first, second = pending().take_all()
+    assert isinstance(error_for(first, failure), client.OutcomeUnknown)
+    assert error_for(second, failure) is failure
 
 
 def test_an_answer_to_another_message_is_ignored() -> None:

@@ -21,6 +21,7 @@ from phoenix_gateway_client.streams import (
     STREAM_EVENTS,
     Reconnects,
     Unacknowledged,
+    error_for,
     never_answered,
     outcome_unknown,
 )
@@ -106,6 +107,7 @@ class EventStream:
                     return
                 if error is not None and error.reason and error.effect == "none":
                     self._pending.refused()
+                self._pending.ended()
                 try:
                     wait = self._reconnects.wait_after(error)
                 except GatewayError as final:
@@ -160,7 +162,7 @@ class EventStream:
     def _fail(self, failure: GatewayError) -> None:
         self._failure = failure
         for message in self._pending.take_all():
-            message.result.set_exception(failure)
+            message.result.set_exception(error_for(message, failure))
         self._changed.notify_all()
 
 
@@ -172,6 +174,7 @@ class AsyncEventStream:
         self._pending = pending
         self._reconnects = Reconnects()
         self._changed = asyncio.Condition()
+        self._number = 0
         self._is_closing = False
         self._failure: GatewayError | None = None
         self._task = asyncio.ensure_future(self._run())
@@ -231,10 +234,12 @@ class AsyncEventStream:
             except GatewayError as ended:
                 error = ended
             async with self._changed:
+                self._changed.notify_all()  # for the requests of the stream that ended
                 if self._failure is not None or (self._is_closing and not self._pending):
                     return
                 if error is not None and error.reason and error.effect == "none":
                     self._pending.refused()
+                self._pending.ended()
                 try:
                     wait = self._reconnects.wait_after(error)
                 except GatewayError as final:
@@ -245,8 +250,15 @@ class AsyncEventStream:
 
     async def _over_one_stream(self) -> None:
         is_open = asyncio.Event()
-        async with self._calls.open("stream_stream", STREAM_EVENTS, self._requests(is_open)) as stream:
-            await self._read(stream, is_open)
+        self._number += 1
+        try:
+            async with self._calls.open(
+                "stream_stream", STREAM_EVENTS, self._requests(self._number, is_open)
+            ) as stream:
+                await self._read(stream, is_open)
+        finally:
+            self._number += 1  # ends the requests of this stream
+            is_open.set()
 
     async def _read(self, stream: AsyncStream[v1.StreamEventsResponse], is_open: asyncio.Event) -> None:
         process = await stream.header(PROCESS)
@@ -262,13 +274,16 @@ class AsyncEventStream:
             if answered is not None and not answered.result.done():
                 answered.result.set_result(list(response.results))
 
-    async def _requests(self, is_open: asyncio.Event) -> AsyncIterator[v1.StreamEventsRequest]:
-        """Yield the messages of one stream as they come. grpc cancels it when the stream ends."""
+    async def _requests(self, number: int, is_open: asyncio.Event) -> AsyncIterator[v1.StreamEventsRequest]:
+        """Yield the messages of one stream as they come. grpc goes on reading after a stream that broke has ended; it
+        must not take a message then, which no other stream would carry."""
         await is_open.wait()
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._pending.has_unsent or self._is_closing)
-                if not self._pending.has_unsent:
+                await self._changed.wait_for(
+                    lambda: self._number != number or self._pending.has_unsent or self._is_closing
+                )
+                if self._number != number or not self._pending.has_unsent:
                     return
                 request = self._pending.next_request()
             yield request
@@ -277,5 +292,5 @@ class AsyncEventStream:
         self._failure = failure
         for message in self._pending.take_all():
             if not message.result.done():
-                message.result.set_exception(failure)
+                message.result.set_exception(error_for(message, failure))
         self._changed.notify_all()

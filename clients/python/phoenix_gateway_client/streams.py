@@ -72,6 +72,8 @@ class Message(Generic[Result]):
     had_by: str | None = None
     """The gateway process that may have it; None: certainly none."""
     sent_at: float = 0.0
+    stream: int = 0
+    """The stream over which that process got it."""
 
 
 class Unacknowledged(Generic[Result]):
@@ -92,6 +94,7 @@ class Unacknowledged(Generic[Result]):
         self._messages: deque[Message[Result]] = deque()
         self._sent = 0
         self._process = ""
+        self._stream = 0
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -114,6 +117,7 @@ class Unacknowledged(Generic[Result]):
     def begin(self, process: str) -> list[Message[Result]]:
         """Start again over a new stream. Return the messages that must not be sent again, and forget them."""
         self._process, self._sent = process, 0
+        self._stream += 1
         in_doubt = [one for one in self._messages if not self._may_send(one)]
         self._messages = deque(one for one in self._messages if self._may_send(one))
         return in_doubt
@@ -123,7 +127,7 @@ class Unacknowledged(Generic[Result]):
         message = self._messages[self._sent]
         self._sent += 1
         if message.had_by is None:
-            message.had_by, message.sent_at = self._process, self._now()
+            message.had_by, message.sent_at, message.stream = self._process, self._now(), self._stream
         return message.request
 
     def acknowledge(self, sequence: int) -> Message[Result] | None:
@@ -134,9 +138,18 @@ class Unacknowledged(Generic[Result]):
         return self._messages.popleft()
 
     def refused(self) -> None:
-        """The gateway ended the stream and has begun none of the messages that it did not acknowledge."""
+        """The gateway ended the present stream and has begun none of its messages that it did not acknowledge.
+
+        What an earlier stream brought first may have been begun then.
+        """
         for message in self._messages:
-            message.had_by = None
+            if message.stream == self._stream:
+                message.had_by = None
+
+    def ended(self) -> None:
+        """The present stream is over: what ends later, before another one has begun, refuses none of its messages."""
+        self._stream += 1
+        self._sent = 0
 
     def take_all(self) -> list[Message[Result]]:
         """Return all messages and forget them."""
@@ -149,6 +162,12 @@ class Unacknowledged(Generic[Result]):
         is_durable = self._delivery == v1.DELIVERY_DURABLE
         is_remembered = is_durable or (self._process != "" and self._process == message.had_by)
         return is_remembered and self._now() - message.sent_at < REMEMBERED_S
+
+
+def error_for(message: Message[Result], failure: GatewayError) -> GatewayError:
+    """Return the error of a message that has no answer when its stream fails for good: `failure` is not certain to say
+    what became of it if a gateway may have it."""
+    return failure if message.had_by is None or failure.effect == "maybe" else outcome_unknown()
 
 
 def outcome_unknown() -> GatewayError:
