@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import time
 from typing import NamedTuple
 
 from phoenix_gateway_client import errors
 from phoenix_gateway_client.tls import Tls, context
 
 WITHIN_S = 2.0
+_SETTLED_S = 0.1
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """The first bytes of an HTTP/2 client: the preface and empty SETTINGS."""
 _SETTINGS, _TLS_ALERT = 4, 0x15
@@ -50,7 +52,12 @@ def diagnose(target: str, tls: Tls | None, details: str = "") -> errors.NotConne
         return lost
     try:
         with _connected(address) as opened:
-            return (_over_tls(target, address, opened, tls) if tls is not None else _plain(target, opened)) or lost
+            cause = _over_tls(target, address, opened, tls) if tls is not None else _plain(target, opened)
+        if cause is not None:
+            # A process that was killed at that moment closes what it had accepted; now it refuses connections.
+            time.sleep(_SETTLED_S)
+            _connected(address).close()
+        return cause or lost
     except errors.NotConnected as known:
         return known
     except socket.gaierror:
