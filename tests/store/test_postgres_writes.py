@@ -18,6 +18,8 @@ from tests.tcp_proxy import TcpProxy
 __all__ = ["postgres_server", "postgres_url"]
 
 SYNC = b"S\x00\x00\x00\x04"
+TERMINATE = b"X\0\0\0\x04"
+"""The end of another connection."""
 LIMIT_S = 20.0
 
 
@@ -61,7 +63,7 @@ async def test_statements_leave_together_with_their_end(relay: tuple[str, list[b
     before = len(sent)
     await database.write(work, LIMIT_S)
     assert len(sent) > before
-    assert [data[-20:] for data in sent[before:] if not data.endswith(SYNC)] == []
+    assert [data[-20:] for data in sent[before:] if not data.endswith(SYNC) and data != TERMINATE] == []
     await database.stop()
 
 
