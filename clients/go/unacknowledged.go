@@ -105,8 +105,8 @@ func (u *unacknowledged) over() {
 	u.sent = 0
 }
 
-// errorFor returns the error of a message without an answer when its stream fails for good. Where a gateway may have the
-// message, failure is not certain to say what became of it.
+// errorFor returns the error of a message without an answer when its stream has failed and is not opened again. Where a
+// gateway may have the message, failure need not say what became of it.
 func errorFor(one *message, failure error) error {
 	if failed, ok := asError(failure); one.isSent && !(ok && failed.Effect == EffectMaybe) {
 		return outcomeUnknown()

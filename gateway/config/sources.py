@@ -156,7 +156,8 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
         elif binding.key is not None and binding.value:
             found[binding.key] = binding.value
     if any(name in found for name in names.SECRETS) and (exposure := exposure_of(path, path.stat())):
-        faults.warn(path.name, *f"holds secrets and {exposure}".split("; ", 1))
+        problem, _, remedy = f"the file holds a secret and {exposure}".partition("; ")
+        faults.add(path.name, problem, remedy)
     return found
 
 

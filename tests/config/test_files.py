@@ -93,12 +93,16 @@ def test_a_broken_line_of_the_env_file_is_reported_with_its_number(tmp_path: Pat
     assert [fault.setting for fault in error.faults] == [".env, line 2"]
 
 
-def test_an_env_file_with_secrets_that_others_read_is_warned_of(tmp_path: Path) -> None:
-    """It starts all the same: such files are a developer's."""
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_an_env_file_with_secrets_that_others_read_is_refused(mode: int, tmp_path: Path) -> None:
+    """It is a secret file, as any other; one without secrets may be read by all."""
     env_file = tmp_path / ".env"
-    private_file(env_file, "ADMIN_API_KEY=text\n", 0o644)
-    config = load(without(WHOLE, "ADMIN_API_KEY"), env_file=env_file)
-    assert [one.setting for one in config.warnings] == [".env"]
+    private_file(env_file, "ADMIN_API_KEY=text\n", mode)
+    (fault,) = refused(without(WHOLE, "ADMIN_API_KEY"), env_file=env_file).faults
+    assert fault.setting == ".env"
+    assert "chmod 600" in str(fault)
+    private_file(env_file, "GATEWAY_WORKERS=2\n", mode)
+    assert load(WHOLE, env_file=env_file).workers == 2
 
 
 def toml_file(path: Path, text: str, mode: int = 0o600) -> dict[str, str]:

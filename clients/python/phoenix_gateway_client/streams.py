@@ -165,8 +165,10 @@ class Unacknowledged(Generic[Result]):
 
 
 def error_for(message: Message[Result], failure: GatewayError) -> GatewayError:
-    """Return the error of a message that has no answer when its stream fails for good: `failure` is not certain to say
-    what became of it if a gateway may have it."""
+    """Return the error of a message without an answer when its stream has failed and is not opened again.
+
+    Where a gateway may have the message, `failure` need not say what became of it.
+    """
     return failure if message.had_by is None or failure.effect == "maybe" else outcome_unknown()
 
 
