@@ -27,7 +27,7 @@ from gateway.keys.platform.revocations import RevokedKeys
 from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.keys.platform.shared_key import KeyEntry, Nonce, PollResult, SharedKeyCache
 from gateway.keys.platform.shared_key_client import SharedKeyClient
-from gateway.keys.platform.state import PlatformKey, PlatformKeyState
+from gateway.keys.platform.state import PlatformKey, PlatformKeyState, RetiredKey
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
@@ -249,13 +249,17 @@ class PlatformKeys:
         if cooldown_left <= 0 and (leased or alone):
             others = await self._shared.take_requests() if leased else frozenset()
             if alone or self._clock.monotonic() - asked_at <= LEASE_MARGIN_S:
-                await self._fetch_once(others)
+                await self._fetch_once(others, polled)
                 return
             self._on_event("platform_key_lease_missed")
         await asyncio.sleep(min(max(cooldown_left, 0.001), POLL_S) if polled is None else POLL_S)
 
-    async def _fetch_once(self, others: frozenset[Nonce]) -> None:
-        """Fetch, and answer every call that arrived before the fetch began, here and in other replicas."""
+    async def _fetch_once(self, others: frozenset[Nonce], polled: PollResult | None) -> None:
+        """Fetch, and answer every call that arrived before the fetch began, here and in other replicas.
+
+        Args: `polled`: what was published before. Its keys may be the replaced ones now, and a replica that has just
+        started knows them from there only. Unread, it is not overwritten.
+        """
         covered, answered = self._waiters.last_ticket, others | self._shared.own_requests()
         self._fetch_began, began_at = self._clock.monotonic(), self._clock.now()
         key = await self._fetch_key()
@@ -263,7 +267,13 @@ class PlatformKeys:
             self._answer(covered, "Phoenix's platform key could not be fetched or was refused. Try again later.")
             await self._shared.publish_failure(answered)
             return
-        self._answer(covered, self._install(key, fetched_at=began_at))
+        current = self._install(key, fetched_at=began_at)
+        if polled is not None and polled.entry is not None:
+            before = RetiredKey(key=polled.entry.key, retired_at=self._clock.now())
+            self._state = self._state.remember((before, *polled.entry.retired), now=self._clock.now())
+        self._answer(covered, current)
+        if polled is None or polled.revoked is None:
+            return
         retired = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
         await self._shared.publish(KeyEntry(key=key, began_at=began_at, answered=answered, retired=retired))
 

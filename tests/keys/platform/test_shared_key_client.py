@@ -136,6 +136,28 @@ async def test_four_replicas_under_a_forged_flood_fetch_once_per_cooldown(fleet:
     assert sum(replica.events["platform_key_shared"] for replica in replicas) >= 3
 
 
+async def test_a_replica_that_could_not_read_what_is_stored_learns_it_and_does_not_overwrite_it(
+    fleet: FleetBench,
+) -> None:
+    """It starts while Redis hangs and Phoenix rotates. A webhook under the replaced key gets no final refusal, here or
+    at a replica that starts after it."""
+    old = fleet.key
+    first = await fleet.replica()
+    assert await first.fresher() == old.public
+    fleet.server.pause()
+    fleet.source.answer = new_key().public.spki_pem
+    second = await fleet.replica()
+    assert await second.fresher() != old.public
+    assert second.keys.retired() == ()  # nobody could tell it
+    fleet.server.resume()
+    await usable_again(second.cache)
+    await second.fresher()
+    assert second.keys.retired() == (old.public,)
+    third = await fleet.replica(redis_timeout_s=PATIENT_S)
+    await third.keys.first(Deadline.after(5.0, CLOCK))
+    assert third.keys.retired() == (old.public,)
+
+
 async def test_the_cooldown_of_the_fleet_holds_after_failures(fleet: FleetBench) -> None:
     """If Phoenix is down, the replicas share the failure and still fetch once per cooldown."""
     replicas = [await fleet.replica() for _ in range(4)]
