@@ -200,16 +200,17 @@ class Connection(asyncio.Protocol):
     def on_data(self, stream_id: int, data: bytes, *, end: bool) -> None:
         """Cut messages out of what came; begin a unary call with its last byte."""
         stream = self.streams.get(stream_id)
-        if stream is None or stream.fault is not None or stream.is_answered:
+        if stream is None or stream.fault is not None or stream.broken is not None or stream.is_answered:
             self._engine.acknowledge(stream_id, len(data))
             return
-        try:
-            messages = self._read(stream, data, end=end)
-        except (InvalidField, Overloaded) as fault:
-            self._break_off(stream, fault, len(data))
-            return
-        if stream.endpoint.client_streaming:
+        messages, fault = self._read(stream, data, end=end)
+        if stream.endpoint.client_streaming and (messages or fault is None):
             stream.take(messages, len(data), end=end)
+            if fault is not None:
+                self._break_off(stream, fault, 0)
+            return
+        if fault is not None:
+            self._break_off(stream, fault, len(data))
             return
         # Bounded by the size of one message, and read whole before the handler starts.
         self._engine.acknowledge(stream_id, len(data))
@@ -217,28 +218,27 @@ class Connection(asyncio.Protocol):
         if end:
             self._server.calls.begin(stream)
 
-    def _read(self, stream: Stream, data: bytes, *, end: bool) -> list[bytes]:
-        """Return the messages that are whole with this data.
-
-        Raises: InvalidField, Overloaded when too much of unfinished messages is held.
-        """
+    def _read(self, stream: Stream, data: bytes, *, end: bool) -> tuple[list[bytes], GatewayError | None]:
+        """Return the messages that are whole with this data, and what is wrong after them."""
         unfinished, reader = self._server.unfinished, stream.reader
         held = reader.held_bytes
         try:
             messages = reader.feed(data)
-        except WireFault as broken:
-            raise InvalidField([FieldFault(field="", description=str(broken))]) from None
-        finally:
-            unfinished.held_bytes += reader.held_bytes - held
+            broken = reader.fault
+        except WireFault as raised:
+            messages, broken = [], raised
+        unfinished.held_bytes += reader.held_bytes - held
+        if not stream.endpoint.client_streaming and len(messages) + stream.has_message > 1:
+            return messages, InvalidField([ONE_MESSAGE])  # at once: what nobody reads must not add up
+        if broken is not None:
+            return messages, InvalidField([FieldFault(field="", description=str(broken))])
         if reader.held_bytes:
             if end:
                 description = "the stream ended inside a message; send it whole"
-                raise InvalidField([FieldFault(field="", description=description)])
+                return messages, InvalidField([FieldFault(field="", description=description)])
             if unfinished.held_bytes > unfinished.MAX_BYTES:
-                raise Overloaded
-        if not stream.endpoint.client_streaming and len(messages) + stream.has_message > 1:
-            raise InvalidField([ONE_MESSAGE])  # at once: what nobody reads must not add up
-        return messages
+                return messages, Overloaded()
+        return messages, None
 
     def _break_off(self, stream: Stream, fault: GatewayError, size: int) -> None:
         """End the client's messages with a fault. The handler that reads them meets it; else the call starts with it.
@@ -246,7 +246,8 @@ class Connection(asyncio.Protocol):
         Args: `size` of the data that brought the fault.
         """
         self._drop_unfinished(stream)
-        self._engine.acknowledge(stream.stream_id, size)
+        if size:
+            self._engine.acknowledge(stream.stream_id, size)
         stream.break_off(fault)
         if not stream.endpoint.client_streaming:
             self._server.calls.begin(stream)

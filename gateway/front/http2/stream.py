@@ -87,8 +87,8 @@ class Stream:
 
     __slots__ = (
         "__weakref__", "_answered", "_arrived", "_headers_sent", "_messages", "_outflow", "_received_all", "_unread",
-        "_writable", "arrived_at", "connection", "deadline_at", "deadline_slot", "endpoint", "expired", "fault",
-        "has_begun", "is_over", "metadata", "reader", "request_id", "started_at", "stream_id", "task",
+        "_writable", "arrived_at", "broken", "connection", "deadline_at", "deadline_slot", "endpoint", "expired",
+        "fault", "has_begun", "is_over", "metadata", "reader", "request_id", "started_at", "stream_id", "task",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,8 @@ class Stream:
         self.task: asyncio.Task[None] | None = None
         self.fault: GatewayError | None = request.fault
         """What is wrong with the request as it came; the call ends with it, through the chain as any other."""
+        self.broken: GatewayError | None = None
+        """What is wrong with a client's stream; the handler meets it behind the messages that came before it."""
         self.is_over = False
         self.expired = False
         self.started_at: float | None = None
@@ -145,8 +147,11 @@ class Stream:
             self._unread = 0
 
     def break_off(self, fault: GatewayError) -> None:
-        """End the client's messages with a fault: the handler that reads them meets it."""
-        self.fault = fault
+        """End the client's messages with a fault: the handler that reads them meets it, or the call starts with it."""
+        if self.endpoint.client_streaming:
+            self.broken = fault
+        else:
+            self.fault = fault
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
@@ -175,8 +180,8 @@ class Stream:
                 if type(message) is Compressed:
                     message = await decompression.plain(message, self.reader)
                 yield message
-            if self.fault is not None:
-                raise self.fault
+            if self.broken is not None:
+                raise self.broken
             if self._received_all:
                 return
             self._acknowledge_if_stuck()

@@ -121,7 +121,7 @@ class MessageReader:
     Messages stay compressed until `plain`: what waits for its handler takes no more memory than what was sent.
     """
 
-    __slots__ = ("_encoding", "_held", "_max_bytes", "_needed")
+    __slots__ = ("_encoding", "_held", "_max_bytes", "_needed", "fault")
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         """Args: `encoding` of compressed messages; `max_bytes` of one message, as sent and after decompression."""
@@ -130,11 +130,15 @@ class MessageReader:
         self._held = bytearray()
         self._needed = 0
         """Bytes from which on something can be cut: until then what comes is only kept, not looked at again."""
+        self.fault: WireFault | None = None
+        """What is wrong with the bytes after the messages that `feed` returned last; nothing is fed any more."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that are whole now, in their order; each may be Compressed.
 
-        Raises: MessageTooLarge as soon as a prefix says so; WireFault. The reader is not used after that.
+        Raises: MessageTooLarge as soon as a prefix says so; WireFault. The reader is not used after that. Where whole
+        messages came before it, they are returned and the error is in `fault`: how a network cuts the bytes decides
+        nothing.
         """
         if self._held:
             self._held += data
@@ -145,12 +149,12 @@ class MessageReader:
         self._needed = PREFIX_BYTES
         while end - at >= PREFIX_BYTES:
             flag, length = _PREFIX.unpack_from(data, at)
-            if length > self._max_bytes:
-                raise MessageTooLarge(
-                    f"a message of {length} bytes is longer than {self._max_bytes}; send less in one call"
-                )
-            if flag > 1:
-                raise WireFault("a message's first byte is neither 0 nor 1; frame messages as gRPC does")
+            fault = self._fault_of(flag, length)
+            if fault is not None:
+                if not found:
+                    raise fault
+                self.fault = fault
+                return found
             if end - at - PREFIX_BYTES < length:
                 self._needed = PREFIX_BYTES + length
                 break
@@ -160,6 +164,15 @@ class MessageReader:
         if at < end:
             self._held = bytearray(data[at:])
         return found
+
+    def _fault_of(self, flag: int, length: int) -> WireFault | None:
+        if length > self._max_bytes:
+            return MessageTooLarge(
+                f"a message of {length} bytes is longer than {self._max_bytes}; send less in one call"
+            )
+        if flag > 1:
+            return WireFault("a message's first byte is neither 0 nor 1; frame messages as gRPC does")
+        return None
 
     def plain(self, message: Compressed, slice_bytes: int) -> Iterator[bytes]:
         """Yield a message of `feed` without its compression, in slices.

@@ -40,6 +40,23 @@ def test_messages_come_back_however_the_bytes_are_cut(messages: list[bytes], cut
     assert 0 == reader.held_bytes
 
 
+@given(messages=st.lists(st.binary(max_size=30), max_size=4), cuts=st.lists(st.integers(1, 20), max_size=50))
+def test_messages_before_a_fault_come_however_the_bytes_are_cut(messages: list[bytes], cuts: list[int]) -> None:
+    """A network that puts a good message and a bad one into one packet must not take the good one away."""
+    data, reader, found = b"".join(framed(message) for message in messages) + b"\7" * 5, MessageReader("gzip", 100), []
+    broken = False
+    for cut in [*cuts, len(data)]:
+        piece, data = data[:cut], data[cut:]
+        try:
+            found += reader.feed(piece)
+        except WireFault:
+            broken = True
+        if broken or reader.fault is not None:
+            break
+    assert messages == found
+    assert broken or reader.fault is not None
+
+
 @given(data=st.binary(max_size=64))
 def test_any_bytes_are_messages_or_a_fault(data: bytes) -> None:
     """Nothing else leaves the reader."""
