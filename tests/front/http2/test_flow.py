@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 
 import ngh2
 import pytest
@@ -22,9 +23,12 @@ from bench.http2 import (
     grpc_message,
     request_headers,
 )
+from gateway.actions.shared.call import Call
 from gateway.front.http2.engine import ENHANCE_YOUR_CALM, REFUSED_STREAM, EngineSettings
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
+from tests.front.conftest import endpoint
 from tests.front.http2.handlers import Handlers, MakeEngine
+from tests.front.http2.peer import HEADERS as REQUEST_HEADERS
 from tests.front.http2.peer import connected, serving
 from tests.raw_http2 import RawConnection
 
@@ -70,6 +74,25 @@ async def test_what_was_sent_is_acknowledged_exactly_once(
                 assert await peer.answered(peer.call(path, *messages)) is not None
             assert peer.connection.remote_window_size <= CONNECTION_WINDOW
         assert 0 == await peer.answered(peer.call("/t/Empty", b""))
+
+
+async def test_good_messages_before_a_bad_one_reach_the_handler(engine: MakeEngine) -> None:
+    """Also where all of the call came in one packet, so that the fault is known before the handler starts."""
+    got: list[Struct] = []
+
+    async def each(requests: AsyncIterator[Struct], call: Call) -> AsyncIterator[bytes]:
+        async for request in requests:
+            got.append(request)
+            yield b""
+
+    endpoints = [endpoint("/t/Each", each, client=True, server=True)]
+    async with serving(endpoints, engine) as (_, port), connected(port) as peer:
+        await peer.until(lambda: peer.connection.remote_window_size == CONNECTION_WINDOW)
+        stream = peer.connection.send_request([(b":path", b"/t/Each"), *REQUEST_HEADERS])
+        peer.connection.send_data(stream, grpc_message(_struct(1)) * 2 + b"\7\0\0\0\0", end_stream=True)
+        assert await peer.answered(stream) == 3
+        assert "neither 0 nor 1" in peer.message(stream)
+        assert len(got) == 2
 
 
 async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: MakeEngine) -> None:
