@@ -181,8 +181,8 @@ class Outflow:
             return
         if not self._is_paused:
             if self._write(WRITE_BYTES) >= WRITE_BYTES:
-                self.flush_later()
-            if self._reset_later:
+                self.flush_later()  # answers may be left, though nothing of their bodies is queued
+            elif self._reset_later:
                 self._reset_answered()
         left = self._engine.queued_in_all()
         if left != self._left:

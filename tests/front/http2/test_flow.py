@@ -24,6 +24,7 @@ from bench.http2 import (
     request_headers,
 )
 from gateway.actions.shared.call import Call
+from gateway.errors import FieldFault, InvalidField
 from gateway.front.http2.engine import ENHANCE_YOUR_CALM, REFUSED_STREAM, EngineSettings
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from tests.front.conftest import endpoint
@@ -107,6 +108,29 @@ async def test_a_reset_in_the_middle_of_an_answer_ends_that_stream_only(engine: 
         (connection,) = server._connections
         await asyncio.sleep(0.05)
         assert ({}, 0, not peer.is_closed) == (connection.streams, connection._engine.queued_in_all(), True)
+
+
+async def test_an_early_answer_is_not_cut_off_behind_long_ones(engine: MakeEngine) -> None:
+    """Its stream is reset because its request goes on, but not before it has left."""
+
+    async def long(request: Struct, call: Call) -> bytes:
+        return _struct(400_000)
+
+    async def refuses(requests: AsyncIterator[Struct], call: Call) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            raise InvalidField([FieldFault(field="a", description="is wrong")])
+        yield b""
+
+    endpoints = [endpoint("/t/Long", long), endpoint("/t/Refuses", refuses, client=True, server=True)]
+    async with serving(endpoints, engine) as (_, port), connected(port, window=1 << 20) as peer:
+        peer.connection.set_local_window_size(8 << 20)
+        await peer.until(lambda: peer.connection.remote_window_size == CONNECTION_WINDOW)
+        streams = []
+        for _ in range(4):
+            streams.append((peer.call("/t/Long", b""), 0))
+            streams.append((peer.call("/t/Refuses", b"", end=False), 3))
+        for stream, status in streams:
+            assert (stream, await peer.answered(stream)) == (stream, status)
 
 
 async def test_broken_compression_ends_its_stream_only(engine: MakeEngine) -> None:

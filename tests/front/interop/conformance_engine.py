@@ -56,9 +56,13 @@ class _Exchanging:
         super().receive(data, _Listening(receiver, self._exchanges))  # type: ignore[misc]
 
     def respond(self, stream_id: int, headers: Sequence[Header], *, end: bool = False) -> None:
-        self._exchanges[stream_id].held = [one for one in headers if one[0] in _RESPONSE or not end]
+        trailers = [one for one in headers if end and one[0] not in _RESPONSE]
+        if end and not trailers:  # no gRPC answer
+            super().respond(stream_id, headers, end=True)  # type: ignore[misc]
+            return
+        self._exchanges[stream_id].held = [one for one in headers if one not in trailers]
         if end:
-            self.finish(stream_id, [one for one in headers if one[0] not in _RESPONSE])
+            self.finish(stream_id, trailers)
 
     def send(self, stream_id: int, data: bytes) -> None:
         self._release(stream_id)
