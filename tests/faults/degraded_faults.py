@@ -8,7 +8,7 @@ import resource
 import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,8 @@ class PipeReader:
     def _read(self) -> None:
         while not self._is_over.is_set():
             if select.select([self._pipe], [], [], 0.05)[0]:
-                os.read(self._pipe, 65536)
+                with suppress(BlockingIOError):  # a writer has closed and another one opened it meanwhile
+                    os.read(self._pipe, 65536)
 
 
 def _with_pipe(scene: Scene) -> dict[str, str]:
