@@ -81,6 +81,11 @@ class SupervisedThread:
         """Whether it has not ended."""
         return self._thread.is_alive()
 
+    @property
+    def ident(self) -> int | None:
+        """What `threading.get_ident()` returns in it."""
+        return self._thread.ident
+
     def expect_end(self) -> None:
         """From now on its end is no news. Call it before what makes the thread end."""
         self._is_expected = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -61,12 +62,14 @@ class WorkerThreads:
             self._run_jobs()
         except BaseException:
             try:
-                loop.call_soon_threadsafe(self._refuse_all)
+                loop.call_soon_threadsafe(self._on_end, threading.get_ident())
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
             raise
 
-    def _refuse_all(self) -> None:
+    def _on_end(self, ident: int) -> None:
+        """A thread takes no more jobs, though it may live a little longer: the next job starts another one."""
+        self._threads = [one for one in self._threads if one.ident != ident]
         for answer in self._unanswered:
             _settle(answer, None, WorkerEnded(self._name))
 

@@ -141,10 +141,24 @@ async def test_a_thread_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) ->
     assert [] == ends
 
 
+async def test_no_job_is_given_to_a_worker_thread_that_is_about_to_end(ends: list[UnexpectedEnd]) -> None:
+    """It takes no more jobs, though it may live a little longer: nobody would do it, and its caller would wait."""
+    worker = WorkerThread("evidence-writer")
+    await worker.run(threading.get_ident)
+    await asyncio.sleep(0.05)  # until it waits for its next job
+    raise_in_thread("evidence-writer", MemoryError)
+    with pytest.raises(WorkerEnded):
+        await worker.run(threading.get_ident)
+    assert worker._threads == []
+    assert await worker.run(lambda: 1) == 1
+    assert await worker.stop(5)
+
+
 async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list[UnexpectedEnd]) -> None:
     """The stop of the process still needs it to close open resources."""
     worker = WorkerThread("evidence-writer")
     await worker.run(threading.get_ident)
+    await asyncio.sleep(0.05)  # until it waits for its next job
     raise_in_thread("evidence-writer", MemoryError)
     with pytest.raises(WorkerEnded):
         await worker.run(threading.get_ident)  # it wakes with this job, and dies with it

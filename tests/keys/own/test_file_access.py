@@ -127,5 +127,5 @@ def test_a_whole_configuration_is_taken_from_mounts() -> None:
         for path in Path(mount.folder, "..data").iterdir():
             path.chmod(0o444)
         faults = result_as_user(_LOAD_FIRST, "result = attempt()", argument)
-    refused = ["GATEWAY_CONFIG", "INGESTION_HMAC_SECRET_FILE", "GATEWAY_TLS_KEY_FILE"]
+    refused = ["GATEWAY_CONFIG", "INGESTION_HMAC_SECRET_FILE", "GATEWAY_TLS_KEY_FILE", "env"]
     assert sorted(refused) == sorted(fault.partition(":")[0] for fault in faults)
