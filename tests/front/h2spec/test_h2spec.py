@@ -22,7 +22,8 @@ from tests.front.http2.peer import serving
 from tools import go_tools
 
 PACKAGE = "github.com/summerwind/h2spec/cmd/h2spec"
-ANSWERS_WITHIN_S = 2
+ANSWERS_WITHIN_S = {"nghttp2": 3, "h2": 8}
+"""A case that fails takes as long: only what is not answered at all."""
 
 _FORGOTTEN = "libnghttp2 forgets a stream when it closes, and ignores frames that still come for it"
 _PRIORITY = "RFC 9113 does away with priorities; libnghttp2 ignores them"
@@ -97,7 +98,7 @@ async def test_nothing_fails_but_what_is_listed(engine: str, tmp_path: Path) -> 
     async with serving([served], ENGINES[engine]) as (_, port):
         running = await asyncio.create_subprocess_exec(
             str(program),
-            *("-h", "127.0.0.1", "-p", str(port), "-o", str(ANSWERS_WITHIN_S), "--strict", "-j", str(report)),
+            *("-h", "127.0.0.1", "-p", str(port), "-o", str(ANSWERS_WITHIN_S[engine]), "--strict", "-j", str(report)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
