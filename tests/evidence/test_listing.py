@@ -13,8 +13,9 @@ from gateway.evidence import listing
 from gateway.evidence.durable import DurableWalletStore
 from gateway.evidence.record import EvidencePage, EvidenceQuery, OperationState, Position
 from gateway.store.database import Database
-from gateway.store.migrate import is_current, migrate
+from gateway.store.migrate import is_current
 from tests.evidence.conftest import MakeStore
+from tests.evidence.schema_by_hand import migrate_by_hand
 from tests.evidence.wallet_factory import OPERATOR, RECEIVED_AT_US, claim_of, outcome_of, soon
 
 ALL = EvidenceQuery(operator_code=OPERATOR, environment=Environment.PROD)
@@ -129,10 +130,10 @@ async def test_evidence_of_the_schema_before_is_listed_after_the_upgrade(
     )
     for by_hand in (False, True):
         database = make_database()
-        await database.write(lambda connection, _now: migrate(connection, down_to="0001"), 10)
+        await migrate_by_hand(database, down_to="0001")
         if by_hand:
             await database.write(lambda connection, _now: connection.execute(index), 10)
-        await database.write(lambda connection, _now: migrate(connection), 10)
+        await migrate_by_hand(database)
         assert await database.read(lambda connection, _now: is_current(connection), 10)
         await database.stop()
         assert ["key-1"] == keys(await pages(await make_store(), ALL))

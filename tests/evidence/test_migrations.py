@@ -22,9 +22,10 @@ import gateway.outbox.tables  # noqa: F401 - with the three above: every table e
 from gateway.core.wallet_verdict import Disposition
 from gateway.store import migrate as migrate_module
 from gateway.store.database import Database
-from gateway.store.migrate import is_current, migrate
+from gateway.store.migrate import is_current
 from gateway.store.schema import HEAD, metadata
 from tests.evidence.conftest import MakeStore
+from tests.evidence.schema_by_hand import migrate_by_hand
 from tests.evidence.wallet_factory import claim_of, soon
 
 
@@ -50,10 +51,10 @@ async def test_migrated_schema_is_that_of_the_code(make_database: Callable[[], D
 async def test_down_and_up(make_database: Callable[[], Database]) -> None:
     """An empty schema can be taken down and made again."""
     database = make_database()
-    await database.write(lambda connection, _now: migrate(connection, down_to="base"), 10)
+    await migrate_by_hand(database, down_to="base")
     tables = await database.write(lambda connection, _now: set(sa.inspect(connection).get_table_names()), 10)
     assert tables == {"alembic_version"}
-    await database.write(lambda connection, _now: migrate(connection), 10)
+    await migrate_by_hand(database)
     tables = await database.write(lambda connection, _now: set(sa.inspect(connection).get_table_names()), 10)
     assert tables == {"alembic_version", *metadata.tables}
     await database.stop()
@@ -65,7 +66,7 @@ async def test_down_refuses_to_drop_evidence(make_database: Callable[[], Databas
     await store.claim(claim_of(), soon())
     database = make_database()
     with pytest.raises(RuntimeError, match="never deleted"):
-        await database.write(lambda connection, _now: migrate(connection, down_to="base"), 10)
+        await migrate_by_hand(database, down_to="base")
     await database.stop()
     assert (await store.claim(claim_of(), soon())).disposition is Disposition.IN_PROGRESS
 

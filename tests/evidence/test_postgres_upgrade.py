@@ -15,9 +15,9 @@ from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.errors import StoreUnavailable
 from gateway.evidence.durable import DurableWalletStore
-from gateway.store.migrate import migrate
 from gateway.store.postgres import PostgresDatabase
 from gateway.store.postgres_upgrade import UPGRADE_WITHIN_S
+from tests.evidence.schema_by_hand import migrate_by_hand
 from tests.evidence.wallet_factory import claim_of, soon
 
 INDEXES = {"ix_wallet_operations_received", "ix_wallet_operations_missed"}
@@ -50,7 +50,7 @@ async def other(postgres_url: str) -> AsyncIterator[Any]:
 async def grown(postgres_url: str) -> None:
     """A database of the first schema with a move in it."""
     database = PostgresDatabase(postgres_url)
-    await database.write(lambda connection, _now: migrate(connection, down_to="0001"), 10)
+    await migrate_by_hand(database, down_to="0001")
     await database.stop()
     connection = await asyncpg.connect(postgres_url)
     await connection.execute(
