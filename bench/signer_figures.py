@@ -19,11 +19,11 @@ from bench.servers import Setup
 from gateway.core.launch_token import join_token, unsigned_token
 from gateway.core.secret import Secret
 from gateway.core.secret_reference import SIGNER_SCHEMES, parse_reference
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.signers.open_store import open_key_store
 from gateway.keys.signers.signing_queue import RemoteKey, SigningQueue
 from gateway.keys.signers.store import KeyStore, StoredKey
 from gateway.keys.signers.transit import VaultRequests
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
 from gateway.resilience.clock import SystemClock
 from tests.softhsm import PIN, SoftHsm

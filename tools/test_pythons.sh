@@ -8,7 +8,7 @@ CORE="tests/config/test_files.py tests/config/test_pasted_values.py tests/config
 tests/core/test_wire_answers.py
 tests/core/test_wallet_body.py tests/core/test_wallet_keys.py tests/core/test_wallet_routes.py
 tests/core/test_same_move.py tests/core/test_canonical.py tests/core/test_json_text.py tests/core/test_secret_text.py
-tests/core/test_public_key_document.py tests/core/test_launch_token.py tests/keys/own tests/keys/test_hidden.py
+tests/core/test_public_key_document.py tests/core/test_launch_token.py tests/keys/own tests/keys/sources tests/keys/test_hidden.py
 tests/resilience tests/telemetry/test_log_lines.py tests/telemetry/test_logs.py tests/server/listener/test_tls.py
 tests/server/listener/test_admin_clients.py tests/server/listener/test_certificate_verdicts.py tests/doctor/test_tls.py tests/phoenix/test_transport_failures.py
 tests/integration/test_mounted_secrets.py"

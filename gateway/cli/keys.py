@@ -25,7 +25,7 @@ def generate(out: Path, at: str | None, *, as_json: bool) -> int:
     complete, or it does not exist.
     """
     from gateway.core.ed25519 import generate_signing_key
-    from gateway.keys.own.version_files import name_for, time_in_name
+    from gateway.keys.sources.version_files import name_for, time_in_name
     from gateway.resilience.atomic_file import create_file
 
     if out.is_dir():

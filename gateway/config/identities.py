@@ -15,7 +15,7 @@ from gateway.config.values import Reader
 from gateway.core.rights import LOCAL_CALLER, Access, Callers, Scope
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_text import one_line
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 
 MAX_SOCKET_PATH_BYTES = 100
 """Kernels accept 104 or 108; this leaves some room."""

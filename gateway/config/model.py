@@ -19,8 +19,8 @@ from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.keys.own.keyring import OperatorEntry, TenantEntry
-from gateway.keys.own.secret_files import FileStamp, SecretSource
 from gateway.keys.platform.settings import PlatformKeySettings
+from gateway.keys.sources.secret_files import FileStamp, SecretSource
 from gateway.keys.stores.secret_stores import SecretStores
 from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.auth.modes import OperatorSignature, SocketAuth, UpstreamAuth

@@ -40,9 +40,9 @@ from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.tokens import TOKEN_BACKDATE_S
 from gateway.keys.own.evidence_key import SETTING, check_evidence_key
-from gateway.keys.own.file_access import whoami
 from gateway.keys.own.managed_key import load_seal_keys, seal_keys_of
-from gateway.keys.own.secret_files import SecretSource, read_secret_file
+from gateway.keys.sources.file_access import whoami
+from gateway.keys.sources.secret_files import SecretSource, read_secret_file
 from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.trust import upstream_trust
 from gateway.resilience.clock import SystemClock

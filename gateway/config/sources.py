@@ -18,8 +18,8 @@ from gateway.config import names
 from gateway.config.callers import SECTIONS
 from gateway.config.faults import Faults, did_you_mean
 from gateway.core.secret_text import in_quotes, invisible_in
-from gateway.keys.own.file_access import exposure_of, whoami
-from gateway.keys.own.secret_files import FileStamp, stamp_of
+from gateway.keys.sources.file_access import exposure_of, whoami
+from gateway.keys.sources.secret_files import FileStamp, stamp_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,8 @@ from gateway.config.sources import Given, Scope
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_reference import ReferenceRefused, Scheme, parse_reference
 from gateway.core.secret_text import invisible_in, quote_at_an_end, secret_meant
-from gateway.keys.own.file_access import whoami
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_source
+from gateway.keys.sources.file_access import whoami
+from gateway.keys.sources.secret_files import MAX_SECRET_FILE_BYTES, SecretSource, read_source
 from gateway.keys.stores.secret_stores import SecretStores
 
 E = TypeVar("E", bound=enum.Enum)

@@ -1,6 +1,6 @@
 """A secret value that is hidden from logs, tracebacks and copies.
 
-The key ring decides what a secret is used for; `keys/own/secret_files.py` reads it from its file.
+The key ring decides what a secret is used for; `keys/sources/secret_files.py` reads it from its file.
 """
 
 from __future__ import annotations

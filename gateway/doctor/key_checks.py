@@ -16,10 +16,10 @@ from gateway.core.secret import Secret
 from gateway.doctor.phoenix_request import get, is_success, status_text, without_credentials
 from gateway.doctor.report import Result, fault, ok, warning
 from gateway.errors import SigningKeyUnavailable
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.signers.signing_queue import LaunchKey, RemoteKey
 from gateway.keys.signers.store import KeyStore
-from gateway.keys.stores.store_failure import StoreFailed
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.store_failure import StoreFailed
 from gateway.phoenix.auth.authorize import operator_signature
 from gateway.phoenix.auth.modes import OperatorSignature
 from gateway.phoenix.auth.signer import Signer

@@ -15,7 +15,7 @@ import orjson
 
 from gateway.config import Config, Listen
 from gateway.doctor.report import Result, fault, ok, skipped, warning
-from gateway.keys.own.file_access import whoami
+from gateway.keys.sources.file_access import whoami
 from gateway.phoenix.http_types import ExchangeFailed, Request, Sender
 from gateway.resilience.deadline import Deadline
 from gateway.store.failures import DISK_FULL

@@ -8,7 +8,7 @@ from gateway.config import Config
 from gateway.core.secret import SecretRefused
 from gateway.doctor.checks import Check
 from gateway.doctor.report import Result, ok, warning
-from gateway.keys.own.secret_store import StoredSecret
+from gateway.keys.sources.secret_store import StoredSecret
 from gateway.resilience.deadline import Deadline
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from gateway.keys.own.secret_store import StoredSecret, cause_of
+from gateway.keys.sources.secret_store import StoredSecret, cause_of
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 

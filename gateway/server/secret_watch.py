@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.core.secret import Secret
 from gateway.keys.own.keyring import WATCH_EVERY_S
 from gateway.keys.own.loaded_secret import REFUSED, LoadedSecret
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 

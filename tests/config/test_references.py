@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import names
 from gateway.config.model import Config
-from gateway.keys.own.secret_files import read_source
+from gateway.keys.sources.secret_files import read_source
 from tests.config.valid_settings import WHOLE, loaded, refused
 
 KEY = "ADMIN_API_KEY"

@@ -23,7 +23,7 @@ REASONS = {
     "evidence_verify/verification.py": (1, "shares nothing; a broken pool raises in the command that waits for it"),
     "front/http2/acceptor.py": (1, "the acceptor has it until the handshake has ended, whichever way"),
     "front/http2/calls.py": (1, "the stream has it, cancels it and sends what it raises as the call's status"),
-    "keys/own/secret_store.py": (1, "the reader waits for its answer, with a bound, and starts no second one"),
+    "keys/sources/secret_store.py": (1, "the reader waits for its answer, with a bound, and starts no second one"),
     "server/secret_poll.py": (2, "the poll waits for each read, and ends its threads when it ends"),
     "resilience/single_flight.py": (1, "whoever joined the flight gets what it raises"),
     "sandbox/websocket.py": (1, "the sandbox shares nothing; the connection waits for its writer"),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.core.ed25519 import load_signing_key
 from gateway.core.sealing import SealKeys
-from gateway.keys.own.secret_files import read_secret_file
+from gateway.keys.sources.secret_files import read_secret_file
 from tools import dev_ca, dev_secrets
 
 NOW = datetime.now(UTC).replace(microsecond=0)

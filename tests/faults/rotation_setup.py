@@ -18,7 +18,7 @@ import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from gateway.core.ed25519 import generate_signing_key
-from gateway.keys.own.version_files import name_for
+from gateway.keys.sources.version_files import name_for
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess

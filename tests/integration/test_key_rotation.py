@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from gateway.core.ed25519 import generate_signing_key
-from gateway.keys.own.version_files import name_for
+from gateway.keys.sources.version_files import name_for
 from gateway.v1 import (
     events_pb2,
     events_pb2_grpc,

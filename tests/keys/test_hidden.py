@@ -23,7 +23,7 @@ from gateway.core.tokens import sign_hs256
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import GatewayError
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
 from tests.config.valid_settings import rsa_pem
 

@@ -18,7 +18,7 @@ from gateway.config.process import redis_target
 from gateway.core.secret import Secret, SecretRefused
 from gateway.interceptors.policy import PolicyInForce
 from gateway.keys.own.keyring import WATCH_EVERY_S
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
 from gateway.server.policy_watch import PolicyWatch
 from gateway.server.secret_watch import Followed, SecretWatch

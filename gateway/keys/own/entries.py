@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.signers.signing_queue import LaunchKey
 from gateway.keys.signers.store import KeyStore
+from gateway.keys.sources.secret_files import SecretSource
 
 DEFAULT_LEAD_S = 300.0
 """How long an operator key is published before it signs. Verifiers fetch the published keys more often than this."""

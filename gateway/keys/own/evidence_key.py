@@ -14,8 +14,8 @@ from gateway.core.ed25519 import KeyRefused, SigningKey, generate_signing_key
 from gateway.core.secret import SecretRefused
 from gateway.keys.own.loaded_secret import LoadedSecret
 from gateway.keys.own.managed_key import load_operator_key
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.versions import RotationPolicy
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.resilience.atomic_file import create_file
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log

@@ -23,14 +23,14 @@ from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
 from gateway.keys.own.loaded_secret import ANNOUNCED
 from gateway.keys.own.managed_key import Loaded, ManagedKey
-from gateway.keys.own.secret_files import SecretSource
-from gateway.keys.own.secret_store import StoredSecret
 from gateway.keys.own.signer_versions import UNLISTED, SignerVersions
 from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.trials import TRIAL_ROUND_EVERY_S, Trial
 from gateway.keys.own.versions import RotationPolicy, Version
 from gateway.keys.signers.signing_queue import LaunchKey, SigningQueue
-from gateway.keys.stores.store_failure import StoreFailed
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.secret_store import StoredSecret
+from gateway.keys.sources.store_failure import StoreFailed
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log

@@ -20,11 +20,11 @@ from gateway.core.key_trial import TrialResult
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.types import KeyId
 from gateway.keys.descriptions import KeyState
-from gateway.keys.own.secret_files import FileStamp, SecretSource, read_secret_file, stamp_of
-from gateway.keys.own.secret_store import StoredSecret
 from gateway.keys.own.secret_versions import SecretVersions
-from gateway.keys.own.version_files import VersionFile, find_versions, name_for
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
+from gateway.keys.sources.secret_files import FileStamp, SecretSource, read_secret_file, stamp_of
+from gateway.keys.sources.secret_store import StoredSecret
+from gateway.keys.sources.version_files import VersionFile, find_versions, name_for
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
 from gateway.keys.own.loaded_secret import LoadedSecret
-from gateway.keys.own.secret_files import SecretSource
-from gateway.keys.own.secret_store import StoredSecret
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.secret_store import StoredSecret
 
 T = TypeVar("T")
 

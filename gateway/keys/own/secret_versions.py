@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from gateway.core.ed25519 import KeyRefused
 from gateway.core.secret import Secret, SecretRefused
-from gateway.keys.own.secret_store import StoredSecret, StoredVersion, not_readable_since
-from gateway.keys.own.version_files import name_for
 from gateway.keys.own.versions import Version, Versions
+from gateway.keys.sources.secret_store import StoredSecret, StoredVersion, not_readable_since
+from gateway.keys.sources.version_files import name_for
 
 _REFUSED, _ANNOUNCED = "secret_file_refused", "secret_file_announced"
 _STEP = 0.001

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from gateway.core.key_trial import TrialResult
 from gateway.keys.own.loaded_secret import ANNOUNCED
-from gateway.keys.own.secret_store import not_readable_since
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
 from gateway.keys.signers.signing_queue import RemoteKey, SigningQueue
 from gateway.keys.signers.store import KeyStore, StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_store import not_readable_since
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.resilience.worker_thread import WorkerThread
 from gateway.telemetry.logs import log
 

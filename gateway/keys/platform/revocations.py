@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from gateway.core.types import KeyId
-from gateway.keys.own.secret_files import FileStamp, stamp_of
+from gateway.keys.sources.secret_files import FileStamp, stamp_of
 from gateway.resilience.atomic_file import replace_file
 from gateway.telemetry.trouble import TroubleLog
 

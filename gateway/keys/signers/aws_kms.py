@@ -14,10 +14,10 @@ from typing import Any
 import botocore.exceptions
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, verifying_key_of_der
-from gateway.keys.own.version_files import time_in_name
 from gateway.keys.signers.store import StoredKey
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.version_files import time_in_name
 from gateway.keys.stores.aws_errors import shown
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 
 ALGORITHM = "ED25519_SHA_512"
 _SPEC = "ECC_NIST_EDWARDS25519"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, load_verifying_key
 from gateway.keys.signers.store import StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 NAME = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 _ALGORITHM = "EC_SIGN_ED25519"

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.core.secret_reference import ReferenceRefused, Scheme, SecretReference
-from gateway.keys.own.secret_files import read_secret_file
 from gateway.keys.signers.pkcs11_uri import parse_pkcs11
 from gateway.keys.signers.store import SIGN_WITHIN_S, KeyStore
 from gateway.keys.signers.transit import TransitStore, VaultRequests
+from gateway.keys.sources.secret_files import read_secret_file
+from gateway.keys.sources.store_failure import need_extra
 from gateway.keys.stores.secret_stores import GCP_KMS_URL
-from gateway.keys.stores.store_failure import need_extra
 
 
 def open_key_store(

@@ -18,10 +18,10 @@ import pkcs11
 from pkcs11 import _pkcs11
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey
-from gateway.keys.own.version_files import time_in_name
 from gateway.keys.signers.pkcs11_uri import Pkcs11Uri
 from gateway.keys.signers.store import StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.version_files import time_in_name
 
 READ_PIN = Callable[[Path], str]
 _OS_LOCKING = 2  # CKF_OS_LOCKING_OK

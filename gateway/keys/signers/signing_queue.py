@@ -16,7 +16,7 @@ from gateway.core.ed25519 import SigningKey, VerifyingKey
 from gateway.core.types import KeyId
 from gateway.errors import CircuitOpen, SigningKeyUnavailable
 from gateway.keys.signers.store import SIGN_WITHIN_S, KeyStore, StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.resilience.breaker import Breaker, BreakerSettings, Circuit
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job

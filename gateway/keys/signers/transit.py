@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey
 from gateway.keys.signers.store import StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 _NEEDLESS = {
     "export/signing-key/{name}": ("read", "can export the private key"),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.core.secret_reference import SecretReference
-from gateway.keys.own.secret_store import StoredVersion
+from gateway.keys.sources.secret_store import StoredVersion
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed, need_extra
 from gateway.keys.stores.aws_errors import shown
 from gateway.keys.stores.json_field import secret_of
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extra
 
 _TIMEOUT_S = 4.0
 _FORBIDDEN = {

@@ -8,9 +8,9 @@ import subprocess
 from gateway.core.secret import Secret
 from gateway.core.secret_reference import SecretReference
 from gateway.core.secret_text import secret_meant
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES
-from gateway.keys.own.secret_store import StoredVersion
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_files import MAX_SECRET_FILE_BYTES
+from gateway.keys.sources.secret_store import StoredVersion
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 _WITHIN_S = 8.0
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from gateway.core.secret_reference import SecretReference
-from gateway.keys.own.secret_store import StoredVersion
+from gateway.keys.sources.secret_store import StoredVersion
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.google_api import GoogleApi
 from gateway.keys.stores.json_field import secret_of
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 
 _TIMEOUT_S = 8.0
 _CONNECTIONS = 10

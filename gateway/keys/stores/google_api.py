@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extra
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed, need_extra
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _CAUSES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from requests import exceptions
 
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 Failure = exceptions.RequestException
 

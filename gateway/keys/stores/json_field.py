@@ -7,7 +7,7 @@ import json
 from gateway.core.secret import Secret
 from gateway.core.secret_reference import SecretReference
 from gateway.core.secret_text import secret_meant
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 
 def secret_of(content: bytes, reference: SecretReference) -> Secret:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.secret_reference import Scheme, SecretReference
-from gateway.keys.own.secret_store import SecretStore, StoredSecret
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_store import SecretStore, StoredSecret
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultSettings
 
 DEFAULT_POLL_S = 30.0

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.secret import Secret, SecretRefused
-from gateway.keys.own.secret_files import SecretSource, read_secret_file
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed, need_extra
+from gateway.keys.sources.secret_files import SecretSource, read_secret_file
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed, need_extra
 
 TIMEOUT_S = 5.0
 _RENEW_AT = 2 / 3

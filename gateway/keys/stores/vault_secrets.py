@@ -15,8 +15,8 @@ from urllib.parse import quote
 from gateway.core.secret import Secret
 from gateway.core.secret_reference import SecretReference
 from gateway.core.secret_text import secret_meant
-from gateway.keys.own.secret_store import StoredVersion
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_store import StoredVersion
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient
 
 _EARLIER = 4

@@ -20,7 +20,7 @@ from gateway.config.model import AdminClientAuth, TlsFiles
 from gateway.core.certificate import CertificateRefused, check_whole, first_end, validity_of
 from gateway.core.secret import SecretRefused
 from gateway.core.trust import as_on_every_python
-from gateway.keys.own.secret_files import FileStamp, read_secret_file, stamp_of
+from gateway.keys.sources.secret_files import FileStamp, read_secret_file, stamp_of
 from gateway.resilience.clock import Clock
 from gateway.server.listener.listen import ListenFailed
 from gateway.telemetry.logs import log

@@ -18,8 +18,8 @@ from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode
 from gateway.errors import FieldFault, GatewayError, InvalidField
 from gateway.keys.own.keyring import Keyring, OperatorEntry
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.platform.platform_keys import PlatformKeys
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.phoenix.prediction.operator_api import OperatorApiClient
 from gateway.phoenix.retry import RetryingSender
 from gateway.resilience.deadline import Deadline

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.ed25519 import KeyRefused, generate_signing_key
 from gateway.core.secret import Secret, SecretRefused
 from gateway.keys.own.evidence_key import FILE_NAME, EvidenceKey
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from tests.manual_clock import ManualClock
 
 

@@ -15,9 +15,9 @@ from gateway.core.key_trial import TrialResult
 from gateway.core.types import Environment, KeyId, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, KeyState
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.own.signing import SigningKeys
-from gateway.keys.own.version_files import name_for
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.version_files import name_for
 from tests.config.valid_settings import rsa_pem
 from tests.manual_clock import ManualClock
 

@@ -12,7 +12,7 @@ from gateway.core.secret import Secret
 from gateway.core.types import Environment, OperatorCode, TenantId, UnixSeconds
 from gateway.errors import KeyUnknown, OperatorUnknown, TenantUnknown
 from gateway.keys.own.keyring import Keyring, KeyringRefused, OperatorEntry, TenantEntry
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from tests.manual_clock import ManualClock
 
 TENANT, BARE = TenantId("tenant"), TenantId("bare")

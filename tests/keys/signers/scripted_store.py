@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gateway.core.ed25519 import SigningKey, generate_signing_key
 from gateway.keys.signers.store import StoredKey
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 
 class ScriptedStore:

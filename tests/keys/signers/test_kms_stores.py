@@ -13,7 +13,7 @@ from gateway.core.secret_reference import SIGNER_SCHEMES, ReferenceRefused, pars
 from gateway.keys.signers.open_store import open_key_store
 from gateway.keys.signers.store import KeyStore
 from gateway.keys.signers.transit import VaultRequests
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from tests.kms_emulators import AwsKms, GcpKms, KmsEmulator
 
 

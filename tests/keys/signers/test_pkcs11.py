@@ -18,7 +18,7 @@ from gateway.keys.signers.pkcs11 import _load
 from gateway.keys.signers.pkcs11_uri import parse_pkcs11
 from gateway.keys.signers.store import KeyStore
 from gateway.keys.signers.transit import VaultRequests
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from tests.softhsm import PIN, SO_PIN, SoftHsm, Token
 
 

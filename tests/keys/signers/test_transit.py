@@ -8,10 +8,10 @@ import pytest
 
 from gateway.core.secret import Secret
 from gateway.core.secret_reference import SIGNER_SCHEMES, parse_reference
-from gateway.keys.own.secret_files import SecretSource
 from gateway.keys.signers.open_store import open_key_store
 from gateway.keys.signers.store import KeyStore
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
 from tests.openbao_process import SERVERS
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess

@@ -10,8 +10,8 @@ import pytest
 from botocore.session import Session
 
 from gateway.core.secret_reference import parse_reference
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.aws_secrets import AwsSecrets
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 from tests.moto_process import INSTALL_WITHIN_S, MotoProcess
 from tools.go_tools import NotBuilt
 

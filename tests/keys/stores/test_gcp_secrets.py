@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.secret_reference import parse_reference
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.gcp_secrets import GcpSecrets
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
 from tests.keys.stores.gcp_emulator import GcpEmulator
 
 SECRET = "projects/x/secrets/api-key"

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_reference import parse_reference
-from gateway.keys.own.secret_files import SecretSource
-from gateway.keys.own.secret_store import StoredSecret
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.secret_files import SecretSource
+from gateway.keys.sources.secret_store import StoredSecret
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
 from gateway.keys.stores.vault_secrets import VaultSecrets, _Lease
 from tests.certificates import Authority

@@ -11,7 +11,7 @@ from gateway.core.secret import Secret
 from gateway.core.types import Environment
 from gateway.keys.descriptions import KeyKind
 from gateway.keys.own.keyring import Keyring, OperatorEntry, TenantEntry
-from gateway.keys.own.secret_files import SecretSource
+from gateway.keys.sources.secret_files import SecretSource
 from gateway.phoenix.auth.credential_trial import CredentialTrial
 from gateway.phoenix.http_types import Answer, NotSent, Request
 from gateway.resilience.clock import SystemClock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.secret import Secret, SecretRefused
-from gateway.keys.own.secret_files import MAX_SECRET_FILE_BYTES, read_secret_file
+from gateway.keys.sources.secret_files import MAX_SECRET_FILE_BYTES, read_secret_file
 
 TEXT = "hunter2-hunter2"
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_reference import SecretReference
-from gateway.keys.stores.store_failure import StoreCause, StoreFailed
+from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 
 READ_WITHIN_S = 10.0
 """Longer than the time-outs of the libraries, which count from byte to byte: a slow store could use them for ever."""

@@ -13,7 +13,7 @@ from tests.other_user import GROUP, USER, Mount, needs_root, open_folder, result
 _IMPORT = """
 from pathlib import Path
 from gateway.core.secret import SecretRefused
-from gateway.keys.own.secret_files import read_secret_file
+from gateway.keys.sources.secret_files import read_secret_file
 """
 _READ = """
 result = {}

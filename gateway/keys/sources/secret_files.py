@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gateway.core.secret import Secret, SecretRefused
 from gateway.core.secret_text import secret_meant
-from gateway.keys.own.file_access import exposure_of, whoami
-from gateway.keys.own.secret_store import StoredSecret
+from gateway.keys.sources.file_access import exposure_of, whoami
+from gateway.keys.sources.secret_store import StoredSecret
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys.own.version_files import find_versions, name_for, time_in_name
+from gateway.keys.sources.version_files import find_versions, name_for, time_in_name
 
 TEN = datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp()
 
