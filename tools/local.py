@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -71,7 +72,10 @@ def _write_new(path: Path, text: str) -> None:
 
 @contextmanager
 def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str], list[Child]]]:
-    """Run sandbox and gateway during the `with` block. Yields the sandbox's URLs and both processes."""
+    """Run sandbox and gateway during the `with` block. Yields the sandbox's URLs and both processes.
+
+    `folder`/env then holds what points a command at them: the gateway's settings, its address and the control URL.
+    """
     for name in list(os.environ):  # settings of the developer's shell must not change this gateway
         if name.startswith(SETTINGS) or name in ("REDIS_URL", "DATABASE_URL"):
             del os.environ[name]
@@ -84,6 +88,9 @@ def both(folder: Path, listen: str, admin: str) -> Iterator[tuple[dict[str, str]
         settings = settings_with(own, urls, listen, admin, folder / "data")
         gateway = start_gateway(settings, logs / "gateway.log", folder)
         stack.callback(gateway.stop)
+        (folder / "env").unlink(missing_ok=True)
+        pointed = {**settings, "GATEWAY_TARGET": listen, "GATEWAY_TARGET_CONTROL": urls["control"]}
+        _write_new(folder / "env", "\n".join(f"{name}={shlex.quote(value)}" for name, value in pointed.items()))
         yield urls, [sandbox, gateway]
 
 
@@ -166,11 +173,17 @@ admin     http://{admin}/healthz
 sandbox   control {urls["control"]}
 secrets   {shown}/secrets    logs {shown}/log    evidence {shown}/data
 
-Try:
+Try, in this folder:
   {call} EventService/SubmitEvent '{{"event": {{"leaderboard_id": "{BOARD}", "user_id": "ada", "score_delta": 50}}}}'
   {call} LeaderboardService/GetLeaderboard '{{"leaderboard_id": "{BOARD}"}}'
   {call} TokenService/MintLaunchJWT '{{"visitor": {{}}}}'
   {call} WalletService/VerifyWallet @{shown}/webhook.json
+
+{shown}/env points any command at this gateway, such as:
+  .venv/bin/phoenix-gateway --env-file {shown}/env top {BOARD}
+  .venv/bin/phoenix-gateway --env-file {shown}/env disable SubmitEvent --reason 'a try'
+  .venv/bin/phoenix-gateway --env-file {shown}/env enable SubmitEvent
+  .venv/bin/phoenix-gateway --env-file {shown}/env doctor
 
 Ctrl-C stops both.""",
         flush=True,

@@ -48,8 +48,20 @@ def program(
     _: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--env-file",
+            help="Take all settings from this file, none from the environment and .env.",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """One internal gRPC service in front of Phoenix. Settings are environment variables: docs/configuration.md."""
+    if env_file is not None:
+        from gateway.cli.env_file import use
+
+        use(env_file)
 
 
 @app.command()
@@ -116,7 +128,12 @@ def dev(
 @app.command()
 def smoke(
     target: Annotated[str | None, TARGET] = None,
-    control: Annotated[str | None, typer.Option(help="Control URL of a sandbox: runs the webhook steps too.")] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control", help="Control URL of a sandbox: runs the webhook steps too.", envvar="GATEWAY_TARGET_CONTROL"
+        ),
+    ] = None,
     board: Annotated[str, typer.Option(help="Leaderboard to create or confirm.")] = "gateway-smoke",
     currency: Annotated[str, typer.Option(help="Currency of the player's launch token.")] = "EUR",
     tenant: Annotated[str, typer.Option(help="Tenant; empty: the only one.")] = "",

@@ -22,7 +22,7 @@ from gateway.keys.own.keyring import Keyring, KeyringRefused
 from gateway.resilience.clock import SystemClock
 
 
-def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> Config:
+def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = None) -> Config:
     """Return the configuration of this process.
 
     Args: `environ` None means that of the process. Relative paths start at the working directory, in TOML at the folder
@@ -98,7 +98,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".en
     )
 
 
-def admin_address(environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> tuple[Listen, bool]:
+def admin_address(environ: Mapping[str, str] | None = None, *, env_file: Path | None = None) -> tuple[Listen, bool]:
     """Return where a gateway with these settings has its admin port, and whether that uses TLS. No store is asked.
 
     For a configuration that `load` refuses, as it does while the store of a reference is down.

@@ -16,6 +16,10 @@ CONFIG_FILE = process_settings.CONFIG_FILE.name
 TRIAL = "GATEWAY_TRIAL_RUN"
 """Not a setting: `smoke` puts it into the environment of the gateway that it starts. The policy is read but not in
 force: the development token of that run, which must be set too, may do everything."""
+ENV_FILE = "GATEWAY_ENV_FILE"
+"""Not a setting: `--env-file` names in it the file that is read in place of `.env`."""
+OF_COMMANDS = "GATEWAY_TARGET"
+"""Begins the names of what commands take where --target and the options of TLS are not given. Not settings."""
 TRIAL_WITHOUT = (
     "GATEWAY_TLS_CERT_FILE",
     "GATEWAY_TLS_KEY_FILE",

@@ -28,7 +28,7 @@ class PolicyFile:
     warnings: tuple[Fault, ...]
 
 
-def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> PolicyFile:
+def read_policy(path: Path, environ: Mapping[str, str] | None = None, *, env_file: Path | None = None) -> PolicyFile:
     """Read the policy of a TOML file. Tenants and operators are those of the file and of the environment.
 
     Raises: ConfigInvalid with every fault of the policy and of the rest of the file.

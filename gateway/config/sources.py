@@ -81,10 +81,15 @@ class Sources:
     env_file: Path | None
 
 
-def read_sources(environ: Mapping[str, str], env_file: Path, faults: Faults) -> Sources:
-    """Read the environment, `env_file` where it exists, and the TOML file that either names."""
+def read_sources(environ: Mapping[str, str], env_file: Path | None, faults: Faults) -> Sources:
+    """Read the environment, `env_file` where it exists, and the TOML file that either names.
+
+    Args: `env_file` None means `.env`, or what `--env-file` names.
+    """
     own = {name: text for name, text in environ.items() if text != ""}
-    dotenv = _read_env_file(env_file, faults)
+    if env_file is None:
+        env_file = Path(own.get(names.ENV_FILE, ".env"))
+    dotenv = read_env_file(env_file, faults)
     _warn_of_unknown(own | dotenv, faults)
     config = own.get(names.CONFIG_FILE) or dotenv.get(names.CONFIG_FILE)
     path = Path(config.strip().replace("\0", "?")) if config else None
@@ -130,7 +135,8 @@ def _given(name: str, shown: str, text: str, folder: Path, faults: Faults) -> Gi
     return Given(setting=shown, text=text, folder=folder)
 
 
-def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
+def read_env_file(path: Path, faults: Faults) -> dict[str, str]:
+    """Return the settings of a file; none if there is no such file. Records a fault for what it cannot read."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -163,7 +169,9 @@ def _read_env_file(path: Path, faults: Faults) -> dict[str, str]:
 
 def _warn_of_unknown(texts: Mapping[str, str], faults: Faults) -> None:
     for name in sorted(texts):
-        if name.startswith(names.OWN_PREFIXES) and name not in (*names.ENVIRONMENT_NAMES, names.TRIAL):
+        if not name.startswith(names.OWN_PREFIXES) or name.startswith(names.OF_COMMANDS):
+            continue
+        if name not in (*names.ENVIRONMENT_NAMES, names.TRIAL, names.ENV_FILE):
             faults.warn(name, "is no setting of the gateway", did_you_mean(name, names.ENVIRONMENT_NAMES))
 
 

@@ -84,6 +84,17 @@ def test_each_call_answers_as_quoted(running: Running) -> None:
         assert _matches(quoted, json.loads(done.stdout)), done.stdout
 
 
+def test_every_printed_command_works_with_an_empty_environment(running: Running) -> None:
+    """Nothing is on a PATH, and no setting is inherited: what points a command at the gateway is in its line."""
+    lines = re.findall(r"^  (\S+/phoenix-gateway .+)$", running.text, re.MULTILINE)
+    assert len(lines) == 8
+    for line in lines:
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=ROOT, env={}, capture_output=True, text=True, timeout=50, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
 def test_the_python_caller_works(running: Running) -> None:
     """It runs as it is printed, and prints an event id."""
     code = next(text for kind, text in blocks(README) if kind == "python")

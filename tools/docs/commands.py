@@ -69,6 +69,8 @@ def _spelling(option: TyperOption) -> str:
 def _meaning(one: TyperArgument | TyperOption) -> str:
     """Return the help, with the default where there is one."""
     text = " ".join((one.help or "").split())
+    if one.envvar:
+        text += f" Or `{one.envvar}`."
     default = getattr(one.default, "value", one.default)  # an enum's member is typed as its value
     if default is None or default is False or default == "" or callable(default):
         return text
