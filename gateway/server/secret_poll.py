@@ -6,6 +6,7 @@ A store that gives no answer changes nothing: the known secrets stay in use, met
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from gateway.keys.sources.secret_store import StoredSecret, cause_of
 from gateway.resilience.clock import Clock
 from gateway.telemetry.logs import log
 
+LOOK_SOON_S = 5.0
+"""The least time between two looks, however often a secret is refused."""
 _THREADS = 4
 """Reads at the same time; apart from the threads of the rest, which a hanging store must not take."""
 
@@ -27,14 +30,22 @@ class SecretPoll:
     clock: Clock
     on_read: Callable[[str, str], None]
     on_failing: Callable[[str, float], None]
+    _soon: asyncio.Event = field(default_factory=asyncio.Event)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "secret-stores"))
+
+    def look_soon(self) -> None:
+        """Read before the time: what a secret is for refuses it, so the store may have another one."""
+        self._soon.set()
 
     async def run(self) -> None:
         """Read every secret, again and again, until cancelled."""
         self._report()
         try:
             while True:
-                await asyncio.sleep(self.every_s)
+                await asyncio.sleep(min(LOOK_SOON_S, self.every_s))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._soon.wait(), max(self.every_s - LOOK_SOON_S, 0.0))
+                self._soon.clear()
                 await asyncio.gather(*(self._read(one) for one in self.secrets))
                 self._report()
         finally:

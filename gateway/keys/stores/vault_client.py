@@ -47,6 +47,10 @@ class VaultSettings:
     jwt_file: Path | None = None
 
 
+class RequestRefused(StoreFailed):
+    """Vault understood the request and refuses it (400): what it names does not exist any more, or cannot be so."""
+
+
 class VaultClient:
     """Sends requests to Vault with a valid token."""
 
@@ -67,12 +71,22 @@ class VaultClient:
             allow_redirects=False,  # a redirect would take the token to another host
         )
         self._renewable = False
+        self._tokens = 0
+        self._last_token = ""
         self._renew_at = self._expires_at = float("-inf")
 
     @property
     def address(self) -> str:
         """The address, for messages."""
         return self._settings.address
+
+    def log_in(self) -> int:
+        """Log in or renew the token where that is due. Return how many tokens there were so far, with this one.
+
+        What Vault gave to a token ends with it. Raises: StoreFailed.
+        """
+        self._ensure_token()
+        return self._tokens
 
     def get(self, path: str, **parameters: str) -> Mapping[str, Any]:
         """Return the answer to a read; also a 404 with data: a deleted version. Raises: StoreFailed."""
@@ -122,7 +136,9 @@ class VaultClient:
                 self._log_in(now)
             elif now >= self._renew_at:
                 self._renew(now)
-            return str(self._client.token)
+            if self._client.token != self._last_token:
+                self._last_token, self._tokens = self._client.token, self._tokens + 1
+            return self._last_token
 
     def _renew(self, now: float) -> None:
         """Renew the token, or log in again. A store that cannot do it now leaves a token that is still valid in use."""
@@ -199,7 +215,7 @@ class VaultClient:
         except exceptions.InvalidRequest:
             is_login = path.endswith("/login")  # a wrong role or secret is 400 there
             cause = StoreCause.FORBIDDEN if is_login else StoreCause.UNUSABLE_ANSWER
-            raise StoreFailed(cause, f"{where} refuses the request; check the reference") from None
+            raise RequestRefused(cause, f"{where} refuses the request; check the reference") from None
         except (exceptions.Forbidden, exceptions.Unauthorized):
             raise StoreFailed(
                 StoreCause.FORBIDDEN, f"may not use {where}; give the policy of its token that right"

@@ -17,7 +17,7 @@ from gateway.core.secret_reference import SecretReference
 from gateway.core.secret_text import secret_meant
 from gateway.keys.sources.secret_store import StoredVersion
 from gateway.keys.sources.store_failure import StoreCause, StoreFailed
-from gateway.keys.stores.vault_client import VaultClient
+from gateway.keys.stores.vault_client import RequestRefused, VaultClient
 
 _EARLIER = 4
 """How many versions before the one in force are read at the start: they may still be published or retiring."""
@@ -86,8 +86,9 @@ class VaultSecrets:
 class VaultDatabaseLogins:
     """Reads `vault-db:MOUNT/creds/ROLE#URL`: a short-lived database user, written into the URL.
 
-    The lease is renewed after half of its time. Where it cannot become longer any more, a new user is taken, and the
-    old one ends with its lease.
+    Every read looks whether the lease still exists; it is renewed after half of its time. A new user is taken where the
+    lease is gone or cannot become longer, and where the token that took it was replaced: Vault revokes what it gave to
+    a token when that token ends. The old user ends with its lease.
     """
 
     def __init__(self, client: VaultClient, poll_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -97,13 +98,14 @@ class VaultDatabaseLogins:
         self._clock = clock
         self._lock = threading.Lock()
         self._leases: dict[SecretReference, _Lease] = {}
+        self._may_look = True
 
     def read(self, reference: SecretReference, *, with_earlier: bool) -> list[StoredVersion]:
         """Return the URL with the user in force. Raises: StoreFailed, SecretRefused."""
         with self._lock:
             now = self._clock()
             lease = self._leases.get(reference)
-            if lease is None or (lease.is_due(now, self._poll_s) and not self._renewed(lease, now)):
+            if lease is None or not self._holds(lease, now):
                 self._leases[reference] = lease = self._new(reference, now)
             return [StoredVersion(secret=lease.url)]
 
@@ -112,7 +114,30 @@ class VaultDatabaseLogins:
         role = reference.path.replace("/creds/", "/roles/", 1)
         return _needless(self._client, {reference.path: {"read"}, role: set()})
 
+    def _holds(self, lease: _Lease, now: float) -> bool:
+        """Renew the lease where that is due; False if a new user is needed. Raises: StoreFailed if Vault cannot say."""
+        if self._is_gone(lease) or self._client.log_in() != lease.token:
+            return False
+        return not lease.is_due(now, self._poll_s) or self._renewed(lease, now)
+
+    def _is_gone(self, lease: _Lease) -> bool:
+        """Tell whether the lease was revoked or has ended. Vault's default policy allows to ask this."""
+        if not self._may_look:
+            return False
+        try:
+            found = self._client.post("sys/leases/lookup", {"lease_id": lease.lease_id}).get("data")
+        except RequestRefused:
+            return True
+        except StoreFailed as failure:
+            if failure.cause is not StoreCause.FORBIDDEN:
+                raise
+            self._may_look = False
+            return False
+        left = found.get("ttl") if isinstance(found, dict) else None
+        return isinstance(left, int) and left <= 0
+
     def _new(self, reference: SecretReference, now: float) -> _Lease:
+        token = self._client.log_in()
         answer = self._client.get(reference.path)
         data = answer.get("data")
         user, password = (data.get("username"), data.get("password")) if isinstance(data, dict) else (None, None)
@@ -124,7 +149,7 @@ class VaultDatabaseLogins:
             )
         scheme, _, rest = reference.field.partition("://")
         url = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
-        return _Lease(Secret.from_text(url), str(answer.get("lease_id")), now, lasts)
+        return _Lease(Secret.from_text(url), str(answer.get("lease_id")), now, lasts, token)
 
     def _renewed(self, lease: _Lease, now: float) -> bool:
         """Renew the lease; False if a new user is needed. Raises: StoreFailed if the store cannot say."""
@@ -142,10 +167,11 @@ class VaultDatabaseLogins:
 
 
 class _Lease:
-    __slots__ = ("lasts_s", "lease_id", "since", "url")
+    __slots__ = ("lasts_s", "lease_id", "since", "token", "url")
 
-    def __init__(self, url: Secret, lease_id: str, since: float, lasts_s: int) -> None:
-        self.url, self.lease_id, self.since, self.lasts_s = url, lease_id, since, lasts_s
+    def __init__(self, url: Secret, lease_id: str, since: float, lasts_s: int, token: int) -> None:
+        """Args: `token`: which token of the client took it."""
+        self.url, self.lease_id, self.since, self.lasts_s, self.token = url, lease_id, since, lasts_s, token
 
     def is_due(self, now: float, poll_s: float) -> bool:
         return now >= self.since + max(0.0, min(self.lasts_s / 2, self.lasts_s - 3 * poll_s))

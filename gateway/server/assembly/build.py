@@ -44,6 +44,9 @@ from gateway.store.open_database import open_database
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import BuildInfo, Metrics
 
+_USER_REFUSED = {"login", "rights"}
+"""Failures of the database that another user of it may end: its store may have one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
@@ -80,7 +83,14 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     upstream = build_upstream(transport, keyring, clock, metrics)
     secrets = SecretWatch(clock=clock, on_event=metrics.key_event, start_only=config.env_file)
     redis = _redis(config, secrets, clock, metrics)
-    database = _database(config, secrets, clock, metrics)
+    secret_poll = SecretPoll(
+        secrets=config.secret_stores.all(),
+        every_s=config.secret_stores.poll_s,
+        clock=clock,
+        on_read=metrics.secret_read,
+        on_failing=metrics.secret_store_failing,
+    )
+    database = _database(config, secrets, secret_poll, clock, metrics)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics, seat)
     chain = build_chain(config, controls, secrets, clock, metrics)
@@ -111,13 +121,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         platform_keys=platform_keys.all(),
         policy_watch=PolicyWatch(config, policy, metrics, clock),
         secrets=secrets,
-        secret_poll=SecretPoll(
-            secrets=config.secret_stores.all(),
-            every_s=config.secret_stores.poll_s,
-            clock=clock,
-            on_read=metrics.secret_read,
-            on_failing=metrics.secret_store_failing,
-        ),
+        secret_poll=secret_poll,
         controls=controls,
         events=events,
         boards=boards,
@@ -164,11 +168,17 @@ def _redis(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics)
     return cache
 
 
-def _database(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics) -> Database:
-    """Return the database, not connected yet. A PostgreSQL follows the file of its URL."""
+def _database(config: Config, secrets: SecretWatch, poll: SecretPoll, clock: Clock, metrics: Metrics) -> Database:
+    """Return the database, not connected yet. A PostgreSQL follows the file or the store of its URL."""
+
+    def on_failure(cause: str) -> None:
+        metrics.store_broke(cause)
+        if cause in _USER_REFUSED:
+            poll.look_soon()
+
     url = config.database_url.reveal_text() if config.database_url is not None else None
     settings = DatabaseSettings(url=url, data_dir=config.data_dir)
-    database = open_database(settings, clock, on_failure=metrics.store_broke)
+    database = open_database(settings, clock, on_failure=on_failure)
     if config.database_source is not None:
         from gateway.store.postgres import PostgresDatabase  # not loaded for SQLite
 

@@ -273,8 +273,8 @@ def test_needless_rights_are_named(vault: VaultProcess) -> None:
 
 
 def test_a_login_of_the_database_engine_is_renewed_and_replaced() -> None:
-    """tests/integration/test_store_outages.py has it with a PostgreSQL; here is when a lease is due."""
-    lease = _Lease(Secret.from_text("postgresql://u:p@h/d"), "id", 100.0, 3600)
+    """tests/integration/test_database_users.py has it with a PostgreSQL; here is when a lease is due."""
+    lease = _Lease(Secret.from_text("postgresql://u:p@h/d"), "id", 100.0, 3600, 1)
     assert not lease.is_due(1800.0, 30.0)
     assert lease.is_due(1901.0, 30.0)
-    assert _Lease(lease.url, "id", 100.0, 60).is_due(101.0, 30.0)
+    assert _Lease(lease.url, "id", 100.0, 60, 1).is_due(101.0, 30.0)
