@@ -77,8 +77,9 @@ stubs: setup ## client code for other teams below build/stubs/: a Python wheel, 
 	@$(BIN)/python -m tools.stubs
 	@$(BIN)/python -m tools.typescript_client
 
-docs: setup ## generate the parts of docs/ that come from the code: API, commands, settings, index of ADRs
+docs: setup ## generate the parts of docs/ that come from the code, and build all pages as a site in build/site
 	@$(BIN)/python -m tools.docs
+	@$(BIN)/python -m tools.site
 
 .PHONY: dev-ca
 dev-ca: setup ## certificates and secrets for docker-compose.yml below var/; run it again to renew them
