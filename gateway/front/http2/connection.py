@@ -263,6 +263,8 @@ class Connection(asyncio.Protocol):
         stream = self.streams.pop(stream_id, None)
         self.outflow.forget(stream_id, stream)
         if stream is not None:
+            if self._server.gate.note_closed(stream):
+                self._inflow.cancels_too_much = True
             self._forget(stream)
             self.life.last_active_at = self._server.monotonic()
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from gateway.actions.shared.call import Peer
 from gateway.front.http2.admission import Admission
 from gateway.front.http2.call_runner import overloaded_trailers
+from gateway.front.http2.cancellations import YOUNG_S, Cancellations
 from gateway.front.http2.fair_queue import Priority
+from gateway.front.http2.paced_readers import PacedReaders
 from gateway.front.http2.stream import Stream
 from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
@@ -64,9 +66,11 @@ class Gate:
         self._starts = 0
         self._read_s = 0.0
         self._share_s = _READ_S
-        self._readers: deque[Callable[[], None]] = deque()
-        self._refused_readers: deque[tuple[float, Callable[[], None]]] = deque()
+        self._readers: deque[Callable[[], object]] = deque()
+        self._refused_readers: deque[tuple[float, Callable[[], object]]] = deque()
         self._next_read: asyncio.TimerHandle | None = None
+        self._cancellations = Cancellations()
+        self.paced_readers = PacedReaders()
 
     @property
     def running(self) -> int:
@@ -103,15 +107,27 @@ class Gate:
         """Whether answers leave at once: under overload, few calls run in a turn, and the next turn comes late."""
         return self._is_overloaded
 
-    def read_later(self, read_on: Callable[[], None]) -> None:
+    def read_later(self, read_on: Callable[[], object]) -> None:
         """Call `read_on` in a later turn, after those that wait already, once reading has time again."""
         self._readers.append(read_on)
         self._need_turn()
 
-    def read_after_refusal(self, read_on: Callable[[], None]) -> None:
+    def read_after_refusal(self, read_on: Callable[[], object]) -> None:
         """As `read_later`, for a connection with a call that was refused, and nothing more to read."""
         self._refused_readers.append((self._monotonic() + _AFTER_REFUSAL_S, read_on))
         self._need_turn()
+
+    def note_closed(self, stream: Stream) -> bool:
+        """Count a stream that is over; return whether its caller has cancelled too many."""
+        if stream.is_answered:
+            if not self._cancellations.is_empty:
+                self._cancellations.note_answered(self._caller(stream))
+            return False
+        now = self._monotonic()
+        return now - stream.arrived_at < YOUNG_S and self._cancellations.note_cancelled(self._caller(stream), now)
+
+    def _caller(self, stream: Stream) -> str:
+        return self._caller_of(stream.connection.peer, stream.metadata.get(_FORWARDED, ""))
 
     def refusal(self, request_id: str) -> list[Header]:
         """Return headers and trailers of a refusal: made once, but for the request's id."""
@@ -122,8 +138,9 @@ class Gate:
         if self._admission.enter():
             self._start(stream)
             return
-        caller = self._caller_of(stream.connection.peer, stream.metadata.get(_FORWARDED, ""))
-        starts, refused = self._admission.offer(stream, caller, self._priority(stream.endpoint.path), self._monotonic())
+        starts, refused = self._admission.offer(
+            stream, self._caller(stream), self._priority(stream.endpoint.path), self._monotonic()
+        )
         if starts:
             self._start(stream)
             return
@@ -165,7 +182,8 @@ class Gate:
             self.leave(stream, asyncio.CancelledError())
 
     def stop(self) -> None:
-        """Cancel the timer."""
+        """Cancel the timers."""
+        self.paced_readers.stop()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

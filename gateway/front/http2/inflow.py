@@ -1,7 +1,7 @@
 """The way in on one connection: what a client sends is read in small pieces, and no faster than the loop has time.
 
 A socket gives 256 KiB at once; the frames that fit into them take up to a second, in which nobody else would be served.
-So a connection reads for `TURN_S`, and continues behind the others that wait, in a later turn (`gate.py`).
+So a connection reads for `TURN_S` at most, and continues behind the others that wait, in a later turn (`gate.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.front.http2.gate import Gate
 
-FEWEST_BYTES, FIRST_BYTES, MOST_BYTES = 256, 1024, 16 * 1024
+FEWEST_BYTES, FIRST_BYTES, MOST_BYTES = 64, 1024, 16 * 1024
 """Of a piece. It follows what the pieces of this connection take: large where it brings messages, small where it
 brings frames that are dear for their size."""
 QUICK_S, SLOW_S = 30e-6, 125e-6
@@ -23,7 +23,7 @@ class Inflow:
 
     __slots__ = (
         "_flush", "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_transport",
-        "_unread", "was_refused",
+        "_unread", "cancels_too_much", "was_refused",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,8 @@ class Inflow:
         self._is_waiting = False
         self.was_refused = False
         """Whether a call in the piece that was read last was refused; `receive` sets it. Nobody else has to wait."""
+        self.cancels_too_much = False
+        """Whether what was read in this turn cancelled calls, and that too many; `receive` sets it."""
 
     def open(self, transport: asyncio.Transport) -> None:
         """Read from this transport from now on."""
@@ -72,9 +74,11 @@ class Inflow:
 
     def _read(self) -> None:
         began = at = self._monotonic()
+        took_s = 0.0
+        self.cancels_too_much = False
         while self._read_to < len(self._unread):
-            if at - began >= TURN_S:
-                self._wait(self._gate.read_later)
+            if at - began + took_s > TURN_S:
+                self._wait(self._gate.paced_readers.add if self.cancels_too_much else self._gate.read_later)
                 break
             size = self._piece_bytes
             piece = self._unread[self._read_to : self._read_to + size]
@@ -84,29 +88,35 @@ class Inflow:
                 self._unread = b""
                 return
             before, at = at, self._monotonic()
-            if at - before > SLOW_S:
+            took_s = at - before
+            if took_s > SLOW_S:
                 self._piece_bytes = max(FEWEST_BYTES, size // 2)
-            elif at - before < QUICK_S and len(piece) == size:
+            elif took_s < QUICK_S and len(piece) == size:
                 self._piece_bytes = min(MOST_BYTES, size * 2)
         else:
             self._unread = b""
-            if self.was_refused:
+            if self.cancels_too_much:
+                self._wait(self._gate.paced_readers.add)
+            elif self.was_refused:
                 self._wait(self._gate.read_after_refusal)
         if self.was_refused:  # part of the time to read them
             self._flush()
             at = self._monotonic()
         self._gate.note_read(at - began)
 
-    def _wait(self, later: Callable[[Callable[[], None]], None]) -> None:
+    def _wait(self, later: Callable[[Callable[[], bool]], None]) -> None:
         """Read nothing more of this client in this turn: its frames or refusals would leave no time for others."""
         self._is_waiting = True
         if self._transport is not None:
             self._transport.pause_reading()
         later(self._go_on)
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> bool:
         self._is_waiting = False
+        if self._transport is None and not self._unread:
+            return False
         if self._unread:
             self._read()
         if self._transport is not None and not self._is_waiting:
             self._transport.resume_reading()
+        return True

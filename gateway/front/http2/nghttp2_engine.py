@@ -94,7 +94,10 @@ class Nghttp2Engine:
     @property
     def is_done(self) -> bool:
         """See Engine."""
-        return not (self._connection.want_read or self._connection.want_write)
+        try:
+            return not (self._connection.want_read or self._connection.want_write)
+        except ngh2.ConnectionStateError:
+            return True  # after some errors it answers nothing more
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See Engine."""

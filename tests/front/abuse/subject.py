@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.actions.shared.call import Call, Peer
 from gateway.front.http2.engine import Engine, EngineSettings
@@ -37,8 +38,15 @@ def _unexpected(call: Call, error: BaseException) -> None:
     print(call.method, repr(error), file=sys.stderr, flush=True)
 
 
+def _raised(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End with what the loop would only log: a client must not fill the log either."""
+    loop.default_exception_handler(context)
+    os._exit(1)
+
+
 async def main(engine: str) -> None:
     """Serve until the standard input ends: a listener for attackers, one for another caller, one gate for both."""
+    asyncio.get_running_loop().set_exception_handler(_raised)
     clock = SystemClock()
     gate, servers, ports = Gate(clock), [], list[int]()
     for caller in ("attacker", "other"):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import resource
+from collections.abc import Callable
 
 import ngh2
 import pytest
 
+from gateway.actions.shared.call import Peer as Caller
+from gateway.front.http2.cancellations import AT_ONCE as CANCELS_AT_ONCE
+from gateway.front.http2.gate import Gate
+from gateway.front.http2.paced_readers import PacedReaders
+from gateway.resilience.clock import SystemClock
 from tests.front.http2.handlers import Handlers, MakeEngine
 from tests.front.http2.peer import Peer, connected, serving
 
@@ -34,8 +41,13 @@ async def cancel(peer: Peer, rounds: int) -> None:
 
 
 async def leaves_nothing(engine: MakeEngine, connections: int, rounds: int) -> None:
-    """Cancel so many rounds on each connection; then no task, deadline, stream or place is left."""
-    async with serving(Handlers().all(), engine) as (server, port):
+    """Cancel so many rounds on each connection; then no task, deadline, stream or place is left.
+
+    Each call has a caller of its own, so that none cancels too many.
+    """
+    numbers = itertools.count()
+    gate = Gate(SystemClock(), caller_of=lambda peer, forwarded: str(next(numbers)))
+    async with serving(Handlers().all(), engine, gate=gate) as (server, port):
         before = asyncio.all_tasks()
         for _ in range(connections):
             async with connected(port) as peer:
@@ -60,6 +72,71 @@ async def leaves_nothing(engine: MakeEngine, connections: int, rounds: int) -> N
 async def test_a_thousand_cancelled_calls_leave_nothing(engine: MakeEngine) -> None:
     """Unary calls, streams of answers and streams that nobody reads; a client that cancels much is served on."""
     await leaves_nothing(engine, 2, 6)
+
+
+class _Noting(PacedReaders):
+    """Counts how often a connection was to be read seldom."""
+
+    added = 0
+
+    def add(self, read_on: Callable[[], bool]) -> None:
+        self.added += 1
+        super().add(read_on)
+
+
+def noting_gate() -> tuple[Gate, _Noting]:
+    gate = Gate(SystemClock())
+    gate.paced_readers = noting = _Noting()
+    return gate, noting
+
+
+async def cancel_at_once(peer: Peer, number: float) -> None:
+    """As fast as the client can; then see that it is served."""
+    await peer.until(lambda: peer.of(ngh2.SettingsReceived))
+    for _ in range(int(number) // 50):
+        streams = [peer.call("/t/Hang", b"") for _ in range(50)]
+        await peer.until(lambda: True)
+        for stream in streams:
+            peer.connection.reset_stream(stream)
+        await peer.until(lambda: True)
+    assert 0 == await peer.answered(peer.call("/t/Empty", b""), 30.0)
+
+
+async def test_who_cancels_more_than_is_answered_is_read_seldom(engine: MakeEngine) -> None:
+    """And is served on. Its next connection is read seldom at once, the connection of another caller is not."""
+    (gate, paced), handlers = noting_gate(), Handlers().all()
+    async with (
+        serving(handlers, engine, gate=gate, named=Caller(address="", caller="greedy")) as (_, port),
+        serving(handlers, engine, gate=gate, named=Caller(address="", caller="other")) as (_, other_port),
+    ):
+        for client_port, number, reads_seldom in (
+            (port, CANCELS_AT_ONCE - 50, False),
+            (port, CANCELS_AT_ONCE, True),
+            (other_port, 50, False),
+            (port, 50, True),
+        ):
+            paced.added = 0
+            async with connected(client_port) as peer:
+                await cancel_at_once(peer, number)
+            assert reads_seldom == bool(paced.added)
+
+
+async def test_who_cancels_half_of_its_calls_is_read_as_any_other(engine: MakeEngine) -> None:
+    """As clients do that hedge."""
+    gate, paced = noting_gate()
+    async with serving(Handlers().all(), engine, gate=gate) as (_, port), connected(port) as peer:
+        await peer.until(lambda: peer.of(ngh2.SettingsReceived))
+        for _ in range(int(CANCELS_AT_ONCE) // AT_ONCE + 1):
+            hanging = []
+            for _ in range(AT_ONCE):
+                peer.call("/t/Empty", b"")
+                hanging.append(peer.call("/t/Hang", b""))
+            assert 0 == await peer.answered(peer.call("/t/Empty", b""), 30.0)
+            for stream in hanging:
+                peer.connection.reset_stream(stream)
+            peer.events.clear()
+        assert 0 == await peer.answered(peer.call("/t/Empty", b""))
+        assert 0 == paced.added
 
 
 @pytest.mark.faults

@@ -25,14 +25,14 @@ async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> 
         return True
 
     inflow = Inflow(Gate(clock), receive, lambda: None, clock.monotonic)
-    sent = b"".join(bytes((number,)) * FEWEST_BYTES for number in range(20))
+    sent = b"".join(bytes((number,)) * FEWEST_BYTES for number in range(100))
     inflow.take(sent)
     assert [FIRST_BYTES] == sizes
     inflow.take(b"the next read")
     for _ in range(100):
-        assert len(sizes) <= 40
+        assert len(sizes) <= 90
         await asyncio.sleep(0)
-    assert FEWEST_BYTES == max(sizes[2:])
+    assert FEWEST_BYTES == max(sizes[4:])
     assert sent + b"the next read" == bytes(taken)
 
 
@@ -56,6 +56,46 @@ async def test_clients_that_have_much_to_read_take_turns() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert ["a", "b"] * 2 == order[3:7]
+
+
+async def test_clients_that_cancel_too_much_are_read_seldom() -> None:
+    """One of them at a time, in turns, while another one that has much to read is read in each turn of the loop."""
+    clock, order = ManualClock(), list[str]()
+    gate = Gate(clock)
+
+    def client(name: str, *, cancels: bool = False) -> Inflow:
+        def receive(piece: bytes) -> bool:
+            order.append(name)
+            inflow.cancels_too_much = cancels
+            clock.advance(2 * TURN_S)
+            return True
+
+        inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+        return inflow
+
+    for name in ("a", "b"):
+        client(name, cancels=True).take(bytes(10 * FIRST_BYTES))
+    client("busy").take(bytes(FIRST_BYTES + 40 * FEWEST_BYTES))
+    await _until(lambda: order.count("busy") > 10)
+    assert order.count("a") + order.count("b") < 5
+    await _until(lambda: order.count("b") > 1)
+    assert ["a", "b", "a", "b"] == [name for name in order if name != "busy"][:4]
+    gate.stop()
+
+
+async def test_a_client_that_reads_its_fill_stops_before_a_piece_too_many() -> None:
+    """Pieces of two fifths of its time: two in a turn, not three."""
+    clock, taken = ManualClock(), list[int]()
+
+    def receive(piece: bytes) -> bool:
+        taken.append(len(piece))
+        clock.advance(0.4 * TURN_S)
+        return True
+
+    gate = Gate(clock)
+    Inflow(gate, receive, lambda: None, clock.monotonic).take(bytes(10 * FIRST_BYTES))
+    assert 2 == len(taken)
+    gate.stop()
 
 
 def test_frames_that_take_little_are_read_at_once() -> None:
