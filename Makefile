@@ -77,6 +77,10 @@ stubs: setup ## client code for other teams below build/stubs/: a Python wheel, 
 	@$(BIN)/python -m tools.stubs
 	@$(BIN)/python -m tools.typescript_client
 
+.PHONY: dist
+dist: setup ## what a release consists of, below build/dist/: wheels, sdist, SBOM
+	@$(BIN)/python -m tools.dist
+
 docs: setup ## generate the parts of docs/ that come from the code, and build all pages as a site in build/site
 	@$(BIN)/python -m tools.docs
 	@$(BIN)/python -m tools.site

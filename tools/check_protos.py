@@ -2,8 +2,8 @@
 
 npm installs a pinned version of buf into build/. Without npm, or if npm cannot reach its registry, the checks are
 skipped and the output says so. In CI (`CI` is set), a failing npm is an error.
-Breaking changes are relative to the last commit of the main branch that changed the protos. `PROTOS_AGAINST` names
-another commit.
+Breaking changes are relative to the last commit of the main branch that changed the protos (`PROTOS_AGAINST` names
+another commit), and to the last release: the newest tag `v1.2.3` that this commit descends from.
 """
 
 from __future__ import annotations
@@ -72,12 +72,18 @@ def commit_before() -> str | None:
     return None
 
 
-def unpack(commit: str) -> Path | None:
-    """Write the protos of a commit and the current buf.yaml into a folder and return it."""
+def last_release() -> str | None:
+    """Return the tag of the last release; None before the first."""
+    found = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+    return found.decode().strip() if found else None
+
+
+def unpack(commit: str, name: str) -> Path | None:
+    """Write the protos of a commit and the current buf.yaml into a folder of this name and return it."""
     archive = git("archive", "--format=tar", commit, "protos")
     if archive is None:
         return None
-    base = ROOT / "build" / "protos-before"
+    base = ROOT / "build" / name
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
@@ -104,12 +110,15 @@ def main() -> int:
         run("buf lint", buf, "lint"),
         run("buf format", buf, "format", "--diff", "--exit-code", "--path", "protos/gateway"),
     ]
-    commit = commit_before()
-    before = unpack(commit) if commit else None
-    if commit is None or before is None:
-        print("SKIPPED buf breaking: main has no earlier commit with protos.")
-    else:
-        passed.append(run(f"buf breaking against {commit[:12]}", buf, "breaking", "--against", before))
+    for commit, folder, missing in (
+        (commit_before(), "protos-before", "main has no earlier commit with protos"),
+        (last_release(), "protos-released", "there is no release yet"),
+    ):
+        before = unpack(commit, folder) if commit else None
+        if commit is None or before is None:
+            print(f"SKIPPED buf breaking: {missing}.")
+        else:
+            passed.append(run(f"buf breaking against {commit[:12]}", buf, "breaking", "--against", before))
     return 0 if all(passed) else 1
 
 

@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from pathlib import Path
 
 from grpc_tools import protoc
 
+from tools import version
 from tools.generate_protos import PROTOS, ROOT, proto_files
 from tools.go_module import MODULE, write_module
 from tools.plain_protos import without_rules
@@ -140,9 +140,8 @@ def write_descriptors(target: Path) -> None:
 
 
 def project_version() -> str:
-    """Return the version of the project, which the client has too."""
-    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    return version
+    """Return the version of the project, which the clients have too."""
+    return version.current()
 
 
 def write_wheel(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from gateway.config import load, names
 from gateway.config.process import DEFAULT_ADMIN_LISTEN
-from tests.deploy import compose_file
+from tests.deploy import compose_file, image_steps
 from tests.deploy.compose_processes import PORTS, Stack
 from tools import dev_ca, dev_secrets
 
@@ -191,14 +190,9 @@ def test_an_emptied_upstream_ca_is_no_ca() -> None:
     assert compose["services"]["gateway-1"]["environment"]["GATEWAY_UPSTREAM_CA_FILE"] == ""
 
 
-def dockerfile() -> list[list[str]]:
-    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
-    return [shlex.split(line) for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def test_the_image_is_pinned_and_not_root() -> None:
     """Both stages start from one pinned image; the last user is not root."""
-    lines = dockerfile()
+    lines = image_steps.steps()
     bases = {line[1] for line in lines if line[0] == "FROM"}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.1[123]\.[0-9]+-slim-bookworm", bases.pop())
@@ -216,7 +210,9 @@ def test_the_build_sees_what_it_copies_and_no_secret() -> None:
     """What is copied from the context exists and is let through; var/ and .env are not."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     allowed = [rule.removeprefix("!") for rule in rules if rule.startswith("!")]
-    copied = [path for line in dockerfile() if line[0] == "COPY" and "--from=build" not in line for path in line[1:-1]]
+    copied = [
+        path for line in image_steps.steps() if line[0] == "COPY" and "--from=build" not in line for path in line[1:-1]
+    ]
     assert rules[0] == "*"
     assert [path for path in copied if path not in allowed or not (ROOT / path).exists()] == []
     assert [
