@@ -80,6 +80,7 @@ class Dispatch:
             request_id=request_id,
             deadline=Deadline(at=deadline_at, clock=self._clock),
             arrived_at=arrived_at,
+            waits_until=deadline_at,
             metadata=metadata,
         )
 
@@ -170,14 +171,14 @@ class Dispatch:
         if isinstance(raised, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
             return None
         error = raised if isinstance(raised, GatewayError) else InternalFault()
-        return ending_of(error, trailing, call.deadline.remaining())
+        return ending_of(error, trailing, call.waits_until - self._clock.monotonic())
 
 
 def ending_of(error: GatewayError, trailing: Metadata, left_s: float = math.inf) -> Ending:
     """Return a refusal as status and trailing metadata.
 
-    Args: `left_s`: until the call's deadline. A client's retry policy that is told to wait for longer would keep its
-    caller waiting until then, and lose the reason.
+    Args: `left_s`: until the caller's own deadline. A client's retry policy that is told to wait for longer would keep
+    its caller waiting until then, and lose the reason.
     """
     status = status_of(error)
     trailing = [*trailing, ("grpc-status-details-bin", status.SerializeToString())]

@@ -69,6 +69,10 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     ]
     if admin_port.tls is not None:
         parts.append(background("admin-tls-files", partial(admin_port.tls.run, admin_port.server.use_tls)))
+    if gateway.health.own is not None:
+        # A client that checks health fails each call on a connection that says NOT_SERVING. Connections wait, and their
+        # calls with them, until this process knows whether it is ready.
+        parts.append(Part(name="first look", start=gateway.health.own.first_look))
     return [
         *parts,
         *(Part(name="gRPC server", start=server.start, stop=partial(server.stop, 0)) for server in servers),

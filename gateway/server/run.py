@@ -29,6 +29,9 @@ from gateway.telemetry import logs
 from gateway.telemetry.audit_file import check_inherited, inherited_descriptor
 
 _DATABASE_WITHIN_S = 3.0
+_GOAWAY_FIRST_S = 0.2
+"""Without a delay, streams end so long after the servers begin to stop. A client that checks health and hears of that
+before GOAWAY takes the address for dead: its calls fail for a second, though the next worker serves there."""
 
 
 def run(config: Config) -> int:
@@ -82,11 +85,14 @@ async def serve(
         _log_serving(config, gateway)
         on_serving()
         await shutdown.wait()
-        gateway.health.drain()  # not ready, and still accepting
         logs.log().info("draining", delay_s=config.drain.delay_s, timeout_s=config.drain.timeout_s)
-        await shutdown.wait_delay()
-        _end_streams(gateway)
-        await asyncio.gather(*(server.stop(shutdown.grace_s) for server in servers))
+        if not shutdown.omits_delay:
+            gateway.health.drain()  # not ready, and still accepting
+            await shutdown.wait_delay()
+        await asyncio.gather(
+            *(server.stop(shutdown.grace_s) for server in servers),
+            _end_streams(gateway, after_s=_GOAWAY_FIRST_S if shutdown.omits_delay else 0.0),
+        )
     logs.log().info("stopped", pid=os.getpid())
     return shutdown.exit_code
 
@@ -104,8 +110,10 @@ def _log_serving(config: Config, gateway: Gateway) -> None:
     )
 
 
-def _end_streams(gateway: Gateway) -> None:
+async def _end_streams(gateway: Gateway, *, after_s: float) -> None:
     """End what has no end of its own: watchers of health and boards, event streams, the queue's deliveries."""
+    await asyncio.sleep(after_s)
+    gateway.health.drain()
     gateway.health.end_streams()
     gateway.boards.hub.drain()
     gateway.events.streams.drain()

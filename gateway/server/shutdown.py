@@ -35,6 +35,11 @@ class Shutdown:
         """How long calls in flight may take once no new ones are accepted."""
         return FAILED_DRAIN_S if self.exit_code else self._times.timeout_s - self._times.delay_s
 
+    @property
+    def omits_delay(self) -> bool:
+        """Whether a signal wants no delay, as the parent of workers does: the next one serves on the same address."""
+        return self._hurried.is_set() and not self.exit_code
+
     async def wait(self) -> None:
         """Return when the process has to stop."""
         await self._wanted.wait()

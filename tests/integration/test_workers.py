@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.v1 import common_pb2, tokens_pb2, tokens_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.integration.board_watching import Reader, Scores, Watcher, running, until
+from tests.rolling_restarts import NO_RETRIES, SteadyCalls
 from tests.sandbox.client import Client
 from tests.sandbox_process import SandboxProcess
 
@@ -80,8 +81,9 @@ def workers(group: GatewayProcess) -> list[int]:
 
 
 def mint(group: GatewayProcess) -> str:
-    """One call over a new connection; the status of its failure, or nothing."""
-    with grpc.insecure_channel(group.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    """One call over a new connection of a client that checks health; the status of its failure, or nothing."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", NO_RETRIES)]
+    with grpc.insecure_channel(group.address, options=options) as channel:
         try:
             tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(REQUEST, timeout=10)
         except grpc.RpcError as failed:
@@ -166,15 +168,18 @@ def test_a_worker_that_dies_is_replaced_and_no_later_call_fails(group: GatewayPr
 
 
 def test_a_roll_replaces_every_worker_without_a_failed_call(group: GatewayProcess) -> None:
-    """SIGHUP, under calls over new connections."""
+    """SIGHUP, under calls over new and old connections of clients that check health."""
     before = set(workers(group))
     failures: list[str] = []
+    steady = SteadyCalls(group.address, NO_RETRIES, 40, connections=4)
     with ThreadPoolExecutor(1) as pool:
         os.kill(group.pid, signal.SIGHUP)
         rolling = pool.submit(wait, lambda: "workers rolled" in group.log_text, 60)
         while not rolling.done():
             failures.append(mint(group))
         rolling.result()
+    steady.stop()
+    assert Counter() == steady.failures
     assert [failure for failure in failures if failure] == []
     assert len(failures) > 10
     assert before.isdisjoint(workers(group))

@@ -5,6 +5,7 @@ Knows nothing of grpc, so that another front can serve the same handlers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,7 +32,8 @@ class Peer:
 class Call:
     """One call on its way through the chain.
 
-    `deadline` starts as the caller's own; the chain shortens it. `arrived_at`: seconds of the monotonic clock.
+    `deadline` starts as the caller's own; the chain shortens it. `waits_until` stays the caller's own; like
+    `arrived_at`, it is in seconds of the monotonic clock.
     `caller` is empty and `grant` allows nothing until the caller is identified. `record` is what the gateway
     records of the call.
     """
@@ -41,6 +43,7 @@ class Call:
     request_id: str
     deadline: Deadline
     arrived_at: float
+    waits_until: float = math.inf
     metadata: Mapping[str, str] = field(default_factory=dict)
     caller: str = ""
     grant: Grant = DENY_ALL

@@ -65,8 +65,16 @@ class OwnParts:
         self._causes: dict[str, Cause] = {}
         self._down_since: dict[str, float] = {}
         self._wake = asyncio.Event()
-        self.was_looked_at = False
+        self._looked = asyncio.Event()
+
+    @property
+    def was_looked_at(self) -> bool:
         """False while the gateway starts."""
+        return self._looked.is_set()
+
+    async def first_look(self) -> None:
+        """Return once `run` has looked at every part, which takes no longer than a look may."""
+        await self._looked.wait()
 
     @property
     def needed_but_down(self) -> tuple[str, ...]:
@@ -100,7 +108,8 @@ class OwnParts:
         """Look at every part once, and publish what changed."""
         found = await asyncio.gather(*(self._look_at(part) for part in self._parts))
         changed = [self._take(part, cause) for part, cause in zip(self._parts, found, strict=True)]
-        is_first, self.was_looked_at = not self.was_looked_at, True
+        is_first = not self.was_looked_at
+        self._looked.set()
         if any(changed) or is_first:
             self.on_change()
 

@@ -23,6 +23,9 @@ from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import Clock
 
 _CHECK_EVERY_S = 1.0
+_YOUNG_S = 0.05
+"""Between the last connection that is taken and GOAWAY. Clients of grpc that check health lose the address for a second
+when the two come together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +124,14 @@ class Http2Server:
 
     async def drain(self, grace_s: float) -> None:
         """Take no new connections; let calls finish for so long, then cut what is left."""
-        self._draining = True
         for acceptor in self._acceptors:
             await acceptor.close()
-        for connection in list(self._connections):
-            connection.life.begin_drain()
         try:
             async with asyncio.timeout(grace_s):
+                await asyncio.sleep(min(_YOUNG_S, grace_s / 4))
+                self._draining = True
+                for connection in list(self._connections):
+                    connection.life.begin_drain()
                 await self._idle.wait()
         except TimeoutError:
             tasks = [one.task for each in self._connections for one in each.streams.values() if one.task is not None]
