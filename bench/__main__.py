@@ -22,6 +22,7 @@ from bench import (
     policy_figures,
     proof_figures,
     report,
+    restart_figures,
     settings_figures,
     signer_figures,
     stream_figures,
@@ -47,6 +48,7 @@ SERVING_FIGURES = {
     **mint_figures.FIGURES,
     **settings_figures.FIGURES,
     **worker_figures.FIGURES,
+    **restart_figures.FIGURES,
 }
 """Figures that only the gateway has."""
 FIGURES = {

@@ -19,12 +19,13 @@ SUBJECTS = ("gateway", "baseline")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server. `started_in_s` is the time from its start until it served."""
+    """A running server. `started_in_s` is the time from its start until it served. `admin`: where /readyz is."""
 
     name: str
     process: Process
     port: int
     started_in_s: float
+    admin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,11 @@ def start_gateway(
     """Start `python -m gateway serve`. `changes` adds settings; a value of None removes one."""
     data = setup.workspace.new_path("data")
     data.mkdir(mode=0o700)
-    port = _free_port()
+    port, admin = _free_port(), f"127.0.0.1:{_free_port()}"
     environ: dict[str, str | None] = {
         **setup.credentials.gateway_environ(upstream.port, str(data)),
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
-        "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
+        "GATEWAY_ADMIN_LISTEN": admin,
         "GATEWAY_FRONT": setup.front,
         **(changes or {}),
     }
@@ -86,7 +87,8 @@ def start_gateway(
     # Check the port first: after a failed connection, a gRPC channel waits a second before it tries again.
     wait_for(process, "the gateway's port", lambda: _is_open(port))
     wait_for(process, "the gateway", lambda: is_serving(port, service), 0.01)
-    return Server(name="gateway", process=process, port=port, started_in_s=time.perf_counter() - began)
+    took_s = time.perf_counter() - began
+    return Server(name="gateway", process=process, port=port, started_in_s=took_s, admin=admin)
 
 
 def start_baseline(setup: Setup, upstream: Server, name: str = "N") -> Server:
