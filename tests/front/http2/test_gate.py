@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections import Counter
 
 import ngh2
+from google.rpc import error_details_pb2, status_pb2
 
 from gateway.actions.shared.call import Peer as SocketPeer
 from gateway.front.http2.admission import Admission, AdmissionSettings
@@ -69,7 +71,11 @@ async def test_a_refusal_says_what_to_do(engine: MakeEngine) -> None:
         for fields in refusals:
             assert b"8" == fields[b"grpc-status"]
             assert fields[b"x-request-id"].startswith(b"id-")
-            assert {b"grpc-retry-pushback-ms", b"grpc-status-details-bin", b"grpc-message"} <= fields.keys()
+            assert fields[b"grpc-message"]
+            details = base64.b64decode(fields[b"grpc-status-details-bin"] + b"==")
+            retry = error_details_pb2.RetryInfo()
+            assert any(one.Unpack(retry) for one in status_pb2.Status.FromString(details).details)
+            assert retry.retry_delay.ToMilliseconds() == int(fields[b"grpc-retry-pushback-ms"]) > 0
 
 
 async def test_streams_pass_beside_the_gate(engine: MakeEngine) -> None:
