@@ -28,6 +28,8 @@ from gateway.v1 import (
     keys_pb2_grpc,
     leaderboards_pb2,
     leaderboards_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     wallet_pb2,
     wallet_pb2_grpc,
 )
@@ -35,6 +37,8 @@ from tests.certificates import Authority
 from tests.deploy.alert_rules import RULES, shortened
 from tests.faults.degraded_faults import PipeReader
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
+from tests.integration.test_signers import Store as KeyStore
+from tests.integration.test_signers import aws, register
 from tests.integration.test_wallet import signed
 from tests.postgres_process import PostgresProcess
 from tests.prometheus_process import PrometheusProcess
@@ -47,7 +51,10 @@ OLD_VERSION, NEW_VERSION = "2020-01-01T0000Z", "2025-01-01T0000Z"
 
 @dataclass(kw_only=True)
 class Scene:
-    """The parts. `secret` is what the command of the secret store prints; without the file, it fails."""
+    """The parts. `secret` is what the command of the secret store prints; without the file, it fails.
+
+    `signer` is the emulator of AWS KMS that has the launch key.
+    """
 
     folder: Path
     sandbox: SandboxProcess
@@ -58,6 +65,7 @@ class Scene:
     authority: Authority
     channel: grpc.Channel
     secret: Path
+    signer: KeyStore
     cache_keys: Path
     audit_pipe: Path
     audit_reader: PipeReader = field(repr=False)
@@ -100,6 +108,12 @@ class Scene:
         except grpc.RpcError:
             return None
 
+    def mint(self) -> None:
+        """Mint a launch token, whatever becomes of it."""
+        tokens: Any = tokens_pb2_grpc.TokenServiceStub(self.channel)
+        with contextlib.suppress(grpc.RpcError):
+            tokens.MintLaunchJWT(tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession()), timeout=5)
+
     def refresh_platform_key(self) -> None:
         """Have the platform key fetched, whatever becomes of it."""
         keys: Any = keys_pb2_grpc.KeyServiceStub(self.channel)
@@ -129,9 +143,10 @@ def _private(path: Path, content: str, mode: int = 0o600) -> Path:
     return path
 
 
-def _settings(folder: Path, sandbox: SandboxProcess, stores: Mapping[str, str]) -> dict[str, str]:
+def _settings(folder: Path, sandbox: SandboxProcess, stores: Mapping[str, str], signer: KeyStore) -> dict[str, str]:
     """The gateway's settings, and the files that they name."""
     settings = {**of_sandbox(sandbox.urls, sandbox.environ), **stores}
+    del settings["PREDICTION_LAUNCH_KEY"]
     _private(folder / "api-key", settings.pop("ADMIN_API_KEY"))
     program = _private(folder / "print-secret", f'#!/bin/sh\nexec cat "{folder}/api-key"\n', 0o700)
     (folder / "cache-keys").mkdir()
@@ -139,6 +154,8 @@ def _settings(folder: Path, sandbox: SandboxProcess, stores: Mapping[str, str]) 
     _private(folder / "cache-keys" / OLD_VERSION, key)
     return settings | {
         "ADMIN_API_KEY_REF": f"exec:{program}",
+        "PREDICTION_LAUNCH_KEY_REF": signer.reference,
+        **signer.environ,
         "GATEWAY_ALLOW_EXEC": "true",
         "GATEWAY_SECRET_POLL": "1",
         "GATEWAY_CACHE_KEYS_FILE": str(folder / "cache-keys"),
@@ -162,7 +179,10 @@ def scene(sandbox: SandboxProcess, postgres: PostgresProcess) -> Iterator[Scene]
         authority.issue("127.0.0.1", ends=timedelta(days=2)).write(folder, "server")
         os.mkfifo(folder / "audit.pipe")
         stores = {"DATABASE_URL": postgres.create_database(f"alerts_{uuid.uuid4().hex}"), "REDIS_URL": redis.url}
-        settings = _settings(folder, sandbox, stores)
+        signer = aws(folder)
+        stack.callback(signer.close)
+        register(sandbox, signer.first)
+        settings = _settings(folder, sandbox, stores, signer)
         reader = PipeReader(folder / "audit.pipe")
         sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{BOARD}", {"scores": {"ada": 1}})
         gateway = stack.enter_context(GatewayProcess(settings, credentials=authority.credentials(None)))
@@ -178,6 +198,7 @@ def scene(sandbox: SandboxProcess, postgres: PostgresProcess) -> Iterator[Scene]
             authority=authority,
             channel=stack.enter_context(gateway.open_channel()),
             secret=folder / "api-key",
+            signer=signer,
             cache_keys=folder / "cache-keys",
             audit_pipe=folder / "audit.pipe",
             audit_reader=reader,

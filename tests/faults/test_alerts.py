@@ -39,9 +39,6 @@ UNIT_TESTED = {
     "ChainWaiting",
     "ChainBroken",
     "PlatformKeyOutdated",
-    "SignerFails",
-    "SignerForged",
-    "SignerUnlisted",
     "ClockStepped",
     "PolicyRefused",
     "DescriptorsShort",
@@ -105,6 +102,19 @@ def no_secret(running: Scene) -> Iterator[None]:
     away = running.secret.rename(running.folder / "away")
     yield
     away.rename(running.secret)
+
+
+def signer(fault: str) -> Callable[[Scene], Any]:
+    """A fault of the store that has the launch key."""
+
+    @contextmanager
+    def lasts(running: Scene) -> Iterator[None]:
+        begin, end = running.signer.faults[fault]
+        begin()
+        yield
+        end()
+
+    return lasts
 
 
 @contextmanager
@@ -240,6 +250,8 @@ TROUBLES: Mapping[str, Trouble] = {
     "old key": Trouble(alerts=frozenset({"KeyRotationDue"}), lasts=old_key, began=True),
     "unusable key": Trouble(alerts=frozenset({"SecretNotUsed"}), lasts=unusable_key),
     "secret store": Trouble(alerts=frozenset({"SecretStoreDown"}), lasts=no_secret),
+    "signer gone": Trouble(alerts=frozenset({"SignerFails", "SignerUnlisted"}), lasts=signer("killed"), act=Scene.mint),
+    "forged signature": Trouble(alerts=frozenset({"SignerForged"}), lasts=signer("wrong_key"), act=Scene.mint),
     "credentials": Trouble(
         alerts=frozenset({"CredentialsRejected"}),
         lasts=phoenix("ingestion", kind="status", status=401),

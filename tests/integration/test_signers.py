@@ -165,6 +165,13 @@ def softhsm(folder: Path) -> Store:
     )
 
 
+def register(sandbox: SandboxProcess, public: bytes) -> None:
+    """Tell Phoenix a public half."""
+    pem = Ed25519PublicKey.from_public_bytes(public).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    operator = {"operator_code": "acme", "environment": "sandbox"}
+    sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem.decode()})
+
+
 class Bench:
     """A sandbox, a store and a gateway."""
 
@@ -183,13 +190,7 @@ class Bench:
                 "GATEWAY_SECRET_POLL": "0.2",
             }
         )
-        self.register(store.first)
-
-    def register(self, public: bytes) -> None:
-        """Tell Phoenix a public half."""
-        pem = Ed25519PublicKey.from_public_bytes(public).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        operator = {"operator_code": "acme", "environment": "sandbox"}
-        self.sandbox.control("POST", "/credentials/add", {**operator, "public_pem": pem.decode()})
+        register(sandbox, store.first)
 
     def mint(self, channel: grpc.Channel, timeout: float = 10.0) -> str:
         """Mint a token, and let Phoenix verify it."""
@@ -216,7 +217,7 @@ class Bench:
     def rotate(self, channel: grpc.Channel) -> None:
         """Add a version, register it, and wait until it signs."""
         before = self.keys(channel)
-        self.register(self.store.add())
+        register(self.sandbox, self.store.add())
         until = time.monotonic() + TAKEN_OVER_WITHIN_S
         while True:
             rows = self.keys(channel)

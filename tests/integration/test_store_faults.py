@@ -96,7 +96,6 @@ def _vault(kind: str, folder: Path, stack: ExitStack) -> Broken:
     server = SERVERS[kind](folder)
     server.start()
     stack.callback(server.close)
-    server.mount("secret", "kv", version="2")
     store, faults = _through(vault_store(server), server.address, server.port, stack)
     own: dict[str, Fault] = {"sealed": (server.seal, server.unseal), "killed": (server.kill, server.start)}
     return Broken(store, own | faults, "vault")

@@ -42,7 +42,6 @@ def wait_for(condition: bool, until: float, gateway: GatewayProcess) -> None:
 
 async def test_a_sealed_store_leaves_the_known_secrets_in_use(vault: VaultProcess, sandbox: SandboxProcess) -> None:
     """The metric, the log and the list of keys say since when and why; afterwards a rotation works."""
-    vault.mount("secret", "kv", version="2")
     rotation = Rotation(vault_store(vault), sandbox)
     with GatewayProcess(rotation.settings) as gateway:
         assert failing_s(gateway) == 0
@@ -63,7 +62,6 @@ async def test_a_sealed_store_leaves_the_known_secrets_in_use(vault: VaultProces
 
 def test_a_start_without_the_store_stops_with_the_cause(vault: VaultProcess, sandbox: SandboxProcess) -> None:
     """The message names setting, reference and cause."""
-    vault.mount("secret", "kv", version="2")
     rotation = Rotation(vault_store(vault), sandbox)
     vault.seal()
     gateway = GatewayProcess(rotation.settings)
