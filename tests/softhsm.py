@@ -31,10 +31,15 @@ with pkcs11.lib(module).get_token(token_label=token).open(rw=True, user_pin=pin)
         curve = bytes.fromhex("06032b6570")  # edwards25519, as an object identifier
         made = session.create_domain_parameters(KeyType.EC_EDWARDS, {Attribute.EC_PARAMS: curve}, local=True)
         private = {Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False} if "open" in flags else {}
-        public, _ = made.generate_keypair(
-            mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN, store=True, label=label, private_template=private
-        )
-        print(bytes(public[Attribute.EC_POINT])[-32:].hex())
+        for one in label.split():
+            public, _ = made.generate_keypair(
+                mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN, store=True, label=one, private_template=private
+            )
+            print(bytes(public[Attribute.EC_POINT])[-32:].hex())
+    elif act == "rename":
+        for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+            for one in list(session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: label})):
+                one[Attribute.LABEL] = flags[0]
     else:
         kinds = [ObjectClass.PRIVATE_KEY] if "private" in flags else [ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY]
         for kind in kinds:
@@ -82,6 +87,14 @@ class Token:
     def make_key(self, label: str, *flags: str) -> bytes:
         """Make a key pair; return the 32 bytes of its public half."""
         return bytes.fromhex(self._work("make", label, *flags))
+
+    def make_keys(self, *labels: str) -> list[bytes]:
+        """Make several key pairs; return the public halves."""
+        return [bytes.fromhex(one) for one in self._work("make", " ".join(labels)).split()]
+
+    def rename(self, label: str, new: str) -> None:
+        """Give both halves of a key another label."""
+        self._work("rename", label, new)
 
     def destroy(self, label: str, *flags: str) -> None:
         """Destroy the objects with this label."""
