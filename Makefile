@@ -73,9 +73,10 @@ bench: setup ## measure speed (ONLY=name for one case)
 		|| echo "make bench: h2load cannot be installed here"
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, an npm package, protos
+stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, an npm package, a jar, protos
 	@$(BIN)/python -m tools.stubs
 	@$(BIN)/python -m tools.typescript_client
+	@$(BIN)/python -m tools.java_client
 
 .PHONY: dist
 dist: setup ## what a release consists of, below build/dist/: wheels, sdist, SBOM

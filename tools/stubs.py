@@ -2,7 +2,7 @@
 
 It creates the wheel of the Python client (clients/python); the module of the Go client (clients/go); the protos for
 other languages, with and without their validation rules; and one descriptor set for tools such as grpcurl, buf and
-Envoy. It needs no network. tools/typescript_client.py then adds the package of the TypeScript client.
+Envoy. It needs no network. tools/typescript_client.py and tools/java_client.py then add the packages of these clients.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _README = """# Calling the Phoenix Gateway
   go get {module}@v{version}`. Its README is clients/go/README.md.
 - `phoenix-gateway-client-{version}.tgz`, where npm was there to build it: TypeScript for Node.
   `npm install ./phoenix-gateway-client-{version}.tgz`. Its README is clients/typescript/README.md.
+- `java/`, where Maven was there to build it: Java. The jar, its sources and its POM, for `mvn install:install-file` or
+  `deploy:deploy-file`. Its README is clients/java/README.md.
 - `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
   generate no code from it.
 - `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.

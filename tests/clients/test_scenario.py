@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
-from tools import go_tools, typescript_client
+from tools import go_tools, java_client, typescript_client
 
 CLIENTS = Path(__file__).resolve().parents[2] / "clients"
 RESTART_AFTER = "watch: first board"
@@ -35,7 +35,19 @@ def _typescript() -> Sequence[str]:
         pytest.skip(f"{failed}: install Node 20 or later with npm, and let it reach a registry")
 
 
-PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {"python": _python, "go": _go, "typescript": _typescript}
+def _java() -> Sequence[str]:
+    try:
+        return java_client.command("Scenario")
+    except go_tools.NotBuilt as failed:
+        pytest.skip(f"{failed}: install a JDK 17 or later with Maven, and let it reach a repository")
+
+
+PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {
+    "python": _python,
+    "go": _go,
+    "typescript": _typescript,
+    "java": _java,
+}
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -52,7 +64,7 @@ def own(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
         yield process
 
 
-@pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
+@pytest.mark.timeout(600)  # Go compiles grpc-go once a machine, and Maven gets its plugins
 def test_the_scenario(program: Sequence[str], own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """Line by line as in clients/scenario.txt."""
     command = [*program, own.address, sandbox.urls["control"]]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.certificates import Authority
-from tests.clients.typescript_driver import ClientError, TypeScriptClient
+from tests.clients.driver import ClientError, TypeScriptClient
 from tests.gateway_process import GatewayProcess, free_port, of_sandbox
 from tests.sandbox_process import SandboxProcess
 from tools import stubs, typescript_client

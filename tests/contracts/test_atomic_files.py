@@ -15,6 +15,7 @@ REASONS = {
     "gateway/store/sqlite.py": "syncs a file that it writes only to try the disk, and removes",
     "gateway/sandbox/main.py": "shares nothing; the file says that a process is ready and needs no disk",
     "tools/go_tools.py": "puts a program that it builds in its place; it is built again if it is lost",
+    "tools/java_client.py": "puts a folder that it builds in its place; it is built again if it is lost",
     "tools/typescript_client.py": "puts a folder that it builds in its place; it is built again if it is lost",
 }
 

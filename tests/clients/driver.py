@@ -1,4 +1,5 @@
-"""Drives the TypeScript client in a Node process of its own: see clients/typescript/test/driver.ts."""
+"""Drives a client of another language in a process of its own: see clients/typescript/test/driver.ts and
+clients/java/src/test/java/phoenix/gateway/client/Driver.java."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import json
 import queue
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,18 +27,16 @@ class ClientError(Exception):
         return str(self.found.get("reason"))
 
 
-class TypeScriptClient:
-    """One client, connected to a gateway. Args: `built`: the folder of the package; `options`: of `Gateway`."""
+class DrivenClient:
+    """One client, connected to a gateway with `connect`. Args: `command`: starts the driver."""
 
-    def __init__(self, built: Path, target: str, **options: Any) -> None:
-        self._process = subprocess.Popen(
-            ["node", str(built / "build" / "test" / "driver.js")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
+
+    def connect(self, target: str, **options: Any) -> None:
+        """Connect to a gateway, or to another one. Args: `options`: of the client. Raises: ClientError."""
         self.do("connect", target, options)
 
     def do(self, *command: Any) -> Any:
@@ -74,3 +74,11 @@ class TypeScriptClient:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait(10)
+
+
+class TypeScriptClient(DrivenClient):
+    """A client in Node. Args: `built`: the folder of the package; `options`: of `Gateway`."""
+
+    def __init__(self, built: Path, target: str, **options: Any) -> None:
+        super().__init__(["node", str(built / "build" / "test" / "driver.js")])
+        self.connect(target, **options)
