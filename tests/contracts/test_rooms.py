@@ -78,6 +78,6 @@ def test_the_proof_of_evidence_may_import_no_room() -> None:
 def test_contributing_draws_the_layers_as_they_are() -> None:
     """The diagram for newcomers and the contract name the same rooms in the same order."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    drawn = " ".join(text.split("```\ncli >")[1].split("```")[0].split())
+    drawn = " ".join(text.split("```text\ncli >")[1].split("```")[0].split())
     layers = next(one for one in CONTRACTS if one["type"] == "layers")["layers"]
     assert f"cli > {drawn}" == " > ".join(layers).replace("(", "").replace(")", "")
