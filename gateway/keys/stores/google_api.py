@@ -39,7 +39,8 @@ class GoogleApi:
         import google.auth
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import AuthorizedSession
-        from requests.adapters import HTTPAdapter
+
+        from gateway.keys.stores.bounded_answers import BoundedAdapter
 
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).netloc
@@ -53,7 +54,7 @@ class GoogleApi:
                 "finds no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS or give the pod an identity",
             ) from None
         self._session: Any = AuthorizedSession(credentials, refresh_timeout=timeout_s)  # type: ignore[no-untyped-call]
-        self._session.mount(self._base_url, HTTPAdapter(pool_maxsize=connections))
+        self._session.mount(self._base_url, BoundedAdapter(pool_maxsize=connections))
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON object of the answer. `path`: below /v1/. Raises: StoreFailed."""

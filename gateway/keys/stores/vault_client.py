@@ -59,6 +59,8 @@ class VaultClient:
         need_extra("vault", "hvac")
         import hvac
 
+        from gateway.keys.stores.bounded_answers import BoundedAdapter
+
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
@@ -70,6 +72,7 @@ class VaultClient:
             timeout=TIMEOUT_S,
             allow_redirects=False,  # a redirect would take the token to another host
         )
+        self._client.session.mount(settings.address, BoundedAdapter())
         self._renewable = False
         self._tokens = 0
         self._last_token = ""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -242,6 +246,72 @@ def test_tls_needs_the_right_ca(vault: VaultProcess, tmp_path: Path) -> None:
         assert failure(server, "vault:secret/tls#key", doubting).cause is StoreCause.TLS
     finally:
         server.close()
+
+
+def test_an_expired_certificate_is_a_tls_failure(vault: VaultProcess, tmp_path: Path) -> None:
+    """Also of the right CA."""
+    authority = Authority("Store CA")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1", ends=timedelta(days=-1)).write(tmp_path, "vault"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = server.accept()
+                    with contextlib.suppress(OSError):
+                        context.wrap_socket(taken, server_side=True).close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        doubting = client(vault, address=f"https://127.0.0.1:{server.getsockname()[1]}", ca_file=tmp_path / "ca.pem")
+        assert failure(vault, "vault:secret/tls#key", doubting).cause is StoreCause.TLS
+        server.shutdown(socket.SHUT_RDWR)
+
+
+LATER = ("token revoked", "right taken", "version deleted", "version destroyed", "field gone", "mount gone")
+
+
+@pytest.mark.parametrize("kind", LATER)
+def test_what_goes_wrong_later_leaves_the_known_value(vault: VaultProcess, kind: str) -> None:
+    """Each has its cause and no value in its message, and the next version is used once it can be read again."""
+    mount, policy = f"late{LATER.index(kind)}", f"late-{LATER.index(kind)}"
+    vault.mount(mount, "kv", version="2")
+    path = f"{mount}/data/app"
+    vault.policy(policy, {path: ["read"]})
+    vault("POST", path, {"data": {"key": "hidden-value-1", "other": "hidden-other"}})
+    token = vault.token(policy)
+    stored = StoredSecret(parse_reference(f"vault:{mount}/app#key"), VaultSecrets(client(vault, token)), lambda: 100.0)
+
+    def again() -> None:
+        vault("POST", path, {"data": {"key": "hidden-value-2", "other": "hidden-other"}})
+
+    faults: dict[str, tuple[Callable[[], object], StoreCause]] = {
+        "token revoked": (lambda: vault("POST", "auth/token/revoke", {"token": token}), StoreCause.LOGIN),
+        "right taken": (lambda: vault.policy(policy, {path: ["deny"]}), StoreCause.FORBIDDEN),
+        "version deleted": (lambda: vault("DELETE", path), StoreCause.NO_SUCH_PATH),
+        "version destroyed": (
+            lambda: vault("POST", f"{mount}/destroy/app", {"versions": [1]}), StoreCause.NO_SUCH_PATH
+        ),
+        "field gone": (lambda: vault("POST", path, {"data": {"other": "hidden-other"}}), StoreCause.WRONG_FIELD),
+        "mount gone": (lambda: vault("DELETE", f"sys/mounts/{mount}"), StoreCause.NO_SUCH_PATH),
+    }  # fmt: skip
+    begin, cause = faults[kind]
+    begin()
+    refused = stored.refresh()
+    assert isinstance(refused, StoreFailed)
+    assert (refused.cause, stored.failing_since) == (cause, 100.0)
+    assert "hidden" not in str(refused)
+    assert stored.versions[-1].secret.reveal_text() == "hidden-value-1"
+    if kind == "token revoked":
+        return  # a token that is given as a value cannot be replaced
+    if kind == "right taken":
+        vault.policy(policy, {path: ["read"]})
+    if kind == "mount gone":
+        vault.mount(mount, "kv", version="2")
+    again()
+    assert stored.refresh() is None
+    assert (stored.failing_since, stored.versions[-1].secret.reveal_text()) == (None, "hidden-value-2")
 
 
 def test_known_versions_stay_while_the_store_is_away(vault: VaultProcess) -> None:
