@@ -44,8 +44,10 @@ def build(folder: Path, source: Path = ROOT) -> None:
 
 def write_sbom(folder: Path) -> Path:
     """Write the SBOM. uv makes it from the lock; what the lock does not know is added."""
-    command = [str(UV), "export", "--quiet", "--frozen", "--offline", "--no-dev", "--all-extras", "--format", "cyclonedx1.5"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    options = ["--frozen", "--offline", "--no-dev", "--all-extras", "--format", "cyclonedx1.5"]
+    done = subprocess.run(
+        [str(UV), "export", "--quiet", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         sys.exit(f"The SBOM was not written:\n{done.stderr}")
     document: dict[str, Any] = json.loads(done.stdout)

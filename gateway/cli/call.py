@@ -42,7 +42,7 @@ def run(
     """Make the call and print each answer; without a method, list all. Return the exit code."""
     import grpc
 
-    from gateway.cli.connect import FilesMissing, open_channel, print_failure
+    from gateway.cli.connect import WrongOptions, open_channel, print_failure
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
@@ -54,7 +54,7 @@ def run(
                 return _print_fields(found, as_json=as_json)
             for answer in _answers(channel, contract, found, _text(body), timeout_s):
                 _print(answer, as_json=as_json)
-    except (FilesMissing, CallInvalid) as invalid:
+    except (WrongOptions, CallInvalid) as invalid:
         print(invalid, file=sys.stderr)
         return WRONG
     except grpc.RpcError as error:
@@ -136,6 +136,8 @@ def _requests(message: type[Message], text: str, pool: DescriptorPool, *, many: 
         while text[place:].strip():
             place += len(text[place:]) - len(text[place:].lstrip())
             value, place = decoder.raw_decode(text, place)
+            if not isinstance(value, dict):
+                raise ValueError(f"{json.dumps(value)[:40]} is no object")
             found.append(ParseDict(value, message(), descriptor_pool=pool))
     except (ValueError, ParseError) as error:
         hint = "see the fields with --describe" if isinstance(error, ParseError) else "write one object, such as '{}'"

@@ -22,7 +22,11 @@ _POLL_S = 0.02
 
 
 class ChildFailed(Exception):
-    """A child did not start; the text holds the end of its output."""
+    """A child did not start; the text holds the end of its output. `code`: its exit code; None while it runs."""
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Child:
@@ -64,7 +68,8 @@ class Child:
         until = time.monotonic() + START_WITHIN_S
         while not ready():
             if not self.running:
-                raise ChildFailed(f"the {self.name} ended with exit code {self._process.returncode}:\n{self.tail()}")
+                code = self._process.returncode
+                raise ChildFailed(f"the {self.name} ended with exit code {code}:\n{self.tail()}", code)
             if time.monotonic() > until:
                 raise ChildFailed(f"the {self.name} is not ready after {START_WITHIN_S:g} s:\n{self.tail()}")
             time.sleep(_POLL_S)

@@ -17,6 +17,9 @@ def main() -> None:
 
         raise SystemExit(run(None))
     from gateway.cli.main import main as parse_and_run
+    from gateway.server.process.threads import silence_grpc
+
+    silence_grpc()
 
     parse_and_run()
 

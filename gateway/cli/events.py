@@ -56,7 +56,7 @@ def send(
         str,
         typer.Option(help="Part of the ids of lines without one. Another label sends the same lines as new events."),
     ] = "",
-    patience: Annotated[float, typer.Option(help="Give up after this many seconds without progress.")] = 300.0,
+    patience: Annotated[float, typer.Option(help="Give up after this many seconds without progress.", min=0)] = 300.0,
     resend_unknown: Annotated[
         bool, typer.Option(help="Send lines of unknown outcome again. Only if Phoenix deduplicates.")
     ] = False,
@@ -102,7 +102,7 @@ def send(
 
 def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, Path | None], *, as_json: bool) -> int:
     """Send, print the summary, return the exit code."""
-    from gateway.cli.connect import FilesMissing, open_channel
+    from gateway.cli.connect import WrongOptions, open_channel
     from gateway.cli.events_progress import ProgressRefused
     from gateway.cli.plain_text import plain
 
@@ -114,14 +114,14 @@ def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, 
             channel = stack.enter_context(open_channel(target, *tls))
             source, path = _open(options, stack)
             journal = _journal(options, path)
-        except FilesMissing as missing:
+        except WrongOptions as missing:
             print(missing, file=sys.stderr)
             return WRONG_OPTIONS
         except ProgressRefused as refused:
             print(plain(f"{options.file}: {refused}"), file=sys.stderr)
             return WRONG_OPTIONS
         except OSError as error:
-            print(plain(f"{error.filename}: {error.strerror}"), file=sys.stderr)
+            print(plain(f"{error.filename}: {error.strerror}; check the path and its owner"), file=sys.stderr)
             return WRONG_OPTIONS
         stack.callback(journal.close)
         return _send(options, target, channel, source, path, journal, as_json=as_json)

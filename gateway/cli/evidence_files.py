@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from gateway.cli.connect import FilesMissing, print_failure
+from gateway.cli.connect import WrongOptions, print_failure
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.plain_text import csv_cell, json_line
@@ -38,14 +38,14 @@ def export_to(out: Path | None, form: str, options: ExportOptions, target: str, 
             if options.include_chain:
                 stream.take_chain = ChainLines(sink).take
             with_progress(stream, _writer(sink, form))
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)
         return 1
     except OSError as error:
-        print(f"--out: cannot be written ({error.strerror})", file=sys.stderr)
+        print(f"--out: cannot be written ({error.strerror}); check its folder and the space left", file=sys.stderr)
         return 1
     print(f"{stream.count} moves{'' if out is None else f' in {out}'}", file=sys.stderr)
     warn_unsettled(stream)

@@ -40,7 +40,7 @@ class ExportOptions:
 
 @dataclass(slots=True, kw_only=True)
 class EvidenceStream:
-    """Iterates over the evidence, each operation once. Raises: grpc.RpcError, FilesMissing."""
+    """Iterates over the evidence, each operation once. Raises: grpc.RpcError, WrongOptions."""
 
     options: ExportOptions
     target: str

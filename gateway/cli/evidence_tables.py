@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from gateway.cli.connect import FilesMissing, print_failure
+from gateway.cli.connect import WrongOptions, print_failure
 from gateway.cli.evidence_files import environment_of, warn_unsettled
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.plain_text import cell, json_page, plain
@@ -27,7 +27,7 @@ def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bo
     reconciliation = Reconciliation()
     try:
         with_progress(stream, lambda evidence: reconciliation.add(move_of(evidence)))
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from gateway.cli.connect import FilesMissing, open_channel, print_failure
+from gateway.cli.connect import WrongOptions, open_channel, print_failure
 from gateway.cli.evidence_stream import TlsFiles
 from gateway.cli.plain_text import json_page, plain
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
@@ -30,7 +30,7 @@ def list_unreadable(
     try:
         with open_channel(target, *tls) as channel:
             found = list(_pages(wallet_pb2_grpc.WalletServiceStub(channel), request))
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:
@@ -66,7 +66,7 @@ def settle(
         with open_channel(target, *tls) as channel:
             stub = wallet_pb2_grpc.WalletServiceStub(channel)
             answer = stub.SettleUnreadableWebhook(request, timeout=_TIMEOUT_S)
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:

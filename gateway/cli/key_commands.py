@@ -47,7 +47,9 @@ def keys_list(
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="Fingerprint of the platform key, as keys list shows it.")],
+    key_id: Annotated[
+        str, typer.Argument(help="Fingerprint of the platform key, as keys list shows it.", metavar="KEY_ID")
+    ],
     target: Annotated[str, TARGET] = "127.0.0.1:50051",
     operator: Annotated[str, typer.Option(help="Operator code; empty: the only one.")] = "",
     environment: Annotated[str, typer.Option(help="sandbox or prod; empty: the only one.")] = "",

@@ -122,13 +122,13 @@ def _call(
     """Ask a gateway's KeyService; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import FilesMissing, open_channel, print_failure
+    from gateway.cli.connect import WrongOptions, open_channel, print_failure
     from gateway.v1 import keys_pb2_grpc
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
             ask(keys_pb2_grpc.KeyServiceStub(channel))
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:

@@ -139,7 +139,7 @@ def smoke(
     tenant: Annotated[str, typer.Option(help="Tenant; empty: the only one.")] = "",
     operator: Annotated[str, typer.Option(help="Operator code; empty: the only one.")] = "",
     environment: Annotated[str, typer.Option(help="sandbox or prod; empty: the only one.")] = "",
-    read_within: Annotated[float, typer.Option(help="Seconds until the event must be readable.")] = 30.0,
+    read_within: Annotated[float, typer.Option(help="Seconds until the event must be readable.", min=0)] = 30.0,
     ca_file: Annotated[Path | None, CA_FILE] = None,
     cert_file: Annotated[Path | None, CERT_FILE] = None,
     key_file: Annotated[Path | None, KEY_FILE] = None,

@@ -128,7 +128,7 @@ def _read(file: Path | None, *, as_json: bool) -> PolicyFile:
             faults = [{"place": one.setting, "problem": one.problem, "remedy": one.remedy} for one in invalid.faults]
             print(json.dumps({"usable": False, "faults": faults}, indent=2))
         else:
-            print(invalid, file=sys.stderr)
+            print(f"{path}: {invalid}", file=sys.stderr)
         raise typer.Exit(UNUSABLE) from None
 
 

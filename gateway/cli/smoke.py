@@ -19,7 +19,7 @@ import httpx
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.cli.connect import in_words, reason_of
+from gateway.cli.connect import advice, in_words, reason_of
 from gateway.v1 import (
     common_pb2,
     events_pb2,
@@ -70,6 +70,7 @@ class StepResult:
     outcome: Outcome
     detail: str
     elapsed_ms: float
+    next_step: str = ""
 
 
 class StepFailed(Exception):
@@ -119,24 +120,29 @@ class Smoke:
                 results.append(_not_run(step, what))
                 continue
             began = time.monotonic()
-            outcome, detail = self._try(act)
+            outcome, detail, next_step = self._try(act)
             elapsed_ms = (time.monotonic() - began) * 1000
-            results.append(StepResult(step=step, what=what, outcome=outcome, detail=detail, elapsed_ms=elapsed_ms))
+            results.append(
+                StepResult(
+                    step=step, what=what, outcome=outcome, detail=detail, elapsed_ms=elapsed_ms, next_step=next_step
+                )
+            )
         return results
 
-    def _try(self, act: Callable[[], str]) -> tuple[Outcome, str]:
+    def _try(self, act: Callable[[], str]) -> tuple[Outcome, str, str]:
+        """Return how the step ended, in words, and what to do next."""
         try:
-            return Outcome.OK, act()
+            return Outcome.OK, act(), ""
         except StepSkipped as skipped:
-            return (Outcome.SKIPPED if self._choice.control_url is None else Outcome.FAILED), str(skipped)
+            return (Outcome.SKIPPED if self._choice.control_url is None else Outcome.FAILED), str(skipped), ""
         except StepFailed as failed:
-            return Outcome.FAILED, str(failed)
+            return Outcome.FAILED, str(failed), ""
         except grpc.RpcError as error:
             # A step may be skipped only if nothing is configured for it and no option names it.
             unasked = {"TENANT_UNKNOWN": not self._choice.tenant_id, "OPERATOR_UNKNOWN": not self._choice.operator_code}
             if self._choice.control_url is None and unasked.get(reason_of(error), False):
-                return Outcome.SKIPPED, f"not configured: {in_words(error)}"
-            return Outcome.FAILED, in_words(error)
+                return Outcome.SKIPPED, f"not configured: {in_words(error)}", ""
+            return Outcome.FAILED, in_words(error), advice(error)
 
     def _gateway(self) -> str:
         stub = health_pb2_grpc.HealthStub(self._channel)

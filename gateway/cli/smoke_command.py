@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from gateway.cli.children import ChildFailed, free_port, start_gateway
-from gateway.cli.connect import FilesMissing, open_channel, plaintext_channel
+from gateway.cli.connect import WrongOptions, open_channel, plaintext_channel
 from gateway.cli.smoke import Choice, Smoke
 from gateway.cli.smoke_report import print_report
 from gateway.config.names import TRIAL
@@ -44,7 +44,8 @@ def run(
             gateway = start_gateway(environ, Path(folder) / "gateway.log")
         except ChildFailed as failed:
             print(f"smoke: FAILED at 'start the gateway': {failed}", file=sys.stderr)
-            return 1
+            print("To test a gateway that runs, name it by --target.", file=sys.stderr)
+            return failed.code if failed.code == WRONG_OPTIONS else 1
         try:
             with plaintext_channel(environ["GATEWAY_LISTEN"], environ["GATEWAY_DEV_TOKEN"]) as channel:
                 return print_report(Smoke(channel, choice).run(), as_json=as_json)
@@ -73,7 +74,7 @@ def run_against(
     """Run the steps against a running gateway, print the results, return the exit code."""
     try:
         channel = open_channel(target, ca_file, cert_file, key_file)
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return WRONG_OPTIONS
     with channel:

@@ -22,6 +22,7 @@ def print_report(results: list[StepResult], *, as_json: bool) -> int:
                 "result": one.outcome.value.lower(),
                 "detail": one.detail,
                 "ms": round(one.elapsed_ms, 1),
+                **({"next": one.next_step} if one.next_step else {}),
             }
             for one in results
         ]
@@ -31,6 +32,8 @@ def print_report(results: list[StepResult], *, as_json: bool) -> int:
     for one in results:
         if one.outcome is Outcome.FAILED:
             print(f"smoke: FAILED at '{one.step}' ({one.what}): {plain(one.detail)}", file=sys.stderr)
+            if one.next_step:
+                print(one.next_step, file=sys.stderr)
     return 0 if good else 1
 
 

@@ -26,14 +26,14 @@ def run(
     import grpc
     from google.protobuf.json_format import MessageToDict
 
-    from gateway.cli.connect import FilesMissing, open_channel, print_failure
+    from gateway.cli.connect import WrongOptions, open_channel, print_failure
     from gateway.cli.plain_text import json_page
     from gateway.v1 import leaderboards_pb2_grpc
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
             answer = leaderboards_pb2_grpc.LeaderboardServiceStub(channel).GetLeaderboard(request, timeout=15)
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:

@@ -33,7 +33,7 @@ def run(
     """Show updates until Ctrl-C, or until `count` of them; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import FilesMissing, open_channel, print_failure
+    from gateway.cli.connect import WrongOptions, open_channel, print_failure
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
@@ -43,7 +43,7 @@ def run(
             except (grpc.RpcError, ValueError):  # ValueError: a call on the closed channel
                 if not reader.is_gone:
                     raise
-    except FilesMissing as missing:
+    except WrongOptions as missing:
         print(missing, file=sys.stderr)
         return 2
     except grpc.RpcError as error:

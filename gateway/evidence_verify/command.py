@@ -41,7 +41,7 @@ def run(
                 progress=progress,
             )
     except (UnusableInput, OSError) as error:
-        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        message = f"{error.filename}: {error.strerror}; check the path" if isinstance(error, OSError) else str(error)
         if as_json:
             print(json.dumps({"verdict": "unusable", "reason": message}))
         else:

@@ -75,6 +75,8 @@ def test_what_there_is(gateway: GatewayProcess) -> None:
         (("EventService/Nope",), "no such method; EventService has"),
         (("KeyService/ListKeys", "{"), "write one object"),
         (("KeyService/ListKeys", '{"x": 1}'), "see the fields with --describe"),
+        (("KeyService/ListKeys", "[]"), "[] is no object; write one object"),
+        (("KeyService/ListKeys", "1"), "1 is no object; write one object"),
         (("KeyService/ListKeys", "{}{}"), "this method takes one"),
         (("KeyService/ListKeys", "@/no/such/file"), "check the path"),
     ],

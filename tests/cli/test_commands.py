@@ -79,14 +79,16 @@ def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
     assert (done.returncode, report["ok"]) == (1, False)
     assert [step["result"] for step in report["steps"]] == ["failed"] + ["not run"] * (len(report["steps"]) - 1)
     assert "FAILED at 'gateway'" in done.stderr
+    assert report["steps"][0]["next"] in done.stderr
 
 
 def test_smoke_with_a_wrong_configuration_shows_its_faults(tmp_path: Path) -> None:
     """Without --target, the command starts a gateway and shows its output."""
     done = gateway("smoke", environ={**WHOLE, "ADMIN_AUTH": "basic"}, folder=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "FAILED at 'start the gateway'" in done.stderr
     assert "ADMIN_AUTH" in done.stderr
+    assert "name it by --target" in done.stderr
 
 
 @pytest.mark.parametrize(

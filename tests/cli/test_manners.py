@@ -150,6 +150,30 @@ def test_colours_are_only_for_a_terminal_that_wants_them(environ: dict[str, str]
     assert (b"hello" in piped, b"\x1b[" in piped) == (True, False)
 
 
+@pytest.mark.parametrize(("environ", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_tables_have_colours_only_on_a_terminal(environ: dict[str, str], is_coloured: bool, tmp_path: Path) -> None:
+    """The doctor's findings. NO_COLOR leaves bold text, which is no colour."""
+    command = [sys.executable, "-m", "gateway", "doctor"]
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    main, side = pty.openpty()
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={**own, "TERM": "xterm", **environ}, stdout=side, stderr=subprocess.DEVNULL
+    ) as process:
+        os.close(side)
+        printed = b""
+        try:
+            while chunk := os.read(main, 65536):
+                printed += chunk
+        except OSError:  # how a terminal ends on Linux
+            pass
+        assert process.wait(50) == 2
+    os.close(main)
+    colours = re.findall(rb"\x1b\[(?:\d+;)?(?:3\d|9\d)m", printed)
+    assert (b"TENANT_ID" in printed, bool(colours)) == (True, is_coloured)
+    piped = subprocess.run(command, cwd=tmp_path, env={**own, **environ}, capture_output=True, timeout=50, check=False)
+    assert (b"TENANT_ID" in piped.stdout, b"\x1b[" in piped.stdout) == (True, False)
+
+
 def test_a_failure_says_what_to_do_next() -> None:
     """Nobody listens: the address, and the options of TLS."""
     done = run("top", "xp", "--target", f"127.0.0.1:{free_port()}")
