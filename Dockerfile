@@ -6,10 +6,10 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
 # Packages first: they change less often than the code.
 COPY pyproject.toml uv.lock README.md ./
-RUN uv sync --frozen --no-dev --extra vault --extra aws --extra gcp --no-install-project
+RUN uv sync --frozen --no-dev --extra vault --extra aws --extra gcp --extra otel --no-install-project
 COPY gateway gateway
 COPY buf buf
-RUN uv sync --frozen --no-dev --extra vault --extra aws --extra gcp --no-editable
+RUN uv sync --frozen --no-dev --extra vault --extra aws --extra gcp --extra otel --no-editable
 
 FROM python:3.13.7-slim-bookworm
 # The root file system is read-only in compose: nothing may be written beside the code, and a home is needed nowhere.

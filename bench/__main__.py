@@ -27,6 +27,7 @@ from bench import (
     signer_figures,
     stream_figures,
     token_figures,
+    trace_figures,
     worker_figures,
 )
 from bench.cases import CASES, Against
@@ -49,6 +50,7 @@ SERVING_FIGURES = {
     **settings_figures.FIGURES,
     **worker_figures.FIGURES,
     **restart_figures.FIGURES,
+    **trace_figures.FIGURES,
 }
 """Figures that only the gateway has."""
 FIGURES = {

@@ -49,6 +49,9 @@ class Upstream:
         if method == b"GET" and path == b"/.well-known/signing-key.pem":
             self.counts["key_fetches"] += 1
             return _answer(b"200 OK", self.key, b"application/x-pem-file")
+        if method == b"POST" and path == b"/v1/traces":
+            self.counts["trace_exports"] += 1
+            return _answer(b"200 OK", b"")
         if method == b"GET" and path == b"/counts":
             return _answer(b"200 OK", json.dumps(self.counts).encode())
         if method == b"GET" and path == b"/health":

@@ -28,6 +28,7 @@ SECRET_SETTINGS = (
     "GATEWAY_DEV_TOKEN",
     "DATABASE_URL",
     "REDIS_URL",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 )
 SHORTEST = 12
 """A shorter value could occur by chance."""
@@ -90,6 +91,8 @@ def _secrets(name: str, value: str) -> list[bytes]:
     """Return what of a setting is secret: the password of an address, the private half of a key, else all of it."""
     if name.endswith("_URL"):
         secrets = [(urlsplit(value).password or "").encode()]
+    elif name.endswith("_HEADERS"):
+        secrets = [part.partition("=")[2].strip().encode() for part in value.split(",")]
     elif "PRIVATE KEY" in value:
         body = "".join(line for line in value.splitlines() if "-----" not in line)
         secrets = [body.encode(), _seed(value)]

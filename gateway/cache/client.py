@@ -21,6 +21,7 @@ from gateway.cache.redis_url import RedisTarget, build_client
 from gateway.resilience.clock import Clock
 from gateway.resilience.patience import patience
 from gateway.resilience.supervision import run_job
+from gateway.telemetry.spans import REDIS, traced
 from gateway.telemetry.trouble import TroubleLog
 
 T = TypeVar("T")
@@ -110,6 +111,7 @@ class RedisCache:
     ) -> None:
         """Take the target. The first use imports the client and connects."""
         self._target = target
+        self._attributes = {"server.address": target.address}
         self._clock = clock
         self._settings = settings or RedisCacheSettings()
         self._observer = observer or _Unobserved()
@@ -130,7 +132,9 @@ class RedisCache:
         """Import the client and probe once. A Redis that is down is no error."""
         await self._probe()
 
-    async def run(self, key: str, work: Work[T], *, is_patient: bool = False, within_s: float = math.inf) -> T:
+    def run(
+        self, key: str, work: Work[T], *, is_patient: bool = False, within_s: float = math.inf
+    ) -> Coroutine[Any, Any, T]:
         """Run `work` with the client within the limit, and return its result.
 
         If this fails, Redis may have executed a part of `work`. Cancelling is safe: the connection is dropped.
@@ -138,6 +142,10 @@ class RedisCache:
         `is_patient`: wait for `patient_s`; `within_s`: but no longer than this. Raises: CacheUnavailable; at once while
         Redis is not used.
         """
+        running = self._run(key, work, is_patient=is_patient, within_s=within_s)
+        return traced(REDIS, self._attributes, running)
+
+    async def _run(self, key: str, work: Work[T], *, is_patient: bool, within_s: float) -> T:
         fault = self._availability.fault
         if fault is not None:
             if self._availability.may_probe:
@@ -193,6 +201,7 @@ class RedisCache:
     def use_target(self, target: RedisTarget) -> None:
         """Connect there from now on, such as with a new password. Connections in use are replaced once that works."""
         self._target = target
+        self._attributes = {"server.address": target.address}
         if self._connections is None:
             self._begin(self._probe)
             return

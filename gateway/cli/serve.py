@@ -39,7 +39,7 @@ def run(config_file: Path | None) -> int:
 
 
 def _serve(config: Config) -> int:
-    from gateway.config import FrontKind
+    from gateway.config import ConfigInvalid, FrontKind
     from gateway.server.process.threads import prefer_one_poller, silence_grpc
 
     silence_grpc()  # before grpc is imported, which both fronts do
@@ -64,6 +64,7 @@ def _serve(config: Config) -> int:
         SecretRefused,
         GatewayError,
         DatabaseUnusable,
+        ConfigInvalid,
     ) as error:
         # Their texts are written for people and hold no secret.
         trouble = str(error)

@@ -74,6 +74,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = No
         drain=process.drain,
         token_backdate_s=process.token_backdate_s,
         audit=process.audit,
+        traces=process.traces,
         dumpable=process.dumpable,
         log_level=process.log_level,
         log_format=process.log_format,

@@ -25,6 +25,7 @@ from gateway.keys.stores.secret_stores import SecretStores
 from gateway.outbox.queue_level import QueueBound
 from gateway.phoenix.auth.modes import OperatorSignature, SocketAuth, UpstreamAuth
 from gateway.phoenix.gamification.events import EventsSettings
+from gateway.telemetry.trace_settings import TraceSettings
 
 
 def is_loopback(host: str) -> bool:
@@ -192,6 +193,14 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TraceConfig:
+    """How traces are made. `headers`: where those of the export come from."""
+
+    settings: TraceSettings
+    headers: SecretSource | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that the gateway needs to start."""
 
@@ -242,6 +251,8 @@ class Config:
     """The token that callers of a plaintext loopback listener must send. None: no token."""
     audit: AuditConfig | None = None
     """None: no audit log is kept."""
+    traces: TraceConfig | None = None
+    """None: no traces."""
     dumpable: bool = False
     """Whether debuggers may inspect the process; for development."""
     secret_stores: SecretStores = field(default_factory=SecretStores)

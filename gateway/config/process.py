@@ -26,8 +26,10 @@ from gateway.config.model import (
     LogLevel,
     RedisConfig,
     TlsFiles,
+    TraceConfig,
     is_loopback,
 )
+from gateway.config.traces import read_traces
 from gateway.config.values import Reader
 from gateway.core.certificate import (
     CertificateRefused,
@@ -67,6 +69,7 @@ class ProcessConfig:
     drain: DrainTimes
     token_backdate_s: int
     audit: AuditConfig | None
+    traces: TraceConfig | None
     dumpable: bool
     log_level: LogLevel
     log_format: LogFormat | None
@@ -101,6 +104,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         drain=_drain(reader),
         token_backdate_s=reader.whole("GATEWAY_TOKEN_BACKDATE", TOKEN_BACKDATE_S, least=0, most=60),
         audit=read_audit(reader),
+        traces=read_traces(reader),
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,

@@ -140,6 +140,66 @@ PROCESS = Subject(
     ),
 )
 
+TRACES = Subject(
+    title="Traces",
+    note=(
+        "OpenTelemetry's own settings. See [traces.md](traces.md), also for those that the SDK reads from the"
+        " environment by itself."
+    ),
+    settings=(
+        Setting(
+            name="OTEL_EXPORTER_OTLP_ENDPOINT",
+            meaning="Base URL of the collector that takes traces over HTTP. Needs the extra `phoenix-gateway[otel]`.",
+            unset="no traces",
+            example="https://collector.internal:4318",
+        ),
+        Setting(
+            name="OTEL_EXPORTER_OTLP_PROTOCOL",
+            meaning="Only `http/protobuf`.",
+            default="http/protobuf",
+        ),
+        Setting(
+            name="OTEL_EXPORTER_OTLP_HEADERS",
+            meaning="Headers of each export, as `name=value` separated by commas; values may be percent-encoded.",
+            unset="none",
+            form=Form.SECRET,
+        ),
+        Setting(name="OTEL_SERVICE_NAME", meaning="Name of the gateway in traces.", default="phoenix-gateway"),
+        Setting(
+            name="OTEL_TRACES_SAMPLER",
+            meaning=(
+                "Which calls are sampled: `parentbased_always_on`, `parentbased_always_off`,"
+                " `parentbased_traceidratio`, `always_on`, `always_off` or `traceidratio`."
+            ),
+            default="parentbased_always_on",
+        ),
+        Setting(
+            name="OTEL_TRACES_SAMPLER_ARG",
+            meaning="Share of calls that a sampler with a ratio takes, 0 to 1, such as 0.01.",
+            default="1",
+        ),
+        Setting(
+            name="OTEL_BSP_MAX_QUEUE_SIZE",
+            meaning="Spans that may wait for the exporter. Those beyond it are dropped and counted.",
+            unit="spans",
+            default="2048",
+        ),
+        Setting(
+            name="OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+            meaning="Most spans of one export.",
+            unit="spans",
+            default="128",
+        ),
+        Setting(
+            name="OTEL_BSP_SCHEDULE_DELAY",
+            meaning="How often spans are exported, if they do not fill a batch before.",
+            unit="ms",
+            default="5000",
+        ),
+        Setting(name="OTEL_SDK_DISABLED", meaning="`true`: no traces.", default="false"),
+    ),
+)
+
 STORES = Subject(
     title="Database and cache",
     settings=(
@@ -263,4 +323,4 @@ SECRET_STORES = Subject(
     ),
 )
 
-SUBJECTS = (LISTENERS, PROCESS, STORES, SECRET_STORES)
+SUBJECTS = (LISTENERS, PROCESS, TRACES, STORES, SECRET_STORES)

@@ -93,7 +93,7 @@ class DurableWalletStore:
         self._hash_only = hash_only
         self._keys = StoredKeys(public_key_of)
         self._committer: GroupCommitter[_Op, _Result] = GroupCommitter(
-            "evidence-commit", self._commit, size_of=_size_of, settings=settings
+            "evidence-commit", self._commit, size_of=_size_of, settings=settings, system=database.system
         )
         self._tally = ReplayTally(
             lambda counts: self._committer.submit(Replays(counts=counts), Deadline.after(_COUNT_WITHIN_S, self._clock))

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from gateway.front.channelz import channelz_page
 from gateway.front.published_keys import Page
 from gateway.front.worker_peers import WorkerPeers
 from gateway.telemetry.logs import log, where_raised
-from gateway.telemetry.metrics import TEXT_CONTENT_TYPE, Metrics
+from gateway.telemetry.metrics import OPEN_CONTENT_TYPE, OPEN_END, TEXT_CONTENT_TYPE, Metrics
 
 Readiness = Mapping[str, Any]
 """What /readyz reports: `ready`, `services` with a flag each, and the reasons. `HealthWatch.readiness` makes it."""
@@ -68,6 +69,7 @@ class AdminServer:
         asks_certificates: bool = False,
         listening: socket.socket | None = None,
         peers: WorkerPeers | None = None,
+        has_traces: bool = False,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
@@ -75,7 +77,7 @@ class AdminServer:
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
         with readiness. `channelz` answers its paths and queries. `asks_certificates`: every page but the probes is only
         for clients with a certificate. `listening`: a socket at that address that exists already. `peers`: the
-        workers that answer together.
+        workers that answer together. `has_traces`: metrics have exemplars.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -95,6 +97,7 @@ class AdminServer:
         self._asks_certificates = asks_certificates
         self._listening_socket = listening
         self._peers = peers
+        self._has_traces = has_traces
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -172,7 +175,7 @@ class AdminServer:
         paths: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
-            "/metrics": self._scrape,
+            "/metrics": partial(self._scrape, request.headers.get("Accept", "")),
             "/evidence/head": self._head,
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -233,14 +236,22 @@ class AdminServer:
         head = await self._evidence_head()
         return (503, _JSON, b'{"error":"store_unavailable"}') if head is None else (200, _JSON, head)
 
-    async def _scrape(self) -> tuple[int, str, bytes]:
-        if self._peers is not None:
-            return 200, TEXT_CONTENT_TYPE, b"".join([part async for part in self._peers.metrics()])
-        self._metrics.services_serving(self._is_ready()["services"])
+    async def _scrape(self, accept: str) -> tuple[int, str, bytes]:
+        """Return the metrics in Prometheus's format, or in OpenMetrics' for a scraper that takes it and its exemplars.
+
+        Without traces there are no exemplars, so nothing changes for a scraper.
+        """
+        is_open = self._has_traces and "application/openmetrics-text" in accept
         parts: list[bytes] = []
-        for part in self._metrics.text():
-            parts.append(part)
-            await asyncio.sleep(0)  # let calls run between two metrics
+        if self._peers is not None:
+            parts = [part async for part in self._peers.metrics(accept)]
+        else:
+            self._metrics.services_serving(self._is_ready()["services"])
+            for part in self._metrics.text(is_open=is_open):
+                parts.append(part)
+                await asyncio.sleep(0)  # let calls run between two metrics
+        if is_open:
+            return 200, OPEN_CONTENT_TYPE, b"".join([*parts, OPEN_END])
         return 200, TEXT_CONTENT_TYPE, b"".join(parts)
 
 

@@ -29,13 +29,13 @@ class Answer:
     body: bytes
 
 
-async def ask(socket_path: str, page: str) -> Answer | None:
+async def ask(socket_path: str, page: str, accept: str = "*/*") -> Answer | None:
     """Return a worker's answer to GET `page`; None when nothing answers in time."""
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     try:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path), timeout=timeout) as session,
-            session.get(f"http://worker{page}") as response,
+            session.get(f"http://worker{page}", headers={"Accept": accept}) as response,
         ):
             return Answer(response.status, await response.read())
     except (aiohttp.ClientError, TimeoutError, OSError):
@@ -79,15 +79,18 @@ class WorkerPeers:
         }
         return ready, found | {name: rows for name, rows in partial.items() if rows}
 
-    async def metrics(self) -> AsyncIterator[bytes]:
-        """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series."""
-        answers = await self._ask_all("/metrics")
+    async def metrics(self, accept: str) -> AsyncIterator[bytes]:
+        """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series.
+
+        Args: `accept`: what the scraper takes.
+        """
+        answers = await self._ask_all("/metrics", accept)
         texts = {number: answer.body.decode() for number, answer in sorted(answers.items()) if answer is not None}
         for family in merged(texts):
             yield family.encode()
             await asyncio.sleep(0)  # let calls run between two metrics
 
-    async def _ask_all(self, page: str) -> Mapping[str, Answer | None]:
+    async def _ask_all(self, page: str, accept: str = "*/*") -> Mapping[str, Answer | None]:
         paths = {path.name.partition(".")[0]: str(path) for path in sorted(self._folder.glob("*.sock"))}
-        answers = await asyncio.gather(*(ask(path, page) for path in paths.values()))
+        answers = await asyncio.gather(*(ask(path, page, accept) for path in paths.values()))
         return dict(zip(paths, answers, strict=True))

@@ -49,6 +49,10 @@ class CallLog(EndObserver):
             fields["caller"] = call.caller
         else:
             fields["peer"] = call.peer.address
+        if call.trace is not None:
+            fields["trace_id"] = call.trace.trace_id
+            if call.trace.span is not None:
+                fields["span_id"] = call.trace.span.span_id
         call.record.write_to(fields)
         if error is not None and status in _EXPLAINED and "error_type" not in fields:
             fields.update({name: text for name, text in described(error).items() if text and name != "trouble"})

@@ -13,6 +13,7 @@ from gateway.core.wallet import Verdict
 from gateway.interceptors.call_log import status_and_reason
 from gateway.interceptors.chain import ArrivalCheck, EndObserver
 from gateway.resilience.clock import Clock
+from gateway.telemetry.spans import Span
 
 
 class CallObserver(Protocol):
@@ -22,8 +23,8 @@ class CallObserver(Protocol):
         """A call arrived."""
         ...
 
-    def call_ended(self, method: str, status: str, reason: str, seconds: float) -> None:
-        """A call ended."""
+    def call_ended(self, method: str, status: str, reason: str, seconds: float, span: Span | None = None) -> None:
+        """A call ended. `span`: of a sampled call."""
         ...
 
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
@@ -57,7 +58,8 @@ class CallMetrics(ArrivalCheck, EndObserver):
     def after(self, call: Call, error: BaseException | None) -> None:
         """Count how the call ended, how long it took, and what was decided on a webhook."""
         status, reason = status_and_reason(error)
-        self._observer.call_ended(call.method, status, reason, self._clock.monotonic() - call.arrived_at)
+        span = None if call.trace is None else call.trace.span
+        self._observer.call_ended(call.method, status, reason, self._clock.monotonic() - call.arrived_at, span)
         wallet = call.record.wallet
         if wallet is None or wallet.verdict is None:
             return

@@ -32,11 +32,11 @@ ADD_TO_QUEUE = Statement(
 )
 _INSERT = Statement(
     "INSERT INTO durable_events (tenant_id, event_id, state, lane, is_id_given, accepted_at_us, size_bytes, attempts,"
-    " digest, leaderboard_id, user_id, body)"
+    " digest, leaderboard_id, user_id, body, trace)"
     " SELECT tenant_id, event_id, 0, lane, is_id_given, {now}, size_bytes, 0, digest, leaderboard_id,"
-    " user_id, body FROM {given} WHERE true ON CONFLICT (event_id, tenant_id) DO NOTHING",
+    " user_id, body, trace FROM {given} WHERE true ON CONFLICT (event_id, tenant_id) DO NOTHING",
     given="tenant_id text, event_id text, lane bigint, is_id_given integer, size_bytes integer, digest text,"
-    " leaderboard_id text, user_id text, body text",
+    " leaderboard_id text, user_id text, body text, trace text",
 )
 _STATES = {QUEUED: AdmissionState.QUEUED, DELIVERED: AdmissionState.DELIVERED, DEAD: AdmissionState.DEAD}
 
@@ -133,6 +133,7 @@ def _row(tenant_id: TenantId, event: NewEvent, digest: str, totals: dict[int, li
         event.leaderboard_id,
         event.user_id,
         event.body.decode(),
+        event.trace,
     )
 
 

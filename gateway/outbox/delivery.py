@@ -31,6 +31,7 @@ from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
 from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.spans import OWN, Linked, unlinked
 
 RECHECK_S = 0.5
 """How often to check again whether events may be sent."""
@@ -84,12 +85,13 @@ class OutboxDelivery:
         on_dead: Callable[[str], None] = lambda reason: None,
         may_send: Callable[[], bool] = lambda: True,
         callers_wait: Callable[[], bool] = lambda: False,
+        linked: Linked = unlinked,
     ) -> None:
         """Args: `client` must try each request once, because attempts are counted here. `heart` is shared by all
         deliveries of the process, and beats beside them. `on_event` receives the counts of delivered and retried
         events; `on_dead` the reason of each dead letter. `may_send` is called before each lease: while a kill switch is
         on, events wait in the queue. `callers_wait`: whether calls wait for the store or for Phoenix; then they go
-        first.
+        first. `linked`: makes the span of a lease's delivery.
         """
         self._tenant_id = tenant_id
         self._client = client
@@ -105,6 +107,7 @@ class OutboxDelivery:
         self._on_dead = on_dead
         self._may_send = may_send
         self._callers_wait = callers_wait
+        self._linked = linked
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -233,7 +236,11 @@ class OutboxDelivery:
     async def _deliver(self, lease_id: int, taken: Taken, began_at: float) -> None:
         """Send leased events and record the results. Args: `began_at`: when the lease was requested, monotonic."""
         try:
-            await self._deliver_leased(lease_id, taken, began_at)
+            with self._linked([event.trace for event in taken.events]) as span:
+                if span is not None:
+                    span.set(OWN + "tenant", self._tenant_id)
+                    span.set(OWN + "events", len(taken.events))
+                await self._deliver_leased(lease_id, taken, began_at)
         finally:
             self._heart.ended()
 

@@ -41,7 +41,7 @@ def _first_events_of(keys: str) -> Statement:
         " WHERE waiting.lane = due.lane AND waiting.state = 0) WINDOW oldest_first AS (ORDER BY event.sequence))"
         " AS head WHERE head.place = 1 OR head.size_so_far <= :max_bytes",
         returned="head.sequence, head.lane, head.event_id, head.is_id_given, head.leaderboard_id, head.user_id,"
-        " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body",
+        " head.accepted_at_us, head.attempts, head.first_sent_at_us, head.body, head.trace",
     )
 
 
@@ -196,6 +196,7 @@ def _taken(
     attempts: int,
     first_sent_at_us: int | None,
     body: str,
+    trace: str | None,
 ) -> TakenEvent:
     return TakenEvent(
         sequence=sequence,
@@ -208,4 +209,5 @@ def _taken(
         attempts=attempts + 1,
         first_sent_at_us=first_sent_at_us,
         body=body.encode(),
+        trace=trace,
     )

@@ -21,7 +21,10 @@ def ordering_key_of(tenant_id: TenantId, leaderboard_id: str, user_id: str) -> i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to store until Phoenix has it. `digest`: of its decoded content; `body`: as it is sent."""
+    """An event to store until Phoenix has it. `digest`: of its decoded content; `body`: as it is sent.
+
+    `trace`: names the call in its trace, for a link from the delivery; None if the call is not sampled.
+    """
 
     event_id: str
     is_id_given: bool
@@ -29,6 +32,7 @@ class NewEvent:
     leaderboard_id: str
     user_id: str
     body: bytes = field(repr=False)
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ class Take:
 class TakenEvent:
     """A leased event. `first_sent_at_us`: when the first send that may have reached Phoenix began; None: none did.
 
-    `attempts`: including this one.
+    `attempts`: including this one. `trace`: as NewEvent has it.
     """
 
     sequence: int
@@ -94,6 +98,7 @@ class TakenEvent:
     attempts: int
     first_sent_at_us: int | None
     body: bytes = field(repr=False)
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

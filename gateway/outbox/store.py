@@ -165,7 +165,9 @@ class EventQueue:
         )
 
     def _new_committer(self, name: str, settings: CommitSettings | None) -> GroupCommitter[_Op, _Result]:
-        return GroupCommitter(name, self._commit, size_of=_size_of, settings=settings or _SETTINGS)
+        return GroupCommitter(
+            name, self._commit, size_of=_size_of, settings=settings or _SETTINGS, system=self._database.system
+        )
 
     async def _commit(self, ops: Sequence[_Op], limit_s: float) -> Sequence[_Result | GatewayError]:
         until = self._clock.monotonic() + limit_s

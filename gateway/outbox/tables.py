@@ -37,6 +37,8 @@ events = sa.Table(
     sa.Column("user_id", Text, nullable=False),
     # As it is sent; null after delivery.
     sa.Column("body", Text),
+    # Names the call that queued it in its trace; null: the call was not sampled.
+    sa.Column("trace", Text),
     # The constraint that decides which of two gateways accepts an event.
     sa.UniqueConstraint("event_id", "tenant_id", name="uq_durable_events_id"),
     sa.Index(

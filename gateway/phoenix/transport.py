@@ -9,7 +9,9 @@ import asyncio
 import re
 import time
 import zlib
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import yarl
@@ -31,6 +33,7 @@ from gateway.phoenix.http_types import (
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
+from gateway.telemetry.spans import CURRENT, REQUEST, child
 
 SENT_HEADERS = frozenset(
     {
@@ -78,14 +81,18 @@ class Transport:
         self._connections = Connections(following_trust(ca_file), self._settings)
         self._hosts: dict[str, Host] = {}
 
-    async def send(
+    def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Send once and return the whole answer, whatever its status.
 
         Cancelling closes the connection; the request may have been read then. Raises: NotSent, TimedOut, AnswerLost,
         AnswerGarbled; ValueError for a request that must not leave.
         """
+        sending = self._send(request, deadline, max_answer_bytes)
+        return sending if CURRENT.get() is None else _in_span(request, sending)
+
+    async def _send(self, request: Request, deadline: Deadline, max_answer_bytes: int) -> Answer:
         host = self._hosts.get(request.url_base) or self._host(request.url_base)
         data = _wire_text(request, host.name)
         remaining_s = deadline.remaining()
@@ -135,6 +142,23 @@ class Transport:
         if self._settings.connect_timeout_s < remaining_s:
             return NotSent("no connection in time")
         return TimedOut("no connection within the deadline", sent=False)
+
+
+async def _in_span(request: Request, sending: Coroutine[Any, Any, Answer]) -> Answer:
+    """Send within a span that says where the request goes, without its path, which may hold the id of a user."""
+    with child(REQUEST, request.method) as span:
+        if span is not None:
+            url = yarl.URL(request.url_base)
+            span.set("http.request.method", request.method)
+            span.set("url.scheme", url.scheme)
+            span.set("server.address", url.host or "")
+            span.set("server.port", url.port or 0)
+        answer = await sending
+        if span is not None:
+            span.set("http.response.status_code", answer.status)
+            if answer.status >= 400:
+                span.failed(str(answer.status))
+        return answer
 
 
 async def _exchange(connection: aiohttp.connector.Connection, host: Host, data: bytes, max_answer_bytes: int) -> Answer:

@@ -13,7 +13,8 @@ from gateway.server.servers import Server
 def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     """Return all parts. What a part uses comes before it; calls are served last."""
     controls, events, boards, wallet = gateway.controls, gateway.events, gateway.boards, gateway.wallet
-    parts = [Part(name="connections to Phoenix", stop=gateway.upstream.transport.close)]
+    parts = [] if gateway.tracing is None else [Part(name="traces", stop=gateway.tracing.stop)]
+    parts.append(Part(name="connections to Phoenix", stop=gateway.upstream.transport.close))
     if gateway.redis is not None:
         parts.append(Part(name="Redis", start=gateway.redis.start, stop=gateway.redis.close))
     parts += [

@@ -30,6 +30,11 @@ class Database(Protocol):
     """One database with an up-to-date schema. The only error of its own that a method raises is StoreUnavailable."""
 
     @property
+    def system(self) -> str:
+        """What it is, as OpenTelemetry names it: `sqlite` or `postgresql`."""
+        ...
+
+    @property
     def has_many_writers(self) -> bool:
         """Whether transactions that write run at the same time."""
         ...

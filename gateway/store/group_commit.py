@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from gateway.errors import DeadlineTooShort, GatewayError, Overloaded, StoreUnavailable
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import SupervisedTask
+from gateway.telemetry.spans import DATABASE, traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +114,14 @@ class GroupCommitter(Generic[Op, Result]):
         *,
         size_of: Callable[[Op], int],
         settings: CommitSettings | None = None,
+        system: str = "",
     ) -> None:
-        """Args: `name`: the name of its task, for the log."""
+        """Args: `name`: the name of its task, for the log; `system`: that of the database, for traces."""
         self._name = name
         self._commit = commit
         self._size_of = size_of
         self._settings = settings or CommitSettings()
+        self._attributes = {"db.system.name": system, "db.operation.name": "commit"}
         self._queue: _Queue[Op, Result] = _Queue(self._settings)
         self._urgent: _Queue[Op, Result] = _Queue(self._settings)
         self._batch: list[_PendingOperation[Op, Result]] = []
@@ -147,7 +150,7 @@ class GroupCommitter(Generic[Op, Result]):
         """Whether so many operations wait that work which can wait should."""
         return len(self._urgent) + len(self._queue) > self._settings.busy
 
-    async def submit(self, op: Op, deadline: Deadline, *, is_urgent: bool = False) -> Result:
+    def submit(self, op: Op, deadline: Deadline, *, is_urgent: bool = False) -> Coroutine[Any, Any, Result]:
         """Commit `op` and return its result.
 
         If the caller is cancelled or its deadline passes while the operation waits, it is not executed. A running
@@ -155,6 +158,9 @@ class GroupCommitter(Generic[Op, Result]):
         leaves, because it says what has already happened.
         Raises: DeadlineTooShort, Overloaded, StoreUnavailable, or the operation's refusal.
         """
+        return traced(DATABASE, self._attributes, self._submit(op, deadline, is_urgent))
+
+    async def _submit(self, op: Op, deadline: Deadline, is_urgent: bool) -> Result:
         remaining = deadline.remaining()
         if remaining <= 0 and not is_urgent:
             raise DeadlineTooShort

@@ -27,12 +27,15 @@ from gateway.store.postgres_upgrade import SchemaUpgrade, start_background
 from gateway.store.postgres_url import address_of, read_url
 from gateway.store.postgres_url_change import UrlChange
 from gateway.store.state import StoreState
+from gateway.telemetry.spans import DATABASE, child
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from gateway.store.postgres_connection import PostgresConnection
 
+_READ = {"db.system.name": "postgresql", "db.operation.name": "read"}
+_WRITE = {"db.system.name": "postgresql", "db.operation.name": "write"}
 _REPEAT_FOR_S = 1.5
 """How long a call is repeated. Longer, and calls would pile up behind a database that is down."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.25
@@ -81,6 +84,11 @@ class PostgresDatabase:
         """Transactions whose callers left; the set keeps the tasks."""
 
     @property
+    def system(self) -> str:
+        """postgresql."""
+        return "postgresql"
+
+    @property
     def has_many_writers(self) -> bool:
         """True: each writes on a connection of its own."""
         return True
@@ -127,14 +135,16 @@ class PostgresDatabase:
     async def write(self, work: Work[T], limit_s: float, *, exclusive: bool = False) -> T:
         """Run `work` in a transaction, concurrently with other gateways unless `exclusive`."""
         until = time.monotonic() + limit_s
-        await self._ensure_schema(until)
-        return await self._run(work, EXCLUSIVE_LOCK if exclusive else SHARED_LOCK, until)
+        with child(DATABASE, attributes=_WRITE):
+            await self._ensure_schema(until)
+            return await self._run(work, EXCLUSIVE_LOCK if exclusive else SHARED_LOCK, until)
 
     async def read(self, work: Work[T], limit_s: float) -> T:
         """Run `work` on committed data."""
         until = time.monotonic() + limit_s
-        await self._ensure_schema(until)
-        return await self._run(work, READ, until)
+        with child(DATABASE, attributes=_READ):
+            await self._ensure_schema(until)
+            return await self._run(work, READ, until)
 
     async def check(self, limit_s: float) -> bool:
         """Return whether the schema is up to date. Raises: StoreUnavailable, also while nothing can be written."""

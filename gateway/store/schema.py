@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-HEAD = "0008"
+HEAD = "0009"
 """The revision that this code needs. Revisions are consecutive numbers."""
 
 metadata = sa.MetaData()

@@ -28,6 +28,7 @@ from gateway.store.migrate import is_current, migrate
 from gateway.store.pipeline import STEADY_FUNCTION, TIME_FUNCTION
 from gateway.store.state import StoreState
 from gateway.store.steady_time import SteadyTime, boot_id
+from gateway.telemetry.spans import DATABASE, child
 
 _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
@@ -36,6 +37,8 @@ _LITTLE_SPACE_BYTES = 1024 * 1024
 # fullfsync: on macOS, only this flushes the disk itself. It has no effect on other systems.
 _DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
 _Identity = tuple[int, int]
+_READ = {"db.system.name": "sqlite", "db.operation.name": "read"}
+_WRITE = {"db.system.name": "sqlite", "db.operation.name": "write"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,11 @@ class SqliteDatabase:
         self._migrated = False
 
     @property
+    def system(self) -> str:
+        """sqlite."""
+        return "sqlite"
+
+    @property
     def has_many_writers(self) -> bool:
         """False: one at a time."""
         return False
@@ -99,7 +107,8 @@ class SqliteDatabase:
         """Run `work` in BEGIN IMMEDIATE. SQLite has one writer at a time, so every write is exclusive."""
         until = time.monotonic() + limit_s
         try:
-            result = await self._writer.run(lambda: self._write(work, until))
+            with child(DATABASE, attributes=_WRITE):
+                result = await self._writer.run(lambda: self._write(work, until))
         except WorkerEnded as ended:
             raise StoreUnavailable from ended
         except StoreUnavailable as unavailable:
@@ -114,8 +123,9 @@ class SqliteDatabase:
             await self.write(lambda _connection, _now: None, limit_s)
         until = time.monotonic() + limit_s
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._reader.run(lambda: self._read(work, until))
+            with child(DATABASE, attributes=_READ):
+                async with asyncio.timeout(limit_s):
+                    return await self._reader.run(lambda: self._read(work, until))
         except StoreUnavailable as unavailable:
             self._failed(unavailable)
             raise

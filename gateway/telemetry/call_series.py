@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from gateway.telemetry import metric_names as names
-from gateway.telemetry.loop_series import buckets
+from gateway.telemetry.loop_series import buckets, exemplar_of
 from gateway.telemetry.metric_names import OTHER
+from gateway.telemetry.spans import Span
 
 _ALERTED = (
     ("/", ("INTERNAL", "INTERNAL")),
@@ -42,12 +44,15 @@ class CallSeries(Collector):
         """A call came."""
         self._rows.get(method, self._other).in_flight += 1
 
-    def ended(self, method: str, status: str, reason: str, seconds: float) -> None:
-        """A call that had begun ended."""
+    def ended(self, method: str, status: str, reason: str, seconds: float, span: Span | None) -> None:
+        """A call that had begun ended. Args: `span`: of a sampled call."""
         row = self._rows.get(method, self._other)
         row.in_flight -= 1
-        row.counts[bisect_left(names.CALL_BUCKETS, seconds)] += 1
+        bucket = bisect_left(names.CALL_BUCKETS, seconds)
+        row.counts[bucket] += 1
         row.seconds += seconds
+        if span is not None:
+            row.exemplars[bucket] = exemplar_of(span, seconds)
         end = (status, reason)
         if end not in row.ended:
             end = (status if status in self._statuses else OTHER, reason if reason in self._reasons else OTHER)
@@ -65,7 +70,7 @@ class CallSeries(Collector):
         for method, row in rows.items():
             for (status, reason), count in row.ended.items():
                 ends.add_metric((method, status, reason), count)
-            seconds.add_metric((method,), buckets(names.CALL_BUCKETS, row.counts), row.seconds)
+            seconds.add_metric((method,), buckets(names.CALL_BUCKETS, row.counts, row.exemplars), row.seconds)
             in_flight.add_metric((method,), row.in_flight)
         yield from (ends, seconds, in_flight)
 
@@ -77,10 +82,11 @@ class CallSeries(Collector):
 class _Row:
     """What is kept for one method. `counts`: calls by bucket, the last for what is slower than all of them."""
 
-    __slots__ = ("counts", "ended", "in_flight", "seconds")
+    __slots__ = ("counts", "ended", "exemplars", "in_flight", "seconds")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.counts = [0] * (len(names.CALL_BUCKETS) + 1)
+        self.exemplars: dict[int, Exemplar] = {}
         self.seconds = 0.0
         self.ended: dict[tuple[str, str], int] = {}

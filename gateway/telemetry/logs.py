@@ -27,6 +27,7 @@ import structlog
 
 from gateway.core.terminal import escaped_line
 from gateway.telemetry.log_lines import BufferedLines, CallLater, LineWriter
+from gateway.telemetry.spans import trace_fields
 
 LogFormat = Literal["json", "console"]
 
@@ -42,7 +43,7 @@ ALLOWED_FIELDS = frozenset(
         "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
         "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache",
         "elapsed_ms", "memory_mib", "code", "exit_code", "lived_s", "wait_s", "within_s", "waits_for", "dropped",
-        "reference", "cause",
+        "reference", "cause", "trace_id", "span_id",
     }
 )  # fmt: skip
 """Every field that a line may have. None of them holds a payload, a token, a signature or a secret."""
@@ -129,7 +130,7 @@ def _json_line(at_ns: int, level: str, event: str, fields: Mapping[str, Any]) ->
 
 
 def _json(_logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
-    return _json_line(time.time_ns(), level, str(fields.pop("event", "")), fields)
+    return _json_line(time.time_ns(), level, str(fields.pop("event", "")), {**fields, **trace_fields()})
 
 
 class CallLogger:
@@ -159,7 +160,7 @@ def _console_fields(_logger: Any, level: str, fields: MutableMapping[str, Any]) 
     """Clean the fields and spell out control characters: a terminal would obey them."""
     safe = {
         name: value if not isinstance(value, str) or value.isprintable() else ascii(value)
-        for name, value in cleaned(fields).items()
+        for name, value in cleaned({**fields, **trace_fields()}).items()
     }
     return {"level": level, **safe}
 

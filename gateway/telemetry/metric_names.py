@@ -195,6 +195,12 @@ POLICY_REFUSED = Metric(
     kind=Kind.GAUGE,
     help="1 while the policy file is unusable, so that an older policy is in force.",
 )
+TRACE_SPANS = Metric(
+    name=PREFIX + "trace_spans_total",
+    kind=Kind.COUNTER,
+    help="Spans of sampled calls, by what became of them.",
+    labels=("result",),
+)
 LOG_LINES_LOST = Metric(
     name=PREFIX + "log_lines_lost_total",
     kind=Kind.COUNTER,
@@ -351,6 +357,7 @@ ALL = (
     CERTIFICATE_EXPIRY,
     POLICY_READS,
     POLICY_REFUSED,
+    TRACE_SPANS,
     LOG_LINES_LOST,
     AUDIT_RECORDS,
     SWITCHED_OFF,

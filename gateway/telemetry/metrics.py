@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from gateway import errors
@@ -30,7 +31,11 @@ from gateway.telemetry.loop_series import LoopCounter, LoopHistogram
 from gateway.telemetry.metric_names import OTHER, Metric
 from gateway.telemetry.queue_series import QueueSeries
 from gateway.telemetry.redis_series import RedisSeries
+from gateway.telemetry.spans import CURRENT, Span
 
+OPEN_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+OPEN_END = b"# EOF\n"
+"""The mark of the end of OpenMetrics' format."""
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SURFACES = frozenset({"ingestion", "query", "admin", "prediction"})
@@ -81,6 +86,7 @@ STORE_FAILURE_CAUSES = frozenset(
 )  # fmt: skip
 NOT_READY_CAUSES = frozenset({"starting", "draining", "database", "audit", "clock", "keys", "descriptors"})
 """The parts of `server.assembly.own_parts` that a replica needs, and its start and end."""
+SPAN_RESULTS = frozenset({"exported", "failed", "dropped"})
 STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
@@ -172,6 +178,8 @@ class Metrics:
         ).primed()
         self._store_errors = _Children(_counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
 
+        self._spans = _Children(_counter(names.TRACE_SPANS, registry), (SPAN_RESULTS,)).primed()
+
         self._log_lines_lost = _counter(names.LOG_LINES_LOST, registry)
         self._log_lines_counted = 0
         self._store_failures = _Children(_counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
@@ -185,9 +193,11 @@ class Metrics:
         """A call came."""
         self._calls.began(method)
 
-    def call_ended(self, method: str, status: str, reason: str, seconds: float) -> None:
-        """A call that had begun ended. Args: `status`: the gRPC code's name; `reason`: empty for OK."""
-        self._calls.ended(method, status, reason, seconds)
+    def call_ended(self, method: str, status: str, reason: str, seconds: float, span: Span | None = None) -> None:
+        """A call that had begun ended. Args: `status`: the gRPC code's name; `reason`: empty for OK; `span`: of a
+        sampled call, an exemplar.
+        """
+        self._calls.ended(method, status, reason, seconds, span)
 
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
         """A wallet webhook was decided on. `disposition`: empty where the verdict left none."""
@@ -209,12 +219,12 @@ class Metrics:
         """One request to Phoenix was answered."""
         text = str(status) if status in STATUSES else f"{status // 100}xx"
         self._requests.add((surface, text))
-        self._request_seconds.observe((surface,), seconds)
+        self._request_seconds.observe((surface,), seconds, CURRENT.get())
 
     def upstream_unanswered(self, surface: str, how: str, seconds: float) -> None:
         """One request to Phoenix got no answer; `how` is one of UNANSWERED."""
         self._requests.add((surface, how))
-        self._request_seconds.observe((surface,), seconds)
+        self._request_seconds.observe((surface,), seconds, CURRENT.get())
 
     def upstream_settled(self, surface: str, reason: str, tries: int) -> None:
         """No more tries are made. Args: `reason`: of the error that was raised, empty for success."""
@@ -305,6 +315,10 @@ class Metrics:
         """The database failed once, for this cause; see STORE_FAILURE_CAUSES."""
         self._store_failures.of((cause,)).inc()
 
+    def spans(self, result: str, count: int) -> None:
+        """So many spans of traces left this process or were lost; see SPAN_RESULTS. From any thread."""
+        self._spans.of((result,)).inc(count)
+
     def services_serving(self, services: Mapping[str, bool]) -> None:
         """Take over which services serve. The names are those of our own protos."""
         for service, serving in services.items():
@@ -315,17 +329,22 @@ class Metrics:
         for cause in NOT_READY_CAUSES:
             self._not_ready.of((cause,)).set(1 if cause in causes else 0)
 
-    def text(self) -> Iterator[bytes]:
+    def text(self, *, is_open: bool = False) -> Iterator[bytes]:
         """Yield everything in Prometheus's text format, one metric at a time: all at once takes milliseconds.
 
         `_created` series are left out: they double the text, and the library's own switch for them is a global.
+        Args: `is_open`: in OpenMetrics' format, which has exemplars, without the mark of its end.
         """
         lost = lines_lost()
         self._log_lines_lost.inc(max(0, lost - self._log_lines_counted))
         self._log_lines_counted = lost
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield generate_latest(_One(family))
+            if is_open:
+                text: bytes = openmetrics.generate_latest(_One(family))  # type: ignore[no-untyped-call]
+                yield text.removesuffix(OPEN_END)
+            else:
+                yield generate_latest(_One(family))
 
 
 class _Children(Generic[M]):

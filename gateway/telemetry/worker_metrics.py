@@ -38,6 +38,8 @@ def _families(text: str) -> Iterator[tuple[list[str], list[str]]]:
         if line.startswith("# HELP ") and head:  # it comes first, also of a metric without samples
             yield head, samples
             head, samples = [], []
+        if line == "# EOF":  # of OpenMetrics; whoever puts the page together ends it once
+            continue
         if line.startswith("#"):
             head.append(line)
         elif line:

@@ -13,8 +13,12 @@ from gateway.keys.sources.secret_files import read_source
 from tests.config.valid_settings import WHOLE, loaded, refused
 
 KEY = "ADMIN_API_KEY"
-WITH_REDIS = {**WHOLE, "REDIS_URL": "redis://127.0.0.1:1"}
-"""Without Redis its keys are not read."""
+EXTENDED = {
+    **WHOLE,
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+}
+"""Without Redis its keys are not read, and without a collector no headers for it."""
 REST = {name: text for name, text in WHOLE.items() if name != KEY}
 
 
@@ -111,7 +115,7 @@ def test_no_secret_is_given_twice(name: str, other: str, tmp_path: Path) -> None
     file = tmp_path / "secret"
     file.write_text("0123456789abcdef" * 4)
     file.chmod(0o600)
-    rest = {one: text for one, text in WITH_REDIS.items() if names.plain_name(one) != name}
+    rest = {one: text for one, text in EXTENDED.items() if names.plain_name(one) != name}
     text = str(file) if other else "0123456789abcdef" * 4
     error = refused({**rest, f"{name}_REF": f"file:{file}", name + other: text})
     assert f"{name}{other}: is set, and so is {name}_REF; set one of the two" in str(error)
@@ -123,7 +127,7 @@ def test_no_secret_is_given_twice(name: str, other: str, tmp_path: Path) -> None
 )
 def test_an_unknown_scheme_is_refused_for_every_secret(name: str, text: str) -> None:
     """The fault names the setting and what it may begin with, and repeats nothing of the text."""
-    rest = {one: value for one, value in WITH_REDIS.items() if names.plain_name(one) != name}
+    rest = {one: value for one, value in EXTENDED.items() if names.plain_name(one) != name}
     faults = [one for one in refused({**rest, f"{name}_REF": text}).faults if one.setting == f"{name}_REF"]
     assert ["is no reference that this setting takes"] == [one.problem for one in faults]
     assert all(f"{scheme.value}:" in faults[0].remedy for scheme in names.schemes_of(name))

@@ -156,6 +156,23 @@ WRONG_FOR_VAULT = [
     ("VAULT_JWT_FILE", "/nonexistent/token"),
 ]
 """Read only where a reference needs them: they may belong to other programs."""
+WRONG_FOR_TRACES = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:pw@collector:4318"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "no header, secret-4c1f"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%0d%0ac: d"),
+    ("OTEL_SERVICE_NAME", "a\nb"),
+    ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+    ("OTEL_TRACES_SAMPLER_ARG", "1.01"),
+    ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
+    ("OTEL_SDK_DISABLED", "perhaps"),
+]
+"""Read only where traces have an endpoint: they may belong to other programs."""
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
@@ -185,12 +202,22 @@ def test_a_wrong_setting_of_vault_matters_where_a_reference_names_it(name: str, 
     assert len(value) < 12 or value not in str(error)
 
 
+@pytest.mark.parametrize(("name", "value"), WRONG_FOR_TRACES)
+def test_a_wrong_setting_of_traces_matters_where_there_is_an_endpoint(name: str, value: str) -> None:
+    """By its name there; elsewhere it is not looked at."""
+    endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert name == endpoint or loaded({**SHARED, name: value}).traces is None
+    error = refused({**SHARED, endpoint: "http://127.0.0.1:4318", name: value})
+    assert [name] == [fault.setting for fault in error.faults]
+    assert len(value) < 12 or value not in str(error)
+
+
 def test_every_setting_is_tested_with_a_wrong_value() -> None:
     """A setting that is added needs its row above; a secret that takes any text has none."""
     from gateway.config import names
 
     without_wrong_value = {"INGESTION_HMAC_SECRET"}
-    tested = {name for name, _ in (*WRONG_VALUES, *WRONG_FOR_VAULT)}
+    tested = {name for name, _ in (*WRONG_VALUES, *WRONG_FOR_VAULT, *WRONG_FOR_TRACES)}
     assert tested == {names.plain_name(name) for name in names.ENVIRONMENT_NAMES} - without_wrong_value
 
 

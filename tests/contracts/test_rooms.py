@@ -29,6 +29,7 @@ MAY = {
         "gateway.evidence_verify",
     },
     "Only cache names the Redis client": {"gateway.cache"},
+    "Only telemetry names OpenTelemetry": {"gateway.telemetry"},
     "Only store and the doctor name a database driver": {"gateway.store", "gateway.doctor"},
     "Only rooms that keep something write SQL": {
         "gateway.store",

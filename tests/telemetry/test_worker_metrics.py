@@ -41,3 +41,11 @@ def test_each_metric_is_described_once_and_each_sample_names_its_worker() -> Non
         ("up", "0", None): 1.0,
         ("up", "1", None): 0.0,
     }
+
+
+def test_an_exemplar_stays_with_its_sample() -> None:
+    """In OpenMetrics' format, whose end is marked once, by whoever puts the page together."""
+    line = 'seconds_bucket{le="1.0"} 3.0 # {trace_id="ab"} 0.5 1.0'
+    text = f"# HELP seconds Time.\n# TYPE seconds histogram\n{line}\n# EOF\n"
+    page = "".join(merged({"0": text, "1": text}))
+    assert page.splitlines()[2:] == [line.replace("{le", f'{{worker="{number}",le') for number in "01"]

@@ -84,6 +84,7 @@ def _reference() -> list[Entry]:
         {"Errors": "docs/errors.md"},
         {"Settings": "docs/configuration.md"},
         {"Metrics": "docs/metrics.md"},
+        {"Traces": "docs/traces.md"},
         {"Commands": "docs/cli.md"},
         {"Audit log": "docs/audit.md"},
         {"Alert rules": "deploy/prometheus/README.md"},

@@ -17,6 +17,7 @@ from gateway.phoenix.gamification.bulk import MAX_EVENTS
 from gateway.phoenix.gamification.event_sender import MAX_BULK_BYTES, EventSender, Sending
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
+from gateway.telemetry.spans import SHARED_REQUEST, child
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ class Coalescer:
         self._gather(waiting, loop)
         late = loop.call_later(max(deadline.remaining(), 0.0), waiting.wake)
         try:
-            await waiting.done
+            with child(SHARED_REQUEST):
+                await waiting.done
         finally:
             late.cancel()
             waiting.is_gone = True

@@ -18,6 +18,7 @@ from gateway.outbox.record import AdmissionState, Admit, Admitted, NewEvent
 from gateway.outbox.store import EventQueue
 from gateway.phoenix.gamification.pending_event import Failed, Result, Submitted
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.spans import link
 
 
 class QueueEvents:
@@ -77,6 +78,7 @@ class QueueEvents:
 
 
 def _new_events(batch: EventBatch) -> tuple[NewEvent, ...]:
+    trace = link()
     return tuple(
         NewEvent(
             event_id=event.event_id,
@@ -86,6 +88,7 @@ def _new_events(batch: EventBatch) -> tuple[NewEvent, ...]:
             leaderboard_id=event.ordering_key[0],
             user_id=event.ordering_key[1],
             body=event.body,
+            trace=trace,
         )
         for event, digest in zip(batch.pending, batch.digests(), strict=True)
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from gateway.actions.shared.call_record import CallRecord
 from gateway.core.rights import DENY_ALL, Grant
 from gateway.resilience.deadline import Deadline
+from gateway.telemetry.spans import CallTrace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +51,5 @@ class Call:
     record: CallRecord = field(default_factory=CallRecord)
     audited: bool = False
     """Whether the audit log already contains how the call ended."""
+    trace: CallTrace | None = None
+    """The trace that the call belongs to; None for most calls, and for all if traces are off."""

@@ -32,6 +32,7 @@ from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
 from gateway.telemetry.logs import log, where_raised
+from gateway.telemetry.spans import PLATFORM_KEY, child
 from gateway.telemetry.trouble import TroubleLog
 
 LEASE_MARGIN_S = 0.2
@@ -148,10 +149,11 @@ class PlatformKeys:
         Raises: KeyUnavailable.
         """
         if self._state.current is None and not deadline.expired:
-            if self._loading is None or self._loading.done():
-                self._loading = run_job("platform-key-load", self._load_stored())
-            # Shielded: a cancelled caller must not cancel the load for the others.
-            await asyncio.shield(self._loading)
+            with child(PLATFORM_KEY, "stored platform key"):
+                if self._loading is None or self._loading.done():
+                    self._loading = run_job("platform-key-load", self._load_stored())
+                # Shielded: a cancelled caller must not cancel the load for the others.
+                await asyncio.shield(self._loading)
         return self._state.current or await self.fresher(deadline, size_bytes)
 
     async def fresher(self, deadline: Deadline, size_bytes: int = 0) -> PlatformKey:
@@ -170,17 +172,18 @@ class PlatformKeys:
         except TooManyWaiters:
             self._on_event("platform_key_waiting_room_full")
             raise KeyUnavailable("Too many calls wait for Phoenix's platform key. Try again later.") from None
-        self._ensure_served()
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                answer = await waiter.answer
-        except TimeoutError:
-            raise KeyUnavailable from None
-        finally:
-            self._waiters.leave(waiter)
-        if isinstance(answer, str):
-            raise KeyUnavailable(answer)
-        return answer
+        with child(PLATFORM_KEY):
+            self._ensure_served()
+            try:
+                async with asyncio.timeout(deadline.remaining()):
+                    answer = await waiter.answer
+            except TimeoutError:
+                raise KeyUnavailable from None
+            finally:
+                self._waiters.leave(waiter)
+            if isinstance(answer, str):
+                raise KeyUnavailable(answer)
+            return answer
 
     async def is_outdated(self, body: bytes, signature: bytes, deadline: Deadline) -> bool:
         """Tell whether Phoenix publishes a key, other than the configured one, that verifies this call.

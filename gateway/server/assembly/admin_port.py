@@ -68,6 +68,7 @@ def build_admin_port(
         is_ready=health.readiness,
         what_is_off=controls.switched_off,
         degraded=degraded,
+        has_traces=config.traces is not None,
         channelz=channelz_page if config.front is FrontKind.GRPC else other_front_page,
     )
     server = own(

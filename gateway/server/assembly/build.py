@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -33,6 +34,7 @@ from gateway.server.assembly.operators import build_operators
 from gateway.server.assembly.platform_keys import PlatformKeyRegistry
 from gateway.server.assembly.services import build_services
 from gateway.server.assembly.tenants import build_tenants
+from gateway.server.assembly.traces import build_tracing
 from gateway.server.assembly.upstream import Upstream, build_upstream
 from gateway.server.assembly.wallet import Wallet, build_wallet
 from gateway.server.policy_watch import PolicyWatch
@@ -43,6 +45,10 @@ from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import BuildInfo, Metrics
+from gateway.telemetry.spans import unlinked
+
+if TYPE_CHECKING:
+    from gateway.telemetry.tracing import Tracing
 
 _USER_REFUSED = {"login", "rights"}
 """Failures of the database that another user of it may end: its store may have one."""
@@ -68,6 +74,7 @@ class Gateway:
     fronts: Fronts
     admin_port: AdminPort
     clock_steps: ClockSteps
+    tracing: Tracing | None
 
 
 def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gateway:
@@ -93,7 +100,8 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     database = _database(config, secrets, secret_poll, clock, metrics)
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics, seat)
-    chain = build_chain(config, controls, secrets, clock, metrics)
+    tracing = build_tracing(config, secrets, _own_version(), metrics)
+    chain = build_chain(config, controls, secrets, clock, metrics, tracing)
 
     platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)
     operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
@@ -103,6 +111,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     events = build_events(
         *(config, tenants, database, redis, controls, clock, metrics),
         callers_wait=lambda: wallet.store.is_busy or transport.is_crowded,
+        linked=unlinked if tracing is None else tracing.delivery,
     )
     boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics, seat)
     services = build_services(
@@ -132,6 +141,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
             config, health, wallet, keyring, controls, redis, clock, clock_steps, metrics, seat
         ),
         clock_steps=clock_steps,
+        tracing=tracing,
     )
 
 
@@ -144,12 +154,15 @@ def _on_clock_step(metrics: Metrics, step_s: float) -> None:
     )
 
 
-def _metrics() -> Metrics:
+def _own_version() -> str:
     try:
-        own_version = version("phoenix-gateway")
+        return version("phoenix-gateway")
     except PackageNotFoundError:
-        own_version = "unknown"
-    info = BuildInfo(version=own_version, revision="", python=platform.python_version())
+        return "unknown"
+
+
+def _metrics() -> Metrics:
+    info = BuildInfo(version=_own_version(), revision="", python=platform.python_version())
     return Metrics(CollectorRegistry(), methods=METHODS, build=info)
 
 

@@ -32,6 +32,7 @@ from gateway.services.events import EventService
 from gateway.services.ordered_acks import StreamGate
 from gateway.store.database import Database
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.spans import Linked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,17 @@ def build_events(
     clock: Clock,
     metrics: Metrics,
     callers_wait: Callable[[], bool],
+    linked: Linked,
 ) -> Events:
-    """Return everything for events, not started yet. Args: `callers_wait`: as OutboxDelivery."""
+    """Return everything for events, not started yet. Args: `callers_wait`, `linked`: as OutboxDelivery."""
     streams = StreamGate()
     queue = EventQueue(database, clock=clock, observer=metrics)
     level = QueueLevel(config.queue)
-    worker = _queue_worker(tenants, queue, level, controls, clock, metrics, lambda: queue.is_busy or callers_wait())
+    worker = _queue_worker(
+        *(tenants, queue, level, controls, clock, metrics),
+        callers_wait=lambda: queue.is_busy or callers_wait(),
+        linked=linked,
+    )
     counted = metrics.queue.events
     memory = EventMemory(clock, _shared_event_ids(config, redis, clock, metrics), on_event=metrics.event_sending)
     submit = SubmitEvents(
@@ -91,6 +97,7 @@ def _queue_worker(
     clock: Clock,
     metrics: Metrics,
     callers_wait: Callable[[], bool],
+    linked: Linked,
 ) -> QueueWorker:
     series = metrics.queue
     heart = Heartbeat(queue, clock, f"{socket.gethostname()}/{os.getpid()}", tuple(tenants.event_clients))
@@ -107,6 +114,7 @@ def _queue_worker(
             on_dead=series.died,
             may_send=lambda tenant_id=tenant_id: controls.may_deliver(tenant_id),  # type: ignore[misc]
             callers_wait=callers_wait,
+            linked=linked,
         )
         for tenant_id, clients in tenants.event_clients.items()
     }
