@@ -70,14 +70,15 @@ def write_package(target: Path) -> list[Path]:
 
 def main() -> int:
     """Write the package to build/stubs/java/ and print its files, or the reason why it is missing."""
-    target = stubs.STUBS / "java"
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        for path in write_package(target):
-            print(path.relative_to(ROOT))
+        built()
     except NotBuilt as failed:
-        target.rmdir()
         print(f"SKIPPED the Java client: {failed}.")
+        return 0
+    target = stubs.STUBS / "java"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in write_package(target):
+        print(path.relative_to(ROOT))
     return 0
 
 

@@ -23,6 +23,7 @@ GUIDES, SECRETS, SIGNERS = (
 RUN = {
     "README.md": "tests/contracts/test_readme.py",
     "clients/go/README.md": "tests/clients/test_go_module.py::test_the_code_of_the_readme",
+    "clients/java/README.md": "tests/clients/test_java_client.py::test_the_readme",
     "clients/python/README.md": "clients/python/client_tests/test_readme.py",
     "clients/typescript/README.md": "tests/clients/test_typescript_client.py::test_the_readme",
     "deploy/prometheus/README.md": GUIDES,
