@@ -42,15 +42,23 @@ _README = """# Calling the Phoenix Gateway
 - `descriptors.binpb`: all as one descriptor set, with comments. Where reflection is not allowed, use
   `grpcurl -protoset descriptors.binpb ...`.
 
-Go without the client, with buf, here or in `plain/`:
+Without the clients, with buf, here or in `plain/`:
+
+- `buf generate --template buf.gen.java.yaml` and `buf generate --template buf.gen.typescript.yaml` write Java and
+  TypeScript to `gen`. Each file says which plugins it needs.
+
+The same for Go:
 
 - `buf generate` writes `gen/gateway/v1`, for any place in your module.
 - `buf generate --template buf.gen.managed.yaml` does it in managed mode. Write your module's path into it first. Keep
   its `disable`: the code of `google/rpc` and `buf/validate` comes from their own modules, and a program that holds a
   second copy panics at its start.
 
-Other languages: `protoc -I protos -I imports ...`. For errors, Go has `google.golang.org/genproto/googleapis/rpc`,
-Java `com.google.api.grpc:proto-google-common-protos`, C# `Google.Api.CommonProtos`.
+Python, in `plain/`, with grpcio-tools: `python -m grpc_tools.protoc -I protos -I imports --python_out=gen --pyi_out=gen
+--grpc_python_out=gen protos/gateway/v1/*.proto`. Other languages: `protoc -I protos -I imports ...`.
+
+For errors, Go has `google.golang.org/genproto/googleapis/rpc`, Java `com.google.api.grpc:proto-google-common-protos`,
+C# `Google.Api.CommonProtos`.
 """
 _BUF = """# The contract, and what it imports from others.
 version: v2
@@ -81,6 +89,36 @@ _MANAGED = """managed:
     - path: google/rpc
     - path: buf/validate
 """
+
+
+_OTHERS = {
+    "java": """# Java code of the contract. Needs protoc and protoc-gen-grpc-java on the PATH. The code of
+# google/rpc comes from com.google.api.grpc:proto-google-common-protos, that of buf/validate from build.buf:protovalidate,
+# which `plain/` does not need.
+version: v2
+inputs:
+  - directory: protos
+plugins:
+  - protoc_builtin: java
+    out: gen
+  - local: protoc-gen-grpc-java
+    out: gen
+""",
+    "typescript": """# TypeScript code of the contract. Needs protoc-gen-es of @bufbuild/protoc-gen-es on the PATH. No
+# npm package has the code of google/rpc, so that it is generated too.
+version: v2
+inputs:
+  - directory: protos
+plugins:
+  - local: protoc-gen-es
+    out: gen
+    opt:
+      - target=ts
+      - import_extension=js
+    include_imports: true
+""",
+}
+"""Templates of languages without a managed mode, by the last part of their file's name."""
 
 
 def main() -> int:
@@ -114,6 +152,8 @@ def write_protos(target: Path, *, plain: bool) -> None:
     _write(target / "buf.yaml", _BUF)
     _write(target / "buf.gen.yaml", _GENERATE.format(managed=""))
     _write(target / "buf.gen.managed.yaml", _GENERATE.format(managed=_MANAGED))
+    for language, template in _OTHERS.items():
+        _write(target / f"buf.gen.{language}.yaml", template)
 
 
 def _write(path: Path, text: str) -> None:
