@@ -92,9 +92,9 @@ _MANAGED = """managed:
 
 
 _OTHERS = {
-    "java": """# Java code of the contract. Needs protoc and protoc-gen-grpc-java on the PATH. The code of
-# google/rpc comes from com.google.api.grpc:proto-google-common-protos, that of buf/validate from build.buf:protovalidate,
-# which `plain/` does not need.
+    "java": """# Java code of the contract. Needs protoc and protoc-gen-grpc-java on the PATH. Others publish
+# the code of google/rpc (com.google.api.grpc:proto-google-common-protos) and that of buf/validate
+# (build.buf:protovalidate), which `plain/` does not need.
 version: v2
 inputs:
   - directory: protos
