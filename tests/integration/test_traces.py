@@ -298,6 +298,7 @@ def test_the_other_front_traces_alike(sandbox: SandboxProcess) -> None:
     assert collector.resources[0]["service.name"] == "edge"
 
 
+@pytest.mark.faults
 def test_a_collector_that_hangs_costs_no_call(sandbox: SandboxProcess) -> None:
     """Calls are answered, spans beyond the queue are counted as dropped, and the gateway stops in time."""
     with Collector() as collector:
@@ -320,7 +321,8 @@ def test_a_collector_that_is_gone_is_logged_once(sandbox: SandboxProcess) -> Non
     """Its spans are counted as failed."""
     with Collector() as collector:
         pass
-    with GatewayProcess(settings(sandbox, collector)) as process, grpc.insecure_channel(process.address) as channel:
+    environ = settings(sandbox, collector, OTEL_EXPORTER_OTLP_TIMEOUT="1")
+    with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
         until = time.monotonic() + 30
         while '"part":"traces"' not in process.log_text:
             submit(channel, parent()[1])

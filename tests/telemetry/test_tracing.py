@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -175,6 +177,17 @@ async def test_a_collector_that_hangs_delays_nothing(make: Make, collector: Coll
     assert counted["dropped"] >= 30
     await tracing.stop()
     assert time.monotonic() - began < 20  # without a bound: as long as the export's own limits, several times
+
+
+def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:
+    """By the gateway. The client of Redis does, where it is installed."""
+    code = (
+        "import sys, sqlalchemy.ext.asyncio, gateway.server.run, gateway.store.postgres\n"
+        "import gateway.store.sqlite, gateway.config.traces\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "[]\n"
 
 
 async def test_the_end_sends_what_waits(make: Make, collector: Collector, counted: Counter[str]) -> None:
