@@ -122,6 +122,8 @@ def test_a_reader_without_a_network(built: Path) -> None:
         pytest.skip(str(reason))
     pictures = ROOT / "build"
     pictures.mkdir(exist_ok=True)
+    for earlier in pictures.glob("site-*.png"):
+        earlier.unlink()
     script = Path(__file__).with_name("browser.py")
     command = [str(part) for part in (python, script, built, chromium(), pictures)]
     environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
