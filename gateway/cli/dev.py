@@ -120,7 +120,7 @@ def _serve(
                 try:
                     code = await serve(config, SystemClock(), on_serving=report)
                 except (ListenFailed, OSError) as failed:  # here, because the group would wrap it
-                    print(f"dev: {failed}", file=sys.stderr)
+                    print(f"dev: {failed} --port 0 takes a free one.", file=sys.stderr)
                     code = 1
                 for task in reports:
                     task.cancel()

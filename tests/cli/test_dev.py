@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,13 @@ def test_it_serves_in_less_than_two_seconds_from_one_process_with_a_port_each() 
     hosts |= {urlsplit(printed["sandbox"][name]).netloc for name in ("ingestion", "admin", "query", "prediction")}
     assert len(hosts) == 7
     assert {host.rpartition(":")[0] for host in hosts} == {"127.0.0.1"}
+
+
+def test_a_port_in_use_is_named_with_a_way_out() -> None:
+    """Exit code 1, one line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "gateway", "dev", "--port", str(port)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"127.0.0.1:{port}; is the port in use? --port 0 takes a free one." in done.stderr
