@@ -65,6 +65,7 @@ GARBAGE = {
     "a refusal": _answer(_ERRORS, status="403 Forbidden"),
     "nothing there": _answer(_ERRORS, status="404 Not Found"),
     "a redirect": _answer(_ERRORS, status="302 Found", header=f"Location: http://127.0.0.1:1/{PLANTED}"),
+    "too much": _answer(f'{{"data": {{"data": {{"value": "{PLANTED}{" " * 10 * 1024 * 1024}"}}}}}}'),
     "no gzip": _answer(PLANTED, header="Content-Encoding: gzip"),
 }
 Fault = tuple[Callable[[], object], Callable[[], object]]

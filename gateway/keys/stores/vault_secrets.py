@@ -73,8 +73,7 @@ class VaultSecrets:
         about = data.get("metadata") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(about, dict) or not isinstance(about.get("version"), int):
             raise StoreFailed(StoreCause.UNUSABLE_ANSWER, f"{path} does not answer as KV v2 does; check the mount")
-        ends = about.get("deletion_time")
-        if about.get("destroyed") or (ends and _seconds(ends) <= time.time()):
+        if data.get("data") is None:  # deleted or destroyed; `deletion_time` may be yet to come, by Vault's clock
             return int(about["version"])
         return StoredVersion(
             secret=_field(data.get("data"), reference),

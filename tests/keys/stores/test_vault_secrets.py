@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,21 @@ def test_kv_2_gives_its_versions_and_their_times(vault: VaultProcess) -> None:
     found = VaultSecrets(client(vault)).read(parse_reference("vault:secret/versions#key"), with_earlier=False)
     assert [one.name for one in found] == ["4"]
     assert found[0].created_at is not None
+
+
+def test_a_version_that_will_be_deleted_is_in_force_until_then(
+    vault: VaultProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault's clock decides, not ours, which may be wrong."""
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() + 7200)
+    vault("POST", "secret/metadata/ending", {"delete_version_after": "1h"})
+    for number in (1, 2):
+        vault("POST", "secret/data/ending", {"data": {"key": f"value-{number}"}})
+    assert read(vault, "vault:secret/ending#key") == [("1", "value-1"), ("2", "value-2")]
+    vault("POST", "secret/destroy/ending", {"versions": [2]})
+    monkeypatch.setattr("time.time", lambda: now() - 7200)
+    assert read(vault, "vault:secret/ending#key") == [("1", "value-1")]
 
 
 def test_kv_1_gives_one_value(vault: VaultProcess) -> None:
@@ -194,8 +210,6 @@ def test_a_replaced_token_file_is_read_when_its_token_is_dead(vault: VaultProces
 
 def test_a_jwt_logs_in(vault: VaultProcess, tmp_path: Path) -> None:
     """Kubernetes sends the same request to its own mount."""
-    import time
-
     import jwt
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
