@@ -58,6 +58,23 @@ class Effect(enum.Enum):
     """It acted, and its answer cannot be passed on."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One sending of a request to Phoenix, for the log and for `explain`.
+
+    `began_at`: seconds of the monotonic clock. `status`: Phoenix's, 0 without an answer; `how` then says how it failed:
+    `not_sent`, `own_limit`, `timed_out`, `lost`, `garbled` or `left` (by its caller), and `errno` why, such as
+    ECONNREFUSED. `address`: scheme, host and port.
+    """
+
+    began_at: float
+    took_s: float
+    address: str
+    status: int = 0
+    how: str = ""
+    errno: str = ""
+
+
 class GatewayError(Exception):
     """Base of all refusals.
 
@@ -70,6 +87,8 @@ class GatewayError(Exception):
     default_message: ClassVar[str] = "Internal error. Report it with the request id."
     default_retry_after_s: ClassVar[float | None] = None
     default_effect: ClassVar[Effect] = Effect.NONE
+    tries: tuple[Try, ...] = ()
+    """The sendings to Phoenix that this failure ended, if there were any. For the log only."""
 
     def __init__(
         self,

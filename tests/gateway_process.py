@@ -25,6 +25,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.config.model import DEFAULT_FRONT, FrontKind
+from gateway.telemetry.log_fields import faults_of
 from tests.secret_scanner import SecretScanner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,8 +198,17 @@ class GatewayProcess:
     def __exit__(self, kind: object, *_: object) -> None:
         self.stop()
         leaked = self._leaked() if kind is None else set()
+        wrong = self._wrong_lines() if kind is None else []
         self._directory.cleanup()
         assert leaked == set(), "a secret of the gateway's was written down"
+        assert wrong == [], "a line of the log breaks its schema (gateway/telemetry/log_fields.py)"
+
+    def _wrong_lines(self) -> list[str]:
+        """Return what is wrong with the lines of its log by the schema, with the line."""
+        if not self.log_path.exists():
+            return []
+        lines = (line for line in self.log_text.splitlines() if line.startswith("{") and line.endswith("}"))
+        return [f"{fault}: {line}" for line in lines for fault in faults_of(json.loads(line))]
 
     def _leaked(self) -> set[str]:
         """Return the secrets that are in its log, its database or any other file of it."""

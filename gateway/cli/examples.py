@@ -23,7 +23,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "disable": ("phoenix-gateway disable", "phoenix-gateway disable MintLaunchJWT --reason 'INC-42: wrong currency'"),
     "enable": ("phoenix-gateway enable MintLaunchJWT --reason 'INC-42 is over'",),
-    "explain": ("phoenix-gateway explain OUTCOME_UNKNOWN",),
+    "explain": (
+        "phoenix-gateway explain 01956a3c-8f8e-7d2a-9b1e-3c5d7f9a1b2c",
+        "phoenix-gateway explain OUTCOME_UNKNOWN",
+    ),
     "keys generate": ("phoenix-gateway keys generate --out launch.pem",),
     "keys list": ("phoenix-gateway keys list --target 127.0.0.1:50051",),
     "keys revoke": (f"phoenix-gateway keys revoke {'0a' * 32} --environment sandbox",),

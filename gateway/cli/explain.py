@@ -1,7 +1,11 @@
-"""`phoenix-gateway explain REASON`: what a reason or a wallet verdict means and what to do; without a gateway."""
+"""`phoenix-gateway explain REASON`: what a reason or a wallet verdict means and what to do; without a gateway.
+
+`explain_story.py` explains ids.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -14,6 +18,12 @@ from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_verdict import reply_for
 
 UNKNOWN = 1
+
+
+def is_reason(text: str) -> bool:
+    """Whether the text is a reason or verdict, a misspelled one, or empty: not an id."""
+    word = text.strip().upper()
+    return not word or (re.fullmatch(r"[A-Z]+(_[A-Z]+)*", word) is not None and (word in _names() or bool(_near(word))))
 
 
 def run(name: str, *, as_json: bool = False) -> int:
@@ -34,10 +44,18 @@ def run(name: str, *, as_json: bool = False) -> int:
         print(json_line(meaning) if as_json else _in_lines(meaning))
     if found:
         return 0
-    near = get_close_matches(wanted, [*kinds, *verdicts], n=3)
+    near = _near(wanted)
     hint = f"; did you mean {', '.join(near)}?" if near else "; run it without a name to list all"
     print(f"no such reason or verdict{hint}", file=sys.stderr)
     return UNKNOWN
+
+
+def _names() -> list[str]:
+    return [*(kind.reason for kind in _kinds(errors.GatewayError)), *(verdict.value for verdict in Verdict)]
+
+
+def _near(wanted: str) -> list[str]:
+    return get_close_matches(wanted, _names(), n=3)
 
 
 def _reason(kind: type[errors.GatewayError]) -> dict[str, Any]:

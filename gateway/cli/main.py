@@ -302,13 +302,36 @@ def enable(
 
 @app.command()
 def explain(
-    reason: Annotated[str, typer.Argument(help="Reason of an error or verdict of a webhook; empty: list all.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="Request id of a call or webhook, event id, operation id; reason or verdict; empty: list the reasons."
+        ),
+    ] = "",
+    admin: Annotated[
+        str,
+        typer.Option(
+            "--admin",
+            envvar="GATEWAY_ADMIN_LISTEN",
+            help="Admin port of a running gateway, host:port or unix:path.",
+            metavar="ADDRESS",
+        ),
+    ] = "127.0.0.1:9464",
+    ca_file: Annotated[Path | None, CA_FILE] = None,
+    cert_file: Annotated[Path | None, CERT_FILE] = None,
+    key_file: Annotated[Path | None, KEY_FILE] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Explain a reason or a wallet verdict, and what to do about it. Needs no gateway."""
-    from gateway.cli.explain import run
+    """Explain what happened to a call, webhook or event of the last hour, and what to do.
 
-    raise typer.Exit(run(reason, as_json=as_json))
+    Explains a reason or a wallet verdict, too, without a gateway. Exit code 1: the id was not found.
+    """
+    from gateway.cli.explain import is_reason, run
+    from gateway.cli.explain_story import run as run_story
+
+    if is_reason(what):
+        raise typer.Exit(run(what, as_json=as_json))
+    raise typer.Exit(run_story(what, admin, ca_file, cert_file, key_file, as_json=as_json))
 
 
 def _add_examples(group: typer.Typer, path: str = "") -> None:

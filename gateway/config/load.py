@@ -78,6 +78,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = No
         dumpable=process.dumpable,
         log_level=process.log_level,
         log_format=process.log_format,
+        log_successes=process.log_successes,
         reads=process.reads,
         redis=process.redis,
         database_url=process.database_url,

@@ -218,6 +218,8 @@ class Config:
     log_level: LogLevel
     log_format: LogFormat | None
     """None: console on a terminal, else JSON."""
+    log_successes: float
+    """The share of successful calls that get a log line."""
     reads: ReadCacheSettings
     """How old cached answers about boards may be."""
     redis: RedisConfig | None

@@ -73,6 +73,7 @@ class ProcessConfig:
     dumpable: bool
     log_level: LogLevel
     log_format: LogFormat | None
+    log_successes: float
     reads: ReadCacheSettings
     redis: RedisConfig | None
     database_url: Secret | None
@@ -108,6 +109,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         dumpable=reader.flag("GATEWAY_DUMPABLE", False),
         log_level=reader.choice("GATEWAY_LOG_LEVEL", LogLevel.INFO, LogLevel),
         log_format=reader.choice("GATEWAY_LOG_FORMAT", LogFormat.JSON, LogFormat) if has_format else None,
+        log_successes=reader.share("GATEWAY_LOG_SUCCESSES", 1.0),
         reads=_reads(reader),
         redis=_redis(reader),
         database_url=database_url,

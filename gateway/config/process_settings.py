@@ -103,6 +103,11 @@ PROCESS = Subject(
             unset="`console` on a terminal, else `json`",
         ),
         Setting(
+            name="GATEWAY_LOG_SUCCESSES",
+            meaning="Share of the successful calls that get a log line, 0 to 1. Failures always get one.",
+            default="1",
+        ),
+        Setting(
             name="GATEWAY_AUDIT_FILE",
             meaning="Audit log: one line of JSON per use of a secret and per refusal. See [audit.md](audit.md).",
             unset="no audit log",

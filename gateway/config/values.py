@@ -105,6 +105,17 @@ class Reader:
             return default
         return value
 
+    def share(self, name: str, default: float) -> float:
+        """Return a number from 0 to 1."""
+        found = self.scope.get(name)
+        if found is None:
+            return default
+        text = found.text.strip()
+        if not re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", text) or float(text) > 1:
+            self.fault(name, "is not a number from 0 to 1, such as 0.01", f"the default is {default:g}")
+            return default
+        return float(text)
+
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
         """Return a whole number within bounds."""
         found = self.scope.get(name)

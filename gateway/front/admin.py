@@ -21,6 +21,7 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
+from gateway.actions.admin.explain_call import MAX_ID_CHARS
 from gateway.front.bounded_server import BoundedServer
 from gateway.front.channelz import channelz_page
 from gateway.front.published_keys import Page
@@ -70,6 +71,7 @@ class AdminServer:
         listening: socket.socket | None = None,
         peers: WorkerPeers | None = None,
         has_traces: bool = False,
+        explain: Callable[[str], Awaitable[Mapping[str, Any]]] | None = None,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
@@ -77,7 +79,7 @@ class AdminServer:
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
         with readiness. `channelz` answers its paths and queries. `asks_certificates`: every page but the probes is only
         for clients with a certificate. `listening`: a socket at that address that exists already. `peers`: the
-        workers that answer together. `has_traces`: metrics have exemplars.
+        workers that answer together. `has_traces`: metrics have exemplars. `explain` answers /explain?id=ID.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -98,6 +100,7 @@ class AdminServer:
         self._listening_socket = listening
         self._peers = peers
         self._has_traces = has_traces
+        self._explain = explain
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -179,6 +182,8 @@ class AdminServer:
             "/evidence/head": self._head,
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if self._explain is not None:
+            paths["/explain"] = partial(self._story, self._explain, request.rel_url.query.get("id", ""))
         page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url, headers)
         if self._asks_certificates and request.rel_url.raw_path not in _PROBES and not _has_certificate(request):
             status, content_type, body = 403, _JSON, b'{"error":"client_certificate_required"}'
@@ -235,6 +240,14 @@ class AdminServer:
             return 404, _JSON, b'{"error":"not_found"}'
         head = await self._evidence_head()
         return (503, _JSON, b'{"error":"store_unavailable"}') if head is None else (200, _JSON, head)
+
+    async def _story(
+        self, explain: Callable[[str], Awaitable[Mapping[str, Any]]], pasted: str
+    ) -> tuple[int, str, bytes]:
+        wanted = pasted.strip()
+        if not 0 < len(wanted) <= MAX_ID_CHARS:
+            return 400, _JSON, b'{"error":"id_expected"}'
+        return 200, _JSON, orjson.dumps(await explain(wanted))
 
     async def _scrape(self, accept: str) -> tuple[int, str, bytes]:
         """Return the metrics in Prometheus's format, or in OpenMetrics' for a scraper that takes it and its exemplars.

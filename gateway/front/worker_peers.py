@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -89,6 +90,16 @@ class WorkerPeers:
         for family in merged(texts):
             yield family.encode()
             await asyncio.sleep(0)  # let calls run between two metrics
+
+    async def explain(self, wanted: str) -> list[Mapping[str, Any]]:
+        """Return what each worker knows of an id. One that does not answer is named in what was searched."""
+        answers = await self._ask_all(f"/explain?id={quote(wanted, safe='')}")
+        return [
+            {"stories": [], "searched": [{"where": f"worker {number}", "trouble": "no answer"}]}
+            if answer is None or answer.status != 200
+            else orjson.loads(answer.body)
+            for number, answer in sorted(answers.items())
+        ]
 
     async def _ask_all(self, page: str, accept: str = "*/*") -> Mapping[str, Answer | None]:
         paths = {path.name.partition(".")[0]: str(path) for path in sorted(self._folder.glob("*.sock"))}

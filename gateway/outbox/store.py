@@ -16,6 +16,7 @@ from gateway.core.types import TenantId
 from gateway.errors import DeadlineTooShort, GatewayError, StoreUnavailable
 from gateway.outbox import dead_letters, replicas, upkeep
 from gateway.outbox.admission import ConcurrentInsert, admit_all
+from gateway.outbox.find import EventState, states_of
 from gateway.outbox.leasing import LOCK_KEYS, look, release, settle_all, take
 from gateway.outbox.record import (
     Admit,
@@ -137,6 +138,10 @@ class EventQueue:
         return await self._database.read(
             lambda connection, _now_us: dead_letters.page_of(connection, query), _left(deadline)
         )
+
+    async def find(self, event_id: str, deadline: Deadline) -> list[EventState]:
+        """Return the state of an event, of each tenant that has one with this id."""
+        return await self._database.read(lambda connection, _now_us: states_of(connection, event_id), _left(deadline))
 
     async def redrive(
         self, query: DeadLetterQuery, deadline: Deadline, *, may_count_twice: bool

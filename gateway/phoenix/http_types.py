@@ -56,6 +56,9 @@ class Answer:
 class ExchangeFailed(Exception):
     """No whole answer came. The message names the kind of failure, never an address, a header or a body."""
 
+    errno: str = ""
+    """The name of the system's error, such as ECONNREFUSED or EAI_NONAME; empty if there is none."""
+
     @property
     def trouble(self) -> str:
         """The message, which may be logged."""

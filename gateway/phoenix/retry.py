@@ -159,6 +159,7 @@ class RetryingSender:
             budget.note_first_try(began_at)
         changes = idempotency is not Idempotency.NO_SIDE_EFFECTS
         rejected_before = False
+        made: list[errors.Try] = []
         for tries in itertools.count(1):
             answer: Answer | None = None
             fault: errors.GatewayError
@@ -169,7 +170,7 @@ class RetryingSender:
             except errors.GatewayError as error:
                 raise (after_doubt(error, surface) if in_doubt else error) from error.__cause__
             try:
-                answer = await self._send(request, surface, deadline, max_answer_bytes)
+                answer = await self._send(request, surface, deadline, max_answer_bytes, made)
             except ExchangeFailed as failure:
                 fault = error_of_failure(failure, surface, changes=changes)
                 again = _worth_repeating_unanswered(failure, idempotency)
@@ -204,6 +205,7 @@ class RetryingSender:
             ):
                 self._observer.upstream_settled(surface.value, fault.reason, tries)
                 fault.address = request.url_base
+                fault.tries = tuple(made)
                 if self._hosts is not None:
                     took_s = self._clock.monotonic() - began_at
                     self._hosts.failed(part_of(surface), request.url_base, fault, took_s)
@@ -211,15 +213,31 @@ class RetryingSender:
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by return or raise")
 
-    async def _send(self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int) -> Answer:
-        """Send once and report the result to the observer."""
+    async def _send(
+        self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int, made: list[errors.Try]
+    ) -> Answer:
+        """Send once; report the result to the observer, and note it for the call and in `made`."""
         began_at = self._clock.monotonic()
+
+        def note(took_s: float, *, status: int = 0, how: str = "", errno: str = "") -> None:
+            address = request.url_base
+            one = errors.Try(began_at=began_at, took_s=took_s, address=address, status=status, how=how, errno=errno)
+            made.append(one)
+            deadline.note_try(one)
+
         try:
             answer = await self._sender.send(request, deadline, max_answer_bytes)
         except ExchangeFailed as failure:
-            self._observer.upstream_unanswered(surface.value, _how(failure), self._clock.monotonic() - began_at)
+            took_s, how = self._clock.monotonic() - began_at, _how(failure)
+            self._observer.upstream_unanswered(surface.value, how, took_s)
+            note(took_s, how=how, errno=failure.errno)
             raise
-        self._observer.upstream_answered(surface.value, answer.status, self._clock.monotonic() - began_at)
+        except asyncio.CancelledError:
+            note(self._clock.monotonic() - began_at, how="left")
+            raise
+        took_s = self._clock.monotonic() - began_at
+        self._observer.upstream_answered(surface.value, answer.status, took_s)
+        note(took_s, status=answer.status)
         return answer
 
     def _may_retry(self, budget: RetryBudget | None, surface: Surface) -> bool:

@@ -6,7 +6,10 @@ proxy, a redirect. One `send` is one request on the wire. `retry.py` tries again
 """
 
 import asyncio
+import errno
 import re
+import socket
+import ssl
 import time
 import zlib
 from collections.abc import Coroutine
@@ -64,6 +67,7 @@ _KEEP_ALIVE = re.compile(rb"(?i)\btimeout\s*=\s*\"?(\d{1,6})")
 _PLAIN = frozenset({b"", b"identity"})
 _ZLIB = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _MAX_HEAD_LINE_BYTES = 256 * 1024
+_RESOLVER_ERRORS = {getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")}
 _MAX_HEADERS = 2000
 """More than any server sends by itself. A proxy may add long cookies or policies, which are dropped."""
 
@@ -249,7 +253,9 @@ def _unanswered(failure: Exception, host: Host, channel: Channel) -> ExchangeFai
     was_stale = channel.uses > 1 and not channel.began
     if was_stale:
         host.idle_time.ended(channel.idle_s, time.monotonic())
-    return AnswerLost("the connection broke before the whole answer came", was_stale=was_stale)
+    lost = AnswerLost("the connection broke before the whole answer came", was_stale=was_stale)
+    lost.errno = _errno_of(failure)
+    return lost
 
 
 def _wire_text(request: Request, host: str) -> bytes:
@@ -283,6 +289,12 @@ def _check(request: Request) -> None:
 
 def _not_sent(failure: Exception) -> NotSent:
     """Return why no connection was made, without address or certificate."""
+    found = _why_not_sent(failure)
+    found.errno = found.errno or _errno_of(failure)
+    return found
+
+
+def _why_not_sent(failure: Exception) -> NotSent:
     if isinstance(failure, OSError) and (failure.errno in EXHAUSTED or lacks_descriptors()):
         # A name cannot be resolved without a descriptor either.
         return OwnLimitReached("the gateway has no file descriptors left for a connection")
@@ -297,3 +309,16 @@ def _not_sent(failure: Exception) -> NotSent:
             return NotSent("no TLS with the server")
         case _:
             return NotSent("no connection to the server")
+
+
+def _errno_of(failure: BaseException) -> str:
+    """Return the name of the system's error, of the resolver's or of OpenSSL's; "" where there is none."""
+    inner = getattr(failure, "certificate_error", None) or getattr(failure, "os_error", None) or failure
+    if isinstance(inner, ssl.SSLError):
+        return inner.reason or ""
+    # aiohttp's resolver passes the resolver's own error on as the cause of an OSError without a number.
+    found = next((one for one in (inner, inner.__cause__) if isinstance(one, OSError) and one.errno is not None), None)
+    if found is None:
+        return ""
+    names = _RESOLVER_ERRORS if isinstance(found, socket.gaierror) else errno.errorcode
+    return names.get(found.errno or 0, "")

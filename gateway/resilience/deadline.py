@@ -6,24 +6,39 @@ step has a timeout of its own that could end after the caller's deadline.
 
 from typing import Self
 
+from gateway.errors import Try
 from gateway.resilience.clock import Clock
 
 RETURN_MARGIN_S = 0.02
 """The part of a caller's deadline that is reserved for returning the answer."""
+MAX_TRIES = 16
+"""Further sendings of one call are not noted: a batch may send a thousand."""
 
 
 class Deadline:
-    """A time on a monotonic clock. Immutable; deadlines with the same time are equal.
+    """A time on a monotonic clock. Immutable but for `tries`; deadlines with the same time are equal.
 
     Not a dataclass, because a frozen one takes four times as long to create, and each call creates two or three.
     """
 
-    __slots__ = ("at", "clock")
+    __slots__ = ("at", "clock", "tries")
+
+    tries: list[Try] | None
+    """What was sent to Phoenix within this deadline, for the log and `explain`. It is noted here because the deadline
+    is the one value of a call that reaches every sending."""
 
     def __init__(self, *, at: float, clock: Clock) -> None:
         """Args: `at` in seconds of `clock.monotonic()`."""
         self.at = at
         self.clock = clock
+        self.tries = None
+
+    def note_try(self, one: Try) -> None:
+        """Note a sending, up to MAX_TRIES."""
+        if self.tries is None:
+            self.tries = []
+        if len(self.tries) < MAX_TRIES:
+            self.tries.append(one)
 
     @classmethod
     def after(cls, seconds: float, clock: Clock) -> Self:

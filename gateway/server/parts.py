@@ -35,6 +35,8 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
     ]
     if controls.sharing is not None:
         parts.append(background("limit-sharing", controls.sharing.run))
+    if gateway.explaining.shared is not None:
+        parts.append(background("call-stories", gateway.explaining.shared.run))
     parts += [
         Part(name="evidence store", start=wallet.store.start, stop=wallet.store.stop),
         Part(name="event queue", start=_async(events.queue.start), stop=events.queue.stop),

@@ -38,6 +38,7 @@ class LeaderboardService:
     async def GetLeaderboard(self, request: boards_pb2.GetLeaderboardRequest, call: Call) -> bytes:
         """Return one page of a board."""
         answer = await self._read.page(_page_read(request, request.tenant_id), call)
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
 
     async def GetUserNeighbors(self, request: boards_pb2.GetUserNeighborsRequest, call: Call) -> bytes:
@@ -45,16 +46,19 @@ class LeaderboardService:
         answer = await self._read.neighbors(
             _user_read(request, request.tenant_id), call, window_key=request.window_key, size=_size(request)
         )
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetUserNeighborsResponse)
 
     async def GetUserRank(self, request: boards_pb2.GetUserRankRequest, call: Call) -> bytes:
         """Return one user's rank."""
         answer = await self._read.rank(_user_read(request, request.tenant_id), call)
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetUserRankResponse)
 
     async def GetUserScore(self, request: boards_pb2.GetUserScoreRequest, call: Call) -> bytes:
         """Return one user's score."""
         answer = await self._read.score(_user_read(request, request.tenant_id), call)
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetUserScoreResponse)
 
     async def BatchGetLeaderboards(self, request: boards_pb2.BatchGetLeaderboardsRequest, call: Call) -> bytes:
@@ -95,6 +99,7 @@ class LeaderboardService:
             page_size=_size(request),
             page_token=request.page_token,
         )
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.ListSnapshotsResponse)
 
     async def GetSnapshot(self, request: boards_pb2.GetSnapshotRequest, call: Call) -> bytes:
@@ -106,6 +111,7 @@ class LeaderboardService:
             page_size=_size(request),
             page_token=request.page_token,
         )
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetSnapshotResponse)
 
     async def GetUserSnapshot(self, request: boards_pb2.GetUserSnapshotRequest, call: Call) -> bytes:
@@ -114,6 +120,7 @@ class LeaderboardService:
         answer = await self._snapshots.user(
             _snapshot_read(request), call, taken_at_us=taken_at_us, user_id=request.user_id
         )
+        call.record.source = answer.source.text
         return with_freshness(answer, boards_pb2.GetUserSnapshotResponse)
 
     async def WatchLeaderboard(self, request: boards_pb2.WatchLeaderboardRequest, call: Call) -> AsyncIterator[bytes]:

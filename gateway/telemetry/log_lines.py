@@ -14,6 +14,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import BinaryIO, TextIO
 
 from gateway.telemetry.log_pipe import LogPipe, may_block
@@ -95,7 +96,7 @@ class LineWriter:
             unreported = self.lost - self._reported
             whole = [line + b"\n" for line in lines]
             if unreported:
-                whole.insert(0, b'{"level":"warning","event":"log lines lost","count":%d}\n' % unreported)
+                whole.insert(0, _lost_line(unreported))
             if self._pipe is not None:
                 if self._pipe.put(whole, reports=len(whole) - len(lines)):
                     self._reported += unreported
@@ -109,6 +110,11 @@ class LineWriter:
             else:
                 self._fault = ""
                 self._reported += unreported
+
+
+def _lost_line(count: int) -> bytes:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    return b'{"timestamp":"%b","level":"warning","event":"log lines lost","count":%d}\n' % (at, count)
 
 
 def _rendered(line: Line) -> bytes:

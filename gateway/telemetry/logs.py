@@ -1,6 +1,6 @@
 """Logs: one JSON object a line on standard error, or coloured text on a terminal.
 
-Redaction is by allow-list: a field that is not named here is dropped and its name added to `dropped`,
+Redaction is by allow-list: a field that `log_fields.py` does not name is dropped and its name added to `dropped`,
 so that a new field has to be allowed before it can leak. Of an allowed one only a number, a flag or a
 short text is kept; anything else is replaced by its type. Exceptions are logged by type and place, never
 by their text, and so are other libraries' records. That call sites use fixed texts is held by
@@ -26,26 +26,13 @@ import orjson
 import structlog
 
 from gateway.core.terminal import escaped_line
+from gateway.telemetry.log_fields import FIELDS
 from gateway.telemetry.log_lines import BufferedLines, CallLater, LineWriter
 from gateway.telemetry.spans import trace_fields
 
 LogFormat = Literal["json", "console"]
 
-ALLOWED_FIELDS = frozenset(
-    {
-        "event", "level", "timestamp", "logger",
-        "method", "request_id", "caller", "peer", "status", "reason", "duration_ms",
-        "tenant", "operator", "environment", "verdict", "disposition", "operation_id", "attempt",
-        "suspect_replay", "probed_before", "odd_headers", "key_id", "provider", "webhook_request_id", "events",
-        "delivery",
-        "claims_sha256", "webhook_sha256", "settled", "surface", "upstream_status", "tries", "age_s",
-        "error_type", "error_at", "error_from", "error_causes", "address", "admin_address", "version", "revision",
-        "service", "serving", "trouble", "setting", "advice", "signal", "drain_s", "pid", "count", "state",
-        "block", "block_hash", "entries", "kind", "path", "task", "part", "worker", "workers", "store", "cache",
-        "elapsed_ms", "memory_mib", "code", "exit_code", "lived_s", "wait_s", "within_s", "waits_for", "dropped",
-        "reference", "cause", "trace_id", "span_id",
-    }
-)  # fmt: skip
+ALLOWED_FIELDS = frozenset(FIELDS)
 """Every field that a line may have. None of them holds a payload, a token, a signature or a secret."""
 
 MAX_VALUE_CHARS = 512
@@ -150,6 +137,11 @@ class CallLogger:
         """Log a call."""
         if self._least <= logging.INFO:
             self._add(partial(_json_line, time.time_ns(), "info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log a call that the gateway or Phoenix failed."""
+        if self._least <= logging.WARNING:
+            self._add(partial(_json_line, time.time_ns(), "warning", event, fields))
 
     def error(self, event: str, **fields: Any) -> None:
         """Log a call that the gateway's operators must know of."""

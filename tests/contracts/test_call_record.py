@@ -16,13 +16,18 @@ VERIFY = "actions/wallet/verify_wallet.py"
 OUTCOME = "actions/wallet/record_outcome.py"
 KEYS = "actions/admin/describe_keys.py"
 AUDIT = "interceptors/audit.py"
+CALL_LOG = "interceptors/call_log.py"
+EVENT_STORIES = "actions/events/event_stories.py"
 SET_BY = {
     "tenant": {DIRECTORY},
     # A wallet's outcome may name no operator; a batch of tokens may name several.
     "operator": {DIRECTORY, OUTCOME, MINT},
     "environment": {DIRECTORY, OUTCOME, MINT},
-    # One action for each method; Audit sets it where the action does not know it.
-    "key_id": {MINT, VERIFY, KEYS, AUDIT},
+    # One action for each method; Audit and the log set it where the action does not know it.
+    "key_id": {MINT, VERIFY, KEYS, AUDIT, CALL_LOG},
+    "failed": {EVENT_STORIES},
+    "failure": {EVENT_STORIES},
+    "source": {"services/leaderboards.py"},
     "events": {"actions/events/submit_events.py"},
     "delivery": {"actions/events/submit_events.py"},
     "claims_sha256": {MINT},
@@ -31,7 +36,7 @@ SET_BY = {
     "kind": {"actions/admin/operator_settings.py"},
     "surface": {"actions/admin/call_phoenix.py"},
     "path": {"actions/admin/call_phoenix.py"},
-    "error": {"interceptors/call_log.py"},
+    "error": {CALL_LOG},
 }
 WALLET = {field.name for field in fields(WalletRecord)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import tempfile
 import time
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -121,6 +124,29 @@ def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
     fetches = own_sandbox.control("GET", "/keys")["fetches"] - fetched_before
     # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight.
     assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS)
+
+
+@pytest.mark.timeout(180)
+def test_any_replica_explains_what_another_one_refused(
+    fleet: Fleet, own_sandbox: SandboxProcess, request: pytest.FixtureRequest
+) -> None:
+    """By the webhook's request id, through Redis."""
+    if "postgresql" not in request.node.name:
+        pytest.skip("these replicas share no Redis")
+    forged = reserve(own_sandbox, forge="bit")
+    assert fleet.wallets[0].VerifyWallet(forged, timeout=20).reply.status == 401
+    webhook = next(one.value for one in forged.headers if one.name.lower() == "x-request-id")
+    until = time.monotonic() + 20
+    while not (stories := explained(fleet.gateways[-1], webhook)):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    (story,) = stories
+    assert (story["verdict"], story["process"].endswith(f"/{fleet.gateways[0].pid}")) == ("BAD_SIGNATURE", True)
+
+
+def explained(gateway: GatewayProcess, wanted: str) -> list[dict[str, Any]]:
+    with urlopen(f"http://{gateway.admin_address}/explain?id={wanted}", timeout=10) as answer:
+        return list(json.loads(answer.read())["stories"])
 
 
 @pytest.mark.timeout(180)

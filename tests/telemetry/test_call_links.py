@@ -20,7 +20,21 @@ from gateway.actions.shared.call import Call
 from gateway.actions.shared.call_record import WalletRecord
 from gateway.core.rights import open_to_local
 from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
-from gateway.errors import NotAllowed, PhoenixRejectedCredentials, StoreUnavailable
+from gateway.errors import (
+    CircuitOpen,
+    Disabled,
+    FieldFault,
+    GatewayError,
+    InvalidField,
+    NotAllowed,
+    OutcomeUnknown,
+    Overloaded,
+    PhoenixNotFound,
+    PhoenixRejectedCredentials,
+    PhoenixUnavailable,
+    RateLimited,
+    StoreUnavailable,
+)
 from gateway.front.endpoint import Endpoint, Handler
 from gateway.front.grpc_aio import Front
 from gateway.interceptors.call_log import CallLog, record_unexpected
@@ -29,6 +43,7 @@ from gateway.interceptors.chain import ArrivalCheck, Chain, EndObserver
 from gateway.interceptors.identity import Identity
 from gateway.interceptors.policy import PolicyInForce
 from gateway.resilience.clock import SystemClock
+from gateway.telemetry.log_fields import faults_of
 from gateway.telemetry.logs import configure
 from gateway.telemetry.metrics import BuildInfo, Metrics
 
@@ -65,6 +80,7 @@ class Gateway:
     out: io.StringIO
     gate: Gate
     outermost: Outermost
+    log: CallLog
     handler: Handler
 
     @property
@@ -105,7 +121,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     gate = Gate()
     outermost = Outermost()
     identity = Identity(PolicyInForce(open_to_local([METHOD])), certificates_required=False)
-    links = [outermost, CallMetrics(metrics, clock), CallLog(clock), gate, identity]
+    log = CallLog(clock)
+    links = [outermost, CallMetrics(metrics, clock), log, gate, identity]
     endpoint = Endpoint(
         path=METHOD, handler=handle, request_class=Struct, client_streaming=False, server_streaming=False
     )
@@ -116,7 +133,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        it = Gateway(channel=channel, metrics=metrics, out=out, gate=gate, outermost=outermost, handler=fine)
+        it = Gateway(channel=channel, metrics=metrics, out=out, gate=gate, outermost=outermost, log=log, handler=fine)
         yield it
     await server.stop(0)
     structlog.reset_defaults()
@@ -190,6 +207,73 @@ async def test_store_fault_is_reported_with_its_cause(gateway: Gateway) -> None:
         "STORE_UNAVAILABLE",
         "ConnectionRefusedError",
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (PhoenixUnavailable(), "warning"),
+        (OutcomeUnknown(), "warning"),
+        (CircuitOpen(), "warning"),
+        (Overloaded(), "warning"),
+        (PhoenixNotFound(), "info"),
+        (RateLimited(), "info"),
+        (Disabled(), "info"),
+        (StoreUnavailable(), "error"),
+    ],
+    ids=lambda value: getattr(value, "reason", value),
+)
+async def test_levels_say_who_must_act(gateway: Gateway, error: GatewayError, level: str) -> None:
+    """The operators, nobody at once, or only the caller. The line has the message that the caller got."""
+
+    async def failing(request: Struct, call: Call) -> Struct:
+        raise error
+
+    gateway.handler = failing
+    await gateway.call()
+    (line,) = gateway.lines()
+    assert (line["level"], line["told"], faults_of(line)) == (level, error.message, [])
+
+
+async def test_a_refused_webhook_is_a_warning_with_the_reply(gateway: Gateway) -> None:
+    """The call itself succeeds."""
+
+    async def forged(request: Struct, call: Call) -> Struct:
+        call.record.wallet = WalletRecord(verdict=Verdict.BAD_SIGNATURE, reply_status=401)
+        return request
+
+    gateway.handler = forged
+    await gateway.call()
+    (line,) = gateway.lines()
+    assert (line["level"], line["status"], line["reply_status"]) == ("warning", "OK", 401)
+
+
+async def test_of_an_invalid_request_only_the_fields_are_logged(gateway: Gateway) -> None:
+    """Keys below metadata are the caller's own, and may be payload."""
+
+    async def invalid(request: Struct, call: Call) -> Struct:
+        faults = ["events[2].user_id", f"events[3].metadata.{SECRET}"]
+        raise InvalidField([FieldFault(field=one, description=SECRET) for one in faults])
+
+    gateway.handler = invalid
+    await gateway.call()
+    (line,) = gateway.lines()
+    assert (line["level"], line["fields"]) == ("info", "events[2].user_id, events[3].metadata")
+    assert SECRET not in gateway.out.getvalue()
+
+
+async def test_a_sample_of_the_successes_and_every_failure_is_logged(gateway: Gateway) -> None:
+    """The same request id is always decided alike; a line says of which share it is."""
+    gateway.log.use_sample(0.25)
+    for number in range(200):
+        await gateway.call(metadata=(("x-request-id", f"r-{number}"),))
+    fine = gateway.lines()
+    assert 20 < len(fine) < 80
+    assert {line["sample"] for line in fine} == {0.25}
+    gateway.gate.shut = True
+    for number in range(20):
+        await gateway.call(metadata=(("x-request-id", f"r-{number}"),))
+    assert len(gateway.lines()) == len(fine) + 20
 
 
 async def test_rejected_credentials_are_an_error(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.docs import api, commands, decisions, settings
+from tools.docs import api, commands, decisions, log_fields, settings
 from tools.docs.region import replaced
 from tools.generate_protos import ROOT
 
@@ -17,6 +17,7 @@ def pages() -> dict[Path, str]:
     """Return what each generated page must hold."""
     parts = {
         DOCS / "configuration.md": settings.tables(),
+        DOCS / "logs.md": log_fields.tables(),
         DOCS / "cli.md": commands.overview_and_commands(),
         DOCS / "adr" / "README.md": decisions.index(DOCS / "adr"),
     }

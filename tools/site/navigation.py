@@ -85,6 +85,7 @@ def _reference() -> list[Entry]:
         {"Settings": "docs/configuration.md"},
         {"Metrics": "docs/metrics.md"},
         {"Traces": "docs/traces.md"},
+        {"Log and explain": "docs/logs.md"},
         {"Commands": "docs/cli.md"},
         {"Audit log": "docs/audit.md"},
         {"Alert rules": "deploy/prometheus/README.md"},

@@ -62,6 +62,12 @@ class Source(enum.Enum):
     STALE = "stale"
     SOCKET = "socket"
 
+    text: str
+    """The value, as an attribute of the member: `value` looks it up each time."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:

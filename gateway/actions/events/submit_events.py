@@ -25,6 +25,7 @@ from gateway.actions.events.claim_ids import ClaimedBatch, claim_ids, remember_d
 from gateway.actions.events.coalesce import Coalescer, CoalesceSettings
 from gateway.actions.events.event_batch import EventBatch, serialise
 from gateway.actions.events.event_memory import EventMemory
+from gateway.actions.events.event_stories import OnResults, ignore_results, note_results
 from gateway.actions.events.queue_events import QueueEvents
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
@@ -95,8 +96,10 @@ class SubmitEvents:
         memory: EventMemory | None = None,
         settings: SubmitSettings | None = None,
         queue: QueueEvents | None = None,
+        on_results: OnResults = ignore_results,
     ) -> None:
-        """Args: `queue`: where durable events go; None: they are refused."""
+        """Args: `queue`: where durable events go; None: they are refused. `on_results`: keeps how events ended."""
+        self._on_results = on_results
         self._queue = queue
         self._tenants = tenants
         self._clock = clock
@@ -119,7 +122,9 @@ class SubmitEvents:
             (result,) = await self.many(tenant_id, [event], given, call, durable=True)
         else:
             pipeline = self.pipeline(tenant_id, call)
-            (result,) = await self._submit(pipeline, pipeline.serialise([event], given), pipeline.coalescer.send, call)
+            results = await self._submit(pipeline, pipeline.serialise([event], given), pipeline.coalescer.send, call)
+            note_results(call, results, call.deadline, self._on_results)
+            (result,) = results
         return _accepted(result)
 
     async def many(
@@ -142,7 +147,13 @@ class SubmitEvents:
         queue = self.queue(call) if durable else None
         batch = pipeline.serialise(events, given)
         if queue is None:
-            return await self._submit(pipeline, batch, pipeline.batches.send, call)
+            results = await self._submit(pipeline, batch, pipeline.batches.send, call)
+        else:
+            results = await self._put(queue, batch, call)
+        note_results(call, results, call.deadline, self._on_results)
+        return results
+
+    async def _put(self, queue: QueueEvents, batch: EventBatch, call: Call) -> list[Result]:
         backlog = queue.backlog(batch.tenant_id)
         backlog.take(len(batch.pending), batch.size_bytes)
         try:
@@ -167,7 +178,7 @@ class SubmitEvents:
 
     def stream(self, call: Call) -> EventStream:
         """Return what takes the messages of one stream."""
-        return EventStream(self, call, self._clock, self._settings.stream_message_s)
+        return EventStream(self, call, self._clock, self._settings.stream_message_s, self._on_results)
 
     def pipeline(self, tenant_id: str, call: Call) -> TenantPipeline:
         """Return the tenant's, made at its first event. Raises: NotAllowed, TenantUnknown, InvalidField."""
@@ -189,7 +200,8 @@ class SubmitEvents:
 class EventStream:
     """The messages of one stream. They begin in order and run at the same time; each ordering key keeps its order."""
 
-    def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float) -> None:
+    def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float, on_results: OnResults) -> None:
+        self._on_results = on_results
         self._submit = submit
         self._call = call
         self._clock = clock
@@ -229,11 +241,13 @@ class EventStream:
 
         async def finish() -> list[Result]:
             try:
-                return await work
+                results = await work
             except GatewayError as error:
-                return await _all_failed(events, error)
+                results = await _all_failed(events, error)
             finally:
                 backlog.give_back(len(batch.pending), batch.size_bytes)
+            note_results(self._call, results, deadline, self._on_results)
+            return results
 
         return await _begun(finish())
 

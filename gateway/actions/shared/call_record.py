@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.actions.shared.failure import Failure
 from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 
 
@@ -26,6 +27,8 @@ class WalletRecord:
     attempt: int | None = None
     probed_before: bool = False
     suspect_replay: bool = False
+    reply_status: int | None = None
+    """The HTTP status that the wallet was told to answer; None: it answers by itself."""
     settled: bool = False
     """Whether an unreadable webhook got the answer that a person settled."""
 
@@ -41,6 +44,8 @@ class WalletRecord:
             fields["verdict"] = self.verdict.value
         if self.disposition is not None:
             fields["disposition"] = self.disposition.value
+        if self.reply_status is not None:
+            fields["reply_status"] = self.reply_status
         if self.operation_id:
             fields["operation_id"] = self.operation_id
         if self.attempt is not None:
@@ -60,8 +65,8 @@ class CallRecord:
     """
 
     __slots__ = (
-        "claims_sha256", "count", "delivery", "environment", "error", "events", "key_id", "kind", "operator", "path",
-        "surface", "tenant", "wallet",
+        "claims_sha256", "count", "delivery", "environment", "error", "events", "failed", "failure", "key_id", "kind",
+        "operator", "path", "source", "surface", "tenant", "wallet",
     )  # fmt: skip
 
     tenant: str | None
@@ -73,6 +78,12 @@ class CallRecord:
     """The version of the key that the call used."""
     events: int | None
     """How many events the call contained so far."""
+    failed: int | None
+    """How many of them were not accepted."""
+    failure: Failure | None
+    """Why the first of these was not."""
+    source: str | None
+    """Where a board came from, as `Source` says it; None for a batch."""
     delivery: str | None
     """`durable` for events that are answered once they are stored."""
     claims_sha256: str | None
@@ -91,6 +102,7 @@ class CallRecord:
     def __init__(self) -> None:
         self.tenant = self.operator = self.environment = self.key_id = self.claims_sha256 = self.delivery = None
         self.events = self.count = self.wallet = self.kind = self.surface = self.path = self.error = None
+        self.failed = self.failure = self.source = None
 
     def write_to(self, fields: dict[str, Any]) -> None:
         """Add what is known, as text."""
@@ -104,6 +116,10 @@ class CallRecord:
             fields["key_id"] = self.key_id
         if self.events is not None:
             fields["events"] = str(self.events)
+        if self.failed is not None:
+            fields["failed"] = self.failed
+        if self.source is not None:
+            fields["source"] = self.source
         if self.delivery is not None:
             fields["delivery"] = self.delivery
         if self.claims_sha256 is not None:

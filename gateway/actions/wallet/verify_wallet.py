@@ -74,7 +74,8 @@ class VerifyWallet:
         record.operation_id = decision.operation_id
         record.probed_before, record.suspect_replay = decision.probed_before, decision.suspect_replay
         record.settled = decision.settled
-        call.record.key_id = decision.key_id or None
+        record.reply_status = None if decision.reply is None else decision.reply.status
+        call.record.key_id = decision.key_id or call.record.key_id
         if decision.suspect_replay:
             log().warning(
                 "the same signed body came before under another key",
@@ -163,9 +164,11 @@ class VerifyWallet:
         keys = context.platform_keys
         try:
             known = keys.current() or await keys.first(call.deadline, len(body))
+            call.record.key_id = known.key.key_id
             if known.key.verify(body, parts.signature):
                 return Verdict.VERIFIED, known.key.key_id
             fresh = await keys.fresher(call.deadline, len(body))
+            call.record.key_id = fresh.key.key_id
             # The same key gives the same result, so a forged call costs only one verification.
             if fresh.key != known.key and fresh.key.verify(body, parts.signature):
                 return Verdict.VERIFIED, fresh.key.key_id

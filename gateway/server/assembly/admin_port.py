@@ -16,6 +16,7 @@ from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.resilience.clock_steps import ClockSteps
 from gateway.server.assembly.controls import CallControls
+from gateway.server.assembly.explain import Explaining
 from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
 from gateway.server.listener.tls import AdminTls
@@ -39,6 +40,7 @@ def build_admin_port(
     keyring: Keyring,
     controls: CallControls,
     redis: RedisCache | None,
+    explaining: Explaining,
     clock: Clock,
     steps: ClockSteps,
     metrics: Metrics,
@@ -76,6 +78,7 @@ def build_admin_port(
         allow_remote=config.tls is not None,
         listening=None if seat is None else seat.admin_socket(),
         peers=None if seat is None else WorkerPeers(seat.folder),
+        explain=explaining.explain,
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,
@@ -84,5 +87,5 @@ def build_admin_port(
         and config.tls.client_ca_file is not None
         and config.admin_client_auth is not AdminClientAuth.NONE,
     )
-    worker = None if seat is None else own(f"unix:{seat.socket_path}")
+    worker = None if seat is None else own(f"unix:{seat.socket_path}", explain=explaining.explain_here)
     return AdminPort(server=server, worker=worker, tls=tls)

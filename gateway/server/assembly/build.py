@@ -27,6 +27,7 @@ from gateway.server.assembly.boards import Boards, build_boards
 from gateway.server.assembly.chain import build_chain
 from gateway.server.assembly.controls import CallControls, build_controls
 from gateway.server.assembly.events import Events, build_events
+from gateway.server.assembly.explain import Explaining, build_explain
 from gateway.server.assembly.front import Fronts, build_fronts
 from gateway.server.assembly.health import build_health
 from gateway.server.assembly.keys import build_keyring
@@ -43,6 +44,7 @@ from gateway.server.secret_poll import SecretPoll
 from gateway.server.secret_watch import SecretWatch
 from gateway.store.database import Database, DatabaseSettings
 from gateway.store.open_database import open_database
+from gateway.telemetry.call_stories import CallStories
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from gateway.telemetry.spans import unlinked
@@ -73,6 +75,7 @@ class Gateway:
     health: HealthWatch
     fronts: Fronts
     admin_port: AdminPort
+    explaining: Explaining
     clock_steps: ClockSteps
     tracing: Tracing | None
 
@@ -101,7 +104,8 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     policy = PolicyInForce(config.callers)
     controls = build_controls(config, policy, keyring, redis, database, clock, metrics, seat)
     tracing = build_tracing(config, secrets, _own_version(), metrics)
-    chain = build_chain(config, controls, secrets, clock, metrics, tracing)
+    stories = CallStories(clock, shares=redis is not None)
+    chain = build_chain(config, controls, secrets, keyring, stories, clock, metrics, tracing)
 
     platform_keys = PlatformKeyRegistry(config, transport, redis, clock, metrics.key_event)
     operators = build_operators(config, upstream, keyring, platform_keys, chain.on_target, clock)
@@ -112,6 +116,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         *(config, tenants, database, redis, controls, clock, metrics),
         callers_wait=lambda: wallet.store.is_busy or transport.is_crowded,
         linked=unlinked if tracing is None else tracing.delivery,
+        stories=stories,
     )
     boards = build_boards(config, tenants.directory, redis, upstream.hosts, clock, metrics, seat)
     services = build_services(
@@ -121,6 +126,7 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         config, services, transport, platform_keys, wallet.store, database, keyring, controls, clock, metrics
     )
     database.on_change(health.look_again)
+    explaining = build_explain(config, stories, events.queue, wallet.store, redis, clock, seat, policy)
 
     return Gateway(
         database=database,
@@ -138,8 +144,9 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         health=health,
         fronts=build_fronts(config, services, health, chain, policy, clock, metrics),
         admin_port=build_admin_port(
-            config, health, wallet, keyring, controls, redis, clock, clock_steps, metrics, seat
+            config, health, wallet, keyring, controls, redis, explaining, clock, clock_steps, metrics, seat
         ),
+        explaining=explaining,
         clock_steps=clock_steps,
         tracing=tracing,
     )

@@ -14,9 +14,12 @@ from gateway.interceptors.deadline import CallDeadline
 from gateway.interceptors.identity import Identity
 from gateway.interceptors.policy import Policy
 from gateway.interceptors.validation import Validation
+from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.server.assembly.controls import CallControls
+from gateway.server.assembly.keys_used import KeysUsed
 from gateway.server.secret_watch import SecretWatch
+from gateway.telemetry.call_stories import CallStories
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ def build_chain(
     config: Config,
     controls: CallControls,
     secrets: SecretWatch,
+    keyring: Keyring,
+    stories: CallStories,
     clock: Clock,
     metrics: Metrics,
     tracing: Tracing | None,
@@ -42,7 +47,7 @@ def build_chain(
         [
             CallMetrics(metrics, clock),
             *([] if tracing is None else [CallTraces(tracing)]),
-            CallLog(clock),
+            CallLog(clock, stories=stories, sample=config.log_successes, key_of=KeysUsed(config, keyring).of),
             Identity(
                 controls.policy,
                 certificates_required=asks_certificates(config),

@@ -31,6 +31,7 @@ from gateway.server.assembly.tenants import Tenants
 from gateway.services.events import EventService
 from gateway.services.ordered_acks import StreamGate
 from gateway.store.database import Database
+from gateway.telemetry.call_stories import CallStories
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.spans import Linked
 
@@ -60,8 +61,12 @@ def build_events(
     metrics: Metrics,
     callers_wait: Callable[[], bool],
     linked: Linked,
+    stories: CallStories,
 ) -> Events:
-    """Return everything for events, not started yet. Args: `callers_wait`, `linked`: as OutboxDelivery."""
+    """Return everything for events, not started yet.
+
+    Args: `callers_wait`, `linked`: as OutboxDelivery; `stories`: keeps how events ended.
+    """
     streams = StreamGate()
     queue = EventQueue(database, clock=clock, observer=metrics)
     level = QueueLevel(config.queue)
@@ -78,6 +83,7 @@ def build_events(
         lambda: str(uuid_utils.uuid7()),
         memory,
         queue=QueueEvents(queue, level, wake=worker.wake, on_event=counted),
+        on_results=stories.add_events,
     )
     dead_letters = DeadLetters(tenants.directory, queue, clock, wake=worker.wake, on_event=counted)
     return Events(

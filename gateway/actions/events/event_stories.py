@@ -1,0 +1,56 @@
+"""Notes how the events of a call ended: in the call's record, for its log line, and for `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gateway.actions.shared.call import Call
+from gateway.actions.shared.failure import failure_of
+from gateway.errors import Try
+from gateway.phoenix.gamification.pending_event import Failed, Result
+from gateway.resilience.deadline import Deadline
+from gateway.telemetry.call_stories import EventFailure
+
+OnResults = Callable[[Mapping[str, Any], Sequence[Try], Sequence[str], Mapping[str, EventFailure]], None]
+"""Takes what is known of the call, what was sent, the ids of its events, and those that were not simply accepted.
+`telemetry.call_stories.CallStories.add_events` is one."""
+MAX_DESCRIBED = 100
+"""Further failures of one call are described by their reason alone."""
+
+
+def ignore_results(
+    fields: Mapping[str, Any], tries: Sequence[Try], ids: Sequence[str], others: Mapping[str, EventFailure]
+) -> None:
+    """Keep nothing."""
+
+
+def note_results(call: Call, results: Sequence[Result], deadline: Deadline, on_results: OnResults) -> None:
+    """Note the results. Args: `deadline`: within which they were sent."""
+    others: dict[str, EventFailure] = {}
+    record = call.record
+    failed = 0
+    for one in results:
+        if isinstance(one, Failed):
+            failed += 1
+            if record.failure is None:
+                record.failure = failure_of(one.error)
+            if failed <= MAX_DESCRIBED:
+                found = failure_of(one.error)
+                others[one.event_id] = EventFailure("FAILED", found.fields, found.tries)
+            else:
+                others[one.event_id] = EventFailure("FAILED", {"reason": one.error.reason}, ())
+        elif one.duplicate:
+            others[one.event_id] = EventFailure("DUPLICATE", {}, ())
+    if failed:
+        record.failed = (record.failed or 0) + failed
+    fields = {
+        "request_id": call.request_id,
+        "method": call.method,
+        "caller": call.caller,
+        "tenant": record.tenant,
+        "key_id": record.key_id,
+        "delivery": record.delivery,
+    }
+    known = {name: value for name, value in fields.items() if value}
+    on_results(known, tuple(deadline.tries or ()), [one.event_id for one in results], others)
