@@ -36,6 +36,7 @@ pytestmark = pytest.mark.timeout(180)
 OTHERS = [one for one in FrontKind if one is not DEFAULT_FRONT]
 V1 = "phoenix.gateway.v1."
 WALLET = V1 + "WalletService"
+MINT = V1 + "TokenService/MintLaunchJWT"
 RECORD, READ = WALLET + "/RecordWalletOutcome", WALLET + "/GetWalletEvidence"
 EACH = 4
 """Calls of each kind that are left alone."""
@@ -45,6 +46,7 @@ LEFT_AFTER_S = 0.015
 TRIES = 8
 """A busy machine may be late with an answer for which 10 ms are left, and then nobody can tell the caller why."""
 DEADLINE_S = 0.3
+CANCELLED = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,10 @@ class Services:
 
     def _move(self, mark: str) -> Message:
         return reserve(self.sandbox, idempotency_key=mark)
+
+    def delayed(self) -> int:
+        """How many requests Phoenix has begun to read that a fault delays."""
+        return sum(one["hits"] for one in self.sandbox.control("GET", "/faults")["faults"])
 
     def requests(self) -> Counter[str]:
         """What Phoenix was asked, but for health checks."""
@@ -236,6 +242,45 @@ async def test_a_caller_that_leaves_while_the_store_hangs(services: Services) ->
         asked = [wallet_pb2.GetWalletEvidenceRequest(operation_id=operation_id) for operation_id in moved]
         found = [(await wallet.GetWalletEvidence(one, timeout=20)).evidence for one in asked]
     assert [one.response.status for one in found] == [200] * EACH
+
+
+@pytest.mark.parametrize("name", ["EventService/SubmitEvent", "LeaderboardService/GetUserRank"])
+async def test_calls_that_are_cancelled_early_send_nothing_from_then_on(services: Services, name: str) -> None:
+    """Once the gateway has no such call at work any more, what Phoenix has got is all that it gets.
+
+    Calls that wait for a shared request or for a connection are among them: Phoenix is slow.
+    """
+    kind = Kind(method=V1 + name, marked=lambda mark: _for_one_user(V1 + name, mark), stores=False)
+    fault = {"surface": "*", "path_prefix": "/v1/", "kind": "delay", "delay_ms": 300}
+    services.sandbox.control("POST", "/faults", fault)
+    try:
+        async with connected(services.gateway) as channel:
+            await ended([call(channel, kind, kind.marked(str(uuid.uuid4())))])
+            assert 1 == services.delayed()
+            calls = []
+            for number in range(CANCELLED):
+                calls.append(call(channel, kind, kind.marked(str(uuid.uuid4()))))
+                asyncio.get_running_loop().call_later(0.01 + 0.01 * number / CANCELLED, calls[-1].cancel)
+            await ended(calls)
+            mint = Kind(method=MINT, marked=partial(_plain, MINT), stores=False)
+            await pass_through(channel, [mint])  # the gateway has read what came before it
+            await services.at_work(kind, 0)
+        services.delayed()  # a request that is on its way is read before the next answer
+        before = services.delayed()
+        await asyncio.sleep(1.0)
+        print(f"{name}: of {CANCELLED} calls cancelled after 10 to 20 ms Phoenix got {before - 1}")
+        assert before == services.delayed()
+    finally:
+        services.sandbox.control("DELETE", "/faults")
+
+
+def _for_one_user(method: str, mark: str) -> Message:
+    """Return a request that no other one waits with."""
+    request: Any = request_for(method)
+    if "user_id" in request.DESCRIPTOR.fields_by_name:
+        request.user_id = mark
+    made: Message = request
+    return made
 
 
 def test_every_deadline_exceeded_has_its_reason(services: Services) -> None:
