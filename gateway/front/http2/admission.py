@@ -7,7 +7,7 @@ A burst may wait. Overload is when more than `burst` calls wait and do not becom
 calls start: a process that got no CPU time for a while is not overloaded by what it finds then. Then the queue is cut
 to what can start within `max_wait_s`, and what exceeds it is refused before it is parsed, until nothing was refused for
 `calm_s`. Callers that each wait for their answer before they send again never get there. A burst of a modest caller
-(`recent_use.py`) may wait beyond the cut: it is not what is too much.
+(`recent_use.py`) may wait beyond the cut: it is not what is too much. So may outcomes of wallets: the money has moved.
 
 A second limit bounds the calls at work, for handlers that wait for Phoenix or the store. It follows their latency, as
 Netflix's concurrency-limits do: it shrinks when calls take much longer than usual. Pure: time is an argument.
@@ -143,15 +143,15 @@ class Admission(Generic[T]):
         """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it."""
         if not self.is_full(now):
             return False
-        if self._is_spared(caller, now) or not self._queue.would_drop(caller, priority):
+        if self._is_spared(caller, priority, now) or not self._queue.would_drop(caller, priority):
             return False
         self._overloaded_until = now + self._settings.calm_s
         return True
 
-    def _is_spared(self, caller: str, now: float) -> bool:
+    def _is_spared(self, caller: str, priority: Priority, now: float) -> bool:
         queued, settings = len(self._queue), self._settings
         has_room = queued < settings.max_queued and not self._exceeds(queued + 1 - settings.burst, now)
-        return has_room and self._queue.is_modest(caller)
+        return has_room and (priority is Priority.OUTCOME or self._queue.is_modest(caller))
 
     def offer(self, call: T, caller: str, priority: Priority, now: float, cost: float = 1.0) -> tuple[bool, list[T]]:
         """Take a call that has just arrived.

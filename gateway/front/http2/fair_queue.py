@@ -5,7 +5,7 @@ Outcomes of a wallet go before money, money before reads, and reads before batch
 caller, the call with the least time left goes first. One start in four is for a modest caller of a lower priority, so
 that nobody's flood of money keeps others from reading.
 
-Refused is, of the last priority, the caller with the most calls; a modest one only if all that wait are modest. Pure:
+Refused is, of the last priority, the caller with the most calls; never a modest one, nor an outcome that waits. Pure:
 `admission.py` says how many wait and start.
 """
 
@@ -30,6 +30,9 @@ class Priority(enum.IntEnum):
     MONEY = 1
     READ = 2
     BATCH = 3
+
+
+_DROPPED_IN_ORDER = (Priority.BATCH, Priority.READ, Priority.MONEY)
 
 
 class Entrant(Protocol):
@@ -155,13 +158,13 @@ class FairQueue(Generic[T]):
     def drop(self) -> T | None:
         """Take out whom it costs least: the last priority, its greediest caller, the call with the most time left.
 
-        Returns: None when all that wait are modest callers.
+        Returns: None when all that wait are modest callers or outcomes.
         """
         victim = self._victim()
         return None if victim is None else self._drop_of(*victim)
 
     def _victim(self) -> tuple[Priority, str] | None:
-        for priority in reversed(Priority):
+        for priority in _DROPPED_IN_ORDER:
             greedy = [name for name in self._classes[priority].callers if not self._use.is_modest(name)]
             if greedy:
                 return priority, max(greedy, key=lambda name: self._claim(priority, name))

@@ -188,6 +188,23 @@ def test_a_caller_is_spared_only_for_a_burst() -> None:
     assert calls[-1] in refused
 
 
+def test_outcomes_of_a_wallet_wait_beside_a_flood_of_claims() -> None:
+    """A burst of them is never refused, although the same caller's claims are, and they start first."""
+    admission = overloaded(burst=20)
+    offered(admission, 100, 0.23)
+    outcomes = [Waiting(f"outcome {number}") for number in range(15)]
+    gone = [each for one in outcomes for each in admission.offer(one, "a", Priority.OUTCOME, 0.23)[1]]
+    started: list[Waiting] = []
+    for _ in range(60):
+        starts, refused = admission.turn(0.23)
+        started, gone = started + starts, gone + refused
+        gone += admission.offer(Waiting(), "a", Priority.MONEY, 0.23)[1]
+        for _ in starts:
+            admission.abandoned(0.23)
+    assert set(gone).isdisjoint(outcomes)
+    assert outcomes == started[: len(outcomes)]
+
+
 def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:
     """Then bursts may wait again."""
     admission = overloaded(calm_s=1.0)
