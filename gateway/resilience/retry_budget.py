@@ -1,7 +1,8 @@
 """How many retries a failing upstream gets: at most a fifth of the first tries of the last 10 s. Pure.
 
 Without a bound, a Phoenix that answers slowly or with 503 would get up to three times the load that it cannot bear. A
-few retries are always allowed, so that a gateway with little traffic retries as usual.
+few retries are always allowed, so that a gateway with little traffic retries as usual. `phoenix/retry.py` does not ask
+for a request that is sent once more because its key was replaced.
 """
 
 from __future__ import annotations
