@@ -67,10 +67,32 @@ async def swallow_postgres(site: Site, _rng: random.Random) -> None:
 
 
 async def delay_postgres(site: Site, _rng: random.Random) -> None:
-    """Put PostgreSQL 40 ms away for a while."""
+    """Put PostgreSQL 40 ms away for a while, by toxiproxy where it can be built."""
+    if site.toxics is not None:
+        await _spoil_postgres(site, "latency", both_ways=True, latency=20)
+        return
     site.proxy.delay_s = 0.02
     await asyncio.sleep(LASTS_S)
     site.proxy.delay_s = 0.0
+
+
+async def reset_postgres(site: Site, _rng: random.Random) -> None:
+    """Reset every connection to PostgreSQL, old or new, for a while."""
+    await _spoil_postgres(site, "reset_peer", timeout=0)
+
+
+async def narrow_postgres(site: Site, _rng: random.Random) -> None:
+    """Let 2 KB a second through to PostgreSQL and back, for a while."""
+    await _spoil_postgres(site, "bandwidth", both_ways=True, rate=2)
+
+
+async def _spoil_postgres(site: Site, kind: str, *, both_ways: bool = False, **attributes: int) -> None:
+    assert site.toxics is not None
+    await asyncio.to_thread(site.toxics.spoil, kind, both_ways, **attributes)
+    try:
+        await asyncio.sleep(LASTS_S)
+    finally:
+        await asyncio.to_thread(site.toxics.heal)
 
 
 async def kill_redis(site: Site, _rng: random.Random) -> None:
@@ -151,6 +173,7 @@ ALL: dict[str, Inject] = {
     for one in (
         *(kill_gateway, stop_gateway, freeze_gateway),
         *(kill_postgres, freeze_postgres, cut_postgres, swallow_postgres, delay_postgres),
+        *(reset_postgres, narrow_postgres),
         *(
             kill_redis,
             freeze_redis,
@@ -167,7 +190,10 @@ ALL: dict[str, Inject] = {
 
 def skipped(site: Site) -> dict[str, str]:
     """Return the faults that this machine does not allow, and why."""
-    return {"fill_disk": "no tmpfs can be mounted here"} if site.disk is None else {}
+    found = {"fill_disk": "no tmpfs can be mounted here"} if site.disk is None else {}
+    if site.toxics is None:
+        found |= dict.fromkeys(("reset_postgres", "narrow_postgres"), "toxiproxy is built with Go, which is missing")
+    return found
 
 
 def in_random_order(site: Site, rng: random.Random) -> list[str]:

@@ -24,6 +24,8 @@ from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 from tests.soak import clocked_gateway
 from tests.tcp_proxy import TcpProxy
+from tests.toxiproxy import ToxicProxy, Toxiproxy
+from tools.go_tools import NotBuilt
 
 POLICY = f"""
 [[callers]]
@@ -41,11 +43,15 @@ _DISK_MIB = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """The processes and files. `disk` is None where the machine does not allow it; `clock_files` has one a gateway."""
+    """The processes and files. `disk` is None where the machine does not allow it; `clock_files` has one a gateway.
+
+    `toxics`: toxiproxy between `proxy` and PostgreSQL; None where it cannot be built.
+    """
 
     sandbox: SandboxProcess
     postgres: PostgresProcess
     proxy: TcpProxy
+    toxics: ToxicProxy | None
     redis: RedisProcess
     rotation: RotationBench
     wallet: WalletProcess
@@ -105,10 +111,12 @@ async def started(folder: Path) -> AsyncIterator[Site]:
         redis = RedisProcess(redis_folder)
         redis.start()
         stack.callback(redis.stop)
-        proxy = await stack.enter_async_context(TcpProxy(postgres.port))
+        toxics = _toxics(postgres.port, stack)
+        direct = postgres.url if toxics is None else toxics.through(postgres.url)
+        proxy = await stack.enter_async_context(TcpProxy(postgres.port if toxics is None else toxics.port))
         policy_file = folder / "gateway.toml"
         settings = {
-            "DATABASE_URL": proxy.url_of(postgres.url),
+            "DATABASE_URL": proxy.url_of(direct),
             "REDIS_URL": redis.url,
             "GATEWAY_CONFIG": str(policy_file),
             "GATEWAY_EVIDENCE_KEY": fresh_key(),
@@ -120,6 +128,7 @@ async def started(folder: Path) -> AsyncIterator[Site]:
             sandbox=sandbox,
             postgres=postgres,
             proxy=proxy,
+            toxics=toxics,
             redis=redis,
             rotation=rotation,
             wallet=WalletProcess("ipv4:" + ",".join(gateway.address for gateway in rotation.gateways)),
@@ -144,6 +153,13 @@ def _own_clocks(folder: Path, gateways: list[GatewayProcess]) -> list[Path]:
         gateway.module = clocked_gateway.__name__
         gateway.environ[clocked_gateway.VARIABLE] = str(file)
     return files
+
+
+def _toxics(port: int, stack: AsyncExitStack) -> ToxicProxy | None:
+    try:
+        return stack.enter_context(Toxiproxy()).before(port)
+    except NotBuilt:
+        return None
 
 
 def _small_disk(folder: Path, gateways: list[GatewayProcess], stack: AsyncExitStack) -> Path | None:
