@@ -1,7 +1,8 @@
 """Stories of calls in Redis, so that any replica explains a call, also of one that has ended.
 
 Stories are written behind the answers, twice a second and up to a bound: failures first, then as many successes as have
-room. Entries are sealed for their id, so that whoever writes to this Redis can neither invent a story nor read one.
+room. `Allowance` bounds them over time too, because callers can fail as often as they like and Redis keeps each failure
+for an hour. Entries are sealed for their id, so that whoever writes to this Redis can neither invent a story nor read one.
 """
 
 from __future__ import annotations
@@ -25,10 +26,32 @@ EVERY_S = 0.5
 FAILURE_KEPT_S = 3600
 SUCCESS_KEPT_S = 900
 MAX_STORY_BYTES = 8192
+FAILURES_BURST, FAILURES_PER_S = 500.0, 1.0
+SUCCESSES_BURST, SUCCESSES_PER_S = 100.0, 2.0
+"""Of each process. So Redis holds some 4,000 failures and 2,000 successes of it at most."""
 _PURPOSE = "call-story/1"
 
 Story = tuple[tuple[str, ...], dict[str, Any], bool]
 """The ids, the story, and whether the call failed."""
+
+
+class Allowance:
+    """How many stories of one kind may be shown: some at once, and so many more each second. Pure."""
+
+    __slots__ = ("_at", "_burst", "_left", "_per_s")
+
+    def __init__(self, burst: float, per_s: float) -> None:
+        self._burst, self._per_s = burst, per_s
+        self._left, self._at = burst, 0.0
+
+    def take(self, now: float) -> bool:
+        """Count one and return True, unless it is one too many. Args: `now`: monotonic seconds."""
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class SharedStories:
@@ -49,6 +72,8 @@ class SharedStories:
         self._clock = clock
         self._take = take
         self._process = process
+        self._failures = Allowance(FAILURES_BURST, FAILURES_PER_S)
+        self._successes = Allowance(SUCCESSES_BURST, SUCCESSES_PER_S)
 
     async def run(self) -> None:
         """Show new stories until cancelled."""
@@ -57,10 +82,12 @@ class SharedStories:
             await self.share_now()
 
     async def share_now(self) -> None:
-        """Show the new stories; those that Redis does not take are not shown."""
-        now = int(self._clock.now())
+        """Show the new stories. Those that Redis does not take, or that are too many, are not shown."""
+        now, moment = int(self._clock.now()), self._clock.monotonic()
         entries: list[tuple[str, bytes, int]] = []
         for ids, story, failed in self._take(FAILURES_AT_ONCE, SUCCESSES_AT_ONCE):
+            if not (self._failures if failed else self._successes).take(moment):
+                continue
             kept_s = FAILURE_KEPT_S if failed else SUCCESS_KEPT_S
             payload = orjson.dumps({**story, "process": self._process})
             for one in ids:

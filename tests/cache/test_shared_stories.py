@@ -9,7 +9,15 @@ import pytest
 
 from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.redis_url import parse_redis_url
-from gateway.cache.shared_stories import FAILURE_KEPT_S, SharedStories, Story, _key
+from gateway.cache.shared_stories import (
+    FAILURE_KEPT_S,
+    FAILURES_BURST,
+    FAILURES_PER_S,
+    SUCCESSES_BURST,
+    SharedStories,
+    Story,
+    _key,
+)
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
 from gateway.resilience.clock import SystemClock
@@ -55,3 +63,31 @@ async def test_what_was_sealed_by_another_key_or_for_another_id_is_no_story(cach
     await cache.put(_key("r-3"), moved, ttl_s=60)
     assert (await own.find("r-2") is not None, await own.find("r-3")) == (True, None)
     assert b"r-1" not in moved
+
+
+async def test_a_flood_of_failures_does_not_fill_redis(cache: RedisCache) -> None:
+    """A burst is shown, and then a few each second. Successes have an allowance of their own."""
+    keys, clock = SealKeys([Secret(secrets.token_bytes(32))]), ManualClock()
+    flood: list[Story] = [
+        ((f"{kind}-{n}",), {"ended_at": 1.0}, kind == "bad") for n in range(1000) for kind in ("bad", "good")
+    ]
+    one = replica(cache, keys, clock, *flood)
+
+    async def shown(kind: str) -> int:
+        found = [await one.find(f"{kind}-{n}") for n in range(1000)]
+        return sum(story is not None for story in found)
+
+    await one.share_now()
+    assert (await shown("bad"), await shown("good")) == (FAILURES_BURST, SUCCESSES_BURST)
+    late: list[Story] = [((f"late-{n}",), {"ended_at": 2.0}, True) for n in range(100)]
+    later = SharedStories(cache=cache, seal_keys=keys, clock=clock, take=_turns(flood, late), process="host/2")
+    await later.share_now()
+    clock.advance(20)
+    await later.share_now()
+    found = [await later.find(f"late-{n}") for n in range(100)]
+    assert sum(story is not None for story in found) == 20 * FAILURES_PER_S
+
+
+def _turns(*each: list[Story]) -> Callable[[int, int], list[Story]]:
+    turns = iter(each)
+    return lambda *_: next(turns)
