@@ -26,7 +26,6 @@ def test_a_record_follows_the_template(path: Path) -> None:
     assert re.fullmatch(r"- Date: \d{4}-\d\d-\d\d", lines[3]), lines[3]
 
 
-def test_a_number_has_one_record() -> None:
-    """A gap is a number that is held for work which has not landed yet."""
-    numbers = [path.name[:4] for path in records(FOLDER)]
-    assert len(numbers) == len(set(numbers))
+def test_numbers_have_no_gap() -> None:
+    """One record a number."""
+    assert [int(path.name[:4]) for path in records(FOLDER)] == list(range(1, len(records(FOLDER)) + 1))
