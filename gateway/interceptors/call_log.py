@@ -123,6 +123,8 @@ class CallLog(EndObserver):
             for name, value in failure.fields.items():
                 fields.setdefault(name, value)
             tries = failure.tries or tries
+            if error is None and level == "error":
+                fields.setdefault("error_type", failure.error_type)
         if tries:
             fields.update(about_tries(tries))
         if isinstance(error, NotAllowed) and call.caller and call.method not in call.grant.methods:

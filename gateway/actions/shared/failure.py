@@ -32,11 +32,15 @@ _LOGGED = ("surface", "phoenix_code", "limit", "whose", "off")
 
 
 class Failure(NamedTuple):
-    """One failure. `level`: of its log line. `fields`: as the log names them, but for `tries`."""
+    """One failure. `level`: of its log line. `fields`: as the log names them, but for `tries`.
+
+    `error_type`: class of its first cause, for an item of a call that itself succeeded.
+    """
 
     level: str
     fields: dict[str, Any]
     tries: tuple[Try, ...]
+    error_type: str
 
 
 def failure_of(error: GatewayError) -> Failure:
@@ -59,7 +63,7 @@ def failure_of(error: GatewayError) -> Failure:
         tries = tries or one.tries
         if one.address and "address" not in fields:
             fields["address"] = one.address
-    return Failure(level_of(error), fields, tries)
+    return Failure(level_of(error), fields, tries, type(_first_cause(error)).__name__)
 
 
 def about_tries(tries: tuple[Try, ...] | list[Try]) -> dict[str, Any]:
@@ -80,6 +84,12 @@ def level_of(error: GatewayError) -> str:
     if error.code == "INTERNAL" or isinstance(error, StoreFault):
         return "error"
     return "warning" if isinstance(error, _FAILED_THE_CALLER) else "info"
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _with_causes(error: BaseException) -> Iterator[GatewayError]:
