@@ -30,8 +30,9 @@ from gateway.telemetry.audit_file import check_inherited, inherited_descriptor
 
 _DATABASE_WITHIN_S = 3.0
 _GOAWAY_FIRST_S = 0.2
-"""Without a delay, streams end so long after the servers begin to stop. A client that checks health and hears of that
-before GOAWAY takes the address for dead: its calls fail for a second, though the next worker serves there."""
+"""Streams end so long after the servers begin to stop. A client that hears of that before GOAWAY opens its stream again
+at once, on the same connection. One that checks health, and had no delay, takes the address for dead: its calls fail
+for a second, though the next worker serves there."""
 
 
 def run(config: Config) -> int:
@@ -91,7 +92,7 @@ async def serve(
             await shutdown.wait_delay()
         await asyncio.gather(
             *(server.stop(shutdown.grace_s) for server in servers),
-            _end_streams(gateway, after_s=_GOAWAY_FIRST_S if shutdown.omits_delay else 0.0),
+            _end_streams(gateway),
         )
     logs.log().info("stopped", pid=os.getpid())
     return shutdown.exit_code
@@ -110,9 +111,9 @@ def _log_serving(config: Config, gateway: Gateway) -> None:
     )
 
 
-async def _end_streams(gateway: Gateway, *, after_s: float) -> None:
+async def _end_streams(gateway: Gateway) -> None:
     """End what has no end of its own: watchers of health and boards, event streams, the queue's deliveries."""
-    await asyncio.sleep(after_s)
+    await asyncio.sleep(_GOAWAY_FIRST_S)
     gateway.health.drain()
     gateway.health.end_streams()
     gateway.boards.hub.drain()
