@@ -101,6 +101,7 @@ CASES: Mapping[str, Case] = {
     ),
     "AuditLost": _once("audit_records_total", 'event="lost"'),
     "LogLinesLost": _once("log_lines_lost_total"),
+    "TracesLost": _steady("trace_spans_total", 'result="failed"'),
     "ClockStepped": _once("clock_steps_total", 'direction="back"'),
     "RedisDown": _gauge("redis_down", 1, 'fault="timeout"'),
     "CacheEntriesRefused": _once("cache_lookups_total", 'purpose="rank",result="refused"'),
