@@ -87,6 +87,11 @@ def _ask(
         body = answer.read()
     finally:
         connection.close()
+    if answer.status == 403 and b"client_auth_required" in body:
+        raise ValueError(
+            "it tells no stories where anyone may ask: set GATEWAY_ADMIN_CLIENT_AUTH=metrics and a client CA, or ask a"
+            " port on loopback or a Unix socket"
+        )
     if answer.status == 403:
         raise ValueError("it asks for a client certificate: give --cert-file and --key-file")
     if answer.status == 404:

@@ -28,7 +28,8 @@ LISTENERS = Subject(
             name="GATEWAY_ADMIN_CLIENT_AUTH",
             meaning=(
                 "Who must present a client certificate on an admin port with TLS and a client CA: `required` (all),"
-                " `metrics` (all but `/healthz` and `/readyz`, which a kubelet probes without one) or `none`."
+                " `metrics` (all but `/healthz` and `/readyz`, which a kubelet probes without one) or `none`, which"
+                " also switches `/explain` off."
             ),
             default="metrics",
         ),

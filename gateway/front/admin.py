@@ -79,7 +79,8 @@ class AdminServer:
         in turn, with the path as sent. `what_is_off` and `degraded`, the parts that calls do without now, are reported
         with readiness. `channelz` answers its paths and queries. `asks_certificates`: every page but the probes is only
         for clients with a certificate. `listening`: a socket at that address that exists already. `peers`: the
-        workers that answer together. `has_traces`: metrics have exemplars. `explain` answers /explain?id=ID.
+        workers that answer together. `has_traces`: metrics have exemplars. `explain` answers /explain?id=ID,
+        but not where anyone may ask.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -180,10 +181,9 @@ class AdminServer:
             "/readyz": self._readiness,
             "/metrics": partial(self._scrape, request.headers.get("Accept", "")),
             "/evidence/head": self._head,
+            "/explain": partial(self._story, request.rel_url.query.get("id", "")),
         }
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        if self._explain is not None:
-            paths["/explain"] = partial(self._story, self._explain, request.rel_url.query.get("id", ""))
         page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url, headers)
         if self._asks_certificates and request.rel_url.raw_path not in _PROBES and not _has_certificate(request):
             status, content_type, body = 403, _JSON, b'{"error":"client_certificate_required"}'
@@ -241,13 +241,15 @@ class AdminServer:
         head = await self._evidence_head()
         return (503, _JSON, b'{"error":"store_unavailable"}') if head is None else (200, _JSON, head)
 
-    async def _story(
-        self, explain: Callable[[str], Awaitable[Mapping[str, Any]]], pasted: str
-    ) -> tuple[int, str, bytes]:
+    async def _story(self, pasted: str) -> tuple[int, str, bytes]:
+        if self._explain is None:
+            return 404, _JSON, b'{"error":"not_found"}'
+        if self._tls is not None and not self._asks_certificates:
+            return 403, _JSON, b'{"error":"client_auth_required"}'
         wanted = pasted.strip()
         if not 0 < len(wanted) <= MAX_ID_CHARS:
             return 400, _JSON, b'{"error":"id_expected"}'
-        return 200, _JSON, orjson.dumps(await explain(wanted))
+        return 200, _JSON, orjson.dumps(await self._explain(wanted))
 
     async def _scrape(self, accept: str) -> tuple[int, str, bytes]:
         """Return the metrics in Prometheus's format, or in OpenMetrics' for a scraper that takes it and its exemplars.

@@ -6,8 +6,9 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,7 +21,9 @@ from gateway.server.listener.tls import AdminTls
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from tests.certificates import Authority
 
-PAGES = ("/healthz", "/readyz", "/metrics", "/channelz/GetServers", "/nothing")
+PAGES = ("/healthz", "/readyz", "/metrics", "/channelz/GetServers", "/nothing", "/explain?id=x")
+SHOWN = ["200", "200", "200", "200", "404"]
+"""What everyone may see of all but the last."""
 
 
 class Port:
@@ -41,7 +44,11 @@ class Port:
             lambda: {"ready": True, "services": {}},
             tls=AdminTls(files, SystemClock(), client_auth).context,
             asks_certificates=client_auth is not AdminClientAuth.NONE,
+            explain=self._explain,
         )
+
+    async def _explain(self, wanted: str) -> Mapping[str, Any]:
+        return {"id": wanted}
 
     @property
     def url(self) -> str:
@@ -80,16 +87,16 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 @pytest.mark.parametrize(
     ("client_auth", "with_certificate", "without"),
     [
-        (AdminClientAuth.METRICS, ["200", "200", "200", "200", "404"], ["200", "200", "403", "403", "403"]),
-        (AdminClientAuth.REQUIRED, ["200", "200", "200", "200", "404"], ["000"] * 5),
-        (AdminClientAuth.NONE, ["200", "200", "200", "200", "404"], ["200", "200", "200", "200", "404"]),
+        (AdminClientAuth.METRICS, [*SHOWN, "200"], ["200", "200", "403", "403", "403", "403"]),
+        (AdminClientAuth.REQUIRED, [*SHOWN, "200"], ["000"] * 6),
+        (AdminClientAuth.NONE, [*SHOWN, "403"], [*SHOWN, "403"]),
     ],
     ids=lambda value: value.value if isinstance(value, AdminClientAuth) else "",
 )
 async def test_curl_gets_each_page_as_the_operator_chose(
     start: Start, client_auth: AdminClientAuth, with_certificate: list[str], without: list[str]
 ) -> None:
-    """It offers HTTP/2 by ALPN, and gets HTTP/1.1, which the port speaks."""
+    """It offers HTTP/2 by ALPN, and gets HTTP/1.1, which the port speaks. Nobody gets stories where anyone may ask."""
     port = await start(client_auth)
     shown = [await port.curl(page, certificate=True) for page in PAGES]
     assert shown == [(status, "1.1") for status in with_certificate]
