@@ -73,8 +73,10 @@ class OwnParts:
         return self._looked.is_set()
 
     async def first_look(self) -> None:
-        """Return once `run` has looked at every part, which takes no longer than a look may."""
-        await self._looked.wait()
+        """Return once `run` has looked at every part, or after the time that a look may take."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_WITHIN_S + 1.0):
+                await self._looked.wait()
 
     @property
     def needed_but_down(self) -> tuple[str, ...]:

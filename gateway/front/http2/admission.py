@@ -172,7 +172,7 @@ class Admission(Generic[T]):
             return True, []
         if self.sheds(caller, priority, now):
             return False, [call]
-        dropped = self._queue.drop() if self.is_full(now) else None
+        dropped = self._queue.drop(priority) if self.is_full(now) else None
         refused = [] if dropped is None else [dropped]
         self._queue.push(call, caller, priority, cost, now)
         if refused:
@@ -237,7 +237,7 @@ class Admission(Generic[T]):
         """
         if self.running < self.limit or not self.is_overloaded(now):
             return []
-        expired = self._queue.older_than(now - self._settings.max_age_s)
+        expired = self._queue.older_than(now - self._settings.max_age_s, now)
         self._note_length(now)
         return expired
 

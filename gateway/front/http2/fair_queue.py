@@ -5,8 +5,8 @@ Outcomes of a wallet go before money, money before reads, and reads before batch
 caller, the call with the least time left goes first. One start in four is for a modest caller of a lower priority, so
 that nobody's flood of money keeps others from reading.
 
-Refused is, of the last priority, the caller with the most calls; never a modest one, nor an outcome that waits. Pure:
-`admission.py` says how many wait and start.
+Refused is, of the last priority, the caller with the most calls. A modest one gives its place only to an outcome, an
+outcome to nobody. Pure: `admission.py` says how many wait and start.
 """
 
 from __future__ import annotations
@@ -150,24 +150,27 @@ class FairQueue(Generic[T]):
 
     def would_drop(self, caller: str, priority: Priority) -> bool:
         """Whether a further call of this caller would be the one to go: nobody waits with less right to it."""
-        victim = self._victim()
+        victim = self._victim(priority)
         if victim is None or victim[0] != priority:
             return victim is None or priority > victim[0]
         return self._claim(priority, caller, 1) > self._claim(*victim)
 
-    def drop(self) -> T | None:
+    def drop(self, priority: Priority = Priority.BATCH) -> T | None:
         """Take out whom it costs least: the last priority, its greediest caller, the call with the most time left.
 
-        Returns: None when all that wait are modest callers or outcomes.
+        Args: `priority`: of the call that takes the place. Returns: None when all that wait are outcomes, or modest
+        callers, whose place only an outcome takes.
         """
-        victim = self._victim()
+        victim = self._victim(priority)
         return None if victim is None else self._drop_of(*victim)
 
-    def _victim(self) -> tuple[Priority, str] | None:
-        for priority in _DROPPED_IN_ORDER:
-            greedy = [name for name in self._classes[priority].callers if not self._use.is_modest(name)]
-            if greedy:
-                return priority, max(greedy, key=lambda name: self._claim(priority, name))
+    def _victim(self, for_priority: Priority) -> tuple[Priority, str] | None:
+        for spares_modest in (True, False) if for_priority is Priority.OUTCOME else (True,):
+            for priority in _DROPPED_IN_ORDER:
+                callers = self._classes[priority].callers
+                greedy = [name for name in callers if not (spares_modest and self._use.is_modest(name))]
+                if greedy:
+                    return priority, max(greedy, key=lambda name: self._claim(priority, name))
         return None
 
     def _claim(self, priority: Priority, name: str, further: int = 0) -> tuple[int, float]:
@@ -180,14 +183,14 @@ class FairQueue(Generic[T]):
         self._use.take_back(name, last[2], last[3])
         return self._take(priority, name, -1)
 
-    def older_than(self, moment: float) -> list[T]:
-        """Take out what entered before this moment."""
+    def older_than(self, moment: float, now: float) -> list[T]:
+        """Take out what entered before this moment. Outcomes wait until their deadline."""
         return [
             self._take(priority, name, place)
             for priority in Priority
             for name, caller in list(self._classes[priority].callers.items())
             for place in reversed(range(len(caller.waiting)))
-            if caller.waiting[place][3] < moment
+            if (caller.waiting[place][0] <= now if priority is Priority.OUTCOME else caller.waiting[place][3] < moment)
         ]
 
     def withdraw(self, call: T) -> bool:

@@ -118,13 +118,20 @@ class Gate:
         self._need_turn()
 
     def note_closed(self, stream: Stream) -> bool:
-        """Count a stream that is over; return whether its caller has cancelled too many."""
+        """Count a stream that is over; return whether to read its connection seldom: its caller cancelled too many.
+
+        Not where a proxy's callers share the connection: the others would wait for this one.
+        """
         if stream.is_answered:
             if not self._cancellations.is_empty:
                 self._cancellations.note_answered(self._caller(stream))
             return False
         now = self._monotonic()
-        return now - stream.arrived_at < YOUNG_S and self._cancellations.note_cancelled(self._caller(stream), now)
+        if now - stream.arrived_at >= YOUNG_S:
+            return False
+        caller = self._caller(stream)
+        is_too_much = self._cancellations.note_cancelled(caller, now)
+        return is_too_much and caller == self._caller_of(stream.connection.peer, "")
 
     def _caller(self, stream: Stream) -> str:
         return self._caller_of(stream.connection.peer, stream.metadata.get(_FORWARDED, ""))

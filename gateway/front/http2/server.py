@@ -126,12 +126,14 @@ class Http2Server:
         """Take no new connections; let calls finish for so long, then cut what is left."""
         for acceptor in self._acceptors:
             await acceptor.close()
+        young_s = min(_YOUNG_S, grace_s / 4)
+        if young_s > 0:
+            await asyncio.sleep(young_s)
+        self._draining = True
+        for connection in list(self._connections):
+            connection.life.begin_drain()
         try:
-            async with asyncio.timeout(grace_s):
-                await asyncio.sleep(min(_YOUNG_S, grace_s / 4))
-                self._draining = True
-                for connection in list(self._connections):
-                    connection.life.begin_drain()
+            async with asyncio.timeout(grace_s - young_s):
                 await self._idle.wait()
         except TimeoutError:
             tasks = [one.task for each in self._connections for one in each.streams.values() if one.task is not None]

@@ -19,6 +19,7 @@ from gateway.keys.sources.secret_store import StoredVersion
 from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import RequestRefused, VaultClient
 
+_NO_ANSWER = frozenset({StoreCause.UNREACHABLE, StoreCause.TIMEOUT, StoreCause.SEALED, StoreCause.TLS})
 _EARLIER = 4
 """How many versions before the one in force are read at the start: they may still be published or retiring."""
 
@@ -120,7 +121,11 @@ class VaultDatabaseLogins:
         return not lease.is_due(now, self._poll_s) or self._renewed(lease, now)
 
     def _is_gone(self, lease: _Lease) -> bool:
-        """Tell whether the lease was revoked or has ended. Vault's default policy allows to ask this."""
+        """Tell whether the lease was revoked or has ended. Where Vault does not say, our count of time decides.
+
+        Its default policy allows to ask. A refusal ends the asking, because each makes the client log in again. Raises:
+        StoreFailed if Vault does not answer at all.
+        """
         if not self._may_look:
             return False
         try:
@@ -128,9 +133,9 @@ class VaultDatabaseLogins:
         except RequestRefused:
             return True
         except StoreFailed as failure:
-            if failure.cause is not StoreCause.FORBIDDEN:
+            if failure.cause in _NO_ANSWER:
                 raise
-            self._may_look = False
+            self._may_look = failure.cause is not StoreCause.FORBIDDEN
             return False
         left = found.get("ttl") if isinstance(found, dict) else None
         return isinstance(left, int) and left <= 0
@@ -155,7 +160,7 @@ class VaultDatabaseLogins:
         try:
             answer = self._client.post("sys/leases/renew", {"lease_id": lease.lease_id, "increment": lease.lasts_s})
         except StoreFailed as failure:
-            if failure.cause in (StoreCause.UNREACHABLE, StoreCause.TIMEOUT, StoreCause.SEALED, StoreCause.TLS):
+            if failure.cause in _NO_ANSWER:
                 raise
             return False
         granted = answer.get("lease_duration")

@@ -191,9 +191,11 @@ def _redis(config: Config, secrets: SecretWatch, clock: Clock, metrics: Metrics)
 def _database(config: Config, secrets: SecretWatch, poll: SecretPoll, clock: Clock, metrics: Metrics) -> Database:
     """Return the database, not connected yet. A PostgreSQL follows the file or the store of its URL."""
 
+    is_stored = config.database_source is not None and config.database_source.stored is not None
+
     def on_failure(cause: str) -> None:
         metrics.store_broke(cause)
-        if cause in _USER_REFUSED:
+        if is_stored and cause in _USER_REFUSED:
             poll.look_soon()
 
     url = config.database_url.reveal_text() if config.database_url is not None else None

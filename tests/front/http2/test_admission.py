@@ -205,6 +205,32 @@ def test_outcomes_of_a_wallet_wait_beside_a_flood_of_claims() -> None:
     assert outcomes == started[: len(outcomes)]
 
 
+def test_an_outcome_takes_the_place_of_a_modest_caller() -> None:
+    """Where only such callers wait, and no more than a burst may."""
+    admission = overloaded(burst=8)
+    for _ in range(100):
+        offered(admission, 3, 0.23, "loud")
+        admission.turn(0.23)
+    offered(admission, 30, 0.23, "quiet")
+    queued = admission.queued
+    outcomes = [Waiting(f"outcome {number}") for number in range(6)]
+    gone = [each for one in outcomes for each in admission.offer(one, "quiet", Priority.OUTCOME, 0.23)[1]]
+    assert set(gone).isdisjoint(outcomes)
+    assert 5 <= len(gone) <= 6  # the first may still fit
+    assert admission.queued <= queued + 1
+
+
+def test_an_outcome_waits_for_those_at_work_until_its_deadline() -> None:
+    """Where others that wait as long are refused."""
+    admission = overloaded(max_wait_s=1.0, first_limit=9, min_limit=9)
+    admission.turn(0.3)
+    offered(admission, 1, 0.3)
+    for priority in (Priority.MONEY, Priority.OUTCOME):
+        admission.offer(Waiting(priority.name, deadline_at=0.4), "a", priority, 0.3)
+    assert ["MONEY"] == [one.name for one in admission.expire(0.309)]
+    assert ["OUTCOME"] == [one.name for one in admission.expire(0.4)]
+
+
 def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:
     """Then bursts may wait again."""
     admission = overloaded(calm_s=1.0)

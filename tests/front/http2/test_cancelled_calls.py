@@ -6,14 +6,14 @@ import asyncio
 import gc
 import itertools
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ngh2
 import pytest
 
 from gateway.actions.shared.call import Peer as Caller
 from gateway.front.http2.cancellations import AT_ONCE as CANCELS_AT_ONCE
-from gateway.front.http2.gate import Gate
+from gateway.front.http2.gate import CallerOf, Gate, caller_of_peer
 from gateway.front.http2.paced_readers import PacedReaders
 from gateway.resilience.clock import SystemClock
 from tests.front.http2.handlers import Handlers, MakeEngine
@@ -84,17 +84,17 @@ class _Noting(PacedReaders):
         super().add(read_on)
 
 
-def noting_gate() -> tuple[Gate, _Noting]:
-    gate = Gate(SystemClock())
+def noting_gate(caller_of: CallerOf = caller_of_peer) -> tuple[Gate, _Noting]:
+    gate = Gate(SystemClock(), caller_of=caller_of)
     gate.paced_readers = noting = _Noting()
     return gate, noting
 
 
-async def cancel_at_once(peer: Peer, number: float) -> None:
-    """As fast as the client can; then see that it is served."""
+async def cancel_at_once(peer: Peer, number: float, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """As fast as the client can; then see that it is served. Args: `extra`: headers."""
     await peer.until(lambda: peer.of(ngh2.SettingsReceived))
     for _ in range(int(number) // 50):
-        streams = [peer.call("/t/Hang", b"") for _ in range(50)]
+        streams = [peer.call("/t/Hang", b"", extra=extra) for _ in range(50)]
         await peer.until(lambda: True)
         for stream in streams:
             peer.connection.reset_stream(stream)
@@ -119,6 +119,19 @@ async def test_who_cancels_more_than_is_answered_is_read_seldom(engine: MakeEngi
             async with connected(client_port) as peer:
                 await cancel_at_once(peer, number)
             assert reads_seldom == bool(paced.added)
+
+
+async def test_who_shares_a_proxys_connection_does_not_slow_it(engine: MakeEngine) -> None:
+    """Others would wait for the one who cancels."""
+    gate, paced = noting_gate(lambda peer, forwarded: forwarded or peer.caller)
+    proxy, greedy = Caller(address="", caller="proxy"), [(b"x-forwarded-client-cert", b"greedy")]
+    async with serving(Handlers().all(), engine, gate=gate, named=proxy) as (_, port):
+        async with connected(port) as peer:
+            await cancel_at_once(peer, CANCELS_AT_ONCE + 200, greedy)
+        assert 0 == paced.added
+        async with connected(port) as peer:
+            await cancel_at_once(peer, CANCELS_AT_ONCE + 200)
+        assert 0 < paced.added
 
 
 async def test_who_cancels_half_of_its_calls_is_read_as_any_other(engine: MakeEngine) -> None:

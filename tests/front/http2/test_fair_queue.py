@@ -74,7 +74,7 @@ def test_what_is_old_or_withdrawn_is_out() -> None:
     calls = [Waiting(str(number)) for number in range(4)]
     for entered_at, call in enumerate(calls):
         queue.push(call, call.name, Priority.READ, 1.0, float(entered_at))
-    assert calls[:2] == queue.older_than(2.0)
+    assert calls[:2] == queue.older_than(2.0, 3.0)
     assert [True, False] == [queue.withdraw(calls[3]), queue.withdraw(calls[0])]
     assert (1, "2") == (len(queue), queue.pop().name)
 

@@ -44,6 +44,15 @@ async def test_a_drain_ends_what_does_not_end_by_itself_with_a_reason(
         await asyncio.wait_for(draining, 3)
 
 
+async def test_a_drain_without_time_says_goaway_too(engine: MakeEngine) -> None:
+    """A client that loses its connection without a word does not know whether its calls were read."""
+    async with serving(Handlers().all(), engine) as (server, port), connected(port) as peer:
+        await peer.until(lambda: peer.of(ngh2.SettingsReceived))
+        await asyncio.wait_for(server.drain(0), 3)
+        await peer.until(lambda: peer.is_closed)
+        assert peer.of(ngh2.GoAwayReceived)
+
+
 async def test_an_idle_connection_is_closed_gracefully(engine: MakeEngine) -> None:
     """With two GOAWAYs."""
     bounds = ServerBounds(idle_s=0.1)
