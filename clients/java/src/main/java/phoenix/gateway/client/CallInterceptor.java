@@ -5,9 +5,11 @@ import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
 import io.grpc.ClientStreamTracer;
+import io.grpc.ConnectivityState;
 import io.grpc.Context;
 import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
 import io.grpc.ForwardingClientCallListener.SimpleForwardingClientCallListener;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
@@ -15,24 +17,34 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 
-/** What happens around every call: ids and a deadline before it, and after it a status whose cause names the reason. */
+/**
+ * What happens around every call, also of a stub: ids, a deadline and a connection before it, and after it a status whose
+ * cause names the reason.
+ */
 final class CallInterceptor implements ClientInterceptor {
     static final CallOptions.Key<Map<String, String>> HEADERS =
             CallOptions.Key.createWithDefault("phoenix-gateway-headers", Map.of());
     private static final Metadata.Key<String> REQUEST_ID = key("x-request-id");
 
+    /** gRPC itself waits up to two minutes before it tries an address again that did not answer. */
+    private static final long TRY_AGAIN_AFTER_NS = TimeUnit.MILLISECONDS.toNanos(500);
+
     private final ServiceConfig config;
     private final Duration timeout;
     private final String token;
     private final Causes causes;
+    private final ManagedChannel managed;
+    private final AtomicLong lastTry = new AtomicLong(System.nanoTime());
 
-    /** Args: `timeout` of calls that give none, null: as published; `token`: empty for none. */
-    CallInterceptor(ServiceConfig config, Duration timeout, String token, Causes causes) {
+    /** Args: `timeout` of calls that give none, null: as published; `token`: empty for none; `managed`: what connects. */
+    CallInterceptor(ServiceConfig config, Duration timeout, String token, Causes causes, ManagedChannel managed) {
         this.config = config;
         this.timeout = timeout;
         this.token = token;
         this.causes = causes;
+        this.managed = managed;
     }
 
     @Override
@@ -50,6 +62,7 @@ final class CallInterceptor implements ClientInterceptor {
                     headers.put(key("authorization"), "Bearer " + token);
                 }
                 String requestId = headers.get(REQUEST_ID);
+                connectAgain();
                 super.start(new SimpleForwardingClientCallListener<>(listener) {
                     @Override
                     public void onClose(Status status, Metadata trailers) {
@@ -87,6 +100,16 @@ final class CallInterceptor implements ClientInterceptor {
         }
         long within = (timeout == null ? published : timeout).toNanos();
         return options.withDeadlineAfter(within, TimeUnit.NANOSECONDS);
+    }
+
+    private void connectAgain() {
+        long now = System.nanoTime();
+        long last = lastTry.get();
+        if (managed.getState(false) == ConnectivityState.TRANSIENT_FAILURE
+                && now - last > TRY_AGAIN_AFTER_NS
+                && lastTry.compareAndSet(last, now)) {
+            managed.resetConnectBackoff();
+        }
     }
 
     private static Metadata.Key<String> key(String name) {

@@ -2,23 +2,16 @@ package phoenix.gateway.client;
 
 import io.grpc.Channel;
 import io.grpc.ClientCall;
-import io.grpc.ConnectivityState;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicLong;
 
 /** Makes calls and streams over one channel. Everything that it throws about a call is a GatewayException. */
 final class Calls {
-    /** gRPC itself waits up to two minutes before it tries an address again that did not answer. */
-    private static final long TRY_AGAIN_AFTER_NS = TimeUnit.MILLISECONDS.toNanos(500);
-
     private final ManagedChannel managed;
     private final Channel channel;
-    private final AtomicLong lastTry = new AtomicLong(System.nanoTime());
 
     /** Args: `channel`: the managed one with the interceptors. */
     Calls(ManagedChannel managed, Channel channel) {
@@ -27,7 +20,6 @@ final class Calls {
     }
 
     <Q, A> A unary(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
-        connectAgain();
         try {
             return ClientCalls.blockingUnaryCall(channel, method, settings.options(), request);
         } catch (StatusRuntimeException failed) {
@@ -47,21 +39,10 @@ final class Calls {
 
     /** Returns a call that is not started. */
     <Q, A> ClientCall<Q, A> newCall(MethodDescriptor<Q, A> method, CallSettings settings) {
-        connectAgain();
         return channel.newCall(method, settings.options());
     }
 
     boolean isClosed() {
         return managed.isShutdown();
-    }
-
-    private void connectAgain() {
-        long now = System.nanoTime();
-        long last = lastTry.get();
-        if (managed.getState(false) == ConnectivityState.TRANSIENT_FAILURE
-                && now - last > TRY_AGAIN_AFTER_NS
-                && lastTry.compareAndSet(last, now)) {
-            managed.resetConnectBackoff();
-        }
     }
 }

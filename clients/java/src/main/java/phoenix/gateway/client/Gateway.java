@@ -222,7 +222,7 @@ public final class Gateway extends Services implements AutoCloseable {
             Causes causes = new Causes(new Diagnosis(target, files), managed::isShutdown);
             Channel inner = ClientInterceptors.interceptForward(managed, interceptors);
             return ClientInterceptors.intercept(
-                    inner, new CallInterceptor(ServiceConfig.published(), timeout, token, causes));
+                    inner, new CallInterceptor(ServiceConfig.published(), timeout, token, causes, managed));
         }
     }
 }

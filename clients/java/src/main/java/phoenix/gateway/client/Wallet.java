@@ -1,6 +1,7 @@
 package phoenix.gateway.client;
 
 import com.google.protobuf.ByteString;
+import io.grpc.Context;
 import java.nio.charset.StandardCharsets;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -18,6 +19,8 @@ import phoenix.gateway.v1.VerifyWalletResponse;
 final class Wallet {
     /** Statuses of a router or a guard, not of a wallet; Phoenix takes most of them as final. */
     private static final Set<Integer> NO_ANSWERS = Set.of(400, 401, 403, 405);
+    /** Of a record whose thread is interrupted each time. */
+    private static final int MOST_TRIES = 3;
 
     private final Function<VerifyWalletRequest, VerifyWalletResponse> verify;
     private final Function<RecordWalletOutcomeRequest, RecordWalletOutcomeResponse> record;
@@ -53,7 +56,7 @@ final class Wallet {
             if (!call.isMove()) {
                 throw new ClientReasons.WebhookUndecided("The webhook is no verified move: there is no outcome to record.");
             }
-            record.apply(answer.facts().toBuilder()
+            recordAnyway(answer.facts().toBuilder()
                     .setOperationId(call.found().getOperationId())
                     .setAttempt(call.found().getAttempt())
                     .setResponseStatus(answer.status())
@@ -67,11 +70,11 @@ final class Wallet {
 
     /** Answers one webhook. Never throws. */
     WalletReply answer(Source source, WalletAction action, WalletOptions options) {
-        WalletCall call = verify(source, options);
-        if (call.reply().isPresent()) {
-            return call.reply().get();
-        }
         try {
+            WalletCall call = verify(source, options);
+            if (call.reply().isPresent()) {
+                return call.reply().get();
+            }
             WalletAnswer answer = action.act(call);
             boolean isDecided = call.isMove()
                     ? isOutcome(answer.status()) || answer.facts().getFinal()
@@ -113,13 +116,39 @@ final class Wallet {
         return request.build();
     }
 
+    /** Records also for a caller who was cancelled or interrupted: the money has moved. The same record twice is one. */
+    private void recordAnyway(RecordWalletOutcomeRequest outcome) throws Exception {
+        Context detached = Context.current().fork(); // without the deadline and the cancellation of the present one
+        boolean isInterrupted = false;
+        try {
+            for (int tries = 1; ; tries++) {
+                isInterrupted |= Thread.interrupted(); // an interrupted thread cancels its call
+                try {
+                    detached.call(() -> record.apply(outcome));
+                    return;
+                } catch (RuntimeException failed) {
+                    if (tries == MOST_TRIES || !Thread.currentThread().isInterrupted()) {
+                        throw failed;
+                    }
+                }
+            }
+        } finally {
+            if (isInterrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
     /** Returns 503, and tells the cause: the text of a failure of this client, only the class of any other. */
     private WalletReply failed(Throwable cause) {
         if (cause instanceof InterruptedException) {
             Thread.currentThread().interrupt();
         }
         String text = cause instanceof GatewayException ? cause.getMessage() : cause.getClass().getName();
-        warn.accept("A wallet webhook is answered 503: " + text);
+        try {
+            warn.accept("A wallet webhook is answered 503: " + text);
+        } catch (Throwable unwritten) { // the server would answer 500, and Phoenix must get its 503 all the same
+        }
         return WalletReply.ofFailure(cause);
     }
 }

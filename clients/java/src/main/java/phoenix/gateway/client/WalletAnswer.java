@@ -1,6 +1,7 @@
 package phoenix.gateway.client;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Objects;
 import java.util.function.UnaryOperator;
 import phoenix.gateway.v1.RecordWalletOutcomeRequest;
 
@@ -13,6 +14,12 @@ import phoenix.gateway.v1.RecordWalletOutcomeRequest;
  *     this answer
  */
 public record WalletAnswer(int status, byte[] body, RecordWalletOutcomeRequest facts) {
+    /** Refuses null, which no server can send. */
+    public WalletAnswer {
+        Objects.requireNonNull(body, "body is null: give new byte[0] for an answer without one.");
+        Objects.requireNonNull(facts, "facts is null: give RecordWalletOutcomeRequest.getDefaultInstance() for none.");
+    }
+
     /** Returns an answer whose body is this text as UTF-8. */
     public static WalletAnswer of(int status, String body) {
         return new WalletAnswer(

@@ -4,13 +4,22 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptors;
+import io.grpc.ConnectivityState;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
 import io.grpc.Server;
 import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.ServerInterceptors;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.StreamObserver;
@@ -18,6 +27,8 @@ import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -138,6 +149,80 @@ final class RepeatsTest {
         gateway.close();
         assertThrows(
                 ClientReasons.ClientClosed.class, () -> gateway.keys().listKeys(ListKeysRequest.getDefaultInstance()));
+    }
+
+    /** A channel of gRPC that counts how often it is told to connect again at once. */
+    private static final class Counted extends ManagedChannel {
+        private final ManagedChannel inner;
+        private final AtomicInteger again = new AtomicInteger();
+
+        Counted(ManagedChannel inner) {
+            this.inner = inner;
+        }
+
+        @Override
+        public void resetConnectBackoff() {
+            again.incrementAndGet();
+            inner.resetConnectBackoff();
+        }
+
+        @Override
+        public ConnectivityState getState(boolean connect) {
+            return inner.getState(connect);
+        }
+
+        @Override
+        public <Q, A> ClientCall<Q, A> newCall(MethodDescriptor<Q, A> method, CallOptions options) {
+            return inner.newCall(method, options);
+        }
+
+        @Override
+        public String authority() {
+            return inner.authority();
+        }
+
+        @Override
+        public ManagedChannel shutdown() {
+            return inner.shutdown();
+        }
+
+        @Override
+        public ManagedChannel shutdownNow() {
+            return inner.shutdownNow();
+        }
+
+        @Override
+        public boolean isShutdown() {
+            return inner.isShutdown();
+        }
+
+        @Override
+        public boolean isTerminated() {
+            return inner.isTerminated();
+        }
+
+        @Override
+        public boolean awaitTermination(long within, TimeUnit unit) throws InterruptedException {
+            return inner.awaitTermination(within, unit);
+        }
+    }
+
+    /** Otherwise it fails for up to two minutes after the gateway is back. */
+    @Test
+    void aStubDoesNotWaitOutTheBackoffOfGrpc() throws Exception {
+        String nobody = "127.0.0.1:1";
+        Counted away = new Counted(Grpc.newChannelBuilder(nobody, InsecureChannelCredentials.create()).build());
+        Causes causes = new Causes(new Diagnosis(nobody, null), () -> false);
+        CallInterceptor own = new CallInterceptor(ServiceConfig.published(), null, "", causes, away);
+        KeyServiceGrpc.KeyServiceBlockingStub stub =
+                KeyServiceGrpc.newBlockingStub(ClientInterceptors.intercept(away, own));
+        long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        while (away.again.get() == 0 && System.nanoTime() < until) {
+            assertThrows(StatusRuntimeException.class, () -> stub.listKeys(ListKeysRequest.getDefaultInstance()));
+            Thread.sleep(20);
+        }
+        assertTrue(away.again.get() > 0);
+        away.shutdownNow();
     }
 
     private static String header(Metadata sent, String name) {

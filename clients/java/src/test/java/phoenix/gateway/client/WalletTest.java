@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
 import com.sun.net.httpserver.HttpServer;
+import io.grpc.Context;
 import io.grpc.Server;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.stub.StreamObserver;
@@ -21,6 +22,7 @@ import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicReference;
 import org.eclipse.jetty.ee10.servlet.FilterHolder;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.server.ServerConnector;
@@ -105,6 +107,92 @@ final class WalletTest {
                 },
                 text -> { });
         assertEquals(503, answered(noRecord, call -> WalletAnswer.of(200, "")));
+    }
+
+    @Test
+    void aLogThatThrowsChangesNoAnswer() throws Exception {
+        Gateway.Builder builder = Gateway.builder("127.0.0.1:1").warn(text -> {
+            throw new NoClassDefFoundError();
+        });
+        try (Gateway gateway = builder.build()) {
+            org.eclipse.jetty.server.Server jetty = jetty(new WalletFilter(gateway, call -> null), null);
+            String answer = post(port(jetty), "/", "", "{}");
+            assertTrue(answer.startsWith("HTTP/1.1 503 ") && answer.contains("temporarily_unavailable"), answer);
+            jetty.stop();
+        }
+    }
+
+    @Test
+    void anAnswerWithoutABodyIsRefusedWhereItIsMade() {
+        RecordWalletOutcomeRequest none = RecordWalletOutcomeRequest.getDefaultInstance();
+        NullPointerException refused =
+                assertThrows(NullPointerException.class, () -> new WalletAnswer(200, null, none));
+        assertTrue(refused.getMessage().contains("give new byte[0]"), refused.getMessage());
+        assertThrows(NullPointerException.class, () -> new WalletAnswer(200, new byte[0], null));
+        Wallet balance = decided(WalletDisposition.WALLET_DISPOSITION_NOT_A_MOVE);
+        assertEquals(503, answered(balance, call -> new WalletAnswer(200, null, none)));
+    }
+
+    /** A gateway that finds each webhook to be a new move. If it is to interrupt a thread, it does so before it answers. */
+    private final class Recording extends WalletServiceGrpc.WalletServiceImplBase {
+        private final AtomicReference<Thread> interrupted = new AtomicReference<>();
+
+        @Override
+        public void verifyWallet(VerifyWalletRequest request, StreamObserver<VerifyWalletResponse> answer) {
+            answer.onNext(VerifyWalletResponse.newBuilder()
+                    .setVerdict(WalletVerdict.WALLET_VERDICT_VERIFIED)
+                    .setDisposition(WalletDisposition.WALLET_DISPOSITION_NEW)
+                    .build());
+            answer.onCompleted();
+        }
+
+        @Override
+        public void recordWalletOutcome(
+                RecordWalletOutcomeRequest request, StreamObserver<RecordWalletOutcomeResponse> answer) {
+            Thread waiting = interrupted.getAndSet(null);
+            if (waiting != null) {
+                waiting.interrupt(); // and it gets no answer
+                return;
+            }
+            recorded.add(request);
+            answer.onNext(RecordWalletOutcomeResponse.getDefaultInstance());
+            answer.onCompleted();
+        }
+    }
+
+    @Test
+    void anOutcomeIsRecordedAlsoForACallerWhoIsGone() throws Exception {
+        Recording service = new Recording();
+        Server server = NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0))
+                .addService(service).build().start();
+        Context.CancellableContext context = Context.current().withCancellation();
+        List<WalletAction> actions = List.of(
+                call -> {
+                    Thread.currentThread().interrupt();
+                    return WalletAnswer.of(200, "interrupted before");
+                },
+                call -> {
+                    service.interrupted.set(Thread.currentThread());
+                    return WalletAnswer.of(200, "interrupted meanwhile");
+                },
+                call -> {
+                    context.cancel(null);
+                    return WalletAnswer.of(200, "cancelled");
+                });
+        try (Gateway gateway = Gateway.dial("127.0.0.1:" + server.getPort())) {
+            List<Boolean> interrupts = new ArrayList<>();
+            for (WalletAction action : actions) {
+                WalletReply reply = context.call(() -> gateway.answerWebhook(WEBHOOK, action, WalletOptions.DEFAULT));
+                interrupts.add(Thread.interrupted());
+                assertEquals(200, reply.status(), () -> String.valueOf(reply.failure()));
+            }
+            assertEquals(List.of(true, true, false), interrupts);
+            assertEquals(
+                    List.of("interrupted before", "interrupted meanwhile", "cancelled"),
+                    recorded.stream().map(one -> one.getResponseBody().toStringUtf8()).toList());
+        } finally {
+            server.shutdownNow();
+        }
     }
 
     @Test
