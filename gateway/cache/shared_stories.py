@@ -19,6 +19,7 @@ from gateway.cache.redis_faults import checked
 from gateway.core.sealing import SealedFor, SealKeys, SealRefused
 from gateway.core.types import UnixSeconds
 from gateway.resilience.clock import Clock
+from gateway.telemetry.call_stories import Kind
 
 FAILURES_AT_ONCE = 50
 SUCCESSES_AT_ONCE = 10
@@ -27,12 +28,12 @@ FAILURE_KEPT_S = 3600
 SUCCESS_KEPT_S = 900
 MAX_STORY_BYTES = 8192
 FAILURES_BURST, FAILURES_PER_S = 500.0, 1.0
+"""Of each process, and of refusals as many again. So Redis holds some 4,000 of each, and 2,000 successes, at most."""
 SUCCESSES_BURST, SUCCESSES_PER_S = 100.0, 2.0
-"""Of each process. So Redis holds some 4,000 failures and 2,000 successes of it at most."""
 _PURPOSE = "call-story/1"
 
-Story = tuple[tuple[str, ...], dict[str, Any], bool]
-"""The ids, the story, and whether the call failed."""
+Story = tuple[tuple[str, ...], dict[str, Any], Kind]
+"""The ids, the story, and how the call ended."""
 
 
 class Allowance:
@@ -72,8 +73,11 @@ class SharedStories:
         self._clock = clock
         self._take = take
         self._process = process
-        self._failures = Allowance(FAILURES_BURST, FAILURES_PER_S)
-        self._successes = Allowance(SUCCESSES_BURST, SUCCESSES_PER_S)
+        self._allowances = {
+            Kind.FAILED: Allowance(FAILURES_BURST, FAILURES_PER_S),
+            Kind.REFUSED: Allowance(FAILURES_BURST, FAILURES_PER_S),
+            Kind.FINE: Allowance(SUCCESSES_BURST, SUCCESSES_PER_S),
+        }
 
     async def run(self) -> None:
         """Show new stories until cancelled."""
@@ -85,11 +89,13 @@ class SharedStories:
         """Show the new stories. Those that Redis does not take, or that are too many, are not shown."""
         now, moment = int(self._clock.now()), self._clock.monotonic()
         entries: list[tuple[str, bytes, int]] = []
-        for ids, story, failed in self._take(FAILURES_AT_ONCE, SUCCESSES_AT_ONCE):
-            if not (self._failures if failed else self._successes).take(moment):
+        for ids, story, kind in self._take(FAILURES_AT_ONCE, SUCCESSES_AT_ONCE):
+            if not self._allowances[kind].take(moment):
                 continue
-            kept_s = FAILURE_KEPT_S if failed else SUCCESS_KEPT_S
+            kept_s = SUCCESS_KEPT_S if kind is Kind.FINE else FAILURE_KEPT_S
             payload = orjson.dumps({**story, "process": self._process})
+            if len(payload) > MAX_STORY_BYTES:
+                continue
             for one in ids:
                 sealed = self._seal_keys.seal(
                     _sealed_for(one), payload, stored_at=UnixSeconds(now), expires_at=UnixSeconds(now + kept_s)

@@ -145,7 +145,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield from _story(story)
     for event in report.get("durable_events") or ():
         yield ""
-        yield from _durable(event)
+        yield from _durable(event, wanted)
     operation = report.get("operation")
     if operation:
         yield ""
@@ -314,7 +314,7 @@ def _error(story: Mapping[str, Any]) -> str:
     return f"{story['error_type']}{causes} at {story.get('error_at')}"
 
 
-def _durable(event: Mapping[str, Any]) -> Iterator[str]:
+def _durable(event: Mapping[str, Any], event_id: str) -> Iterator[str]:
     yield f"Durable event of tenant {event['tenant']}: {event['state']}"
     yield from _row("accepted", _time(event["accepted_at"]))
     yield from _row("attempts", event["attempts"])
@@ -326,8 +326,12 @@ def _durable(event: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("ended", _time(event["done_at"]) if event.get("done_at") else "")
     if event["state"] == "DEAD":
         yield from _row("reason", event["reason"])
-        twice = "; Phoenix may have it already, so it may count twice" if event["may_have_reached_phoenix"] else ""
-        yield from _row("to do", f"correct the cause, then phoenix-gateway call EventService/RedriveDeadLetters{twice}")
+        first = ""
+        if event["may_have_reached_phoenix"]:
+            first = "check at Phoenix first whether it was counted, because it may have arrived; if it was not, "
+        request = json.dumps({"tenant_id": event["tenant"], "event_ids": [event_id]})
+        yield from _row("to do", f"{first}correct the cause, then send this event alone again:")
+        yield from _row("", f"phoenix-gateway call EventService/RedriveDeadLetters '{request}'")
 
 
 def _operation(operation: Mapping[str, Any]) -> Iterator[str]:

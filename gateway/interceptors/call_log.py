@@ -25,6 +25,10 @@ from gateway.telemetry.trouble import described
 
 _EXPLAINED = frozenset({"INTERNAL", "UNAVAILABLE", "UNKNOWN"})
 """Statuses whose lines also name the class and place of the error."""
+_BY_SENDER = frozenset(
+    {Verdict.MISSING_SIGNATURE, Verdict.MALFORMED_SIGNATURE, Verdict.BAD_SIGNATURE, Verdict.AMBIGUOUS_HEADERS}
+)
+"""What anyone who reaches a wallet can send as often as they like: it pushes no failure out."""
 _DEBUG = ("/grpc.health.v1.", "/grpc.reflection.")
 """Methods whose lines have the level debug."""
 
@@ -103,7 +107,8 @@ class CallLog(EndObserver):
             level = "debug"
         kind = Kind.FINE
         if error is not None or record.failure is not None or level == "warning":
-            kind = Kind.REFUSED if level == "info" else Kind.FAILED
+            by_sender = error is None and wallet is not None and wallet.verdict in _BY_SENDER
+            kind = Kind.REFUSED if level == "info" or by_sender else Kind.FAILED
         if self._keep is not None and level != "debug":
             self._keep(now, fields, tries, kind)
         if kind is Kind.FINE and self._sample < 1.0:

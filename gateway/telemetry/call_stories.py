@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -72,6 +72,7 @@ class EventFailure(NamedTuple):
 
 
 _ACCEPTED = EventFailure("ACCEPTED", {}, ())
+_DUPLICATE = "DUPLICATE"
 
 
 class EventsStory(NamedTuple):
@@ -122,41 +123,49 @@ class CallStories:
         event_ids: Sequence[str],
         others: Mapping[str, EventFailure],
     ) -> None:
-        """Keep how events ended."""
-        story = EventsStory(self._clock.monotonic(), fields, tries, event_ids, others)
-        (self._failed_events if others else self._events).append(story)
-        if self._unshared is not None and others:
-            self._unshared.events.append(story)
+        """Keep how events ended. Those that succeeded, duplicates too, push no failure out."""
+        now = self._clock.monotonic()
+        failed = {event_id: other for event_id, other in others.items() if other.result != _DUPLICATE}
+        if failed:
+            story = EventsStory(now, fields, tries, list(failed), failed)
+            self._failed_events.append(story)
+            if self._unshared is not None:
+                self._unshared.events.append(story)
+            event_ids = [event_id for event_id in event_ids if event_id not in failed]
+        if event_ids:
+            self._events.append(EventsStory(now, fields, tries, event_ids, others))
 
     def find(self, wanted: str) -> list[dict[str, Any]]:
         """Return the stories of this id, newest first, as JSON."""
         now = self._clock.monotonic()
         since = now - KEPT_S
-        found: list[tuple[float, dict[str, Any]]] = []
+        found: list[tuple[float, CallStory | EventsStory]] = []
         for ring in (self._failed, self._refused, self._fine):
             for story in ring:
                 fields = story.fields
                 if story.ended_at >= since and any(fields.get(name) == wanted for name in NAMES):
-                    found.append((story.ended_at, self.told(story, now)))
+                    found.append((story.ended_at, story))
         for events in (self._failed_events, self._events):
-            for those in events.stories:
-                if those.ended_at >= since and wanted in those.event_ids:
-                    found.append((those.ended_at, self.told_event(those, wanted, now)))
+            found += [
+                (one.ended_at, one) for one in events.stories if one.ended_at >= since and wanted in one.event_ids
+            ]
         found.sort(key=lambda pair: pair[0], reverse=True)
-        told = [one for _, one in found[:MAX_FOUND]]
-        for one in told:
-            if one["kind"] == "call":
-                one["alike"] = self._alike(one, now)
-        return told
+        newest = [story for _, story in found[:MAX_FOUND]]
+        alike = self._alike({_key_of(story.fields) for story in newest if isinstance(story, CallStory)}, now)
+        return [
+            {**self.told(story, now), "alike": alike[_key_of(story.fields)]}
+            if isinstance(story, CallStory)
+            else self.told_event(story, wanted, now)
+            for story in newest
+        ]
 
-    def _alike(self, story: Mapping[str, Any], now: float) -> dict[str, float]:
+    def _alike(self, keys: Collection[tuple[Any, ...]], now: float) -> dict[tuple[Any, ...], dict[str, float]]:
         """Return how many calls failed in the same way, this one included, and how long ago the first one did."""
-        wanted = [story.get(name) for name in ALIKE]
-        first, count = now, 0
+        first, count = dict.fromkeys(keys, now), dict.fromkeys(keys, 0)
         for one in (*self._failed, *self._refused):
-            if one.ended_at >= now - KEPT_S and [one.fields.get(name) for name in ALIKE] == wanted:
-                first, count = min(first, one.ended_at), count + 1
-        return {"count": count, "since_s": round(now - first, 1)}
+            if one.ended_at >= now - KEPT_S and (key := _key_of(one.fields)) in count:
+                first[key], count[key] = min(first[key], one.ended_at), count[key] + 1
+        return {key: {"count": count[key], "since_s": round(now - first[key], 1)} for key in keys}
 
     def reach(self) -> dict[str, Any]:
         """Return what was searched: how many calls and how far back, in seconds; 0 for an empty ring."""
@@ -194,8 +203,8 @@ class CallStories:
             "sent": _told_tries(tries, tries[0].began_at if tries else 0.0),
         }
 
-    def take_unshared(self, most: int, most_fine: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any], bool]]:
-        """Yield and forget the new stories with their ids and whether they failed: failures first, each up to a bound.
+    def take_unshared(self, most: int, most_fine: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Kind]]:
+        """Yield and forget the new stories with their ids: failures first, then refusals, each up to a bound.
 
         What is beyond the bounds is not shared.
         """
@@ -203,20 +212,24 @@ class CallStories:
         if unshared is None:
             return
         now = self._clock.monotonic()
-        failed = [*list(unshared.refused)[-most:], *unshared.failed][-most:]
-        for story in reversed(failed):
-            yield ids_of(story.fields), self.told(story, now), True
+        for story in reversed(list(unshared.failed)[-most:]):
+            yield ids_of(story.fields), self.told(story, now), Kind.FAILED
         left = most
-        for events in list(unshared.events):
-            for event_id in list(events.others)[:left]:
+        for events in reversed(unshared.events):
+            for event_id in list(events.event_ids)[:left]:
                 left -= 1
-                yield (event_id,), self.told_event(events, event_id, now), True
-        for story in list(unshared.fine)[-most_fine:]:
-            yield ids_of(story.fields), self.told(story, now), False
+                yield (event_id,), self.told_event(events, event_id, now), Kind.FAILED
+        for kind, ring, bound in ((Kind.REFUSED, unshared.refused, most), (Kind.FINE, unshared.fine, most_fine)):
+            for story in reversed(list(ring)[-bound:]):
+                yield ids_of(story.fields), self.told(story, now), kind
         unshared.clear()
 
     def _when(self, ended_at: float, now: float) -> dict[str, Any]:
         return {"ended_at": round(self._clock.now() - (now - ended_at), 3)}
+
+
+def _key_of(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(fields.get(name) for name in ALIKE)
 
 
 def ids_of(fields: Mapping[str, Any]) -> tuple[str, ...]:

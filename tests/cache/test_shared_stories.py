@@ -21,10 +21,11 @@ from gateway.cache.shared_stories import (
 from gateway.core.sealing import SealKeys
 from gateway.core.secret import Secret
 from gateway.resilience.clock import SystemClock
+from gateway.telemetry.call_stories import Kind
 from tests.manual_clock import ManualClock
 from tests.redis_process import RedisProcess
 
-FAILED: Story = (("r-1", "w-1"), {"kind": "call", "request_id": "r-1", "ended_at": 1.0}, True)
+FAILED: Story = (("r-1", "w-1"), {"kind": "call", "request_id": "r-1", "ended_at": 1.0}, Kind.FAILED)
 Replica = Callable[..., SharedStories]
 
 
@@ -55,7 +56,7 @@ async def test_what_was_sealed_by_another_key_or_for_another_id_is_no_story(cach
     """Whoever writes to this Redis can invent none, and cannot move one to another id."""
     keys, clock = SealKeys([Secret(secrets.token_bytes(32))]), ManualClock()
     await replica(cache, SealKeys([Secret(secrets.token_bytes(32))]), clock, FAILED).share_now()
-    own = replica(cache, keys, clock, (("r-2",), FAILED[1], True))
+    own = replica(cache, keys, clock, (("r-2",), FAILED[1], Kind.FAILED))
     assert await own.find("r-1") is None
     await own.share_now()
     moved = await cache.get(_key("r-2"), max_bytes=8192)
@@ -68,18 +69,16 @@ async def test_what_was_sealed_by_another_key_or_for_another_id_is_no_story(cach
 async def test_a_flood_of_failures_does_not_fill_redis(cache: RedisCache) -> None:
     """A burst is shown, and then a few each second. Successes have an allowance of their own."""
     keys, clock = SealKeys([Secret(secrets.token_bytes(32))]), ManualClock()
-    flood: list[Story] = [
-        ((f"{kind}-{n}",), {"ended_at": 1.0}, kind == "bad") for n in range(1000) for kind in ("bad", "good")
-    ]
+    flood: list[Story] = [((f"{kind.value}-{n}",), {"ended_at": 1.0}, kind) for n in range(1000) for kind in Kind]
     one = replica(cache, keys, clock, *flood)
 
-    async def shown(kind: str) -> int:
-        found = [await one.find(f"{kind}-{n}") for n in range(1000)]
+    async def shown(kind: Kind) -> int:
+        found = [await one.find(f"{kind.value}-{n}") for n in range(1000)]
         return sum(story is not None for story in found)
 
     await one.share_now()
-    assert (await shown("bad"), await shown("good")) == (FAILURES_BURST, SUCCESSES_BURST)
-    late: list[Story] = [((f"late-{n}",), {"ended_at": 2.0}, True) for n in range(100)]
+    assert [await shown(kind) for kind in Kind] == [FAILURES_BURST, FAILURES_BURST, SUCCESSES_BURST]
+    late: list[Story] = [((f"late-{n}",), {"ended_at": 2.0}, Kind.FAILED) for n in range(100)]
     later = SharedStories(cache=cache, seal_keys=keys, clock=clock, take=_turns(flood, late), process="host/2")
     await later.share_now()
     clock.advance(20)

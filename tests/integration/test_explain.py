@@ -229,6 +229,26 @@ def test_events_are_told_one_by_one(explained: GatewayProcess, sandbox: SandboxP
         assert time.monotonic() < until
 
 
+def test_an_event_whose_caller_left_may_have_counted(explained: GatewayProcess, sandbox: SandboxProcess) -> None:
+    """It is found by its id, and the advice is to look at Phoenix first."""
+    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "delay", "delay_ms": 5000, "times": 1000})
+    event = events_pb2.Event(leaderboard_id="xp", user_id="ada", score_delta=1, event_id=str(uuid.uuid4()))
+    with grpc.insecure_channel(explained.address) as channel:
+        sending = events_pb2_grpc.EventServiceStub(channel).SubmitEvent.future(
+            events_pb2.SubmitEventRequest(event=event), timeout=30
+        )
+        time.sleep(0.5)
+        sending.cancel()
+        until = time.monotonic() + 20
+        while not report(explained, event.event_id)["stories"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    sandbox.control("DELETE", "/faults")
+    (story,) = report(explained, event.event_id)["stories"]
+    assert (story["result"], story["effect"]) == ("UNKNOWN", "maybe")
+    assert story["what_to_do"].startswith("Phoenix may have acted")
+
+
 def test_an_unknown_id_says_what_was_searched(explained: GatewayProcess) -> None:
     """With the form of the id, and how far back."""
     done = explain(explained, str(uuid.uuid4()))

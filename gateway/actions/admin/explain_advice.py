@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.errors import Effect
+
+_ACTED = {Effect.MAYBE.value, Effect.DONE.value}
 REASONS: Mapping[str, str] = {
     "INVALID_FIELD": "The caller sent a request that breaks the contract. Give its owner the fields that are named.",
     "TENANT_UNKNOWN": "Correct tenant_id in the caller, or configure the tenant.",
@@ -24,7 +27,9 @@ REASONS: Mapping[str, str] = {
     "OVERLOADED": "The gateway has more work than it can do in time. Check its CPU and database, or add a replica.",
     "ANSWER_TOO_LARGE": "The caller must ask for less: smaller pages, fewer items.",
     "DEADLINE_TOO_SHORT": "The caller's deadline was too short for the call. Compare it with the times that are shown.",
-    "EVENT_ID_REUSED": "The caller gave two different events one event_id. Nothing was counted for this one.",
+    "EVENT_ID_REUSED": (
+        "The caller gave two different events one event_id. This one was not counted; the other one may have been."
+    ),
     "WINDOW_CHANGED": "Nothing to do: the caller starts again without page_token.",
     "STALE_ATTEMPT": "Compare the wallet's ledger with the evidence: another attempt may have moved the money too.",
     "OUTCOME_DIFFERS": "Compare the wallet's ledger with the evidence: two outcomes of one operation were reported.",
@@ -59,7 +64,7 @@ REASONS: Mapping[str, str] = {
     "KEY_UNAVAILABLE": "The store of the launch key does not sign. phoenix-gateway doctor says why.",
     "STOPPING": "Nothing to do: the replica was stopping, and the caller opens a new stream.",
     "INTERNAL": "A fault of the gateway. Report it with the error's type and place.",
-    "CANCELLED": "Nothing to do: the caller left before the answer.",
+    "CANCELLED": "The caller left before the answer. If it sends the same again, it does so under the same event_id.",
 }
 VERDICTS: Mapping[str, str] = {
     "MISSING_SIGNATURE": "Not from Phoenix, or a proxy removes the header `signature`. Compare with other webhooks.",
@@ -86,6 +91,10 @@ VERDICTS: Mapping[str, str] = {
 
 
 def advice_for(story: Mapping[str, Any]) -> str:
-    """Return what to do about a story; empty for a success."""
-    reason, verdict = story.get("reason"), story.get("verdict")
-    return REASONS.get(str(reason), "") or VERDICTS.get(str(verdict), "")
+    """Return what to do about a story; empty for a success. Where Phoenix may have acted, that comes first."""
+    reason, verdict = str(story.get("reason")), str(story.get("verdict"))
+    found = REASONS.get(reason, "") or VERDICTS.get(verdict, "")
+    left_after_sending = reason == "CANCELLED" and bool(story.get("sent"))
+    if reason != "OUTCOME_UNKNOWN" and (left_after_sending or story.get("effect") in _ACTED):
+        return f"{REASONS['OUTCOME_UNKNOWN']} {found}".strip()
+    return found

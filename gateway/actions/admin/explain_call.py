@@ -94,7 +94,9 @@ class ExplainCall:
     async def _shared(self, wanted: str, stories: list[dict[str, Any]]) -> dict[str, Any]:
         """Add the story of another replica. Return what was searched."""
         assert self._find_shared is not None
-        where = {"where": "Redis: failures of all replicas for an hour, successes as far as they had room"}
+        where = {
+            "where": "Redis: of all replicas, failures for an hour, successes for 15 minutes, as far as they had room"
+        }
         try:
             found = await self._find_shared(wanted)
         except Exception as error:  # noqa: BLE001 - without Redis there is less to tell, and the rest is told

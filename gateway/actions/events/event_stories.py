@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.failure import failure_of
-from gateway.errors import Try
+from gateway.errors import Effect, Try
 from gateway.phoenix.gamification.pending_event import Failed, Result
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.call_stories import EventFailure
@@ -17,6 +17,8 @@ OnResults = Callable[[Mapping[str, Any], Sequence[Try], Sequence[str], Mapping[s
 `telemetry.call_stories.CallStories.add_events` is one."""
 MAX_DESCRIBED = 100
 """Further failures of one call are described by their reason alone."""
+MAX_ID_CHARS = 128
+"""Longer ids break the contract: they are refused, and are no name by which anything is found."""
 
 
 def ignore_results(
@@ -30,11 +32,17 @@ def note_results(call: Call, results: Sequence[Result], deadline: Deadline, on_r
     others: dict[str, EventFailure] = {}
     record = call.record
     failed = 0
+    ids: list[str] = []
     for one in results:
+        is_named = len(one.event_id) <= MAX_ID_CHARS
+        if is_named:
+            ids.append(one.event_id)
         if isinstance(one, Failed):
             failed += 1
             if record.failure is None:
                 record.failure = failure_of(one.error)
+            if not is_named:
+                continue
             if failed <= MAX_DESCRIBED:
                 found = failure_of(one.error)
                 others[one.event_id] = EventFailure("FAILED", found.fields, found.tries)
@@ -44,6 +52,17 @@ def note_results(call: Call, results: Sequence[Result], deadline: Deadline, on_r
             others[one.event_id] = EventFailure("DUPLICATE", {}, ())
     if failed:
         record.failed = (record.failed or 0) + failed
+    on_results(_about(call), tuple(deadline.tries or ()), ids, others)
+
+
+def note_left(call: Call, ids: Sequence[str], deadline: Deadline, on_results: OnResults) -> None:
+    """Note events whose call was cancelled before their result: Phoenix may have counted them."""
+    left = EventFailure("UNKNOWN", {"reason": "CANCELLED", "effect": Effect.MAYBE.value}, tuple(deadline.tries or ()))
+    on_results(_about(call), left.tries, ids, dict.fromkeys(ids, left))
+
+
+def _about(call: Call) -> dict[str, Any]:
+    record = call.record
     fields = {
         "request_id": call.request_id,
         "method": call.method,
@@ -52,5 +71,4 @@ def note_results(call: Call, results: Sequence[Result], deadline: Deadline, on_r
         "key_id": record.key_id,
         "delivery": record.delivery,
     }
-    known = {name: value for name, value in fields.items() if value}
-    on_results(known, tuple(deadline.tries or ()), [one.event_id for one in results], others)
+    return {name: value for name, value in fields.items() if value}

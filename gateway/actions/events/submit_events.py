@@ -25,7 +25,7 @@ from gateway.actions.events.claim_ids import ClaimedBatch, claim_ids, remember_d
 from gateway.actions.events.coalesce import Coalescer, CoalesceSettings
 from gateway.actions.events.event_batch import EventBatch, serialise
 from gateway.actions.events.event_memory import EventMemory
-from gateway.actions.events.event_stories import OnResults, ignore_results, note_results
+from gateway.actions.events.event_stories import OnResults, ignore_results, note_left, note_results
 from gateway.actions.events.queue_events import QueueEvents
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.contexts import TenantContext
@@ -166,8 +166,14 @@ class SubmitEvents:
         pipeline.backlog.take(count, size_bytes)
         try:
             return await pipeline.send_and_settle(await pipeline.claim(batch, call.deadline), send, call.deadline)
+        except asyncio.CancelledError:
+            self._note_left(batch, call, call.deadline)
+            raise
         finally:
             pipeline.backlog.give_back(count, size_bytes)
+
+    def _note_left(self, batch: EventBatch, call: Call, deadline: Deadline) -> None:
+        note_left(call, [event.event_id for event in batch.pending], deadline, self._on_results)
 
     def queue(self, call: Call) -> QueueEvents:
         """Return where durable events go. Raises: StoreUnavailable if this gateway keeps none."""
@@ -244,6 +250,10 @@ class EventStream:
                 results = await work
             except GatewayError as error:
                 results = await _all_failed(events, error)
+            except asyncio.CancelledError:
+                if queue is None:
+                    self._submit._note_left(batch, self._call, deadline)
+                raise
             finally:
                 backlog.give_back(len(batch.pending), batch.size_bytes)
             note_results(self._call, results, deadline, self._on_results)
