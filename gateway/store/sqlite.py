@@ -34,8 +34,9 @@ _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
 _TRIAL_BYTES = 64 * 1024
 _LITTLE_SPACE_BYTES = 1024 * 1024
-# fullfsync: on macOS, only this flushes the disk itself. It has no effect on other systems.
-_DURABLE = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON")
+# fullfsync: on macOS, only this flushes the disk itself; no effect on other systems. temp_store: a statement that changes
+# many pages keeps a journal, by default as a file in /tmp: evidence outside its folder, on a disk that may be full.
+_PRAGMAS = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "temp_store=MEMORY")
 _Identity = tuple[int, int]
 _READ = {"db.system.name": "sqlite", "db.operation.name": "read"}
 _WRITE = {"db.system.name": "sqlite", "db.operation.name": "write"}
@@ -282,7 +283,7 @@ class SqliteDatabase:
                 try:
                     if driver.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
                         raise OSError("the file system does not support SQLite's WAL; use a local disk")
-                    for pragma in _DURABLE:
+                    for pragma in _PRAGMAS:
                         driver.execute(f"PRAGMA {pragma}")
                     driver.execute("SELECT count(*) FROM sqlite_master").fetchone()  # creates the log file
                     break
