@@ -162,7 +162,7 @@ def _story(story: Mapping[str, Any]) -> Iterator[str]:
     yield from _row("request id", story.get("request_id"))
     yield from _row("webhook id", story.get("webhook_request_id"))
     yield from _row("why", _why(story))
-    yield from _row("told", _told(story))
+    yield from _row("message", _message(story))
     yield from _row("to do", story.get("what_to_do"))
     yield from _row("how often", _alike(story))
     yield from _row("caller", _caller(story))
@@ -219,9 +219,9 @@ def _why(story: Mapping[str, Any]) -> str:
         return f"Phoenix answered {story['upstream_status']}{code} on {story.get('surface')}"
     if story.get("verdict") in _VERDICTS:
         return _VERDICTS[str(story["verdict"])]
-    if story.get("exchange"):
+    if story.get("last_try"):
         errno = f" ({story['errno']})" if story.get("errno") else ""
-        how = _HOW.get(str(story["exchange"]), str(story["exchange"]))
+        how = _HOW.get(str(story["last_try"]), str(story["last_try"]))
         return f"{how}{errno}: {story.get('address') or story.get('surface')}"
     return ""
 
@@ -260,12 +260,12 @@ def _alike(story: Mapping[str, Any]) -> str:
     return f"{alike['count']} failures of this kind in this process within the last {_span(alike['since_s'])}"
 
 
-def _told(story: Mapping[str, Any]) -> str:
-    if not story.get("told"):
+def _message(story: Mapping[str, Any]) -> str:
+    if not story.get("status_message"):
         return ""
     wait = f" RetryInfo: {story['retry_after_s']:g} s." if "retry_after_s" in story else ""
     effect = f" Effect: {story['effect']}." if "effect" in story else ""
-    return f"{story['told']}{wait}{effect}"
+    return f"{story['status_message']}{wait}{effect}"
 
 
 def _caller(story: Mapping[str, Any]) -> str:
@@ -308,7 +308,7 @@ def _events(story: Mapping[str, Any]) -> str:
 
 
 def _error(story: Mapping[str, Any]) -> str:
-    if not story.get("error_type") or (story.get("told") and not story.get("error_causes")):
+    if not story.get("error_type") or (story.get("status_message") and not story.get("error_causes")):
         return ""
     causes = f" < {story['error_causes']}" if story.get("error_causes") else ""
     return f"{story['error_type']}{causes} at {story.get('error_at')}"

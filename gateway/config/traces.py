@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import importlib.util
-import re
 from urllib.parse import urlsplit
 
 from gateway.config.model import TraceConfig, is_loopback
@@ -46,7 +45,8 @@ def read_traces(reader: Reader) -> TraceConfig | None:
             endpoint=endpoint,
             service_name=reader.optional_text("OTEL_SERVICE_NAME") or "",
             sampling=Sampling(
-                sampler=reader.choice("OTEL_TRACES_SAMPLER", Sampler.PARENT_ON, Sampler), ratio=_ratio(reader)
+                sampler=reader.choice("OTEL_TRACES_SAMPLER", Sampler.PARENT_ON, Sampler),
+                ratio=reader.share("OTEL_TRACES_SAMPLER_ARG", 1.0),
             ),
             max_waiting=reader.whole("OTEL_BSP_MAX_QUEUE_SIZE", MAX_WAITING, least=1, most=1_000_000),
             batch=reader.whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH, least=1, most=100_000),
@@ -80,19 +80,6 @@ def _check_endpoint(reader: Reader, endpoint: str) -> None:
             reader.fault(ENDPOINT, f"is plaintext (http://) to another machine, and {HEADERS} is set", "use https://")
         else:
             reader.faults.warn(ENDPOINT, "is plaintext (http://) to another machine", "use https:// where you can")
-
-
-def _ratio(reader: Reader) -> float:
-    name = "OTEL_TRACES_SAMPLER_ARG"
-    found = reader.scope.get(name)
-    if found is None:
-        return 1.0
-    text = found.text.strip()
-    value = float(text) if re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", text) else -1.0
-    if not 0 <= value <= 1:
-        reader.fault(name, "is not a number from 0 to 1", "write the share of calls to sample, such as 0.01")
-        return 1.0
-    return value
 
 
 def _is_installed(module: str) -> bool:

@@ -111,7 +111,7 @@ class Reader:
         if found is None:
             return default
         text = found.text.strip()
-        if not re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", text) or float(text) > 1:
+        if not re.fullmatch(r"[01]|[01]?\.[0-9]{1,12}", text) or float(text) > 1:
             self.fault(name, "is not a number from 0 to 1, such as 0.01", f"the default is {default:g}")
             return default
         return float(text)

@@ -28,11 +28,6 @@ class TraceParent(NamedTuple):
     span_id: str
     is_sampled: bool
 
-    @property
-    def text(self) -> str:
-        """The header `traceparent` of this span."""
-        return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
-
 
 def parse_traceparent(text: str) -> TraceParent | None:
     """Return what the header says; None if it is not valid."""

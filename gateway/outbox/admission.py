@@ -38,7 +38,7 @@ _INSERT = Statement(
     given="tenant_id text, event_id text, lane bigint, is_id_given integer, size_bytes integer, digest text,"
     " leaderboard_id text, user_id text, body text, trace text",
 )
-_STATES = {QUEUED: AdmissionState.QUEUED, DELIVERED: AdmissionState.DELIVERED, DEAD: AdmissionState.DEAD}
+STATES = {QUEUED: AdmissionState.QUEUED, DELIVERED: AdmissionState.DELIVERED, DEAD: AdmissionState.DEAD}
 
 _Known = tuple[str, Admitted]
 """Digest, and the answer for the same event."""
@@ -108,7 +108,7 @@ def _known(connection: sa.Connection, admits: Sequence[Admit], *, check_all_ids:
     return {
         (tenant_id, event_id): (
             digest,
-            Admitted(state=_STATES[state], accepted_at_us=accepted_at_us, reason=reason or ""),
+            Admitted(state=STATES[state], accepted_at_us=accepted_at_us, reason=reason or ""),
         )
         for tenant_id, event_id, state, digest, accepted_at_us, reason in _KNOWN.fetch(connection, asked)
     }

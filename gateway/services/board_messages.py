@@ -35,7 +35,7 @@ _RESYNCS = {
 _LENGTH_DELIMITED = 2
 
 
-class _Fresh(Protocol):
+class Fresh(Protocol):
     """A message class with a freshness."""
 
     def __call__(self, *, freshness: common_pb2.Freshness) -> Message: ...
@@ -46,7 +46,7 @@ class _Tail:
 
     __slots__ = ("_age", "_freshness", "_message")
 
-    def __init__(self, response: _Fresh) -> None:
+    def __init__(self, response: Fresh) -> None:
         freshness = common_pb2.Freshness(age=Duration())
         self._message = response(freshness=freshness)
         self._freshness: common_pb2.Freshness = self._message.freshness  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ class _Tail:
         return self._message.SerializeToString()
 
 
-_TAILS: dict[_Fresh, _Tail] = {}
+_TAILS: dict[Fresh, _Tail] = {}
 
 
 class BoardMessages:
@@ -132,7 +132,7 @@ def delivered(delivery: Delivery) -> bytes:
     return delivery.update.payload + own.SerializeToString()
 
 
-def with_freshness(answer: ReadAnswer, response: _Fresh) -> bytes:
+def with_freshness(answer: ReadAnswer, response: Fresh) -> bytes:
     """Return the whole answer, a serialised `response`."""
     tail = _TAILS.get(response)
     if tail is None:

@@ -11,12 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.actions.boards.read_leaderboard import PageRead, ReadLeaderboard, UserRead
 from gateway.actions.boards.read_snapshots import EARLIEST_US, LATEST_US, ReadSnapshots, SnapshotRead
+from gateway.actions.boards.read_values import ReadAnswer
 from gateway.actions.boards.watch_leaderboard import Watch, WatchLeaderboard
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.gather_bounded import gather_bounded
 from gateway.core.answer_size import AnswerBudget
 from gateway.errors import FieldFault, InvalidField
-from gateway.services.board_messages import batch_of, delivered, with_freshness
+from gateway.services.board_messages import Fresh, batch_of, delivered, with_freshness
 from gateway.services.convert import seconds, timestamp_to_us
 from gateway.v1 import leaderboards_pb2 as boards_pb2
 
@@ -38,28 +39,24 @@ class LeaderboardService:
     async def GetLeaderboard(self, request: boards_pb2.GetLeaderboardRequest, call: Call) -> bytes:
         """Return one page of a board."""
         answer = await self._read.page(_page_read(request, request.tenant_id), call)
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetLeaderboardResponse)
+        return _recorded(answer, boards_pb2.GetLeaderboardResponse, call)
 
     async def GetUserNeighbors(self, request: boards_pb2.GetUserNeighborsRequest, call: Call) -> bytes:
         """Return the entries around a user."""
         answer = await self._read.neighbors(
             _user_read(request, request.tenant_id), call, window_key=request.window_key, size=_size(request)
         )
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetUserNeighborsResponse)
+        return _recorded(answer, boards_pb2.GetUserNeighborsResponse, call)
 
     async def GetUserRank(self, request: boards_pb2.GetUserRankRequest, call: Call) -> bytes:
         """Return one user's rank."""
         answer = await self._read.rank(_user_read(request, request.tenant_id), call)
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetUserRankResponse)
+        return _recorded(answer, boards_pb2.GetUserRankResponse, call)
 
     async def GetUserScore(self, request: boards_pb2.GetUserScoreRequest, call: Call) -> bytes:
         """Return one user's score."""
         answer = await self._read.score(_user_read(request, request.tenant_id), call)
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetUserScoreResponse)
+        return _recorded(answer, boards_pb2.GetUserScoreResponse, call)
 
     async def BatchGetLeaderboards(self, request: boards_pb2.BatchGetLeaderboardsRequest, call: Call) -> bytes:
         """Return the pages of many boards, an error in place of each that fails."""
@@ -99,8 +96,7 @@ class LeaderboardService:
             page_size=_size(request),
             page_token=request.page_token,
         )
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.ListSnapshotsResponse)
+        return _recorded(answer, boards_pb2.ListSnapshotsResponse, call)
 
     async def GetSnapshot(self, request: boards_pb2.GetSnapshotRequest, call: Call) -> bytes:
         """Return one page of a snapshot."""
@@ -111,8 +107,7 @@ class LeaderboardService:
             page_size=_size(request),
             page_token=request.page_token,
         )
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetSnapshotResponse)
+        return _recorded(answer, boards_pb2.GetSnapshotResponse, call)
 
     async def GetUserSnapshot(self, request: boards_pb2.GetUserSnapshotRequest, call: Call) -> bytes:
         """Return one user's place in a snapshot."""
@@ -120,8 +115,7 @@ class LeaderboardService:
         answer = await self._snapshots.user(
             _snapshot_read(request), call, taken_at_us=taken_at_us, user_id=request.user_id
         )
-        call.record.source = answer.source.text
-        return with_freshness(answer, boards_pb2.GetUserSnapshotResponse)
+        return _recorded(answer, boards_pb2.GetUserSnapshotResponse, call)
 
     async def WatchLeaderboard(self, request: boards_pb2.WatchLeaderboardRequest, call: Call) -> AsyncIterator[bytes]:
         """Send a board, then each of its changes."""
@@ -154,6 +148,12 @@ _Sized = (
 )
 _OfUser = boards_pb2.GetUserNeighborsRequest | boards_pb2.GetUserRankRequest | boards_pb2.GetUserScoreRequest
 _OfSnapshot = boards_pb2.ListSnapshotsRequest | boards_pb2.GetSnapshotRequest | boards_pb2.GetUserSnapshotRequest
+
+
+def _recorded(answer: ReadAnswer, response: Fresh, call: Call) -> bytes:
+    """Return the response, and record where its value is from."""
+    call.record.source = answer.source.text
+    return with_freshness(answer, response)
 
 
 def _page_read(request: boards_pb2.GetLeaderboardRequest, tenant_id: str) -> PageRead:

@@ -153,9 +153,9 @@ class CallStories:
         newest = [story for _, story in found[:MAX_FOUND]]
         alike = self._alike({_key_of(story.fields) for story in newest if isinstance(story, CallStory)}, now)
         return [
-            {**self.told(story, now), "alike": alike[_key_of(story.fields)]}
+            {**self.call_json(story, now), "alike": alike[_key_of(story.fields)]}
             if isinstance(story, CallStory)
-            else self.told_event(story, wanted, now)
+            else self.event_json(story, wanted, now)
             for story in newest
         ]
 
@@ -177,16 +177,16 @@ class CallStories:
             found[f"{kind.value}_since_s"] = round(min(KEPT_S, now - ring[0].ended_at), 1) if ring else 0.0
         return found
 
-    def told(self, story: CallStory, now: float) -> dict[str, Any]:
+    def call_json(self, story: CallStory, now: float) -> dict[str, Any]:
         """Return a call's story as JSON."""
         return {
             "kind": "call",
             **self._when(story.ended_at, now),
             **story.fields,
-            "sent": _told_tries(story.tries, story.ended_at - story.fields.get("duration_ms", 0.0) / 1000),
+            "sent": _tries_json(story.tries, story.ended_at - story.fields.get("duration_ms", 0.0) / 1000),
         }
 
-    def told_event(self, story: EventsStory, event_id: str, now: float) -> dict[str, Any]:
+    def event_json(self, story: EventsStory, event_id: str, now: float) -> dict[str, Any]:
         """Return an event's story as JSON."""
         other = story.others.get(event_id, _ACCEPTED)
         result = other.result
@@ -200,7 +200,7 @@ class CallStories:
             **other.fields,
             "event_id": event_id,
             "result": result,
-            "sent": _told_tries(tries, tries[0].began_at if tries else 0.0),
+            "sent": _tries_json(tries, tries[0].began_at if tries else 0.0),
         }
 
     def take_unshared(self, most: int, most_fine: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Kind]]:
@@ -213,15 +213,15 @@ class CallStories:
             return
         now = self._clock.monotonic()
         for story in reversed(list(unshared.failed)[-most:]):
-            yield ids_of(story.fields), self.told(story, now), Kind.FAILED
+            yield ids_of(story.fields), self.call_json(story, now), Kind.FAILED
         left = most
         for events in reversed(unshared.events):
             for event_id in list(events.event_ids)[:left]:
                 left -= 1
-                yield (event_id,), self.told_event(events, event_id, now), Kind.FAILED
+                yield (event_id,), self.event_json(events, event_id, now), Kind.FAILED
         for kind, ring, bound in ((Kind.REFUSED, unshared.refused, most), (Kind.FINE, unshared.fine, most_fine)):
             for story in reversed(list(ring)[-bound:]):
-                yield ids_of(story.fields), self.told(story, now), kind
+                yield ids_of(story.fields), self.call_json(story, now), kind
         unshared.clear()
 
     def _when(self, ended_at: float, now: float) -> dict[str, Any]:
@@ -268,10 +268,10 @@ class _Unshared:
         self.events.clear()
 
 
-def _told_tries(tries: Sequence[Try], began_at: float) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
+def _tries_json(tries: Sequence[Try], began_at: float) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     for one in tries:
         times = {"after_ms": round((one.began_at - began_at) * 1000, 1), "took_ms": round(one.took_s * 1000, 1)}
         why = {"status": one.status, "how": one.how, "errno": one.errno}
-        told.append({"address": one.address, **times, **{name: value for name, value in why.items() if value}})
-    return told
+        found.append({"address": one.address, **times, **{name: value for name, value in why.items() if value}})
+    return found

@@ -131,7 +131,7 @@ def test_a_server_error_of_phoenix(
     line = line_of(explained, wanted)
     assert (line["level"], line["upstream_status"], line["tries"], line["surface"]) == ("warning", 500, 3, "query")
     assert (line["address"], line["retry_after_s"]) == (sandbox.urls["query"], 1.0)
-    assert line["told"].startswith("Phoenix cannot be reached")
+    assert line["status_message"].startswith("Phoenix cannot be reached")
 
 
 def test_a_forged_webhook(explained: GatewayProcess, sandbox: SandboxProcess) -> None:
@@ -187,7 +187,7 @@ def test_a_missing_right(explained: GatewayProcess) -> None:
         wanted = request_id(lambda: stub.ListKeys(keys_pb2.ListKeysRequest(), timeout=10))
     assert "does not give this caller the right `keys.read`" in explain(explained, wanted).stdout
     line = line_of(explained, wanted)
-    assert (line["right"], "keys.read" in line["told"]) == ("keys.read", False)
+    assert (line["right"], "keys.read" in line["status_message"]) == ("keys.read", False)
 
 
 def test_a_refused_connection(explained: GatewayProcess) -> None:
@@ -198,7 +198,7 @@ def test_a_refused_connection(explained: GatewayProcess) -> None:
         wanted = request_id(lambda: stub.ListLeaderboards(ask, timeout=10))
     line = line_of(explained, wanted)
     address = explained.environ["ADMIN_BASE_URL"]
-    assert (line["exchange"], line["errno"], line["address"]) == ("not_sent", "ECONNREFUSED", address)
+    assert (line["last_try"], line["errno"], line["address"]) == ("not_sent", "ECONNREFUSED", address)
     assert f"no connection to Phoenix (ECONNREFUSED): {address}" in explain(explained, wanted).stdout
 
 

@@ -232,7 +232,7 @@ async def test_levels_say_who_must_act(gateway: Gateway, error: GatewayError, le
     gateway.handler = failing
     await gateway.call()
     (line,) = gateway.lines()
-    assert (line["level"], line["told"], faults_of(line)) == (level, error.message, [])
+    assert (line["level"], line["status_message"], faults_of(line)) == (level, error.message, [])
 
 
 async def test_a_refused_webhook_is_a_warning_with_the_reply(gateway: Gateway) -> None:

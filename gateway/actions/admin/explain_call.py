@@ -73,9 +73,9 @@ class ExplainCall:
 
     async def __call__(self, wanted: str, peers: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """Return all that is known of the id. Args: `peers`: what each worker answered; None: there are none."""
-        told = [self.here(wanted)] if peers is None else peers
-        stories = [story for one in told for story in one["stories"]]
-        searched = [place for one in told for place in one["searched"]]
+        known = [self.here(wanted)] if peers is None else peers
+        stories = [story for one in known for story in one["stories"]]
+        searched = [place for one in known for place in one["searched"]]
         if self._find_shared is not None:
             searched.append(await self._shared(wanted, stories))
         stories.sort(key=lambda story: float(story["ended_at"]), reverse=True)
@@ -114,7 +114,7 @@ class ExplainCall:
         return [
             {
                 "tenant": one.tenant_id,
-                "state": one.state,
+                "state": one.state.name,
                 "accepted_at": one.accepted_at_us / 1e6,
                 "attempts": one.attempts,
                 "may_have_reached_phoenix": one.first_sent_at_us is not None,

@@ -39,14 +39,11 @@ def note_results(call: Call, results: Sequence[Result], deadline: Deadline, on_r
             ids.append(one.event_id)
         if isinstance(one, Failed):
             failed += 1
-            if record.failure is None:
-                record.failure = failure_of(one.error)
-            if not is_named:
-                continue
-            if failed <= MAX_DESCRIBED:
-                found = failure_of(one.error)
+            found = failure_of(one.error) if failed <= MAX_DESCRIBED else None
+            record.failure = record.failure or found
+            if is_named and found is not None:
                 others[one.event_id] = EventFailure("FAILED", found.fields, found.tries)
-            else:
+            elif is_named:
                 others[one.event_id] = EventFailure("FAILED", {"reason": one.error.reason}, ())
         elif one.duplicate:
             others[one.event_id] = EventFailure("DUPLICATE", {}, ())

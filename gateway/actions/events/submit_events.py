@@ -123,7 +123,7 @@ class SubmitEvents:
         else:
             pipeline = self.pipeline(tenant_id, call)
             results = await self._submit(pipeline, pipeline.serialise([event], given), pipeline.coalescer.send, call)
-            note_results(call, results, call.deadline, self._on_results)
+            self.note(call, results, call.deadline)
             (result,) = results
         return _accepted(result)
 
@@ -150,7 +150,7 @@ class SubmitEvents:
             results = await self._submit(pipeline, batch, pipeline.batches.send, call)
         else:
             results = await self._put(queue, batch, call)
-        note_results(call, results, call.deadline, self._on_results)
+        self.note(call, results, call.deadline)
         return results
 
     async def _put(self, queue: QueueEvents, batch: EventBatch, call: Call) -> list[Result]:
@@ -167,12 +167,17 @@ class SubmitEvents:
         try:
             return await pipeline.send_and_settle(await pipeline.claim(batch, call.deadline), send, call.deadline)
         except asyncio.CancelledError:
-            self._note_left(batch, call, call.deadline)
+            self.note_left(call, batch, call.deadline)
             raise
         finally:
             pipeline.backlog.give_back(count, size_bytes)
 
-    def _note_left(self, batch: EventBatch, call: Call, deadline: Deadline) -> None:
+    def note(self, call: Call, results: Sequence[Result], deadline: Deadline) -> None:
+        """Note how events of a call ended. Args: `deadline`: within which they were sent."""
+        note_results(call, results, deadline, self._on_results)
+
+    def note_left(self, call: Call, batch: EventBatch, deadline: Deadline) -> None:
+        """Note events of a call that was cancelled before their results."""
         note_left(call, [event.event_id for event in batch.pending], deadline, self._on_results)
 
     def queue(self, call: Call) -> QueueEvents:
@@ -184,7 +189,7 @@ class SubmitEvents:
 
     def stream(self, call: Call) -> EventStream:
         """Return what takes the messages of one stream."""
-        return EventStream(self, call, self._clock, self._settings.stream_message_s, self._on_results)
+        return EventStream(self, call, self._clock, self._settings.stream_message_s)
 
     def pipeline(self, tenant_id: str, call: Call) -> TenantPipeline:
         """Return the tenant's, made at its first event. Raises: NotAllowed, TenantUnknown, InvalidField."""
@@ -206,8 +211,7 @@ class SubmitEvents:
 class EventStream:
     """The messages of one stream. They begin in order and run at the same time; each ordering key keeps its order."""
 
-    def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float, on_results: OnResults) -> None:
-        self._on_results = on_results
+    def __init__(self, submit: SubmitEvents, call: Call, clock: Clock, message_s: float) -> None:
         self._submit = submit
         self._call = call
         self._clock = clock
@@ -252,11 +256,11 @@ class EventStream:
                 results = await _all_failed(events, error)
             except asyncio.CancelledError:
                 if queue is None:
-                    self._submit._note_left(batch, self._call, deadline)
+                    self._submit.note_left(self._call, batch, deadline)
                 raise
             finally:
                 backlog.give_back(len(batch.pending), batch.size_bytes)
-            note_results(self._call, results, deadline, self._on_results)
+            self._submit.note(self._call, results, deadline)
             return results
 
         return await _begun(finish())

@@ -50,7 +50,7 @@ def failure_of(error: GatewayError) -> Failure:
         paths = (_OWN_KEYS.sub(r"\1", fault.field) for fault in error.faults)
         fields["fields"] = ", ".join(list(dict.fromkeys(paths))[:_MAX_FIELDS])
     else:
-        fields["told"] = error.message
+        fields["status_message"] = error.message
     for name in _LOGGED:
         if name in error.metadata:
             fields[name] = error.metadata[name]
@@ -73,7 +73,7 @@ def about_tries(tries: tuple[Try, ...] | list[Try]) -> dict[str, Any]:
     if last.status:
         found["upstream_status"] = last.status
     if last.how:
-        found["exchange"] = last.how
+        found["last_try"] = last.how
     if last.errno:
         found["errno"] = last.errno
     return found
