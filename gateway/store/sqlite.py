@@ -34,7 +34,7 @@ _STOP_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.01
 _TRIAL_BYTES = 64 * 1024
 _LITTLE_SPACE_BYTES = 1024 * 1024
-# fullfsync: on macOS, only this flushes the disk itself; no effect on other systems. temp_store: a statement that changes
+# fullfsync: on macOS, only this flushes the disk itself; no effect elsewhere. temp_store: a statement that changes
 # many pages keeps a journal, by default as a file in /tmp: evidence outside its folder, on a disk that may be full.
 _PRAGMAS = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "temp_store=MEMORY")
 _Identity = tuple[int, int]
