@@ -8,6 +8,7 @@ traffic nor a flood of refusals pushes a failure out. `cache/shared_stories.py` 
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,9 +93,7 @@ class CallStories:
         """Args: `shares`: keep new stories for `take_unshared` too."""
         self._clock = clock
         self._settings = settings or StorySettings()
-        self._failed: deque[CallStory] = deque(maxlen=self._settings.failures)
-        self._refused: deque[CallStory] = deque(maxlen=self._settings.refusals)
-        self._fine: deque[CallStory] = deque(maxlen=self._settings.successes)
+        self._calls = _rings(self._settings.failures, self._settings.refusals, self._settings.successes)
         self._failed_events = _EventRing(self._settings.failed_events)
         self._events = _EventRing(self._settings.events)
         self._unshared = _Unshared() if shares else None
@@ -102,19 +101,9 @@ class CallStories:
     def add(self, ended_at: float, fields: Mapping[str, Any], tries: Sequence[Try], kind: Kind) -> None:
         """Keep a call that has ended."""
         story = CallStory(ended_at, fields, tries)
-        unshared = self._unshared
-        if kind is Kind.FINE:
-            self._fine.append(story)
-            if unshared is not None:
-                unshared.fine.append(story)
-        elif kind is Kind.FAILED:
-            self._failed.append(story)
-            if unshared is not None:
-                unshared.failed.append(story)
-        else:
-            self._refused.append(story)
-            if unshared is not None:
-                unshared.refused.append(story)
+        self._calls[kind].append(story)
+        if self._unshared is not None:
+            self._unshared.calls[kind].append(story)
 
     def add_events(
         self,
@@ -140,7 +129,7 @@ class CallStories:
         now = self._clock.monotonic()
         since = now - KEPT_S
         found: list[tuple[float, CallStory | EventsStory]] = []
-        for ring in (self._failed, self._refused, self._fine):
+        for ring in self._calls.values():
             for story in ring:
                 fields = story.fields
                 if story.ended_at >= since and any(fields.get(name) == wanted for name in NAMES):
@@ -162,7 +151,7 @@ class CallStories:
     def _alike(self, keys: Collection[tuple[Any, ...]], now: float) -> dict[tuple[Any, ...], dict[str, float]]:
         """Return how many calls failed in the same way, this one included, and how long ago the first one did."""
         first, count = dict.fromkeys(keys, now), dict.fromkeys(keys, 0)
-        for one in (*self._failed, *self._refused):
+        for one in (*self._calls[Kind.FAILED], *self._calls[Kind.REFUSED]):
             if one.ended_at >= now - KEPT_S and (key := _key_of(one.fields)) in count:
                 first[key], count[key] = min(first[key], one.ended_at), count[key] + 1
         return {key: {"count": count[key], "since_s": round(now - first[key], 1)} for key in keys}
@@ -170,9 +159,8 @@ class CallStories:
     def reach(self) -> dict[str, Any]:
         """Return what was searched: how many calls and how far back, in seconds; 0 for an empty ring."""
         now = self._clock.monotonic()
-        rings = {Kind.FAILED: self._failed, Kind.REFUSED: self._refused, Kind.FINE: self._fine}
         found: dict[str, Any] = {}
-        for kind, ring in rings.items():
+        for kind, ring in self._calls.items():
             found[kind.value] = len(ring)
             found[f"{kind.value}_since_s"] = round(min(KEPT_S, now - ring[0].ended_at), 1) if ring else 0.0
         return found
@@ -204,7 +192,7 @@ class CallStories:
         }
 
     def take_unshared(self, most: int, most_fine: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Kind]]:
-        """Yield and forget the new stories with their ids: failures first, then refusals, each up to a bound.
+        """Yield and forget the new stories with their ids: failures first, each kind up to a bound.
 
         What is beyond the bounds is not shared.
         """
@@ -212,16 +200,13 @@ class CallStories:
         if unshared is None:
             return
         now = self._clock.monotonic()
-        for story in reversed(list(unshared.failed)[-most:]):
-            yield ids_of(story.fields), self.call_json(story, now), Kind.FAILED
-        left = most
-        for events in reversed(unshared.events):
-            for event_id in list(events.event_ids)[:left]:
-                left -= 1
-                yield (event_id,), self.event_json(events, event_id, now), Kind.FAILED
-        for kind, ring, bound in ((Kind.REFUSED, unshared.refused, most), (Kind.FINE, unshared.fine, most_fine)):
-            for story in reversed(list(ring)[-bound:]):
+        for kind, ring in unshared.calls.items():
+            for story in reversed(list(ring)[-(most_fine if kind is Kind.FINE else most) :]):
                 yield ids_of(story.fields), self.call_json(story, now), kind
+            if kind is Kind.FAILED:
+                pairs = ((story, event_id) for story in reversed(unshared.events) for event_id in story.event_ids)
+                for events, event_id in itertools.islice(pairs, most):
+                    yield (event_id,), self.event_json(events, event_id, now), Kind.FAILED
         unshared.clear()
 
     def _when(self, ended_at: float, now: float) -> dict[str, Any]:
@@ -256,16 +241,18 @@ class _Unshared:
     """What no other replica has been shown. Bounded: beyond it, the oldest stay in this process."""
 
     def __init__(self) -> None:
-        self.failed: deque[CallStory] = deque(maxlen=256)
-        self.refused: deque[CallStory] = deque(maxlen=64)
-        self.fine: deque[CallStory] = deque(maxlen=64)
+        self.calls = _rings(256, 64, 64)
         self.events: deque[EventsStory] = deque(maxlen=64)
 
     def clear(self) -> None:
-        self.failed.clear()
-        self.refused.clear()
-        self.fine.clear()
+        for ring in self.calls.values():
+            ring.clear()
         self.events.clear()
+
+
+def _rings(failures: int, refusals: int, successes: int) -> dict[Kind, deque[CallStory]]:
+    most = {Kind.FAILED: failures, Kind.REFUSED: refusals, Kind.FINE: successes}
+    return {kind: deque(maxlen=count) for kind, count in most.items()}
 
 
 def _tries_json(tries: Sequence[Try], began_at: float) -> list[dict[str, Any]]:
