@@ -19,7 +19,7 @@ from gateway.config import names
 from gateway.config.policy_file import read_policy
 from gateway.core.types import Environment
 from tests.config.valid_settings import LAUNCH_KEY, NO_ENV_FILE, TENANT, loaded
-from tests.deploy.document_lines import ROOT, blocks, shell_lines
+from tests.deploy.document_lines import ROOT, shell_lines, texts
 from tools.docs.__main__ import pages
 
 DOCS = ROOT / "docs"
@@ -31,7 +31,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 def toml_example(page: str) -> str:
     """The only TOML block of a page."""
-    (text,) = [text for kind, text in blocks(DOCS / page) if kind == "toml"]
+    (text,) = texts(DOCS / page, "toml")
     return text
 
 
@@ -95,9 +95,10 @@ def test_commands_of_a_page_exist(path: Path) -> None:
         if words[:1] == ["make"]:
             assert [word for word in words[1:] if "=" not in word and word not in targets] == [], line
         elif words[:1] == ["phoenix-gateway"]:
-            name = next((one for one in known if words[1 : 1 + len(one.split())] == one.split()), None)
-            assert name is not None, line
-            options = {option for one in known[name].params for option in one.opts}
+            named = (one for path, one in known.items() if words[1 : 1 + len(path.split())] == path.split())
+            command = get_command(app) if words[1].startswith("--") else next(named, None)
+            assert command is not None, line
+            options = {option for one in command.params for option in one.opts}
             assert [word for word in words if word.startswith("--") and word not in options] == [], line
 
 
@@ -118,7 +119,7 @@ def test_the_toml_example_is_a_configuration(tmp_path: Path) -> None:
 
 def test_the_smallest_configuration_names_settings() -> None:
     """The example of an environment holds names that exist."""
-    text = next(text for _, text in blocks(DOCS / "configuration.md") if text.startswith("TENANT_ID="))
+    text = next(text for text in texts(DOCS / "configuration.md", "") if text.startswith("TENANT_ID="))
     assert {line.partition("=")[0] for line in text.splitlines()} <= set(names.ENVIRONMENT_NAMES)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.document_lines import CALL, ROOT, blocks, call_lines
+from tests.deploy.document_lines import CALL, ROOT, blocks, call_lines, texts
 
 README = ROOT / "README.md"
 STARTS_WITHIN_S = 60.0
@@ -55,7 +55,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_the_steps_are_as_quoted(running: Running) -> None:
     """Each row of the quoted table is printed; what varies is cut off by an ellipsis."""
-    quoted = next(text for _, text in blocks(README) if text.startswith("gateway "))
+    quoted = next(one.text for one in blocks(README) if one.text.startswith("gateway "))
     printed = {row[0]: row[2:4] for row in map(_cells, running.text.splitlines()) if len(row) == 5}
     for line in quoted.splitlines():
         step, result, detail = re.split(r"  +", line, maxsplit=2)
@@ -97,7 +97,7 @@ def test_every_printed_command_works_with_an_empty_environment(running: Running)
 
 def test_the_python_caller_works(running: Running) -> None:
     """It runs as it is printed, and prints an event id."""
-    code = next(text for kind, text in blocks(README) if kind == "python")
+    code = texts(README, "python")[0]
     assert len(code.strip().splitlines()) == 8
     code = code.replace("127.0.0.1:50051", running.address)
     done = subprocess.run(
@@ -113,7 +113,7 @@ def test_it_is_one_screen_and_a_half() -> None:
 
 def _calls() -> list[tuple[str, Any]]:
     """Return each call with the answer that is quoted below it."""
-    block = next(text for kind, text in blocks(README) if kind == "sh" and text.startswith(CALL))
+    block = next(text for text in texts(README, "sh") if text.startswith(CALL))
     parts = [part.partition("\n") for part in block.strip().split("\n\n")]
     return [(line, json.loads(answer)) for line, _, answer in parts]
 

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from tests.deploy.document_lines import ROOT, blocks
+from tests.deploy.document_lines import ROOT, SHELL, texts
 from tests.gateway_process import GatewayProcess
 from tests.sandbox_process import SandboxProcess
 from tools.local import write_webhook
@@ -48,15 +47,8 @@ def run(text: str, folder: Path, environ: dict[str, str]) -> str:
 
 
 def commands(page: str) -> list[str]:
-    """The shell blocks of a page that are not marked as not run; of lists, too."""
-    found = []
-    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines):
-        if line.strip() in ("```", "```sh") and sum(one.lstrip().startswith("```") for one in lines[:number]) % 2 == 0:
-            end = next(at for at in range(number + 1, len(lines)) if lines[at].strip() == "```")
-            if "<!-- not run:" not in lines[number - 1]:
-                found.append(textwrap.dedent("\n".join(lines[number + 1 : end])))
-    return found
+    """The shell blocks of a page that are not marked as not run."""
+    return texts(ROOT / page, *SHELL)
 
 
 def head_of_a_move(gateway: GatewayProcess, sandbox: SandboxProcess, folder: Path) -> bytes:
@@ -102,7 +94,8 @@ def test_the_alert_rules_are_copied(gateway: GatewayProcess, tmp_path: Path) -> 
 def test_what_dev_prints(tmp_path: Path) -> None:
     """The line of JSON has the members that docs/sandbox.md shows."""
     (command,) = commands("docs/sandbox.md")
-    quoted = json.loads(next(text for kind, text in blocks(ROOT / "docs" / "sandbox.md") if kind == "json"))
+    (example,) = texts(ROOT / "docs" / "sandbox.md", "json")
+    quoted = json.loads(example)
     environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     with subprocess.Popen(
         ["bash", "-c", f"exec {command} --with-parent"],

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.deploy.document_lines import ROOT, blocks
+from tests.deploy.document_lines import ROOT, texts
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import TAKEN_OVER_WITHIN_S, in_use
 from tests.keys.stores.gcp_emulator import GcpEmulator
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + INSTALL_WITHIN_S + 180)
 
 def follow(page: str, sandbox: SandboxProcess, folder: Path, shell: dict[str, str], settings: dict[str, str]) -> None:
     """Run the commands of a guide in order. The last ones rotate; a gateway must use what they wrote."""
-    found = blocks(ROOT / "docs" / page)
-    commands = [text for kind, text in found if kind == "sh"]
+    commands, (settings_file,) = (texts(ROOT / "docs" / page, kind) for kind in ("sh", "ini"))
     environ = dict(sandbox.environ)
     values = {"API_KEY": environ.pop("ADMIN_API_KEY"), "HMAC_SECRET": environ.pop("INGESTION_HMAC_SECRET")}
     new = {"API_KEY": f"pk_{secrets.token_hex(16)}", "HMAC_SECRET": secrets.token_hex(32)}
@@ -45,7 +44,7 @@ def follow(page: str, sandbox: SandboxProcess, folder: Path, shell: dict[str, st
 
     for text in commands[:-1]:
         run(text)
-    given = dict(line.split("=", 1) for line in next(text for kind, text in found if kind == "ini").splitlines())
+    given = dict(line.split("=", 1) for line in settings_file.splitlines())
     if (folder / "role-id").exists():
         given["VAULT_ROLE_ID"] = (folder / "role-id").read_text().strip()
         given["VAULT_SECRET_ID_FILE"] = str(folder / given["VAULT_SECRET_ID_FILE"])

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.v1 import keys_pb2, keys_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from tests import moto_process, openbao_process
-from tests.deploy.document_lines import ROOT, blocks
+from tests.deploy.document_lines import ROOT, texts
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import doctor_of
 from tests.kms_emulators import AwsKms, GcpKms
@@ -43,9 +43,8 @@ def follow(
     Args: `settings`: of the gateway, once the first commands ran; `change`: what is another here than in the
     guide; `look`: at the gateway before the last commands.
     """
-    found = [(kind, change(text)) for kind, text in blocks(ROOT / "docs" / page)]
-    commands = [text for kind, text in found if kind == "sh"]
-    name, _, reference = next(text for kind, text in found if kind == "").partition("=")
+    commands, (setting, *_) = ([change(text) for text in texts(ROOT / "docs" / page, kind)] for kind in ("sh", ""))
+    name, _, reference = setting.partition("=")
 
     def run(text: str) -> None:
         done = subprocess.run(

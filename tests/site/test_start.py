@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.document_lines import ROOT, blocks
+from tests.deploy.document_lines import ROOT, texts
 from tests.front.interop import grpcurl
 from tools.go_tools import NotBuilt
 
@@ -45,8 +45,8 @@ def script_of(part: str) -> str:
 def test_the_code_is_that_of_the_client(language: str) -> None:
     """So that the tests of its README run it, too."""
     kind = "ts" if language == "typescript" else language
-    (code,) = [text for found, text in blocks(PAGE) if found == kind]
-    readme = next(text for found, text in blocks(ROOT / "clients" / language / "README.md") if found == kind)
+    (code,) = texts(PAGE, kind)
+    readme = texts(ROOT / "clients" / language / "README.md", kind)[0]
     assert [line.strip() for line in readme.splitlines()] == _without_class(
         [line.strip() for line in code.splitlines()]
     )
