@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from gateway.actions.shared.call import Peer
 from gateway.front.http2.admission import Admission
 from gateway.front.http2.call_runner import overloaded_trailers
-from gateway.front.http2.cancellations import YOUNG_S, Cancellations
+from gateway.front.http2.cancellations import Cancellations
 from gateway.front.http2.fair_queue import Priority
 from gateway.front.http2.paced_readers import PacedReaders
 from gateway.front.http2.stream import Stream
@@ -50,6 +50,7 @@ class Gate:
         caller_of: CallerOf = caller_of_peer,
         on_refused: Callable[[str], None] = lambda path: None,
         admission: Admission[Stream] | None = None,
+        cancellations: Cancellations | None = None,
     ) -> None:
         self._monotonic = clock.monotonic
         self._priority_of = priority_of
@@ -69,7 +70,7 @@ class Gate:
         self._readers: deque[Callable[[], object]] = deque()
         self._refused_readers: deque[tuple[float, Callable[[], object]]] = deque()
         self._next_read: asyncio.TimerHandle | None = None
-        self._cancellations = Cancellations()
+        self._cancellations = cancellations or Cancellations()
         self.paced_readers = PacedReaders()
 
     @property
@@ -126,11 +127,8 @@ class Gate:
             if not self._cancellations.is_empty:
                 self._cancellations.note_answered(self._caller(stream))
             return False
-        now = self._monotonic()
-        if now - stream.arrived_at >= YOUNG_S:
-            return False
         caller = self._caller(stream)
-        is_too_much = self._cancellations.note_cancelled(caller, now)
+        is_too_much = self._cancellations.note_cancelled(caller, stream.arrived_at, self._monotonic())
         return is_too_much and caller == self._caller_of(stream.connection.peer, "")
 
     def _caller(self, stream: Stream) -> str:

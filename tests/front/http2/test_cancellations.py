@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.front.http2.cancellations import AT_ONCE, PER_S, Cancellations
+from gateway.front.http2.cancellations import AT_ONCE, PER_S, YOUNG_S, Cancellations
 
 NOW = 1000.0
 
 
 def cancelled(cancellations: Cancellations, caller: str, times: float, now: float = NOW) -> list[bool]:
-    return [cancellations.note_cancelled(caller, now) for _ in range(int(times))]
+    return [cancellations.note_cancelled(caller, now, now) for _ in range(int(times))]
 
 
 def test_a_caller_may_cancel_so_many_at_once_and_so_many_a_second() -> None:
@@ -37,6 +37,14 @@ def test_a_flood_is_forgiven_after_a_while() -> None:
     cancelled(cancellations, "a", 10 * AT_ONCE)
     assert [True] == cancelled(cancellations, "a", 1, NOW + 0.9 * AT_ONCE / PER_S)
     assert [False] == cancelled(cancellations, "a", 1, NOW + 1.1 * AT_ONCE / PER_S)
+
+
+def test_an_old_call_is_not_counted() -> None:
+    """A caller that waits so long cancels few."""
+    cancellations = Cancellations(at_once=1, per_s=0)
+    for _ in range(3):
+        assert not cancellations.note_cancelled("a", NOW - YOUNG_S, NOW)
+    assert [False, True] == cancelled(cancellations, "a", 2)
 
 
 def test_callers_that_cancel_nothing_any_more_are_forgotten() -> None:

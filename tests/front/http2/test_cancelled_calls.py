@@ -13,6 +13,7 @@ import pytest
 
 from gateway.actions.shared.call import Peer as Caller
 from gateway.front.http2.cancellations import AT_ONCE as CANCELS_AT_ONCE
+from gateway.front.http2.cancellations import Cancellations
 from gateway.front.http2.gate import CallerOf, Gate, caller_of_peer
 from gateway.front.http2.paced_readers import PacedReaders
 from gateway.resilience.clock import SystemClock
@@ -85,7 +86,8 @@ class _Noting(PacedReaders):
 
 
 def noting_gate(caller_of: CallerOf = caller_of_peer) -> tuple[Gate, _Noting]:
-    gate = Gate(SystemClock(), caller_of=caller_of)
+    """A gate that counts alike on a slow machine: nothing is forgiven, and no call gets too old."""
+    gate = Gate(SystemClock(), caller_of=caller_of, cancellations=Cancellations(per_s=0, young_s=3600))
     gate.paced_readers = noting = _Noting()
     return gate, noting
 
