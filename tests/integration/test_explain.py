@@ -237,9 +237,11 @@ def test_an_event_whose_caller_left_may_have_counted(explained: GatewayProcess, 
         sending = events_pb2_grpc.EventServiceStub(channel).SubmitEvent.future(
             events_pb2.SubmitEventRequest(event=event), timeout=30
         )
-        time.sleep(0.5)
-        sending.cancel()
         until = time.monotonic() + 20
+        while not any(fault["hits"] for fault in sandbox.control("GET", "/faults")["faults"]):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        sending.cancel()
         while not report(explained, event.event_id)["stories"]:
             assert time.monotonic() < until
             time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 
@@ -37,6 +38,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - another thread's work
             await asyncio.sleep(0.005)
+
+
+def waits_for_a_job(name: str) -> bool:
+    """Whether a worker thread has let go of its last job: only the wait for the next one interrupts it then."""
+    (ident,) = [thread.ident for thread in threading.enumerate() if thread.name == name]
+    frame = sys._current_frames()[ident or 0]
+    return frame.f_code.co_name == "_run_jobs" and "next_job" not in frame.f_locals
 
 
 def reported(ends: list[UnexpectedEnd]) -> list[tuple[str, type[BaseException] | None, bool]]:
@@ -145,7 +153,7 @@ async def test_no_job_is_given_to_a_worker_thread_that_is_about_to_end(ends: lis
     """It takes no more jobs, though it may live a little longer: nobody would do it, and its caller would wait."""
     worker = WorkerThread("evidence-writer")
     await worker.run(threading.get_ident)
-    await asyncio.sleep(0.05)  # until it waits for its next job
+    await until(lambda: waits_for_a_job("evidence-writer"))
     raise_in_thread("evidence-writer", MemoryError)
     with pytest.raises(WorkerEnded):
         await worker.run(threading.get_ident)
@@ -158,7 +166,7 @@ async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list
     """The stop of the process still needs it to close open resources."""
     worker = WorkerThread("evidence-writer")
     await worker.run(threading.get_ident)
-    await asyncio.sleep(0.05)  # until it waits for its next job
+    await until(lambda: waits_for_a_job("evidence-writer"))
     raise_in_thread("evidence-writer", MemoryError)
     with pytest.raises(WorkerEnded):
         await worker.run(threading.get_ident)  # it wakes with this job, and dies with it
