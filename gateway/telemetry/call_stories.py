@@ -131,8 +131,7 @@ class CallStories:
         found: list[tuple[float, CallStory | EventsStory]] = []
         for ring in self._calls.values():
             for story in ring:
-                fields = story.fields
-                if story.ended_at >= since and any(fields.get(name) == wanted for name in NAMES):
+                if wanted in map(story.fields.get, NAMES) and story.ended_at >= since:
                     found.append((story.ended_at, story))
         for events in (self._failed_events, self._events):
             found += [
@@ -214,7 +213,7 @@ class CallStories:
 
 
 def _key_of(fields: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(fields.get(name) for name in ALIKE)
+    return tuple(map(fields.get, ALIKE))
 
 
 def ids_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
