@@ -60,7 +60,7 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One sending of a request to Phoenix, for the log and for `explain`.
+    """One request to Phoenix, for the log and for `explain`.
 
     `began_at`: seconds of the monotonic clock. `status`: Phoenix's, 0 without an answer; `how` then says how it failed:
     `not_sent`, `own_limit`, `timed_out`, `lost`, `garbled` or `left` (by its caller), and `errno` why, such as
@@ -88,7 +88,7 @@ class GatewayError(Exception):
     default_retry_after_s: ClassVar[float | None] = None
     default_effect: ClassVar[Effect] = Effect.NONE
     tries: tuple[Try, ...] = ()
-    """The sendings to Phoenix that this failure ended, if there were any. For the log only."""
+    """The requests to Phoenix that this failure ended, if there were any. For the log only."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Stories of calls in Redis, so that any replica explains a call, also of one that has ended.
 
-Stories are written behind the answers, twice a second and up to a bound: failures first, then as many successes as have
-room. `Allowance` bounds them over time too: callers can fail as often as they like, and Redis keeps a failure for an
-hour. Entries are sealed for their id, so that whoever writes to this Redis can neither invent a story nor read one.
+Stories are written behind the answers, twice a second: failures first, then refusals and successes, each up to a bound.
+`Allowance` bounds them over time too: callers can fail as often as they like, and Redis keeps a failure for an hour.
+Entries are sealed for their id, so that whoever writes to this Redis can neither invent a story nor read one.
 """
 
 from __future__ import annotations

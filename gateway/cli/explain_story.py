@@ -89,8 +89,8 @@ def _ask(
         connection.close()
     if answer.status == 403 and b"client_auth_required" in body:
         raise ValueError(
-            "it tells no stories where anyone may ask: set GATEWAY_ADMIN_CLIENT_AUTH=metrics and a client CA, or ask a"
-            " port on loopback or a Unix socket"
+            "this port serves TLS without client certificates, so it does not explain calls: set"
+            " GATEWAY_ADMIN_CLIENT_AUTH=metrics and a client CA, or use a loopback port or a Unix socket"
         )
     if answer.status == 403:
         raise ValueError("it asks for a client certificate: give --cert-file and --key-file")
@@ -135,8 +135,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield "Searched:"
         yield from (f"  {line}" for line in _searched(report))
         yield (
-            "A success is kept for a shorter time than a failure, a call that was refused as OVERLOADED before it was"
-            " read is not kept. Ask the replica that served the call, or search the log for the id."
+            "Successes are the first to be forgotten. Calls refused as OVERLOADED before they were read are never kept."
+            " Ask the replica that served the call, or search the log for the id."
         )
         return
     for place, story in enumerate(report["stories"]):

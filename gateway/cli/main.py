@@ -305,7 +305,10 @@ def explain(
     what: Annotated[
         str,
         typer.Argument(
-            help="Request id of a call or webhook, event id, operation id; reason or verdict; empty: list the reasons."
+            help=(
+                "Request id of a call or webhook, event id, operation id, trace id or traceparent; reason or verdict;"
+                " empty: list the reasons."
+            )
         ),
     ] = "",
     admin: Annotated[
@@ -313,7 +316,10 @@ def explain(
         typer.Option(
             "--admin",
             envvar="GATEWAY_ADMIN_LISTEN",
-            help="Admin port of a running gateway, host:port or unix:path.",
+            help=(
+                "Admin port of a running gateway, host:port or unix:path. The variable may be in the environment or in"
+                " the file of --env-file."
+            ),
             metavar="ADDRESS",
         ),
     ] = "127.0.0.1:9464",

@@ -28,8 +28,9 @@ LISTENERS = Subject(
             name="GATEWAY_ADMIN_CLIENT_AUTH",
             meaning=(
                 "Who must present a client certificate on an admin port with TLS and a client CA: `required` (all),"
-                " `metrics` (all but `/healthz` and `/readyz`, which a kubelet probes without one) or `none`, which"
-                " also switches `/explain` off."
+                " `metrics` (all but `/healthz` and `/readyz`, which a kubelet probes without one) or `none`."
+                " `/explain` on a TLS port needs client certificates: with `none`, or without"
+                " `GATEWAY_TLS_CLIENT_CA_FILE`, it answers 403."
             ),
             default="metrics",
         ),

@@ -12,7 +12,7 @@ from gateway.resilience.clock import Clock
 RETURN_MARGIN_S = 0.02
 """The part of a caller's deadline that is reserved for returning the answer."""
 MAX_TRIES = 16
-"""Further sendings of one call are not noted: a batch may send a thousand."""
+"""Further requests of one call are not noted: a batch may send a thousand."""
 
 
 class Deadline:
@@ -25,7 +25,7 @@ class Deadline:
 
     tries: list[Try] | None
     """What was sent to Phoenix within this deadline, for the log and `explain`. It is noted here because the deadline
-    is the one value of a call that reaches every sending."""
+    is the one value of a call that reaches every request."""
 
     def __init__(self, *, at: float, clock: Clock) -> None:
         """Args: `at` in seconds of `clock.monotonic()`."""
@@ -34,7 +34,7 @@ class Deadline:
         self.tries = None
 
     def note_try(self, one: Try) -> None:
-        """Note a sending, up to MAX_TRIES."""
+        """Note a request, up to MAX_TRIES."""
         if self.tries is None:
             self.tries = []
         if len(self.tries) < MAX_TRIES:

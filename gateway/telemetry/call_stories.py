@@ -1,8 +1,9 @@
 """Keeps what happened to the calls of the last hour, for `phoenix-gateway explain`: a bounded ring for each process.
 
 A story is what the call's log line says, and what was sent to Phoenix. It holds no payload and no secret. Calls that
-the gateway or Phoenix failed, calls that were refused for what they asked, and successes have a ring each: neither
-traffic nor a flood of refusals pushes a failure out. `cache/shared_stories.py` shows stories to other replicas.
+failed because of the gateway or Phoenix, calls that were refused because of what they asked for, and successes have a
+ring each: neither traffic nor a flood of refusals pushes a failure out. `cache/shared_stories.py` shows some of them to
+other replicas.
 """
 
 from __future__ import annotations

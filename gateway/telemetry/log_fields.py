@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 LEVELS: Mapping[str, str] = {
     "debug": "calls of the standard services (health, reflection)",
     "info": "done, or refused because of what the caller asked for",
-    "warning": "the gateway or Phoenix failed a caller, a webhook was refused, or someone may soon have to act",
+    "warning": (
+        "a call failed because of the gateway or Phoenix, a webhook was refused, or someone may soon have to act"
+    ),
     "error": "someone must act: the line names the cause, and most have advice",
 }
 ALWAYS = ("timestamp", "level", "event")
@@ -57,7 +59,11 @@ FIELDS: Mapping[str, Field] = {
     "upstream_status": Field(_WHOLE, "HTTP status of Phoenix's last answer."),
     "phoenix_code": Field(_TEXT, "Error code in Phoenix's answer."),
     "tries": Field(_WHOLE, "How often the request was sent to Phoenix."),
-    "last_try": Field(_TEXT, "How the last try ended without an answer: `not_sent`, `timed_out`, `lost`, `garbled`."),
+    "last_try": Field(
+        _TEXT,
+        "How the last try ended without an answer: `not_sent`, `own_limit` (no file descriptors left here),"
+        " `timed_out`, `lost`, `garbled`, `left` (the caller left).",
+    ),
     "errno": Field(_TEXT, "Why, as the system calls it: `ECONNREFUSED`, `EAI_NONAME`, `CERTIFICATE_VERIFY_FAILED`."),
     "address": Field(_TEXT, "Host and port, or file, that the line is about."),
     "right": Field(_TEXT, "Right of the policy that the caller lacks for the method."),

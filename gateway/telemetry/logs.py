@@ -139,7 +139,7 @@ class CallLogger:
             self._add(partial(_json_line, time.time_ns(), "info", event, fields))
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log a call that the gateway or Phoenix failed."""
+        """Log a call that failed because of the gateway or Phoenix."""
         if self._least <= logging.WARNING:
             self._add(partial(_json_line, time.time_ns(), "warning", event, fields))
 
