@@ -24,8 +24,9 @@ class Deadline:
     __slots__ = ("at", "clock", "tries")
 
     tries: list[Try] | None
-    """What was sent to Phoenix within this deadline, for the log and `explain`. It is noted here because the deadline
-    is the one value of a call that reaches every request."""
+    """What was sent to Phoenix within this deadline, for the log and `explain`. It is noted here because whatever sends
+    has a deadline. A request that several calls share is noted in one of their deadlines only, and a deadline that was
+    shortened notes its own."""
 
     def __init__(self, *, at: float, clock: Clock) -> None:
         """Args: `at` in seconds of `clock.monotonic()`."""
