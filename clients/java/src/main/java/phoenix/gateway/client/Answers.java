@@ -13,8 +13,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 /**
  * The answers of a stream as they come. Close it, also where the loop is left early: that ends the call.
  *
- * <p>{@link #hasNext} waits for the next answer. It throws a {@link GatewayException} where the stream failed. One thread
- * reads; any thread may close.
+ * <p>{@link #hasNext} waits for the next answer. It throws a {@link GatewayException} where the stream failed. One
+ * thread reads; any thread may close.
  */
 public final class Answers<T> implements Iterator<T>, Iterable<T>, AutoCloseable {
     private final ClientCall<?, T> call;

@@ -20,8 +20,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * What happens around every call, also of a stub: ids, a deadline and a connection before it, and after it a status whose
- * cause names the reason.
+ * What happens around every call, also of a stub: ids, a deadline and a connection before it, and after it a status
+ * whose cause names the reason.
  */
 final class CallInterceptor implements ClientInterceptor {
     static final CallOptions.Key<Map<String, String>> HEADERS =
@@ -38,7 +38,9 @@ final class CallInterceptor implements ClientInterceptor {
     private final ManagedChannel managed;
     private final AtomicLong lastTry = new AtomicLong(System.nanoTime());
 
-    /** Args: `timeout` of calls that give none, null: as published; `token`: empty for none; `managed`: what connects. */
+    /**
+     * Args: `timeout` of calls that give none, null: as published; `token`: empty for none; `managed`: what connects.
+     */
     CallInterceptor(ServiceConfig config, Duration timeout, String token, Causes causes, ManagedChannel managed) {
         this.config = config;
         this.timeout = timeout;
@@ -79,7 +81,8 @@ final class CallInterceptor implements ClientInterceptor {
         };
     }
 
-    private Status explained(Status status, Metadata trailers, MethodDescriptor<?, ?> method, String id, boolean isSent) {
+    private Status explained(
+            Status status, Metadata trailers, MethodDescriptor<?, ?> method, String id, boolean isSent) {
         if (status.isOk()) {
             return status;
         }
@@ -87,7 +90,7 @@ final class CallInterceptor implements ClientInterceptor {
         try {
             GatewayException failed = Failures.of(status, trailers, path, id, isSent);
             return status.withCause(failed.isOfGateway() ? failed : causes.causeOf(failed));
-        } catch (RuntimeException unexpected) { // such as details that contradict the status: the call must end all the same
+        } catch (RuntimeException unexpected) { // such as details that contradict the status: the call must end anyway
             return status.withCause(Failures.of(status.withCause(unexpected), new Metadata(), path, id, isSent));
         }
     }

@@ -20,8 +20,8 @@ final class Causes {
     }
 
     /**
-     * Returns the failure that names the cause; the same one if it is not about the connection. It connects, so it may take
-     * some seconds.
+     * Returns the failure that names the cause; the same one if it is not about the connection. It connects, so it may
+     * take some seconds.
      */
     GatewayException causeOf(GatewayException failed) {
         boolean isOtherProtocol = failed.code() == Status.Code.INTERNAL; // so gRPC calls what is no HTTP/2
@@ -29,8 +29,8 @@ final class Causes {
             return failed;
         }
         if (isClosed.getAsBoolean()) {
-            return new ClientReasons.ClientClosed(GatewayException.Facts.own("CLIENT_CLOSED", failed.code(), failed.effect(),
-                    "This client was closed.", null).about(failed.method(), failed.requestId()));
+            return new ClientReasons.ClientClosed(GatewayException.Facts.own("CLIENT_CLOSED", failed.code(),
+                    failed.effect(), "This client was closed.", null).about(failed.method(), failed.requestId()));
         }
         Diagnosis.Found found = found(failed.details());
         if (isOtherProtocol && found.reason().equals("CONNECTION_LOST")) {

@@ -9,10 +9,10 @@ public final class ClientReasons {
     /**
      * There was no usable connection. The text names the cause and what to do.
      *
-     * <p>The reason is {@code GATEWAY_UNREACHABLE} (nothing listens, or the name is unknown), {@code CONNECTION_LOST} (it
-     * broke during the call, or before), {@code TLS_FILES_UNUSABLE} (this side's files), {@code GATEWAY_NOT_TRUSTED} (an
-     * old CA, or a certificate that is not valid now), {@code WRONG_HOST_NAME}, {@code CLIENT_CERTIFICATE_REQUIRED}, {@code
-     * CLIENT_CERTIFICATE_REFUSED}, {@code TLS_EXPECTED} or {@code TLS_UNEXPECTED}.
+     * <p>The reason is {@code GATEWAY_UNREACHABLE} (nothing listens, or the name is unknown), {@code CONNECTION_LOST}
+     * (it broke during the call, or before), {@code TLS_FILES_UNUSABLE} (this side's files), {@code
+     * GATEWAY_NOT_TRUSTED} (an old CA, or a certificate that is not valid now), {@code WRONG_HOST_NAME}, {@code
+     * CLIENT_CERTIFICATE_REQUIRED}, {@code CLIENT_CERTIFICATE_REFUSED}, {@code TLS_EXPECTED} or {@code TLS_UNEXPECTED}.
      */
     public static final class NotConnected extends GatewayException {
         private static final long serialVersionUID = 1;

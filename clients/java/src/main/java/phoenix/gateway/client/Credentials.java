@@ -56,8 +56,8 @@ final class Credentials {
         X509Certificate[] chain = certificates(tls.certFile()).toArray(X509Certificate[]::new);
         PrivateKey key = privateKey(tls.keyFile(), chain[0].getPublicKey().getAlgorithm());
         if (!belongTogether(chain[0], key)) {
-            throw unusable(tls.certFile() + " and " + tls.keyFile() + " do not belong together. Give the certificate chain "
-                    + "and its own key.", null);
+            throw unusable(tls.certFile() + " and " + tls.keyFile() + " do not belong together. Give the certificate "
+                    + "chain and its own key.", null);
         }
         return new Credentials(trust, chain, key);
     }
@@ -66,7 +66,9 @@ final class Credentials {
         try {
             return Files.readAllBytes(path);
         } catch (IOException failed) {
-            String cause = failed instanceof NoSuchFileException ? "it does not exist" : failed.getClass().getSimpleName();
+            String cause = failed instanceof NoSuchFileException
+                    ? "it does not exist"
+                    : failed.getClass().getSimpleName();
             throw unusable(path + " cannot be read (" + cause + "). Check the path and who may read it.", failed);
         }
     }
@@ -76,7 +78,8 @@ final class Credentials {
         Exception cause = null;
         List<X509Certificate> found = List.of();
         try {
-            found = CertificateFactory.getInstance("X.509").generateCertificates(new ByteArrayInputStream(content)).stream()
+            found = CertificateFactory.getInstance("X.509")
+                    .generateCertificates(new ByteArrayInputStream(content)).stream()
                     .map(X509Certificate.class::cast)
                     .toList();
         } catch (CertificateException | RuntimeException damaged) {
@@ -112,14 +115,15 @@ final class Credentials {
     private static PrivateKey privateKey(Path path, String algorithm) {
         Matcher found = KEY.matcher(new String(content(path), StandardCharsets.ISO_8859_1));
         if (!found.find()) {
-            throw unusable(path + " has no unencrypted PKCS#8 key in PEM form (BEGIN PRIVATE KEY). Convert it with `openssl "
-                    + "pkcs8 -topk8 -nocrypt`.", null);
+            throw unusable(path + " has no unencrypted PKCS#8 key in PEM form (BEGIN PRIVATE KEY). Convert it with "
+                    + "`openssl pkcs8 -topk8 -nocrypt`.", null);
         }
         try {
             byte[] encoded = Base64.getMimeDecoder().decode(found.group(1));
             return KeyFactory.getInstance(algorithm).generatePrivate(new PKCS8EncodedKeySpec(encoded));
         } catch (GeneralSecurityException | IllegalArgumentException failed) { // their text may hold parts of the key
-            throw unusable(path + " does not belong to the certificate, or is damaged: the two do not belong together.", null);
+            throw unusable(path + " does not belong to the certificate, or is damaged: "
+                    + "the two do not belong together.", null);
         }
     }
 

@@ -63,15 +63,16 @@ final class Diagnosis {
             socket.connect(new InetSocketAddress(InetAddress.getByName(address.host()), address.port()), WITHIN_MS);
             Found found = files == null ? withoutTls(socket) : overTls(socket, address);
             return found != null ? found : new Found("CONNECTION_LOST", "The connection to " + target + " was lost ("
-                    + details + "), and the gateway can be reached now. Repeat the call; repeat a change only under the same "
-                    + "id.");
+                    + details + "), and the gateway can be reached now. Repeat the call; repeat a change only under "
+                    + "the same id.");
         } catch (UnknownHostException unknown) {
-            return unreachable("The name " + address.host() + " is unknown here. Check the address " + target + " and DNS.");
+            return unreachable("The name " + address.host() + " is unknown here. Check the address " + target
+                    + " and DNS.");
         } catch (SocketTimeoutException silent) {
             return silent();
         } catch (IOException failed) {
-            return unreachable(target + " accepts no connection (" + failed.getMessage() + "). Check the address, and whether "
-                    + "the gateway runs.");
+            return unreachable(target + " accepts no connection (" + failed.getMessage() + "). Check the address, and "
+                    + "whether the gateway runs.");
         }
     }
 
@@ -85,8 +86,8 @@ final class Diagnosis {
             answer = new byte[0];
         }
         if (answer.length == 0 || answer[0] == TLS_ALERT) {
-            return new Found("TLS_EXPECTED", target + " closes connections without TLS. Give the builder tls(Tls.of(caFile, "
-                    + "certFile, keyFile)).");
+            return new Found("TLS_EXPECTED", target + " closes connections without TLS. Give the builder "
+                    + "tls(Tls.of(caFile, certFile, keyFile)).");
         }
         if (answer.length > 3 && answer[3] == SETTINGS) {
             return null;
@@ -136,12 +137,12 @@ final class Diagnosis {
         }
         if (cause instanceof CertificateExpiredException || cause instanceof CertificateNotYetValidException) {
             String state = cause instanceof CertificateExpiredException ? "is expired" : "is not valid yet";
-            return new Found("GATEWAY_NOT_TRUSTED", "The certificate of " + target + " " + state + ". Have it renewed, and "
-                    + "check this machine's clock.");
+            return new Found("GATEWAY_NOT_TRUSTED", "The certificate of " + target + " " + state + ". Have it renewed, "
+                    + "and check this machine's clock.");
         }
         if (cause.getClass() == CertificateException.class) { // the Java platform has no class of its own for it
-            return new Found("WRONG_HOST_NAME", "The certificate of " + target + " is not for the name " + name + ". Call the "
-                    + "gateway by a name in its certificate, or give this name as Tls.withServerName.");
+            return new Found("WRONG_HOST_NAME", "The certificate of " + target + " is not for the name " + name + ". "
+                    + "Call the gateway by a name in its certificate, or give this name as Tls.withServerName.");
         }
         if (isOfCertificate) {
             return new Found("GATEWAY_NOT_TRUSTED", files.tls.caFile() + " did not sign the certificate of " + target
@@ -156,12 +157,12 @@ final class Diagnosis {
 
     private Found refused(String alert) {
         if (files.tls.certFile() == null) {
-            return new Found("CLIENT_CERTIFICATE_REQUIRED", target + " accepts only callers with a certificate. Give certFile "
-                    + "and keyFile: Tls.of(caFile, certFile, keyFile).");
+            return new Found("CLIENT_CERTIFICATE_REQUIRED", target + " accepts only callers with a certificate. Give "
+                    + "certFile and keyFile: Tls.of(caFile, certFile, keyFile).");
         }
-        return new Found("CLIENT_CERTIFICATE_REFUSED", target + " refuses the certificate " + files.tls.certFile() + alert
-                + ". Check that it is not expired, is made for clients, and is signed by the CA that the gateway trusts for "
-                + "callers.");
+        return new Found("CLIENT_CERTIFICATE_REFUSED", target + " refuses the certificate " + files.tls.certFile()
+                + alert + ". Check that it is not expired, is made for clients, and is signed by the CA that the "
+                + "gateway trusts for callers.");
     }
 
     private static String alertOf(IOException failed) {
@@ -169,8 +170,8 @@ final class Diagnosis {
     }
 
     private Found silent() {
-        return unreachable(target + " does not answer within " + WITHIN_MS / 1000 + " s. Check the address, and firewalls on "
-                + "the way.");
+        return unreachable(target + " does not answer within " + WITHIN_MS / 1000 + " s. Check the address, and "
+                + "firewalls on the way.");
     }
 
     private static Found unreachable(String details) {

@@ -11,8 +11,8 @@ import phoenix.gateway.v1.StreamEventsRequest;
 import phoenix.gateway.v1.StreamEventsResponse;
 
 /**
- * Sends events over a stream that survives lost connections. It keeps what the gateway has not acknowledged, and sends it
- * again under its ids where that cannot count twice. Safe for use by several threads.
+ * Sends events over a stream that survives lost connections. It keeps what the gateway has not acknowledged, and sends
+ * it again under its ids where that cannot count twice. Safe for use by several threads.
  */
 public final class EventStream implements AutoCloseable {
     /** Metadata of the stream that identifies the gateway's process. */
@@ -44,8 +44,8 @@ public final class EventStream implements AutoCloseable {
     }
 
     /**
-     * Hands over a message of 1 to 1,000 events. Waits while too many messages have no answer. A failed event does not fail
-     * the stream.
+     * Hands over a message of 1 to 1,000 events. Waits while too many messages have no answer. A failed event does not
+     * fail the stream.
      *
      * @throws IllegalArgumentException for an event without an {@code event_id}: begin it with {@link Gateway#newEvent}
      * @throws GatewayException if the stream has failed or is closed
@@ -106,7 +106,9 @@ public final class EventStream implements AutoCloseable {
         }
     }
 
-    /** Ends the stream at once. Messages without an answer get {@link Reasons.OutcomeUnknown}, if they were ever sent. */
+    /**
+     * Ends the stream at once. Messages without an answer get {@link Reasons.OutcomeUnknown}, if they were ever sent.
+     */
     public synchronized void cancel() {
         if (failure == null && !(isClosing && pending.size() == 0)) {
             fail(ClientReasons.closed("The stream was cancelled before the answer."));
@@ -209,8 +211,8 @@ public final class EventStream implements AutoCloseable {
             return;
         }
         reconnects.worked();
-        pending.begin(process).forEach(one -> one.result.failed(Unacknowledged.outcomeUnknown("The connection broke before "
-                + "the answer, and the gateway that is connected now does not remember the events.", null)));
+        pending.begin(process).forEach(one -> one.result.failed(Unacknowledged.outcomeUnknown("The connection broke "
+                + "before the answer, and the gateway that is connected now does not remember the events.", null)));
         open = call;
         isHalfClosed = false;
         write();

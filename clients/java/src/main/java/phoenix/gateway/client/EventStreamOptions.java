@@ -7,8 +7,8 @@ import phoenix.gateway.v1.Delivery;
  *
  * @param tenantId the gamification tenant; empty: the caller's only one
  * @param isDirect the gateway answers after Phoenix. A message whose gateway was restarted then ends as {@code
- *     OUTCOME_UNKNOWN}, because nobody remembers whether it counted. Otherwise the gateway answers when its store has the
- *     events
+ *     OUTCOME_UNKNOWN}, because nobody remembers whether it counted. Otherwise the gateway answers when its store has
+ *     the events
  * @param resendsUnknown sends such a message again: only where Phoenix deduplicates
  */
 public record EventStreamOptions(String tenantId, boolean isDirect, boolean resendsUnknown) {

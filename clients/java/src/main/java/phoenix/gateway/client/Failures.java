@@ -46,17 +46,17 @@ final class Failures {
         if (code == Status.Code.UNIMPLEMENTED) {
             kind = ClientReasons.VersionMismatch::new;
             effect = Effect.NONE;
-            facts = Facts.own("VERSION_MISMATCH", code, effect, "The gateway does not know " + name + ": it is of another "
-                    + "major version or older than this client (" + Version.VERSION + "). Install the client of the "
-                    + "gateway's version, or have the gateway upgraded.", null);
+            facts = Facts.own("VERSION_MISMATCH", code, effect, "The gateway does not know " + name + ": it is of "
+                    + "another major version or older than this client (" + Version.VERSION + "). Install the client "
+                    + "of the gateway's version, or have the gateway upgraded.", null);
         } else if (code == Status.Code.DEADLINE_EXCEEDED) {
             kind = ClientReasons.DeadlineExceeded::new;
-            facts = Facts.own("DEADLINE_EXCEEDED", code, effect, "No answer before the deadline (" + details + "). Check "
-                    + "the address, then repeat the call with a longer timeout; repeat a change only under the same id.",
-                    null);
+            facts = Facts.own("DEADLINE_EXCEEDED", code, effect, "No answer before the deadline (" + details + "). "
+                    + "Check the address, then repeat the call with a longer timeout; repeat a change only under "
+                    + "the same id.", null);
         }
-        facts = new Facts(facts.reason(), facts.details(), code, effect, null, List.of(), Map.of(), false, method, requestId,
-                facts.cause());
+        facts = new Facts(facts.reason(), facts.details(), code, effect, null, List.of(), Map.of(), false, method,
+                requestId, facts.cause());
         return kind.apply(facts);
     }
 
@@ -83,8 +83,8 @@ final class Failures {
                 .map(one -> new FaultyField(one.getField(), one.getDescription()))
                 .toList();
         Map<String, String> metadata = Map.copyOf(info.getMetadataMap());
-        return new Facts(info.getReason(), details, code, effectOf(metadata.get("effect")), wait, fields, metadata, true,
-                "", "", null);
+        return new Facts(info.getReason(), details, code, effectOf(metadata.get("effect")), wait, fields, metadata,
+                true, "", "", null);
     }
 
     private static Effect effectOf(String text) {

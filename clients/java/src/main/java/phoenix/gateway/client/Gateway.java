@@ -20,10 +20,11 @@ import phoenix.gateway.v1.EventResult;
 import phoenix.gateway.v1.WatchLeaderboardRequest;
 
 /**
- * Calls one gateway, or several behind one name. Safe for use by several threads; a process needs one. Close it at the end.
+ * Calls one gateway, or several behind one name. Safe for use by several threads; a process needs one. Close it at the
+ * end.
  *
- * <p>Each service of the contract is a method. What it returns has a method for each RPC, which waits for the answer and
- * throws a {@link GatewayException}.
+ * <p>Each service of the contract is a method. What it returns has a method for each RPC, which waits for the answer
+ * and throws a {@link GatewayException}.
  */
 public final class Gateway extends Services implements AutoCloseable {
     private static final long CLOSED_WITHIN_S = 5;
@@ -101,8 +102,8 @@ public final class Gateway extends Services implements AutoCloseable {
     }
 
     /**
-     * Records what the wallet did with a move and returns the reply for Phoenix. Never throws: a failure is the reply 503,
-     * and Phoenix sends the move again, which the ledger knows then.
+     * Records what the wallet did with a move and returns the reply for Phoenix. Never throws: a failure is the reply
+     * 503, and Phoenix sends the move again, which the ledger knows then.
      */
     public WalletReply recordOutcome(WalletCall call, WalletAnswer answer) {
         return wallet.recordOutcome(call, answer);
@@ -114,8 +115,8 @@ public final class Gateway extends Services implements AutoCloseable {
     }
 
     /**
-     * Returns the channel for stubs of the generated code, such as {@code EventServiceGrpc.newFutureStub}. Calls over it are
-     * made as those of the client; {@link GatewayException#of} finds the failure in what a stub throws.
+     * Returns the channel for stubs of the generated code, such as {@code EventServiceGrpc.newFutureStub}. Calls over
+     * it are made as those of the client; {@link GatewayException#of} finds the failure in what a stub throws.
      */
     public Channel channel() {
         return channel;
@@ -172,7 +173,9 @@ public final class Gateway extends Services implements AutoCloseable {
             return this;
         }
 
-        /** Adds an interceptor of gRPC, such as that of OpenTelemetry. It runs for each call, within this client's own. */
+        /**
+         * Adds an interceptor of gRPC, such as that of OpenTelemetry. It runs for each call, within this client's own.
+         */
         public Builder interceptor(ClientInterceptor more) {
             interceptors.add(more);
             return this;
@@ -188,7 +191,8 @@ public final class Gateway extends Services implements AutoCloseable {
             boolean isLocal = Target.of(target).map(Target::isLocal).orElse(false);
             if (!token.isEmpty() && (tls != null || !isLocal)) {
                 throw new IllegalArgumentException(
-                        "token is for a gateway on this machine without TLS. Elsewhere, use a client certificate: tls.");
+                        "token is for a gateway on this machine without TLS. Elsewhere, use a client certificate: "
+                                + "tls.");
             }
             TlsFiles files = tls == null ? null : new TlsFiles(tls, warn);
             ManagedChannel managed = managed(files);

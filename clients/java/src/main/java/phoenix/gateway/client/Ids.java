@@ -22,14 +22,15 @@ final class Ids {
     }
 
     /**
-     * Refuses a request that holds an event without an id. A message cannot be changed, so an id that was written into a
-     * copy of it would be lost to the caller, whose repeat would be another event and count twice.
+     * Refuses a request that holds an event without an id. A message cannot be changed, so an id that was written into
+     * a copy of it would be lost to the caller, whose repeat would be another event and count twice.
      */
     static void require(Object request) {
         for (Event event : eventsOf(request)) {
             if (event.getEventId().isEmpty()) {
                 throw new IllegalArgumentException(
-                        "An event has no event_id, so a repeat of it would count twice. Begin it with Gateway.newEvent().");
+                        "An event has no event_id, so a repeat of it would count twice. Begin it with "
+                                + "Gateway.newEvent().");
             }
         }
     }

@@ -8,11 +8,11 @@ import phoenix.gateway.v1.WatchLeaderboardRequest;
 import phoenix.gateway.v1.WatchLeaderboardResponse;
 
 /**
- * A board now and after each change, until it is closed: also over resyncs, lost connections and restarts of the gateway.
- * After a lost connection comes the whole board again, with a new epoch.
+ * A board now and after each change, until it is closed: also over resyncs, lost connections and restarts of the
+ * gateway. After a lost connection comes the whole board again, with a new epoch.
  *
- * <p>{@link #hasNext} waits. It throws a {@link GatewayException} if the first connection failed or the gateway refuses, and
- * is false only after {@link #close}, which any thread may call.
+ * <p>{@link #hasNext} waits. It throws a {@link GatewayException} if the first connection failed or the gateway
+ * refuses, and is false only after {@link #close}, which any thread may call.
  */
 public final class LeaderboardWatch
         implements Iterator<WatchLeaderboardResponse>, Iterable<WatchLeaderboardResponse>, AutoCloseable {
@@ -48,8 +48,8 @@ public final class LeaderboardWatch
                 return false;
             }
             long waitMs = reconnects.waitAfter(ended);
-            warn.accept("The watch of " + request.getLeaderboardId() + " ended and is opened again in " + waitMs + " ms: "
-                    + (ended == null ? "no error" : ended.getMessage()));
+            warn.accept("The watch of " + request.getLeaderboardId() + " ended and is opened again in " + waitMs
+                    + " ms: " + (ended == null ? "no error" : ended.getMessage()));
             pause(waitMs);
         }
     }

@@ -12,9 +12,11 @@ public final class SentEvents {
     SentEvents() {}
 
     /**
-     * Waits for the results, one for each event in their order. {@link Gateway#failureOf} is the failure of one that failed.
+     * Waits for the results, one for each event in their order. {@link Gateway#failureOf} is the failure of one that
+     * failed.
      *
-     * @throws GatewayException if the message has no results; {@link Reasons.OutcomeUnknown}: nobody knows whether it counts
+     * @throws GatewayException if the message has no results; {@link Reasons.OutcomeUnknown}: nobody knows whether it
+     *     counts
      */
     public List<EventResult> results() {
         try {

@@ -5,8 +5,8 @@ import java.util.stream.Stream;
 import java.util.List;
 
 /**
- * Files in PEM form for a gateway that speaks TLS. They are looked at before each new connection, and read again if they
- * have changed.
+ * Files in PEM form for a gateway that speaks TLS. They are looked at before each new connection, and read again if
+ * they have changed.
  *
  * @param caFile the CA that signed the gateway's certificate
  * @param certFile this caller's certificate chain; null for none

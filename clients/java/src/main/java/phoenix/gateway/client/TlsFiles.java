@@ -51,7 +51,8 @@ final class TlsFiles {
             if (credentials == null) {
                 throw unusable;
             }
-            warn.accept("The TLS files changed and cannot be used yet; the old ones stay in use: " + unusable.details());
+            warn.accept("The TLS files changed and cannot be used yet; the old ones stay in use: "
+                    + unusable.details());
             return credentials;
         }
         byAlias.remove(String.valueOf(version - 1));
@@ -132,12 +133,14 @@ final class TlsFiles {
     /** Trusts whom the CA file vouches for, by the name that is called. */
     private final class GatewayTrust extends X509ExtendedTrustManager {
         @Override
-        public void checkServerTrusted(X509Certificate[] chain, String type, SSLEngine engine) throws CertificateException {
+        public void checkServerTrusted(X509Certificate[] chain, String type, SSLEngine engine)
+                throws CertificateException {
             current().trust.checkServerTrusted(chain, type, engine);
         }
 
         @Override
-        public void checkServerTrusted(X509Certificate[] chain, String type, Socket socket) throws CertificateException {
+        public void checkServerTrusted(X509Certificate[] chain, String type, Socket socket)
+                throws CertificateException {
             current().trust.checkServerTrusted(chain, type, socket);
         }
 
@@ -147,12 +150,14 @@ final class TlsFiles {
         }
 
         @Override
-        public void checkClientTrusted(X509Certificate[] chain, String type, SSLEngine engine) throws CertificateException {
+        public void checkClientTrusted(X509Certificate[] chain, String type, SSLEngine engine)
+                throws CertificateException {
             throw new CertificateException("these credentials are for clients");
         }
 
         @Override
-        public void checkClientTrusted(X509Certificate[] chain, String type, Socket socket) throws CertificateException {
+        public void checkClientTrusted(X509Certificate[] chain, String type, Socket socket)
+                throws CertificateException {
             throw new CertificateException("these credentials are for clients");
         }
 

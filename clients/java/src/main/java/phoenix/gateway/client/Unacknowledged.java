@@ -11,9 +11,9 @@ import phoenix.gateway.v1.StreamEventsRequest;
 /**
  * The messages of an event stream that have no answer so far, in their order. Without I/O.
  *
- * <p>A message is sent again under its event ids only where the gateway remembers these ids, so that nothing counts twice:
- * durable events in its store, direct ones in the process that had them. Otherwise its outcome is unknown, and the caller
- * decides. Source: "Deduplication" in docs/api.md.
+ * <p>A message is sent again under its event ids only where the gateway remembers these ids, so that nothing counts
+ * twice: durable events in its store, direct ones in the process that had them. Otherwise its outcome is unknown, and
+ * the caller decides. Source: "Deduplication" in docs/api.md.
  */
 final class Unacknowledged<R> {
     /** The gateway remembers an id for 24 h. */
@@ -74,7 +74,9 @@ final class Unacknowledged<R> {
         messages.add(new Message<>(request, result));
     }
 
-    /** Begins again over a new stream to a process. Returns the messages that must not be sent again, and forgets them. */
+    /**
+     * Begins again over a new stream to a process. Returns the messages that must not be sent again, and forgets them.
+     */
     List<Message<R>> begin(String toProcess) {
         process = toProcess;
         stream++;
@@ -103,8 +105,8 @@ final class Unacknowledged<R> {
     }
 
     /**
-     * Notes that the gateway ended the present stream and has begun none of its messages that it did not acknowledge. What
-     * an earlier stream brought first may have been begun then.
+     * Notes that the gateway ended the present stream and has begun none of its messages that it did not acknowledge.
+     * What an earlier stream brought first may have been begun then.
      */
     void refused() {
         for (Message<R> one : messages) {
@@ -114,7 +116,10 @@ final class Unacknowledged<R> {
         }
     }
 
-    /** Notes that the present stream is over: what ends later, before another one has begun, refuses none of its messages. */
+    /**
+     * Notes that the present stream is over: what ends later, before another one has begun, refuses none of its
+     * messages.
+     */
     void over() {
         stream++;
         sent = 0;
@@ -137,9 +142,9 @@ final class Unacknowledged<R> {
     }
 
     /**
-     * Returns the failure of a message without an answer when its stream has failed for good. Where a gateway may have the
-     * message, the failure of the stream need not say what became of it: the last gateway may have refused what an earlier
-     * one has done.
+     * Returns the failure of a message without an answer when its stream has failed for good. Where a gateway may have
+     * the message, the failure of the stream need not say what became of it: the last gateway may have refused what an
+     * earlier one has done.
      */
     static GatewayException failureFor(Message<?> message, GatewayException failure) {
         if (!message.isSent() || failure.reason().equals("OUTCOME_UNKNOWN")) {
@@ -149,7 +154,7 @@ final class Unacknowledged<R> {
     }
 
     static GatewayException outcomeUnknown(String details, GatewayException cause) {
-        return new Reasons.OutcomeUnknown(GatewayException.Facts.own("OUTCOME_UNKNOWN", Status.Code.UNKNOWN, Effect.MAYBE,
-                details + " Check whether the events took effect before you send them again.", cause));
+        return new Reasons.OutcomeUnknown(GatewayException.Facts.own("OUTCOME_UNKNOWN", Status.Code.UNKNOWN,
+                Effect.MAYBE, details + " Check whether the events took effect before you send them again.", cause));
     }
 }

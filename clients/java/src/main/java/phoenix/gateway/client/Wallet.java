@@ -54,7 +54,8 @@ final class Wallet {
         try {
             WalletReply reply = WalletReply.of(answer);
             if (!call.isMove()) {
-                throw new ClientReasons.WebhookUndecided("The webhook is no verified move: there is no outcome to record.");
+                throw new ClientReasons.WebhookUndecided(
+                        "The webhook is no verified move: there is no outcome to record.");
             }
             recordAnyway(answer.facts().toBuilder()
                     .setOperationId(call.found().getOperationId())
@@ -116,7 +117,9 @@ final class Wallet {
         return request.build();
     }
 
-    /** Records also for a caller who was cancelled or interrupted: the money has moved. The same record twice is one. */
+    /**
+     * Records also for a caller who was cancelled or interrupted: the money has moved. The same record twice is one.
+     */
     private void recordAnyway(RecordWalletOutcomeRequest outcome) throws Exception {
         Context detached = Context.current().fork(); // without the deadline and the cancellation of the present one
         boolean isInterrupted = false;

@@ -26,7 +26,9 @@ public record WalletAnswer(int status, byte[] body, RecordWalletOutcomeRequest f
                 status, body.getBytes(StandardCharsets.UTF_8), RecordWalletOutcomeRequest.getDefaultInstance());
     }
 
-    /** Returns this answer with what the wallet knows: {@code with(facts -> facts.setOperatorTransactionId("tx-1"))}. */
+    /**
+     * Returns this answer with what the wallet knows: {@code with(facts -> facts.setOperatorTransactionId("tx-1"))}.
+     */
     public WalletAnswer with(UnaryOperator<RecordWalletOutcomeRequest.Builder> change) {
         return new WalletAnswer(status, body, change.apply(facts.toBuilder()).build());
     }

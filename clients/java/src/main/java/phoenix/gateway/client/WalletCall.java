@@ -28,14 +28,18 @@ public final class WalletCall {
         this.reply = reply;
     }
 
-    /** Returns the call for an answer of the gateway. Throws WebhookUndecided for what neither refuses nor says what to do. */
+    /**
+     * Returns the call for an answer of the gateway. Throws WebhookUndecided for what neither refuses nor says what to
+     * do.
+     */
     static WalletCall of(VerifyWalletResponse found, byte[] body) {
         if (found.hasReply()) {
             return new WalletCall(found, body, WalletReply.of(found.getReply()));
         }
         boolean isKnown = MOVES.contains(found.getDisposition()) || OTHERS.contains(found.getDisposition());
         if (found.getVerdict() != WalletVerdict.WALLET_VERDICT_VERIFIED || !isKnown) {
-            throw new ClientReasons.WebhookUndecided("The gateway neither refused the webhook nor said what to do with it.");
+            throw new ClientReasons.WebhookUndecided(
+                    "The gateway neither refused the webhook nor said what to do with it.");
         }
         return new WalletCall(found, body, null);
     }
@@ -60,8 +64,8 @@ public final class WalletCall {
     }
 
     /**
-     * Returns whether to execute the move: it is new, or an earlier attempt of it was never finished ({@code RECLAIMED}).
-     * Execute it once, under a unique key of the ledger on operation and idempotency key.
+     * Returns whether to execute the move: it is new, or an earlier attempt of it was never finished ({@code
+     * RECLAIMED}). Execute it once, under a unique key of the ledger on operation and idempotency key.
      */
     public boolean isMove() {
         return reply == null && MOVES.contains(found.getDisposition());

@@ -13,8 +13,8 @@ import java.util.Collections;
 import java.util.List;
 
 /**
- * A wallet as a filter of Jakarta Servlet 5 or later, which is also how Spring MVC mounts it. It answers every request of
- * its mapping itself and never passes one on, so that no router answers 404 for it.
+ * A wallet as a filter of Jakarta Servlet 5 or later, which is also how Spring MVC mounts it. It answers every request
+ * of its mapping itself and never passes one on, so that no router answers 404 for it.
  *
  * <p>Map it before every filter that reads, unpacks or refuses requests.
  */

@@ -24,7 +24,8 @@ public record WalletReply(int status, Map<String, String> headers, byte[] body, 
     /** Returns the wallet's own answer. Throws WebhookUndecided for a status that is no final one of HTTP. */
     static WalletReply of(WalletAnswer answer) {
         if (answer.status() < 200 || answer.status() > 599) {
-            throw new ClientReasons.WebhookUndecided("The wallet answered " + answer.status() + ", which is no HTTP status.");
+            throw new ClientReasons.WebhookUndecided(
+                    "The wallet answered " + answer.status() + ", which is no HTTP status.");
         }
         String kind = answer.status() == 422 ? "application/problem+json" : JSON;
         return new WalletReply(answer.status(), Map.of("Content-Type", kind), answer.body(), null);

@@ -28,8 +28,8 @@ public record Webhook(String method, String path, List<Header> headers, byte[] b
     }
 
     /**
-     * Returns a webhook whose body is what was received. A body that was unpacked, cut or read before would have a wrong
-     * signature, and the answer 401 would end a genuine payout.
+     * Returns a webhook whose body is what was received. A body that was unpacked, cut or read before would have a
+     * wrong signature, and the answer 401 would end a genuine payout.
      *
      * @throws ClientReasons.WebhookUnreadable if it is not
      */

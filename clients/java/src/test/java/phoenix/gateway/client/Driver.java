@@ -96,7 +96,9 @@ final class Driver {
                 WatchLeaderboardResponse board = boards.next();
                 JsonObject found = new JsonObject();
                 found.addProperty("epoch", board.getEpoch());
-                found.add("users", json(board.getLeaderboard().getEntriesList().stream().map(e -> e.getUserId()).toList()));
+                found.add("users", json(board.getLeaderboard().getEntriesList().stream()
+                        .map(e -> e.getUserId())
+                        .toList()));
                 return found;
             }
             case "servlet" -> {

@@ -80,7 +80,8 @@ final class Scenario {
         }
         LeaderboardEntry first = board.getEntries(0);
         System.out.printf(
-                "board: %d entries, first is %s with %.0f%n", board.getEntriesCount(), first.getUserId(), first.getScore());
+                "board: %d entries, first is %s with %.0f%n",
+                board.getEntriesCount(), first.getUserId(), first.getScore());
     }
 
     /** Mints a launch token. */

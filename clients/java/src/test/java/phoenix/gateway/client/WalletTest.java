@@ -62,7 +62,8 @@ final class WalletTest {
     @Test
     void anOutcomeOfAMoveIsRecordedBeforeItIsSent() {
         Wallet wallet = decided(WalletDisposition.WALLET_DISPOSITION_RECLAIMED);
-        assertEquals(422, answered(wallet, call -> WalletAnswer.of(422, "no").with(f -> f.setOperatorTransactionId("t"))));
+        assertEquals(
+                422, answered(wallet, call -> WalletAnswer.of(422, "no").with(f -> f.setOperatorTransactionId("t"))));
         assertEquals(1, recorded.size());
         assertEquals("o", recorded.get(0).getOperationId());
         assertEquals(2, recorded.get(0).getAttempt());
@@ -96,7 +97,8 @@ final class WalletTest {
         assertEquals(503, answered(wallet, call -> {
             throw new NoClassDefFoundError();
         }));
-        assertEquals(503, answered(decided(WalletDisposition.WALLET_DISPOSITION_UNSPECIFIED), call -> WalletAnswer.of(200, "")));
+        assertEquals(503, answered(
+                decided(WalletDisposition.WALLET_DISPOSITION_UNSPECIFIED), call -> WalletAnswer.of(200, "")));
         Wallet noRecord = new Wallet(
                 request -> VerifyWalletResponse.newBuilder()
                         .setVerdict(WalletVerdict.WALLET_VERDICT_VERIFIED)
@@ -133,7 +135,9 @@ final class WalletTest {
         assertEquals(503, answered(balance, call -> new WalletAnswer(200, null, none)));
     }
 
-    /** A gateway that finds each webhook to be a new move. If it is to interrupt a thread, it does so before it answers. */
+    /**
+     * A gateway that finds each webhook to be a new move. If it is to interrupt a thread, it does so before it answers.
+     */
     private final class Recording extends WalletServiceGrpc.WalletServiceImplBase {
         private final AtomicReference<Thread> interrupted = new AtomicReference<>();
 
@@ -256,8 +260,8 @@ final class WalletTest {
                         .filter(one -> one.getName().equalsIgnoreCase("x-name"))
                         .map(one -> one.getRawValue())
                         .toList();
-                assertEquals(List.of(
-                        ByteString.copyFrom(new byte[] {(byte) 0xe9, (byte) 0x80}), ByteString.copyFromUtf8("two")), values);
+                ByteString odd = ByteString.copyFrom(new byte[] {(byte) 0xe9, (byte) 0x80});
+                assertEquals(List.of(odd, ByteString.copyFromUtf8("two")), values);
             }
             http.stop(0);
             jetty.stop();
