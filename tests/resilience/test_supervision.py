@@ -41,7 +41,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def waits_for_a_job(name: str) -> bool:
-    """Whether a worker thread has let go of its last job: only the wait for the next one interrupts it then."""
+    """Whether a worker thread has let go of its last job: only the wait for the next one interrupts it then.
+
+    `name`: of this thread alone. Other tests of this process may have left theirs.
+    """
     (ident,) = [thread.ident for thread in threading.enumerate() if thread.name == name]
     frame = sys._current_frames()[ident or 0]
     return frame.f_code.co_name == "_run_jobs" and "next_job" not in frame.f_locals
@@ -151,10 +154,10 @@ async def test_a_thread_that_is_stopped_is_no_news(ends: list[UnexpectedEnd]) ->
 
 async def test_no_job_is_given_to_a_worker_thread_that_is_about_to_end(ends: list[UnexpectedEnd]) -> None:
     """It takes no more jobs, though it may live a little longer: nobody would do it, and its caller would wait."""
-    worker = WorkerThread("evidence-writer")
+    worker = WorkerThread("about-to-end")
     await worker.run(threading.get_ident)
-    await until(lambda: waits_for_a_job("evidence-writer"))
-    raise_in_thread("evidence-writer", MemoryError)
+    await until(lambda: waits_for_a_job("about-to-end"))
+    raise_in_thread("about-to-end", MemoryError)
     with pytest.raises(WorkerEnded):
         await worker.run(threading.get_ident)
     assert worker._threads == []
@@ -164,13 +167,13 @@ async def test_no_job_is_given_to_a_worker_thread_that_is_about_to_end(ends: lis
 
 async def test_a_worker_thread_that_dies_is_fatal_and_serves_the_stop(ends: list[UnexpectedEnd]) -> None:
     """The stop of the process still needs it to close open resources."""
-    worker = WorkerThread("evidence-writer")
+    worker = WorkerThread("dies")
     await worker.run(threading.get_ident)
-    await until(lambda: waits_for_a_job("evidence-writer"))
-    raise_in_thread("evidence-writer", MemoryError)
+    await until(lambda: waits_for_a_job("dies"))
+    raise_in_thread("dies", MemoryError)
     with pytest.raises(WorkerEnded):
         await worker.run(threading.get_ident)  # it wakes with this job, and dies with it
     await until(lambda: ends)
     assert await worker.run(lambda: 1) == 1
-    assert [("evidence-writer", MemoryError, True)] == reported(ends)
+    assert [("dies", MemoryError, True)] == reported(ends)
     assert await worker.stop(5)
