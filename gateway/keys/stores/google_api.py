@@ -38,7 +38,7 @@ class GoogleApi:
         need_extra("gcp", "google.auth", "requests")
         import google.auth
         from google.auth.exceptions import GoogleAuthError
-        from google.auth.transport.requests import AuthorizedSession
+        from google.auth.transport.requests import AuthorizedSession, Request
 
         from gateway.keys.stores.bounded_answers import BoundedAdapter
 
@@ -53,8 +53,12 @@ class GoogleApi:
                 StoreCause.LOGIN,
                 "finds no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS or give the pod an identity",
             ) from None
-        self._session: Any = AuthorizedSession(credentials, refresh_timeout=timeout_s)  # type: ignore[no-untyped-call]
-        self._session.mount(self._base_url, BoundedAdapter(pool_maxsize=connections))
+        login = Request()
+        self._session: Any = AuthorizedSession(  # type: ignore[no-untyped-call]
+            credentials, refresh_timeout=timeout_s, auth_request=login
+        )
+        BoundedAdapter(max_retries=3).mount_on(login.session)  # as many as google-auth's own
+        BoundedAdapter(pool_maxsize=connections).mount_on(self._session)
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON object of the answer. `path`: below /v1/. Raises: StoreFailed."""

@@ -72,7 +72,7 @@ class VaultClient:
             timeout=TIMEOUT_S,
             allow_redirects=False,  # a redirect would take the token to another host
         )
-        self._client.session.mount(settings.address, BoundedAdapter())
+        BoundedAdapter().mount_on(self._client.session)
         self._renewable = False
         self._tokens = 0
         self._last_token = ""
