@@ -64,7 +64,7 @@ REASONS: Mapping[str, str] = {
     "KEY_UNAVAILABLE": "The store of the launch key does not sign. phoenix-gateway doctor says why.",
     "STOPPING": "Nothing to do: the replica was stopping, and the caller opens a new stream.",
     "INTERNAL": "A fault of the gateway. Report it with the error's type and place.",
-    "CANCELLED": "The caller cancelled before the answer. It must repeat events with the same event_id.",
+    "CANCELLED": "The caller cancelled before the answer. If it repeats an event, it must use the same event_id.",
 }
 VERDICTS: Mapping[str, str] = {
     "MISSING_SIGNATURE": "Not from Phoenix, or a proxy removes the header `signature`. Compare with other webhooks.",

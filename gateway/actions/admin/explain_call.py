@@ -95,7 +95,10 @@ class ExplainCall:
         """Add the story of another replica. Return what was searched."""
         assert self._find_shared is not None
         where = {
-            "where": "Redis: of all replicas, failures for an hour, successes for 15 minutes, as far as they had room"
+            "where": (
+                "Redis: of all replicas, failures and refusals for an hour, successes for 15 minutes, as far as they"
+                " had room"
+            )
         }
         try:
             found = await self._find_shared(wanted)
