@@ -42,7 +42,8 @@ def run(
     """Make the call and print each answer; without a method, list all. Return the exit code."""
     import grpc
 
-    from gateway.cli.connect import WrongOptions, open_channel, print_failure
+    from gateway.cli.connect import open_channel, print_failure
+    from gateway.cli.options import WrongOptions
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:

@@ -13,14 +13,12 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from gateway.cli.options import WrongOptions
 from gateway.cli.plain_text import plain
+from gateway.cli.tls_files import client_context
 from gateway.config.model import is_loopback
 
 _TARGET = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):\S+|(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
-
-
-class WrongOptions(ValueError):
-    """The address or the TLS files do not make a channel. The text names the option or the file, and what to do."""
 
 
 def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> grpc.Channel:
@@ -31,47 +29,15 @@ def open_channel(target: str, ca_file: Path | None, cert_file: Path | None, key_
     if not _TARGET.fullmatch(target):
         raise WrongOptions(f"--target: {plain(target)!r} is no address; write host:port, such as 127.0.0.1:50051")
     options = [("grpc.enable_http_proxy", 0)]  # the gateway is internal, without a proxy in front
+    client_context(ca_file, cert_file, key_file)  # grpc would call a wrong file a failed connection
     if ca_file is None:
-        if cert_file is not None or key_file is not None:
-            raise WrongOptions("--cert-file and --key-file need --ca-file; give it too")
         return plaintext_channel(target, own_token())
-    if (cert_file is None) != (key_file is None):
-        raise WrongOptions("--cert-file and --key-file: give both or neither")
-    try:
-        _check_files(ca_file, cert_file, key_file)
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=ca_file.read_bytes(),
-            private_key=None if key_file is None else key_file.read_bytes(),
-            certificate_chain=None if cert_file is None else cert_file.read_bytes(),
-        )
-    except OSError as error:
-        raise WrongOptions(
-            f"{error.filename}: the TLS file cannot be read ({error.strerror}); check the path and its owner"
-        ) from None
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=ca_file.read_bytes(),
+        private_key=None if key_file is None else key_file.read_bytes(),
+        certificate_chain=None if cert_file is None else cert_file.read_bytes(),
+    )
     return grpc.secure_channel(target, credentials, options=options)
-
-
-def _check_files(ca_file: Path, cert_file: Path | None, key_file: Path | None) -> None:
-    """Find what grpc would call a failed connection. Raises: WrongOptions; OSError for a file that is not there."""
-    import ssl
-
-    for path in (ca_file, cert_file, key_file):
-        if path is not None:
-            path.read_bytes()  # ssl does not say which of them is missing
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(ca_file)
-    except ssl.SSLError:
-        raise WrongOptions(f"--ca-file: {ca_file} has no certificate; give the CA as PEM") from None
-    if cert_file is None or key_file is None:
-        return
-    try:
-        context.load_cert_chain(cert_file, key_file, password=b"")  # never ask for one
-    except ssl.SSLError:
-        raise WrongOptions(
-            f"--cert-file and --key-file: {cert_file} and {key_file} do not belong together, or are not a PEM "
-            "certificate and its key without a password; check both"
-        ) from None
 
 
 def own_token() -> str:

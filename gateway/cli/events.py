@@ -102,8 +102,9 @@ def send(
 
 def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, Path | None], *, as_json: bool) -> int:
     """Send, print the summary, return the exit code."""
-    from gateway.cli.connect import WrongOptions, open_channel
+    from gateway.cli.connect import open_channel
     from gateway.cli.events_progress import ProgressRefused
+    from gateway.cli.options import WrongOptions
     from gateway.cli.plain_text import plain
 
     if options.file == STDIN and options.progress is not None:

@@ -14,9 +14,10 @@ from typing import Any, TextIO
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from gateway.cli.connect import WrongOptions, print_failure
+from gateway.cli.connect import print_failure
 from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
+from gateway.cli.options import WrongOptions
 from gateway.cli.plain_text import csv_cell, json_line
 from gateway.resilience.atomic_file import replacing
 from gateway.v1 import common_pb2, wallet_pb2

@@ -10,9 +10,10 @@ from typing import Any
 
 import grpc
 
-from gateway.cli.connect import WrongOptions, print_failure
+from gateway.cli.connect import print_failure
 from gateway.cli.evidence_files import environment_of, warn_unsettled
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
+from gateway.cli.options import WrongOptions
 from gateway.cli.plain_text import cell, json_page, plain
 from gateway.core.types import Environment
 from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report

@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import socket
-import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gateway.cli.options import WrongOptions
 from gateway.cli.plain_text import json_page, plain
+from gateway.cli.tls_files import client_context
 
 NOT_FOUND = 1
 UNUSABLE = 2
@@ -60,6 +61,9 @@ def run(
         report = _ask(admin, wanted, ca_file, cert_file, key_file)
         if not _found(report) and _UUID.fullmatch(wanted) and wanted != wanted.lower():
             report = _ask(admin, wanted.lower(), ca_file, cert_file, key_file)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         print(f"{plain(admin)}: the admin port of a gateway does not answer ({plain(why)})", file=sys.stderr)
@@ -115,11 +119,9 @@ def _connection(
     if not colon or not port.isdigit():
         raise ValueError("the address must be host:port or unix:path")
     host = host.removeprefix("[").removesuffix("]")
-    if ca_file is None:
+    context = client_context(ca_file, cert_file, key_file)
+    if context is None:
         return http.client.HTTPConnection(host, int(port), timeout=ANSWER_WITHIN_S)
-    context = ssl.create_default_context(cafile=str(ca_file))
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
     return http.client.HTTPSConnection(host, int(port), timeout=ANSWER_WITHIN_S, context=context)
 
 

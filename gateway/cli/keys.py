@@ -122,7 +122,8 @@ def _call(
     """Ask a gateway's KeyService; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import WrongOptions, open_channel, print_failure
+    from gateway.cli.connect import open_channel, print_failure
+    from gateway.cli.options import WrongOptions
     from gateway.v1 import keys_pb2_grpc
 
     try:

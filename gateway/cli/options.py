@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+
+class WrongOptions(ValueError):
+    """An address or a file of TLS cannot be used. The text names the option or the file, and what to do."""
+
+
 CONFIG = typer.Option("--config", help="TOML file; the same as GATEWAY_CONFIG.", metavar="FILE")
 TARGET = typer.Option(
     "--target", help="A running gateway, host:port or unix:path.", metavar="ADDRESS", envvar="GATEWAY_TARGET"

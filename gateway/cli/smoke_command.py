@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from gateway.cli.children import ChildFailed, free_port, start_gateway
-from gateway.cli.connect import WrongOptions, open_channel, plaintext_channel
+from gateway.cli.connect import open_channel, plaintext_channel
+from gateway.cli.options import WrongOptions
 from gateway.cli.smoke import Choice, Smoke
 from gateway.cli.smoke_report import print_report
 from gateway.config.names import TRIAL

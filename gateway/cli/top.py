@@ -26,7 +26,8 @@ def run(
     import grpc
     from google.protobuf.json_format import MessageToDict
 
-    from gateway.cli.connect import WrongOptions, open_channel, print_failure
+    from gateway.cli.connect import open_channel, print_failure
+    from gateway.cli.options import WrongOptions
     from gateway.cli.plain_text import json_page
     from gateway.v1 import leaderboards_pb2_grpc
 

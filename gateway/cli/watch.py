@@ -33,7 +33,8 @@ def run(
     """Show updates until Ctrl-C, or until `count` of them; return the exit code."""
     import grpc
 
-    from gateway.cli.connect import WrongOptions, open_channel, print_failure
+    from gateway.cli.connect import open_channel, print_failure
+    from gateway.cli.options import WrongOptions
 
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.connect import WrongOptions, open_channel
+from gateway.cli.connect import open_channel
+from gateway.cli.options import WrongOptions
 from tests.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
