@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gateway.errors import Try
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
 from gateway.phoenix.gamification.event_sender import MAX_BULK_BYTES, EventSender, Sending
 from gateway.resilience.deadline import Deadline
@@ -51,6 +52,31 @@ class _Waiting:
             self.done.set_result(None)
 
 
+class _SharedDeadline(Deadline):
+    """The latest deadline of the callers of one call to Phoenix. Over once all have left: then nothing more is sent.
+
+    What has been sent by then is not cut, because its result is worth knowing.
+    """
+
+    __slots__ = ("_latest", "_together")
+
+    def __init__(self, together: Sequence[_Waiting]) -> None:
+        # Callers with less time stop waiting by themselves, and later tries leave their events out.
+        self._latest = max((waiting.deadline for waiting in together), key=lambda one: one.at)
+        self._together = together
+        super().__init__(at=self._latest.at, clock=self._latest.clock)
+
+    def note_try(self, one: Try) -> None:
+        self._latest.note_try(one)
+
+    def remaining(self) -> float:
+        return 0.0 if all(waiting.is_gone for waiting in self._together) else super().remaining()
+
+    @property
+    def expired(self) -> bool:
+        return self.remaining() <= 0
+
+
 class Coalescer:
     """Sends the single events of one tenant."""
 
@@ -68,8 +94,9 @@ class Coalescer:
     async def send(self, sending: Sending, deadline: Deadline) -> None:
         """Send the one event of `sending`, alone or with those of other callers.
 
-        If the caller leaves or its deadline passes before the event leaves, the event does not leave. Afterwards the
-        call goes on for the others, and `sending` gets a late result.
+        If the caller leaves or its deadline passes before a call with the event begins, the event does not leave.
+        Afterwards the call goes on for the others, and `sending` gets a late result. A call that all its callers have
+        left does not leave either.
         """
         if not self._sender.mixes_callers:
             return await self._sender.one(sending.events[0], sending, deadline)
@@ -165,8 +192,7 @@ class Coalescer:
             yield waiting
 
     async def _fly(self, together: list[_Waiting]) -> None:
-        # The latest: callers with less time stop waiting by themselves, and later tries leave their events out.
-        deadline = max((waiting.deadline for waiting in together), key=lambda one: one.at)
+        deadline = _SharedDeadline(together)
         self._departed_at = asyncio.get_running_loop().time()
         events = [waiting.event for waiting in together]
         flight = Sending(events)

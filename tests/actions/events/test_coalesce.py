@@ -10,7 +10,8 @@ from gateway import errors
 from gateway.actions.events.coalesce import Coalescer, CoalesceSettings
 from gateway.phoenix.gamification.event_sender import EventSender, Sending
 from gateway.phoenix.gamification.pending_event import Failed, PendingEvent, Result, Submitted
-from gateway.phoenix.http_types import Answer, ExchangeFailed, NotSent
+from gateway.phoenix.http_types import Answer, ExchangeFailed, NotSent, Request, TimedOut
+from gateway.resilience.deadline import Deadline
 from tests.actions.events.gated_phoenix import CLOCK, GatedPhoenix, client_of, soon, until
 
 PATIENT = CoalesceSettings(patience_s=60.0)
@@ -175,6 +176,35 @@ async def test_a_caller_who_leaves_afterwards_costs_the_others_nothing() -> None
     await asyncio.gather(tasks[0], tasks[1], tasks[3])
     assert phoenix.ids == ["e0", "e1", "e2", "e3"]
     assert isinstance(result_of(items[3]), Submitted)
+
+
+@pytest.mark.parametrize("stay", [0, 1])
+async def test_a_call_that_all_its_callers_leave_while_it_connects_does_not_leave(stay: int) -> None:
+    """The event of a caller who left has had no effect then. One caller who stays is enough for all to leave."""
+    is_connecting, is_connected = asyncio.Event(), asyncio.Event()
+
+    class Connecting(GatedPhoenix):
+        async def send(self, request: Request, deadline: Deadline, max_answer_bytes: int = 0) -> Answer:
+            if self.calls:
+                is_connecting.set()
+                await is_connected.wait()
+                if deadline.expired:
+                    raise TimedOut("nothing was sent", sent=False)
+            return await super().send(request, deadline, max_answer_bytes)
+
+    phoenix = Connecting()
+    items = [item(f"e{number}") for number in range(4)]
+    tasks = await gather(coalescer(phoenix), phoenix, items)
+    phoenix.let_go()
+    await is_connecting.wait()
+    leaving = tasks[1 : 4 - stay]
+    for task in leaving:
+        task.cancel()
+    await asyncio.wait(leaving)
+    is_connected.set()
+    await until(lambda: not isinstance(failure(items[1]), errors.OutcomeUnknown))
+    assert phoenix.ids == ["e0", *(["e1", "e2", "e3"] if stay else [])]
+    assert (failure(items[1]) is None) == bool(stay)
 
 
 async def test_an_event_without_a_waiting_caller_is_not_sent_again() -> None:
