@@ -115,8 +115,8 @@ def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, 
             channel = stack.enter_context(open_channel(target, *tls))
             source, path = _open(options, stack)
             journal = _journal(options, path)
-        except WrongOptions as missing:
-            print(missing, file=sys.stderr)
+        except WrongOptions as error:
+            print(error, file=sys.stderr)
             return WRONG_OPTIONS
         except ProgressRefused as refused:
             print(plain(f"{options.file}: {refused}"), file=sys.stderr)

@@ -39,8 +39,8 @@ def export_to(out: Path | None, form: str, options: ExportOptions, target: str, 
             if options.include_chain:
                 stream.take_chain = ChainLines(sink).take
             with_progress(stream, _writer(sink, form))
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)

@@ -28,8 +28,8 @@ def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bo
     reconciliation = Reconciliation()
     try:
         with_progress(stream, lambda evidence: reconciliation.add(move_of(evidence)))
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)

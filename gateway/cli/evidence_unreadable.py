@@ -31,8 +31,8 @@ def list_unreadable(
     try:
         with open_channel(target, *tls) as channel:
             found = list(_pages(wallet_pb2_grpc.WalletServiceStub(channel), request))
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:
         print_failure(target, error)
@@ -67,8 +67,8 @@ def settle(
         with open_channel(target, *tls) as channel:
             stub = wallet_pb2_grpc.WalletServiceStub(channel)
             answer = stub.SettleUnreadableWebhook(request, timeout=_TIMEOUT_S)
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return WRONG_OPTIONS
     except grpc.RpcError as error:
         print_failure(target, error)

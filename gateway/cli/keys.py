@@ -129,8 +129,8 @@ def _call(
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
             ask(keys_pb2_grpc.KeyServiceStub(channel))
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)

@@ -75,8 +75,8 @@ def run_against(
     """Run the steps against a running gateway, print the results, return the exit code."""
     try:
         channel = open_channel(target, ca_file, cert_file, key_file)
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return WRONG_OPTIONS
     with channel:
         results = Smoke(channel, choice).run()

@@ -34,8 +34,8 @@ def run(
     try:
         with open_channel(target, ca_file, cert_file, key_file) as channel:
             answer = leaderboards_pb2_grpc.LeaderboardServiceStub(channel).GetLeaderboard(request, timeout=15)
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)

@@ -44,8 +44,8 @@ def run(
             except (grpc.RpcError, ValueError):  # ValueError: a call on the closed channel
                 if not reader.is_gone:
                     raise
-    except WrongOptions as missing:
-        print(missing, file=sys.stderr)
+    except WrongOptions as error:
+        print(error, file=sys.stderr)
         return 2
     except grpc.RpcError as error:
         print_failure(target, error)
