@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf.message import Message
 
@@ -83,6 +84,16 @@ class Services:
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(f"not {calls} calls of {kind.method}")
+
+    async def all_delivered(self) -> None:
+        """Wait until no durable event of an earlier test is left, which would reach Phoenix at any time."""
+        async with await psycopg.AsyncConnection.connect(self.postgres.url, autocommit=True) as database:
+            for _ in range(2000):
+                queued = await database.execute("SELECT FROM durable_events WHERE state = 0 LIMIT 1")
+                if await queued.fetchone() is None:
+                    return
+                await asyncio.sleep(0.01)
+        raise AssertionError("durable events are not delivered")
 
     def _metrics(self) -> str:
         with build_opener(ProxyHandler({})).open(f"http://{self.gateway.admin_address}/metrics", timeout=10) as page:
@@ -252,6 +263,7 @@ async def test_calls_that_are_cancelled_early_send_nothing_from_then_on(services
     """
     kind = Kind(method=V1 + name, marked=lambda mark: _for_one_user(V1 + name, mark), stores=False)
     fault = {"surface": "*", "path_prefix": "/v1/", "kind": "delay", "delay_ms": 300}
+    await services.all_delivered()
     services.sandbox.control("POST", "/faults", fault)
     try:
         async with connected(services.gateway) as channel:
