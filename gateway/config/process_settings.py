@@ -219,7 +219,11 @@ STORES = Subject(
             unset="SQLite in `GATEWAY_DATA_DIR`, one machine only",
             form=Form.SECRET,
         ),
-        Setting(name="GATEWAY_DATA_DIR", meaning="Directory of the SQLite files.", default="./var"),
+        Setting(
+            name="GATEWAY_DATA_DIR",
+            meaning="Directory of the SQLite files, kill switches and revoked platform keys.",
+            default="./var",
+        ),
         Setting(
             name="GATEWAY_QUEUE_EVENTS",
             meaning="How many durable events may wait for Phoenix. Above it callers get `OVERLOADED`.",

@@ -1,6 +1,7 @@
 """The verdicts on a wallet webhook, and what the wallet answers Phoenix for each.
 
-Phoenix treats 400, 401 and 403 as final, so only a verdict that is certain has such a reply. Every doubt is a 503.
+Phoenix treats 400, 401 and 403 as final, so only a verdict that is certain has such a reply. Every doubt is a 503. A
+verified call may get 422, which is final too, by its disposition (`_CONFLICT` below).
 Source: API.md, WalletService; prediction.md 4.6 and 5.2.
 """
 

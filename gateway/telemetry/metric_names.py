@@ -88,7 +88,7 @@ RETRIES_WITHHELD = Metric(
 CREDENTIALS_REJECTED = Metric(
     name=PREFIX + "credentials_rejected_total",
     kind=Kind.COUNTER,
-    help="Requests whose credentials Phoenix rejected, after the second try too. Alert on any.",
+    help="Requests whose credentials Phoenix rejected, the second try too if there was one. Alert on any.",
     labels=("surface",),
 )
 CIRCUIT_CHANGES = Metric(
