@@ -7,11 +7,14 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 ANSWER_WITHIN_S = 90.0
+LIST_KEYS: tuple[Any, ...] = ("call", "keys", "listKeys", {})
+"""A command that every caller may give."""
 
 
 class ClientError(Exception):
@@ -82,3 +85,19 @@ class TypeScriptClient(DrivenClient):
     def __init__(self, built: Path, target: str, **options: Any) -> None:
         super().__init__(["node", str(built / "build" / "test" / "driver.js")])
         self.connect(target, **options)
+
+
+def works(client: DrivenClient) -> bool:
+    """Whether a call succeeds."""
+    try:
+        return bool(client.do(*LIST_KEYS)["keys"])
+    except ClientError:
+        return False
+
+
+def until(holds: Callable[[], Any]) -> None:
+    """Wait until it holds. Raises: AssertionError."""
+    latest = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < latest, "it did not happen within 60 s"
+        time.sleep(0.1)

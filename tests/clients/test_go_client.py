@@ -7,32 +7,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.certificates import Authority
+from tests.clients.secured_gateway import Secured
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.sandbox_process import SandboxProcess
 from tools import go_client, go_tools
 from tools.go_module import CLIENT, ROOT
 
-CALLER = "spiffe://test/caller"
 KILLS = "Kill"
 """What the Go tests have in their names that need a gateway to be killed."""
 SECURED = "TestConnections|TestFilesThatCannotBeUsed|TestRenewedFiles|TestAHalfWritten"
 """The Go tests that need a gateway with mutual TLS."""
 TENANT, BOARD = "tenant-test-001", "go-client"
-POLICY = """
-[[callers]]
-name = "caller"
-ids = ["spiffe://test/caller"]
-allow = ["keys.read"]
-tenants = ["*"]
-operators = ["*"]
-"""
 
 pytestmark = pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
 
@@ -45,28 +35,6 @@ def go() -> str:
     except go_tools.NotBuilt as failed:
         pytest.skip(f"{failed}: install Go 1.24 or later, and let it reach a module proxy")
     return str(shutil.which("go"))
-
-
-@pytest.fixture
-def secured(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """A gateway that asks for certificates, as the environment of the Go tests."""
-    authority = Authority()
-    (tmp_path / "ca.pem").write_bytes(authority.certificate)
-    (tmp_path / "old-ca.pem").write_bytes(Authority("Old CA").certificate)
-    authority.issue(CALLER).write(tmp_path, "good")
-    authority.issue(CALLER, begins=timedelta(days=-2), ends=timedelta(days=-1)).write(tmp_path, "expired")
-    Authority("Other CA").issue(CALLER).write(tmp_path, "foreign")
-    certificate, key = authority.issue("127.0.0.1", "gateway.test", for_clients=False).write(tmp_path, "server")
-    (tmp_path / "policy.toml").write_text(POLICY)
-    settings = {
-        **of_sandbox(sandbox.urls, sandbox.environ),
-        "GATEWAY_TLS_CERT_FILE": str(certificate),
-        "GATEWAY_TLS_KEY_FILE": str(key),
-        "GATEWAY_TLS_CLIENT_CA_FILE": str(tmp_path / "ca.pem"),
-        "GATEWAY_CONFIG": str(tmp_path / "policy.toml"),
-    }
-    with GatewayProcess(settings, credentials=authority.credentials(authority.issue(CALLER))) as process:
-        yield {"PHOENIX_GATEWAY_SECURED": process.address, "PHOENIX_GATEWAY_SECURED_FILES": str(tmp_path)}
 
 
 def _run(go: str, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
@@ -95,9 +63,13 @@ def test_the_client(go: str) -> None:
 
 
 @pytest.mark.faults
-def test_connections_with_tls(go: str, gateway: GatewayProcess, secured: Mapping[str, str]) -> None:
+def test_connections_with_tls(go: str, gateway: GatewayProcess, secured: Secured) -> None:
     """Each wrong file is named, and renewed files are used: against a gateway with mutual TLS, and one without."""
-    environ = {"PHOENIX_GATEWAY_PLAIN": gateway.address, **secured}
+    environ = {
+        "PHOENIX_GATEWAY_PLAIN": gateway.address,
+        "PHOENIX_GATEWAY_SECURED": secured.address,
+        "PHOENIX_GATEWAY_SECURED_FILES": str(secured.folder),
+    }
     printed = _run(go, "test", "-v", "-run", SECURED, ".", environ=environ)
     assert printed.count("\n--- PASS") == len(SECURED.split("|"))
     assert "--- SKIP" not in printed

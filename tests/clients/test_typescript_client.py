@@ -8,16 +8,15 @@ import socket
 import subprocess
 import tarfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.certificates import Authority
-from tests.clients.driver import ClientError, TypeScriptClient
+from tests.clients.driver import LIST_KEYS, ClientError, TypeScriptClient, until, works
+from tests.clients.secured_gateway import CALLER, Secured
 from tests.gateway_process import GatewayProcess, free_port, of_sandbox
 from tests.sandbox_process import SandboxProcess
 from tools import stubs, typescript_client
@@ -25,16 +24,6 @@ from tools import stubs, typescript_client
 pytestmark = pytest.mark.timeout(300)  # a new machine installs and compiles first
 
 TENANT, BOARD = "tenant-test-001", "typescript"
-CALLER = "spiffe://test/caller"
-POLICY = """
-[[callers]]
-name = "caller"
-ids = ["spiffe://test/caller"]
-allow = ["keys.read"]
-tenants = ["*"]
-operators = ["*"]
-"""
-LIST_KEYS: tuple[Any, ...] = ("call", "keys", "listKeys", {})
 
 
 def test_the_units(typescript: Path) -> None:
@@ -44,42 +33,6 @@ def test_the_units(typescript: Path) -> None:
     command = ["node", "--input-type=module", "--eval", in_one_process, *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, len(files) > 5) == (0, True), done.stdout[-20_000:] + done.stderr[-2000:]
-
-
-class Secured(NamedTuple):
-    """A gateway with mutual TLS. `folder` has ca.pem and a caller's good.pem and good.key."""
-
-    address: str
-    folder: Path
-    authority: Authority
-
-    def tls(self, name: str = "good", ca: str = "ca.pem", **more: str) -> dict[str, str]:
-        """The files of a caller."""
-        own = {"certFile": str(self.folder / f"{name}.pem"), "keyFile": str(self.folder / f"{name}.key")}
-        return {"caFile": str(self.folder / ca), **(own if name else {}), **more}
-
-
-@pytest.fixture(scope="module")
-def secured(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A gateway that asks for certificates."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = Authority()
-    (folder / "ca.pem").write_bytes(authority.certificate)
-    (folder / "old-ca.pem").write_bytes(Authority("Old CA").certificate)
-    authority.issue(CALLER).write(folder, "good")
-    authority.issue(CALLER, begins=timedelta(days=-2), ends=timedelta(days=-1)).write(folder, "expired")
-    Authority("Other CA").issue(CALLER).write(folder, "foreign")
-    certificate, key = authority.issue("127.0.0.1", "gateway.test", for_clients=False).write(folder, "server")
-    (folder / "policy.toml").write_text(POLICY)
-    settings = {
-        **of_sandbox(sandbox_process.urls, sandbox_process.environ),
-        "GATEWAY_TLS_CERT_FILE": str(certificate),
-        "GATEWAY_TLS_KEY_FILE": str(key),
-        "GATEWAY_TLS_CLIENT_CA_FILE": str(folder / "ca.pem"),
-        "GATEWAY_CONFIG": str(folder / "policy.toml"),
-    }
-    with GatewayProcess(settings, credentials=authority.credentials(authority.issue(CALLER))) as process:
-        yield Secured(process.address, folder, authority)
 
 
 def failure(typescript: Path, target: str, **options: Any) -> ClientError:
@@ -181,23 +134,9 @@ def test_renewed_files_are_used_without_a_restart(typescript: Path, secured: Sec
         with pytest.raises(ClientError, match="CLIENT_CERTIFICATE_REFUSED"):
             client.do(*LIST_KEYS)
         secured.authority.issue(CALLER).write(tmp_path, "own")
-        _until(lambda: _works(client))
+        until(lambda: works(client))
         (tmp_path / "own.pem").write_bytes(secured.authority.issue(CALLER).certificate)
-        _until(lambda: client.do(*LIST_KEYS)["keys"] and "cannot be used yet" in str(client.do("warnings")))
-
-
-def _works(client: TypeScriptClient) -> bool:
-    try:
-        return bool(client.do(*LIST_KEYS)["keys"])
-    except ClientError:
-        return False
-
-
-def _until(holds: Callable[[], Any]) -> None:
-    until = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < until, "it did not happen within 30 s"
-        time.sleep(0.1)
+        until(lambda: client.do(*LIST_KEYS)["keys"] and "cannot be used yet" in str(client.do("warnings")))
 
 
 def test_errors_by_reason(typescript: Path, gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
@@ -305,7 +244,7 @@ def test_durable_events_survive_a_kill(typescript: Path, own: GatewayProcess, sa
         statuses = client.do("statuses")
         client.do("closeStream")
     assert (len(statuses), set(statuses) <= {"QUEUED", "DUPLICATE"}) == (40, True)
-    _until(lambda: effects(sandbox)[0] == 40)
+    until(lambda: effects(sandbox)[0] == 40)
     assert effects(sandbox) == (40, [])
 
 
@@ -318,7 +257,7 @@ def test_direct_events_of_a_killed_gateway_are_not_sent_again(
     with TypeScriptClient(typescript, own.address) as client:
         client.do("stream", {"durable": False})
         client.do("send", *events(range(1)))
-        _until(lambda: effects(sandbox)[0] == 1)
+        until(lambda: effects(sandbox)[0] == 1)
         own.stop(signal.SIGKILL)
         sandbox.control("DELETE", "/faults")
         own.start()
@@ -335,7 +274,7 @@ def test_a_cancelled_stream_does_not_know(typescript: Path, own: GatewayProcess,
     with TypeScriptClient(typescript, own.address) as client:
         client.do("stream", {"durable": False})
         client.do("send", *events(range(1)))
-        _until(lambda: effects(sandbox)[0] == 1)
+        until(lambda: effects(sandbox)[0] == 1)
         client.do("cancelStream")
         assert client.do("statuses") == ["OUTCOME_UNKNOWN"]
         with pytest.raises(ClientError, match="CLIENT_CLOSED"):
