@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.gateway_process import ROOT, GatewayProcess
+from tests.gateway_command import evidence_command
+from tests.gateway_process import GatewayProcess
 
 
 def published_head(gateway: GatewayProcess) -> dict[str, Any]:
@@ -31,20 +29,6 @@ def wait_head(gateway: GatewayProcess, entries: int, within_s: float = 30.0) -> 
             return head
         assert time.monotonic() < until, f"{chained} changes chained, not {entries}"
         time.sleep(0.05)
-
-
-def evidence_command(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run `phoenix-gateway evidence ...`."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "evidence", *arguments],
-        env={**kept, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
 
 
 def assert_chain_holds(gateway: GatewayProcess, folder: Path) -> dict[str, Any]:

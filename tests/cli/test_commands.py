@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,10 @@ import pytest
 from gateway.cli.children import free_port
 from gateway.core.ed25519 import load_signing_key
 from tests.config.valid_settings import OPERATOR, TENANT, WHOLE, rsa_pem
+from tests.gateway_command import gateway_command
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-4f1d9a7e"
-
-
-def gateway(
-    *arguments: str, environ: Mapping[str, str] | None = None, folder: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m gateway` to its end, with nothing of this process's environment but what a program needs."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env={**kept, "PYTHONPATH": str(ROOT), **(environ or {})},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
 
 
 def test_a_wrong_configuration_ends_the_start_with_all_faults(tmp_path: Path) -> None:
@@ -46,7 +29,7 @@ def test_a_wrong_configuration_ends_the_start_with_all_faults(tmp_path: Path) ->
         "QUERY_BASE_URL": "http://query.example",
         "ADMIN_API_KEY": f"{CANARY} {CANARY}",
     }
-    done = gateway("serve", environ=settings, folder=tmp_path)
+    done = gateway_command("serve", environ=settings, folder=tmp_path)
     reported = done.stderr.splitlines()
     assert done.returncode == 2
     assert reported[0] == "The configuration cannot be used (4 faults):"
@@ -65,7 +48,7 @@ def test_an_address_in_use_is_reported_without_a_traceback(tmp_path: Path) -> No
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = {**WHOLE, "GATEWAY_LISTEN": listen, "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{free_port()}"}
-        done = gateway("serve", environ={**settings, "GATEWAY_DATA_DIR": str(tmp_path)}, folder=tmp_path)
+        done = gateway_command("serve", environ={**settings, "GATEWAY_DATA_DIR": str(tmp_path)}, folder=tmp_path)
     assert done.returncode == 1
     assert "GATEWAY_LISTEN" in done.stderr
     assert "Traceback" not in done.stderr
@@ -74,7 +57,7 @@ def test_an_address_in_use_is_reported_without_a_traceback(tmp_path: Path) -> No
 def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
     """The report names the failed step and the steps that did not run. The exit code is not zero."""
     target = f"127.0.0.1:{free_port()}"
-    done = gateway("smoke", "--target", target, "--json", folder=tmp_path)
+    done = gateway_command("smoke", "--target", target, "--json", folder=tmp_path)
     report = json.loads(done.stdout)
     assert (done.returncode, report["ok"]) == (1, False)
     assert [step["result"] for step in report["steps"]] == ["failed"] + ["not run"] * (len(report["steps"]) - 1)
@@ -84,7 +67,7 @@ def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
 
 def test_smoke_with_a_wrong_configuration_shows_its_faults(tmp_path: Path) -> None:
     """Without --target, the command starts a gateway and shows its output."""
-    done = gateway("smoke", environ={**WHOLE, "ADMIN_AUTH": "basic"}, folder=tmp_path)
+    done = gateway_command("smoke", environ={**WHOLE, "ADMIN_AUTH": "basic"}, folder=tmp_path)
     assert done.returncode == 2
     assert "FAILED at 'start the gateway'" in done.stderr
     assert "ADMIN_AUTH" in done.stderr
@@ -102,7 +85,7 @@ def test_smoke_with_a_wrong_configuration_shows_its_faults(tmp_path: Path) -> No
 )
 def test_smoke_refuses_wrong_options(arguments: list[str], named: str, tmp_path: Path) -> None:
     """Exit code 2, and the option is named."""
-    done = gateway("smoke", *arguments, folder=tmp_path)
+    done = gateway_command("smoke", *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert named in done.stderr
 
@@ -110,21 +93,21 @@ def test_smoke_refuses_wrong_options(arguments: list[str], named: str, tmp_path:
 def test_keys_generate_makes_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
     """The public key is printed, the private key is only in the file, and no file is overwritten."""
     path = tmp_path / "launch.pem"
-    done = gateway("keys", "generate", "--out", str(path), folder=tmp_path)
+    done = gateway_command("keys", "generate", "--out", str(path), folder=tmp_path)
     key = load_signing_key(path.read_bytes())
     assert done.returncode == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert done.stdout == f"{key.public.spki_pem.decode()}key id: {key.key_id}\n"
     assert "PRIVATE" not in done.stdout + done.stderr
 
-    again = gateway("keys", "generate", "--out", str(path), folder=tmp_path)
+    again = gateway_command("keys", "generate", "--out", str(path), folder=tmp_path)
     assert again.returncode == 1
     assert load_signing_key(path.read_bytes()).key_id == key.key_id
 
 
 def test_the_sandbox_refuses_to_start_without_anyone_to_serve(tmp_path: Path) -> None:
     """Exit code 2 and the names of the missing settings."""
-    done = gateway("sandbox", folder=tmp_path)
+    done = gateway_command("sandbox", folder=tmp_path)
     assert done.returncode == 2
     assert "TENANT_ID" in done.stderr
 

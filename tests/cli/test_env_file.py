@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.config.valid_settings import WHOLE
+from tests.gateway_command import gateway_command
 from tests.gateway_process import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    return gateway_command(*arguments, environ=environ, folder=folder)
 
 
 def env_file(folder: Path, settings: dict[str, str]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.gateway_command import gateway_command
+
 pytestmark = pytest.mark.timeout(200)  # processes are started, on a machine that may be busy
 KNOWN = {"TENANT_ID": "one", "PREDICTION_OPERATOR_CODE": "acme", "PREDICTION_ENVIRONMENT": "sandbox"}
 OLD = """
@@ -40,15 +39,8 @@ max_token_ttl_s = 600
 
 def policy(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command away from any `.env`."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "policy", *map(str, arguments)],
-        cwd="/",
-        env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **KNOWN, **environ},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    own = {"NO_COLOR": "1", **KNOWN, **environ}
+    return gateway_command("policy", *arguments, environ=own, folder=Path("/"), timeout_s=100)
 
 
 @pytest.fixture

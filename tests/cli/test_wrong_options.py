@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,22 +10,12 @@ import pytest
 from gateway.cli.connect import open_channel
 from gateway.cli.options import WrongOptions
 from tests.certificates import Authority
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.gateway_command import gateway_command
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    return gateway_command(*arguments, folder=folder)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ tests/examples/test_wallet_kills.py these are more than 200 different places; `m
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,7 +26,8 @@ from tests.examples.test_wallet_kills import MOVES, gateway_killed
 from tests.examples.wallet_process import POINTS as WALLET_POINTS
 from tests.examples.wallet_process import WalletProcess
 from tests.faults.crashing_evidence import POINTS
-from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
+from tests.gateway_command import evidence_command
+from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.postgres_process import PostgresProcess
 from tests.sandbox_process import SandboxProcess
 
@@ -126,19 +125,6 @@ class Setting:
             assert self.postgres is not None
             self.postgres.wait_end()
             self.postgres.restart()
-
-
-def evidence_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `phoenix-gateway evidence ...`."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "evidence", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def final_status(report: dict[str, Any]) -> int:

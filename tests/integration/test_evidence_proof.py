@@ -19,7 +19,8 @@ import pytest
 
 from gateway.core.ed25519 import generate_signing_key
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
-from tests.chain_proof import assert_chain_holds, evidence_command, published_head, wait_head
+from tests.chain_proof import assert_chain_holds, published_head, wait_head
+from tests.gateway_command import evidence_command
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_wallet import outcome, reserve
 from tests.postgres_process import PostgresProcess

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.certificates import Authority, Pair
-from tests.gateway_process import FRONT, ROOT, GatewayProcess, reason_of
+from tests.gateway_command import gateway_command
+from tests.gateway_process import FRONT, GatewayProcess, reason_of
 from tests.policy_setup import SERVER_NAMES, PolicySetup, caller, identity, start_policy_setup
 
 pytestmark = pytest.mark.timeout(180)  # gateways are started, on a machine that may be busy
@@ -411,12 +410,4 @@ def test_a_smoke_run_needs_no_callers_certificate(setup: PolicySetup, tmp_path: 
 
 def command(arguments: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command of ours away from any `.env`."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd="/",
-        env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return gateway_command(*arguments, environ={"NO_COLOR": "1", **environ}, folder=Path("/"), timeout_s=120)

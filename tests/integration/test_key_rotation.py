@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -28,7 +26,8 @@ from gateway.v1 import (
     wallet_pb2,
     wallet_pb2_grpc,
 )
-from tests.gateway_process import ROOT, GatewayProcess, fields_of, of_sandbox, reason_of
+from tests.gateway_command import gateway_command
+from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.integration.test_wallet import reserve
 from tests.sandbox_process import SandboxProcess
 
@@ -47,15 +46,7 @@ class Setup:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `phoenix-gateway keys ARGUMENTS`."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-m", "gateway", "keys", *arguments],
-            env={**kept, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        return gateway_command("keys", *arguments)
 
     def listed(self) -> list[dict[str, Any]]:
         """What `keys list --json` prints."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import stat
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,11 +19,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
+from tests.gateway_command import evidence_command
 from tests.gateway_process import GatewayProcess, fields_of, of_sandbox, reason_of
 from tests.integration.test_wallet import outcome, signed
 from tests.sandbox_process import SandboxProcess
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -62,16 +59,7 @@ def moved(
 
 def command(gateway: GatewayProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `phoenix-gateway evidence ...` against it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "evidence", arguments[0], "--target", gateway.address, *arguments[1:]],
-        env={**kept, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
+    return evidence_command(arguments[0], "--target", gateway.address, *arguments[1:])
 
 
 def test_pages_hold_every_move_once_and_filters_hold(

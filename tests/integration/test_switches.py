@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -41,7 +39,8 @@ from gateway.v1 import (
     wallet_pb2,
     wallet_pb2_grpc,
 )
-from tests.gateway_process import ROOT, GatewayProcess, of_sandbox, reason_of
+from tests.gateway_command import gateway_command
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.integration.test_wallet import outcome, reserve
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
@@ -68,17 +67,8 @@ class Fleet:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the settings of the first gateway."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments],
-            env={**kept, "PYTHONPATH": str(ROOT), **self.gateways[0].environ},
-            cwd=self.gateways[0].data_dir.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
+        first = self.gateways[0]
+        return gateway_command(*arguments, environ=first.environ, folder=first.data_dir.parent)
 
     async def _merge(self, switches: Switches) -> Switches:
         """Do what the commands do, without their start of a second."""

@@ -8,8 +8,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ import grpc
 import pytest
 
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
+from tests.gateway_command import evidence_command
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.integration.test_wallet import signed
 from tests.sandbox_process import SandboxProcess
@@ -244,17 +243,6 @@ def test_a_settled_webhook_never_becomes_a_move(serving: Serving, own_sandbox: S
     assert "OUTCOME_DIFFERS" == reason_of(refused.value)
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "evidence", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-
-
 def test_a_person_lists_and_settles_with_the_command(serving: Serving, tmp_path: Path, key: str) -> None:
     """The list has what a person needs, the command settles it, and nothing raw reaches the terminal."""
     player = f"{key}\x1b]0;owned\x07\x9b31m"
@@ -262,19 +250,19 @@ def test_a_person_lists_and_settles_with_the_command(serving: Serving, tmp_path:
     request = signed(serving.sandbox, raw_base64=base64.b64encode(body).decode(), idempotency_key=key)
     assert UNREADABLE == serving.wallet.VerifyWallet(request).verdict
     target = ("--target", serving.gateway.address)
-    shown = cli("list", "--unreadable", *target)
+    shown = evidence_command("list", "--unreadable", *target)
     (found,) = serving.listed(key)
     assert 0 == shown.returncode, shown.stderr
     assert all(text in shown.stdout for text in (found.webhook_id, found.request_body_sha256, key, found.trouble))
     assert not {"\x1b", "\x07", "\x9b"} & set(shown.stdout)
-    as_json = cli("list", "--unreadable", "--json", *target)
+    as_json = evidence_command("list", "--unreadable", "--json", *target)
     assert key in [one["idempotency_key"] for one in json.loads(as_json.stdout)]
     assert not {"\x1b", "\x07", "\x9b"} & set(as_json.stdout)
     answer = tmp_path / "answer.json"
     answer.write_bytes(SETTLED)
     options = ("--sha256", found.request_body_sha256, "--status", "200", "--note", "booked", "--response", str(answer))
-    settled = cli("settle", found.webhook_id, *options, *target)
+    settled = evidence_command("settle", found.webhook_id, *options, *target)
     assert 0 == settled.returncode, settled.stderr
     assert 200 == serving.wallet.VerifyWallet(request).reply.status
-    assert key not in cli("list", "--unreadable", *target).stdout
-    assert 2 == cli("list", *target).returncode
+    assert key not in evidence_command("list", "--unreadable", *target).stdout
+    assert 2 == evidence_command("list", *target).returncode
