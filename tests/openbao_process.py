@@ -9,16 +9,19 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.pypi_programs import INSTALL_WITHIN_S, installed
 from tests.redis_process import free_port
 from tests.vault_process import START_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
 
-__all__ = ["INSTALL_WITHIN_S", "SERVERS", "OpenBaoProcess", "command_line"]
+__all__ = ["INSTALL_WITHIN_S", "SERVERS", "OpenBaoProcess", "command_line", "running"]
 
 VERSION = "2.7.2"
 _WHEEL = "sha256:db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866"
@@ -92,3 +95,17 @@ class OpenBaoProcess(VaultProcess):
 
 SERVERS: dict[str, type[VaultProcess]] = {"vault": VaultProcess, "openbao": OpenBaoProcess}
 """What the gateway's `vault:` and `vault-transit:` work with."""
+
+
+@contextmanager
+def running(kind: str, folder: Path) -> Iterator[VaultProcess]:
+    """Run one of SERVERS. Skips the test if there is no program for it."""
+    try:
+        server = SERVERS[kind](folder)
+    except NotBuilt as missing:
+        pytest.skip(str(missing))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()

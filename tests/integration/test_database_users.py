@@ -21,11 +21,10 @@ from tests.database_engine import PASSWORD, DatabaseEngine, postgres_with_passwo
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import doctor_of, metrics_of
 from tests.integration.test_wallet import reserve
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVERS, running
 from tests.postgres_process import PostgresMissing, PostgresProcess
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
-from tools.go_tools import NotBuilt
 
 pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 400)
 WITHIN_S = 120.0
@@ -44,13 +43,8 @@ def postgres() -> Iterator[PostgresProcess]:
 
 @pytest.fixture(params=SERVERS)
 def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultProcess]:
-    try:
-        server = SERVERS[request.param](tmp_path)
-    except NotBuilt as reason:
-        pytest.skip(str(reason))
-    server.start()
-    yield server
-    server.close()
+    with running(request.param, tmp_path) as server:
+        yield server
 
 
 class Webhooks:

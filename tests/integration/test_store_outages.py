@@ -10,10 +10,9 @@ import pytest
 
 from tests.gateway_process import GatewayProcess
 from tests.integration.test_store_rotations import Rotation, listed, metrics_of, vault_store
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVERS, running
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
-from tools.go_tools import NotBuilt
 
 pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 300)
 NOTICED_WITHIN_S = 60.0
@@ -21,13 +20,8 @@ NOTICED_WITHIN_S = 60.0
 
 @pytest.fixture(params=SERVERS)
 def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultProcess]:
-    try:
-        server = SERVERS[request.param](tmp_path)
-    except NotBuilt as reason:
-        pytest.skip(str(reason))
-    server.start()
-    yield server
-    server.close()
+    with running(request.param, tmp_path) as server:
+        yield server
 
 
 def failing_s(gateway: GatewayProcess) -> float:

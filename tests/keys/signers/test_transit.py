@@ -13,9 +13,8 @@ from gateway.keys.signers.store import KeyStore
 from gateway.keys.sources.secret_files import SecretSource
 from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVERS, running
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
-from tools.go_tools import NotBuilt
 
 pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 120)
 RIGHTS = {"transit/keys/launch": ["read"], "transit/sign/launch": ["update"]}
@@ -24,15 +23,10 @@ RIGHTS = {"transit/keys/launch": ["read"], "transit/sign/launch": ["update"]}
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
     """A server with the engine, and a policy for the key `launch`."""
-    try:
-        made = SERVERS[request.param](tmp_path_factory.mktemp("vault"))
-    except NotBuilt as reason:
-        pytest.skip(str(reason))
-    made.start()
-    made.mount("transit", "transit")
-    made.policy("signer", RIGHTS)
-    yield made
-    made.close()
+    with running(request.param, tmp_path_factory.mktemp("vault")) as made:
+        made.mount("transit", "transit")
+        made.policy("signer", RIGHTS)
+        yield made
 
 
 @pytest.fixture

@@ -6,21 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVERS, running
 from tests.vault_process import VaultProcess
-from tools.go_tools import NotBuilt
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
     """A server with KV v2 at `secret`, KV v1 at `old`, and a policy `reader` for both."""
-    try:
-        server = SERVERS[request.param](tmp_path_factory.mktemp("vault"))
-    except NotBuilt as reason:
-        pytest.skip(str(reason))
-    server.start()
-    server.mount("secret", "kv", version="2")
-    server.mount("old", "kv", version="1")
-    server.policy("reader", {"secret/data/*": ["read"], "old/*": ["read"]})
-    yield server
-    server.close()
+    with running(request.param, tmp_path_factory.mktemp("vault")) as server:
+        server.mount("secret", "kv", version="2")
+        server.mount("old", "kv", version="1")
+        server.policy("reader", {"secret/data/*": ["read"], "old/*": ["read"]})
+        yield server
