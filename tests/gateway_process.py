@@ -243,6 +243,12 @@ def fields_of(error: grpc.RpcError) -> list[str]:
     return [violation.field for violation in bad.field_violations] if _unpacked(error, bad) else []
 
 
+def retry_after_s(error: grpc.RpcError) -> float:
+    """Return the wait that RetryInfo of a failed call names; 0 if there is none."""
+    retry = error_details_pb2.RetryInfo()
+    return retry.retry_delay.ToTimedelta().total_seconds() if _unpacked(error, retry) else 0.0
+
+
 def _unpacked(error: Any, detail: Any) -> bool:
     """Fill `detail` from the status details of that type. Return False if there are none."""
     trailing = dict(error.trailing_metadata() or ())

@@ -20,7 +20,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.v1 import events_pb2, events_pb2_grpc
-from tests.gateway_process import GatewayProcess, of_sandbox, reason_of, resident_mib
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of, resident_mib, retry_after_s
 from tests.sandbox_process import SandboxProcess
 
 Stub: Any = events_pb2_grpc.EventServiceStub
@@ -190,12 +190,5 @@ async def test_a_full_queue_says_when_to_come_again(sandbox: SandboxProcess) -> 
     errors = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
     assert {(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")} == {(one.code(), reason_of(one)) for one in errors}
     assert 10 <= len(errors)
-    assert all(_retry_after_s(one) > 0 for one in errors)
+    assert all(retry_after_s(one) > 0 for one in errors)
     assert {1000} == {one for one in answers if isinstance(one, int)}
-
-
-def _retry_after_s(error: grpc.aio.AioRpcError) -> float:
-    retry = error_details_pb2.RetryInfo()
-    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
-    details = status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details
-    return retry.retry_delay.ToTimedelta().total_seconds() if any(one.Unpack(retry) for one in details) else 0.0

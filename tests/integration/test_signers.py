@@ -20,10 +20,9 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from google.rpc import error_details_pb2, status_pb2
 
 from gateway.v1 import keys_pb2, keys_pb2_grpc, operator_pb2, operator_pb2_grpc, tokens_pb2, tokens_pb2_grpc
-from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of, retry_after_s
 from tests.kms_emulators import AwsKms, GcpKms, KmsEmulator
 from tests.openbao_process import SERVERS
 from tests.sandbox_process import SandboxProcess
@@ -365,13 +364,3 @@ def test_a_store_that_is_away_stops_the_start_with_its_cause(
     assert ("gives no answer" if kind == "aws" else "refuses the PIN") in log
     assert "planted" not in log
     store.close()
-
-
-def retry_after_s(error: Any) -> float:
-    """Return the wait of RetryInfo; 0 if there is none."""
-    details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
-    for detail in status_pb2.Status.FromString(details).details:
-        info = error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            return float(info.retry_delay.ToTimedelta().total_seconds())
-    return 0.0
