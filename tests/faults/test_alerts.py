@@ -31,7 +31,7 @@ from tests.redis_process import RedisMissing
 from tests.sandbox_process import SandboxProcess
 
 FIRES_WITHIN_S, STOPS_WITHIN_S = 60.0, 90.0
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 UNIT_TESTED = {
     "InternalErrors",
     "Overloaded",
@@ -39,6 +39,7 @@ UNIT_TESTED = {
     "ChainWaiting",
     "ChainBroken",
     "PlatformKeyOutdated",
+    "TracesLost",
     "ClockStepped",
     "PolicyRefused",
     "DescriptorsShort",
@@ -305,6 +306,7 @@ def test_every_alert_is_provoked_or_unit_tested() -> None:
     assert {PREFIX + name for name in provoked | UNIT_TESTED} == alert_rules.alerts().keys()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", TROUBLES)
 def test_alerts_fire_and_stop(name: str, running: Scene) -> None:
     """While the trouble lasts, all of its alerts fire at some time, with their severity; after its end none does."""
@@ -326,6 +328,7 @@ def test_alerts_fire_and_stop(name: str, running: Scene) -> None:
     assert {alert: fired[alert] for alert in wanted} == {alert: severities[alert] for alert in wanted}
 
 
+@pytest.mark.faults
 def test_each_panel_of_the_dashboard_has_data(running: Scene) -> None:
     """Every query, as Grafana sends it, over what the gateway has gone through and does now."""
 
