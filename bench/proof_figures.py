@@ -24,7 +24,7 @@ from bench.figures import Figure, Measure
 from bench.processes import ROOT
 from bench.servers import Setup
 from gateway.actions.wallet.export_chain import Exported, Extent
-from gateway.cli.evidence_chain import ChainLines
+from gateway.services.exported_evidence import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.encoding import b64url_encode, sha256_hex

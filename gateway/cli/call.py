@@ -167,14 +167,14 @@ def _answers(
 def _print(answer: Message, *, as_json: bool) -> None:
     from google.protobuf.json_format import MessageToDict
 
-    from gateway.cli.plain_text import json_line, json_page
+    from gateway.core.plain_text import json_line, json_page
 
     fields = MessageToDict(answer, preserving_proto_field_name=True)
     print(json_line(fields) if as_json else json_page(fields), flush=True)
 
 
 def _print_names(contract: _Contract, *, as_json: bool) -> int:
-    from gateway.cli.plain_text import json_line
+    from gateway.core.plain_text import json_line
 
     names = [
         f"{service.removeprefix(f'{PACKAGE}.')}/{name}"
@@ -186,7 +186,7 @@ def _print_names(contract: _Contract, *, as_json: bool) -> int:
 
 
 def _print_fields(method: MethodDescriptor, *, as_json: bool) -> int:
-    from gateway.cli.plain_text import json_line
+    from gateway.core.plain_text import json_line
 
     fields = [_kind(field) for field in method.input_type.fields]
     if as_json:

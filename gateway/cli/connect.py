@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.cli.options import WrongOptions
-from gateway.cli.plain_text import plain
 from gateway.cli.tls_files import client_context
 from gateway.config.model import is_loopback
+from gateway.core.plain_text import plain
 
 _TARGET = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):\S+|(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
 

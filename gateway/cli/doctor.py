@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.plain_text import plain
+from gateway.core.plain_text import plain
 
 if TYPE_CHECKING:
     from gateway.config import Config

@@ -105,7 +105,7 @@ def run(options: SendOptions, target: str, tls: tuple[Path | None, Path | None, 
     from gateway.cli.connect import open_channel
     from gateway.cli.events_progress import ProgressRefused
     from gateway.cli.options import WrongOptions
-    from gateway.cli.plain_text import plain
+    from gateway.core.plain_text import plain
 
     if options.file == STDIN and options.progress is not None:
         print("--progress: standard input cannot be resumed; give a file", file=sys.stderr)
@@ -188,7 +188,7 @@ def _send(
         progress=None if path is None else _progress(options, path),
     )
     if as_json:
-        from gateway.cli.plain_text import json_page
+        from gateway.core.plain_text import json_page
 
         print(json_page(report))
     else:
@@ -199,7 +199,7 @@ def _send(
 
 def _say(options: SendOptions, target: str, report: dict[str, Any], path: Path | None, *, is_new: bool) -> None:
     """Print on standard error what to do next, if anything."""
-    from gateway.cli.plain_text import plain
+    from gateway.core.plain_text import plain
 
     if report["failed"]:
         print(plain(f"Failed lines and why: {report['failed_file']}"), file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from gateway.cli.events_progress import Counts
-from gateway.cli.plain_text import cell
+from gateway.core.plain_text import cell
 
 if TYPE_CHECKING:
     from gateway.cli.events_stream import Failure

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import grpc
 from google.protobuf.json_format import MessageToDict
 
 from gateway.cli.connect import print_failure
-from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.options import WrongOptions
-from gateway.cli.plain_text import csv_cell, json_line
+from gateway.core.plain_text import csv_cell, json_line
 from gateway.resilience.atomic_file import replacing
+from gateway.services.exported_evidence import ChainLines, environment_of, exact_line
 from gateway.v1 import common_pb2, wallet_pb2
 
 COLUMNS = (
@@ -37,7 +36,7 @@ def export_to(out: Path | None, form: str, options: ExportOptions, target: str, 
     try:
         with _opened(out) as sink:
             if options.include_chain:
-                stream.take_chain = ChainLines(sink).take
+                stream.take_chain = ChainLines(sink, json_line if sink.isatty() else exact_line).take
             with_progress(stream, _writer(sink, form))
     except WrongOptions as error:
         print(error, file=sys.stderr)
@@ -78,7 +77,7 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], None]:
     if form == "jsonl":
         # `evidence verify` reads the exact form that a file gets.
-        text_of = json_line if sink.isatty() else _exact_line
+        text_of = json_line if sink.isatty() else exact_line
 
         def write_line(evidence: wallet_pb2.WalletEvidence) -> None:
             sink.write(text_of(MessageToDict(evidence, preserving_proto_field_name=True)) + "\n")
@@ -87,10 +86,6 @@ def _writer(sink: TextIO, form: str) -> Callable[[wallet_pb2.WalletEvidence], No
     table = csv.writer(sink, lineterminator="\n")
     table.writerow(COLUMNS)
     return lambda evidence: table.writerow(map(csv_cell, _row(evidence)))
-
-
-def _exact_line(members: dict[str, Any]) -> str:
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
 
 
 def _row(evidence: wallet_pb2.WalletEvidence) -> list[str]:
@@ -118,11 +113,6 @@ def _row(evidence: wallet_pb2.WalletEvidence) -> list[str]:
         values[name] if name in values else str(getattr(move if name in members else evidence, name))
         for name in COLUMNS
     ]
-
-
-def environment_of(evidence: wallet_pb2.WalletEvidence) -> str:
-    """Return `sandbox` or `prod`."""
-    return common_pb2.PhoenixEnvironment.Name(evidence.environment).removeprefix("PHOENIX_ENVIRONMENT_").lower()
 
 
 def _money(balance: common_pb2.Money) -> str:

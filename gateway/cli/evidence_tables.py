@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import grpc
 
 from gateway.cli.connect import print_failure
-from gateway.cli.evidence_files import environment_of, warn_unsettled
+from gateway.cli.evidence_files import warn_unsettled
 from gateway.cli.evidence_stream import EvidenceStream, ExportOptions, TlsFiles, with_progress
 from gateway.cli.options import WrongOptions
-from gateway.cli.plain_text import cell, json_page, plain
-from gateway.core.types import Environment
+from gateway.core.plain_text import cell, json_page, plain
 from gateway.evidence.report import Move, Order, OrderFault, Reconciliation, Report
-from gateway.v1 import wallet_pb2
+from gateway.services.exported_evidence import move_of
 
 _SHOWN = 20
 
@@ -41,30 +39,6 @@ def report_on(options: ExportOptions, target: str, tls: TlsFiles, *, as_json: bo
         _print_tables(report, options)
     warn_unsettled(stream)
     return 3 if any(order.fault is OrderFault.ABOVE_RESERVATION for order in report.orders) else 0
-
-
-def move_of(evidence: wallet_pb2.WalletEvidence) -> Move:
-    """Return what a report needs of one operation."""
-    read = evidence.operation
-    return Move(
-        operator_code=evidence.operator_code,
-        environment=Environment(environment_of(evidence)),
-        operation_id=evidence.operation_id,
-        operation=read.operation,
-        idempotency_key=read.idempotency_key,
-        received_at_us=evidence.receive_time.ToMicroseconds(),
-        currency=read.currency_code,
-        amount=Decimal(read.amount.amount) if read.HasField("amount") else None,
-        amount_json=read.amount_json,
-        references_json=read.references_json,
-        status=evidence.response.status if evidence.HasField("response") else None,
-        attempt=evidence.attempt,
-        suspect_replay=evidence.suspect_replay,
-        incidents=tuple(incident.reason for incident in evidence.incidents),
-        held=evidence.state == wallet_pb2.WALLET_OPERATION_STATE_HELD,
-        replays=evidence.replay_count,
-        conflicts=sum(conflict.count for conflict in evidence.conflicts),
-    )
 
 
 def as_members(report: Report, stream: EvidenceStream) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from gateway.cli.connect import open_channel, print_failure
 from gateway.cli.evidence_stream import TlsFiles
 from gateway.cli.options import WrongOptions
-from gateway.cli.plain_text import json_page, plain
+from gateway.core.plain_text import json_page, plain
 from gateway.v1 import common_pb2, wallet_pb2, wallet_pb2_grpc
 
 FAILED, WRONG_OPTIONS = 1, 2

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from gateway import errors
-from gateway.cli.plain_text import json_line
+from gateway.core.plain_text import json_line
 from gateway.core.wallet import Verdict
 from gateway.core.wallet_adapter import WalletAdapter
 from gateway.core.wallet_verdict import reply_for

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.plain_text import json_line
+from gateway.core.plain_text import json_line
 
 if TYPE_CHECKING:
     from gateway.v1 import keys_pb2_grpc
@@ -142,7 +142,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gateway.cli.plain_text import cell
+    from gateway.core.plain_text import cell
 
     table = Table()
     table.add_column("key", no_wrap=True)  # whole: it is what `keys revoke` takes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from gateway.cli.plain_text import cell, plain
 from gateway.cli.smoke import Outcome, StepResult, passed
+from gateway.core.plain_text import cell, plain
 
 _COLOURS = {Outcome.OK: "green", Outcome.SKIPPED: "yellow", Outcome.FAILED: "bold red", Outcome.NOT_RUN: "dim"}
 

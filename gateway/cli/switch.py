@@ -59,7 +59,7 @@ def show(config_file: Path | None, *, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from gateway.cli.plain_text import cell
+    from gateway.core.plain_text import cell
 
     table = Table("switched off", "since", "by", "reason")
     for row in rows:

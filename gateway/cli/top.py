@@ -28,7 +28,7 @@ def run(
 
     from gateway.cli.connect import open_channel, print_failure
     from gateway.cli.options import WrongOptions
-    from gateway.cli.plain_text import json_page
+    from gateway.core.plain_text import json_page
     from gateway.v1 import leaderboards_pb2_grpc
 
     try:
@@ -56,7 +56,7 @@ def table_of(
     """Return the table of a board; `before`: the entries of the last one, by user."""
     from rich.table import Table
 
-    from gateway.cli.plain_text import cell
+    from gateway.core.plain_text import cell
 
     table = Table(title=cell(f"{name}  {board.window_key}".rstrip()), caption=cell(note))
     table.add_column("rank", justify="right")

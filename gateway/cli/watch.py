@@ -111,7 +111,7 @@ def _show(updates: Iterator[WatchLeaderboardResponse], name: str, *, as_json: bo
     if as_json:
         from google.protobuf.json_format import MessageToDict
 
-        from gateway.cli.plain_text import json_line
+        from gateway.core.plain_text import json_line
 
         for update in updates:
             print(json_line(MessageToDict(update, preserving_proto_field_name=True)), flush=True)

@@ -67,6 +67,7 @@ def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = No
         listen=process.listen,
         admin_listen=process.admin_listen,
         admin_client_auth=process.admin_client_auth,
+        has_console=process.has_console,
         tls=process.tls,
         upstream_ca_file=process.upstream_ca_file,
         front=process.front,

@@ -209,6 +209,7 @@ class Config:
     listen: Listen
     admin_listen: Listen
     admin_client_auth: AdminClientAuth
+    has_console: bool
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     front: FrontKind

@@ -62,6 +62,7 @@ class ProcessConfig:
     listen: Listen
     admin_listen: Listen
     admin_client_auth: AdminClientAuth
+    has_console: bool
     tls: TlsFiles | None
     upstream_ca_file: Path | None
     front: FrontKind
@@ -98,6 +99,7 @@ def read_process(reader: Reader) -> ProcessConfig:
         listen=listen,
         admin_listen=_listen(reader, "GATEWAY_ADMIN_LISTEN", DEFAULT_ADMIN_LISTEN, tls, callers_matter=False),
         admin_client_auth=_admin_client_auth(reader, tls),
+        has_console=reader.flag("GATEWAY_CONSOLE", False),
         tls=tls,
         upstream_ca_file=_upstream_ca(reader),
         front=reader.choice("GATEWAY_FRONT", DEFAULT_FRONT, FrontKind),

@@ -35,6 +35,11 @@ LISTENERS = Subject(
             default="metrics",
         ),
         Setting(
+            name="GATEWAY_CONSOLE",
+            meaning="The web console on the admin port, below `/console`. See [console.md](console.md).",
+            default="false",
+        ),
+        Setting(
             name="GATEWAY_TLS_CERT_FILE",
             meaning="The gateway's certificate chain, PEM.",
             unset="plaintext, loopback only",

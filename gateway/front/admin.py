@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -45,6 +45,18 @@ class AdminSettings:
     """Longest request line or header line."""
 
 
+class Console(Protocol):
+    """The web console; `gateway/console` is it."""
+
+    def is_here(self, path: str) -> bool:
+        """Whether the path is one of the console's."""
+        ...
+
+    async def answer(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the page; None where there is none for this visitor."""
+        ...
+
+
 class AdminAddressRefused(ValueError):
     """The address is unusable, or it is not loopback and other addresses are not allowed."""
 
@@ -72,6 +84,8 @@ class AdminServer:
         peers: WorkerPeers | None = None,
         has_traces: bool = False,
         explain: Callable[[str], Awaitable[Mapping[str, Any]]] | None = None,
+        history: Callable[[], Mapping[str, Any]] | None = None,
+        console: Console | None = None,
     ) -> None:
         """Args: `listen`: `host:port`, port 0 for a free one, or `unix:/path`; `pages`: they answer further paths.
 
@@ -80,7 +94,8 @@ class AdminServer:
         with readiness. `channelz` answers its paths and queries. `asks_certificates`: every page but the probes is only
         for clients with a certificate. `listening`: a socket at that address that exists already. `peers`: the
         workers that answer together. `has_traces`: metrics have exemplars. `explain` answers /explain?id=ID,
-        but not where anyone may ask.
+        but not where anyone may ask. `history` answers /history, for another worker of the group. `console` answers
+        the paths that are its own.
         Raises: AdminAddressRefused.
         """
         self._socket_path = listen.removeprefix("unix:") if listen.startswith("unix:") else ""
@@ -102,6 +117,8 @@ class AdminServer:
         self._peers = peers
         self._has_traces = has_traces
         self._explain = explain
+        self._history = history
+        self._console = console
         self._servers: list[asyncio.Server] = []
         self._http: BoundedServer | None = None
 
@@ -183,9 +200,18 @@ class AdminServer:
             "/evidence/head": self._head,
             "/explain": partial(self._story, request.rel_url.query.get("id", "")),
         }
+        if self._history is not None:
+            paths["/history"] = self._past_hour
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         page = paths.get(request.rel_url.raw_path) or self._further(request.rel_url, headers)
-        if self._asks_certificates and request.rel_url.raw_path not in _PROBES and not _has_certificate(request):
+        may_look = not self._asks_certificates or _has_certificate(request)
+        if may_look and self._console is not None and self._console.is_here(request.rel_url.raw_path):
+            shown = await self._from_console(request, self._console)
+            if shown is not None:
+                shown.headers.update(headers)
+                shown.force_close()
+                return shown
+        if not may_look and request.rel_url.raw_path not in _PROBES:
             status, content_type, body = 403, _JSON, b'{"error":"client_certificate_required"}'
         elif page is None:
             status, content_type, body = 404, _JSON, b'{"error":"not_found"}'
@@ -234,6 +260,17 @@ class AdminServer:
         if degraded := dict(self._degraded()):
             answer["degraded"] = degraded
         return (200 if answer["ready"] else 503), _JSON, orjson.dumps(answer)
+
+    async def _from_console(self, request: web.BaseRequest, console: Console) -> web.Response | None:
+        try:
+            return await console.answer(request)
+        except Exception as error:  # noqa: BLE001 - aiohttp would log the text of the exception
+            log().error("console page failed", path=request.rel_url.raw_path, **where_raised(error))
+            return web.Response(status=500, body=b'{"error":"internal"}', headers={"Content-Type": _JSON})
+
+    async def _past_hour(self) -> tuple[int, str, bytes]:
+        assert self._history is not None
+        return 200, _JSON, orjson.dumps(self._history())
 
     async def _head(self) -> tuple[int, str, bytes]:
         if self._evidence_head is None:

@@ -101,6 +101,11 @@ class WorkerPeers:
             for number, answer in sorted(answers.items())
         ]
 
+    async def history(self) -> list[Mapping[str, Any]]:
+        """Return the last hour of each worker that answers."""
+        answers = await self._ask_all("/history")
+        return [orjson.loads(one.body) for one in answers.values() if one is not None and one.status == 200]
+
     async def _ask_all(self, page: str, accept: str = "*/*") -> Mapping[str, Answer | None]:
         paths = {path.name.partition(".")[0]: str(path) for path in sorted(self._folder.glob("*.sock"))}
         answers = await asyncio.gather(*(ask(path, page, accept) for path in paths.values()))

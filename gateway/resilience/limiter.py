@@ -95,6 +95,10 @@ class Rate:
         self._credit = 0.0
         self._share = min(self._share, self._worker_share)
 
+    def share_in_use(self, now: float) -> float:
+        """Return how much of one second's worth was taken and is not paid for yet, 0 to 1."""
+        return min(1.0, max(0.0, (self._paid_until - now) / BURST_S))
+
     @property
     def per_s(self) -> float:
         """The rate of the whole fleet."""
@@ -206,6 +210,19 @@ class Limiter:
         found = [one for one in self._known.values() if one is not None and (one.was_active or one.in_flight)]
         for one in found:
             one.was_active = False
+        return found
+
+    def in_use(self, now: float) -> list[tuple[str, str, float, float]]:
+        """Return what is used here: name, limit, its value, and the used share of it, 0 to 1."""
+        found = []
+        for one in self._known.values():
+            if one is None:
+                continue
+            for limit, rate in (("requests_per_s", one.requests), ("events_per_s", one.events)):
+                if rate is not None and (share := rate.share_in_use(now)) > 0:
+                    found.append((one.name, limit, rate.per_s, share))
+            if one.limits.concurrent and one.in_flight:
+                found.append((one.name, "concurrent", one.limits.concurrent, one.in_flight / one.limits.concurrent))
         return found
 
     def reload(self) -> None:

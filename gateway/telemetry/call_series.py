@@ -59,6 +59,15 @@ class CallSeries(Collector):
             row.ended.setdefault(end, 0)
         row.ended[end] += 1
 
+    def totals(self) -> dict[str, tuple[int, int, list[int]]]:
+        """Return, by method: calls that ended, those that failed, and the calls by bucket of their time."""
+        found = {}
+        for method, row in self._rows.items():
+            ended = sum(row.ended.values())
+            if ended:
+                found[method] = (ended, ended - row.ended["OK", ""], row.counts)
+        return found
+
     def collect(self) -> Iterator[Family]:
         """Yield the families with their current values."""
         rows = dict(self._rows)

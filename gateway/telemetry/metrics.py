@@ -199,6 +199,10 @@ class Metrics:
         """
         self._calls.ended(method, status, reason, seconds, span)
 
+    def call_totals(self) -> dict[str, tuple[int, int, list[int]]]:
+        """Return, by method: calls that ended, those that failed, and the calls by bucket of their time."""
+        return self._calls.totals()
+
     def wallet_decided(self, environment: str, verdict: str, disposition: str) -> None:
         """A wallet webhook was decided on. `disposition`: empty where the verdict left none."""
         self._decisions.add((environment, verdict, disposition))

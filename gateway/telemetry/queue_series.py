@@ -63,6 +63,7 @@ class QueueSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register everything."""
+        self._events_now, self._oldest_now_s = 0, 0.0
         self._events = _counter(names.DURABLE_EVENTS, registry)
         self._dead = _counter(names.DEAD_LETTERS, registry)
         self._depth = _gauge(names.QUEUE_EVENTS, registry)
@@ -87,13 +88,19 @@ class QueueSeries:
         self.events("purged_delivered", delivered)
         self.events("purged_dead", dead)
 
+    def waiting(self) -> dict[str, float]:
+        """Return how many events wait, and how old the oldest is, as last measured."""
+        return {"queue_events": self._events_now, "queue_oldest_s": self._oldest_now_s}
+
     def measured(self, depth: Measured) -> None:
         """Take over what waits."""
         self._depth.set(depth.events)
         self._bytes.set(depth.size_bytes)
         self._letters.set(depth.dead_letters)
         oldest = depth.oldest_at_us
-        self._oldest.set(0.0 if oldest is None else max(0.0, (depth.now_us - oldest) / 1_000_000))
+        self._events_now = depth.events
+        self._oldest_now_s = 0.0 if oldest is None else max(0.0, (depth.now_us - oldest) / 1_000_000)
+        self._oldest.set(self._oldest_now_s)
 
 
 def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:

@@ -7,7 +7,8 @@ import pytest
 from gateway import errors
 from gateway.actions.admin.explain_advice import REASONS, VERDICTS
 from gateway.cli.explain import is_reason
-from gateway.cli.explain_story import form_of, id_in, run
+from gateway.cli.explain_story import run
+from gateway.core.story_text import form_of, id_in
 from gateway.core.wallet import Verdict
 from tests.cli.test_explain import reasons
 from tests.gateway_process import free_port

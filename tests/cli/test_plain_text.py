@@ -19,7 +19,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.cli.plain_text import csv_cell, json_line, json_page, plain
+from gateway.core.plain_text import csv_cell, json_line, json_page, plain
 from gateway.v1 import events_pb2, keys_pb2, leaderboards_pb2, wallet_pb2
 from tests.deploy.document_lines import ROOT
 

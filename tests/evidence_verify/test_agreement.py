@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.actions.wallet.export_chain import Exported, Extent
-from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.encoding import b64url_encode
 from gateway.core.types import Environment, HexStr, OperatorCode
@@ -23,6 +22,7 @@ from gateway.evidence.chain.blocks import NO_BLOCK, JournalRow, next_block
 from gateway.evidence.chain.entries import claim_line, conflict_line, incident_line, outcome_line, replays_line
 from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Conflict, Evidence, Incident, IncidentReason, RecordedResponse
+from gateway.services.exported_evidence import ChainLines
 from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import evidence_message
 from tests.evidence.chain.chain_setup import GATEWAY_KEY, PLATFORM_KEY, signer, verdict

@@ -1,6 +1,6 @@
 """Opens the built site from the disk in headless Chromium, as a reader without a network, and prints what happened.
 
-Runs in an environment of its own that has Playwright: `python browser.py SITE CHROMIUM PICTURES`.
+Runs in an environment of its own that has Playwright: `python browser.py CHROMIUM SITE PICTURES`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def look(page: Page, site: Path, pictures: Path) -> dict[str, object]:
     return {"diagrams": diagrams, "results": results, "opened": page.url}
 
 
-def main(site: Path, chromium: str, pictures: Path) -> None:
+def main(chromium: str, site: Path, pictures: Path) -> None:
     """Print requests, errors and what was found as JSON."""
     requests: list[str] = []
     errors: list[str] = []
@@ -54,4 +54,4 @@ def main(site: Path, chromium: str, pictures: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.chromium import look
 from tests.deploy.document_lines import ROOT
-from tests.pypi_programs import INSTALL_WITHIN_S, installed
-from tools.go_tools import NotBuilt
+from tests.pypi_programs import INSTALL_WITHIN_S
 from tools.site.__main__ import BUILD_WITHIN_S, NotInstalled, build, loads_from_other_hosts
 from tools.site.markdown import site_page
 from tools.site.navigation import navigation, pages
 
-PLAYWRIGHT = "1.65.2"
 LOOKS_WITHIN_S = 240
 TITLES = {"docs/a.md": "About", "docs/b.md": "Bees", "deploy/README.md": "Deploy"}
 
@@ -100,36 +95,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def chromium() -> str:
-    """A browser of this machine, installed by its package manager if it is missing, or skip."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    if not any(map(shutil.which, names)):
-        command = ". tools/packages.sh && install_package chromium chromium chromium -"
-        subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, timeout=INSTALL_WITHIN_S, check=False)
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium: install the package chromium")
-    return found
-
-
 @pytest.mark.faults
 @pytest.mark.timeout(BUILD_WITHIN_S + 2 * INSTALL_WITHIN_S + LOOKS_WITHIN_S)
 def test_a_reader_without_a_network(built: Path) -> None:
     """Opened from the disk: tabs, pictures and search work; nothing is asked of any host, and no error is logged."""
-    try:
-        python = installed(f"playwright-{PLAYWRIGHT}", f"playwright=={PLAYWRIGHT}") / "bin" / "python"
-    except NotBuilt as reason:
-        pytest.skip(str(reason))
     pictures = ROOT / "build"
     pictures.mkdir(exist_ok=True)
     for earlier in pictures.glob("site-*.png"):
         earlier.unlink()
-    script = Path(__file__).with_name("browser.py")
-    command = [str(part) for part in (python, script, built, chromium(), pictures)]
-    environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LOOKS_WITHIN_S, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
+    found = look(Path(__file__).with_name("browser.py"), built, pictures, within_s=LOOKS_WITHIN_S)
     assert found["errors"] == []
     assert [url for url in found["requests"] if not url.startswith(built.as_uri())] == []
     text = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")

@@ -86,6 +86,7 @@ def _reference() -> list[Entry]:
         {"Metrics": "docs/metrics.md"},
         {"Traces": "docs/traces.md"},
         {"Log and explain": "docs/logs.md"},
+        {"Console": "docs/console.md"},
         {"Commands": "docs/cli.md"},
         {"Audit log": "docs/audit.md"},
         {"Alert rules": "deploy/prometheus/README.md"},

@@ -6,10 +6,11 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from gateway.actions.shared.call import Peer
+from gateway.front.certificates import peer_of_certificate
 from gateway.resilience.supervision import SupervisedTask
 
 _PAUSE_S = 0.1
@@ -85,13 +86,4 @@ def peer_of(transport: asyncio.BaseTransport, unnamed: Peer, *, reads_certificat
         return unnamed
     if secured.selected_alpn_protocol() != "h2":
         return None
-    return _peer_of_certificate(secured.getpeercert() or {}) if reads_certificates else unnamed
-
-
-def _peer_of_certificate(certificate: Mapping[str, Any]) -> Peer:
-    """Return the names of a verified client certificate: its one SPIFFE id first, then its DNS names."""
-    names = certificate.get("subjectAltName", ())
-    uris = [value for kind, value in names if kind == "URI"]
-    spiffe = [uri for uri in uris if uri.startswith("spiffe://")] if len(uris) == 1 else []
-    dns = [value.lower() for kind, value in names if kind == "DNS" and "*" not in value]
-    return Peer(address="tls", names=(*spiffe, *dns))
+    return peer_of_certificate(secured.getpeercert() or {}) if reads_certificates else unnamed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from gateway.actions.shared.watch_health import HealthWatch
 from gateway.cache.client import RedisCache
@@ -15,22 +17,28 @@ from gateway.front.worker_peers import WorkerPeers
 from gateway.keys.own.keyring import Keyring
 from gateway.resilience.clock import Clock
 from gateway.resilience.clock_steps import ClockSteps
+from gateway.server.assembly.console import ConsoleParts
 from gateway.server.assembly.controls import CallControls
 from gateway.server.assembly.explain import Explaining
 from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
 from gateway.server.listener.tls import AdminTls
 from gateway.server.process.inherited import WorkerSeat
+from gateway.telemetry.call_history import CallHistory
 from gateway.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminPort:
-    """`tls` is None where the port is local or plaintext. `worker` answers for one worker among several."""
+    """`tls` is None where the port is local or plaintext. `worker` answers for one worker among several.
+
+    `history` keeps the last hour for the console; None where that is off.
+    """
 
     server: AdminServer
     worker: AdminServer | None
     tls: AdminTls | None
+    history: CallHistory | None
 
 
 def build_admin_port(
@@ -41,6 +49,7 @@ def build_admin_port(
     controls: CallControls,
     redis: RedisCache | None,
     explaining: Explaining,
+    make_console: Callable[[Callable[[], Mapping[str, Any]]], ConsoleParts | None],
     clock: Clock,
     steps: ClockSteps,
     metrics: Metrics,
@@ -63,6 +72,11 @@ def build_admin_port(
             **keyring.store_outages(),
         }
 
+    def report() -> Mapping[str, Any]:
+        """Return what /readyz says of this process."""
+        return {**health.readiness(), "switched_off": controls.switched_off(), "degraded": degraded()}
+
+    console = make_console(report)
     own = partial(
         AdminServer,
         metrics=metrics,
@@ -79,6 +93,7 @@ def build_admin_port(
         listening=None if seat is None else seat.admin_socket(),
         peers=None if seat is None else WorkerPeers(seat.folder),
         explain=explaining.explain,
+        console=None if console is None else console.console,
         pages=[published_keys(config, keyring).page],
         evidence_head=wallet.read_head,
         tls=tls.context if tls is not None else None,
@@ -87,5 +102,12 @@ def build_admin_port(
         and config.tls.client_ca_file is not None
         and config.admin_client_auth is not AdminClientAuth.NONE,
     )
-    worker = None if seat is None else own(f"unix:{seat.socket_path}", explain=explaining.explain_here)
-    return AdminPort(server=server, worker=worker, tls=tls)
+    history = None if console is None else console.history
+    worker = None
+    if seat is not None:
+        worker = own(
+            f"unix:{seat.socket_path}",
+            explain=explaining.explain_here,
+            history=None if history is None else history.report,
+        )
+    return AdminPort(server=server, worker=worker, tls=tls, history=history)

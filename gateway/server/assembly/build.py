@@ -25,6 +25,7 @@ from gateway.resilience.clock_steps import ClockSteps
 from gateway.server.assembly.admin_port import AdminPort, build_admin_port
 from gateway.server.assembly.boards import Boards, build_boards
 from gateway.server.assembly.chain import build_chain
+from gateway.server.assembly.console import build_console
 from gateway.server.assembly.controls import CallControls, build_controls
 from gateway.server.assembly.events import Events, build_events
 from gateway.server.assembly.explain import Explaining, build_explain
@@ -127,6 +128,11 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
     )
     database.on_change(health.look_again)
     explaining = build_explain(config, stories, events.queue, wallet.store, redis, clock, seat, policy)
+    fronts = build_fronts(config, services, health, chain, policy, clock, metrics)
+    make_console = partial(
+        build_console,
+        *(config, fronts.endpoints, chain, policy, controls, explaining, secrets, clock, metrics, seat),
+    )
 
     return Gateway(
         database=database,
@@ -142,9 +148,20 @@ def build(config: Config, clock: Clock, seat: WorkerSeat | None = None) -> Gatew
         boards=boards,
         wallet=wallet,
         health=health,
-        fronts=build_fronts(config, services, health, chain, policy, clock, metrics),
+        fronts=fronts,
         admin_port=build_admin_port(
-            config, health, wallet, keyring, controls, redis, explaining, clock, clock_steps, metrics, seat
+            config,
+            health,
+            wallet,
+            keyring,
+            controls,
+            redis,
+            explaining,
+            make_console,
+            clock,
+            clock_steps,
+            metrics,
+            seat,
         ),
         explaining=explaining,
         clock_steps=clock_steps,

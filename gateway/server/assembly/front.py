@@ -39,11 +39,15 @@ from gateway.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fronts:
-    """`listener` serves GATEWAY_LISTEN, with `tls`; each of `sockets` serves its path, to one caller."""
+    """`listener` serves GATEWAY_LISTEN, with `tls`; each of `sockets` serves its path, to one caller.
+
+    `endpoints`: what each of them serves.
+    """
 
     listener: Front | Http2Server
     sockets: Mapping[Path, Front | Http2Server]
     tls: TlsSource | None
+    endpoints: Sequence[Endpoint]
 
 
 def build_fronts(
@@ -75,6 +79,7 @@ def build_fronts(
             for socket in config.sockets
         },
         tls=tls,
+        endpoints=endpoints,
     )
 
 

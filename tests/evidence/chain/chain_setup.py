@@ -9,7 +9,6 @@ import pytest
 
 from gateway.actions.wallet.export_chain import Exported, Extent
 from gateway.actions.wallet.list_evidence import Listed
-from gateway.cli.evidence_chain import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import SigningKey, generate_signing_key
 from gateway.core.encoding import b64url_encode
@@ -24,6 +23,7 @@ from gateway.evidence.record import EvidenceQuery, MoveClaim
 from gateway.evidence_verify.command import to_json
 from gateway.evidence_verify.verification import verify_export
 from gateway.resilience.clock import Clock, SystemClock
+from gateway.services.exported_evidence import ChainLines
 from gateway.services.wallet_chain import exported_message, published_heads
 from gateway.store.database import Database
 from tests.evidence.wallet_factory import OPERATOR, claim_of, outcome_of, soon
