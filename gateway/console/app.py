@@ -62,6 +62,10 @@ class Console:
         """Whether the console answers this path."""
         return path == ROOT or path.startswith(f"{ROOT}/")
 
+    async def stop(self) -> None:
+        """Stop what goes on behind the pages."""
+        await self._sources.days.stop()
+
     async def answer(self, request: web.BaseRequest) -> web.Response | None:
         """Return the page; None where there is none for this visitor."""
         found = self._visitors.of(request)
@@ -115,7 +119,14 @@ class Console:
         return answer
 
 
-_STATUSES = {"NOT_ALLOWED": 403, "INVALID_FIELD": 400, "PHOENIX_NOT_FOUND": 404, "RATE_LIMITED": 429, "DISABLED": 503}
+_STATUSES = {
+    "NOT_ALLOWED": 403,
+    "INVALID_FIELD": 400,
+    "PHOENIX_NOT_FOUND": 404,
+    "RATE_LIMITED": 429,
+    "DISABLED": 503,
+    "OVERLOADED": 503,
+}
 
 
 def _ask_password() -> web.Response:

@@ -6,7 +6,7 @@ that its visitor could not show and do by a stub.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -52,7 +52,9 @@ class MakeCalls(Protocol):
         """Return the answer of a method such as `WalletService/GetWalletEvidence`. Raises: Refused."""
         ...
 
-    def stream(self, visitor: Visitor, method: str, request: Message, answer: type[M]) -> AsyncIterator[M]:
+    def stream(
+        self, visitor: Visitor, method: str, request: Message, answer: type[M], within_s: float = WITHIN_S
+    ) -> AsyncGenerator[M]:
         """Yield the answers of a method that writes a stream. Raises: Refused."""
         ...
 
@@ -68,7 +70,7 @@ class ConsoleCalls:
 
     async def __call__(self, visitor: Visitor, method: str, request: Message, answer: type[M]) -> M:
         """Return the answer. Raises: Refused."""
-        endpoint, call = self._open(visitor, method)
+        endpoint, call = self._open(visitor, method, WITHIN_S)
         try:
             data = await self._dispatch.unary(endpoint, call, request.SerializeToString())
         except BaseException as raised:
@@ -77,9 +79,11 @@ class ConsoleCalls:
         self._dispatch.end(call, None)
         return _read(answer, data)
 
-    async def stream(self, visitor: Visitor, method: str, request: Message, answer: type[M]) -> AsyncIterator[M]:
+    async def stream(
+        self, visitor: Visitor, method: str, request: Message, answer: type[M], within_s: float = WITHIN_S
+    ) -> AsyncGenerator[M]:
         """Yield the answers. Raises: Refused."""
-        endpoint, call = self._open(visitor, method)
+        endpoint, call = self._open(visitor, method, within_s)
         try:
             async with aclosing(self._dispatch.streaming(endpoint, call, request.SerializeToString())) as answers:
                 async for data in answers:
@@ -89,12 +93,12 @@ class ConsoleCalls:
             raise
         self._dispatch.end(call, None)
 
-    def _open(self, visitor: Visitor, method: str) -> tuple[Endpoint, Call]:
+    def _open(self, visitor: Visitor, method: str, within_s: float) -> tuple[Endpoint, Call]:
         endpoint = self._endpoints[PREFIX + method]
         now = self._clock.monotonic()
         request_id = str(uuid_utils.uuid7())
         return endpoint, self._dispatch.open(
-            endpoint.path, visitor.peer, visitor.metadata, request_id, now, now + WITHIN_S
+            endpoint.path, visitor.peer, visitor.metadata, request_id, now, now + within_s
         )
 
     def _end(self, call: Call, raised: BaseException) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.console.calls import PREFIX, MakeCalls, Visitor
+from gateway.console.day_reports import DayReports
 from gateway.core.rights import Grant, OperatorScope
 
 
@@ -25,14 +26,15 @@ class LimitInUse:
 class Sources:
     """What the pages read that is no method: the state of the gateway's own processes.
 
-    `readiness`: as /readyz; `history`: steps of `telemetry/call_history.py`; `explain`: as /explain; `tenants` and
-    `operators`: those that are configured.
+    `readiness`: as /readyz; `history`: steps of `telemetry/call_history.py`; `explain`: as /explain; `days`:
+    reconciles a day; `tenants` and `operators`: those that are configured.
     """
 
     readiness: Callable[[], Awaitable[Mapping[str, Any]]]
     history: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
     limits: Callable[[], Sequence[LimitInUse]]
     explain: Callable[[str], Awaitable[Mapping[str, Any]]]
+    days: DayReports
     tenants: Sequence[str]
     operators: Sequence[OperatorScope]
 

@@ -70,8 +70,9 @@ def parts_of(gateway: Gateway, servers: Sequence[Server]) -> list[Part]:
         ),
         Part(name="admin port", start=admin_port.server.start, stop=admin_port.server.stop),
     ]
-    if admin_port.history is not None:
-        parts.append(background("call-history", admin_port.history.run))
+    if admin_port.console is not None:
+        parts.append(background("call-history", admin_port.console.history.run))
+        parts.append(Part(name="console", stop=admin_port.console.console.stop))
     if admin_port.tls is not None:
         parts.append(background("admin-tls-files", partial(admin_port.tls.run, admin_port.server.use_tls)))
     if gateway.health.own is not None:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from gateway.config.model import AdminClientAuth, TlsFiles
 from gateway.console.app import Console
 from gateway.console.calls import ConsoleCalls
+from gateway.console.day_reports import DayReports
 from gateway.console.visit import Sources
 from gateway.console.visitors import Visitors
 from gateway.core.rights import Callers, Grant
@@ -74,7 +75,8 @@ def sources() -> Sources:
     async def explain(wanted: str) -> Mapping[str, Any]:
         return {"id": wanted, "stories": [], "searched": []}
 
-    return Sources(readiness=ready, history=history, limits=list, explain=explain, tenants=[], operators=[])
+    days = DayReports(SystemClock())
+    return Sources(readiness=ready, history=history, limits=list, explain=explain, days=days, tenants=[], operators=[])
 
 
 @pytest.fixture

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from gateway.console.calls import WITHIN_S
+from gateway.console.day_reports import ANSWERS_WITHIN_S, READ_WITHIN_S, DayReport
 from gateway.console.pages import wallet_story
 from gateway.console.visit import Page, Visit
 from gateway.core.plain_text import csv_cell
 from gateway.core.rights import OperatorScope
 from gateway.core.types import Environment
-from gateway.evidence.report import Reconciliation, Report
-from gateway.services.exported_evidence import move_of
 from gateway.v1 import wallet_pb2
 
 PER_PAGE = 50
@@ -105,26 +106,28 @@ async def day(visit: Visit) -> Page:
         return _nothing(visit)
     faults: list[str] = []
     date = _date(visit, faults)
-    values = _common(visit, scope) | {"date": date, "faults": faults, "report": None, "settled": None}
+    values = _common(visit, scope) | {"date": date, "faults": faults, "day": None, "report": None}
     if faults:
         return Page(template="wallet_day.html", values=values, status=400)
-    report, settled = await _reconcile(visit, scope, date)
-    values |= {"report": report, "settled": settled, "ends": date + timedelta(days=1), "shown": SHOWN}
+    found = await _reconcile(visit, scope, date, ANSWERS_WITHIN_S)
+    values |= {"day": found, "report": found.report, "ends": date + timedelta(days=1), "shown": SHOWN}
     return Page(template="wallet_day.html", values=values)
 
 
 async def day_as_csv(visit: Visit) -> Page:
-    """Return the same table as a file."""
+    """Return the same table as a file, or the page that shows how far it is."""
     scope = _scope(visit)
     faults: list[str] = []
     date = _date(visit, faults)
     if scope is None or faults:
         return await day(visit)
-    report, _ = await _reconcile(visit, scope, date)
+    found = await _reconcile(visit, scope, date, WITHIN_S)
+    if found.report is None:
+        return Page(location=f"/console/wallet/day?{_query(scope)}&date={date:%Y-%m-%d}")
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(COLUMNS)
-    for one in report.lines:
+    for one in found.report.lines:
         counts = (one.refused, one.unfinished, one.held, one.unreadable, one.replays, one.conflicts)
         named = (f"{date:%Y-%m-%d}", scope[0], scope[1].value, one.operation, one.currency)
         table.writerow(csv_cell(str(value)) for value in (*named, one.moved, format(one.total, "f"), *counts))
@@ -156,27 +159,21 @@ async def proof(visit: Visit) -> Page:
     return Page(template="wallet_proof.html", values=values | await wallet_story.prove(visit, scope, evidence))
 
 
-async def _reconcile(visit: Visit, scope: OperatorScope, date: datetime) -> tuple[Report, datetime | None]:
-    reconciliation, settled = Reconciliation(), None
-    async for part in _export(visit, scope, date):
-        for evidence in part.evidence:
-            reconciliation.add(move_of(evidence))
-        if part.HasField("settle_time"):
-            settled = part.settle_time.ToDatetime(tzinfo=UTC)
-    return reconciliation.report(), settled
+async def _reconcile(visit: Visit, scope: OperatorScope, date: datetime, within_s: float) -> DayReport:
+    key = (visit.grant.caller, scope, date)
+    return await visit.sources.days.of(key, partial(_export, visit, scope, date), within_s)
 
 
 def _export(
     visit: Visit, scope: OperatorScope, date: datetime
-) -> AsyncIterator[wallet_pb2.ExportWalletEvidenceResponse]:
+) -> AsyncGenerator[wallet_pb2.ExportWalletEvidenceResponse]:
     request = wallet_pb2.ExportWalletEvidenceRequest(
         operator_code=scope[0], environment=_environment(scope), omit_bodies=True
     )
     request.start_time.FromDatetime(date)
     request.end_time.FromDatetime(date + timedelta(days=1))
-    return visit.calls.stream(
-        visit.visitor, "WalletService/ExportWalletEvidence", request, wallet_pb2.ExportWalletEvidenceResponse
-    )
+    method = "WalletService/ExportWalletEvidence"
+    return visit.calls.stream(visit.visitor, method, request, wallet_pb2.ExportWalletEvidenceResponse, READ_WITHIN_S)
 
 
 def _scope(visit: Visit) -> OperatorScope | None:

@@ -1,5 +1,7 @@
-// Replaces the entries of a board every two seconds while the page is in view, until its reader pauses it.
+// Replaces the entries of a board every two seconds while the page is in view, until its reader pauses it. Loads a page
+// again that shows how far long work is.
 "use strict";
+if (document.getElementById("reading")) setTimeout(() => location.reload(), 1000);
 const button = document.getElementById("live");
 const entries = document.getElementById("entries");
 if (button && entries) {

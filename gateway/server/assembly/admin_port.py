@@ -24,7 +24,6 @@ from gateway.server.assembly.keys import published_keys
 from gateway.server.assembly.wallet import Wallet
 from gateway.server.listener.tls import AdminTls
 from gateway.server.process.inherited import WorkerSeat
-from gateway.telemetry.call_history import CallHistory
 from gateway.telemetry.metrics import Metrics
 
 
@@ -32,13 +31,13 @@ from gateway.telemetry.metrics import Metrics
 class AdminPort:
     """`tls` is None where the port is local or plaintext. `worker` answers for one worker among several.
 
-    `history` keeps the last hour for the console; None where that is off.
+    `console`: None where it is off.
     """
 
     server: AdminServer
     worker: AdminServer | None
     tls: AdminTls | None
-    history: CallHistory | None
+    console: ConsoleParts | None
 
 
 def build_admin_port(
@@ -110,4 +109,4 @@ def build_admin_port(
             explain=explaining.explain_here,
             history=None if history is None else history.report,
         )
-    return AdminPort(server=server, worker=worker, tls=tls, history=history)
+    return AdminPort(server=server, worker=worker, tls=tls, console=console)

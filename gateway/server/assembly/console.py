@@ -52,6 +52,7 @@ def build_console(
         return None
     from gateway.console.app import Console  # not loaded where it is off
     from gateway.console.calls import ConsoleCalls
+    from gateway.console.day_reports import DayReports
     from gateway.console.visit import LimitInUse, Sources
     from gateway.console.visitors import Visitors
 
@@ -81,6 +82,7 @@ def build_console(
             history=last_hour,
             limits=limits,
             explain=explaining.explain,
+            days=DayReports(clock),
             tenants=[one.keys.tenant_id for one in config.tenants],
             operators=[(one.keys.operator_code, one.keys.environment) for one in config.operators],
         ),
