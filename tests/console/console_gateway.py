@@ -19,7 +19,7 @@ HOSTILE = "<script>alert(1)</script>"
 POLICY = """
 [[callers]]
 name = "local"
-allow = ["boards.*", "wallet.*", "events.*", "evidence.*"]
+allow = ["boards.*", "wallet.*", "events.*", "evidence.*", "keys.read"]
 tenants = ["*"]
 operators = ["*"]
 
@@ -32,19 +32,20 @@ operators = ["*"]
 
 
 @contextmanager
-def console_gateway(sandbox: SandboxProcess) -> Iterator[GatewayProcess]:
+def console_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[GatewayProcess]:
     """Run a gateway with a console and a policy that names it, on a sandbox without faults."""
     sandbox.control("POST", "/reset", {})
     with tempfile.TemporaryDirectory(prefix="console-") as directory:
         file = Path(directory) / "gateway.toml"
         file.touch(mode=0o600)
         file.write_text(POLICY)
-        settings = {
+        environ = {
             **of_sandbox(sandbox.urls, sandbox.environ),
             "GATEWAY_CONFIG": str(file),
             "GATEWAY_CONSOLE": "true",
+            **settings,
         }
-        with GatewayProcess(settings) as process:
+        with GatewayProcess(environ) as process:
             process.wait_serving("phoenix.gateway.v1.WalletService")
             yield process
 

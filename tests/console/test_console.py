@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -22,8 +27,13 @@ PAGES = ["", "/wallet", "/wallet/attention", "/wallet/day", "/events", "/keys", 
 
 
 @pytest.fixture(scope="module")
-def gateway(sandbox_process: SandboxProcess) -> Iterator[GatewayProcess]:
-    with console_gateway(sandbox_process) as process:
+def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("audit") / "audit.jsonl"
+
+
+@pytest.fixture(scope="module")
+def gateway(sandbox_process: SandboxProcess, audit_log: Path) -> Iterator[GatewayProcess]:
+    with console_gateway(sandbox_process, GATEWAY_AUDIT_FILE=str(audit_log)) as process:
         yield process
 
 
@@ -105,9 +115,9 @@ def test_bad_input_names_the_field(browser: Browser, query: str, fault: str) -> 
 
 
 def test_dead_letters_are_sent_again_only_from_the_console(
-    browser: Browser, gateway: GatewayProcess, sandbox_process: SandboxProcess
+    browser: Browser, gateway: GatewayProcess, sandbox_process: SandboxProcess, audit_log: Path
 ) -> None:
-    """With its token, from its own origin; the answer of a foreign page changes nothing."""
+    """With its token, from its own origin; a foreign page changes nothing. The audit log has it, and who did it."""
     event = events_pb2.Event(event_id=f"dead-{uuid.uuid4()}", leaderboard_id="xp", user_id=HOSTILE, score_delta=1)
     refused = {"surface": "ingestion", "kind": "status", "status": 422, "times": 1}
     sandbox_process.control("POST", "/faults", refused)
@@ -126,6 +136,7 @@ def test_dead_letters_are_sent_again_only_from_the_console(
     assert Browser(gateway.admin_address).post("/events/redrive", fields).status == 403
     done = browser.post("/events/redrive", fields)
     assert "1 of 1 events are queued again" in done.words
+    _wait_until(lambda: _redrives(audit_log) == [("console", "OK")])
 
 
 def test_a_board_with_its_age(browser: Browser, sandbox_process: SandboxProcess) -> None:
@@ -176,10 +187,59 @@ def test_without_the_setting_there_is_no_console(sandbox_process: SandboxProcess
         assert Browser(process.admin_address).get("").status == 404
 
 
-def _until(look: Callable[[], Shown], text: str) -> Shown:
-    for _ in range(100):
-        shown = look()
-        if text in shown.text:
-            return shown
+def test_a_development_gateway_asks_for_its_token(sandbox_process: SandboxProcess) -> None:
+    """As the password, under any name. A wrong one is asked again, and another name of this machine sees nothing."""
+    token = "development-token-4f1dd27c"
+    settings = {**of_sandbox(sandbox_process.urls, sandbox_process.environ), "GATEWAY_CONSOLE": "true"}
+    process = GatewayProcess({**settings, "GATEWAY_DEV_TOKEN": token})
+    process.spawn()
+    try:
+        browser = Browser(process.admin_address)
+        _wait_listening(process.admin_address)
+        wrong = (_basic("operations", f"{token}x"), _basic(token, ""), f"Bearer {token}", "Basic ???")
+        for headers in ({}, *({"Authorization": one} for one in wrong)):
+            asked = browser.get("", **headers)
+            assert asked.status == 401
+            assert asked.headers["www-authenticate"].startswith("Basic ")
+            assert asked.text == ""
+        right = {"Authorization": _basic("operations", token)}
+        assert "caller local" in browser.get("", **right).words
+        assert browser.get("/wallet", **right).status == 200
+        assert browser.get("", Host="evil.example", **right).status == 404
+        assert token not in process.log_text
+    finally:
+        process.stop()
+
+
+def _wait_listening(address: str) -> None:
+    host, _, port = address.rpartition(":")
+
+    def listens() -> bool:
+        with suppress(OSError):
+            socket.create_connection((host, int(port))).close()
+            return True
+        return False
+
+    _wait_until(listens)
+
+
+def _basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _redrives(audit_log: Path) -> list[tuple[str, str]]:
+    records = [json.loads(line) for line in audit_log.read_text().splitlines()]
+    return [(one["caller"], one["status"]) for one in records if one["method"].endswith("/RedriveDeadLetters")]
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if holds():
+            return
         time.sleep(0.1)
-    raise AssertionError(f"{text} is not shown")
+    raise AssertionError("it did not happen within 30 s")
+
+
+def _until(look: Callable[[], Shown], text: str) -> Shown:
+    _wait_until(lambda: text in look().text)
+    return look()
