@@ -7,7 +7,6 @@ origin.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -161,4 +160,4 @@ def _is_own_form(request: web.BaseRequest, fields: Mapping[str, Any], token: str
         return False
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         return False
-    return hmac.compare_digest(str(fields.get("form_token", "")), token) and COOKIE in request.cookies
+    return secrets.compare_digest(str(fields.get("form_token", "")), token) and COOKIE in request.cookies

@@ -142,6 +142,7 @@ WRONG_VALUES = [
     ("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
     ("GATEWAY_SECRET_POLL", "0"),
     ("GATEWAY_ALLOW_EXEC", "perhaps"),
+    ("GATEWAY_CONSOLE", "perhaps"),
     ("GCP_SECRET_MANAGER_URL", "http://secretmanager.example"),
     ("GCP_KMS_URL", "http://cloudkms.example"),
 ]

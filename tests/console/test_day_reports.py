@@ -89,7 +89,7 @@ async def test_a_long_day_tells_its_progress_and_is_kept_for_a_minute() -> None:
 
 
 async def test_a_day_that_nobody_asks_for_is_read_no_further() -> None:
-    """Its stream is closed; whoever comes back is told, and begins anew."""
+    """Its stream is closed; whoever comes back is told, and the next load begins it again."""
     clock = ManualClock()
     days, export = DayReports(clock), Export()
     day = await ask(days, export)

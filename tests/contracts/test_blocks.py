@@ -31,6 +31,7 @@ RUN: dict[str, dict[str, str]] = {
         "": f"{DOCS}::test_the_smallest_configuration_names_settings",
         "toml": f"{DOCS}::test_the_toml_example_is_a_configuration",
     },
+    "docs/console.md": {"toml": f"{DOCS}::test_the_policy_of_the_console_opens_every_page"},
     "docs/evidence.md": {"sh": GUIDES},
     "docs/incidents.md": {"sh": GUIDES},
     "docs/kill-switches.md": {"": GUIDES},

@@ -137,6 +137,18 @@ def test_the_policy_example_is_a_policy(tmp_path: Path) -> None:
     assert game.operators == frozenset({("acme", Environment.SANDBOX)})
 
 
+def test_the_policy_of_the_console_opens_every_page(tmp_path: Path) -> None:
+    """It allows each method that a page calls."""
+    path = tmp_path / "policy.toml"
+    path.write_text(toml_example("console.md"))
+    found = read_policy(path, {"TENANT_ID": "one"}, env_file=NO_ENV_FILE)
+    assert found.warnings == ()
+    pages = (DOCS.parent / "gateway" / "console" / "pages").glob("*.py")
+    called = {name for page in pages for name in re.findall(r'"(\w+Service/\w+)"', page.read_text(encoding="utf-8"))}
+    assert len(called) > 5
+    assert called <= {method.rsplit(".", 1)[-1] for method in found.callers.by_name["operations"].methods}
+
+
 @pytest.mark.parametrize("line", [one for one in shell_lines(DOCS / "policy.md") if one], ids=lambda line: line[16:28])
 def test_a_policy_command_runs(line: str) -> None:
     """As it is printed, in the repository's root."""

@@ -19,6 +19,7 @@ MAY = {
         "gateway.services",
         "gateway.interceptors",
         "gateway.front",
+        "gateway.console",
         "gateway.server",
         "gateway.cli",
     },
@@ -37,9 +38,10 @@ MAY = {
         "gateway.outbox",
         "gateway.controls",
     },
-    "Only phoenix names the HTTP client (aiohttp); front and sandbox serve with its server": {
+    "Only phoenix names the HTTP client (aiohttp); front, console and sandbox serve with its server": {
         "gateway.phoenix",
         "gateway.front",
+        "gateway.console",
         "gateway.sandbox",
     },
     "httpx makes one-off calls, never a call that the gateway serves": {
