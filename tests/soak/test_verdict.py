@@ -35,7 +35,7 @@ def test_what_is_good_passes() -> None:
     """Otherwise the failures below would show nothing."""
     flat = samples([100.0] * 40, [50] * 40)
     holding = [
-        verdict.failures(GOOD), verdict.methods(GOOD), verdict.own_faults(GOOD), verdict.p99(GOOD, [FAULT]),
+        verdict.failures(GOOD), verdict.methods(GOOD), verdict.own_faults(GOOD, [FAULT]), verdict.p99(GOOD, [FAULT]),
         verdict.watchers([20.0, 100.0], [FAULT], 0.0, 200.0), verdict.memory(flat), verdict.descriptors(flat),
         verdict.logs([line(**ERROR)]),
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def test_what_is_good_passes() -> None:
 def test_nothing_to_judge_is_no_success() -> None:
     """A load that never ran, or a sampler that died, is seen."""
     empty = [
-        verdict.failures([]), verdict.methods([]), verdict.own_faults([]), verdict.p99([], [FAULT]),
+        verdict.failures([]), verdict.methods([]), verdict.own_faults([], [FAULT]), verdict.p99([], [FAULT]),
         verdict.watchers([], [], 0.0, 0.0), verdict.memory([]), verdict.descriptors([]), verdict.logs(["", ""]),
     ]  # fmt: skip
     assert [] == [check for check in empty if check.holds]
@@ -69,7 +69,9 @@ def test_a_method_that_is_not_called_or_never_works() -> None:
 @pytest.mark.parametrize("reason", ["INTERNAL", "UNKNOWN", "CANCELLED"])
 def test_a_fault_of_its_own(reason: str) -> None:
     """An unexpected exception, and an end without a reason."""
-    assert not verdict.own_faults([*GOOD, replace(GOOD[0], reason=reason)]).holds
+    found = verdict.own_faults([*GOOD, replace(GOOD[0], at=FAULT.began_at + 1.5, reason=reason)], [FAULT])
+    assert not found.holds
+    assert f"{reason} 1.5 s after {FAULT.name} began" in found.figure
 
 
 def test_watchers_that_see_nothing_after_a_fault() -> None:

@@ -94,7 +94,7 @@ async def judge(
         await asyncio.to_thread(_chain, site, folder),
         failures(calm),
         methods(calm),
-        own_faults(callers.mixed.ended),
+        own_faults(callers.mixed.ended, windows),
         watchers(callers.mixed.updates, windows, began_at, ended_at),
         p99(calm, windows),
         memory(samples),
@@ -223,11 +223,17 @@ def watchers(updates: Sequence[float], windows: Sequence[Window], began_at: floa
     return Check(name="watchers", holds=bool(updates) and not silent, figure=figure)
 
 
-def own_faults(ended: Sequence[Ended]) -> Check:
+def own_faults(ended: Sequence[Ended], windows: Sequence[Window]) -> Check:
     """No fault of another part is an error of the gateway itself, nor ends a call without a reason it could give."""
-    found = Counter(f"{one.method} {one.reason}" for one in ended if one.reason in _OWN)
+    found = Counter(f"{one.method} {one.reason} {_when(one, windows)}" for one in ended if one.reason in _OWN)
     figure = f"{found.total()} of {len(ended):,} calls" + (f": {dict(found.most_common(5))}" if found else "")
     return Check(name="faults of its own", holds=bool(ended) and not found, figure=figure)
+
+
+def _when(call: Ended, windows: Sequence[Window]) -> str:
+    """Tell which fault was the last to begin when the call ended, and how long before."""
+    begun = [window for window in windows if window.began_at <= call.at]
+    return f"{call.at - begun[-1].began_at:.1f} s after {begun[-1].name} began" if begun else "before the first fault"
 
 
 def p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
