@@ -24,7 +24,6 @@ from bench.figures import Figure, Measure
 from bench.processes import ROOT
 from bench.servers import Setup
 from gateway.actions.wallet.export_chain import Exported, Extent
-from gateway.services.exported_evidence import ChainLines
 from gateway.cli.evidence_files import _writer
 from gateway.core.ed25519 import generate_signing_key
 from gateway.core.encoding import b64url_encode, sha256_hex
@@ -34,6 +33,7 @@ from gateway.evidence.chain.blocks import NO_BLOCK, Block, BlockSigner, JournalR
 from gateway.evidence.chain.entries import claim_line, outcome_line
 from gateway.evidence.chain.reading import ChainRange
 from gateway.evidence.record import Balance, Evidence, RecordedResponse
+from gateway.services.exported_evidence import ChainLines
 from gateway.services.wallet_chain import exported_message
 from gateway.services.wallet_messages import evidence_message
 
