@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from gateway.console.calls import Refused
-from gateway.core.rights import OperatorScope
+from gateway.core.rights import Grant, OperatorScope
 from gateway.evidence.report import Reconciliation, Report
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
@@ -27,8 +27,9 @@ ABANDONED_AFTER_S = 30.0
 MOST = 4
 """Days that are read or kept at a time. Each holds a few numbers for each of its orders."""
 
-Key = tuple[str, OperatorScope, datetime]
-"""The caller who looks, the operator environment and the day."""
+Key = tuple[Grant, OperatorScope, datetime]
+"""Whoever looks, the operator environment and the day. Another policy is another grant: nothing read under the old one
+is shown."""
 Parts = Callable[[], AsyncGenerator[wallet_pb2.ExportWalletEvidenceResponse]]
 
 
@@ -43,6 +44,7 @@ class DayReport:
     read_at: datetime | None = None
     refused: Refused | None = None
     asked_at: float = 0.0
+    ended_at: float = 0.0
     task: asyncio.Task[None] = field(init=False, repr=False)
 
 
@@ -57,7 +59,7 @@ class DayReports:
         """Return the day as far as it is read after `within_s`. Raises: Refused."""
         began = self._clock.monotonic()
         for other, one in list(self._days.items()):
-            if one.task.done() and began - one.asked_at > KEPT_S:
+            if one.task.done() and began - one.ended_at > KEPT_S:
                 del self._days[other]
         is_new = key not in self._days
         if is_new:
@@ -88,7 +90,8 @@ class DayReports:
             day.report = await self._reconcile(day, key[2], parts)
         except Refused as refused:
             day.refused = refused
-        day.read_at = datetime.now(UTC)
+        finally:
+            day.read_at, day.ended_at = datetime.now(UTC), self._clock.monotonic()
 
     async def _reconcile(self, day: DayReport, start: datetime, parts: Parts) -> Report:
         reconciliation = Reconciliation()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ import pytest
 from gateway.console import day_reports
 from gateway.console.calls import Refused
 from gateway.console.day_reports import DayReport, DayReports, Key
+from gateway.core.rights import Grant
 from gateway.core.types import Environment, OperatorCode
 from gateway.v1 import common_pb2, wallet_pb2
 from tests.manual_clock import ManualClock
@@ -21,7 +23,7 @@ Part = wallet_pb2.ExportWalletEvidenceResponse
 
 
 def key(caller: str = "finance") -> Key:
-    return caller, (OperatorCode("op"), Environment.PROD), START
+    return Grant(caller=caller, methods=frozenset()), (OperatorCode("op"), Environment.PROD), START
 
 
 def move(hour: int) -> Part:
@@ -71,7 +73,7 @@ async def test_a_short_day_is_shown_at_once_and_read_again_next_time() -> None:
 
 
 async def test_a_long_day_tells_its_progress_and_is_kept_for_a_minute() -> None:
-    """It is read once, however often its page is loaded meanwhile."""
+    """It is read once, however often its page is loaded meanwhile; loading it again keeps no old table alive."""
     clock = ManualClock()
     days, export = DayReports(clock), Export()
     for _ in range(3):
@@ -83,7 +85,10 @@ async def test_a_long_day_tells_its_progress_and_is_kept_for_a_minute() -> None:
         assert day.report is not None
         assert day.report.moves == 2
         assert export.reads == 1
-    clock.advance(day_reports.KEPT_S + 1)
+    clock.advance(day_reports.KEPT_S - 1)
+    await ask(days, export)
+    assert export.reads == 1
+    clock.advance(2)
     assert (await ask(days, export)).report is not None
     assert export.reads == 2
 
@@ -110,6 +115,15 @@ async def test_a_refusal_is_told_and_not_kept() -> None:
         with pytest.raises(Refused, match="does not answer"):
             await ask(days, export)
         assert export.reads == reads
+
+
+async def test_another_policy_shows_nothing_that_was_read_under_the_old_one() -> None:
+    days, export = DayReports(ManualClock()), Export()
+    caller, scope, start = key()
+    await days.of((caller, scope, start), export, within_s=0.05)
+    await days.of((replace(caller, methods=frozenset({"/other"})), scope, start), export, within_s=0.05)
+    assert export.reads == 2
+    await days.stop()
 
 
 async def test_days_are_bounded_and_each_caller_has_their_own() -> None:

@@ -160,7 +160,7 @@ async def proof(visit: Visit) -> Page:
 
 
 async def _reconcile(visit: Visit, scope: OperatorScope, date: datetime, within_s: float) -> DayReport:
-    key = (visit.grant.caller, scope, date)
+    key = (visit.grant, scope, date)
     return await visit.sources.days.of(key, partial(_export, visit, scope, date), within_s)
 
 
