@@ -19,7 +19,7 @@ from gateway.console.pages import wallet_story
 from gateway.console.visit import Page, Visit
 from gateway.core.plain_text import csv_cell
 from gateway.core.rights import OperatorScope
-from gateway.core.types import Environment
+from gateway.services.convert import environment_to_proto
 from gateway.v1 import wallet_pb2
 
 PER_PAGE = 50
@@ -61,7 +61,7 @@ async def search(visit: Visit) -> Page:
         return Page(template="wallet.html", values=values, status=400)
     request = wallet_pb2.ListWalletEvidenceRequest(
         operator_code=scope[0],
-        environment=_environment(scope),
+        environment=environment_to_proto(scope[1]),
         player_id=visit.field("player"),
         state=STATES[state],
         page_size=PER_PAGE,
@@ -87,12 +87,18 @@ async def attention(visit: Visit) -> Page:
     values = _common(visit, scope)
     for name in ("unfinished", "held"):
         request = wallet_pb2.ListWalletEvidenceRequest(
-            operator_code=scope[0], environment=_environment(scope), state=STATES[name], page_size=100, omit_bodies=True
+            operator_code=scope[0],
+            environment=environment_to_proto(scope[1]),
+            state=STATES[name],
+            page_size=100,
+            omit_bodies=True,
         )
         values[name] = await visit.calls(
             visit.visitor, "WalletService/ListWalletEvidence", request, wallet_pb2.ListWalletEvidenceResponse
         )
-    unreadable = wallet_pb2.ListUnreadableWebhooksRequest(operator_code=scope[0], environment=_environment(scope))
+    unreadable = wallet_pb2.ListUnreadableWebhooksRequest(
+        operator_code=scope[0], environment=environment_to_proto(scope[1])
+    )
     values["unreadable"] = await visit.calls(
         visit.visitor, "WalletService/ListUnreadableWebhooks", unreadable, wallet_pb2.ListUnreadableWebhooksResponse
     )
@@ -168,7 +174,7 @@ def _export(
     visit: Visit, scope: OperatorScope, date: datetime
 ) -> AsyncGenerator[wallet_pb2.ExportWalletEvidenceResponse]:
     request = wallet_pb2.ExportWalletEvidenceRequest(
-        operator_code=scope[0], environment=_environment(scope), omit_bodies=True
+        operator_code=scope[0], environment=environment_to_proto(scope[1]), omit_bodies=True
     )
     request.start_time.FromDatetime(date)
     request.end_time.FromDatetime(date + timedelta(days=1))
@@ -204,10 +210,6 @@ def _name(scope: OperatorScope) -> str:
 
 def _query(scope: OperatorScope) -> str:
     return urlencode({"operator": scope[0], "environment": scope[1].value})
-
-
-def _environment(scope: OperatorScope) -> Any:
-    return 1 if scope[1] is Environment.SANDBOX else 2
 
 
 def _time(visit: Visit, name: str, faults: list[str]) -> datetime | None:

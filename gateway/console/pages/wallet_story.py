@@ -16,9 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.console.calls import Refused
 from gateway.console.visit import Visit
 from gateway.core.rights import OperatorScope
-from gateway.core.types import Environment
 from gateway.evidence_verify.findings import UnusableInput
 from gateway.evidence_verify.verification import verify_export
+from gateway.services.convert import environment_to_proto
 from gateway.services.exported_evidence import ChainLines, evidence_line
 from gateway.v1 import wallet_pb2
 
@@ -62,7 +62,7 @@ async def _get(
     visit: Visit, scope: OperatorScope, request: wallet_pb2.GetWalletEvidenceRequest
 ) -> wallet_pb2.WalletEvidence:
     request.operator_code = scope[0]
-    request.environment = _environment(scope)
+    request.environment = environment_to_proto(scope[1])
     answer = await visit.calls(
         visit.visitor, "WalletService/GetWalletEvidence", request, wallet_pb2.GetWalletEvidenceResponse
     )
@@ -154,7 +154,7 @@ async def prove(visit: Visit, scope: OperatorScope, evidence: wallet_pb2.WalletE
     """Export what the chain holds of the operation, and verify it by the code that shares nothing with the gateway."""
     received = _at(evidence.receive_time)
     request = wallet_pb2.ExportWalletEvidenceRequest(
-        operator_code=scope[0], environment=_environment(scope), include_chain=True
+        operator_code=scope[0], environment=environment_to_proto(scope[1]), include_chain=True
     )
     request.start_time.FromDatetime(received - timedelta(microseconds=received.microsecond % 1000))
     request.end_time.FromDatetime(received + timedelta(milliseconds=1))
@@ -172,10 +172,6 @@ async def prove(visit: Visit, scope: OperatorScope, evidence: wallet_pb2.WalletE
             return {"result": await asyncio.to_thread(verify_export, file, processes=1), "trouble": ""}
         except UnusableInput as error:
             return {"result": None, "trouble": str(error)}
-
-
-def _environment(scope: OperatorScope) -> Any:
-    return 1 if scope[1] is Environment.SANDBOX else 2
 
 
 def _at(time: Timestamp) -> datetime:
