@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gateway import errors
 from gateway.core.event_ids import RESEND_WITHIN_S
+from gateway.errors.tries import Try
 from gateway.phoenix.answers import Surface, after_doubt, error_of, error_of_failure
 from gateway.phoenix.host_log import HostLog, part_of
 from gateway.phoenix.http_types import (
@@ -159,7 +160,7 @@ class RetryingSender:
             budget.note_first_try(began_at)
         changes = idempotency is not Idempotency.NO_SIDE_EFFECTS
         rejected_before = False
-        made: list[errors.Try] = []
+        made: list[Try] = []
         for tries in itertools.count(1):
             answer: Answer | None = None
             fault: errors.GatewayError
@@ -214,14 +215,14 @@ class RetryingSender:
         raise AssertionError("unreachable: the loop ends by return or raise")
 
     async def _send(
-        self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int, made: list[errors.Try]
+        self, request: Request, surface: Surface, deadline: Deadline, max_answer_bytes: int, made: list[Try]
     ) -> Answer:
         """Send once; report the result to the observer, and note it for the call and in `made`."""
         began_at = self._clock.monotonic()
 
         def note(took_s: float, *, status: int = 0, how: str = "", errno: str = "") -> None:
             address = request.url_base
-            one = errors.Try(began_at=began_at, took_s=took_s, address=address, status=status, how=how, errno=errno)
+            one = Try(began_at=began_at, took_s=took_s, address=address, status=status, how=how, errno=errno)
             made.append(one)
             deadline.note_try(one)
 

@@ -6,7 +6,7 @@ step has a timeout of its own that could end after the caller's deadline.
 
 from typing import Self
 
-from gateway.errors import Try
+from gateway.errors.tries import Try
 from gateway.resilience.clock import Clock
 
 RETURN_MARGIN_S = 0.02

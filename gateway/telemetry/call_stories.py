@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from gateway.errors import Try
+from gateway.errors.tries import Try
 
 KEPT_S = 3600.0
 NAMES = ("request_id", "webhook_request_id", "operation_id", "trace_id")

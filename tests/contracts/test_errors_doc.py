@@ -16,7 +16,7 @@ ROW = re.compile(r"^\| `([A-Z_]+)` \| ([A-Z_]+) \| ([^|]+) \| ([^|]+) \| ([^|]+)
 
 def leaves(kind: type[errors.GatewayError] = errors.GatewayError) -> Iterator[type[errors.GatewayError]]:
     """The errors that are raised: those without further kinds below them."""
-    below = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
+    below = [one for one in kind.__subclasses__() if one.__module__.startswith("gateway.errors.")]
     if not below:
         yield kind
     for one in below:

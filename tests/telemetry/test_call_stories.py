@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.errors import Try
+from gateway.errors.tries import Try
 from gateway.telemetry.call_stories import KEPT_S, CallStories, EventFailure, Kind, StorySettings
 from tests.manual_clock import ManualClock
 

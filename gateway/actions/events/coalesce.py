@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.errors import Try
+from gateway.errors.tries import Try
 from gateway.phoenix.gamification.bulk import MAX_EVENTS
 from gateway.phoenix.gamification.event_sender import MAX_BULK_BYTES, EventSender, Sending
 from gateway.resilience.deadline import Deadline

@@ -7,7 +7,8 @@ from typing import Any
 
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.failure import failure_of
-from gateway.errors import Effect, Try
+from gateway.errors import Effect
+from gateway.errors.tries import Try
 from gateway.phoenix.gamification.pending_event import Failed, Result
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.call_stories import EventFailure

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gateway import errors
-from gateway.errors import Effect, GatewayError, InvalidField, StoreFault, Try
+from gateway.errors import Effect, GatewayError, InvalidField, StoreFault
+from gateway.errors.tries import Try
 
 _OWN_KEYS = re.compile(r"(metadata|attributes|body|query|fee_schedule|settings)\b.*", re.DOTALL)
 """Below these, paths hold callers' own names."""

@@ -8,7 +8,8 @@ from typing import Any
 from gateway.actions.admin.explain_advice import advice_for
 from gateway.actions.events.event_stories import MAX_ID_CHARS, note_left, note_results
 from gateway.actions.shared.call import Call, Peer
-from gateway.errors import FieldFault, InvalidField, Try
+from gateway.errors import FieldFault, InvalidField
+from gateway.errors.tries import Try
 from gateway.phoenix.gamification.pending_event import Failed, Result, Submitted
 from gateway.resilience.deadline import Deadline
 from gateway.telemetry.call_stories import EventFailure
