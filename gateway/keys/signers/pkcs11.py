@@ -6,85 +6,26 @@ A version is a pair of objects whose label is the name in the reference, or the 
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pkcs11
-from pkcs11 import _pkcs11
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey
+from gateway.keys.signers.pkcs11_module import READ_PIN, close, load
 from gateway.keys.signers.pkcs11_uri import Pkcs11Uri
 from gateway.keys.signers.store import StoredKey
 from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.sources.version_files import time_in_name
 
-READ_PIN = Callable[[Path], str]
-_OS_LOCKING = 2  # CKF_OS_LOCKING_OK
-_INITIALIZED = (0, 0x191)  # CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED
+T = TypeVar("T")
 _POINT_BYTES = 32
-_WRONG_PIN = "its token refuses the PIN; correct the file of pin-source (the same PIN is not tried again)"
-_SESSION_ENDED = (
-    pkcs11.SessionHandleInvalid,
-    pkcs11.SessionClosed,
-    pkcs11.DeviceRemoved,
-    pkcs11.TokenNotPresent,
-    pkcs11.UserNotLoggedIn,
-)
 
 
 class _SessionFailed(StoreFailed):
-    """A session failed; another one may work."""
-
-
-class _InitializeArguments(ctypes.Structure):
-    """CK_C_INITIALIZE_ARGS: no callbacks, the system's locks."""
-
-    _fields_ = (
-        ("callbacks", ctypes.c_void_p * 4),
-        ("flags", ctypes.c_ulong),
-        ("reserved", ctypes.c_void_p),
-    )
-
-
-class _Module(_pkcs11.lib):
-    """A module that several threads may call: the library's own `initialize` declares that only one thread does.
-
-    A process logs in to a token once, for all keys in it. `logins` holds the sessions that did so, by token; `refused`
-    the PINs that a token refused. Both are used under `lock`.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.lock = threading.Lock()
-        self.logins: dict[str, Any] = {}
-        self.refused: dict[str, str] = {}
-
-    def initialize(self) -> None:
-        arguments = _InitializeArguments(flags=_OS_LOCKING)
-        result = ctypes.CDLL(self.so).C_Initialize(ctypes.byref(arguments))
-        if result not in _INITIALIZED:
-            raise StoreFailed(
-                StoreCause.UNREACHABLE,
-                f"its module cannot be used by several threads (C_Initialize returned {result:#x})",
-            )
-
-
-@functools.cache
-def _load(path: str) -> _Module:
-    """Return the module, which a process initializes once and never unloads: its threads may be in it."""
-    try:
-        module = _Module(path)
-    except pkcs11.PKCS11Error as error:
-        raise StoreFailed(
-            StoreCause.NOT_INSTALLED, f"its module {path} cannot be loaded ({type(error).__name__}); check module-path"
-        ) from None
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(module))
-    return module
+    """A session failed, or shows no key as one without a login does; another one may work."""
 
 
 class Pkcs11Store:
@@ -103,26 +44,11 @@ class Pkcs11Store:
 
     def versions(self) -> list[StoredKey]:
         """List the public keys with this name. Raises: StoreFailed."""
-        with self._session() as session:
-            found = [_stored(one, self._uri.object) for one in _objects(session, pkcs11.ObjectClass.PUBLIC_KEY)]
-        versions = [one for one in found if one is not None]
-        if not versions:
-            raise StoreFailed(
-                StoreCause.NO_SUCH_PATH, f"its token has no Ed25519 public key with the label {self._uri.object}"
-            )
-        if len({one.name for one in versions}) != len(versions):
-            raise StoreFailed(
-                StoreCause.UNUSABLE_ANSWER,
-                "its token has two public keys with the same label; give each version its own",
-            )
-        return versions
+        return _in_a_new_session_too(self._versions)
 
     def sign(self, version: str, messages: Sequence[bytes]) -> list[bytes]:
         """Sign one after another. Raises: StoreFailed."""
-        try:
-            return self._sign(version, messages)
-        except _SessionFailed:
-            return self._sign(version, messages)  # in a new session: the HSM may have ended the old one
+        return _in_a_new_session_too(lambda: self._sign(version, messages))
 
     def needless_rights(self) -> list[str]:
         """Return what the HSM would do with the key besides signing. Raises: StoreFailed."""
@@ -137,13 +63,28 @@ class Pkcs11Store:
                     wrong.append(f"{key.label} can be read (CKA_SENSITIVE is false)")
         return wrong
 
+    def _versions(self) -> list[StoredKey]:
+        with self._session() as session:
+            found = [_stored(one, self._uri.object) for one in _objects(session, pkcs11.ObjectClass.PUBLIC_KEY)]
+            versions = [one for one in found if one is not None]
+            if not versions:
+                raise _SessionFailed(
+                    StoreCause.NO_SUCH_PATH, f"its token has no Ed25519 public key with the label {self._uri.object}"
+                )
+        if len({one.name for one in versions}) != len(versions):
+            raise StoreFailed(
+                StoreCause.UNUSABLE_ANSWER,
+                "its token has two public keys with the same label; give each version its own",
+            )
+        return versions
+
     def _sign(self, version: str, messages: Sequence[bytes]) -> list[bytes]:
         with self._session() as session:
             keys = self._own.keys
             if version not in keys:
                 found = _objects(session, pkcs11.ObjectClass.PRIVATE_KEY, version)
                 if len(found) != 1:
-                    raise StoreFailed(
+                    raise _SessionFailed(
                         StoreCause.NO_SUCH_PATH,
                         f"its token has {len(found)} private keys with the label {version}, not one",
                     )
@@ -153,69 +94,33 @@ class Pkcs11Store:
     @contextmanager
     def _session(self) -> Iterator[Any]:
         """Use the session of this thread; after a failure it is closed, and the next use opens another one."""
-        try:
-            if getattr(self._own, "session", None) is None:
-                self._own.keys, self._own.session = {}, self._open()
-            yield self._own.session
-        except StoreFailed:
-            raise
-        except (pkcs11.PKCS11Error, OSError) as error:
-            self._forget()
-            raise _SessionFailed(StoreCause.UNREACHABLE, _cause(error)) from None
-
-    def _open(self) -> Any:
-        """Open a session for this thread. Another session holds the login, which all sessions share."""
-        module = _load(str(self._uri.module))
-        with module.lock:
-            token = self._token(module)
-            if self._uri.pin_file is not None and not _is_logged_in(module, self._uri.token):
-                pin = self._read_pin(self._uri.pin_file)
-                if pin == module.refused.get(self._uri.token):
-                    raise StoreFailed(StoreCause.LOGIN, _WRONG_PIN)  # a token locks itself after some tries
-                try:
-                    module.logins[self._uri.token] = token.open(user_pin=pin)
-                except pkcs11.PinIncorrect:
-                    module.refused[self._uri.token] = pin
-                    raise StoreFailed(StoreCause.LOGIN, _WRONG_PIN) from None
-            return token.open()
-
-    def _token(self, module: _Module) -> Any:
-        found = []
-        for slot in module.get_slots(token_present=True):
+        module, own = load(str(self._uri.module)), self._own
+        with module.use() as begun:
             try:
-                token = slot.get_token()
-            except pkcs11.PKCS11Error:
-                continue  # another token, which is broken
-            serial = token.serial.decode("ascii", "replace").strip()
-            if token.label == self._uri.token and self._uri.serial in ("", serial):
-                found.append(token)
-        if len(found) != 1:
-            raise StoreFailed(
-                StoreCause.NO_SUCH_PATH, f"its module shows {len(found)} tokens of this name and serial, not one"
-            )
-        return found[0]
+                if getattr(own, "session", None) is None or own.begun != begun:
+                    own.keys, own.session = {}, None
+                    own.session = module.open_session(self._uri, self._read_pin)
+                    own.begun = module.begun
+                yield own.session
+            except _SessionFailed:
+                self._forget()
+                raise
+            except (pkcs11.PKCS11Error, OSError) as error:
+                self._forget()
+                raise _SessionFailed(StoreCause.UNREACHABLE, _cause(error)) from None
 
     def _forget(self) -> None:
-        session, self._own.session, self._own.keys = getattr(self._own, "session", None), None, {}
-        try:
-            if session is not None:
-                session.close()
-        except pkcs11.PKCS11Error:
-            pass  # it is gone already
+        session, self._own.session, self._own.keys = self._own.session, None, {}
+        if session is not None:
+            close(session)
 
 
-def _is_logged_in(module: _Module, token: str) -> bool:
-    """Whether the session with the login is alive: an HSM that restarted knows none."""
-    login = module.logins.get(token)
+def _in_a_new_session_too(work: Callable[[], T]) -> T:
+    """Repeat what failed: the HSM may have ended the session or its login, and then a new session works."""
     try:
-        if login is not None:
-            login.generate_random(64)
-    except _SESSION_ENDED:
-        del module.logins[token]
-        return False
-    except pkcs11.PKCS11Error:
-        pass  # a token may have no random numbers
-    return login is not None
+        return work()
+    except _SessionFailed:
+        return work()
 
 
 def _objects(session: Any, kind: Any, label: str | None = None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.secret import SecretRefused
 from gateway.core.secret_reference import SIGNER_SCHEMES, parse_reference
 from gateway.keys.signers.open_store import open_key_store
-from gateway.keys.signers.pkcs11 import _load
+from gateway.keys.signers.pkcs11_module import load
 from gateway.keys.signers.pkcs11_uri import parse_pkcs11
 from gateway.keys.signers.store import KeyStore
 from gateway.keys.signers.transit import VaultRequests
@@ -119,11 +119,11 @@ def test_a_wrong_pin_is_tried_once(tokens: dict[str, Token], pin_file: Path) -> 
         assert StoreCause.LOGIN is failed.value.cause
         assert "planted" not in str(failed.value)
     pin_file.chmod(0o644)
-    with pytest.raises(SecretRefused, match="chmod 600"):
+    with pytest.raises(StoreFailed, match=r"pin-source: its file .*chmod 600"):
         store.versions()
     pin_file.chmod(0o600)
     pin_file.write_text(PIN)
-    refused = _load(str(token.hsm.module)).refused
+    refused = load(str(token.hsm.module)).refused
     assert {"unopened": "planted-wrong-pin"} == refused
     refused["unopened"] = PIN  # the token would take it: it is not asked
     with pytest.raises(StoreFailed, match="refuses the PIN"):
@@ -157,13 +157,27 @@ def test_a_token_that_is_gone_is_named(tokens: dict[str, Token], pin_file: Path)
 
 
 def test_a_session_that_ends_is_opened_again(key: Key) -> None:
-    """An HSM ends idle sessions, and all of them when it restarts. No call notices."""
-    store = opened(key.reference)
+    """An HSM ends idle sessions, and all of them when it restarts. No call notices, whichever sessions are left."""
+    store, other = opened(key.reference), opened(key.reference)
     (one,) = store.versions()
-    store.sign(one.name, [b"x"])
-    store._own.session.close()  # type: ignore[attr-defined]
-    _load(str(key.token.hsm.module)).logins["shared"].close()
-    assert one.public.verify(b"y", store.sign(one.name, [b"y"])[0])
+    functions = ctypes.CDLL(str(key.token.hsm.module))
+    for ended in ((store,), (store, other), (other,)):
+        assert [1, 1] == [len(each.sign(one.name, [b"x"])) for each in (store, other)]
+        for each in ended:
+            assert 0 == functions.C_CloseSession(ctypes.c_ulong(each._own.session.handle))  # type: ignore[attr-defined]
+        for each in (store, other):
+            assert one.public.verify(b"y", each.sign(one.name, [b"y"])[0])
+
+
+def test_a_login_that_ends_is_made_again(key: Key) -> None:
+    """An HSM may log an idle user out and keep the sessions. Their private keys are gone, also those not used yet."""
+    key.add("2029-01-01T00:00Z")
+    store = opened(key.reference)
+    versions = {one.name: one.public for one in store.versions()}
+    functions = ctypes.CDLL(str(key.token.hsm.module))
+    for name, public in versions.items():
+        assert 0 == functions.C_Logout(ctypes.c_ulong(store._own.session.handle))  # type: ignore[attr-defined]
+        assert public.verify(b"x", store.sign(name, [b"x"])[0])
 
 
 def test_a_key_that_can_be_extracted_is_reported(key: Key) -> None:
