@@ -10,7 +10,8 @@ tests/core/test_wallet_body.py tests/core/test_wallet_keys.py tests/core/test_wa
 tests/core/test_same_move.py tests/core/test_canonical.py tests/core/test_json_text.py tests/core/test_secret_text.py
 tests/core/test_public_key_document.py tests/core/test_launch_token.py tests/keys/own tests/keys/sources tests/keys/test_hidden.py
 tests/resilience tests/telemetry/test_log_lines.py tests/telemetry/test_logs.py tests/server/listener/test_tls.py
-tests/server/listener/test_admin_clients.py tests/server/listener/test_certificate_verdicts.py tests/doctor/test_tls.py tests/phoenix/test_transport_failures.py
+tests/server/listener/test_admin_clients.py tests/server/listener/test_certificate_verdicts.py tests/doctor/test_tls.py
+tests/phoenix/test_unsent_requests.py tests/phoenix/test_lost_answers.py tests/phoenix/test_unreadable_answers.py
 tests/integration/test_mounted_secrets.py"
 own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 echo "pythons: $own runs the whole suite"
