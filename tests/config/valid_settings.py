@@ -1,5 +1,7 @@
 """Settings that make a whole configuration, and the error that other ones lead to."""
 
+import base64
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +50,14 @@ OPERATOR = {
     "PREDICTION_LAUNCH_KEY": LAUNCH_KEY,
 }
 WHOLE = {**TENANT, **OPERATOR}
+
+SHARED = {
+    **WHOLE,
+    "REDIS_URL": "redis://cache.example",
+    "GATEWAY_CACHE_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(),
+    "DATABASE_URL": "postgresql://gateway@db.example/gateway",
+}
+"""A gateway that shares Redis and PostgreSQL with others."""
 
 
 def loaded(settings: Mapping[str, str]) -> Config:
