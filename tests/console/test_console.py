@@ -19,7 +19,7 @@ import pytest
 from gateway.v1 import events_pb2, events_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.console.console_gateway import HOSTILE, Browser, Shown, console_gateway
 from tests.gateway_process import GatewayProcess, of_sandbox
-from tests.integration.test_reads import make
+from tests.integration.board_reads import make
 from tests.integration.test_wallet import reserve
 from tests.sandbox_process import SandboxProcess
 

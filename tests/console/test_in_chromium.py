@@ -17,7 +17,7 @@ from tests.chromium import look
 from tests.console.console_gateway import HOSTILE, Browser, console_gateway
 from tests.deploy.document_lines import ROOT
 from tests.gateway_process import GatewayProcess
-from tests.integration.test_reads import make
+from tests.integration.board_reads import make
 from tests.integration.test_wallet import outcome, reserve
 from tests.sandbox_process import SandboxProcess
 

@@ -32,8 +32,8 @@ import pytest
 from bench.messages import read_messages, write_messages
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
-from tests.integration.test_verdicts import rsa_pem
 from tests.integration.test_wallet import reserve
+from tests.integration.webhook_verdicts import rsa_pem
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess

@@ -21,7 +21,7 @@ from gateway.v1 import (
     phoenix_pb2_grpc,
 )
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
-from tests.integration.test_reads import make, roll
+from tests.integration.board_reads import make, roll
 from tests.sandbox_process import SandboxProcess
 
 NOW = Duration(seconds=0)

@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gateway.v1 import events_pb2, events_pb2_grpc, leaderboards_pb2, leaderboards_pb2_grpc, wallet_pb2_grpc
 from tests.gateway_process import FRONT, GatewayProcess, of_sandbox, reason_of
-from tests.integration.test_reads import make
+from tests.integration.board_reads import make
 from tests.integration.test_wallet import V, reserve
 from tests.otlp_collector import Collector, attributes, tree
 from tests.postgres_process import PostgresProcess
