@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.v1 import events_pb2, events_pb2_grpc, leaderboards_pb2, leaderboards_pb2_grpc
 from tests.gateway_process import GatewayProcess
-from tests.integration.test_identity import forwarded, listed, owners
+from tests.integration.identity_calls import forwarded, listed, owners
 from tests.layer7_proxies import ProxyMissing, envoy, nginx
 from tests.policy_setup import PolicySetup, caller, identity, start_policy_setup
 

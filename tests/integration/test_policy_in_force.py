@@ -29,8 +29,8 @@ from gateway.v1 import (
     wallet_pb2_grpc,
 )
 from tests.gateway_process import GatewayProcess, reason_of
+from tests.integration.identity_calls import counted
 from tests.integration.method_requests import outcome, request_for
-from tests.integration.test_identity import counted
 from tests.policy_setup import PolicySetup, caller, identity, start_policy_setup
 
 pytestmark = pytest.mark.timeout(240)  # gateways are started, on a machine that may be busy
