@@ -19,7 +19,8 @@ from buf.validate import validate_pb2
 from gateway.interceptors.validation import RulesMissing, find_checks, validate
 from gateway.v1 import access_pb2, events_pb2
 from gateway.v1.validation import CHECKS
-from tools.validation_code import PACKAGE, PATTERNS_IN_WORDS, validation_module
+from tools.validation_code import PACKAGE, validation_module
+from tools.validation_values import PATTERNS_IN_WORDS
 
 ORACLE = protovalidate.Validator()
 _PATTERN = "does not match regex pattern "
