@@ -1,7 +1,8 @@
 """Deliver one tenant's durable events in the background.
 
 Several gateways deliver at once: each leases the first events of some ordering keys, sends them, and records the
-results (delivery_result.py). While Phoenix fails (phoenix_health.py), one event at a time is sent as a probe.
+results. lease_sender.py sends them and decides what becomes of each. While Phoenix fails (phoenix_health.py), one event
+at a time is sent as a probe.
 """
 
 from __future__ import annotations
@@ -9,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.types import TenantId
 from gateway.errors import GatewayError, StoreUnavailable
-from gateway.outbox.delivery_result import RESEND_WITHIN_US, Window, delivery_result_of, given_up
+from gateway.outbox.delivery_settings import DeliverySettings
 from gateway.outbox.heartbeat import Heartbeat
-from gateway.outbox.lease_deadline import LeaseDeadline
-from gateway.outbox.phoenix_health import PhoenixHealth, was_given_back
+from gateway.outbox.lease_sender import LeaseSender
+from gateway.outbox.phoenix_health import PhoenixHealth
 from gateway.outbox.queue_level import QueueLevel
-from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken, TakenEvent
+from gateway.outbox.record import DeliveryResult, Release, Settle, Settled, Take, Taken
 from gateway.outbox.store import EventQueue
-from gateway.phoenix.gamification.batch_sender import BatchSender
-from gateway.phoenix.gamification.bulk import MAX_EVENTS
-from gateway.phoenix.gamification.event_sender import EventSender, Sending
+from gateway.phoenix.gamification.event_sender import EventSender
 from gateway.phoenix.gamification.events import EventsClient
-from gateway.phoenix.gamification.pending_event import PendingEvent, Result
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.retry import RetrySettings, wait_s
@@ -37,34 +34,6 @@ RECHECK_S = 0.5
 """How often to check again whether events may be sent."""
 _YIELD_CHECK_S = 0.01
 _US = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings:
-    """Concurrency and times."""
-
-    leases: int = 4
-    """Concurrent leases: some are being sent while others are being committed."""
-    calls: int = 4
-    """Concurrent bulk calls, which hide the network latency to Phoenix."""
-    ordering_keys: int = 4 * MAX_EVENTS
-    """Maximum ordering keys of a lease with bulk calls: a commit costs as much as hundreds of rows."""
-    single_keys: int = 64
-    """The same without bulk calls."""
-    lease_bytes: int = 4 << 20
-    """Maximum bytes in a lease; its first event may be larger."""
-    send_s: float = 8.0
-    """Longest time of a send, and of a clean stop."""
-    lease_s: float = 15.0
-    """Time until another gateway takes over even if this one lives; longer than a send with its commit."""
-    store_s: float = 5.0
-    """Longest time of one transaction."""
-    yield_s: float = 1.0
-    """How long a lease lets callers go first. Then it is made all the same, so that no event waits for ever."""
-    poll_s: float = 2.0
-    """How often to check for events of other gateways. Each gateway delivers its own events first."""
-    retry: RetrySettings = field(default_factory=lambda: RetrySettings(first_wait_s=0.5, longest_wait_s=30.0))
-    """Waits between the attempts of an event, and between probes while Phoenix fails."""
 
 
 class OutboxDelivery:
@@ -94,15 +63,12 @@ class OutboxDelivery:
         first. `linked`: makes the span of a lease's delivery.
         """
         self._tenant_id = tenant_id
-        self._client = client
-        self._sender = EventSender(client, clock)
         self._queue = queue
         self._level = level
         self._heart = heart
         self._clock = clock
         self._random = random
         self._settings = settings or DeliverySettings()
-        self._batches = BatchSender(self._sender, calls=self._settings.calls)
         self._on_event = on_event
         self._on_dead = on_dead
         self._may_send = may_send
@@ -112,6 +78,16 @@ class OutboxDelivery:
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._phoenix = PhoenixHealth(clock, self._settings.retry, random)
+        self._events = EventSender(client, clock)
+        self._sender = LeaseSender(
+            client,
+            self._events,
+            self._phoenix,
+            clock,
+            random=random,
+            settings=self._settings,
+            may_begin=self._may_begin,
+        )
         self._lost_leases: list[int] = []
         self._takes = 0
 
@@ -210,7 +186,7 @@ class OutboxDelivery:
     async def _take(self, lease_id: int) -> Taken:
         """Lease due events. Raises: GatewayError; then the lease, if it exists, is released later."""
         settings = self._settings
-        ordering_keys = settings.ordering_keys if self._sender.sends_bulk else settings.single_keys
+        ordering_keys = settings.ordering_keys if self._events.sends_bulk else settings.single_keys
         requested = Take(
             tenant_id=self._tenant_id,
             max_keys=1 if self._phoenix.fails else ordering_keys,
@@ -246,62 +222,11 @@ class OutboxDelivery:
 
     async def _deliver_leased(self, lease_id: int, taken: Taken, began_at: float) -> None:
         try:
-            outcomes = await self._send(lease_id, taken, began_at)
+            outcomes = await self._sender.send(lease_id, taken, began_at)
         except Exception as error:  # noqa: BLE001 - an unexpected error must not end the delivery
             log().error("durable events failed unexpectedly", tenant=self._tenant_id, **where_raised(error))
             return  # the lease expires, and the marks say that Phoenix may have the events
         await self._settle(Settle(lease_id=lease_id, outcomes=tuple(outcomes)))
-
-    async def _send(self, lease_id: int, taken: Taken, began_at: float) -> list[Settled]:
-        outcomes: list[Settled] = []
-        groups: dict[bool, list[TakenEvent]] = {False: [], True: []}
-        window = Window(deduplicates=self._client.deduplicates, now_us=taken.now_us)
-        for event in taken.events:
-            first = event.first_sent_at_us
-            if first is None:
-                groups[False].append(event)
-            elif window.is_open_for(first, _US):
-                groups[True].append(event)
-            else:
-                outcomes.append(given_up(event, None, first))
-        results: list[tuple[TakenEvent, Result]] = []
-        for in_doubt, events in groups.items():
-            if not events:
-                continue
-            send_s = self._settings.send_s
-            if in_doubt:
-                first_us = min(event.first_sent_at_us or 0 for event in events)
-                send_s = min(send_s, (RESEND_WITHIN_US - (taken.now_us - first_us)) / _US)
-            results += await self._send_group(events, self._deadline(lease_id, began_at + send_s))
-        now = Window(
-            deduplicates=window.deduplicates,
-            now_us=taken.now_us + round((self._clock.monotonic() - began_at) * _US),
-        )
-        wait_at_least_s = self._phoenix.record([result for _, result in results])
-        for event, result in results:
-            wait = wait_at_least_s + wait_s(event.attempts, self._settings.retry, self._random)
-            if was_given_back(result):
-                wait = 0.0
-            outcomes.append(
-                delivery_result_of(event, result, now, marked_at_us=taken.now_us, wait_us=round(wait * _US))
-            )
-        return outcomes
-
-    async def _send_group(self, events: Sequence[TakenEvent], deadline: Deadline) -> list[tuple[TakenEvent, Result]]:
-        sending = Sending(
-            [
-                PendingEvent(
-                    event.event_id,
-                    event.body,
-                    (event.leaderboard_id, event.user_id),
-                    is_id_given=event.is_id_given,
-                    in_doubt=event.first_sent_at_us is not None,
-                )
-                for event in events
-            ]
-        )
-        await self._batches.send(sending, deadline)
-        return list(zip(events, sending.results(), strict=True))
 
     async def _settle(self, settle: Settle) -> None:
         """Record the results, even if the store is down for long. No other gateway can take over meanwhile."""
@@ -339,9 +264,6 @@ class OutboxDelivery:
 
     def _poll_s(self) -> float:
         return self._settings.poll_s * (0.75 + 0.5 * self._random())
-
-    def _deadline(self, lease_id: int, at: float) -> Deadline:
-        return LeaseDeadline(at=at, clock=self._clock, holds=lambda: self._may_begin(lease_id))
 
     def _store_deadline(self) -> Deadline:
         return Deadline.after(self._settings.store_s, self._clock)

@@ -17,6 +17,7 @@ from gateway.cache.event_ids import RedisEventIds
 from gateway.cli.entry import main
 from gateway.front import dispatch
 from gateway.outbox import delivery, store
+from gateway.outbox.delivery_settings import DeliverySettings
 from gateway.outbox.record import Admit, Settle, Take
 from gateway.phoenix.transport import Transport
 
@@ -122,8 +123,8 @@ def _reach_for(crash: CrashPoint, ops: Any, points: dict[type, str]) -> None:
 
 def shorten_leases(lease_s: float) -> None:
     """Let a lease end so early; a sending must end before."""
-    settings = functools.partial(delivery.DeliverySettings, lease_s=lease_s, send_s=lease_s * 0.6)
-    delivery.DeliverySettings = settings  # type: ignore[assignment,misc]
+    settings = functools.partial(DeliverySettings, lease_s=lease_s, send_s=lease_s * 0.6)
+    delivery.DeliverySettings = settings  # type: ignore[assignment,attr-defined]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 from gateway.actions.events.queue_events import QueueEvents
 from gateway.actions.events.submit_events import SubmitEvents
 from gateway.core.wire import BulkEnvelope
-from gateway.outbox.delivery import DeliverySettings, OutboxDelivery
+from gateway.outbox.delivery import OutboxDelivery
+from gateway.outbox.delivery_settings import DeliverySettings
 from gateway.outbox.heartbeat import Heartbeat
 from gateway.outbox.queue_level import QueueBound, QueueLevel
 from gateway.outbox.record import DeadLetter, DeadLetterQuery
