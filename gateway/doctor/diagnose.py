@@ -19,7 +19,8 @@ from gateway.doctor.platform_checks import PlatformKeyCheck
 from gateway.doctor.redis_checks import redis
 from gateway.doctor.report import Finding, Result, fault, finding_of
 from gateway.doctor.store_checks import store_checks
-from gateway.keys.own.keyring import KEY_REFERENCE, Keyring
+from gateway.keys.own.keyring import Keyring
+from gateway.keys.own.load_keys import KEY_REFERENCE
 from gateway.keys.signers.signing_queue import LaunchKey, RemoteKey
 from gateway.phoenix.http_types import Sender
 from gateway.phoenix.transport import Transport

@@ -1,7 +1,8 @@
-"""Our own keys, by tenant and by operator environment: load them, describe them, rotate them.
+"""Our own keys, by tenant and by operator environment: describe them, rotate them.
 
-gateway/config reads the entries; versions.py decides which version of a key is in use; signing.py signs with it. Every
-call looks up a key, so the current keys are in two tables, which are rebuilt after a change.
+gateway/config reads the entries; load_keys.py loads them at the start; versions.py decides which version of a key is in
+use; signing.py signs with it. Every call looks up a key, so the current keys are in two tables, which are rebuilt after
+a change.
 Source: API.md, settings and KeyService.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 from gateway.core.key_trial import TrialResult
@@ -21,29 +21,26 @@ from gateway.core.types import Environment, OperatorCode, TenantId
 from gateway.keys.descriptions import KeyDescription, KeyKind, PublishedKey
 from gateway.keys.own import managed_key
 from gateway.keys.own.entries import KeyFault, KeyringRefused, OperatorEntry, OperatorKeys, TenantEntry, TenantKeys
+from gateway.keys.own.load_keys import load_keys
 from gateway.keys.own.loaded_secret import ANNOUNCED
-from gateway.keys.own.managed_key import Loaded, ManagedKey
-from gateway.keys.own.signer_versions import UNLISTED, SignerVersions
+from gateway.keys.own.managed_key import ManagedKey
+from gateway.keys.own.signer_versions import SignerVersions
 from gateway.keys.own.signing import SigningKeys
 from gateway.keys.own.trials import TRIAL_ROUND_EVERY_S, Trial
-from gateway.keys.own.versions import RotationPolicy, Version
-from gateway.keys.signers.signing_queue import LaunchKey, SigningQueue
+from gateway.keys.own.versions import Version
+from gateway.keys.signers.signing_queue import LaunchKey
 from gateway.keys.sources.secret_files import SecretSource
 from gateway.keys.sources.secret_store import StoredSecret
-from gateway.keys.sources.store_failure import StoreFailed
 from gateway.resilience.clock import Clock
 from gateway.resilience.supervision import run_job
-from gateway.telemetry.logs import log
 
 __all__ = ["KeyFault", "Keyring", "KeyringRefused", "OperatorEntry", "OperatorKeys", "TenantEntry", "TenantKeys"]
 
 T = TypeVar("T")
-KEY_REFERENCE = "PREDICTION_LAUNCH_KEY_REF"
 WATCH_EVERY_S = 0.5
 """A new file is read at the second check, so a replica shows a new key about a second after the file was written."""
 ASK_STORES_EVERY_S = 1.0
 """A wrong key must not make every call ask the stores."""
-_WARNING_EVENTS = frozenset({"secret_file_refused", "secret_file_rejected"})
 
 
 class Keyring(SigningKeys):
@@ -77,11 +74,9 @@ class Keyring(SigningKeys):
         self._entries = {entry.tenant_id: entry for entry in tenants}
         self._operator_entries = {(entry.operator_code, entry.environment): entry for entry in operators}
         self._seal_keys = None if seal_keys is None else seal_keys[0]
-        self._secrets: dict[tuple[TenantId, KeyKind], ManagedKey[Secret]] = {}
-        self._signing: dict[tuple[OperatorCode, Environment], ManagedKey[LaunchKey]] = {}
-        self._stored: dict[tuple[OperatorCode, Environment], SignerVersions] = {}
-        self._seals: ManagedKey[SealKeys] | None = None
-        self._load(tenants, operators, None if seal_keys is None else seal_keys[1])
+        source = None if seal_keys is None else seal_keys[1]
+        keys = load_keys(tenants, operators, source, clock, tried=trial is not None, on_event=on_event)
+        self._secrets, self._signing, self._stored, self._seals = keys.secrets, keys.signing, keys.stored, keys.seals
         self._in_use: dict[tuple[KeyKind, str, Environment | None], str] = {}
         super().__init__({}, {}, token_backdate_s=token_backdate_s)
         self._rebuild_tables()
@@ -266,75 +261,17 @@ class Keyring(SigningKeys):
     def _record_trial(
         self, one: ManagedKey[Any], version: Version[Any], result: TrialResult, *, after_rejection: bool
     ) -> None:
-        self._report(
-            one, one.loaded.record_trial(version, result, self._clock.now(), after_rejection=after_rejection), version
-        )
+        events = one.loaded.record_trial(version, result, self._clock.now(), after_rejection=after_rejection)
+        self._report(one, events, version)
 
     def _report(self, one: ManagedKey[Any], events: list[str], about: Version[Any] | None = None) -> None:
         """Count and log events of this version, or of files that are not in use."""
         for event in events:
             self._on_event(event)
-            if event == UNLISTED:
-                continue
-            version = about or one.loaded.versions.active
-            fields = {
-                "kind": one.kind.value,
-                "state": event.removeprefix("secret_file_"),
-                "key_id": version.key_id or version.name,
-                "advice": one.loaded.notes(version, self._clock.now()),
-                "operator" if one.environment else "tenant": one.owner,
-                "environment": one.environment.value if one.environment else "",
-            }
-            if event in _WARNING_EVENTS:
-                log().warning("a new key is not used", **fields)
-            else:
-                log().info("key files changed", **fields)
+        managed_key.log_events(one, events, self._clock.now(), about)
 
     def _all_keys(self) -> list[ManagedKey[Any]]:
         return [*self._secrets.values(), *self._signing.values(), *([self._seals] if self._seals else [])]
-
-    def _load(
-        self, tenants: Sequence[TenantEntry], operators: Sequence[OperatorEntry], seals: SecretSource | None
-    ) -> None:
-        """Load every key. Raises: KeyringRefused."""
-        now, faults = self._clock.now(), list[KeyFault]()
-        policy = RotationPolicy(tried=self._trial is not None)
-        for tenant in tenants:
-            for kind, source, load in (
-                (KeyKind.TENANT_HMAC, tenant.hmac, managed_key.load_hmac),
-                (KeyKind.ADMIN_API_KEY, tenant.api_key, managed_key.load_api_key),
-            ):
-                loaded = managed_key.or_fault(source, partial(load, now=now, policy=policy), faults)
-                if loaded is not None:
-                    self._secrets[tenant.tenant_id, kind] = ManagedKey(kind=kind, loaded=loaded, owner=tenant.tenant_id)
-        for one in operators:
-            rules = replace(policy, lead_s=one.lead_s, retire_s=one.retire_s)
-            named = (one.operator_code, one.environment)
-            signing = self._load_signing(one, rules, now, faults)
-            if signing is not None:
-                self._signing[named] = ManagedKey(
-                    kind=KeyKind.OPERATOR, loaded=signing, owner=one.operator_code, environment=one.environment
-                )
-        found = managed_key.or_fault(seals, partial(managed_key.load_seal_keys, now=now), faults)
-        self._seals = None if found is None else ManagedKey(kind=KeyKind.CACHE_SEAL, loaded=found)
-        if faults:
-            raise KeyringRefused(faults)
-
-    def _load_signing(
-        self, one: OperatorEntry, rules: RotationPolicy, now: float, faults: list[KeyFault]
-    ) -> Loaded[Any] | None:
-        """Load a launch key, or ask its store for its versions. If it cannot be used, add a fault and return None."""
-        store = one.key_store
-        if store is None:
-            load = partial(managed_key.load_operator_key, now=now, policy=rules)
-            return managed_key.or_fault(one.signing_key, load, faults)
-        try:
-            queue = SigningQueue(store, self._clock, on_event=self._on_event)
-            stored = self._stored[one.operator_code, one.environment] = SignerVersions(store, queue, now, rules)
-        except StoreFailed as failure:
-            faults.append(KeyFault(setting=KEY_REFERENCE, description=f"{store.reference}: {failure}"))
-            return None
-        return stored
 
     def _rebuild_tables(self) -> None:
         """Rebuild the tables of current keys. Each table is replaced as a whole, because calls read it meanwhile."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.core.ed25519 import KeyRefused, SigningKey, load_signing_key
 from gateway.core.key_trial import TrialResult
@@ -15,9 +15,11 @@ from gateway.core.types import Environment, KeyId
 from gateway.keys.descriptions import KeyDescription, KeyKind
 from gateway.keys.own.entries import KeyFault
 from gateway.keys.own.loaded_secret import LoadedSecret
+from gateway.keys.own.signer_versions import UNLISTED
 from gateway.keys.own.versions import RotationPolicy, Version, Versions
 from gateway.keys.sources.secret_files import SecretSource
 from gateway.keys.sources.secret_store import StoredSecret
+from gateway.telemetry.logs import log
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ _ALGORITHMS = {
     KeyKind.CACHE_SEAL: "HMAC-SHA256",
 }
 _PARTS = {KeyKind.TENANT_HMAC: "hmac", KeyKind.ADMIN_API_KEY: "api-key", KeyKind.CACHE_SEAL: "cache-keys"}
+_WARNING_EVENTS = frozenset({"secret_file_refused", "secret_file_rejected"})
 SEAL_RETIRE_S = 25 * 3600.0
 """Longer than the lifetime of any cache entry: remembered event ids stay for a day."""
 
@@ -138,6 +141,26 @@ def or_fault(source: SecretSource | None, load: Callable[[SecretSource], T], fau
         where = "" if source.stored is None else f"{source.stored.reference}: "
         faults.append(KeyFault(setting=source.setting, description=f"{where}{error}"))
         return None
+
+
+def log_events(one: ManagedKey[Any], events: Sequence[str], now: float, about: Version[Any] | None = None) -> None:
+    """Log events of this version, or of files that are not in use."""
+    for event in events:
+        if event == UNLISTED:
+            continue
+        version = about or one.loaded.versions.active
+        fields = {
+            "kind": one.kind.value,
+            "state": event.removeprefix("secret_file_"),
+            "key_id": version.key_id or version.name,
+            "advice": one.loaded.notes(version, now),
+            "operator" if one.environment else "tenant": one.owner,
+            "environment": one.environment.value if one.environment else "",
+        }
+        if event in _WARNING_EVENTS:
+            log().warning("a new key is not used", **fields)
+        else:
+            log().info("key files changed", **fields)
 
 
 def one_line_secret(secret: Secret) -> Secret:
