@@ -156,4 +156,4 @@ def path(field: str) -> str:
 def refuse(where: str, rest: Any) -> None:
     """Exit if a rule is left that nothing above has taken."""
     if rest.ByteSize():
-        sys.exit(f"{where}: this rule is not known here; add it to tools/validation_values.py: {rest}")
+        sys.exit(f"{where}: this rule is not known here; add it to tools/validation_*.py: {rest}")
