@@ -5,8 +5,8 @@ Only with such a key may the gateway call a signature bad. At most one fetch beg
 in the process always, in the fleet while Redis is reachable. Forged calls cannot cause more fetches.
 
 One task (`_serve`) makes all fetches, one after the other, while calls wait. Tickets (fetch_waiters.py) decide which
-fetch answers which call; between replicas, nonces decide it (shared_key.py, shared_key_client.py). state.py decides
-which key is valid. Source: API.md, WalletService.
+fetch answers which call; between replicas, nonces decide it (shared_key.py, shared_key_client.py). accepted_keys.py
+decides which key is valid. Source: API.md, WalletService.
 
 A configured file is replaced by people, so Phoenix may sign with a new one before they have done it. `is_outdated` asks
 what Phoenix publishes, which only keeps a call from a final refusal and never verifies one.
@@ -20,18 +20,17 @@ from collections.abc import Awaitable, Callable
 
 from gateway.core.ed25519 import KeyRefused, VerifyingKey, find_verifying_key
 from gateway.core.types import Environment, KeyId
-from gateway.errors import StoreUnavailable
 from gateway.keys.descriptions import KeyDescription
+from gateway.keys.platform.accepted_keys import AcceptedKeys
 from gateway.keys.platform.fetch_waiters import FetchWaiters, TooManyWaiters
 from gateway.keys.platform.revocations import RevokedKeys
 from gateway.keys.platform.settings import KeyUnavailable, PlatformKeySettings
 from gateway.keys.platform.shared_key import KeyEntry, Nonce, PollResult, SharedKeyCache
 from gateway.keys.platform.shared_key_client import SharedKeyClient
-from gateway.keys.platform.state import PlatformKey, PlatformKeyState, RetiredKey
+from gateway.keys.platform.state import PlatformKey, RetiredKey
 from gateway.resilience.clock import Clock
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.supervision import run_job
-from gateway.telemetry.logs import log, where_raised
 from gateway.telemetry.spans import PLATFORM_KEY, child
 from gateway.telemetry.trouble import TroubleLog
 
@@ -80,13 +79,14 @@ class PlatformKeys:
         self._clock = clock
         self._settings = settings or PlatformKeySettings()
         self._on_event = on_event
-        self._revoked = revoked
-        self._state = PlatformKeyState()
         self.is_static = fetch is None
         """Whether the key is configured and never read again."""
+        self._accepted = AcceptedKeys(
+            clock=clock, settings=self._settings, revoked=revoked, is_static=self.is_static, on_event=on_event
+        )
         if static_key is not None:
-            self._check_wanted(static_key)
-            self._state = self._state.install(static_key, fetched_at=clock.now(), now=clock.now())
+            self._accepted.check(static_key)
+            self._accepted.install(static_key, fetched_at=clock.now())
         # A waiter gets a key, or a text that says why there is none.
         self._waiters = FetchWaiters[PlatformKey | str](
             max_waiting=self._settings.max_waiting, max_bytes=self._settings.max_waiting_bytes
@@ -99,13 +99,12 @@ class PlatformKeys:
 
     def current(self) -> PlatformKey | None:
         """Return the valid key from memory."""
-        return self._state.current
+        return self._accepted.state.current
 
     def retired(self) -> tuple[VerifyingKey, ...]:
         """Return the keys replaced within the overlap and not revoked, newest first. They give `KEY_RETIRED`."""
-        self._take_revoked()
-        within = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
-        return tuple(one.key for one in within)
+        self._accepted.take_revoked()
+        return tuple(one.key for one in self._accepted.retired())
 
     def previous(self) -> VerifyingKey | None:
         """Return the newest retired key."""
@@ -117,44 +116,29 @@ class PlatformKeys:
         Returns: False if it is the current key; then nothing changes.
         Raises: StoreUnavailable if the key is revoked in this process only, because no other one could be informed.
         """
-        if self._state.current is not None and self._state.current.key.key_id == key_id:
+        current = self._accepted.state.current
+        if current is not None and current.key.key_id == key_id:
             return False
-        self._state = self._state.revoke(key_id)
-        is_published = await self._shared.publish_revoked(self._state.revoked)
-        if self._revoked is not None:
-            try:
-                self._revoked.add(self._state.revoked)
-            except OSError as error:
-                if not is_published:
-                    raise StoreUnavailable(
-                        "The key is revoked in this process only: neither the shared cache nor the data directory "
-                        "could be written. Repair one of them and revoke the key again."
-                    ) from None
-                log().warning(
-                    "revocation not kept on this machine",
-                    key_id=key_id,
-                    trouble="it lasts only as long as Redis keeps it",
-                    advice="set GATEWAY_DATA_DIR to a volume that the gateway can write to, and revoke the key again",
-                    **where_raised(error),
-                )
+        revoked = self._accepted.revoke(key_id)
+        self._accepted.keep_revoked(key_id, is_published=await self._shared.publish_revoked(revoked))
         return True
 
     def describe(self, environment: Environment) -> list[KeyDescription]:
         """Describe the current key and the retired ones."""
-        return self._state.describe(environment, self._settings.overlap_s, now=self._clock.now())
+        return self._accepted.describe(environment)
 
     async def first(self, deadline: Deadline, size_bytes: int = 0) -> PlatformKey:
         """Return the key from memory, else from the shared cache, else from the next fetch.
 
         Raises: KeyUnavailable.
         """
-        if self._state.current is None and not deadline.expired:
+        if self._accepted.state.current is None and not deadline.expired:
             with child(PLATFORM_KEY, "stored platform key"):
                 if self._loading is None or self._loading.done():
                     self._loading = run_job("platform-key-load", self._load_stored())
                 # Shielded: a cancelled caller must not cancel the load for the others.
                 await asyncio.shield(self._loading)
-        return self._state.current or await self.fresher(deadline, size_bytes)
+        return self._accepted.state.current or await self.fresher(deadline, size_bytes)
 
     async def fresher(self, deadline: Deadline, size_bytes: int = 0) -> PlatformKey:
         """Return the key of a fetch that begins after this call. A configured key is returned at once.
@@ -163,8 +147,8 @@ class PlatformKeys:
         If a caller is cancelled, the fetch continues for the others.
         Raises: KeyUnavailable if the fetch fails, the deadline passes, or too many calls wait.
         """
-        if self.is_static and self._state.current is not None:
-            return self._state.current
+        if self.is_static and self._accepted.state.current is not None:
+            return self._accepted.state.current
         if deadline.expired:
             raise KeyUnavailable("The deadline passed before Phoenix's platform key was available. Allow more time.")
         try:
@@ -194,8 +178,8 @@ class PlatformKeys:
         if self._published is None:
             return False
         key = (await self._published.fresher(deadline, len(body))).key
-        self._take_revoked()
-        if key.key_id in self._state.revoked or not key.verify(body, signature):
+        self._accepted.take_revoked()
+        if key.key_id in self._accepted.state.revoked or not key.verify(body, signature):
             return False
         self._on_event("platform_key_outdated")
         self._outdated.failed(KeyUnavailable(_OUTDATED))
@@ -207,7 +191,7 @@ class PlatformKeys:
         while not self.is_static:
             deadline = Deadline.after(longest_wait_s, self._clock)
             try:
-                await (self.fresher(deadline) if self._state.current else self.first(deadline))
+                await (self.fresher(deadline) if self._accepted.state.current else self.first(deadline))
             except KeyUnavailable:
                 pause_s = min(self._settings.refresh_s, max(self._settings.cooldown_s, RETRY_S))
             else:
@@ -244,8 +228,8 @@ class PlatformKeys:
         polled = await self._shared.poll(self._waiters.last_ticket, want_lease=cooldown_left <= 0)
         if polled is not None:
             self._learn(polled)
-            if polled.revoked is not None and not self._state.revoked <= polled.revoked:
-                await self._shared.publish_revoked(self._state.revoked)  # the list in Redis lost our entries
+            if polled.revoked is not None and not self._accepted.state.revoked <= polled.revoked:
+                await self._shared.publish_revoked(self._accepted.state.revoked)  # the list in Redis lost our entries
         leased = polled is not None and polled.leased
         # Without a shared cache, or if it has no result for too long, only this process's own cooldown applies.
         alone = polled is None or self._waits_too_long()
@@ -273,12 +257,12 @@ class PlatformKeys:
         current = self._install(key, fetched_at=began_at)
         if polled is not None and polled.entry is not None:
             before = RetiredKey(key=polled.entry.key, retired_at=self._clock.now())
-            self._state = self._state.remember((before, *polled.entry.retired), now=self._clock.now())
+            self._accepted.remember((before, *polled.entry.retired))
         self._answer(covered, current)
         if polled is None or polled.revoked is None:
             return
-        retired = self._state.retired_within(self._settings.overlap_s, now=self._clock.now())
-        await self._shared.publish(KeyEntry(key=key, began_at=began_at, answered=answered, retired=retired))
+        entry = KeyEntry(key=key, began_at=began_at, answered=answered, retired=self._accepted.retired())
+        await self._shared.publish(entry)
 
     async def _fetch_key(self) -> VerifyingKey | None:
         """Fetch a key and check it. None: it failed, and the failure was counted."""
@@ -294,7 +278,7 @@ class PlatformKeys:
             return None
         try:
             key = find_verifying_key(document)
-            self._check_wanted(key)
+            self._accepted.check(key)
         except KeyRefused as refused:
             self._on_event("platform_key_refused")
             self._origin.failed(refused, trouble=str(refused))
@@ -302,28 +286,9 @@ class PlatformKeys:
         self._origin.works()
         return key
 
-    def _check_wanted(self, key: VerifyingKey) -> None:
-        self._take_revoked()
-        if self._settings.pins and key.key_id not in self._settings.pins:
-            raise KeyRefused("The platform key is refused: it is not one of the pinned keys.")
-        if key.key_id in self._state.revoked:
-            raise KeyRefused("The platform key is refused: it was revoked.")
-
-    def _take_revoked(self, others: frozenset[KeyId] = frozenset()) -> None:
-        """Add keys that others revoked. If the current key is one of them, drop it; it will be fetched again."""
-        known = others if self._revoked is None else others | self._revoked.known()
-        if self.is_static and (current := self._state.current) is not None:
-            known -= {current.key.key_id}  # a configured key cannot be revoked
-        for key_id in known - self._state.revoked:
-            self._state = self._state.revoke(key_id)
-
     def _install(self, key: VerifyingKey, *, fetched_at: float) -> PlatformKey:
-        before = self._state.current
-        self._state = self._state.install(key, fetched_at=fetched_at, now=self._clock.now())
-        current = self._state.current
-        assert current is not None
-        if before is not None and before.key != key:
-            self._on_event("platform_key_rotated")
+        current, replaced = self._accepted.install(key, fetched_at=fetched_at)
+        if replaced:
             self._outdated.works()
         return current
 
@@ -333,7 +298,7 @@ class PlatformKeys:
 
     def _learn(self, polled: PollResult) -> None:
         """Answer the calls whose nonces a published fetch lists. Other published entries prove nothing."""
-        self._take_revoked(polled.revoked or frozenset())
+        self._accepted.take_revoked(polled.revoked or frozenset())
         covered = 0 if polled.entry is None else self._shared.covered_by(polled.entry.answered)
         if polled.entry is not None and covered and (adopted := self._adopt(polled.entry)) is not None:
             self._on_event("platform_key_shared")
@@ -344,18 +309,18 @@ class PlatformKeys:
     def _adopt(self, entry: KeyEntry) -> PlatformKey | None:
         """Install another replica's key if this replica accepts it too."""
         try:
-            self._check_wanted(entry.key)
+            self._accepted.check(entry.key)
         except KeyRefused:
             self._on_event("platform_key_refused")
             return None
         current = self._install(entry.key, fetched_at=entry.began_at)
-        self._state = self._state.remember(entry.retired, now=self._clock.now())
+        self._accepted.remember(entry.retired)
         return current
 
     async def _load_stored(self) -> None:
         """Install the key from the shared cache, unless there is already a key."""
         entry = await self._shared.stored()
-        if entry is not None and self._state.current is None:
+        if entry is not None and self._accepted.state.current is None:
             self._adopt(entry)
 
     def _waits_too_long(self) -> bool:
