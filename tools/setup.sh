@@ -4,7 +4,22 @@ set -eu
 UV_VERSION=0.13.8
 cd "$(dirname "$0")/.."
 . tools/packages.sh
-python=$(sh tools/find_python.sh)
+
+# One at a time: a second `make`, in another terminal, waits. The lock is held until this process ends.
+if [ -z "${SETUP_PYTHON:-}" ]; then
+    python=$(sh tools/find_python.sh)
+    exec "$python" -c '
+import fcntl, os, sys
+lock = open("tools/setup.sh", "r+")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("setup: waits for another one in this folder", flush=True)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+os.set_inheritable(lock.fileno(), True)
+os.execvpe("sh", ["sh", "tools/setup.sh"], {**os.environ, "SETUP_PYTHON": sys.argv[1]})' "$python"
+fi
+python=$SETUP_PYTHON
 
 new_tools() {
     rm -rf .tools
