@@ -74,10 +74,9 @@ bench: setup ## measure speed (ONLY=name for one case)
 		|| echo "make bench: h2load cannot be installed here"
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-stubs: setup ## client code for other teams below build/stubs/: a Python wheel, a Go module, an npm package, a jar, protos
-	@$(BIN)/python -m tools.stubs
-	@$(BIN)/python -m tools.typescript_client
-	@$(BIN)/python -m tools.java_client
+# Only LANGUAGE=... behind `make`: a variable LANGUAGE of the environment names the language of messages, such as "en".
+stubs: setup ## client code for other teams below build/stubs/ (LANGUAGE=go for one: python, go, typescript, java, protos)
+	@$(BIN)/python -m tools.stub_languages '$(if $(filter command,$(origin LANGUAGE)),$(LANGUAGE))'
 
 .PHONY: dist
 dist: setup ## what a release consists of, below build/dist/: wheels, sdist, SBOM

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -66,20 +65,6 @@ def write_package(target: Path) -> list[Path]:
     name = f"phoenix-gateway-client-{stubs.project_version()}"
     made = {f"{name}.jar": None, f"{name}-sources.jar": None, f"{name}.pom": project / "pom.xml"}
     return [Path(shutil.copyfile(source or project / "target" / file, target / file)) for file, source in made.items()]
-
-
-def main() -> int:
-    """Write the package to build/stubs/java/ and print its files, or the reason why it is missing."""
-    try:
-        built()
-    except NotBuilt as failed:
-        print(f"SKIPPED the Java client: {failed}.")
-        return 0
-    target = stubs.STUBS / "java"
-    target.mkdir(parents=True, exist_ok=True)
-    for path in write_package(target):
-        print(path.relative_to(ROOT))
-    return 0
 
 
 def write_sources(target: Path) -> None:
@@ -258,7 +243,3 @@ def _maven(project: Path) -> None:
         if missing := next((line for line in done.stdout.splitlines() if _NOT_SERVED.search(line)), None):
             raise NotBuilt(f"Maven could not get what the Java client needs: {missing[:300]}")
         raise SystemExit(f"The Java client does not compile:\n{done.stdout}{done.stderr}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,13 @@
-"""`make stubs`: creates client code for other teams below build/stubs/.
+"""Writes the parts of `make stubs` that need no tools of another language, and no network.
 
-It creates the wheel of the Python client (clients/python); the module of the Go client (clients/go); the protos for
-other languages, with and without their validation rules; and one descriptor set for tools such as grpcurl, buf and
-Envoy. It needs no network. tools/typescript_client.py and tools/java_client.py then add the packages of these clients.
+These are the wheel of the Python client (clients/python); the protos for other languages, with and without their
+validation rules; and one descriptor set for tools such as grpcurl, buf and Envoy. tools/stub_languages.py puts the
+parts together.
 """
 
 from __future__ import annotations
 
 import importlib.resources
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +17,6 @@ from grpc_tools import protoc
 
 from tools import version
 from tools.generate_protos import PROTOS, ROOT, proto_files
-from tools.go_module import MODULE, write_module
 from tools.plain_protos import without_rules
 
 STUBS = ROOT / "build" / "stubs"
@@ -26,40 +24,6 @@ CLIENT = ROOT / "clients" / "python"
 GOOGLEAPIS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 """What our protos import, and what the details of an error are."""
 VALIDATE = "buf/validate/validate.proto"
-_README = """# Calling the Phoenix Gateway
-
-- `{wheel}`: Python. `pip install {wheel}`, then
-  `from phoenix_gateway_client import Gateway`. Its README is clients/python/README.md.
-- `go/`: Go. The folder is a module proxy: `GOPROXY=file://$PWD/go,https://proxy.golang.org GONOSUMDB=phoenix.internal
-  go get {module}@v{version}`. Its README is clients/go/README.md.
-- `phoenix-gateway-client-{version}.tgz`, where npm was there to build it: TypeScript for Node.
-  `npm install ./phoenix-gateway-client-{version}.tgz`. Its README is clients/typescript/README.md.
-- `java/`, where Maven was there to build it: Java. The jar, its sources and its POM, for `mvn install:install-file` or
-  `deploy:deploy-file`. Its README is clients/java/README.md.
-- `protos/`: the contract, for any other language. `imports/` holds what it imports from others: compile with it, but
-  generate no code from it.
-- `plain/`: the same without validation rules, for teams without protovalidate. The messages are equal on the wire.
-- `descriptors.binpb`: all as one descriptor set, with comments. Where reflection is not allowed, use
-  `grpcurl -protoset descriptors.binpb ...`.
-
-Without the clients, with buf, here or in `plain/`:
-
-- `buf generate --template buf.gen.java.yaml` and `buf generate --template buf.gen.typescript.yaml` write Java and
-  TypeScript to `gen`. Each file says which plugins it needs.
-
-The same for Go:
-
-- `buf generate` writes `gen/gateway/v1`, for any place in your module.
-- `buf generate --template buf.gen.managed.yaml` does it in managed mode. Write your module's path into it first. Keep
-  its `disable`: the code of `google/rpc` and `buf/validate` comes from their own modules, and a program that holds a
-  second copy panics at its start.
-
-Python, in `plain/`, with grpcio-tools: `python -m grpc_tools.protoc -I protos -I imports --python_out=gen --pyi_out=gen
---grpc_python_out=gen protos/gateway/v1/*.proto`. Other languages: `protoc -I protos -I imports ...`.
-
-For errors, Go has `google.golang.org/genproto/googleapis/rpc`, Java `com.google.api.grpc:proto-google-common-protos`,
-C# `Google.Api.CommonProtos`.
-"""
 _BUF = """# The contract, and what it imports from others.
 version: v2
 modules:
@@ -121,22 +85,6 @@ plugins:
 """Templates of languages without a managed mode, by the last part of their file's name."""
 
 
-def main() -> int:
-    """Create all files and print their names."""
-    shutil.rmtree(STUBS, ignore_errors=True)
-    STUBS.mkdir(parents=True)
-    write_protos(STUBS, plain=False)
-    write_protos(STUBS / "plain", plain=True)
-    write_descriptors(STUBS / "descriptors.binpb")
-    wheel = write_wheel(STUBS)
-    write_module(STUBS / "go", project_version())
-    names = {"wheel": wheel.name, "module": MODULE, "version": project_version()}
-    (STUBS / "README.md").write_text(_README.format(**names), encoding="utf-8")
-    for path in sorted(STUBS.iterdir()):
-        print(path.relative_to(ROOT))
-    return 0
-
-
 def write_protos(target: Path, *, plain: bool) -> None:
     """Write our protos, what they import and buf's files. `plain`: without validation rules and their import."""
     imports = {name: Path(sysconfig.get_path("purelib")) / name for name in GOOGLEAPIS}
@@ -194,7 +142,3 @@ def write_wheel(folder: Path) -> Path:
         sys.exit(f"The client's wheel was not built:\n{done.stderr}")
     (wheel,) = folder.glob("phoenix_gateway_client-*.whl")
     return wheel
-
-
-if __name__ == "__main__":
-    sys.exit(main())

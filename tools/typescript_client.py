@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,15 +46,6 @@ def write_package(target: Path) -> Path:
     """Write the package, as `npm install` takes it, into a folder and return it. Raises: NotBuilt."""
     (name,) = json.loads(_run([_npm(), "pack", "--ignore-scripts", "--json", "--pack-destination", target], built()))
     return target / str(name["filename"])
-
-
-def main() -> int:
-    """Write the package to build/stubs/ and print its name, or the reason why it is missing."""
-    try:
-        print(write_package(stubs.STUBS).relative_to(ROOT))
-    except NotBuilt as failed:
-        print(f"SKIPPED the TypeScript client: {failed}.")
-    return 0
 
 
 def _write_sources(target: Path) -> None:
@@ -181,7 +171,3 @@ def _run(command: list[str | Path], folder: Path) -> str:
         last = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise NotBuilt(f"npm could not install what the TypeScript client needs: {last}")
     return done.stdout
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -91,15 +91,6 @@ def test_the_package(tmp_path: Path) -> None:
         assert "phoenix/gateway/client/Reasons.java" in archive.namelist()
 
 
-def test_without_java_the_package_is_skipped(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """`make stubs` goes on, and says why the jar is missing."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert java_client.main() == 0
-    assert capsys.readouterr().out == "SKIPPED the Java client: the Java client needs a JDK, which is not installed.\n"
-
-
 def test_every_reason_has_an_exception(java: Path) -> None:
     """docs/errors.md and the client name the same reasons."""
     table = (ROOT / "docs/errors.md").read_text(encoding="utf-8").splitlines()
