@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.document_lines import texts
 from tests.gateway_process import GatewayProcess
 from tests.sandbox_process import SandboxProcess
 from tools import go_module, go_tools
@@ -81,6 +82,30 @@ def test_the_module_is_downloaded_from_the_stubs(run: Run, tmp_path: Path) -> No
     assert found["Version"] == "v1.2.3"
     files = {str(path.relative_to(found["Dir"])) for path in Path(found["Dir"]).rglob("*") if path.is_file()}
     assert files == {str(path.relative_to(CLIENT)) for path in CLIENT.rglob("*") if path.is_file()} | {"LICENSE"}
+
+
+def test_the_commands_of_the_readme(run: Run, tmp_path: Path) -> None:
+    """They add the module of the stubs, and all that its first program needs, to a module elsewhere."""
+    go_module.write_module(tmp_path / "go", "1.2.3")
+    caller = tmp_path / "caller"
+    caller.mkdir()
+    run(caller, "mod", "init", "example.com/caller")
+    (commands,) = texts(CLIENT / "README.md", "sh")
+    for shown, here in {
+        "/path/to/build/stubs/go": str(tmp_path / "go"),
+        "https://proxy.golang.org": f"file://{run(caller, 'env', 'GOMODCACHE').strip()}/cache/download",
+    }.items():
+        assert shown in commands
+        commands = commands.replace(shown, here)
+    (caller / "main.go").write_text(BLOCKS[0], encoding="utf-8")
+    environ = {**os.environ, "GOSUMDB": "off", "GOFLAGS": "-modcacherw", "GOMODCACHE": str(tmp_path / "cache")}
+    script = f"{commands}\ngo list -deps ."
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=caller, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {go_module.MODULE, f"{go_module.MODULE}/v1", "google.golang.org/grpc"} <= set(done.stdout.split())
+    assert f"{go_module.MODULE} v1.2.3" in (caller / "go.mod").read_text()
 
 
 def test_another_major_version_needs_another_path(tmp_path: Path) -> None:

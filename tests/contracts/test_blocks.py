@@ -19,7 +19,10 @@ GUIDES, SECRETS, SIGNERS = (
 COMPOSE = "tests/deploy/test_compose_processes.py"
 RUN: dict[str, dict[str, str]] = {
     "README.md": dict.fromkeys(("", "sh", "python"), "tests/contracts/test_readme.py"),
-    "clients/go/README.md": {"go": "tests/clients/test_go_module.py::test_the_code_of_the_readme"},
+    "clients/go/README.md": {
+        "go": "tests/clients/test_go_module.py::test_the_code_of_the_readme",
+        "sh": "tests/clients/test_go_module.py::test_the_commands_of_the_readme",
+    },
     "clients/java/README.md": {"java": "tests/clients/test_java_client.py::test_the_readme"},
     "clients/python/README.md": {"python": "clients/python/client_tests/test_readme.py"},
     "clients/typescript/README.md": {"ts": "tests/clients/test_typescript_client.py::test_the_readme"},

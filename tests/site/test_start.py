@@ -66,7 +66,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     (folder / "build").mkdir()
     (ROOT / "build" / "stubs").mkdir(parents=True, exist_ok=True)
     (folder / "build" / "stubs").symlink_to(ROOT / "build" / "stubs")
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in (".venv", "clients"):
+        (folder / name).symlink_to(ROOT / name)
     log = folder / "printed"
     with log.open("wb") as stream:
         command = [sys.executable, "-m", "tools.local", "run", "--folder", str(folder / "run"), "--free-ports"]
