@@ -20,7 +20,7 @@ _SOCKET_IS_BROKEN = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.
 
 
 class Acceptor:
-    """Accepts until it is closed. A handshake under way counts as a connection: it holds a file descriptor too."""
+    """Accepts until it is closed. What waits and handshakes count as connections: they hold file descriptors."""
 
     def __init__(
         self,
@@ -29,14 +29,17 @@ class Acceptor:
         make_protocol: Callable[[], asyncio.Protocol],
         has_room: Callable[[int], bool],
         handshake_s: float,
+        wait_s_of: Callable[[object], float] = lambda address: 0.0,
     ) -> None:
-        """Args: `has_room` says whether one more connection may be, beside so many handshakes."""
+        """Args: `has_room` says whether one more connection may be, beside so many handshakes; `wait_s_of` how long a
+        connection from an address waits before anything is read of it."""
         self._loop = asyncio.get_running_loop()
         self._socket = listening
         self._context = context
         self._make_protocol = make_protocol
         self._has_room = has_room
         self._handshake_s = handshake_s
+        self._wait_s_of = wait_s_of
         self._handshakes: set[asyncio.Task[None]] = set()
         listening.setblocking(False)
         self._accepting = SupervisedTask("connections of the front", self._accept())
@@ -44,7 +47,7 @@ class Acceptor:
     async def _accept(self) -> None:
         while True:
             try:
-                accepted, _ = await self._loop.sock_accept(self._socket)
+                accepted, address = await self._loop.sock_accept(self._socket)
             except OSError as error:
                 if error.errno in _SOCKET_IS_BROKEN:
                     raise  # the process must end: no caller could connect, and health would say nothing
@@ -53,15 +56,17 @@ class Acceptor:
             if not self._has_room(len(self._handshakes)):
                 accepted.close()
                 continue
-            opening = self._loop.create_task(self._open(accepted))
+            opening = self._loop.create_task(self._open(accepted, address))
             self._handshakes.add(opening)
             opening.add_done_callback(self._handshakes.discard)
 
-    async def _open(self, accepted: socket.socket) -> None:
+    async def _open(self, accepted: socket.socket, address: object) -> None:
         """Make the connection, which then belongs to its protocol; a handshake that fails ends here."""
         try:
             if accepted.family != socket.AF_UNIX:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if wait_s := self._wait_s_of(address):
+                await asyncio.sleep(wait_s)
             await self._loop.connect_accepted_socket(
                 self._make_protocol,
                 accepted,
@@ -72,7 +77,7 @@ class Acceptor:
             accepted.close()
 
     async def close(self) -> None:
-        """Accept nothing more, and end the handshakes."""
+        """Accept nothing more; end what waits and the handshakes."""
         await self._accepting.stop()
         for opening in self._handshakes:
             opening.cancel()

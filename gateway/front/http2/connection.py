@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from gateway.actions.shared.call import Peer
 from gateway.errors import FieldFault, GatewayError, InvalidField, Overloaded
 from gateway.front.endpoint import Endpoint
+from gateway.front.http2.broken_hosts import BrokenHosts
 from gateway.front.http2.engine import NO_ERROR, Engine, EngineFailed
 from gateway.front.http2.gate import FORWARDED_FIELD, Gate
 from gateway.front.http2.inflow import Inflow
@@ -58,6 +59,7 @@ class Host(Protocol):
     backlog: Backlog
     gate: Gate
     unfinished: Unfinished
+    broken_hosts: BrokenHosts
     monotonic: Callable[[], float]
 
     @property
@@ -88,7 +90,7 @@ class Unfinished:
 class Connection(asyncio.Protocol):
     """The protocol of one accepted connection; calls of all its streams run on the loop."""
 
-    __slots__ = ("_engine", "_inflow", "_server", "_shed", "life", "outflow", "peer", "streams")
+    __slots__ = ("_engine", "_inflow", "_server", "_shed", "host", "life", "outflow", "peer", "streams")
 
     def __init__(self, server: Host, engine: Engine) -> None:
         self._server = server
@@ -100,6 +102,8 @@ class Connection(asyncio.Protocol):
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}
         self.peer = server.unnamed_peer
+        self.host = ""
+        """Whose new connections wait once this one is broken: nobody's if this is empty."""
         self._shed = _NOT_SHED
 
     # asyncio.Protocol
@@ -126,6 +130,7 @@ class Connection(asyncio.Protocol):
             self._engine.receive(data, self)
         except EngineFailed:
             self.outflow.write_now()
+            self._note_broken()
             self.outflow.close()
             return False
         finally:
@@ -286,5 +291,12 @@ class Connection(asyncio.Protocol):
         self.life.on_ping_acknowledged(data)
 
     def _on_flushed(self) -> None:
+        self._note_broken()
         if self.life.is_over(has_streams=bool(self.streams)):
             self.outflow.close()
+
+    def _note_broken(self) -> None:
+        """Let new connections of this host wait if it has broken this one; once, though the end may take long."""
+        if self._engine.is_broken and self.host:
+            self._server.broken_hosts.note(self.host, self._server.monotonic())
+            self.host = ""

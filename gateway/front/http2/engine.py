@@ -64,6 +64,9 @@ class Receiver(Protocol):
 class Engine(Protocol):
     """One connection's HTTP/2, server side. Methods for a stream that is over do nothing."""
 
+    is_broken: bool
+    """Whether this side has ended the connection, with an error, for what the peer did."""
+
     def start(self) -> None:
         """Queue the server's settings; call it once, first."""
         ...

@@ -73,7 +73,7 @@ class H2Engine:
 
     __slots__ = (
         "_blocked", "_bodies", "_connection", "_glitches", "_last_served", "_named_last", "_out", "_peer_leaves",
-        "_queued", "_ready", "_resets", "_settings", "_unanswered",
+        "_queued", "_ready", "_resets", "_settings", "_unanswered", "is_broken",
     )  # fmt: skip
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -88,7 +88,7 @@ class H2Engine:
         )
         # A peer that says goodbye opens no more streams, and those under way go on. `h2` takes it for the end of all.
         self._connection._frame_dispatch_table[GoAwayFrame] = self._on_goodbye
-        self._peer_leaves = False
+        self._peer_leaves = self.is_broken = False
         self._bodies: dict[int, _Body] = {}
         self._ready: dict[int, None] = {}
         """Streams that have something to send or are over: `take` looks at no other."""
@@ -124,6 +124,7 @@ class H2Engine:
             try:
                 events = self._connection.receive_data(data[at : at + _READ_BYTES])
             except h2.exceptions.ProtocolError as error:
+                self.is_broken = True
                 raise EngineFailed(type(error).__name__) from error
             for event in events:
                 self._dispatch(event, receiver)
@@ -328,6 +329,7 @@ class H2Engine:
     def end(self, error_code: int = NO_ERROR, *, reason: bytes = b"") -> None:
         """See Engine."""
         self._named_last = self._last_served
+        self.is_broken |= error_code != NO_ERROR
         self._out += GoAwayFrame(
             0, last_stream_id=self._last_served, error_code=error_code, additional_data=reason
         ).serialize()

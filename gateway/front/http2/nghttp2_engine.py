@@ -29,12 +29,14 @@ _GOAWAY = struct.Struct(">4sBIII")
 class Nghttp2Engine:
     """One connection."""
 
-    __slots__ = ("_connection", "_last_stream_id", "_last_words", "_settings")
+    __slots__ = ("_connection", "_goodbye_code", "_last_stream_id", "_last_words", "_settings", "is_broken")
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._last_stream_id = 0
         self._last_words = b""
+        self._goodbye_code = NO_ERROR
+        self.is_broken = False
         self._connection = ngh2.Connection(
             ngh2.Role.SERVER,
             ngh2.Configuration(
@@ -66,6 +68,7 @@ class Nghttp2Engine:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
             failed = error
+            self.is_broken |= isinstance(error, ngh2.ProtocolError)
             is_flood = isinstance(error, ngh2.DenialOfServiceError)
             code = ENHANCE_YOUR_CALM if is_flood else PROTOCOL_ERROR
             self._last_words = _GOAWAY.pack(b"\0\0\x08\x07", 0, 0, self._last_stream_id, code)
@@ -90,6 +93,11 @@ class Nghttp2Engine:
                 if handle is _request:
                     self._last_stream_id = event.stream_id  # type: ignore[attr-defined]
                 handle(receiver, event)
+            elif isinstance(event, ngh2.GoAwayReceived):
+                self._goodbye_code = event.error_code
+            elif isinstance(event, ngh2.ConnectionClosed):
+                # The code of the peer's GOAWAY or of ours.
+                self.is_broken |= event.error_code not in (NO_ERROR, self._goodbye_code)
 
     @property
     def is_done(self) -> bool:

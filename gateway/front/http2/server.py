@@ -13,6 +13,7 @@ from gateway.actions.shared.call import Call, Peer
 from gateway.front.dispatch import UNNAMED, Dispatch
 from gateway.front.endpoint import Endpoint
 from gateway.front.http2.acceptor import Acceptor, peer_of
+from gateway.front.http2.broken_hosts import BrokenHosts, host_of
 from gateway.front.http2.calls import Calls
 from gateway.front.http2.connection import Connection, Unfinished
 from gateway.front.http2.engine import Engine
@@ -39,6 +40,9 @@ class ServerBounds(LifetimeBounds):
     metadata_bytes: int = 16 * 1024
     request_s: float = 60.0
     """How long the message of a call with one message may take to arrive after its headers."""
+    broken_wait_s: float = 0.5
+    """How long nothing is read of a new connection from a host that has just broken one (`broken_hosts.py`); 0: it is
+    read at once. Below the second after which probes of health give up."""
 
 
 class Http2Server:
@@ -67,6 +71,7 @@ class Http2Server:
         self.max_metadata_bytes = self._bounds.metadata_bytes
         self.backlog = Backlog()
         self.unfinished = Unfinished()
+        self.broken_hosts = BrokenHosts(self._bounds.broken_wait_s)
         self.loop = asyncio.get_running_loop()
         self.gate = gate or Gate(clock)
         self.calls = Calls(
@@ -88,6 +93,7 @@ class Http2Server:
                 lambda: Connection(self, self._make_engine()),
                 lambda handshakes: len(self._connections) + handshakes < self._bounds.connections,
                 self._bounds.handshake_s,
+                lambda address: self.broken_hosts.wait_s(host_of(address), self.monotonic()),
             )
         )
         if self._check is None:
@@ -101,6 +107,7 @@ class Http2Server:
         if peer is None:
             return False
         connection.peer = peer
+        connection.host = host_of(transport.get_extra_info("peername"))
         connection.life.opened_at += random.uniform(-0.1, 0.1) * self._bounds.age_s  # noqa: S311 - spreads reconnects, protects nothing
         self._connections.add(connection)
         self._idle.clear()

@@ -1,6 +1,6 @@
-"""A process that serves one engine's front to attackers: `python -m tests.front.abuse.subject ENGINE` prints its ports.
+"""A process that serves one engine's front to attackers: `python -m tests.front.abuse.subject ENGINE WAIT_S`.
 
-It ends with its standard input.
+It prints its ports and ends with its standard input. WAIT_S is the bound `broken_wait_s`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.front.http2.engines import MAX_STREAMS
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.h2_engine import H2Engine
 from gateway.front.http2.nghttp2_engine import Nghttp2Engine
-from gateway.front.http2.server import Http2Server
+from gateway.front.http2.server import Http2Server, ServerBounds
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
 from tests.front.differential.handlers import ENDPOINTS
@@ -44,7 +44,7 @@ def _raised(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     os._exit(1)
 
 
-async def main(engine: str) -> None:
+async def main(engine: str, broken_wait_s: float) -> None:
     """Serve until the standard input ends: a listener for attackers, one for another caller, one gate for both."""
     asyncio.get_running_loop().set_exception_handler(_raised)
     clock = SystemClock()
@@ -58,6 +58,7 @@ async def main(engine: str) -> None:
             lambda: ENGINES[engine](SETTINGS[engine]),
             peer=Peer(address="", caller=caller),
             gate=gate,
+            bounds=ServerBounds(broken_wait_s=broken_wait_s),
         )
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         await server.listen(listening, None)
@@ -81,10 +82,10 @@ class Attacked:
 
 
 @contextmanager
-def attacked(engine: str) -> Iterator[Attacked]:
+def attacked(engine: str, broken_wait_s: float) -> Iterator[Attacked]:
     """Start a subject; it ends with the block, in which it must not crash."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.front.abuse.subject", engine],
+        [sys.executable, "-m", "tests.front.abuse.subject", engine, str(broken_wait_s)],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.PIPE,
@@ -106,4 +107,4 @@ def attacked(engine: str) -> Iterator[Attacked]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2])))

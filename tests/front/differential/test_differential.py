@@ -18,7 +18,7 @@ import pytest
 from gateway.front.grpc_aio import Front
 from gateway.front.http2.engine import EngineSettings
 from gateway.front.http2.engines import MAX_STREAMS
-from gateway.front.http2.server import Http2Server
+from gateway.front.http2.server import Http2Server, ServerBounds
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
 from gateway.server.listener.listen import OPTIONS
@@ -74,6 +74,7 @@ async def callers() -> AsyncIterator[dict[str, Caller]]:
             SystemClock(),
             lambda call, error: None,
             lambda engine=engine: engine(EngineSettings(max_streams=MAX_STREAMS)),  # type: ignore[misc]
+            bounds=ServerBounds(broken_wait_s=0),
         )
         listening = socket.create_server(("127.0.0.1", 0))
         ports[name] = listening.getsockname()[1]

@@ -126,7 +126,7 @@ async def serving(
     gate: Gate | None = None,
     named: PeerOf = UNNAMED,
 ) -> AsyncIterator[tuple[Http2Server, int]]:
-    """Serve on a free port; yields the server and the port."""
+    """Serve on a free port; yields the server and the port. By default no connection has to wait (`broken_wait_s`)."""
     noted = unexpected if unexpected is not None else []
     server = Http2Server(
         {one.path: one for one in endpoints},
@@ -134,7 +134,7 @@ async def serving(
         SystemClock(),
         lambda call, error: noted.append(error),
         lambda: engine(EngineSettings()),
-        bounds=bounds,
+        bounds=bounds or ServerBounds(broken_wait_s=0),
         gate=gate,
         peer=named,
     )

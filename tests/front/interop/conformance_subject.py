@@ -166,7 +166,7 @@ async def main(engine: str) -> None:
         SystemClock(),
         lambda call, error: print(call.method, repr(error), file=sys.stderr, flush=True),
         lambda: ENGINES[engine](EngineSettings()),
-        bounds=ServerBounds(message_bytes=wanted.message_receive_limit or 4 * 1024 * 1024),
+        bounds=ServerBounds(message_bytes=wanted.message_receive_limit or 4 * 1024 * 1024, broken_wait_s=0),
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     await server.listen(listening, _context(wanted))
