@@ -24,10 +24,11 @@ from yarl import URL
 from gateway.actions.admin.explain_call import MAX_ID_CHARS
 from gateway.front.bounded_server import BoundedServer
 from gateway.front.channelz import channelz_page
+from gateway.front.metrics_page import MetricsPage
 from gateway.front.published_keys import Page
 from gateway.front.worker_peers import WorkerPeers
 from gateway.telemetry.logs import log, where_raised
-from gateway.telemetry.metrics import OPEN_CONTENT_TYPE, OPEN_END, TEXT_CONTENT_TYPE, Metrics
+from gateway.telemetry.metrics import Metrics
 
 Readiness = Mapping[str, Any]
 """What /readyz reports: `ready`, `services` with a flag each, and the reasons. `HealthWatch.readiness` makes it."""
@@ -103,7 +104,7 @@ class AdminServer:
         if not self._socket_path:
             self._host, self._port = listen_address(listen, allow_remote=allow_remote)
         self._tls = tls
-        self._metrics = metrics
+        self._metrics_page = MetricsPage(metrics, is_ready, peers, has_traces=has_traces)
         self._is_live = is_live
         self._is_ready = is_ready
         self._settings = settings or AdminSettings()
@@ -115,7 +116,6 @@ class AdminServer:
         self._asks_certificates = asks_certificates
         self._listening_socket = listening
         self._peers = peers
-        self._has_traces = has_traces
         self._explain = explain
         self._history = history
         self._console = console
@@ -196,7 +196,7 @@ class AdminServer:
         paths: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
-            "/metrics": partial(self._scrape, request.headers.get("Accept", "")),
+            "/metrics": partial(self._metrics_page.answer, ",".join(request.headers.getall("Accept", ()))),
             "/evidence/head": self._head,
             "/explain": partial(self._story, request.rel_url.query.get("id", "")),
         }
@@ -287,24 +287,6 @@ class AdminServer:
         if not 0 < len(wanted) <= MAX_ID_CHARS:
             return 400, _JSON, b'{"error":"id_expected"}'
         return 200, _JSON, orjson.dumps(await self._explain(wanted))
-
-    async def _scrape(self, accept: str) -> tuple[int, str, bytes]:
-        """Return the metrics in Prometheus's format, or in OpenMetrics' for a scraper that takes it and its exemplars.
-
-        Without traces there are no exemplars, so nothing changes for a scraper.
-        """
-        is_open = self._has_traces and "application/openmetrics-text" in accept
-        parts: list[bytes] = []
-        if self._peers is not None:
-            parts = [part async for part in self._peers.metrics(accept)]
-        else:
-            self._metrics.services_serving(self._is_ready()["services"])
-            for part in self._metrics.text(is_open=is_open):
-                parts.append(part)
-                await asyncio.sleep(0)  # let calls run between two metrics
-        if is_open:
-            return 200, OPEN_CONTENT_TYPE, b"".join([*parts, OPEN_END])
-        return 200, TEXT_CONTENT_TYPE, b"".join(parts)
 
 
 _JSON = "application/json"

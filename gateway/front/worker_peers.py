@@ -16,7 +16,8 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from gateway.telemetry.worker_metrics import merged
+from gateway.telemetry.page_format import PageFormat
+from gateway.telemetry.worker_metrics import merged, merged_messages
 
 ANSWER_WITHIN_S = 2.0
 """A worker that does not answer in this time is left out, and counts as not ready."""
@@ -24,10 +25,11 @@ ANSWER_WITHIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP status and body."""
+    """HTTP status, body, and what it is."""
 
     status: int
     body: bytes
+    content_type: str
 
 
 async def ask(socket_path: str, page: str, accept: str = "*/*") -> Answer | None:
@@ -38,7 +40,7 @@ async def ask(socket_path: str, page: str, accept: str = "*/*") -> Answer | None
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path), timeout=timeout) as session,
             session.get(f"http://worker{page}", headers={"Accept": accept}) as response,
         ):
-            return Answer(response.status, await response.read())
+            return Answer(response.status, await response.read(), response.headers.get("Content-Type", ""))
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
 
@@ -80,15 +82,21 @@ class WorkerPeers:
         }
         return ready, found | {name: rows for name, rows in partial.items() if rows}
 
-    async def metrics(self, accept: str) -> AsyncIterator[bytes]:
-        """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series.
-
-        Args: `accept`: what the scraper takes.
-        """
-        answers = await self._ask_all("/metrics", accept)
-        texts = {number: answer.body.decode() for number, answer in sorted(answers.items()) if answer is not None}
-        for family in merged(texts):
-            yield family.encode()
+    async def metrics(self, kind: PageFormat) -> AsyncIterator[bytes]:
+        """Yield the metrics of all workers. Each sample has the label `worker`, so that a restart resets one series."""
+        answers = await self._ask_all("/metrics", kind.value)
+        pages = {
+            number: answer.body
+            for number, answer in sorted(answers.items())
+            if answer is not None and answer.content_type == kind.value
+        }
+        if kind is PageFormat.PROTOBUF:
+            families = merged_messages(pages)
+        else:
+            texts = {number: page.decode() for number, page in pages.items()}
+            families = (family.encode() for family in merged(texts))
+        for family in families:
+            yield family
             await asyncio.sleep(0)  # let calls run between two metrics
 
     async def explain(self, wanted: str) -> list[Mapping[str, Any]]:

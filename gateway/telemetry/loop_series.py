@@ -7,23 +7,21 @@ the calls themselves. Names and meanings: `metric_names.py`.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from itertools import product
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
 
+from gateway.telemetry.histogram_cells import CellFamily, Cells, exemplar_of
 from gateway.telemetry.metric_names import OTHER, Metric
-from gateway.telemetry.spans import Span, ids_of
+from gateway.telemetry.spans import Span
 
 Labels = tuple[str, ...]
-Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 class _Bounded:
@@ -81,27 +79,27 @@ class LoopHistogram(Collector):
 
     def __init__(self, metric: Metric, allowed: tuple[Set[str], ...], registry: CollectorRegistry) -> None:
         self._metric = metric
-        self._bounds = metric.buckets
+        self._cells = Cells(metric)
+        self._bounds = self._cells.bounds
         self._bounded = _Bounded(allowed)
-        self._rows = {values: _Row(len(self._bounds)) for values in self._bounded.all()}
+        self._rows = {values: _Row(self._cells) for values in self._bounded.all()}
         registry.register(self)
 
     def observe(self, values: Labels, amount: float, span: Span | None = None) -> None:
         """Count one amount. Args: `values` in the order of the metric's labels; `span`: an example of it."""
         row = self._rows.get(values)
         if row is None:
-            row = self._rows.setdefault(self._bounded(values), _Row(len(self._bounds)))
-        bucket = bisect_left(self._bounds, amount)
-        row.counts[bucket] += 1
+            row = self._rows.setdefault(self._bounded(values), _Row(self._cells))
+        row.counts[bisect_left(self._bounds, amount)] += 1
         row.sum += amount
         if span is not None and span.is_open:
-            row.exemplars[bucket] = exemplar_of(span, amount)
+            row.exemplars[bisect_left(self._metric.buckets, amount)] = exemplar_of(span, amount)
 
     def collect(self) -> Iterator[Family]:
         """Yield the family with its current values."""
-        family = HistogramMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        family = CellFamily(self._metric, self._cells)
         for values, row in self._rows.items():
-            family.add_metric(values, buckets(self._bounds, row.counts, row.exemplars), row.sum)
+            family.add(values, row.counts, row.sum, row.exemplars)
         yield family
 
     def describe(self) -> Iterator[Family]:
@@ -110,28 +108,11 @@ class LoopHistogram(Collector):
 
 
 class _Row:
-    """`counts`: by bucket, the last for what exceeds all of them. `exemplars`: the last one of a bucket."""
+    """`counts`: by cell. `exemplars`: the last one of a classic bucket."""
 
     __slots__ = ("counts", "exemplars", "sum")
 
-    def __init__(self, bounds: int) -> None:
-        self.counts = [0] * (bounds + 1)
+    def __init__(self, cells: Cells) -> None:
+        self.counts = cells.empty()
         self.exemplars: dict[int, Exemplar] = {}
         self.sum = 0.0
-
-
-def buckets(bounds: tuple[float, ...], counts: list[int], exemplars: Mapping[int, Exemplar]) -> list[Bucket]:
-    """Return each bound with the amounts up to it, as Prometheus counts, and an example if there is one."""
-    total = 0
-    shown: list[Bucket] = []
-    for at, (bound, count) in enumerate(zip((*bounds, float("inf")), counts, strict=True)):
-        total += count
-        text: str = floatToGoString(bound)  # type: ignore[no-untyped-call]
-        exemplar = exemplars.get(at)
-        shown.append((text, total) if exemplar is None else (text, total, exemplar))
-    return shown
-
-
-def exemplar_of(span: Span, amount: float) -> Exemplar:
-    """Return an amount as an example that names its trace."""
-    return Exemplar(ids_of(span), amount, time.time())

@@ -31,13 +31,17 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric. `name` is as scraped, with `_total` for a counter; `buckets` only for a histogram."""
+    """One metric. `name` is as scraped, with `_total` for a counter; `buckets` and `is_native` only for a histogram.
+
+    `is_native`: with exponential buckets too, for scrapers that take them. `buckets` of such a one are above 0.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    is_native: bool = False
 
 
 CALLS = Metric(
@@ -52,6 +56,7 @@ CALL_SECONDS = Metric(
     help="Time from a call's arrival to its end; a stream's whole life.",
     labels=("method",),
     buckets=CALL_BUCKETS,
+    is_native=True,
 )
 CALLS_IN_FLIGHT = Metric(
     name=PREFIX + "calls_in_flight",
@@ -71,6 +76,7 @@ UPSTREAM_SECONDS = Metric(
     help="Time of one request to Phoenix, without the waits between tries.",
     labels=("surface",),
     buckets=UPSTREAM_BUCKETS,
+    is_native=True,
 )
 UPSTREAM_TRIES = Metric(
     name=PREFIX + "upstream_tries",
@@ -276,6 +282,7 @@ EVIDENCE_COMMIT_SECONDS = Metric(
     kind=Kind.HISTOGRAM,
     help="Time of one transaction of the evidence store, commit included.",
     buckets=COMMIT_BUCKETS,
+    is_native=True,
 )
 EVIDENCE_BATCH_SIZE = Metric(
     name=PREFIX + "evidence_batch_size",

@@ -3,18 +3,15 @@
 Rooms below take them as callbacks (`on_event=metrics.key_event`). Every label takes values of a closed set; what is not
 in it counts as OTHER. Series that one alerts on exist from the start with 0, so that their first increase is seen. What
 is hot is resolved beforehand. Counting is safe from any thread but for what most calls count: `loop_series.py` and
-`call_series.py` belong to the event loop's. Names and meanings: `metric_names.py`.
+`call_series.py` belong to the event loop's. Names and meanings: `metric_names.py`. Values of labels: `label_values.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
-from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
@@ -26,76 +23,47 @@ from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
 from gateway.telemetry import metric_names as names
 from gateway.telemetry.call_series import CallSeries
 from gateway.telemetry.date_series import DateSeries
+from gateway.telemetry.histogram_cells import CellFamily
+from gateway.telemetry.label_values import (
+    AUDIT_EVENTS,
+    CACHE_PURPOSES,
+    CACHE_RESULTS,
+    CHAIN_FAILURE_KINDS,
+    CIRCUITS,
+    CLOCK_DIRECTIONS,
+    EVENT_SENDING_EVENTS,
+    LIVE_BOARD_EVENTS,
+    NOT_READY_CAUSES,
+    PLATFORM_KEY_EVENT,
+    PLATFORM_KEY_EVENTS,
+    POLICY_EVENTS,
+    SECRET_FILE_EVENT,
+    SECRET_FILE_EVENTS,
+    SECRET_READ_RESULTS,
+    SECRET_STORES,
+    SIGNER_EVENT,
+    SIGNER_EVENTS,
+    SPAN_RESULTS,
+    STATUSES,
+    STORE_ERROR_KINDS,
+    STORE_FAILURE_CAUSES,
+    SURFACES,
+    UNANSWERED,
+)
+from gateway.telemetry.library_series import Children, counter, gauge, histogram
 from gateway.telemetry.logs import lines_lost
 from gateway.telemetry.loop_series import LoopCounter, LoopHistogram
-from gateway.telemetry.metric_names import OTHER, Metric
+from gateway.telemetry.metrics_protobuf import family_parts
+from gateway.telemetry.page_format import OPEN_END, PageFormat
 from gateway.telemetry.queue_series import QueueSeries
 from gateway.telemetry.redis_series import RedisSeries
 from gateway.telemetry.spans import CURRENT, Span
-
-OPEN_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-OPEN_END = b"# EOF\n"
-"""The mark of the end of OpenMetrics' format."""
-TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-SURFACES = frozenset({"ingestion", "query", "admin", "prediction"})
-UNANSWERED = frozenset({"not_sent", "own_limit", "timed_out", "lost", "garbled"})
-"""How no answer came, beside the HTTP statuses: nothing left; no file descriptors here; too late; cut off; no HTTP."""
-STATUSES = frozenset({200, 202, 207, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504})
-"""HTTP statuses with a series of their own; the others count by class, such as `5xx`."""
-PLATFORM_KEY_EVENT = "platform_key_"
-PLATFORM_KEY_EVENTS = frozenset(
-    {
-        "fetch_began", "fetch_failed", "refused", "rotated", "shared", "lease_missed", "waiting_room_full",
-        "cache_unavailable", "cache_mended", "entry_unreadable", "entry_refused", "outdated",
-    }
-)  # fmt: skip
-CLOCK_DIRECTIONS = frozenset({"forward", "back"})
-CIRCUITS = frozenset({"closed", "open", "half_open"})
-EVENT_SENDING_EVENTS = frozenset(
-    {"bulk_not_served", "bulk_divided", "bulk_refused", "bulk_unclear", "event_id_entry_refused", "event_id_not_shared"}
-)
-POLICY_EVENTS = frozenset({"taken", "refused"})
-SECRET_FILE_EVENT = "secret_file_"
-SECRET_FILE_EVENTS = frozenset({"announced", "reloaded", "refused", "rejected", "retired"})
-SECRET_STORES = frozenset({"vault", "vault-db", "aws-sm", "gcp-sm", "exec"})
-SECRET_READ_RESULTS = frozenset(
-    {
-        "ok", "unreachable", "timeout", "tls", "sealed", "login", "forbidden", "no_such_path", "wrong_field",
-        "unusable_answer",
-    }
-)  # fmt: skip
-SIGNER_EVENT = "signer_"
-SIGNER_EVENTS = frozenset({"failed", "forged", "unlisted", "opened"})
-LIVE_BOARD_EVENTS = frozenset(
-    {
-        "opened", "open_failed", "refused", "credentials_rejected", "cut", "silent", "unreadable", "unreadable_frame",
-        "ignored_frame", "page_requested", "update_left_out", "replaced", "shared",
-    }
-)  # fmt: skip
-AUDIT_EVENTS = frozenset({"kept", "lost", "failed"})
-CACHE_PURPOSES = frozenset({"platform_key", "leaderboard", "rank", "event_id", "limit", "switch"})
-CACHE_RESULTS = frozenset({"hit", "miss", "stale", "socket", "unavailable", "refused"})
-CHAIN_FAILURE_KINDS = frozenset({"unavailable", "broken"})
-STORE_FAILURE_CAUSES = frozenset(
-    {
-        "refused", "unreachable", "name", "tls", "login", "no_database", "limit", "starting", "read_only", "ended",
-        "lost", "timeout", "locked", "disk_full", "rights", "schema", "pooler", "option", "encoding", "file",
-        "own_files",
-    }
-)  # fmt: skip
-NOT_READY_CAUSES = frozenset({"starting", "draining", "database", "audit", "clock", "keys", "descriptors"})
-"""The parts of `server.assembly.own_parts` that a replica needs, and its start and end."""
-SPAN_RESULTS = frozenset({"exported", "failed", "dropped"})
-STORE_ERROR_KINDS = frozenset({"unavailable", "timeout", "conflict", "full"})
 
 _ENVIRONMENTS = frozenset(environment.value for environment in Environment)
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 _DISPOSITIONS = frozenset(disposition.value for disposition in Disposition)
 _UNREADABLE_STATES = frozenset({"waiting", "settled"})
 _HEADER_ANOMALIES = frozenset(anomaly.value for anomaly in HeaderAnomaly)
-
-M = TypeVar("M", bound=MetricWrapperBase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,37 +90,35 @@ class Metrics:
         self._requests = LoopCounter(names.UPSTREAM_REQUESTS, (SURFACES, statuses), registry)
         self._request_seconds = LoopHistogram(names.UPSTREAM_SECONDS, (SURFACES,), registry)
         self._tries = LoopHistogram(names.UPSTREAM_TRIES, (SURFACES,), registry)
-        self._withheld = _Children(_counter(names.RETRIES_WITHHELD, registry), (SURFACES,)).primed()
-        self._rejected = _Children(_counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
+        self._withheld = Children(counter(names.RETRIES_WITHHELD, registry), (SURFACES,)).primed()
+        self._rejected = Children(counter(names.CREDENTIALS_REJECTED, registry), (SURFACES,)).primed()
 
-        self._circuits = _Children(_counter(names.CIRCUIT_CHANGES, registry), (SURFACES, CIRCUITS)).primed()
-        self._sending = _Children(_counter(names.EVENT_SENDING_EVENTS, registry), (EVENT_SENDING_EVENTS,)).primed()
+        self._circuits = Children(counter(names.CIRCUIT_CHANGES, registry), (SURFACES, CIRCUITS)).primed()
+        self._sending = Children(counter(names.EVENT_SENDING_EVENTS, registry), (EVENT_SENDING_EVENTS,)).primed()
 
         self.queue = QueueSeries(registry)
         """Those of durable events."""
         self.redis = RedisSeries(registry)
         """Those of the cache that replicas share."""
 
-        self._clock_steps = _Children(_counter(names.CLOCK_STEPS, registry), (CLOCK_DIRECTIONS,)).primed()
-        self._key_events = _Children(_counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
-        self._file_events = _Children(_counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
-        self._secret_reads = _Children(
-            _counter(names.SECRET_STORE_READS, registry), (SECRET_STORES, SECRET_READ_RESULTS)
-        )
-        self._secret_failing = _gauge(names.SECRET_STORE_FAILING_SECONDS, registry)
-        self._signer_events = _Children(_counter(names.SIGNER_EVENTS, registry), (SIGNER_EVENTS,)).primed()
+        self._clock_steps = Children(counter(names.CLOCK_STEPS, registry), (CLOCK_DIRECTIONS,)).primed()
+        self._key_events = Children(counter(names.PLATFORM_KEY_EVENTS, registry), (PLATFORM_KEY_EVENTS,)).primed()
+        self._file_events = Children(counter(names.SECRET_FILE_EVENTS, registry), (SECRET_FILE_EVENTS,)).primed()
+        self._secret_reads = Children(counter(names.SECRET_STORE_READS, registry), (SECRET_STORES, SECRET_READ_RESULTS))
+        self._secret_failing = gauge(names.SECRET_STORE_FAILING_SECONDS, registry)
+        self._signer_events = Children(counter(names.SIGNER_EVENTS, registry), (SIGNER_EVENTS,)).primed()
         self.dates = DateSeries(registry)
         """Those of keys and certificates."""
-        self._policy_reads = _Children(_counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
-        self._policy_refused = _gauge(names.POLICY_REFUSED, registry)
-        self._audit = _Children(_counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
-        self._switched_off = _gauge(names.SWITCHED_OFF, registry)
+        self._policy_reads = Children(counter(names.POLICY_READS, registry), (POLICY_EVENTS,)).primed()
+        self._policy_refused = gauge(names.POLICY_REFUSED, registry)
+        self._audit = Children(counter(names.AUDIT_RECORDS, registry), (AUDIT_EVENTS,)).primed()
+        self._switched_off = gauge(names.SWITCHED_OFF, registry)
         self.switched_off({})
         self._lookups = LoopCounter(names.CACHE_LOOKUPS, (CACHE_PURPOSES, CACHE_RESULTS), registry)
         for purpose in CACHE_PURPOSES:
             self._lookups.prime((purpose, "refused"))
 
-        self._live_boards = _Children(_counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
+        self._live_boards = Children(counter(names.LIVE_BOARD_EVENTS, registry), (LIVE_BOARD_EVENTS,)).primed()
 
         self._decisions = LoopCounter(
             names.WALLET_DECISIONS, (_ENVIRONMENTS, _VERDICTS, _DISPOSITIONS | {""}), registry
@@ -162,31 +128,31 @@ class Metrics:
                 self._decisions.prime((environment, verdict, ""))
             for disposition in _DISPOSITIONS:
                 self._decisions.prime((environment, Verdict.VERIFIED.value, disposition))
-        self._suspects = _Children(_counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
-        self._unreadable = _Children(
-            _counter(names.UNREADABLE_WEBHOOKS, registry), (_ENVIRONMENTS, _UNREADABLE_STATES)
+        self._suspects = Children(counter(names.SUSPECT_REPLAYS, registry), (_ENVIRONMENTS,)).primed()
+        self._unreadable = Children(
+            counter(names.UNREADABLE_WEBHOOKS, registry), (_ENVIRONMENTS, _UNREADABLE_STATES)
         ).primed()
-        self._header_anomalies = _Children(_counter(names.ODD_HEADERS, registry), (_HEADER_ANOMALIES,)).primed()
+        self._header_anomalies = Children(counter(names.ODD_HEADERS, registry), (_HEADER_ANOMALIES,)).primed()
 
-        self._writes = _counter(names.EVIDENCE_WRITES, registry)
-        self._commit_seconds = _histogram(names.EVIDENCE_COMMIT_SECONDS, registry)
-        self._batch_size = _histogram(names.EVIDENCE_BATCH_SIZE, registry)
-        self._chained = _counter(names.EVIDENCE_CHAINED, registry)
-        self._chain_waits = _gauge(names.EVIDENCE_CHAIN_WAITS, registry)
-        self._chain_failures = _Children(
-            _counter(names.EVIDENCE_CHAIN_FAILURES, registry), (CHAIN_FAILURE_KINDS,)
+        self._writes = counter(names.EVIDENCE_WRITES, registry)
+        self._commit_seconds = LoopHistogram(names.EVIDENCE_COMMIT_SECONDS, (), registry)
+        self._batch_size = histogram(names.EVIDENCE_BATCH_SIZE, registry)
+        self._chained = counter(names.EVIDENCE_CHAINED, registry)
+        self._chain_waits = gauge(names.EVIDENCE_CHAIN_WAITS, registry)
+        self._chain_failures = Children(
+            counter(names.EVIDENCE_CHAIN_FAILURES, registry), (CHAIN_FAILURE_KINDS,)
         ).primed()
-        self._store_errors = _Children(_counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
+        self._store_errors = Children(counter(names.STORE_ERRORS, registry), (STORE_ERROR_KINDS,)).primed()
 
-        self._spans = _Children(_counter(names.TRACE_SPANS, registry), (SPAN_RESULTS,)).primed()
+        self._spans = Children(counter(names.TRACE_SPANS, registry), (SPAN_RESULTS,)).primed()
 
-        self._log_lines_lost = _counter(names.LOG_LINES_LOST, registry)
+        self._log_lines_lost = counter(names.LOG_LINES_LOST, registry)
         self._log_lines_counted = 0
-        self._store_failures = _Children(_counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
+        self._store_failures = Children(counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
 
-        self._serving = _gauge(names.SERVICE_SERVING, registry)
-        self._not_ready = _Children(_gauge(names.NOT_READY, registry), (NOT_READY_CAUSES,)).primed()
-        _gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
+        self._serving = gauge(names.SERVICE_SERVING, registry)
+        self._not_ready = Children(gauge(names.NOT_READY, registry), (NOT_READY_CAUSES,)).primed()
+        gauge(names.BUILD_INFO, registry).labels(build.version, build.revision, build.python).set(1)
         ProcessCollector(registry=registry)
 
     def call_began(self, method: str) -> None:
@@ -296,7 +262,7 @@ class Metrics:
     def evidence_committed(self, operations: int, seconds: float) -> None:
         """One transaction of so many operations was committed."""
         self._writes.inc(operations)
-        self._commit_seconds.observe(seconds)
+        self._commit_seconds.observe((), seconds)
         self._batch_size.observe(operations)
 
     def evidence_chained(self, entries: int) -> None:
@@ -333,52 +299,25 @@ class Metrics:
         for cause in NOT_READY_CAUSES:
             self._not_ready.of((cause,)).set(1 if cause in causes else 0)
 
-    def text(self, *, is_open: bool = False) -> Iterator[bytes]:
-        """Yield everything in Prometheus's text format, one metric at a time: all at once takes milliseconds.
+    def page(self, kind: PageFormat = PageFormat.TEXT) -> Iterator[bytes]:
+        """Yield everything in this format, in parts that may be empty: all at once takes milliseconds.
 
-        `_created` series are left out: they double the text, and the library's own switch for them is a global.
-        Args: `is_open`: in OpenMetrics' format, which has exemplars, without the mark of its end.
+        `_created` series are left out: they double the text, and the library's own switch for them is a global. So is
+        the mark at the end of OpenMetrics' format; whoever puts the page together ends it.
         """
         lost = lines_lost()
         self._log_lines_lost.inc(max(0, lost - self._log_lines_counted))
         self._log_lines_counted = lost
         for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            if is_open:
+            if not isinstance(family, CellFamily):
+                family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            if kind is PageFormat.PROTOBUF:
+                yield from family_parts(family)
+            elif kind is PageFormat.OPEN:
                 text: bytes = openmetrics.generate_latest(_One(family))  # type: ignore[no-untyped-call]
                 yield text.removesuffix(OPEN_END)
             else:
                 yield generate_latest(_One(family))
-
-
-class _Children(Generic[M]):
-    """The series of one metric by label values, made when first needed, never more than the closed sets allow."""
-
-    __slots__ = ("_allowed", "_known", "_metric")
-
-    def __init__(self, metric: M, allowed: tuple[frozenset[str] | set[str], ...]) -> None:
-        self._metric = metric
-        self._allowed = allowed
-        self._known: dict[tuple[str, ...], M] = {}
-
-    def of(self, values: tuple[str, ...]) -> M:
-        """Return the series of these values, in the order of the metric's labels."""
-        known = self._known.get(values)
-        if known is not None:
-            return known
-        bounded = tuple(
-            value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True)
-        )
-        child = self._metric.labels(*bounded)
-        if bounded == values:
-            self._known[values] = child
-        return child
-
-    def primed(self) -> _Children[M]:
-        """Make every series now."""
-        for values in product(*self._allowed):
-            self.of(values)
-        return self
 
 
 class _One(Collector):
@@ -390,18 +329,6 @@ class _One(Collector):
     def collect(self) -> tuple[Family]:
         """Return it."""
         return (self._family,)
-
-
-def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
-    return Counter(metric.name, metric.help, metric.labels, registry=registry)
-
-
-def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
-    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
-
-
-def _histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
-    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
 
 
 def _statuses_and_reasons() -> tuple[frozenset[str], frozenset[str]]:

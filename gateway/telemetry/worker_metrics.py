@@ -1,13 +1,16 @@
 """Merges the metrics of several workers into one page: one HELP and TYPE for each metric, and a label `worker`.
 
-Pure. Sums are left to the reader (`sum without (worker)`): a sum over workers would fall when one of them is restarted,
-and a counter that falls looks like a reset of all.
+Pure. In either text format and in protobuf. Sums are left to the reader (`sum without (worker)`): a sum over workers
+would fall when one of them is restarted, and a counter that falls looks like a reset of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from gateway.telemetry.metrics_protobuf import FAMILY_METRIC, FAMILY_NAME, label_pair
+from gateway.telemetry.protobuf_wire import bytes_field, delimited, read_delimited, read_fields
 
 LABEL = "worker"
 
@@ -28,6 +31,28 @@ def merged(texts: Mapping[str, str]) -> Iterator[str]:
             family.samples += [_labelled(sample, worker) for sample in samples]
     for family in families.values():
         yield "\n".join([*family.head, *family.samples, ""])
+
+
+def merged_messages(pages: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield one MetricFamily for each metric, after empty parts between which the caller can do something else.
+
+    The label is written in front of the other fields of a series: their order means nothing.
+    Args: `pages`: the protobuf format of each worker, by its number.
+    Raises: ValueError if a page is no such format.
+    """
+    heads: dict[bytes, bytes] = {}
+    series: dict[bytes, list[bytes]] = {}
+    for worker, page in pages.items():
+        label = label_pair(LABEL, worker)
+        for message in read_delimited(page):
+            fields = list(read_fields(message))
+            name = next((content for number, content, _ in fields if number == FAMILY_NAME), b"")
+            heads.setdefault(name, b"".join([raw for number, _, raw in fields if number != FAMILY_METRIC]))
+            known = series.setdefault(name, [])
+            known += [bytes_field(FAMILY_METRIC, label + one) for number, one, _ in fields if number == FAMILY_METRIC]
+            yield b""
+    for name, head in heads.items():
+        yield delimited(head + b"".join(series[name]))
 
 
 def _families(text: str) -> Iterator[tuple[list[str], list[str]]]:

@@ -21,7 +21,7 @@ from gateway.store.postgres import PostgresDatabase
 from gateway.store.postgres_connection import PING_AFTER_S
 from gateway.store.state import StoreState
 from gateway.telemetry import logs
-from gateway.telemetry.metrics import STORE_FAILURE_CAUSES
+from gateway.telemetry.label_values import STORE_FAILURE_CAUSES
 from tests.evidence.wallet_factory import claim_of, soon
 from tests.postgres_process import PostgresProcess, free_port
 from tests.tcp_proxy import TcpProxy

@@ -99,7 +99,7 @@ class Gateway:
 
     def sample(self, start: str) -> float:
         """The value of the one sample whose line starts so."""
-        found = [line for line in b"".join(self.metrics.text()).decode().splitlines() if line.startswith(start)]
+        found = [line for line in b"".join(self.metrics.page()).decode().splitlines() if line.startswith(start)]
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
 

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.phoenix.answers import Surface
-from gateway.telemetry.metrics import PLATFORM_KEY_EVENTS, SECRET_FILE_EVENTS, SURFACES, BuildInfo, Metrics
+from gateway.telemetry.label_values import PLATFORM_KEY_EVENTS, SECRET_FILE_EVENTS, SURFACES
+from gateway.telemetry.metrics import BuildInfo, Metrics
 
 METHOD = "/phoenix.gateway.v1.TokenService/MintLaunchJWT"
 KEYS_ROOM = Path(__file__).parents[2] / "gateway" / "keys"
@@ -23,7 +24,7 @@ def metrics() -> Metrics:
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """All samples by name (without prefix) and label values, sorted by label name."""
-    text = b"".join(metrics.text()).decode()
+    text = b"".join(metrics.page()).decode()
     return {
         (sample.name.removeprefix("phoenix_gateway_"), *(sample.labels[name] for name in sorted(sample.labels))): value
         for family in text_string_to_metric_families(text)
