@@ -23,13 +23,17 @@ class PrometheusMissing(RuntimeError):
 
 
 class PrometheusProcess:
-    """One Prometheus; a context manager. Args: `targets`: addresses that serve /metrics; `rules`: text of a file."""
+    """One Prometheus; a context manager.
 
-    def __init__(self, targets: Sequence[str], rules: str = "") -> None:
+    Args: `targets`: addresses that serve /metrics; `rules`: text of a file; `native`: takes native histograms.
+    """
+
+    def __init__(self, targets: Sequence[str], rules: str = "", *, native: bool = False) -> None:
         binary = shutil.which("prometheus")
         if binary is None:
             raise PrometheusMissing("needs prometheus: apt-get install prometheus")
         self._binary = binary
+        self._options = ["--enable-feature=native-histograms"] if native else []
         self._directory = tempfile.TemporaryDirectory(prefix="prometheus-")
         self._port = free_port()
         folder = Path(self._directory.name)
@@ -76,6 +80,7 @@ class PrometheusProcess:
                 f"--config.file={self._config}",
                 f"--storage.tsdb.path={folder}/tsdb",
                 f"--web.listen-address=127.0.0.1:{self._port}",
+                *self._options,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -60,8 +60,10 @@ def served(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFac
             values = found.setdefault(sample.name, {})
             for label, value in sample.labels.items():
                 values.setdefault(label, set()).add(value)
-    for metric in metric_names.ALL:  # one that has no series yet
-        found.setdefault(metric.name, {label: set() for label in metric.labels})
+    for metric in metric_names.ALL:
+        if metric.is_native:  # as a Prometheus that takes native histograms has it
+            found[metric.name] = found[f"{metric.name}_count"]
+        found.setdefault(metric.name, {label: set() for label in metric.labels})  # one that has no series yet
     return found
 
 
@@ -199,6 +201,18 @@ def test_the_dashboard_is_whole() -> None:
     assert {target["datasource"]["uid"] for panel in shown for target in panel["targets"]} == {"${datasource}"}
     rows = [panel["title"] for panel in panels if panel["type"] == "row"]
     assert {"$service", "Phoenix", "Events and queue", "Wallet", "Keys", "Limits", "Process"} <= set(rows)
+
+
+def test_every_latency_is_asked_for_in_both_forms() -> None:
+    """Fixed buckets, or a native histogram with the same matchers: a Prometheus that takes these has no others."""
+    native = {metric.name for metric in metric_names.ALL if metric.is_native}
+    for name, query in queries():
+        asked = [
+            one for one in alert_rules.selectors(query) if re.sub(r"_(bucket|sum|count)$", "", one.metric) in native
+        ]
+        classic = {one.metric.removesuffix("_bucket"): one.matchers for one in asked if one.metric.endswith("_bucket")}
+        assert {one.metric: one.matchers for one in asked if one.metric in native} == classic, name
+        assert len(asked) == 2 * len(classic), name
 
 
 def test_every_metric_is_shown_or_alerted_on() -> None:

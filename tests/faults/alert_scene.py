@@ -53,7 +53,7 @@ OLD_VERSION, NEW_VERSION = "2020-01-01T0000Z", "2025-01-01T0000Z"
 class Scene:
     """The parts. `secret` is what the command of the secret store prints; without the file, it fails.
 
-    `signer` is the emulator of AWS KMS that has the launch key.
+    `signer` is the emulator of AWS KMS that has the launch key. `native` is a Prometheus that takes native histograms.
     """
 
     folder: Path
@@ -62,6 +62,7 @@ class Scene:
     postgres: PostgresProcess
     gateway: GatewayProcess
     prometheus: PrometheusProcess
+    native: PrometheusProcess
     authority: Authority
     channel: grpc.Channel
     secret: Path
@@ -186,8 +187,11 @@ def scene(sandbox: SandboxProcess, postgres: PostgresProcess) -> Iterator[Scene]
         reader = PipeReader(folder / "audit.pipe")
         sandbox.control("POST", f"/boards/{sandbox.environ['TENANT_ID']}/{BOARD}", {"scores": {"ada": 1}})
         gateway = stack.enter_context(GatewayProcess(settings, credentials=authority.credentials(None)))
-        prometheus = PrometheusProcess([gateway.admin_address], shortened(RULES.read_text(encoding="utf-8")))
-        stack.enter_context(prometheus)
+        rules = shortened(RULES.read_text(encoding="utf-8"))
+        prometheus, native = (
+            stack.enter_context(PrometheusProcess([gateway.admin_address], rules, native=native))
+            for native in (False, True)
+        )
         made = Scene(
             folder=folder,
             sandbox=sandbox,
@@ -195,6 +199,7 @@ def scene(sandbox: SandboxProcess, postgres: PostgresProcess) -> Iterator[Scene]
             postgres=postgres,
             gateway=gateway,
             prometheus=prometheus,
+            native=native,
             authority=authority,
             channel=stack.enter_context(gateway.open_channel()),
             secret=folder / "api-key",

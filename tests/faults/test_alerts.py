@@ -329,14 +329,16 @@ def test_alerts_fire_and_stop(name: str, running: Scene) -> None:
 
 
 @pytest.mark.faults
-def test_each_panel_of_the_dashboard_has_data(running: Scene) -> None:
+@pytest.mark.parametrize("native", [False, True], ids=["classic buckets", "native histograms"])
+def test_each_panel_of_the_dashboard_has_data(running: Scene, native: bool) -> None:
     """Every query, as Grafana sends it, over what the gateway has gone through and does now."""
+    prometheus = running.native if native else running.prometheus
 
     def empty() -> list[tuple[str, str]]:
         return [
             (title, query)
             for title, query in alert_rules.panel_queries()
-            if not running.prometheus.query(alert_rules.filled(query, "30m"))
+            if not prometheus.query(alert_rules.filled(query, "30m"))
         ]
 
     def have_data() -> bool:
@@ -344,4 +346,4 @@ def test_each_panel_of_the_dashboard_has_data(running: Scene) -> None:
             act(running)
         return not empty()
 
-    running.prometheus.wait(have_data, FIRES_WITHIN_S, empty)
+    prometheus.wait(have_data, FIRES_WITHIN_S, empty)
