@@ -81,7 +81,9 @@ def test_every_page(full: Full, sandbox_process: SandboxProcess) -> None:
     assert found["skip"] == "Skip to the page"
     assert full.operation_id in found["opened"]
     assert found["reloads"]
-    assert len(list(pictures.glob("console-*.png"))) == 40
+    taken = {path.name for path in pictures.glob("console-*.png")}
+    assert len(taken) == 40
+    assert {path.name for path in (ROOT / "docs" / "images").glob("console-*.png")} <= taken, "copy them from build/"
 
 
 @pytest.mark.parametrize("path", PATHS)

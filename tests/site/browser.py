@@ -26,6 +26,9 @@ def look(page: Page, site: Path, pictures: Path) -> dict[str, object]:
     diagrams = page.locator(".diagram svg").count()
     page.screenshot(path=pictures / "site-how-it-works.png", full_page=True)
 
+    page.goto((site / "docs/console.html").as_uri())
+    shown = page.eval_on_selector_all("article img", "all => all.filter(one => one.naturalWidth > 0).length")
+
     page.goto((site / "index.html").as_uri())
     page.locator(".md-search__button").click()
     page.get_by_role("combobox").fill("event_id")
@@ -34,7 +37,7 @@ def look(page: Page, site: Path, pictures: Path) -> dict[str, object]:
     page.screenshot(path=pictures / "site-search.png")
     page.get_by_role("option").first.click()
     page.wait_for_url("**/docs/**")
-    return {"diagrams": diagrams, "results": results, "opened": page.url}
+    return {"diagrams": diagrams, "shown": shown, "results": results, "opened": page.url}
 
 
 def main(chromium: str, site: Path, pictures: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_reader_without_a_network(built: Path) -> None:
     assert [url for url in found["requests"] if not url.startswith(built.as_uri())] == []
     text = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     assert found["diagrams"] == len(re.findall("^```mermaid", text, re.MULTILINE))
+    assert found["shown"] == len(list((ROOT / "docs" / "images").glob("*.png")))
     assert any("docs/api.html?h=event_id#event" in url for url in found["results"])
     assert found["opened"] == found["results"][0]
     taken = [path.name for path in pictures.glob("site-*.png") if path.stat().st_size > 20_000]

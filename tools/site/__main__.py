@@ -82,6 +82,7 @@ def _write_pages(folder: Path, listed: list[str]) -> None:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(site_page(text, path, titles, lambda name: (ROOT / name).exists()), encoding="utf-8")
     shutil.copytree(FORM / "assets", folder / "assets")
+    shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
 
 
 def loads_from_other_hosts(site: Path) -> Iterator[str]:
