@@ -102,8 +102,8 @@ class CellFamily(Family):
     def add(
         self, labels: tuple[str, ...], counts: Sequence[int], total: float, exemplars: Mapping[int, Exemplar]
     ) -> None:
-        """Add a series."""
-        self.series.append(Series(labels=labels, counts=counts, total=total, exemplars=exemplars))
+        """Add a series as it is now: it is rendered later, and calls run in between."""
+        self.series.append(Series(labels=labels, counts=tuple(counts), total=total, exemplars=dict(exemplars)))
 
     def _samples_of(self, series: Series) -> Iterator[Sample]:
         labels = dict(zip(self.metric.labels, series.labels, strict=True))

@@ -78,6 +78,23 @@ def test_both_formats_have_the_same_samples(metrics: Metrics) -> None:
     assert len(text_samples(text)) > 300
 
 
+@pytest.mark.parametrize("kind", [PageFormat.TEXT, PageFormat.PROTOBUF])
+def test_calls_that_end_between_two_parts_change_no_series_in_half(metrics: Metrics, kind: PageFormat) -> None:
+    """The count, the sum and the calls of one page are of one moment."""
+    parts = []
+    for part in metrics.page(kind):
+        parts.append(part)
+        metrics.call_began(METHOD)
+        metrics.call_ended(METHOD, "OK", "", 3600.0)
+    page = b"".join(parts)
+    found = protobuf_samples(page) if kind is PageFormat.PROTOBUF else text_samples(page.decode())
+    method = ("method", METHOD)
+    calls = found[PREFIX + "calls_total", frozenset({method, ("status", "OK"), ("reason", "")})]
+    assert found[CALL_SECONDS.name + "_count", frozenset({method})] == calls
+    assert found[CALL_SECONDS.name + "_bucket", frozenset({method, ("le", "+Inf")})] == calls
+    assert found[CALL_SECONDS.name + "_sum", frozenset({method})] == pytest.approx((calls - 6) * 3600 + 40.70441)
+
+
 def test_each_family_has_its_type_and_help(metrics: Metrics) -> None:
     """Those of the table of metrics. A family without series is left out."""
     page = families(protobuf(metrics))
