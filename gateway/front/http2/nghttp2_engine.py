@@ -24,6 +24,8 @@ _GLITCHES = (1000, 100)
 _UNACKNOWLEDGED = 256
 _GOAWAY = struct.Struct(">4sBIII")
 """Length and type, flags, stream 0, the last stream served, the error code."""
+_GOAWAY_BEGINS = b"\x07\0\0\0\0\0"
+"""Type, flags, stream 0."""
 
 
 class Nghttp2Engine:
@@ -83,10 +85,10 @@ class Nghttp2Engine:
         except ngh2.ConnectionStateError:
             # After some errors it says nothing more, not even which one it was.
             data, self._last_words = self._last_words, b""
-        self._dispatch(receiver)
+        self._dispatch(receiver, data)
         return data
 
-    def _dispatch(self, receiver: Receiver) -> None:
+    def _dispatch(self, receiver: Receiver, sent: bytes = b"") -> None:
         for event in self._connection.events():
             handle = _HANDLERS.get(type(event))
             if handle is not None:
@@ -96,8 +98,9 @@ class Nghttp2Engine:
             elif isinstance(event, ngh2.GoAwayReceived):
                 self._goodbye_code = event.error_code
             elif isinstance(event, ngh2.ConnectionClosed):
-                # The code of the peer's GOAWAY or of ours.
-                self.is_broken |= event.error_code not in (NO_ERROR, self._goodbye_code)
+                # The code of the peer's GOAWAY or of ours: if both have the same, ours is in what is sent.
+                is_ours = event.error_code != self._goodbye_code or _GOAWAY_BEGINS in sent
+                self.is_broken |= event.error_code != NO_ERROR and is_ours
 
     @property
     def is_done(self) -> bool:
@@ -163,6 +166,7 @@ class Nghttp2Engine:
 
     def end(self, error_code: int = NO_ERROR, *, reason: bytes = b"") -> None:
         """See Engine."""
+        self.is_broken |= error_code != NO_ERROR
         try:
             self._connection.send_goaway(error_code, last_stream_id=self._last_stream_id, debug_data=reason)
         except ngh2.NGH2Error:

@@ -28,7 +28,7 @@ from bench.http2 import (
     settings,
 )
 from gateway.front.http2.broken_hosts import MOST, BrokenHosts, host_of
-from gateway.front.http2.engine import ENHANCE_YOUR_CALM
+from gateway.front.http2.engine import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
 from gateway.front.http2.server import Http2Server, ServerBounds
 from tests.certificates import Authority
 from tests.front.http2.handlers import Handlers, MakeEngine
@@ -44,6 +44,17 @@ BREAKS = {
     "a flood of empty frames": HELLO + CALL + frame(DATA, 0, 1) * 2000,
     "headers without end": HELLO + frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1) * 500,
     "pings without calls": HELLO + frame(PING, 0, 0, bytes(8)) * 20,
+    "a fault after a goodbye that accuses of it": HELLO
+    + frame(GOAWAY, 0, 0, struct.pack(">II", 0, PROTOCOL_ERROR))
+    + frame(PING, 0, 1, bytes(8)),
+    "a flood after a goodbye that accuses of it": HELLO
+    + CALL
+    + frame(GOAWAY, 0, 0, struct.pack(">II", 0, ENHANCE_YOUR_CALM))
+    + frame(DATA, 0, 1) * 2000,
+    "pings after a goodbye that accuses of them": HELLO
+    + CALL
+    + frame(GOAWAY, 0, 0, struct.pack(">II", 0, ENHANCE_YOUR_CALM))
+    + frame(PING, 0, 0, bytes(8)) * 20,
     "a flood after a goodbye": HELLO + CALL + frame(GOAWAY, 0, 0, bytes(8)) + frame(DATA, 0, 1) * 2000,
 }
 LEAVES = {
