@@ -55,7 +55,7 @@ class Pkcs11Store:
         wrong = []
         with self._session() as session:
             for key in _objects(session, pkcs11.ObjectClass.PRIVATE_KEY):
-                if _version_in(key.label, self._uri.object) is None:
+                if _version_in(_label(key), self._uri.object) is None:
                     continue
                 if key[pkcs11.Attribute.EXTRACTABLE]:
                     wrong.append(f"{key.label} can be extracted (CKA_EXTRACTABLE)")
@@ -132,7 +132,7 @@ def _objects(session: Any, kind: Any, label: str | None = None) -> list[Any]:
 
 def _stored(public: Any, name: str) -> StoredKey | None:
     """Return the version that a public key is; None for another key. Raises: StoreFailed."""
-    named_at = _version_in(public.label, name)
+    named_at = _version_in(_label(public), name)
     if named_at is None:
         return None
     point = bytes(public[pkcs11.Attribute.EC_POINT])
@@ -142,6 +142,14 @@ def _stored(public: Any, name: str) -> StoredKey | None:
     except KeyRefused as refusal:
         raise StoreFailed(StoreCause.UNUSABLE_ANSWER, str(refusal)) from None
     return StoredKey(name=public.label, public=key, order=named_at, named_at=named_at or None)
+
+
+def _label(key: Any) -> str:
+    """Return the label of a key; "" for another application's that is no text."""
+    try:
+        return str(key.label)
+    except UnicodeDecodeError:
+        return ""
 
 
 def _version_in(label: str, name: str) -> float | None:

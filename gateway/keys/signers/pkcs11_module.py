@@ -7,7 +7,7 @@ there: an HSM may end it with or without the sessions. pkcs11.py says what is do
 from __future__ import annotations
 
 import ctypes
-import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,16 +60,18 @@ class _FunctionList(ctypes.Structure):
 class Module(_pkcs11.lib):
     """A module that several threads may call: the library's own `initialize` declares that only one thread does.
 
-    `refused` holds the PIN that a token refused last, by token; it is used under the lock. `begun` counts how often the
-    module was initialized.
+    `refused` holds the PINs that tokens refused, each with its token; `begun` counts how often the module was
+    initialized. A token may hang in what opens a session, so `_opening` is held there, and `_lock` is not: threads with
+    a session go on.
     """
 
     def __init__(self, path: str) -> None:
         """Load and initialize. Raises: StoreFailed, PKCS11Error."""
         self._functions = _functions(path)
         super().__init__(path)
-        self.refused: dict[str, str] = {}
+        self.refused: set[tuple[str, str]] = set()
         self.begun = 1
+        self._opening = threading.Lock()
         self._lock = threading.Lock()
         self._users = 0
         self._tokens: set[str] = set()
@@ -94,13 +96,12 @@ class Module(_pkcs11.lib):
 
     def open_session(self, uri: Pkcs11Uri, read_pin: READ_PIN) -> Any:
         """Open a session that may use the private key; in `use`. Raises: StoreFailed, PKCS11Error."""
-        with self._lock:
+        with self._opening:
             try:
                 session = _token(self, uri).open()
             except (StoreFailed, pkcs11.PKCS11Error):
-                if self._users > 1 or not self._tokens <= {uri.token}:
-                    raise  # another thread is in the module, or another token has sessions
-                self._begin_again()
+                if not self._begin_again(uri.token):
+                    raise
                 session = _token(self, uri).open()
             self._tokens.add(uri.token)
             try:
@@ -111,12 +112,19 @@ class Module(_pkcs11.lib):
                 raise
             return session
 
-    def _begin_again(self) -> None:
-        """Some modules see a token that was away only after this. It ends all sessions."""
-        self._call(_FINALIZE, None)
-        self.initialize()
-        self.begun += 1
-        self._tokens.clear()
+    def _begin_again(self, token: str) -> bool:
+        """Some modules see a token that was away only after this. It ends all sessions, whether it works or not.
+
+        Returns: False if another thread is in the module, or another token has sessions. Raises: StoreFailed.
+        """
+        with self._lock:
+            if self._users > 1 or not self._tokens <= {token}:
+                return False
+            self._call(_FINALIZE, None)
+            self.begun += 1
+            self._tokens.clear()
+            self.initialize()
+            return True
 
     def _is_logged_in(self, session: Any) -> bool:
         info = _SessionInfo()
@@ -128,18 +136,20 @@ class Module(_pkcs11.lib):
             pin = read_pin(pin_file)
         except SecretRefused as refusal:
             raise StoreFailed(StoreCause.LOGIN, f"pin-source: {refusal}") from None
-        if pin == self.refused.get(token):
+        if (token, pin) in self.refused:
             raise StoreFailed(StoreCause.LOGIN, _WRONG_PIN)  # a token locks itself after some tries
         text = pin.encode()
         result = self._call(
             _LOGIN, ctypes.c_ulong(session.handle), ctypes.c_ulong(_USER), text, ctypes.c_ulong(len(text))
         )
         if result in _WRONG_PINS:
-            self.refused[token] = pin
+            self.refused.add((token, pin))
             raise StoreFailed(StoreCause.LOGIN, _WRONG_PIN)
         if result not in _LOGGED_IN:
             problem = _UNUSABLE_PINS.get(result, f"its token allows no login (C_Login returned {result:#x})")
             raise StoreFailed(StoreCause.LOGIN, problem)
+        if result == 0:
+            self.refused = {one for one in self.refused if one[0] != token}  # the token counts from zero again
 
     def _call(self, place: int, *arguments: Any) -> int:
         """Call a function of the module that the library does not offer in the form that is needed."""
@@ -147,9 +157,24 @@ class Module(_pkcs11.lib):
         return int(function(*arguments))
 
 
-@functools.cache
+_loaded: dict[str, Module] = {}
+_loading = threading.Lock()
+
+
 def load(path: str) -> Module:
-    """Return the module, which a process never unloads: its threads may be in it. Raises: StoreFailed."""
+    """Return the module, one for all paths to its file: each would end the sessions of the others. Raises: StoreFailed.
+
+    A process never unloads it: its threads may be in it.
+    """
+    module = _loaded.get(path)
+    if module is None:
+        with _loading:
+            file = os.path.realpath(path)
+            module = _loaded[path] = _loaded[file] = _loaded.get(file) or _load(file)
+    return module
+
+
+def _load(path: str) -> Module:
     try:
         module = Module(path)
     except (pkcs11.PKCS11Error, OSError, AttributeError) as error:
@@ -182,8 +207,8 @@ def _token(module: Module, uri: Pkcs11Uri) -> Any:
     for slot in module.get_slots(token_present=True):
         try:
             token = slot.get_token()
-        except pkcs11.PKCS11Error:
-            continue  # another token, which is broken
+        except (pkcs11.PKCS11Error, UnicodeDecodeError):
+            continue  # another token, which is broken or whose label is no text
         serial = token.serial.decode("ascii", "replace").strip()
         if token.label == uri.token and uri.serial in ("", serial):
             found.append(token)

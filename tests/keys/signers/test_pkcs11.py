@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 
 from gateway.core.secret_reference import SIGNER_SCHEMES, parse_reference
 from gateway.keys.signers.open_store import open_key_store
+from gateway.keys.signers.pkcs11 import Pkcs11Store
 from gateway.keys.signers.pkcs11_module import load
 from gateway.keys.signers.pkcs11_uri import parse_pkcs11
 from gateway.keys.signers.store import KeyStore
@@ -24,9 +26,9 @@ from tests.softhsm import PIN, SO_PIN, SoftHsm, Token
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Token]]:
-    """The tokens of this process: one for all tests, one that a test deletes, and one without a login before."""
+    """The tokens of this process: one for all tests, one that a test deletes, and others without a login before."""
     hsm = SoftHsm(tmp_path_factory.mktemp("softhsm"))
-    made = {label: hsm.token(label) for label in ("shared", "doomed", "unopened")}
+    made = {label: hsm.token(label) for label in ("shared", "doomed", "unopened", "held", "foreign")}
     os.environ.update(hsm.environ)
     yield made
     for name in hsm.environ:
@@ -122,14 +124,66 @@ def test_a_wrong_pin_is_tried_once(tokens: dict[str, Token], pin_file: Path) -> 
     with pytest.raises(StoreFailed, match=r"pin-source: its file .*chmod 600"):
         store.versions()
     pin_file.chmod(0o600)
-    pin_file.write_text(PIN)
-    refused = load(str(token.hsm.module)).refused
-    assert {"unopened": "planted-wrong-pin"} == refused
-    refused["unopened"] = PIN  # the token would take it: it is not asked
-    with pytest.raises(StoreFailed, match="refuses the PIN"):
-        store.versions()
-    refused.clear()
+    module = load(str(token.hsm.module))
+    assert {("unopened", "planted-wrong-pin")} == module.refused
+    module.refused.add(("unopened", PIN))  # the token would take it: it is not asked
+    for pin in ("planted-other-pin", PIN, "planted-wrong-pin", PIN):
+        pin_file.write_text(pin)
+        with pytest.raises(StoreFailed, match="refuses the PIN"):
+            store.versions()
+    module.refused.remove(("unopened", PIN))
+    assert {("unopened", "planted-wrong-pin"), ("unopened", "planted-other-pin")} == module.refused
     assert 1 == len(store.versions())
+    assert not module.refused
+
+
+def test_a_token_that_hangs_at_the_login_holds_no_thread_with_a_session(tokens: dict[str, Token], key: Key) -> None:
+    """Nor another token of its module."""
+    token = tokens["held"]
+    token.make_key("launch")
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def read_pin(_: Path) -> str:
+        hangs.set()
+        assert goes_on.wait(30)
+        return PIN
+
+    store = opened(key.reference)
+    held = Pkcs11Store(parse_pkcs11(token.reference(key.pin_file, "launch")), read_pin)
+    with ThreadPoolExecutor(1) as signs, ThreadPoolExecutor(1) as waits:
+        (one,) = signs.submit(store.versions).result(30)
+        versions = waits.submit(held.versions)
+        try:
+            assert hangs.wait(30)
+            assert one.public.verify(b"x", signs.submit(store.sign, one.name, [b"x"]).result(5)[0])
+        finally:
+            goes_on.set()
+        assert 1 == len(versions.result(30))
+
+
+def test_a_module_that_does_not_begin_again_is_begun_by_the_next_call(
+    key: Key, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also by the call for another token."""
+    module = load(str(key.token.hsm.module))
+    store, begun = opened(key.reference), module.begun
+    (one,) = store.versions()
+    module._tokens = {key.token.label}
+    with monkeypatch.context() as patched, module.use():
+        patched.setenv("SOFTHSM2_CONF", str(tmp_path / "nowhere"))
+        with pytest.raises(StoreFailed, match="does not begin"):
+            module._begin_again(key.token.label)
+    assert (begun + 1, set()) == (module.begun, module._tokens)
+    assert one.public.verify(b"x", store.sign(one.name, [b"x"])[0])
+
+
+def test_a_module_is_one_whichever_path_names_it(key: Key, tmp_path: Path) -> None:
+    """A second one would end the sessions of the first. Threads that come first at the same time get one too."""
+    link = tmp_path / "module.so"
+    link.symlink_to(key.token.hsm.module)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(load, [str(link), str(key.token.hsm.module)] * 8))
+    assert 1 == len({id(one) for one in found})
 
 
 def test_a_private_key_that_is_destroyed_signs_no_more(key: Key) -> None:
@@ -188,6 +242,23 @@ def test_a_key_that_can_be_extracted_is_reported(key: Key) -> None:
     key.token.make_key(name, "open")
     wrong = [f"{name} can be extracted (CKA_EXTRACTABLE)", f"{name} can be read (CKA_SENSITIVE is false)"]
     assert wrong == store.needless_rights()
+
+
+def test_a_label_that_is_no_text_is_of_another_application(tokens: dict[str, Token], pin_file: Path) -> None:
+    """Its key stops no other key."""
+    token = tokens["foreign"]
+    token.make_keys("launch", "another-label")
+    changed = 0
+    for path in token.hsm.tokens.rglob("*.object"):
+        old = path.read_bytes()
+        if b"another-label" in old:
+            path.write_bytes(old.replace(b"another-label", b"another-\xff\xfe\xfd\xfc\xfb"))
+            changed += 1
+    assert changed
+    store = opened(token.reference(pin_file, "launch"))
+    (one,) = store.versions()
+    assert one.public.verify(b"x", store.sign("launch", [b"x"])[0])
+    assert [] == store.needless_rights()
 
 
 def test_a_module_that_is_missing_is_named(key: Key) -> None:
