@@ -160,7 +160,7 @@ def rebuild_chain(lines: Lines, rng: random.Random, key: SigningKey | None = Non
         del lines[place]
         record = None
     else:
-        record["operation"]["player_id"] = "somebody-else"
+        record["operation"]["player_id"] = "another-player"
         lines[place] = written(record)
     extent_members = json.loads(lines[0])["chain_extent"]
     extent = Extent(

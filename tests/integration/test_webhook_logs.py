@@ -38,12 +38,12 @@ def test_odd_headers_are_counted_and_logged(asked: Asked) -> None:
     request_id = f"odd-{uuid.uuid4()}"
     for header in request.headers:
         if header.name == "x-provider":
-            header.value = "somebody-else"
+            header.value = "another-provider"
         if header.name == "x-request-id":
             header.value = request_id
     asked.expect(request, "VERIFIED", None, "NOT_A_MOVE")
     line = logged(asked, request_id)
-    assert ("BALANCE_KEY PROVIDER REQUEST_ID", "somebody-else") == (line["odd_headers"], line["provider"])
+    assert ("BALANCE_KEY PROVIDER REQUEST_ID", "another-provider") == (line["odd_headers"], line["provider"])
     with urlopen(f"http://{asked.gateway.admin_address}/metrics", timeout=5) as page:
         text = page.read().decode()
     for kind in ("BALANCE_KEY", "PROVIDER", "REQUEST_ID"):
