@@ -1,13 +1,10 @@
-"""The admin port on real sockets: its pages, nothing else, and slow clients."""
+"""The admin port on real sockets: where it listens, what it refuses, and slow clients."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,155 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import CollectorRegistry
-from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.front.admin import AdminAddressRefused, AdminServer, AdminSettings, Readiness, listen_address
+from gateway.front.admin import AdminAddressRefused, AdminServer, AdminSettings, listen_address
 from gateway.telemetry.metrics import BuildInfo, Metrics
+from tests.front.admin_bench import Admin, Start, left_of, start
 
-SERVICE = "phoenix.gateway.v1.EventService"
-
-
-@dataclass
-class Admin:
-    """An admin server with its dependencies, and one raw request to it."""
-
-    server: AdminServer
-    metrics: Metrics
-    live: bool = True
-    ready: bool = True
-    services: dict[str, bool] = field(default_factory=lambda: {SERVICE: True})
-    broken: Exception | None = None
-
-    def readiness(self) -> Readiness:
-        if self.broken is not None:
-            raise self.broken
-        return {"ready": self.ready, "services": self.services}
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, _, port = self.server.address.rpartition(":")
-        return await asyncio.open_connection(host, int(port))
-
-    async def raw(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Send these bytes. Return status, headers and body of the answer until the end of the connection."""
-        reader, writer = await self.connect()
-        try:
-            writer.write(request)
-            answer = await asyncio.wait_for(reader.read(), 10)
-        finally:
-            writer.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return int(first.split(" ")[1]), headers, body
-
-    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        return await self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-
-
-Start = Callable[..., Awaitable[Admin]]
-
-
-async def left_of(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the other side closes or resets the connection."""
-    try:
-        return await asyncio.wait_for(reader.read(), 5)
-    except ConnectionResetError:
-        return b""
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    servers: list[AdminServer] = []
-
-    async def run(settings: AdminSettings | None = None) -> Admin:
-        metrics = Metrics(
-            CollectorRegistry(), methods=["/a.B/C"], build=BuildInfo(version="1.2.3", revision="abc", python="3.11")
-        )
-        admin: Admin
-        server = AdminServer("127.0.0.1:0", metrics, lambda: admin.live, lambda: admin.readiness(), settings=settings)
-        admin = Admin(server=server, metrics=metrics)
-        await server.start()
-        servers.append(server)
-        return admin
-
-    yield run
-    for server in servers:
-        await server.stop()
-
-
-async def test_liveness_is_reported(start: Start) -> None:
-    """/healthz is 200 while the process is live, otherwise 503."""
-    admin = await start()
-    alive = await admin.get("/healthz")
-    admin.live = False
-    dead = await admin.get("/healthz")
-    assert [(alive[0], alive[2]), (dead[0], dead[2])] == [(200, b'{"live":true}'), (503, b'{"live":false}')]
-
-
-async def test_readiness_names_each_service(start: Start) -> None:
-    """/readyz is 200 with the state of each service, also if one fails but the process accepts calls."""
-    admin = await start()
-    admin.services = {SERVICE: False, "phoenix.gateway.v1.TokenService": True}
-    status, headers, body = await admin.get("/readyz")
-    assert (200, "application/json", {"ready": True, "services": admin.services}) == (
-        status,
-        headers["content-type"],
-        json.loads(body),
-    )
-
-
-async def test_heads_of_evidence_are_reported(start: Start) -> None:
-    """/evidence/head is the document that it is given; 503 while its store is not there, 404 where there is none."""
-    admin = await start()
-    none = await admin.get("/evidence/head")
-    heads: list[bytes | None] = [b'{"heads":[]}', None]
-
-    async def head() -> bytes | None:
-        return heads.pop(0)
-
-    server = AdminServer("127.0.0.1:0", admin.metrics, lambda: True, admin.readiness, evidence_head=head)
-    await server.start()
-    other = Admin(server=server, metrics=admin.metrics)
-    reported, gone = await other.get("/evidence/head"), await other.get("/evidence/head")
-    await server.stop()
-    assert [(404, b'{"error":"not_found"}'), (200, b'{"heads":[]}'), (503, b'{"error":"store_unavailable"}')] == [
-        (status, body) for status, _, body in (none, reported, gone)
-    ]
-
-
-async def test_not_ready_is_503(start: Start) -> None:
-    """/readyz is 503 while the process drains."""
-    admin = await start()
-    admin.ready = False
-    status, _, body = await admin.get("/readyz")
-    assert (status, json.loads(body)["ready"]) == (503, False)
-
-
-async def test_metrics_are_prometheus_text(start: Start) -> None:
-    """Prometheus's own parser can read /metrics, which has the counts and the serving services."""
-    admin = await start()
-    admin.services = {SERVICE: False}
-    admin.metrics.call_began("/a.B/C")
-    admin.metrics.call_ended("/a.B/C", "OK", "", 0.0002)
-    status, headers, body = await admin.get("/metrics")
-    samples = {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
-    }
-    assert (
-        status,
-        headers["content-type"],
-        samples["phoenix_gateway_calls_total", "", "/a.B/C", "OK"],
-        samples["phoenix_gateway_service_serving", SERVICE],
-    ) == (200, "text/plain; version=0.0.4; charset=utf-8", 1.0, 0.0)
-
-
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/Metrics", "/healthz/../metrics", "/%6detrics", "/debug/pprof"])
-async def test_unknown_path_is_404(start: Start, path: str) -> None:
-    """Only the three paths exist, as they are written."""
-    admin = await start()
-    assert (await admin.get(path))[::2] == (404, b'{"error":"not_found"}')
+__all__ = ["start"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
@@ -240,41 +94,6 @@ async def test_connections_are_bounded(start: Start) -> None:
             except (ConnectionError, ValueError, IndexError):
                 continue
     assert (refused, status) == (b"", 200)
-
-
-async def test_trouble_is_500_without_its_text(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a page raises reaches neither the client nor the log with its text."""
-    admin = await start()
-    admin.broken = RuntimeError("s3cr3t-in-text")
-    answers = [await admin.get("/readyz"), await admin.get("/metrics")]
-    captured = capsys.readouterr()
-    assert [(status, body) for status, _, body in answers] == [(500, b'{"error":"internal"}')] * 2
-    assert "s3cr3t" not in captured.out + captured.err
-
-
-async def test_channelz_shows_the_servers_of_the_process(start: Start) -> None:
-    """Its pages are the answers of grpc's own service, with the address of each gRPC listener."""
-    main = grpc.aio.server()
-    main.add_insecure_port("127.0.0.1:0")
-    await main.start()
-    admin = await start()
-    status, headers, body = await admin.get("/channelz/GetServers")
-    servers = json.loads(body)["server"]
-    found = [one for one in servers if any("127.0.0.1" in listener["name"] for listener in one["listenSocket"])]
-    server_id = found[0]["ref"]["serverId"]
-    same = await admin.get(f"/channelz/GetServer?server_id={server_id}")
-    await main.stop(0)
-    assert (200, "application/json") == (status, headers["content-type"])
-    assert found[0]["ref"] == json.loads(same[2])["server"]["ref"]
-
-
-@pytest.mark.parametrize(
-    "page", ["GetServer?server_id=999999", "GetServer?server_id=x", "GetServers?server=1", "Nothing", "", "__init__"]
-)
-async def test_what_channelz_does_not_know_is_not_found(page: str, start: Start) -> None:
-    """An id, a field or a method that is not there."""
-    admin = await start()
-    assert 404 == (await admin.get(f"/channelz/{page}"))[0]
 
 
 async def test_a_grpc_client_is_refused(start: Start) -> None:
