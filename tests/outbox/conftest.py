@@ -1,8 +1,9 @@
-"""Queues on both databases: every test that takes `make_queue` runs on SQLite and on PostgreSQL."""
+"""Queues on both databases: every test that takes `make_queue` runs on SQLite and on PostgreSQL. And a path for one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -40,3 +41,9 @@ async def make_queue(make_database: Callable[[], Database]) -> AsyncIterator[Mak
 async def queue(make_queue: MakeQueue) -> EventQueue:
     """One queue."""
     return make_queue()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store is."""
+    return tmp_path / "data" / "evidence.sqlite3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -20,13 +21,16 @@ from gateway.outbox.queue_level import QueueBound, QueueLevel
 from gateway.outbox.record import DeadLetter, DeadLetterQuery
 from gateway.outbox.store import EventQueue
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.retry import RetryingSender, RetryPolicy
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.retry import RetrySettings
 from gateway.store.group_commit import CommitSettings
 from gateway.store.sqlite import SqliteDatabase
-from tests.actions.events.gated_phoenix import CLOCK, TENANT, GatedPhoenix, soon, submit_to
+from tests.actions.events.gated_phoenix import CLOCK, TENANT, GatedPhoenix, call, event, soon, submit_to, until
 from tests.migrated_sqlite import write_migrated
+
+BULK: list[BulkEnvelope | None] = [None, "events"]
 
 QUICK = DeliverySettings(poll_s=0.05, retry=RetrySettings(first_wait_s=0.01, longest_wait_s=0.05))
 """Waits of hundredths of a second; leases as long as ever, so that a busy machine loses none."""
@@ -140,3 +144,32 @@ async def gateway_at(path: Path, phoenix: GatedPhoenix, **more: object) -> Async
 
 DYING = dataclasses.replace(QUICK, lease_s=1.5)
 """Settings of a gateway that is to die: its leases end soon."""
+
+
+eventually = functools.partial(until, within_s=30.0)
+
+
+async def put(gateway: DurableGateway, *pairs: tuple[str, str]) -> list[str]:
+    """Take in events of (id, user); return what each came to."""
+    events = [event(event_id, user) for event_id, user in pairs]
+    results = await gateway.submit.many("", events, set(range(len(events))), call(30.0), durable=True)
+    return [said(one) for one in results]
+
+
+def said(result: Submitted | Failed) -> str:
+    if isinstance(result, Failed):
+        return result.error.reason
+    return "queued" if result.queued else "duplicate" if result.duplicate else "accepted"
+
+
+def orders(phoenix: GatedPhoenix) -> dict[str, list[str]]:
+    seen: dict[str, list[str]] = {}
+    for user, event_id in zip(phoenix.users, phoenix.ids, strict=True):
+        seen.setdefault(user, []).append(event_id)
+    return seen
+
+
+async def drained(gateway: DurableGateway, within_s: float = 40.0) -> None:
+    async with asyncio.timeout(within_s):
+        while await gateway.waiting():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)

@@ -10,22 +10,13 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from gateway.outbox.record import End
 from gateway.phoenix.gamification.event_sender import SINGLE_CALLS
 from tests.actions.events.gated_phoenix import TENANT, GatedPhoenix, soon
-from tests.outbox.durable_gateway import QUICK, DurableGateway, gateway_at
-from tests.outbox.test_delivery import drained, eventually, put
+from tests.outbox.durable_gateway import QUICK, DurableGateway, drained, eventually, gateway_at, put
 
 HOUR = dataclasses.replace(QUICK, lease_s=3600.0)
 MORE = 8
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store is."""
-    return tmp_path / "data" / "evidence.sqlite3"
 
 
 async def crowded(path: Path, phoenix: GatedPhoenix, *, deduplicates: bool) -> tuple[DurableGateway, set[str]]:
