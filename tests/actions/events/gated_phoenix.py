@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.actions.events.event_memory import EventMemory
@@ -20,6 +20,7 @@ from gateway.phoenix.auth.socket import Opening
 from gateway.phoenix.gamification.admin import AdminClient
 from gateway.phoenix.gamification.events import EventsClient, EventsSettings
 from gateway.phoenix.gamification.leaderboards import LeaderboardsClient
+from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.phoenix.gamification.snapshots import SnapshotsClient
 from gateway.phoenix.http_types import Answer, ExchangeFailed, Request, Sender
 from gateway.phoenix.retry import RetryingSender
@@ -31,6 +32,7 @@ CLOCK = SystemClock()
 TENANT = TenantId("t")
 Pause = Callable[[float], Awaitable[None]]
 Says = Callable[[Request, list[str]], int | Answer | ExchangeFailed]
+BULK: list[BulkEnvelope | None] = [None, "events", "array"]
 
 
 class GatedPhoenix:
@@ -163,3 +165,10 @@ async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
+
+
+def said(results: Sequence[Submitted | Failed]) -> list[str]:
+    return [
+        ("duplicate" if one.duplicate else "accepted") if isinstance(one, Submitted) else one.error.reason
+        for one in results
+    ]
