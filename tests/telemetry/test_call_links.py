@@ -1,32 +1,20 @@
-"""What a call leaves in the log and in the metrics, through a real front on a real socket."""
+"""What a call leaves in the log, through a real front on a real socket."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-import json
-import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
-
 import grpc
 import pytest
-import structlog
 from google.protobuf.struct_pb2 import Struct
-from prometheus_client import CollectorRegistry
 
 from gateway.actions.shared.call import Call
 from gateway.actions.shared.call_record import WalletRecord
-from gateway.core.rights import open_to_local
-from gateway.core.wallet import Disposition, HeaderAnomaly, Verdict
+from gateway.core.wallet import Disposition, Verdict
 from gateway.errors import (
     CircuitOpen,
     Disabled,
     FieldFault,
     GatewayError,
     InvalidField,
-    NotAllowed,
     OutcomeUnknown,
     Overloaded,
     PhoenixNotFound,
@@ -35,110 +23,12 @@ from gateway.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from gateway.front.endpoint import Endpoint, Handler
-from gateway.front.grpc_aio import Front
-from gateway.interceptors.call_log import CallLog, record_unexpected
-from gateway.interceptors.call_metrics import CallMetrics
-from gateway.interceptors.chain import ArrivalCheck, Chain, EndObserver
-from gateway.interceptors.identity import Identity
-from gateway.interceptors.policy import PolicyInForce
-from gateway.resilience.clock import SystemClock
 from gateway.telemetry.log_fields import faults_of
-from gateway.telemetry.logs import configure
-from gateway.telemetry.metrics import BuildInfo, Metrics
+from tests.telemetry.logged_gateway import METHOD, Gateway, gateway
 
-METHOD = "/t.T/M"
+__all__ = ["gateway"]
+
 SECRET = "pk_live_4f1dd27c9b"
-
-
-class Gate(ArrivalCheck):
-    """Refuses when shut."""
-
-    shut = False
-
-    async def before(self, call: Call) -> None:
-        if self.shut:
-            raise NotAllowed
-
-
-class Outermost(EndObserver):
-    """Knows when a call has left every other link."""
-
-    def __init__(self) -> None:
-        self.left = asyncio.Event()
-
-    def after(self, call: Call, error: BaseException | None) -> None:
-        self.left.set()
-
-
-@dataclass
-class Gateway:
-    """A front with one method, whose handler the test sets."""
-
-    channel: grpc.aio.Channel
-    metrics: Metrics
-    out: io.StringIO
-    gate: Gate
-    outermost: Outermost
-    log: CallLog
-    handler: Handler
-
-    @property
-    def method(self) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
-        return self.channel.unary_unary(METHOD)
-
-    async def call(self, **options: Any) -> grpc.StatusCode:
-        try:
-            await self.method(b"", timeout=10, **options)
-        except grpc.aio.AioRpcError as error:
-            return error.code()
-        return grpc.StatusCode.OK
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.getvalue().splitlines()]
-
-    def sample(self, start: str) -> float:
-        """The value of the one sample whose line starts so."""
-        found = [line for line in b"".join(self.metrics.page()).decode().splitlines() if line.startswith(start)]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    out = io.StringIO()
-    configure("info", "json", out)
-    clock = SystemClock()
-    metrics = Metrics(CollectorRegistry(), methods=[METHOD], build=BuildInfo(version="", revision="", python=""))
-
-    async def fine(request: Struct, call: Call) -> Struct:
-        return request
-
-    async def handle(request: Struct, call: Call) -> Any:
-        return await it.handler(request, call)
-
-    gate = Gate()
-    outermost = Outermost()
-    identity = Identity(PolicyInForce(open_to_local([METHOD])), certificates_required=False)
-    log = CallLog(clock)
-    links = [outermost, CallMetrics(metrics, clock), log, gate, identity]
-    endpoint = Endpoint(
-        path=METHOD, handler=handle, request_class=Struct, client_streaming=False, server_streaming=False
-    )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (Front([endpoint], Chain(links), clock, record_unexpected, reads_certificates=True),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        it = Gateway(channel=channel, metrics=metrics, out=out, gate=gate, outermost=outermost, log=log, handler=fine)
-        yield it
-    await server.stop(0)
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers[:], root.level = handlers, level
 
 
 async def test_the_line_describes_the_call(gateway: Gateway) -> None:
@@ -297,61 +187,3 @@ async def test_a_field_that_the_record_does_not_declare_cannot_be_recorded(gatew
     gateway.handler = careless
     assert await gateway.call() is grpc.StatusCode.INTERNAL
     assert (SECRET in gateway.out.getvalue(), gateway.lines()[0]["error_type"]) == (False, "AttributeError")
-
-
-async def test_call_is_counted_by_how_it_ended(gateway: Gateway) -> None:
-    """Calls count under status and reason, refused ones too, and none stays in flight."""
-    await gateway.call()
-    await gateway.call()
-    gateway.gate.shut = True
-    await gateway.call()
-    assert [
-        gateway.sample(f'phoenix_gateway_calls_total{{method="{METHOD}",reason="",status="OK"}}'),
-        gateway.sample(f'phoenix_gateway_calls_total{{method="{METHOD}",reason="NOT_ALLOWED"'),
-        gateway.sample(f'phoenix_gateway_call_seconds_count{{method="{METHOD}"}}'),
-        gateway.sample(f'phoenix_gateway_calls_in_flight{{method="{METHOD}"}}'),
-    ] == [2, 1, 3, 0]
-
-
-async def test_call_that_is_cancelled_leaves_no_flight(gateway: Gateway) -> None:
-    """A call whose caller leaves counts as CANCELLED and is no longer in flight."""
-    entered = asyncio.Event()
-
-    async def waits(request: Struct, call: Call) -> Struct:
-        entered.set()
-        await asyncio.Event().wait()
-        return request
-
-    gateway.handler = waits
-    call = gateway.method(b"")
-    async with asyncio.timeout(10):
-        await entered.wait()
-        during = gateway.sample("phoenix_gateway_calls_in_flight")
-        call.cancel()
-        await gateway.outermost.left.wait()
-    assert (during, gateway.sample(f'phoenix_gateway_calls_in_flight{{method="{METHOD}"}}')) == (1, 0)
-    assert gateway.sample(f'phoenix_gateway_calls_total{{method="{METHOD}",reason="CANCELLED"') == 1
-
-
-async def test_a_wallet_decision_is_counted_from_the_record(gateway: Gateway) -> None:
-    """Verdict, disposition, a suspected replay and odd headers are counted from what the action recorded."""
-
-    async def decided(request: Struct, call: Call) -> Struct:
-        record = call.record
-        record.environment = "prod"
-        record.wallet = WalletRecord(
-            verdict=Verdict.VERIFIED,
-            disposition=Disposition.NEW,
-            suspect_replay=True,
-            odd_headers=(HeaderAnomaly.PROVIDER, HeaderAnomaly.REQUEST_ID),
-        )
-        return request
-
-    gateway.handler = decided
-    await gateway.call()
-    name = "phoenix_gateway_"
-    assert [
-        gateway.sample(name + 'wallet_decisions_total{disposition="NEW",environment="prod",verdict="VERIFIED"}'),
-        gateway.sample(name + 'suspect_replays_total{environment="prod"}'),
-        gateway.sample(name + "odd_headers_total{"),
-    ] == [1, 1, 2]
