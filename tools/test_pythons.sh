@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # What depends on the version: TLS, asyncio, parsing and types of the standard library; and one whole gateway.
 CORE="tests/config/test_files.py tests/config/test_pasted_values.py tests/config/test_secrecy.py tests/core/test_wire.py
 tests/core/test_wire_answers.py
-tests/core/test_wallet_body.py tests/core/test_wallet_keys.py tests/core/test_wallet_routes.py
+tests/core/test_wallet_body.py tests/core/test_wallet_refusals.py tests/core/test_wallet_keys.py tests/core/test_wallet_routes.py
 tests/core/test_same_move.py tests/core/test_canonical.py tests/core/test_json_text.py tests/core/test_secret_text.py
 tests/core/test_public_key_document.py tests/core/test_launch_token.py tests/keys/own tests/keys/sources tests/keys/test_hidden.py
 tests/resilience tests/telemetry/test_log_lines.py tests/telemetry/test_logs.py tests/server/listener/test_tls.py
