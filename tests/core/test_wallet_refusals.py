@@ -1,4 +1,4 @@
-"""The signed body: what refuses a webhook for good, and what stays in doubt."""
+"""The signed body: what makes a refusal final, and what stays in doubt."""
 
 from __future__ import annotations
 
