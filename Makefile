@@ -44,9 +44,11 @@ lint: setup ## ruff, mypy --strict, import-linter, generated code, protos
 	@$(BIN)/python -m tools.supply_chain --offline
 
 # The suite runs over the default front; these run over the other one too. Tests in tests/front run over both.
-OTHER_FRONT_TESTS := tests/integration/test_calls.py tests/integration/test_events.py tests/integration/test_explain.py \
-	tests/integration/test_identity.py tests/integration/test_local_callers.py tests/integration/test_policy_starts.py \
-	tests/integration/test_renewed_certificates.py tests/integration/test_watch.py tests/server/test_abuse.py
+OTHER_FRONT_TESTS := tests/integration/test_calls.py tests/integration/test_tokens.py tests/integration/test_events.py \
+	tests/integration/test_repeated_events.py tests/integration/test_explain.py tests/integration/test_identity.py \
+	tests/integration/test_local_callers.py tests/integration/test_policy_starts.py \
+	tests/integration/test_renewed_certificates.py tests/integration/test_watch.py tests/integration/test_watch_trouble.py \
+	tests/server/test_abuse.py
 
 test: setup ## all tests, with real Redis and PostgreSQL (installed if missing)
 	@sh tools/test.sh

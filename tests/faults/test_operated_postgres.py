@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.v1 import events_pb2, events_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox
-from tests.integration.test_events import event
+from tests.integration.event_calls import event
 from tests.integration.test_wallet import reserve
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
 from tests.postgres_process import PostgresProcess

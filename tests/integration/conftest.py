@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from gateway.v1 import leaderboards_pb2_grpc
+from gateway.v1 import (
+    events_pb2_grpc,
+    leaderboards_pb2_grpc,
+    tokens_pb2_grpc,
+)
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.board_reads import SCORES, make
 from tests.integration.webhook_verdicts import WALLET, Asked, asked_of
@@ -49,3 +53,13 @@ def board(sandbox: SandboxProcess) -> Iterator[str]:
     make(sandbox, name, SCORES)
     yield name
     sandbox.control("DELETE", "/faults")
+
+
+@pytest.fixture
+def events(channel: grpc.Channel) -> events_pb2_grpc.EventServiceStub:
+    return events_pb2_grpc.EventServiceStub(channel)
+
+
+@pytest.fixture
+def tokens(channel: grpc.Channel) -> tokens_pb2_grpc.TokenServiceStub:
+    return tokens_pb2_grpc.TokenServiceStub(channel)

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
-from tests.integration.test_events import INGESTION, event, metric, once_each, received, refused, reported
+from tests.integration.awaited_calls import refused
+from tests.integration.event_calls import INGESTION, event, metric, once_each, received, reported
 from tests.sandbox_process import SandboxProcess
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -26,11 +26,6 @@ __all__ = ["postgres_server", "postgres_url"]
 Stub = events_pb2_grpc.EventServiceStub
 QUEUED, DUPLICATE = events_pb2.EVENT_STATUS_QUEUED, events_pb2.EVENT_STATUS_DUPLICATE
 DURABLE = events_pb2.DELIVERY_DURABLE
-
-
-@pytest.fixture
-def events(channel: grpc.Channel) -> Stub:
-    return Stub(channel)
 
 
 def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:

@@ -21,11 +21,6 @@ ACCEPTED, DUPLICATE = events_pb2.EVENT_STATUS_ACCEPTED, events_pb2.EVENT_STATUS_
 LARGEST = b'{"a":"' + b"x" * (65_536 - 8) + b'"}'
 
 
-@pytest.fixture
-def events(channel: grpc.Channel) -> Stub:
-    return Stub(channel)
-
-
 def event(**more: Any) -> events_pb2.Event:
     fields: dict[str, Any] = {"leaderboard_id": "xp", "user_id": "ada", "score_delta": 1, **more}
     return events_pb2.Event(**{name: value for name, value in fields.items() if value is not None})

@@ -1,0 +1,69 @@
+"""Events to send, what came of them, and what the sandbox counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.v1 import events_pb2, events_pb2_grpc
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.sandbox_process import SandboxProcess
+
+Stub = events_pb2_grpc.EventServiceStub
+ACCEPTED, DUPLICATE = events_pb2.EVENT_STATUS_ACCEPTED, events_pb2.EVENT_STATUS_DUPLICATE
+
+INGESTION = {"surface": "ingestion", "path_prefix": "/v1/"}
+"""Where faults are set: not on /health, by which the gateway would turn its service off for other tests."""
+
+
+@contextmanager
+def a_gateway(sandbox: SandboxProcess, **settings: str) -> Iterator[tuple[GatewayProcess, Stub]]:
+    """A separate gateway with other settings."""
+    environ = {**of_sandbox(sandbox.urls, sandbox.environ), **settings}
+    with GatewayProcess(environ) as process, grpc.insecure_channel(process.address) as channel:
+        yield process, Stub(channel)
+
+
+def event(user: str = "ada", event_id: str = "", **more: Any) -> events_pb2.Event:
+    return events_pb2.Event(leaderboard_id="xp", user_id=user, score_delta=1, event_id=event_id, **more)
+
+
+def batch(count: int, users: int = 50) -> events_pb2.SubmitEventsRequest:
+    return events_pb2.SubmitEventsRequest(events=[event(f"u{number % users}") for number in range(count)])
+
+
+def reason_in(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if status.details and status.details[0].Unpack(info) else ""
+
+
+def reported(results: Sequence[events_pb2.EventResult]) -> list[Any]:
+    return [reason_in(one.error) if one.HasField("error") else one.status for one in results]
+
+
+def once_each(sandbox: SandboxProcess, ids: Sequence[str]) -> bool:
+    """Whether the sandbox took each id exactly once, and nothing else."""
+    counted = sandbox.control("POST", "/effects", {"event_ids": list(ids)})
+    return set(counted["effects"].values()) == {1} and counted["total"] == len(ids) == counted["event_ids"]
+
+
+def calls_of(sandbox: SandboxProcess) -> dict[str, int]:
+    """Calls by path."""
+    paths = [one["path"] for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]]
+    return {path: paths.count(path) for path in ("/v1/events", "/v1/events/bulk")}
+
+
+def received(sandbox: SandboxProcess, event_id: str) -> int:
+    return int(sandbox.control("GET", f"/effects?event_id={event_id}")["received"])
+
+
+def metric(process: GatewayProcess, name: str) -> float:
+    """One series as scraped."""
+    with build_opener(ProxyHandler({})).open(f"http://{process.admin_address}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(name)))
