@@ -37,8 +37,8 @@ from tests.certificates import Authority
 from tests.deploy.alert_rules import RULES, shortened
 from tests.faults.degraded_faults import PipeReader
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
-from tests.integration.test_signers import Store as KeyStore
-from tests.integration.test_signers import aws, register
+from tests.integration.launch_key_stores import Store as KeyStore
+from tests.integration.launch_key_stores import aws, register
 from tests.integration.test_wallet import signed
 from tests.postgres_process import PostgresProcess
 from tests.prometheus_process import PrometheusProcess
