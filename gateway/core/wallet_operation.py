@@ -6,7 +6,6 @@ wallet_body.py parses the signed body. Source: prediction.md 4.1, 4.4 and 4.9.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -29,8 +28,7 @@ HOLDABLE = MOVES - {"capture_cash"}
 two calls with the same body."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveContent:
+class MoveContent(NamedTuple):
     """The values that decide whether two calls are the same move. `amount` None: its form is ambiguous or unknown."""
 
     operation: str

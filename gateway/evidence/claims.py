@@ -7,72 +7,24 @@ claim gets NEW again. Source: prediction.md 4.7 and 5.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.core.wallet_operation import MoveContent
 from gateway.core.wallet_verdict import Disposition
+from gateway.evidence.claim_statements import Row, insert_new, lock, read_claimed
 from gateway.evidence.record import HELD_ATTEMPT, ClaimResult, MoveClaim, RecordedResponse, Scope
-from gateway.evidence.rows import RESPONSE_COLUMNS, claim_row, content_of, recorded_of
-from gateway.evidence.settlements import call_key, is_settled, settlements_of
+from gateway.evidence.rows import PendingClaim, content_of, recorded_of
+from gateway.evidence.settlements import call_key, settlements_of
 from gateway.evidence.store import SameMove
-from gateway.evidence.tables import bodies, operations, probes
-from gateway.store.pipeline import defer, lease_time, now_us_of, steady_us_of
-from gateway.store.schema import insert_into, pad_in_list
+from gateway.evidence.tables import operations
+from gateway.store.pipeline import defer, now_us_of, steady_us_of
 
-_MOVE = ("idempotency_key", "operator_code", "environment", "operation")
-_BODY = ("body_sha256", "operator_code", "environment")
 LONGEST_LEASE_US = 86_400 * 1_000_000
 """The longest `PREDICTION_WALLET_LEASE`. A lease that ends later was made before the clock of the store went back."""
 _t = operations.c
-
-# Built once: building a statement costs as much as running it.
-_FIRST_OF_BODY = (
-    sa.select(_t.body_sha256, _t.operator_code, _t.environment, _t.operation_id)
-    .where(_t.operation_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(_t.body_sha256, _t.operator_code, _t.environment, _t.sequence)  # one order everywhere: no deadlock
-)
-_FOUND = sa.select(
-    *(_t.operation_id, _t.operator_code, _t.environment, _t.operation, _t.idempotency_key, _t.attempt),
-    *(_t.lease_expires_at_us, _t.received_at_us, _t.suspect_replay, _t.probed_before, _t.player_id, _t.currency),
-    *(_t.amount, _t.amount_json, _t.references_json, _t.body_sha256, *RESPONSE_COLUMNS),
-    bodies.c.first_operation_id,
-    sa.exists()
-    .where(
-        probes.c.idempotency_key == _t.idempotency_key,
-        probes.c.operator_code == _t.operator_code,
-        probes.c.environment == _t.environment,
-    )
-    .label("was_probed"),
-    # Settling marks the body as used, so only suspect replays can be settled, and few of them are.
-    sa.case((_t.suspect_replay, is_settled(_t.idempotency_key, _t.operator_code, _t.environment)), else_=sa.false())
-    .label("may_be_settled"),
-).outerjoin(
-    bodies,
-    sa.and_(
-        bodies.c.body_sha256 == _t.body_sha256,
-        bodies.c.operator_code == _t.operator_code,
-        bodies.c.environment == _t.environment,
-    ),
-).where(_t.idempotency_key.in_(sa.bindparam("keys", expanding=True)))  # fmt: skip
-_INSERTS: dict[str, tuple[sa.Insert, sa.Insert]] = {}
-"""Of the moves and of their bodies, by dialect. To build them for each group took 8 % of a claim."""
-_LOCKED = (
-    sa.select(_t.operation_id, _t.attempt, _t.lease_expires_at_us, *RESPONSE_COLUMNS)
-    .where(_t.operation_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(_t.operation_id)
-    .with_for_update()
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingClaim:
-    """A claim with the operation id for the case that it is new. A repeated run uses the same id."""
-
-    claim: MoveClaim
-    operation_id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,28 +48,25 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
     """
     if not pending:
         return []
-    order = sorted(range(len(pending)), key=lambda index: pending[index].claim.scope)
-    _insert(connection, [pending[index] for index in order])
-    keys = pad_in_list(one.claim.idempotency_key for one in pending)
-    rows = {
-        (row.operator_code, row.environment, row.operation, row.idempotency_key): row
-        for row in connection.execute(_FOUND, {"keys": keys})
-    }
+    scopes = [one.claim.scope for one in pending]
+    order = sorted(range(len(pending)), key=scopes.__getitem__)
+    insert_new(connection, [pending[index] for index in order])
+    first, rows = read_claimed(connection, pending)
     now_us = steady_us_of(connection)
     ahead_us = now_us_of(connection) - now_us
     results: dict[int, ClaimResult] = {}
     new: dict[str, ClaimResult] = {}
     for index, one in enumerate(pending):
-        row = rows[one.claim.scope]
-        if row.operation_id == one.operation_id and row.attempt == 1:  # ours, also from an earlier run
-            results[index] = new[row.operation_id] = _new(one.claim, row, ahead_us)
+        row = first.get(one.operation_id)
+        if row is not None:  # ours, also from an earlier run
+            results[index] = new[one.operation_id] = _new(one, row, ahead_us)
     _flag(connection, new.values())
     found: dict[Scope, _Stored] = {}
     expired: dict[int, MoveClaim] = {}
     for index, one in enumerate(pending):
         if index in results:
             continue
-        scope, row = one.claim.scope, rows[one.claim.scope]
+        scope, row = scopes[index], rows[scopes[index]]
         if scope not in found:
             found[scope] = _stored(row, new.get(row.operation_id))
         stored = found[scope]
@@ -129,41 +78,17 @@ def claim_all(connection: sa.Connection, pending: Sequence[PendingClaim], same_m
     results.update(_reclaim(connection, now_us, ahead_us, expired, found, same_move))
     # A row does not show yet that a new move is a suspect replay.
     suspect = [index for index, result in results.items() if result.suspect_replay]
-    asked = [
-        index
-        for index in suspect
-        if results[index].operation_id in new or rows[pending[index].claim.scope].may_be_settled
-    ]
+    asked = [index for index in suspect if results[index].operation_id in new or rows[scopes[index]].may_be_settled]
     results.update(_settled(connection, {index: results[index] for index in asked}, pending))
     return [results[index] for index in range(len(pending))]
 
 
-def _insert(connection: sa.Connection, ordered: Sequence[PendingClaim]) -> None:
-    """Insert the moves that are new, and their bodies. The rows show later which ones were."""
-    moves, first_of_bodies = _inserts_of(connection)
-    defer(connection, moves, [claim_row(one.claim, one.operation_id) for one in ordered])
-    defer(connection, first_of_bodies, {"ids": pad_in_list(one.operation_id for one in ordered)})
-
-
-def _inserts_of(connection: sa.Connection) -> tuple[sa.Insert, sa.Insert]:
-    dialect = connection.dialect.name
-    if dialect not in _INSERTS:
-        lease = lease_time() + sa.bindparam("lease_us", type_=sa.BigInteger)
-        moves = insert_into(connection, operations).values(lease_expires_at_us=lease)
-        first = insert_into(connection, bodies).from_select([*_BODY, "first_operation_id"], _FIRST_OF_BODY)
-        _INSERTS[dialect] = (
-            moves.on_conflict_do_nothing(index_elements=_MOVE),
-            first.on_conflict_do_nothing(index_elements=_BODY),
-        )
-    return _INSERTS[dialect]
-
-
-def _new(claim: MoveClaim, row: sa.Row[*tuple[Any, ...]], ahead_us: int) -> ClaimResult:
-    suspect_replay = row.first_operation_id != row.operation_id
-    held = suspect_replay and claim.holds_suspects
+def _new(pending: PendingClaim, row: Row, ahead_us: int) -> ClaimResult:
+    suspect_replay = row.first_operation_id != pending.operation_id
+    held = suspect_replay and pending.claim.holds_suspects
     return ClaimResult(
         disposition=None if held else Disposition.NEW,
-        operation_id=row.operation_id,
+        operation_id=pending.operation_id,
         attempt=HELD_ATTEMPT if held else 1,
         lease_expires_at_us=0 if held else row.lease_expires_at_us,
         lease_ends_us=0 if held else row.lease_expires_at_us + ahead_us,
@@ -223,8 +148,7 @@ def _reclaim(
     """Take over unfinished moves. Of several claimants, one wins and the others see its new lease."""
     if not claims:
         return {}
-    ids = pad_in_list(found[claim.scope].operation_id for claim in claims.values())
-    locked = {row.operation_id: row for row in connection.execute(_LOCKED, {"ids": ids})}
+    locked = lock(connection, (found[claim.scope].operation_id for claim in claims.values()))
     results: dict[int, ClaimResult] = {}
     updates: list[dict[str, Any]] = []
     for index, claim in claims.items():
@@ -263,7 +187,7 @@ def _settled(
     """Return these results with what a person settled for their calls."""
     keys = {index: call_key(pending[index].claim) for index in suspects}
     settled = settlements_of(connection, keys.values())
-    return {index: replace(result, settled=settled.get(keys[index])) for index, result in suspects.items()}
+    return {index: result._replace(settled=settled.get(keys[index])) for index, result in suspects.items()}
 
 
 def _result(stored: _Stored, disposition: Disposition | None, ahead_us: int) -> ClaimResult:
@@ -280,7 +204,7 @@ def _result(stored: _Stored, disposition: Disposition | None, ahead_us: int) -> 
     )
 
 
-def _stored(row: sa.Row[*tuple[Any, ...]], new: ClaimResult | None = None) -> _Stored:
+def _stored(row: Row, new: ClaimResult | None = None) -> _Stored:
     """Return the move of a row. `new`: what this transaction decides about it."""
     now = new or row
     return _Stored(

@@ -19,7 +19,7 @@ from gateway.core.wallet_verdict import Disposition
 from gateway.errors import DeadlineTooShort, GatewayError, PhoenixNotFound, StoreUnavailable
 from gateway.evidence.chain.journal import journal_decided
 from gateway.evidence.chain.public_keys import PublicKeyOf, StoredKeys, store_keys
-from gateway.evidence.claims import PendingClaim, claim_all
+from gateway.evidence.claims import claim_all
 from gateway.evidence.listing import page_of
 from gateway.evidence.outcomes import Owner, record_all
 from gateway.evidence.probes import probe_all
@@ -37,6 +37,7 @@ from gateway.evidence.record import (
 )
 from gateway.evidence.repeats import add_replays, store_conflicts
 from gateway.evidence.replay_tally import ReplayTally
+from gateway.evidence.rows import PendingClaim
 from gateway.evidence.store import SameMove
 from gateway.resilience.clock import Clock, SystemClock
 from gateway.resilience.deadline import Deadline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,6 +14,13 @@ from gateway.evidence.tables import operations
 
 _t = operations.c
 RESPONSE_COLUMNS = (_t.response_status, _t.response_body_sha256, _t.response_body, _t.recorded_at_us)
+
+
+class PendingClaim(NamedTuple):
+    """A claim with the operation id for the case that it is new. A repeated run uses the same id."""
+
+    claim: MoveClaim
+    operation_id: str
 
 
 def recorded_of(row: sa.Row[*tuple[Any, ...]]) -> RecordedResponse | None:
@@ -41,8 +48,9 @@ def content_of(row: sa.Row[*tuple[Any, ...]]) -> MoveContent:
     )
 
 
-def claim_row(claim: MoveClaim, operation_id: str) -> dict[str, Any]:
+def claim_row(pending: PendingClaim) -> dict[str, Any]:
     """Return the values of a new move's row, with `lease_us` in place of the time at which the lease expires."""
+    claim, operation_id = pending
     content = claim.content
     return {
         "operation_id": operation_id,

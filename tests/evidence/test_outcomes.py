@@ -72,7 +72,7 @@ async def test_evidence_without_outcome(make_store: MakeStore) -> None:
     """A move in progress has no response, and its unknown amount stays unknown."""
     store = await make_store()
     claim = claim_of()
-    claim = replace(claim, content=replace(claim.content, amount=None))
+    claim = replace(claim, content=claim.content._replace(amount=None))
     claimed = await store.claim(claim, soon())
     evidence = await store.evidence_by_id(claimed.operation_id, soon())
     assert (evidence.response, evidence.content.amount, evidence.available) == (None, None, None)

@@ -15,8 +15,8 @@ from typing import Any
 from gateway.actions.wallet.verify_wallet import VerifyWallet
 from gateway.cli.entry import main
 from gateway.evidence import durable
-from gateway.evidence.claims import PendingClaim
 from gateway.evidence.record import Outcome
+from gateway.evidence.rows import PendingClaim
 from gateway.services.wallet import WalletService
 
 POINTS = (

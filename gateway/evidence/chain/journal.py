@@ -8,11 +8,9 @@ Moves from a gateway older than the chain have no line; `journal_missed` adds it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.core.types import HexStr, KeyId
 from gateway.core.wallet_verdict import Disposition
@@ -26,11 +24,11 @@ from gateway.evidence.chain.entries import (
     replays_line,
 )
 from gateway.evidence.chain.tables import journal
-from gateway.evidence.claims import PendingClaim
 from gateway.evidence.reading import evidence_of
 from gateway.evidence.record import ClaimResult, Conflict, Evidence, Incident, IncidentReason, Outcome, Scope
+from gateway.evidence.rows import PendingClaim
 from gateway.evidence.tables import conflicts, incidents, operations, repeats
-from gateway.store.pipeline import defer, now_us_of, steady_us_of
+from gateway.store.pipeline import defer_rows, now_us_of, steady_us_of
 from gateway.store.schema import pad_in_list
 
 JOURNALED = 1
@@ -71,23 +69,7 @@ class Journal:
         for scope, row in self._rows.items():
             lines = self._lines[scope]
             row["entry_count"], row["entries"] = len(lines), "\n".join(lines)
-            if connection.dialect.name == "sqlite":
-                text, names = _insert_of(connection.dialect)
-                connection.exec_driver_sql(text, tuple([row[name] for name in names]))
-            else:
-                defer(connection, _INSERT, row)
-
-
-@cache
-def _insert_of(dialect: sa.Dialect) -> tuple[str, tuple[str, ...]]:
-    """Return the INSERT as text for the driver, and the names of its parameters in order.
-
-    Every transaction runs it, and most of the cost of an INSERT with SQLAlchemy is outside SQLite.
-    """
-    columns = [column.name for column in journal.columns if column.name != "id"]
-    compiled = sa.insert(journal).inline().compile(dialect=dialect, column_keys=columns)
-    assert isinstance(compiled, SQLCompiler)
-    return str(compiled), tuple(compiled.positiontup or ())
+            defer_rows(connection, _INSERT, [row])
 
 
 def journal_decided(
@@ -98,13 +80,13 @@ def journal_decided(
 ) -> None:
     """Append the results of claims and outcomes of this transaction, and the moves whose replays it counted."""
     lines = Journal()
-    now_us = now_us_of(connection)
+    now_us, lease_now_us = now_us_of(connection), steady_us_of(connection)
     differing: dict[tuple[str, str], tuple[str, str, int]] = {}
     for pending, result in claims:
         claim = pending.claim
         if result.disposition is Disposition.NEW:
             # A different lease means that the row is from an earlier run whose commit answer was lost.
-            if result.lease_expires_at_us == steady_us_of(connection) + claim.lease_us:
+            if result.lease_expires_at_us == lease_now_us + claim.lease_us:
                 _add_claim(lines, pending, result)
         elif result.disposition is None:  # held; if it was held before, it has the id of the earlier claim
             if result.operation_id == pending.operation_id:
