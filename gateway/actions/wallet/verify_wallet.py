@@ -89,11 +89,10 @@ class VerifyWallet:
     async def _decide(
         self, context: OperatorContext, webhook: Webhook, received_at_us: int, call: Call, record: WalletRecord
     ) -> Decision:
-        body_sha256 = sha256_hex(webhook.raw_body)
         # 1. The relevant headers.
         parts = signed_parts(webhook.headers)
         if isinstance(parts, Refusal):
-            return refused(context, parts.verdict, body_sha256)
+            return refused(context, parts.verdict, sha256_hex(webhook.raw_body))
         record.webhook_request_id = parts.request_id or ""
         path = "" if webhook.route is not None else webhook.path
         anomalies = parts.anomalies | route_anomalies(webhook.method, path)
@@ -104,7 +103,7 @@ class VerifyWallet:
         # 2. The signature over the raw bytes. Nothing is parsed so far.
         verdict, key_id = await self._check_signature(context, parts, webhook.raw_body, call)
         if verdict is not Verdict.VERIFIED:
-            return refused(context, verdict, body_sha256)
+            return refused(context, verdict, sha256_hex(webhook.raw_body))
         # 3. The body, which is now known to be from Phoenix.
         operation = parse_operation(
             find_route(webhook.method, webhook.path, webhook.route),
@@ -126,14 +125,14 @@ class VerifyWallet:
                 verdict=operation.verdict.value,
                 trouble=operation.why,
             )
-            return refused(context, operation.verdict, body_sha256, key_id)
+            return refused(context, operation.verdict, sha256_hex(webhook.raw_body), key_id)
         # 4. The claim, durable before the answer.
         if operation.kind is OperationKind.BALANCE:
             if parts.idempotency_key is not None:
                 record.odd_headers = (*record.odd_headers, HeaderAnomaly.BALANCE_KEY)
             return Decision(
                 verdict=Verdict.VERIFIED,
-                body_sha256=body_sha256,
+                body_sha256=operation.body_sha256,
                 key_id=key_id,
                 operation=operation,
                 disposition=Disposition.NOT_A_MOVE,
@@ -152,7 +151,7 @@ class VerifyWallet:
                 decision = await self._unreadable.as_settled(context, decision, result.settled, call)
             return decision
         except (StoreFault, Overloaded, DeadlineTooShort):
-            return refused(context, Verdict.STORE_UNAVAILABLE, body_sha256, key_id)
+            return refused(context, Verdict.STORE_UNAVAILABLE, operation.body_sha256, key_id)
 
     async def _check_signature(
         self, context: OperatorContext, parts: SignedParts, body: bytes, call: Call
