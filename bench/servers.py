@@ -74,7 +74,7 @@ def start_gateway(
     """Start `python -m gateway serve`. `changes` adds settings; a value of None removes one."""
     data = setup.workspace.new_path("data")
     data.mkdir(mode=0o700)
-    port, admin = _free_port(), f"127.0.0.1:{_free_port()}"
+    port, admin = free_port(), f"127.0.0.1:{free_port()}"
     environ: dict[str, str | None] = {
         **setup.credentials.gateway_environ(upstream.port, str(data)),
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
@@ -146,7 +146,8 @@ def start_printing(setup: Setup, name: str, arguments: list[str], environ: Mappi
     return Server(name=name, process=process, port=port, started_in_s=time.perf_counter() - began)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has, at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -82,7 +82,7 @@ async def serve(
                 await upgrade_apart(config.data_dir / FILE_NAME)
             await gateway.database.check_usable(_DATABASE_WITHIN_S)
             await stack.enter_async_context(running(parts_of(gateway, servers)))
-        _exempt_from_collections()
+        exempt_from_collections()
         _log_serving(config, gateway)
         on_serving()
         await shutdown.wait()
@@ -121,7 +121,7 @@ async def _end_streams(gateway: Gateway) -> None:
     gateway.events.worker.drain()
 
 
-def _exempt_from_collections() -> None:
+def exempt_from_collections() -> None:
     """Exempt what the start has made from garbage collections, so that they only walk what calls make."""
     gc.collect()
     gc.freeze()
