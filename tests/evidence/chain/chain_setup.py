@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,12 @@ async def moved(store: DurableWalletStore, key: str, **more: object) -> str:
     claimed = await store.claim(signed_claim(key, **more), soon())  # type: ignore[arg-type]
     await store.record_outcome(outcome_of(claimed.operation_id, transaction_id=f"tx-{key}"), soon())
     return claimed.operation_id
+
+
+async def replays_counted(store: DurableWalletStore, operation_id: str, count: int) -> None:
+    """Wait until the store has this many replays of a move. They are counted soon after their answers."""
+    while (await store.evidence_by_id(operation_id, soon())).replay_count < count:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.02)
 
 
 async def refused(store: DurableWalletStore, operation_id: str, **more: object) -> None:

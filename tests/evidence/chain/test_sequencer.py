@@ -29,6 +29,7 @@ from tests.evidence.chain.chain_setup import (
     codes,
     moved,
     refused,
+    replays_counted,
     sequencer,
     signed_claim,
     signer,
@@ -66,8 +67,7 @@ async def test_every_kind_of_change_is_proven(
     assert (await store.claim(held, soon())).disposition is None
     await store.probe(OPERATOR, Environment.PROD, "probed", "reserve_cash", RECEIVED_AT_US, soon())
     assert (await store.claim(signed_claim("probed"), soon())).probed_before
-    while (await store.evidence_by_id(finished, soon())).replay_count < 2:  # noqa: ASYNC110 - there is no event to wait for
-        await asyncio.sleep(0.02)  # they are counted soon after their answers
+    await replays_counted(store, finished, 2)
     assert await chain.step()
     reported = verdict(await exporter.write(tmp_path / "export"), await exporter.head())
     assert [] == reported["findings"]
@@ -234,6 +234,7 @@ async def test_moves_of_a_gateway_older_than_the_chain_are_chained(
     await refused(store, finished, transaction_id="other")
     await store.claim(signed_claim("finished"), soon())
     await store.claim(signed_claim("finished", amount="1"), soon())
+    await replays_counted(store, finished, 1)
 
     def forget(connection: sa.Connection, _now: int) -> None:
         connection.execute(sa.delete(journal))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from gateway.evidence.chain.sequencer import Sequencer
 from gateway.evidence.durable import DurableWalletStore
 from gateway.store.database import Database
-from tests.evidence.chain.chain_setup import Exporter, codes, moved, refused, signed_claim
+from tests.evidence.chain.chain_setup import Exporter, codes, moved, refused, replays_counted, signed_claim
 from tests.evidence.wallet_factory import soon
 
 TAMPERED = {
@@ -44,8 +43,7 @@ async def test_what_is_altered_in_the_database_is_found(
     first = await moved(store, "key-1")
     await refused(store, first, transaction_id="other")
     await store.claim(signed_claim("key-1"), soon())
-    while not (await store.evidence_by_id(first, soon())).replay_count:  # noqa: ASYNC110 - there is no event to wait for
-        await asyncio.sleep(0.02)  # it is counted soon after the answer
+    await replays_counted(store, first, 1)
     await chain.step()
     for key in ("key-2", "key-3"):
         await moved(store, key)
