@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.config.model import DEFAULT_FRONT, FrontKind
 from gateway.telemetry.log_fields import faults_of
+from tests.ports import free_port
 from tests.secret_scanner import SecretScanner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,13 +35,6 @@ FRONT = {"": DEFAULT_FRONT.value, "other": _OTHER_FRONT.value}.get(named := os.e
 TOO_LARGE = grpc.StatusCode.INVALID_ARGUMENT if FRONT == "http2" else grpc.StatusCode.RESOURCE_EXHAUSTED
 """For a message or metadata over the limit: HTTP/2 names it; grpc refuses by itself, without a reason of ours."""
 START_WITHIN_S = 45.0
-
-
-def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class GatewayProcess:

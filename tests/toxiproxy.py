@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
 
-from tests.gateway_process import free_port
+from tests.ports import free_port
 from tools import go_tools
 
 PACKAGE, VERSION = "github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0"

@@ -16,10 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BUILD_WITHIN_S = 420
+SKIP_SLOW_BUILDS = "SKIP_SLOW_BUILDS"
+"""The environment variable with which a program that takes minutes to build is used only where it was built before."""
 
 
 class NotBuilt(Exception):
     """The program is not available; the text says why and what to do."""
+
+
+class NotBuiltNow(NotBuilt):
+    """It would take minutes to build it, and `SKIP_SLOW_BUILDS` is set."""
 
 
 def cache_folder() -> Path:
@@ -27,19 +33,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phoenix-gateway"
 
 
-def installed(package: str, version: str) -> Path:
-    """Return a published program in a pinned version. Raises: NotBuilt."""
+def installed(package: str, version: str, *, slow: bool = False) -> Path:
+    """Return a published program in a pinned version. `slow`: building it takes minutes. Raises: NotBuilt."""
     name = package.rpartition("/")[2]
-    return _cached(f"{name}-{version}", ["install", f"{package}@{version}"], name, None)
+    return _cached(f"{name}-{version}", ["install", f"{package}@{version}"], name, None, slow)
 
 
-def built(module: Path, package: str = ".") -> Path:
-    """Return a program that the Go module in this folder pins in its go.mod. Raises: NotBuilt."""
+def built(module: Path, package: str = ".", *, slow: bool = False) -> Path:
+    """Return a program that the Go module in this folder pins in its go.mod. Args: as `installed`. Raises: NotBuilt."""
     digest = hashlib.sha256(package.encode())
     for path in sorted(path for path in module.rglob("*") if path.is_file()):
         digest.update(path.read_bytes())
     name = module.name if package == "." else package.rpartition("/")[2]
-    return _cached(f"{name}-{digest.hexdigest()[:12]}", ["build", package], name, module)
+    return _cached(f"{name}-{digest.hexdigest()[:12]}", ["build", package], name, module, slow)
 
 
 def downloaded(module: str) -> Path:
@@ -62,11 +68,13 @@ def _go(purpose: str) -> str:
     return go
 
 
-def _cached(key: str, arguments: Sequence[str], name: str, module: Path | None) -> Path:
+def _cached(key: str, arguments: Sequence[str], name: str, module: Path | None, slow: bool) -> Path:
     target = cache_folder() / "bin" / key
     if target.exists():
         return target
     go = _go(f"{name} is built")
+    if slow and os.environ.get(SKIP_SLOW_BUILDS):
+        raise NotBuiltNow(f"{key} takes minutes to build with Go; `make test-faults` builds it, once a machine")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build

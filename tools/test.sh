@@ -43,8 +43,13 @@ if ! command -v pkcs11-tool >/dev/null 2>&1; then
     install_package opensc opensc opensc opensc || echo "test: OpenSC could not be installed; the test of the HSM's guide is skipped." >&2
 fi
 
-# Each file runs in one worker, so that session fixtures (sandbox, Redis, PostgreSQL) start once for it.
+# A worker that has nothing left takes tests from the end of the other's list, so that both end at about the same time.
 case " $* " in
-*" -m "*) exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" </dev/null ;;
-*) exec .venv/bin/python -m pytest -n 2 --dist loadfile -m "not faults and not fuzz" "$@" </dev/null ;;
+*" -m "*) ;;
+*)
+    # The short tests use Vault, Helm and grpcurl only where they are installed or were built before.
+    export SKIP_SLOW_BUILDS=1
+    set -- -m "not faults and not fuzz" "$@"
+    ;;
 esac
+exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@" </dev/null

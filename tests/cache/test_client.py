@@ -25,7 +25,8 @@ from gateway.cache.redis_url import RedisKind, RedisUrlRefused, parse_redis_url
 from gateway.resilience.clock import SystemClock
 from tests.cache.redis_use import usable_again
 from tests.keys.platform.key_source import until
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 
 pytestmark = pytest.mark.asyncio
 

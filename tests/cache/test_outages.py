@@ -13,7 +13,8 @@ from gateway.cache.client import CacheUnavailable, RedisCacheSettings
 from tests.cache.outage_causes import CAUSES, demoted
 from tests.cache.outage_use import assert_costs_nothing, started
 from tests.cache.redis_use import is_usable, out_of_use, usable_again
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 from tests.tcp_forwarder import Forwarder
 
 

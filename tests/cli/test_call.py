@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway_process import ROOT, GatewayProcess, free_port
+from tests.gateway_process import ROOT, GatewayProcess
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 BOARD = "call"

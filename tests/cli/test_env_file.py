@@ -9,7 +9,7 @@ import pytest
 
 from tests.config.valid_settings import WHOLE
 from tests.gateway_command import gateway_command
-from tests.gateway_process import free_port
+from tests.ports import free_port
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

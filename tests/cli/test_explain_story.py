@@ -11,7 +11,7 @@ from gateway.cli.explain_story import run
 from gateway.core.story_text import form_of, id_in
 from gateway.core.wallet import Verdict
 from tests.cli.test_explain import reasons
-from tests.gateway_process import free_port
+from tests.ports import free_port
 
 UUID = "01956a3c-8f8e-7d2a-9b1e-3c5d7f9a1b2c"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

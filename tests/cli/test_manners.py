@@ -20,7 +20,7 @@ from typer.main import get_command
 from gateway.cli.examples import EXAMPLES
 from gateway.cli.main import app
 from gateway.config import names
-from tests.gateway_process import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_JSON = {"serve", "sandbox", "evidence export"}

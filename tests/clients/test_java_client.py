@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.clients.driver import ClientError, DrivenClient
-from tests.gateway_process import GatewayProcess, free_port
+from tests.gateway_process import GatewayProcess
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 from tools import java_client, stubs
 from tools.generate_protos import ROOT

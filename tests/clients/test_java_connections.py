@@ -12,7 +12,8 @@ import pytest
 from tests.certificates import Authority
 from tests.clients.driver import LIST_KEYS, ClientError, DrivenClient, until, works
 from tests.clients.secured_gateway import CALLER, Secured
-from tests.gateway_process import GatewayProcess, free_port
+from tests.gateway_process import GatewayProcess
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)  # a new machine gets Maven's plugins and compiles first
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.clients.driver import LIST_KEYS, ClientError, DrivenClient, until, works
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.timeout(600)  # a new machine gets Maven's plugins and compiles first

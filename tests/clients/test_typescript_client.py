@@ -17,7 +17,8 @@ import pytest
 from tests.certificates import Authority
 from tests.clients.driver import LIST_KEYS, ClientError, TypeScriptClient, until, works
 from tests.clients.secured_gateway import CALLER, Secured
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 from tools import stubs, typescript_client
 

@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {
     "gateway-1": (50051, 9464),
@@ -262,7 +264,7 @@ def _free_ports(ports: tuple[int, ...]) -> dict[int, int]:
         with ExitStack() as held:
             found: list[int] = []
             for index, _port in enumerate(ports):
-                wanted = found[0] + index if in_a_row and found else 0
+                wanted = found[0] + index if in_a_row and found else free_port()
                 probe = held.enter_context(socket.socket())
                 try:
                     probe.bind(("127.0.0.1", wanted))

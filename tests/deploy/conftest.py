@@ -14,6 +14,6 @@ HELM = ("helm.sh/helm/v3/cmd/helm", "v3.19.0")
 @pytest.fixture(scope="module")
 def helm() -> Path:
     try:
-        return installed(*HELM)
+        return installed(*HELM, slow=True)
     except NotBuilt as reason:
         pytest.skip(str(reason))

@@ -23,7 +23,8 @@ from ruamel.yaml import YAML
 from gateway.v1 import keys_pb2, keys_pb2_grpc
 from tests.deploy.helm_chart import manifests
 from tests.deploy.kubernetes_pod import Pod
-from tests.gateway_process import free_port, of_sandbox
+from tests.gateway_process import of_sandbox
+from tests.ports import free_port
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess

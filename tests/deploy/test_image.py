@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import image_steps
-from tests.gateway_process import free_port, of_sandbox
+from tests.gateway_process import of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 from tools import version
 

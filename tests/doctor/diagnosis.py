@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,13 +69,6 @@ def pick(findings: Sequence[Finding], name: str, subject: str = "") -> Finding:
 def faults_in(findings: Sequence[Finding]) -> list[str]:
     """The names of the checks that ended as faults, in order."""
     return [finding.name for finding in findings if finding.state is State.FAULT]
-
-
-def free_port() -> int:
-    """A free port on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def canary() -> str:

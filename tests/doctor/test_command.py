@@ -16,7 +16,8 @@ import pytest
 
 from gateway.core.ed25519 import generate_signing_key
 from tests.config.valid_settings import rsa_pem
-from tests.doctor.diagnosis import canary, free_port, settings_of
+from tests.doctor.diagnosis import canary, settings_of
+from tests.ports import free_port
 from tests.sandbox_process import ROOT, SandboxProcess
 
 

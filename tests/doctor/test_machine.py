@@ -24,8 +24,9 @@ from gateway.server.listener.tls import AdminTls
 from gateway.telemetry.metrics import BuildInfo, Metrics
 from tests.certificates import Authority
 from tests.config.valid_settings import WHOLE
-from tests.doctor.diagnosis import config_of, free_port
+from tests.doctor.diagnosis import config_of
 from tests.other_user import needs_root, open_folder, result_as_user
+from tests.ports import free_port
 
 CLOCK = SystemClock()
 NOBODY = 65534

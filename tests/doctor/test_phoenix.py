@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.doctor.report import State, exit_code
-from tests.doctor.diagnosis import OffsetClock, faults_in, findings_of, free_port, pick, settings_of
+from tests.doctor.diagnosis import OffsetClock, faults_in, findings_of, pick, settings_of
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 

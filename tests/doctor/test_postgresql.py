@@ -14,8 +14,9 @@ from gateway.doctor.database_checks import SHRINKING
 from gateway.doctor.report import State
 from gateway.evidence.chain import tables as chain_tables
 from gateway.store.postgres import PostgresDatabase
-from tests.doctor.diagnosis import free_port, look_at_database
+from tests.doctor.diagnosis import look_at_database
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
+from tests.ports import free_port
 from tests.postgres_process import PostgresProcess
 
 

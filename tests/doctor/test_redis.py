@@ -23,7 +23,8 @@ from gateway.keys.platform.shared_key import KeyEntry
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
 from tests.config.valid_settings import WHOLE
-from tests.doctor.diagnosis import config_of, free_port
+from tests.doctor.diagnosis import config_of
+from tests.ports import free_port
 from tests.redis_process import RedisProcess, two_nodes
 
 CLOCK = SystemClock()

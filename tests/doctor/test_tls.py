@@ -18,7 +18,8 @@ from gateway.config import ConfigInvalid
 from gateway.doctor.diagnose import diagnose
 from gateway.doctor.report import Finding, State
 from gateway.resilience.clock import SystemClock
-from tests.doctor.diagnosis import config_of, faults_in, findings_of, free_port, pick, settings_of
+from tests.doctor.diagnosis import config_of, faults_in, findings_of, pick, settings_of
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 NOW = datetime.now(UTC)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from examples.wallet.ledger import Ledger
-from tests.gateway_process import ROOT, free_port
+from tests.gateway_process import ROOT
+from tests.ports import free_port
 
 START_WITHIN_S = 20.0
 POINTS = ("received", "verified", "moved", "committed", "recorded")

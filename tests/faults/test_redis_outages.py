@@ -17,7 +17,8 @@ import pytest
 
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox, reason_of
+from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
+from tests.ports import free_port
 from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 from tests.tcp_forwarder import Forwarder

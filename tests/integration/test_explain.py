@@ -31,8 +31,9 @@ from gateway.v1 import (
     wallet_pb2,
     wallet_pb2_grpc,
 )
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_wallet import reserve
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 POLICY = """

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from gateway.v1 import leaderboards_pb2, leaderboards_pb2_grpc, operator_pb2, operator_pb2_grpc
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 

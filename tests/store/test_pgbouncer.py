@@ -24,7 +24,8 @@ from tests.evidence.wallet_factory import claim_of, outcome_of, soon
 from tests.manual_clock import ManualClock
 from tests.outbox.event_factory import admit, delivered, new_event, settle, take
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
-from tests.postgres_process import PostgresProcess, free_port
+from tests.ports import free_port
+from tests.postgres_process import PostgresProcess
 
 
 @pytest.fixture(params=["session", "transaction"])

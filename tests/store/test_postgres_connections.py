@@ -14,7 +14,8 @@ from gateway.store.failures import CAUSES, DatabaseUnusable
 from gateway.telemetry import logs
 from gateway.telemetry.label_values import STORE_FAILURE_CAUSES
 from tests.evidence.wallet_factory import claim_of, soon
-from tests.postgres_process import PostgresProcess, free_port
+from tests.ports import free_port
+from tests.postgres_process import PostgresProcess
 from tests.store.watched_postgres import Watch, Watched, default_logs, name_of, owner, watch
 from tests.tcp_proxy import TcpProxy
 

@@ -27,8 +27,9 @@ from gateway.telemetry.logs import configure, lines_lost, log
 from gateway.v1 import tokens_pb2, tokens_pb2_grpc
 from tests.certificates import Authority
 from tests.config.valid_settings import TENANT
-from tests.gateway_process import ROOT, free_port
+from tests.gateway_process import ROOT
 from tests.other_user import GROUP, USER, needs_root, open_folder
+from tests.ports import free_port
 
 _APPEND = f"""
 import os, sys

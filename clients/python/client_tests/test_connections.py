@@ -16,7 +16,8 @@ import phoenix_gateway_client as client
 from phoenix_gateway_client import Gateway, Tls, v1
 from phoenix_gateway_client.diagnosis import Address, address_of
 from tests.certificates import Authority
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 CALLER = "spiffe://test/caller"

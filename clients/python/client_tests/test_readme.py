@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 README = Path(__file__).parents[1] / "README.md"

@@ -13,7 +13,8 @@ import pytest
 import phoenix_gateway_client as client
 from phoenix_gateway_client import AsyncGateway, Gateway, v1
 from phoenix_gateway_client.streams import Reconnects, Unacknowledged, error_for
-from tests.gateway_process import GatewayProcess, free_port, of_sandbox
+from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 TENANT, BOARD = "tenant-test-001", "streams"

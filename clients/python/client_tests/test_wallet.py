@@ -18,7 +18,8 @@ import pytest
 
 from phoenix_gateway_client import AsyncGateway, Gateway, Reply, WalletCall, Webhook, WebhookUnreadable, v1
 from phoenix_gateway_client.wallet import read_webhook
-from tests.gateway_process import GatewayProcess, free_port
+from tests.gateway_process import GatewayProcess
+from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
 BODY = b'{"type":"SUCCESS","status":"completed"}'

@@ -14,4 +14,4 @@ MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
 def find() -> Path:
     """Return its path. Raises: NotBuilt."""
     on_path = shutil.which("grpcurl")
-    return go_tools.installed(MODULE, GRPCURL_VERSION) if on_path is None else Path(on_path)
+    return go_tools.installed(MODULE, GRPCURL_VERSION, slow=True) if on_path is None else Path(on_path)

@@ -30,7 +30,7 @@ from gateway.server.listener.listen import OPTIONS, add_listener
 from gateway.server.listener.tls import HandshakeTls, TlsSource
 from tests.front.interop.echoing_engine import EchoingH2, EchoingNghttp2
 from tests.front.interop.service import endpoints
-from tests.gateway_process import free_port
+from tests.ports import free_port
 
 TRANSPORTS = ("plaintext", "mtls", "unix")
 ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {"nghttp2": EchoingNghttp2, "h2": EchoingH2}

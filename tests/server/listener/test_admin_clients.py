@@ -173,7 +173,7 @@ async def test_prometheus_scrapes_with_its_defaults(start: Start, tmp_path: Path
     prometheus = shutil.which("prometheus")
     if prometheus is None:
         pytest.skip("needs prometheus: apt-get install prometheus")
-    from tests.gateway_process import free_port
+    from tests.ports import free_port
 
     port, web = await start(AdminClientAuth.METRICS), free_port()
     config = tmp_path / "prometheus.yml"
