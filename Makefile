@@ -54,7 +54,12 @@ test: setup ## all tests, with real Redis and PostgreSQL (installed if missing)
 	@sh tools/test.sh
 	@TEST_FRONT=other sh tools/test.sh $(OTHER_FRONT_TESTS)
 
+# What `make test` skips where these programs were never built.
+SLOW_PROGRAM_TESTS := -k "vault or transit or chart or grpcurl or guide"
+
 test-faults: setup ## the long tests: killed processes, lost connections, restarts
+	@$(BIN)/python -m tests.slow_programs
+	@sh tools/test.sh -m "not faults and not fuzz" $(SLOW_PROGRAM_TESTS)
 	@sh tools/test.sh -m faults --timeout=1800
 
 .PHONY: soak

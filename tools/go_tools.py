@@ -74,7 +74,8 @@ def _cached(key: str, arguments: Sequence[str], name: str, module: Path | None, 
         return target
     go = _go(f"{name} is built")
     if slow and os.environ.get(SKIP_SLOW_BUILDS):
-        raise NotBuiltNow(f"{key} takes minutes to build with Go; `make test-faults` builds it, once a machine")
+        what = name if module is None else "/".join(module.parts[-2:])
+        raise NotBuiltNow(f"{what} takes minutes to build with Go; `make test-faults` builds it, once a machine")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test workers wait for one build

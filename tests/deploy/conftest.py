@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.go_tools import NotBuilt, installed
-
-HELM = ("helm.sh/helm/v3/cmd/helm", "v3.19.0")
+from tests.slow_programs import find_helm
+from tools.go_tools import NotBuilt
 
 
 @pytest.fixture(scope="module")
 def helm() -> Path:
     try:
-        return installed(*HELM, slow=True)
+        return find_helm()
     except NotBuilt as reason:
         pytest.skip(str(reason))

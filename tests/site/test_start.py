@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.document_lines import ROOT, texts
-from tests.front.interop import grpcurl
+from tests.slow_programs import find_grpcurl
 from tools.go_tools import NotBuilt
 
 PAGE = ROOT / "docs" / "start.md"
@@ -115,7 +115,7 @@ def test_a_first_call(language: str, clone: tuple[Path, str]) -> None:
         pytest.skip(f"{TOOLS[language]} is not installed")
     if language == "grpcurl":
         try:
-            (programs / "grpcurl").symlink_to(grpcurl.find())
+            (programs / "grpcurl").symlink_to(find_grpcurl())
         except NotBuilt as reason:
             pytest.skip(str(reason))
     done = follow(script_of(tab(language)), clone)

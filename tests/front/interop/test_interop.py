@@ -16,8 +16,9 @@ import grpc
 import pytest
 
 from tests.certificates import Authority
-from tests.front.interop import grpcurl, python_cases
+from tests.front.interop import python_cases
 from tests.front.interop.subject import FRONTS, TRANSPORTS
+from tests.slow_programs import find_grpcurl
 from tools import go_tools
 
 INSTALL_WITHIN_S = 120
@@ -154,7 +155,7 @@ async def test_grpcio_aio(target: Target) -> None:
 def test_grpcurl(target: Target) -> None:
     """It lists by reflection, calls, and shows a status."""
     try:
-        tool = grpcurl.find()
+        tool = find_grpcurl()
     except go_tools.NotBuilt as reason:
         pytest.skip(str(reason))
     flags = {
