@@ -44,7 +44,7 @@ for version in 3.11 3.12 3.13; do
     fi
     echo "pythons: $version runs the core of the suite ($("$environment"/bin/python --version))"
     # shellcheck disable=SC2086
-    "$environment"/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults and not fuzz" -p no:cacheprovider \
+    "$environment"/bin/python -m pytest -q -n 2 --dist worksteal -m "not faults and not fuzz" -p no:cacheprovider \
         $CORE </dev/null || failed=1
 done
 exit "$failed"
