@@ -114,6 +114,12 @@ class Peer:
         """Send bytes of the test's own making."""
         self._writer.write(data)
 
+    async def until_read(self) -> None:
+        """Wait until the server has read all that was sent so far: it acknowledges a ping."""
+        count = len(self.of(ngh2.PingAcknowledged))
+        self.connection.ping(b"all read")
+        await self.until(lambda: len(self.of(ngh2.PingAcknowledged)) > count)
+
 
 @asynccontextmanager
 async def serving(

@@ -150,8 +150,10 @@ async def test_calls_that_are_reset_before_they_start_leave_no_place_taken(engin
             peer.connection.reset_stream(peer.call("/t/Hang", b""))
             await peer.until(lambda: True)
         peer.write(b"".join(_called_and_reset(stream) for stream in range(101, 201, 2)))
-        await asyncio.sleep(0.1)
-        assert (0, 0) == (admission.running, admission.queued)
+        await peer.until_read()
+        async with asyncio.timeout(5):
+            while (0, 0) != (admission.running, admission.queued):  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.01)
 
 
 def _called_and_reset(stream: int) -> bytes:

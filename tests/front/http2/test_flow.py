@@ -183,6 +183,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_gives_its_place_ba
             peer.connection.reset_stream(stream)
             peer.write(requests + peer.connection.data_to_send())
             await peer.until(lambda: True)
+        await peer.until_read()  # before that, no call may have begun yet
         async with asyncio.timeout(5):
             while server.gate.running:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
