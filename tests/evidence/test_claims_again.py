@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.core.wallet_operation import same_move
 from gateway.core.wallet_verdict import Disposition
 from gateway.evidence.claims import claim_all
-from gateway.evidence.record import ClaimResult
+from gateway.evidence.record import HELD_ATTEMPT, ClaimResult
 from gateway.evidence.rows import PendingClaim
 from gateway.store.database import Database
 from gateway.store.pipeline import Pipelined
@@ -41,6 +43,28 @@ async def test_new_and_known_moves_in_one_transaction(database: Database) -> Non
         ("id-3", Disposition.IN_PROGRESS),
     ]
     assert [result.suspect_replay for result in results] == [False, False, True, False, False]
+    assert results == await run(database, *batch)
+
+
+async def test_suspects_that_repeat_in_one_transaction(database: Database) -> None:
+    """The repeat is flagged too, and held if its move is: the move's row does not show it yet."""
+    body = claim_of("first").body
+    await run(database, pending_claim("first", "id-1"))
+    held = replace(claim_of("held", body=body), holds_suspects=True)
+    batch = [
+        PendingClaim(claim=held, operation_id="id-2"),
+        PendingClaim(claim=held, operation_id="id-3"),
+        pending_claim("made", "id-4", body=body),
+        pending_claim("made", "id-5", body=body),
+    ]
+    results = await run(database, *batch)
+    assert [(result.operation_id, result.disposition, result.attempt) for result in results] == [
+        ("id-2", None, HELD_ATTEMPT),
+        ("id-2", None, HELD_ATTEMPT),
+        ("id-4", Disposition.NEW, 1),
+        ("id-4", Disposition.IN_PROGRESS, 1),
+    ]
+    assert all(result.suspect_replay for result in results)
     assert results == await run(database, *batch)
 
 
