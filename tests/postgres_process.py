@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +19,8 @@ from pathlib import Path
 from tests.ports import free_port
 
 START_WITHIN_S = 30.0
+RECOVER_WITHIN_S = 90.0
+"""After a kill it syncs what all databases of the tests before have written, as fast as the disk lets it."""
 _USER = "postgres"
 
 
@@ -93,6 +97,7 @@ class PostgresProcess:
                     *("-p", str(self.port), "-k", str(self._directory), "-c", "listen_addresses=127.0.0.1"),
                     *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "max_connections=60"),
                     *("-c", "shared_buffers=32MB", "-c", "autovacuum=off", "-c", "log_min_messages=fatal"),
+                    *self._quick_recovery(),
                     *self._options,
                 ],
                 stdout=subprocess.DEVNULL,
@@ -107,7 +112,8 @@ class PostgresProcess:
             self.kill()
             if attempt < 4 and not self._has_served:
                 self.port = 0
-        raise RuntimeError("PostgreSQL does not start")
+        said = (self._directory / "log").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"PostgreSQL does not start; its log ends with:\n{said}")
 
     def stop(self) -> None:
         """End it gently and remove the cluster."""
@@ -168,7 +174,7 @@ class PostgresProcess:
 
     def _answers_in_time(self) -> bool:
         assert self._process is not None
-        until = time.monotonic() + START_WITHIN_S
+        until = time.monotonic() + (RECOVER_WITHIN_S if self._has_served else START_WITHIN_S)
         while time.monotonic() < until and self._process.poll() is None:
             asked = subprocess.run(
                 [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False
@@ -177,6 +183,16 @@ class PostgresProcess:
                 return self._process.poll() is None
             time.sleep(0.02)
         return False
+
+    def _quick_recovery(self) -> tuple[str, ...]:
+        """Sync the file system as a whole after a kill. File by file, it took 20 to 30 s for 120 databases."""
+        said = subprocess.run(
+            [str(self._binaries / "postgres"), "--version"], check=True, capture_output=True, text=True
+        )
+        version = re.search(r"\) (\d+)", said.stdout)
+        if sys.platform != "linux" or version is None or int(version[1]) < 14:
+            return ()
+        return ("-c", "recovery_init_sync_method=syncfs")
 
     def _run_to_end(self, program: str, *arguments: str) -> None:
         subprocess.run(
