@@ -19,12 +19,22 @@ from tests.front.http2.handlers import Handlers, MakeEngine
 from tests.front.http2.peer import Peer, connected, serving
 
 FLOOD = 1000
+ONE_IN_A_TURN = AdmissionSettings(burst=0, patience_s=0.0, calm_s=60.0, window_s=1e9)
 
 
-def overloaded_gate() -> Gate:
+class CountedTurns(Admission[Stream]):
+    """Counts the turns in which calls may start."""
+
+    turns = 0
+
+    def turn(self, now: float) -> tuple[list[Stream], list[Stream]]:
+        self.turns += 1
+        return super().turn(now)
+
+
+def overloaded_gate(admission: Admission[Stream] | None = None) -> Gate:
     """A gate that starts one call in a turn, and for which a few waiting calls are overload."""
-    settings = AdmissionSettings(burst=0, patience_s=0.0, calm_s=60.0, window_s=1e9)
-    admission: Admission[Stream] = Admission(settings)
+    admission = admission or CountedTurns(ONE_IN_A_TURN)
     admission.cost_s = 1.0
     admission.turn(0.0)
     return Gate(SystemClock(), admission=admission)
@@ -37,8 +47,12 @@ def statuses(peer: Peer) -> Counter[bytes]:
 
 
 async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngine) -> None:
-    """Every call of the flood hears OVERLOADED or its answer; the other listener's calls are all answered meanwhile."""
-    gate, handlers = overloaded_gate(), Handlers().all()
+    """Every call of the flood hears OVERLOADED or its answer; the other listener's calls are all answered meanwhile.
+
+    One call starts in a turn. How many are read in a turn, and so the share of refusals, depends on the machine.
+    """
+    admission = CountedTurns(ONE_IN_A_TURN)
+    gate, handlers = overloaded_gate(admission), Handlers().all()
     async with (
         serving(handlers, engine, gate=gate, named=SocketPeer(address="", caller="loud")) as (_, loud_port),
         serving(handlers, engine, gate=gate, named=SocketPeer(address="", caller="quiet")) as (_, quiet_port),
@@ -53,7 +67,8 @@ async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngin
         await flooding
         assert [0] * 20 == answered
         assert {b"0", b"8"} == set(statuses(loud))
-        assert FLOOD * 0.8 < statuses(loud)[b"8"]
+        assert statuses(loud)[b"0"] + len(answered) <= admission.turns
+        assert FLOOD * 0.6 < statuses(loud)[b"8"]
         assert 0 == gate.running
 
 
