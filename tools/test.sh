@@ -52,4 +52,4 @@ case " $* " in
     set -- -m "not faults and not fuzz" "$@"
     ;;
 esac
-exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@" </dev/null
+exec .venv/bin/python -m pytest -n 3 --dist worksteal "$@" </dev/null

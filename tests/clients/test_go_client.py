@@ -53,6 +53,7 @@ def _run(go: str, *arguments: str, environ: Mapping[str, str] | None = None) -> 
     return done.stdout
 
 
+@pytest.mark.faults
 def test_the_client(go: str) -> None:
     """The tests that need one gateway without TLS, or none; none of them is skipped."""
     command = Path(sys.executable).with_name("phoenix-gateway")
@@ -96,6 +97,7 @@ def test_the_client_over_killed_gateways(go: str, sandbox: SandboxProcess) -> No
     assert (process.returncode, printed.count("kill me\n")) == (0, 4), "".join(printed)
 
 
+@pytest.mark.faults
 def test_the_form_of_the_code(go: str) -> None:
     """As gofmt writes it, and without a finding of vet."""
     formatter = Path(go).with_name("gofmt")
@@ -105,6 +107,7 @@ def test_the_form_of_the_code(go: str) -> None:
     _run(go, "mod", "verify")
 
 
+@pytest.mark.faults
 def test_the_generated_code_is_current(tmp_path: Path) -> None:
     """As `make protos` writes it."""
     if not go_client.generate(tmp_path):

@@ -47,7 +47,8 @@ require {module} v0.0.0
 {requires}
 """
 
-pytestmark = pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
+# Go compiles grpc-go once a machine.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 Run = Callable[..., str]
 
 

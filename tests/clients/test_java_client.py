@@ -17,7 +17,7 @@ from tools import java_client, stubs
 from tools.generate_protos import ROOT
 
 # A new machine gets Maven's plugins and compiles first.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("java")]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600), pytest.mark.usefixtures("java")]
 
 TENANT, BOARD = "tenant-test-001", "java"
 

@@ -15,7 +15,8 @@ from tests.clients.secured_gateway import CALLER, Secured
 from tests.gateway_process import GatewayProcess
 from tests.ports import free_port
 
-pytestmark = pytest.mark.timeout(600)  # a new machine gets Maven's plugins and compiles first
+# A new machine gets Maven's plugins and compiles first.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 def failure(client: DrivenClient, target: str, **options: Any) -> ClientError:

@@ -13,7 +13,8 @@ from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 
-pytestmark = pytest.mark.timeout(600)  # a new machine gets Maven's plugins and compiles first
+# A new machine gets Maven's plugins and compiles first.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 TENANT, BOARD = "tenant-test-001", "java"
 
@@ -37,7 +38,6 @@ def effects(sandbox: SandboxProcess) -> tuple[int, list[str]]:
     return found["event_ids"], found["more_than_once"]
 
 
-@pytest.mark.faults
 def test_a_killed_gateway_is_named(client: DrivenClient, own: GatewayProcess) -> None:
     """And a call succeeds as soon as it is back, without the minutes that gRPC waits."""
     client.connect(own.address)
@@ -51,7 +51,6 @@ def test_a_killed_gateway_is_named(client: DrivenClient, own: GatewayProcess) ->
     until(lambda: works(client))
 
 
-@pytest.mark.faults
 def test_a_direct_event_of_a_killed_gateway_is_not_repeated(
     client: DrivenClient, own: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
@@ -70,7 +69,6 @@ def test_a_direct_event_of_a_killed_gateway_is_not_repeated(
     assert effects(sandbox) == (1, [])
 
 
-@pytest.mark.faults
 def test_durable_events_survive_a_kill(client: DrivenClient, own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """Every message without an answer is sent again; the ids keep each event from counting twice."""
     client.connect(own.address)
@@ -88,7 +86,6 @@ def test_durable_events_survive_a_kill(client: DrivenClient, own: GatewayProcess
     assert effects(sandbox) == (40, [])
 
 
-@pytest.mark.faults
 def test_direct_events_of_a_killed_gateway_are_not_sent_again(
     client: DrivenClient, own: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
@@ -107,7 +104,6 @@ def test_direct_events_of_a_killed_gateway_are_not_sent_again(
     assert effects(sandbox) == (2, [])
 
 
-@pytest.mark.faults
 def test_a_cancelled_stream_does_not_know(client: DrivenClient, own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """What was sent may count; what was not sent does not."""
     client.connect(own.address)
@@ -122,7 +118,6 @@ def test_a_cancelled_stream_does_not_know(client: DrivenClient, own: GatewayProc
     sandbox.control("DELETE", "/faults")
 
 
-@pytest.mark.faults
 def test_a_watch_continues_over_a_kill(client: DrivenClient, own: GatewayProcess) -> None:
     """After it comes the whole board again, in another epoch."""
     client.connect(own.address)

@@ -50,7 +50,9 @@ PROGRAMS: dict[str, Callable[[], Sequence[str]]] = {
 }
 
 
-@pytest.fixture(params=PROGRAMS)
+@pytest.fixture(
+    params=[name if name == "python" else pytest.param(name, marks=pytest.mark.faults) for name in PROGRAMS], ids=str
+)
 def program(request: pytest.FixtureRequest) -> Sequence[str]:
     """The command of a language, built if it has to be."""
     return PROGRAMS[request.param]()

@@ -22,7 +22,8 @@ from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
 from tools import stubs, typescript_client
 
-pytestmark = pytest.mark.timeout(300)  # a new machine installs and compiles first
+# A new machine installs and compiles first.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 TENANT, BOARD = "tenant-test-001", "typescript"
 
@@ -231,7 +232,6 @@ def effects(sandbox: SandboxProcess) -> tuple[int, list[str]]:
     return found["event_ids"], found["more_than_once"]
 
 
-@pytest.mark.faults
 def test_durable_events_survive_a_kill(typescript: Path, own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """Every message without an answer is sent again; the ids keep each event from counting twice."""
     with TypeScriptClient(typescript, own.address) as client:
@@ -249,7 +249,6 @@ def test_durable_events_survive_a_kill(typescript: Path, own: GatewayProcess, sa
     assert effects(sandbox) == (40, [])
 
 
-@pytest.mark.faults
 def test_direct_events_of_a_killed_gateway_are_not_sent_again(
     typescript: Path, own: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
@@ -268,7 +267,6 @@ def test_direct_events_of_a_killed_gateway_are_not_sent_again(
     assert effects(sandbox) == (2, [])
 
 
-@pytest.mark.faults
 def test_a_cancelled_stream_does_not_know(typescript: Path, own: GatewayProcess, sandbox: SandboxProcess) -> None:
     """What was sent may count; what was not sent does not."""
     sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "hang", "act": True})
@@ -283,7 +281,6 @@ def test_a_cancelled_stream_does_not_know(typescript: Path, own: GatewayProcess,
     sandbox.control("DELETE", "/faults")
 
 
-@pytest.mark.faults
 def test_a_watch_continues_over_a_kill(typescript: Path, own: GatewayProcess) -> None:
     """After it comes the whole board again, in another epoch."""
     with TypeScriptClient(typescript, own.address) as client:

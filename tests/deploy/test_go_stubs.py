@@ -20,7 +20,8 @@ PLUGINS = {
 }
 _RULES_MODULE = "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go"
 
-pytestmark = pytest.mark.timeout(600)  # Go compiles grpc-go once a machine
+# Go compiles grpc-go once a machine.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 Run = Callable[..., str]
 
