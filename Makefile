@@ -55,7 +55,7 @@ test: setup ## all tests, with real Redis and PostgreSQL (installed if missing)
 	@TEST_FRONT=other sh tools/test.sh $(OTHER_FRONT_TESTS)
 
 # What `make test` skips where these programs were never built.
-SLOW_PROGRAM_TESTS := -k "vault or transit or chart or grpcurl or guide"
+SLOW_PROGRAM_TESTS := -k "vault or transit or chart or grpcurl or guide or probe"
 
 test-faults: setup ## the long tests: killed processes, lost connections, restarts
 	@$(BIN)/python -m tests.slow_programs

@@ -47,9 +47,9 @@ fi
 case " $* " in
 *" -m "*) ;;
 *)
-    # The short tests use Vault, Helm and grpcurl only where they are installed or were built before.
+    # The short tests use Vault, Helm, grpcurl and grpc-health-probe only where they are installed or were built before.
     export SKIP_SLOW_BUILDS=1
     set -- -m "not faults and not fuzz" "$@"
     ;;
 esac
-exec .venv/bin/python -m pytest -n 3 --dist worksteal "$@" </dev/null
+exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@" </dev/null

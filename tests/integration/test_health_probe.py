@@ -20,7 +20,7 @@ UNHEALTHY, NO_CONNECTION, RPC_FAILED = 4, 2, 3
 @pytest.fixture(scope="module")
 def probe() -> Path:
     try:
-        return installed(MODULE, VERSION)
+        return installed(MODULE, VERSION, slow=True)
     except NotBuilt as reason:
         pytest.skip(str(reason))
 
