@@ -115,7 +115,23 @@ def effect_of(error: Exception) -> str:
 def retry_after_s(error: Exception) -> float:
     """Return the seconds that a failed call asks to wait (RetryInfo); 0 where it asks for none."""
     retry = error_details_pb2.RetryInfo()
-    return retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if _unpacked(error, retry) else 0.0
+    return _seconds(retry) if _unpacked(error, retry) else 0.0
+
+
+def details_of(status: status_pb2.Status) -> tuple[str, str, float | None]:
+    """Return the reason, the effect, and the seconds to wait (None: a retry does not help) of one result of many."""
+    reason, effect, retry_s = "", "", None
+    for detail in status.details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            reason, effect = info.reason, info.metadata["effect"]
+        elif detail.Unpack(retry):
+            retry_s = _seconds(retry)
+    return reason, effect, retry_s
+
+
+def _seconds(retry: error_details_pb2.RetryInfo) -> float:
+    return retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
 
 
 def _unpacked(error: Exception, detail: Message) -> bool:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2
 
-from gateway.cli.connect import effect_of, in_words, retry_after_s
+from gateway.cli.connect import details_of, effect_of, in_words, retry_after_s
 from gateway.cli.events_lines import BadLine, Line
 from gateway.cli.events_pace import Pace
 from gateway.cli.events_progress import Begun, Counts, Journal
@@ -168,6 +168,8 @@ class EventSending:
     def _gateway_of(self, call: Any) -> str:
         """Wait until the stream is open; return the id of the gateway process, "" if it sends none."""
         self._connecting = call
+        if self._stopping:  # since this stream was begun: `stop` did not see it
+            call.cancel()
         metadata = self._within(call, call.initial_metadata)
         self._connecting = None
         if not metadata and call.done():
@@ -251,7 +253,7 @@ class EventSending:
                 _count(counts, result.status)
                 ended.append(line.number)
                 continue
-            reason, effect, retry_s = _details(result.error)
+            reason, effect, retry_s = details_of(result.error)
             may_pass = retry_s is not None or result.error.code == code_pb2.DEADLINE_EXCEEDED
             if effect == _NONE and (may_pass or reason in _NOBODYS):
                 again.append(line)
@@ -336,15 +338,3 @@ def _count(counts: Counts, status: events_pb2.EventStatus.ValueType) -> None:
         counts.queued += 1
     else:
         counts.accepted += 1
-
-
-def _details(status: status_pb2.Status) -> tuple[str, str, float | None]:
-    """Return the reason, the effect, and the seconds to wait (None: a retry does not help)."""
-    reason, effect, retry_s = "", "", None
-    for detail in status.details:
-        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            reason, effect = info.reason, info.metadata["effect"]
-        elif detail.Unpack(retry):
-            retry_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return reason, effect, retry_s
