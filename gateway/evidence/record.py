@@ -19,9 +19,9 @@ Scope = tuple[str, str, str, str]
 """Operator, environment, operation and idempotency key. Together they identify a money move."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoveClaim:
-    """A request to make a verified money move once. Never changed, but not frozen: that takes three times as long."""
+    """A request to make a verified money move once."""
 
     operator_code: OperatorCode
     environment: Environment
