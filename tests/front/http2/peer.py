@@ -18,7 +18,7 @@ from gateway.front.http2.gate import Gate
 from gateway.front.http2.server import Http2Server, ServerBounds
 from gateway.front.http2.wire import framed
 from gateway.interceptors.chain import Chain, Middleware
-from gateway.resilience.clock import SystemClock
+from gateway.resilience.clock import Clock, SystemClock
 
 HEADERS = (
     (b":method", b"POST"),
@@ -131,13 +131,14 @@ async def serving(
     unexpected: list[BaseException] | None = None,
     gate: Gate | None = None,
     named: PeerOf = UNNAMED,
+    clock: Clock | None = None,
 ) -> AsyncIterator[tuple[Http2Server, int]]:
     """Serve on a free port; yields the server and the port. By default no connection has to wait (`broken_wait_s`)."""
     noted = unexpected if unexpected is not None else []
     server = Http2Server(
         {one.path: one for one in endpoints},
         Chain(links),
-        SystemClock(),
+        clock or SystemClock(),
         lambda call, error: noted.append(error),
         lambda: engine(EngineSettings()),
         bounds=bounds or ServerBounds(broken_wait_s=0),
