@@ -103,7 +103,9 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
     until = time.monotonic() + 20
     while not [one for one in fleet.records() if one["kind"] == "delivered"] and time.monotonic() < until:
         time.sleep(0.05)
-    record = next(one for one in fleet.records() if one["kind"] == "delivered")
+    records = fleet.records()
+    record = next((one for one in records if one["kind"] == "delivered"), None)
+    assert record is not None, [one["kind"] for one in records]
     assert (record["tenant"], record["key_id"]) == (tenant, f"{tenant}/hmac")
 
 
