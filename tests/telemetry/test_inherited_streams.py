@@ -292,7 +292,7 @@ def test_a_gateway_whose_log_nobody_reads_serves_on(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(timeout=30) == 0  # the last lines do not hold it up either
         assert process.stderr is not None
-        assert len(process.stderr.read() or b"") > 40_000  # the pipe was full
+        assert 0 < (process.stderr.read() or b"").count(b"Health/Check") < 500  # the pipe was full: lines were left out
     finally:
         process.kill()
         process.communicate(timeout=30)
