@@ -16,24 +16,24 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from bench.processes import ROOT
+from bench.processes import ROOT, StartFailed
 
 SOURCES = ROOT / "bench" / "go"
 TARGET = ROOT / "build" / "bench-go"
 BUILD_WITHIN_S = 600
 PROTO_FOLDERS = {"gateway/v1": "bench/pb", "buf/validate": "bench/validate"}
-"""The Go package of the protos of each folder."""
+"""The import path of the protos of each folder. Its last part is the package's name, whatever the proto's is."""
 _PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go", "google.golang.org/grpc/cmd/protoc-gen-go-grpc")
 
 
 class GoMissing(Exception):
-    """The Go programs cannot be built here. The text says why and what to install."""
+    """Go or a C compiler is not installed. The text says what to install."""
 
 
 def go_program(name: str) -> Path:
-    """Return the path of a program, which is built if it is not up to date. Raises: GoMissing."""
+    """Return the path of a program, which is built if it is not up to date. Raises: GoMissing, StartFailed."""
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-    if go is None:
+    if go is None or not any(map(shutil.which, ("gcc", "clang", "cc"))):
         raise GoMissing("Go is not installed; install Go 1.26 or newer and a C compiler")
     TARGET.mkdir(parents=True, exist_ok=True)
     with (TARGET / "lock").open("w") as lock:
@@ -57,7 +57,8 @@ def _build(go: str) -> None:
 def _generate(source: Path, programs: Path) -> None:
     protos = ROOT / "protos"
     files = [str(path.relative_to(protos)) for folder in PROTO_FOLDERS for path in (protos / folder).glob("*.proto")]
-    packages = [f"M{file}={PROTO_FOLDERS[str(Path(file).parent)]}" for file in files]
+    paths = [(file, PROTO_FOLDERS[str(Path(file).parent)]) for file in files]
+    packages = [f"M{file}={path};{path.rpartition('/')[2]}" for file, path in paths]
     with importlib.resources.as_file(importlib.resources.files("grpc_tools") / "_proto") as well_known:
         outputs = [
             argument
@@ -84,9 +85,9 @@ def _run(command: list[str], folder: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise GoMissing(f"the Go programs were not built within {BUILD_WITHIN_S} s") from None
+        raise StartFailed(f"the Go programs were not built within {BUILD_WITHIN_S} s") from None
     if done.returncode != 0:
-        raise GoMissing(f"the Go programs cannot be built: {done.stderr.strip()[-600:]}")
+        raise StartFailed(f"the Go programs cannot be built: {done.stderr.strip()[-600:]}")
 
 
 def _digest() -> str:
