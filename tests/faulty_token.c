@@ -1,9 +1,13 @@
 /* A PKCS#11 module that passes every call on to another module, with the fault that a file names (faulty_token.py).
 
    The list of functions is a version and 68 addresses in the order of the standard. C_GetFunctionList alone is
-   exported, as by many modules. A fault is a word and a number. */
+   exported, as by many modules. A fault is a word and a number.
+
+   A fault that ends sessions waits until no call is in the other module: a real HSM restarts elsewhere, while SoftHSM
+   frees what a call in another thread still uses. */
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +15,34 @@
 
 typedef unsigned long UL;
 typedef unsigned char U8;
-enum { GET_SLOT_LIST = 4, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, LOGOUT = 19, SIGN = 43 };
-enum { TOKEN_NOT_PRESENT = 0xE0, SESSION_HANDLE_INVALID = 0xB3, LENGTH = 64 };
 typedef UL (*function)();
 struct list { U8 version[2]; function at[68]; };
+enum { GET_SLOT_LIST = 4, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, LOGOUT = 19, SIGN = 43 };
+enum { TOKEN_NOT_PRESENT = 0xE0, SESSION_HANDLE_INVALID = 0xB3, LENGTH = 64 };
 
 static struct list *real, ours;
+static pthread_rwlock_t calls = PTHREAD_RWLOCK_INITIALIZER;
 static U8 last[LENGTH];
 static UL slot;
+
+/* Any function of the other module: what it does not take is ignored. */
+static UL passed(int number, UL a, UL b, UL c, UL d, UL e) {
+    UL result;
+    pthread_rwlock_rdlock(&calls);
+    result = real->at[number](a, b, c, d, e);
+    pthread_rwlock_unlock(&calls);
+    return result;
+}
+
+#define PASSED(number) \
+    static UL passed_##number(UL a, UL b, UL c, UL d, UL e) { return passed(number, a, b, c, d, e); }
+PASSED(5) PASSED(6) PASSED(7) PASSED(8) PASSED(13) PASSED(15) PASSED(24) PASSED(26) PASSED(27) PASSED(28) PASSED(42)
+
+static void end_sessions(int number, UL of) {
+    pthread_rwlock_wrlock(&calls);
+    real->at[number](of);
+    pthread_rwlock_unlock(&calls);
+}
 
 static int fault(const char *name, UL *number) {
     char word[32] = "";
@@ -32,7 +56,7 @@ static int fault(const char *name, UL *number) {
 
 static UL get_slot_list(U8 present, UL *found, UL *count) {
     UL number;
-    if (!fault("gone", &number)) return real->at[GET_SLOT_LIST](present, found, count);
+    if (!fault("gone", &number)) return passed(GET_SLOT_LIST, present, (UL)found, (UL)count, 0, 0);
     *count = 0;
     return 0;
 }
@@ -41,12 +65,12 @@ static UL open_session(UL at, UL flags, void *application, void *notify, UL *ses
     UL number;
     if (fault("gone", &number)) return TOKEN_NOT_PRESENT;
     slot = at;
-    return real->at[OPEN_SESSION](at, flags, application, notify, session);
+    return passed(OPEN_SESSION, at, flags, (UL)application, (UL)notify, (UL)session);
 }
 
 static UL login(UL session, UL user, U8 *pin, UL length) {
     UL number;
-    return fault("login", &number) ? number : real->at[LOGIN](session, user, pin, length);
+    return fault("login", &number) ? number : passed(LOGIN, session, user, (UL)pin, length, 0);
 }
 
 static UL sign(UL session, U8 *data, UL data_length, U8 *signature, UL *length) {
@@ -54,13 +78,13 @@ static UL sign(UL session, U8 *data, UL data_length, U8 *signature, UL *length) 
     if (fault("gone", &number)) return TOKEN_NOT_PRESENT;
     if (fault("fails", &number)) return number;
     if (fault("login", &number)) {
-        real->at[CLOSE_ALL_SESSIONS](slot);
+        end_sessions(CLOSE_ALL_SESSIONS, slot);
         return SESSION_HANDLE_INVALID;
     }
-    if (fault("restart", &number) && !unlink(getenv("FAULTY_TOKEN"))) real->at[CLOSE_ALL_SESSIONS](slot);
-    if (fault("logout", &number) && !unlink(getenv("FAULTY_TOKEN"))) real->at[LOGOUT](session);
+    if (fault("restart", &number) && !unlink(getenv("FAULTY_TOKEN"))) end_sessions(CLOSE_ALL_SESSIONS, slot);
+    if (fault("logout", &number) && !unlink(getenv("FAULTY_TOKEN"))) end_sessions(LOGOUT, session);
     if (signature && fault("slow", &number)) usleep((unsigned)number * 1000);
-    result = real->at[SIGN](session, data, data_length, signature, length);
+    result = passed(SIGN, session, (UL)data, data_length, (UL)signature, (UL)length);
     if (result || !signature) return result;
     if (fault("stale", &number)) memcpy(signature, last, LENGTH);
     else memcpy(last, signature, LENGTH);
@@ -75,6 +99,8 @@ UL C_GetFunctionList(struct list **list) {
     UL result = get ? get(&real) : 5; /* CKR_GENERAL_ERROR */
     if (result) return result;
     ours = *real;
+#define OURS(number) ours.at[number] = (function)passed_##number;
+    OURS(5) OURS(6) OURS(7) OURS(8) OURS(13) OURS(15) OURS(24) OURS(26) OURS(27) OURS(28) OURS(42)
     ours.at[GET_SLOT_LIST] = (function)get_slot_list;
     ours.at[OPEN_SESSION] = (function)open_session;
     ours.at[LOGIN] = (function)login;

@@ -22,7 +22,7 @@ class FaultyToken:
             pytest.skip("no C compiler is on this machine: the module with faults cannot be built")
         hsm = SoftHsm(folder)
         self.module = folder / "faulty_token.so"
-        build = [compiler, "-std=gnu11", "-shared", "-fPIC", "-o", str(self.module), str(_SOURCE), "-ldl"]
+        build = [compiler, "-std=gnu11", "-pthread", "-shared", "-fPIC", "-o", str(self.module), str(_SOURCE), "-ldl"]
         subprocess.run(build, check=True, capture_output=True)
         self.tokens = hsm.tokens
         token = hsm.token("phoenix")

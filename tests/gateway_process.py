@@ -200,8 +200,10 @@ class GatewayProcess:
         """Return what is wrong with the lines of its log by the schema, with the line."""
         if not self.log_path.exists():
             return []
+        # A process that is killed may leave half a line, and the next process writes behind it.
         lines = (line for line in self.log_text.splitlines() if line.startswith("{") and line.endswith("}"))
-        return [f"{fault}: {line}" for line in lines for fault in faults_of(json.loads(line))]
+        whole = (line[max(0, line.rfind('{"timestamp"')) :] for line in lines)
+        return [f"{fault}: {line}" for line in whole for fault in faults_of(json.loads(line))]
 
     def _leaked(self) -> set[str]:
         """Return the secrets that are in its log, its database or any other file of it."""
