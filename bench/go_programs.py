@@ -33,8 +33,10 @@ class GoMissing(Exception):
 def go_program(name: str) -> Path:
     """Return the path of a program, which is built if it is not up to date. Raises: GoMissing, StartFailed."""
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-    if go is None or not any(map(shutil.which, ("gcc", "clang", "cc"))):
+    if go is None:
         raise GoMissing("Go is not installed; install Go 1.26 or newer and a C compiler")
+    if not any(map(shutil.which, ("gcc", "clang", "cc"))):
+        raise GoMissing("no C compiler is installed, which Go needs for SQLite; install gcc")
     TARGET.mkdir(parents=True, exist_ok=True)
     with (TARGET / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent runs wait for one build

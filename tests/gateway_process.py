@@ -94,6 +94,9 @@ class GatewayProcess:
         """Start the process and return at once; for starts that are to fail."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with self.log_path.open("ab") as log:
+            if log.tell() and not self.log_path.read_bytes().endswith(b"\n"):
+                log.write(b"\n")  # the process before was killed within a line
+                log.flush()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self.module, "serve", *self._arguments],
                 cwd=self._directory.name,
@@ -200,10 +203,8 @@ class GatewayProcess:
         """Return what is wrong with the lines of its log by the schema, with the line."""
         if not self.log_path.exists():
             return []
-        # A process that is killed may leave half a line, and the next process writes behind it.
         lines = (line for line in self.log_text.splitlines() if line.startswith("{") and line.endswith("}"))
-        whole = (line[max(0, line.rfind('{"timestamp"')) :] for line in lines)
-        return [f"{fault}: {line}" for line in whole for fault in faults_of(json.loads(line))]
+        return [f"{fault}: {line}" for line in lines for fault in faults_of(json.loads(line))]
 
     def _leaked(self) -> set[str]:
         """Return the secrets that are in its log, its database or any other file of it."""
