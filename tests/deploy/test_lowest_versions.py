@@ -16,7 +16,7 @@ from tests.sandbox_process import SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = ROOT / ".tools" / "bin" / "uv"
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.faults]
 
 
 def test_the_smoke_test_passes_with_the_lowest_versions(sandbox: SandboxProcess, tmp_path: Path) -> None:

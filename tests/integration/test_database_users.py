@@ -21,7 +21,7 @@ from tests.database_engine import PASSWORD, DatabaseEngine, postgres_with_passwo
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import doctor_of, metrics_of
 from tests.integration.test_wallet import reserve
-from tests.openbao_process import SERVERS, running
+from tests.openbao_process import SERVER_PARAMS, running
 from tests.postgres_process import PostgresMissing, PostgresProcess
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
@@ -41,7 +41,7 @@ def postgres() -> Iterator[PostgresProcess]:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=SERVER_PARAMS)
 def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultProcess]:
     with running(request.param, tmp_path) as server:
         yield server

@@ -55,7 +55,7 @@ def own_sandbox() -> Iterator[SandboxProcess]:
         yield process
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.faults), "postgresql"])
 def fleet(
     request: pytest.FixtureRequest, own_sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:

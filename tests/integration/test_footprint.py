@@ -71,3 +71,13 @@ def test_serve_loads_nothing_that_only_other_commands_need(sandbox: SandboxProce
     (process.log_path.parent / "gateway.toml").write_text('gateway_log_level = "info"\n')
     _, mib = start_and_look(process)
     assert mib < IDLE_MIB
+
+
+def test_garbage_is_collected_while_it_serves(sandbox: SandboxProcess) -> None:
+    """Collections pause for the imports of the start only."""
+    process = GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ))
+    process.module = "tests.integration.collecting_gateway"
+    with process:
+        process.wait_serving("phoenix.gateway.v1.WalletService")
+        process.stop()
+        assert "collections: True" in process.log_text

@@ -85,7 +85,7 @@ class Heard:
             self.data += name.encode() + (value if isinstance(value, bytes) else str(value).encode())
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.faults)])
 def planted(
     request: pytest.FixtureRequest,
     redis_server: RedisProcess,

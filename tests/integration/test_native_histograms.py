@@ -71,7 +71,7 @@ def wait(prometheus: PrometheusProcess, query: str) -> None:
     prometheus.wait(lambda: prometheus.query(query), within_s=30, told=lambda: query)
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 worker", "2 workers"])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.faults), 2], ids=["1 worker", "2 workers"])
 def scraped(request: pytest.FixtureRequest, sandbox_process: SandboxProcess) -> Iterator[Scraped]:
     sandbox_process.control("POST", "/reset", {})
     settings = of_sandbox(sandbox_process.urls, sandbox_process.environ) | {"GATEWAY_WORKERS": str(request.param)}

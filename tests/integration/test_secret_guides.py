@@ -17,7 +17,7 @@ from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import TAKEN_OVER_WITHIN_S, in_use
 from tests.keys.stores.gcp_emulator import GcpEmulator
 from tests.moto_process import INSTALL_WITHIN_S, MotoProcess
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVER_PARAMS, SERVERS
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S
 from tools.go_tools import NotBuilt
@@ -69,7 +69,7 @@ def or_skip(make: Callable[[], T]) -> T:
         pytest.skip(str(reason))
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", SERVER_PARAMS)
 def test_the_guide_of_vault(kind: str, sandbox: SandboxProcess, tmp_path: Path) -> None:
     """With AppRole."""
     (tmp_path / "state").mkdir()

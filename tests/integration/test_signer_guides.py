@@ -19,7 +19,7 @@ from tests.deploy.document_lines import ROOT, texts
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.test_store_rotations import doctor_of
 from tests.kms_emulators import AwsKms, GcpKms
-from tests.openbao_process import INSTALL_WITHIN_S, SERVERS
+from tests.openbao_process import INSTALL_WITHIN_S, SERVER_PARAMS, SERVERS
 from tests.sandbox_process import SandboxProcess
 from tests.softhsm import PIN, SO_PIN, SoftHsm
 from tests.vault_process import BUILD_WITHIN_S
@@ -74,7 +74,7 @@ def follow(
         assert [*states.values()] == [keys_pb2.KEY_STATE_ANNOUNCED]
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", SERVER_PARAMS)
 def test_the_guide_of_transit(kind: str, sandbox: SandboxProcess, tmp_path: Path) -> None:
     """With `bao` under the name of `vault`; the guide's policy gives no right too many."""
     state, programs = tmp_path / "state", tmp_path / "bin"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway_process import GatewayProcess
 from tests.integration.test_store_rotations import Rotation, listed, metrics_of, vault_store
-from tests.openbao_process import SERVERS, running
+from tests.openbao_process import SERVER_PARAMS, running
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 300)
 NOTICED_WITHIN_S = 60.0
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=SERVER_PARAMS)
 def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultProcess]:
     with running(request.param, tmp_path) as server:
         yield server

@@ -34,7 +34,7 @@ from gateway.v1 import (
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox, reason_of
 from tests.keys.stores.gcp_emulator import GcpEmulator
 from tests.moto_process import MotoProcess
-from tests.openbao_process import SERVERS
+from tests.openbao_process import SERVER_PARAMS, SERVERS
 from tests.sandbox_process import SandboxProcess
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 from tools.go_tools import NotBuilt
@@ -158,7 +158,7 @@ def replace_file(path: Path, content: str) -> None:
 
 
 FIRST = {f"{name} version 1": kind for name, kind in SERVERS.items()}
-KINDS = [*SERVERS, "aws", "gcp", "command"]
+KINDS = [*SERVER_PARAMS, "aws", "gcp", "command"]
 
 
 @pytest.fixture(params=KINDS)

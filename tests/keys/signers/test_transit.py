@@ -13,14 +13,14 @@ from gateway.keys.signers.store import KeyStore
 from gateway.keys.sources.secret_files import SecretSource
 from gateway.keys.sources.store_failure import StoreCause, StoreFailed
 from gateway.keys.stores.vault_client import VaultClient, VaultLogin, VaultSettings
-from tests.openbao_process import SERVERS, running
+from tests.openbao_process import SERVER_PARAMS, running
 from tests.vault_process import BUILD_WITHIN_S, VaultProcess
 
 pytestmark = pytest.mark.timeout(BUILD_WITHIN_S + 120)
 RIGHTS = {"transit/keys/launch": ["read"], "transit/sign/launch": ["update"]}
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=SERVER_PARAMS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
     """A server with the engine, and a policy for the key `launch`."""
     with running(request.param, tmp_path_factory.mktemp("vault")) as made:

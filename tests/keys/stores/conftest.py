@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.openbao_process import SERVERS, running
+from tests.openbao_process import SERVER_PARAMS, running
 from tests.vault_process import VaultProcess
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=SERVER_PARAMS)
 def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultProcess]:
     """A server with KV v2 at `secret`, KV v1 at `old`, and a policy `reader` for both."""
     with running(request.param, tmp_path_factory.mktemp("vault")) as server:
