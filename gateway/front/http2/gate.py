@@ -21,8 +21,7 @@ _READ_S, _READ_OVERLOADED_S, _READ_BURST_S = 0.00025, 0.0006, 0.001
 """In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; under
 overload, where most of it are refusals; and while a burst waits, because overload is seen only in what was read."""
 _AFTER_REFUSAL_S = 0.006
-"""A connection whose calls are refused is read so often, or as soon as few calls wait: refusals of several calls cost
-little more than of one."""
+"""A connection whose calls are refused is read so often, or as soon as few calls wait."""
 _AROUND_HANDLER_S = 30e-6
 """CPU time of a call outside of its handler: to read it, and to write its answer."""
 
@@ -114,7 +113,7 @@ class Gate:
         self._need_turn()
 
     def read_after_refusal(self, read_on: Callable[[], object]) -> None:
-        """As `read_later`, for a connection with a call that was refused, and nothing more to read."""
+        """As `read_later`, for a connection with a call that was refused lately, and nothing more to read."""
         self._refused_readers.append((self._monotonic() + _AFTER_REFUSAL_S, read_on))
         self._need_turn()
 

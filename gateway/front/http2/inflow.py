@@ -16,14 +16,17 @@ FEWEST_BYTES, FIRST_BYTES, MOST_BYTES = 64, 1024, 16 * 1024
 brings frames that are dear for their size."""
 QUICK_S, SLOW_S = 30e-6, 125e-6
 TURN_S = 200e-6
+REFUSED_S = 1.0
+"""A client is read seldom for so long after a refusal: where one call was too much, the next one probably is too, and
+several that are read at once cost less than as many reads."""
 
 
 class Inflow:
     """Passes on what comes. Before `open` and after `closed` nothing is kept back."""
 
     __slots__ = (
-        "_flush", "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_transport",
-        "_unread", "cancels_too_much", "was_refused",
+        "_flush", "_gate", "_is_waiting", "_monotonic", "_piece_bytes", "_read_to", "_receive", "_refused_until",
+        "_transport", "_unread", "cancels_too_much", "was_refused",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +47,7 @@ class Inflow:
         self._read_to = 0
         self._piece_bytes = FIRST_BYTES
         self._is_waiting = False
+        self._refused_until = 0.0
         self.was_refused = False
         """Whether a call in the piece that was read last was refused; `receive` sets it. Nobody else has to wait."""
         self.cancels_too_much = False
@@ -97,11 +101,12 @@ class Inflow:
             self._unread = b""
             if self.cancels_too_much:
                 self._wait(self._gate.paced_readers.add)
-            elif self.was_refused:
+            elif self.was_refused or at < self._refused_until:
                 self._wait(self._gate.read_after_refusal)
         if self.was_refused:  # part of the time to read them
             self._flush()
             at = self._monotonic()
+            self._refused_until = at + REFUSED_S
         self._gate.note_read(at - began)
 
     def _wait(self, later: Callable[[Callable[[], bool]], None]) -> None:

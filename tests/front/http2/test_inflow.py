@@ -10,7 +10,7 @@ from typing import Any
 from gateway.front.http2.admission import Admission, AdmissionSettings
 from gateway.front.http2.fair_queue import Priority
 from gateway.front.http2.gate import Gate
-from gateway.front.http2.inflow import FEWEST_BYTES, FIRST_BYTES, MOST_BYTES, SLOW_S, TURN_S, Inflow
+from gateway.front.http2.inflow import FEWEST_BYTES, FIRST_BYTES, MOST_BYTES, REFUSED_S, SLOW_S, TURN_S, Inflow
 from tests.manual_clock import ManualClock
 
 
@@ -137,7 +137,8 @@ async def _until(reached: Callable[[], bool]) -> None:
 
 
 async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
-    """So that several of its calls are refused together; at once where nothing waits for its start."""
+    """So that several of its calls are refused together, also where some were not; at once where nothing waits for its
+    start, and once nothing of its was refused for a while."""
     clock, taken = ManualClock(), list[bytes]()
     admission: Admission[Any] = Admission(AdmissionSettings(first_limit=0.0, min_limit=0.0))
     admission.cost_s = 1.0
@@ -145,9 +146,10 @@ async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
 
     def receive(piece: bytes) -> bool:
         taken.append(piece)
-        inflow.was_refused = True
+        inflow.was_refused = refuses
         return True
 
+    refuses = True
     inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
     for piece in (b"1", b"2", b"3"):
         inflow.take(piece)
@@ -160,6 +162,15 @@ async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
     for _ in range(20):
         await asyncio.sleep(0.001)
     assert [b"1", b"23", b"4"] == taken
+    refuses = False
     clock.advance(0.01)
     await _until(lambda: taken == [b"1", b"23", b"4", b"5"])
+    inflow.take(b"6")
+    inflow.take(b"7")
+    assert b"5" == taken[-1]
+    clock.advance(REFUSED_S)
+    await _until(lambda: taken[-1] == b"67")
+    for piece in (b"8", b"9"):
+        inflow.take(piece)
+        assert piece == taken[-1]
     gate.stop()
