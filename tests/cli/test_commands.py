@@ -54,6 +54,7 @@ def test_an_address_in_use_is_reported_without_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.faults  # it waits 15 s for a gateway
 def test_smoke_against_nothing_fails_at_the_first_step(tmp_path: Path) -> None:
     """The report names the failed step and the steps that did not run. The exit code is not zero."""
     target = f"127.0.0.1:{free_port()}"

@@ -32,6 +32,7 @@ async def store(postgres_url: str) -> AsyncIterator[DurableWalletStore]:
     await store.stop()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(180)  # PostgreSQL recovers three times, each as fast as the disk lets it
 async def test_killed_and_restarted_in_the_middle(postgres_server: PostgresProcess, store: DurableWalletStore) -> None:
     """Three crashes under load: each acknowledged claim and outcome is there afterwards, and no key was NEW twice."""
