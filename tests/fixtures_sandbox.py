@@ -1,4 +1,4 @@
-"""Pytest plugin: the fixture `sandbox`. One process for each test session and worker, reset before each test.
+"""Pytest plugin: the fixture `sandbox`. One process for each test session and worker, reset before and after each test.
 
 Use it with `pytest_plugins = ["tests.fixtures_sandbox"]` in the top conftest, or import both fixtures.
 """
@@ -18,7 +18,11 @@ def sandbox_process() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
-    """A running sandbox without boards, faults, counts or changed settings."""
+def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
+    """A running sandbox without boards, faults, counts or changed settings.
+
+    What a test leaves would meet gateways of a whole file: where secrets were replaced, each of their calls is a 401.
+    """
     sandbox_process.control("POST", "/reset", {})
-    return sandbox_process
+    yield sandbox_process
+    sandbox_process.control("POST", "/reset", {})
