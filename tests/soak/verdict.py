@@ -252,9 +252,24 @@ def p99(calm: Sequence[Ended], windows: Sequence[Window]) -> Check:
     holds = ratio <= SLOWER_MUST or statistics.median(after) <= max(before)
     figure = (
         f"{statistics.median(after):.1f} ms, {ratio:.2f} of the first {statistics.median(before):.1f} ms "
-        f"(first slices {min(before):.1f} to {max(before):.1f} ms)"
+        f"(first slices {min(before):.1f} to {max(before):.1f} ms); slowest methods: {_slowest(calm, first_fault)}"
     )
     return Check(name="p99 between faults", holds=holds, figure=figure)
+
+
+def _slowest(calm: Sequence[Ended], first_fault: float) -> str:
+    """Return the three methods with the highest median after the first fault, with the median before it."""
+    took: dict[str, dict[bool, list[float]]] = {}
+    for one in calm:
+        if not one.reason:
+            took.setdefault(one.method, {False: [], True: []})[one.at > first_fault].append(one.took_s * 1000)
+    medians = {
+        method: (statistics.median(times[True]), statistics.median(times[False]))
+        for method, times in took.items()
+        if times[False] and times[True]
+    }
+    slowest = sorted(medians.items(), key=lambda one: -one[1][0])[:3]
+    return ", ".join(f"{method} {after:.0f} ms ({before:.0f})" for method, (after, before) in slowest)
 
 
 def memory(samples: Sequence[Sample]) -> Check:
