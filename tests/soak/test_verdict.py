@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.event_load import Report
 from tests.soak import verdict
-from tests.soak.load import NOT_FOUND, UNARY, Ended
+from tests.soak.load import CREATE, NOT_FOUND, UNARY, Ended
 from tests.soak.verdict import Sample, Window
 
 GOOD = [Ended(at=at / 10, method=UNARY[at % len(UNARY)], took_s=0.002 + at % 7 / 1000, reason="") for at in range(2000)]
@@ -51,12 +51,21 @@ def test_nothing_to_judge_is_no_success() -> None:
     assert [] == [check for check in empty if check.holds]
 
 
-@pytest.mark.parametrize("reason", ["PHOENIX_UNAVAILABLE", "NOT_ALLOWED", "PHOENIX_NOT_FOUND", "UNAVAILABLE"])
+@pytest.mark.parametrize(
+    "reason", ["PHOENIX_UNAVAILABLE", "NOT_ALLOWED", "PHOENIX_NOT_FOUND", "PHOENIX_CONFLICT", "UNAVAILABLE"]
+)
 def test_a_call_that_fails_between_faults(reason: str) -> None:
     """Of a method whose request a healthy gateway answers."""
     failed = replace(GOOD[0], reason=reason)
     assert GOOD[0].method not in NOT_FOUND
     assert not verdict.failures([*GOOD, failed]).holds
+
+
+def test_what_a_healthy_gateway_refuses() -> None:
+    """A board that exists already is no failure; its method must have created one all the same."""
+    refused = [replace(one, reason="PHOENIX_CONFLICT") if one.method == CREATE else one for one in GOOD]
+    assert verdict.failures(refused).holds
+    assert not verdict.methods(refused).holds
 
 
 def test_a_method_that_is_not_called_or_never_works() -> None:
