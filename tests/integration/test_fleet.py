@@ -21,7 +21,6 @@ import pytest
 
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
-from tests.integration.event_calls import metric
 from tests.integration.test_wallet import outcome, reserve
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
@@ -37,12 +36,6 @@ class Fleet:
     def __init__(self, gateways: list[GatewayProcess], channels: list[grpc.Channel]) -> None:
         self.gateways = gateways
         self.wallets = [wallet_pb2_grpc.WalletServiceStub(channel) for channel in channels]
-
-    def missed(self) -> float:
-        """How often a gateway had no answer of Redis about the key."""
-        return sum(
-            metric(one, 'phoenix_gateway_platform_key_events_total{event="cache_unavailable"}') for one in self.gateways
-        )
 
     def verify_everywhere(
         self, requests: list[wallet_pb2.VerifyWalletRequest], at_once: int = 64
@@ -114,7 +107,6 @@ def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
 ) -> None:
     """The key rotates in the middle of a flood: no genuine call gets a 4xx."""
     shared = "postgresql" in request.node.name
-    missed_before = fleet.missed()
     fetched_before = own_sandbox.control("GET", "/keys")["fetches"]
     began = time.monotonic()
     forged = [reserve(own_sandbox, forge="bit") for _ in range(10)]
@@ -130,10 +122,8 @@ def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
     verified = [answer.verdict for answer in answers[240:280]]
     assert {wallet_pb2.WALLET_VERDICT_VERIFIED} == set(verified)
     fetches = own_sandbox.control("GET", "/keys")["fetches"] - fetched_before
-    # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight. A
-    # process fetches by itself where Redis does not answer in its 50 ms, as may happen on a slow machine.
-    missed = fleet.missed() - missed_before
-    assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS) + missed, (fetches, took, missed)
+    # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight.
+    assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS)
 
 
 @pytest.mark.timeout(180)
