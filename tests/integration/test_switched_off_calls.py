@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import pytest
@@ -86,9 +85,6 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
         request = events_pb2.SubmitEventRequest(event=event, delivery=events_pb2.DELIVERY_DURABLE)
         return outcome_of(lambda: stub.SubmitEvent(request, timeout=10))
 
-    def delivered() -> dict[str, Any] | None:
-        return next((one for one in fleet.records() if one["kind"] == "delivered"), None)
-
     fault = {"surface": "ingestion", "kind": "status", "status": 503, "times": 1000}
     sandbox_process.control("POST", "/faults", fault)  # Phoenix is in trouble: the event stays in the queue
     assert put() == "OK"
@@ -101,10 +97,15 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
     assert arrived() == before
     fleet.switch(f"tenant:{tenant}", off=False)
     until = time.monotonic() + 60
-    while (record := delivered()) is None and time.monotonic() < until:
-        time.sleep(0.05)
-    assert record is not None, "\n".join(one.log_text[-6000:] for one in fleet.gateways)
+    while arrived() == before and time.monotonic() < until:
+        time.sleep(0.1)
     assert arrived() > before
+    until = time.monotonic() + 20
+    while not [one for one in fleet.records() if one["kind"] == "delivered"] and time.monotonic() < until:
+        time.sleep(0.05)
+    records = fleet.records()
+    record = next((one for one in records if one["kind"] == "delivered"), None)
+    assert record is not None, "\n".join(one.log_text[-6000:] for one in fleet.gateways)
     assert (record["tenant"], record["key_id"]) == (tenant, f"{tenant}/hmac")
 
 
