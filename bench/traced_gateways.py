@@ -152,8 +152,7 @@ async def _start(stack: AsyncExitStack) -> dict[str, int]:
     from gateway.server.parts import parts_of
     from gateway.server.run import exempt_from_collections
     from gateway.server.servers import build_servers
-    from gateway.store.database import FILE_NAME
-    from gateway.store.upgrade import upgrade_apart
+    from gateway.store.upgrade import FILE_NAME, Upgrade
     from gateway.telemetry import logs
 
     logs.configure("info", "json")
@@ -165,7 +164,8 @@ async def _start(stack: AsyncExitStack) -> dict[str, int]:
         with patient_threads() if config.front is FrontKind.GRPC else nullcontext():
             gateway = build(config, SystemClock())
             servers = build_servers(config.listen, gateway.fronts, None)
-            await upgrade_apart(config.data_dir / FILE_NAME)
+            with Upgrade(config.data_dir / FILE_NAME) as upgrade:
+                await upgrade.finished()
             await stack.enter_async_context(running(parts_of(gateway, servers)))
     exempt_from_collections()
     return ports

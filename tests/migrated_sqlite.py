@@ -34,7 +34,7 @@ def write_migrated(path: Path) -> Path:
 def _template() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.sqlite3"
-        subprocess.run([sys.executable, "-m", "gateway.store.upgrade", str(path)], check=True, timeout=60)
+        subprocess.run([sys.executable, "-m", "gateway.store.upgrade_file", str(path)], check=True, timeout=60)
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("DELETE FROM store_clock")  # the test's clock may be another one
             connection.commit()

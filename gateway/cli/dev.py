@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from gateway.cli.children import free_port
+from gateway.store.upgrade import FILE_NAME, Upgrade
 
 TENANT, OPERATOR = "dev-tenant", "dev-operator"
 WRONG_OPTIONS = 2
@@ -39,14 +39,10 @@ def run(*, port: int, faults: list[str], with_parent: bool, as_json: bool) -> in
     except FaultInvalid as invalid:
         print(f"--fault: {invalid}", file=sys.stderr)
         return WRONG_OPTIONS
-    with tempfile.TemporaryDirectory(prefix="phoenix-gateway-dev-") as folder:
-        upgrade = _upgrade_meanwhile(Path(folder))
-        try:
-            return _serve(Path(folder), port, wanted, upgrade, with_parent=with_parent, as_json=as_json)
-        finally:
-            if upgrade.poll() is None:
-                upgrade.kill()
-            upgrade.wait()
+    with tempfile.TemporaryDirectory(prefix="phoenix-gateway-dev-") as name:
+        folder = Path(name)
+        with Upgrade(folder / FILE_NAME) as upgrade:
+            return _serve(folder, port, wanted, upgrade, with_parent=with_parent, as_json=as_json)
 
 
 def read_fault(text: str) -> dict[str, Any]:
@@ -72,20 +68,11 @@ def read_fault(text: str) -> dict[str, Any]:
     return members
 
 
-def _upgrade_meanwhile(folder: Path) -> subprocess.Popen[bytes]:
-    """Make the database in another process, while this one loads the gateway's modules."""
-    from gateway.store.database import FILE_NAME
-
-    command = [sys.executable, "-m", "gateway.store.upgrade", str(folder / FILE_NAME)]
-    null = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null)  # noqa: S603 - our own program
-
-
 def _serve(
     folder: Path,
     port: int,
     faults: list[dict[str, Any]],
-    upgrade: subprocess.Popen[bytes],
+    upgrade: Upgrade,
     *,
     with_parent: bool,
     as_json: bool,
@@ -108,7 +95,6 @@ def _serve(
             settings = {**settings_with(own, urls, listen, admin, folder), **_QUICK_AND_QUIET}
             config = load(settings, env_file=folder / "no.env")
             logs.configure(config.log_level.value, config.log_format_name)
-            await asyncio.to_thread(upgrade.wait)
             if with_parent:
                 _end_with_parent()
             async with asyncio.TaskGroup() as group:
@@ -118,7 +104,7 @@ def _serve(
 
                 reports: list[asyncio.Task[None]] = []
                 try:
-                    code = await serve(config, SystemClock(), on_serving=report)
+                    code = await serve(config, SystemClock(), upgrade=upgrade, on_serving=report)
                 except (ListenFailed, OSError) as failed:  # here, because the group would wrap it
                     print(f"dev: {failed} --port 0 takes a free one.", file=sys.stderr)
                     code = 1

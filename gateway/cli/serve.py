@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.config import Config
+    from gateway.store.upgrade import Upgrade
 
 CONFIG_INVALID = 2
 NOT_STARTED = 1
@@ -36,10 +38,20 @@ def run(config_file: Path | None) -> int:
         return CONFIG_INVALID
     if config.dumpable:
         allow_debuggers()
-    return _serve(config)
+    with _begin_upgrade(config) as upgrade:
+        return _serve(config, upgrade)
 
 
-def _serve(config: Config) -> int:
+def _begin_upgrade(config: Config) -> AbstractContextManager[Upgrade | None]:
+    """Begin to upgrade a SQLite file, if this process is to use one. The rest of the gateway is loaded meanwhile."""
+    from gateway.store.upgrade import FILE_NAME, Upgrade
+
+    if config.database_url is not None or config.workers > 1:
+        return nullcontext()
+    return Upgrade(config.data_dir / FILE_NAME)
+
+
+def _serve(config: Config, upgrade: Upgrade | None) -> int:
     from gateway.config import ConfigInvalid, FrontKind
     from gateway.server.process.threads import prefer_one_poller, silence_grpc
 
@@ -58,7 +70,7 @@ def _serve(config: Config) -> int:
 
     gc.enable()
     try:
-        return serve(config)
+        return serve(config, upgrade)
     except (
         ListenFailed,
         AdminAddressRefused,

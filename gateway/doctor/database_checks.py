@@ -18,9 +18,10 @@ from gateway.evidence.chain import tables as chain_tables
 from gateway.outbox import tables as outbox_tables
 from gateway.resilience.deadline import Deadline
 from gateway.resilience.worker_thread import WorkerThread
-from gateway.store.database import FILE_NAME
 from gateway.store.failures import DISK_FULL
-from gateway.store.schema import HEAD, metadata
+from gateway.store.migrations import HEAD
+from gateway.store.schema import metadata
+from gateway.store.upgrade import FILE_NAME
 
 if TYPE_CHECKING:
     from gateway.store.postgres_connection import PostgresConnection

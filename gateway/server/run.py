@@ -23,8 +23,7 @@ from gateway.server.process.threads import patient_threads
 from gateway.server.process.workers import Workers
 from gateway.server.servers import build_servers
 from gateway.server.shutdown import Shutdown
-from gateway.store.database import FILE_NAME
-from gateway.store.upgrade import upgrade_apart
+from gateway.store.upgrade import Upgrade
 from gateway.telemetry import logs
 from gateway.telemetry.audit_file import check_inherited, inherited_descriptor
 
@@ -35,8 +34,10 @@ at once, on the same connection. One that checks health, and had no delay, takes
 for a second, though the next worker serves there."""
 
 
-def run(config: Config) -> int:
+def run(config: Config, upgrade: Upgrade | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Args: `upgrade`: of a SQLite file. It has begun.
 
     Raises: ListenFailed, AdminAddressRefused, OSError and what `build` raises, before anything is served.
     """
@@ -51,7 +52,7 @@ def run(config: Config) -> int:
         inherited = None if audit_to is None else inherited_descriptor(audit_to)
         with seats_of(config) as seats:
             return asyncio.run(Workers(seats, config.drain.timeout_s, hands_on=inherited).run())
-    code: int = _runner()(serve(config, SystemClock(), own_seat()))
+    code: int = _runner()(serve(config, SystemClock(), own_seat(), upgrade))
     return code
 
 
@@ -59,12 +60,14 @@ async def serve(
     config: Config,
     clock: Clock,
     seat: WorkerSeat | None = None,
+    upgrade: Upgrade | None = None,
     *,
     on_serving: Callable[[], None] = lambda: None,
 ) -> int:
     """Start everything, wait, drain, stop; return the exit code. Cancelling it stops at once.
 
-    Args: `seat`: this process's place among the workers of GATEWAY_WORKERS. `on_serving` is called when it serves.
+    Args: `seat`: this process's place among the workers of GATEWAY_WORKERS. `upgrade`: of a SQLite file. `on_serving`
+    is called when it serves.
     """
     shutdown = Shutdown(config.drain)
     loop = asyncio.get_running_loop()
@@ -78,8 +81,8 @@ async def serve(
         with patient_threads() if config.front is FrontKind.GRPC else nullcontext():
             gateway = build(config, clock, seat)
             servers = build_servers(config.listen, gateway.fronts, seat)
-            if config.database_url is None:
-                await upgrade_apart(config.data_dir / FILE_NAME)
+            if upgrade is not None:
+                await upgrade.finished()
             await gateway.database.check_usable(_DATABASE_WITHIN_S)
             await stack.enter_async_context(running(parts_of(gateway, servers)))
         exempt_from_collections()

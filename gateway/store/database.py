@@ -23,8 +23,6 @@ It may run again after a rollback or a lost commit answer, so it must be repeata
 `Pipelined.may_be_committed`.
 """
 
-FILE_NAME = "evidence.sqlite3"
-
 
 class Database(Protocol):
     """One database with an up-to-date schema. The only error of its own that a method raises is StoreUnavailable."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from gateway.store.schema import HEAD
+from gateway.store.migrations import HEAD
 
 DIRECTORY = Path(__file__).parent / "migrations"
 _REVISION = sa.text("SELECT version_num FROM alembic_version")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.resilience.clock import Clock
-from gateway.store.database import FILE_NAME, Database, DatabaseSettings
+from gateway.store.database import Database, DatabaseSettings
 from gateway.store.sqlite import SqliteDatabase
 from gateway.store.state import StoreState
+from gateway.store.upgrade import FILE_NAME
 
 
 def open_database(

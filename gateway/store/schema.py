@@ -1,4 +1,4 @@
-"""What all tables share: metadata, the revision of the schema, column types, and INSERT ... ON CONFLICT.
+"""What all tables share: metadata, column types, and INSERT ... ON CONFLICT.
 
 Changes are migrations (migrations/versions). They are additive, because old and new gateways serve at the same time; a
 test compares the tables with the migrations. Text from Phoenix is compared byte for byte (COLLATE "C").
@@ -12,9 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 import sqlalchemy as sa
-
-HEAD = "0009"
-"""The revision that this code needs. Revisions are consecutive numbers."""
 
 metadata = sa.MetaData()
 

@@ -1,4 +1,4 @@
-"""Upgrades a SQLite file before a gateway serves, in a process of its own: Alembic's 11 MiB leave with it.
+"""Upgrades a SQLite file while a gateway loads, in a process of its own: Alembic's 11 MiB leave with it.
 
 Where that fails, the first write upgrades the file instead.
 """
@@ -8,74 +8,92 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
-from gateway.errors import StoreUnavailable
-from gateway.resilience.clock import SystemClock
-from gateway.store.schema import HEAD
-from gateway.store.sqlite import SqliteDatabase
+from gateway.store.migrations import HEAD
 from gateway.telemetry.logs import log
 
+FILE_NAME = "evidence.sqlite3"
+"""Of the file in GATEWAY_DATA_DIR."""
 WITHIN_S = 60.0
 SILENT_S = 3.0
-_END_WITHIN_S = 5.0
-_LOCKED = 75
+LOCKED = 75
 """Exit code of the process: the store was not available within its time (EX_TEMPFAIL)."""
+_END_WITHIN_S = 5.0
+_POLL_S = 0.01
 _ADVICE = "find the program with fuser and end it; the first wallet call tries the upgrade again"
 _CHILD_NEEDS = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 """Of the environment. Secrets are not among them."""
 
 
-async def upgrade_apart(path: Path, within_s: float = WITHIN_S, silent_s: float = SILENT_S) -> None:
-    """Bring the file's schema up to date, creating the file if there is none. Never raises for what goes wrong.
+class Upgrade:
+    """Brings the file's schema up to date, and creates the file if there is none. Never raises for what goes wrong.
 
-    Args: `within_s`: its time limit. `silent_s`: an upgrade that takes longer is reported.
+    It begins where the context is entered, long before `finished` is awaited. A process that still runs where the
+    context is left is ended: the gateway did not start.
     """
-    if _revision(path) >= int(HEAD):
-        return
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *_command(path, within_s),
-            env={name: os.environ[name] for name in _CHILD_NEEDS if name in os.environ},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        code = await _ended(child, path, within_s, silent_s)
-    except OSError as error:
-        log().warning("schema not upgraded before the start", trouble=str(error.strerror))
-        return
-    if code == _LOCKED:
-        trouble = f"the file could not be used for {within_s:g} s; another program may have locked it"
-        log().warning("schema not upgraded before the start", trouble=trouble, path=str(path), advice=_ADVICE)
-    elif code != 0:
-        log().warning("schema not upgraded before the start", trouble="the process that upgrades it failed")
+
+    def __init__(self, path: Path, within_s: float = WITHIN_S) -> None:
+        """Args: `within_s`: the time limit of the upgrade."""
+        self._path = path
+        self._within_s = within_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._trouble = ""
+
+    def __enter__(self) -> Self:
+        if _revision(self._path) >= int(HEAD):
+            return self
+        command = [sys.executable, "-m", "gateway.store.upgrade_file", str(self._path.absolute()), str(self._within_s)]
+        null = subprocess.DEVNULL
+        environ = {name: os.environ[name] for name in _CHILD_NEEDS if name in os.environ}
+        try:
+            self._process = subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=null)  # noqa: S603
+        except OSError as error:
+            self._trouble = str(error.strerror)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    async def finished(self, silent_s: float = SILENT_S) -> None:
+        """Return when the upgrade is over. Args: `silent_s`: one that then takes longer is reported."""
+        if self._process is None:
+            if self._trouble:
+                log().warning("schema not upgraded before the start", trouble=self._trouble)
+            return
+        code = await _ended(self._process, silent_s)
+        if code is None:
+            log().warning(
+                "the start waits for the upgrade of the schema",
+                trouble="another program may have locked the file",
+                path=str(self._path),
+                within_s=self._within_s,
+                advice=_ADVICE,
+            )
+            code = await _ended(self._process, self._within_s + _END_WITHIN_S)
+        if code is None:
+            self._process.kill()
+            code = self._process.wait()
+        if code == LOCKED:
+            trouble = f"the file could not be used for {self._within_s:g} s; another program may have locked it"
+            log().warning("schema not upgraded before the start", trouble=trouble, path=str(self._path), advice=_ADVICE)
+        elif code != 0:
+            log().warning("schema not upgraded before the start", trouble="the process that upgrades it failed")
 
 
-async def _ended(child: asyncio.subprocess.Process, path: Path, within_s: float, silent_s: float) -> int:
-    """Wait for the child and return its exit code. Say what it waits for if that takes long; end it after a while."""
-    try:
-        async with asyncio.timeout(silent_s):
-            return await child.wait()
-    except TimeoutError:
-        log().warning(
-            "the start waits for the upgrade of the schema",
-            trouble="another program may have locked the file",
-            path=str(path),
-            within_s=within_s,
-            advice=_ADVICE,
-        )
-    try:
-        async with asyncio.timeout(within_s + _END_WITHIN_S):
-            return await child.wait()
-    except TimeoutError:
-        child.kill()
-        return await child.wait()
-
-
-def _command(path: Path, within_s: float) -> list[str]:
-    return [sys.executable, "-m", "gateway.store.upgrade", str(path.absolute()), str(within_s)]
+async def _ended(process: subprocess.Popen[bytes], within_s: float) -> int | None:
+    """Wait for the process and return its exit code; None if it runs longer."""
+    until = time.monotonic() + within_s
+    while (code := process.poll()) is None and time.monotonic() < until:  # noqa: ASYNC110 - no loop watches it
+        await asyncio.sleep(_POLL_S)
+    return code
 
 
 def _revision(path: Path) -> int:
@@ -86,18 +104,3 @@ def _revision(path: Path) -> int:
     except sqlite3.Error:
         return 0
     return int(row[0]) if row is not None and str(row[0]).isdecimal() else 0
-
-
-async def _upgrade(path: Path, within_s: float) -> None:
-    database = SqliteDatabase(path, SystemClock())
-    try:
-        await database.write(lambda _connection, _now: None, within_s)
-    finally:
-        await database.stop()
-
-
-if __name__ == "__main__":
-    try:
-        asyncio.run(_upgrade(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else WITHIN_S))
-    except StoreUnavailable:
-        sys.exit(_LOCKED)

@@ -12,8 +12,8 @@ import pytest
 
 from gateway.doctor.report import State
 from gateway.resilience.clock import SystemClock
-from gateway.store.database import FILE_NAME
 from gateway.store.sqlite import SqliteDatabase
+from gateway.store.upgrade import FILE_NAME
 from tests.doctor.diagnosis import look_at_database
 
 CLOCK = SystemClock()

@@ -23,7 +23,8 @@ from gateway.core.wallet_verdict import Disposition
 from gateway.store import migrate as migrate_module
 from gateway.store.database import Database
 from gateway.store.migrate import is_current
-from gateway.store.schema import HEAD, metadata
+from gateway.store.migrations import HEAD
+from gateway.store.schema import metadata
 from tests.evidence.conftest import MakeStore
 from tests.evidence.schema_by_hand import migrate_by_hand
 from tests.evidence.wallet_factory import claim_of, soon
@@ -99,11 +100,12 @@ def test_alembic_does_not_stay_in_the_process_that_serves(tmp_path: Path) -> Non
     program = f"""
 import asyncio, pathlib, sys
 from gateway.store.sqlite import SqliteDatabase
-from gateway.store.upgrade import upgrade_apart
+from gateway.store.upgrade import Upgrade
 from gateway.resilience.clock import SystemClock
 path = pathlib.Path({str(path)!r})
 async def main():
-    await upgrade_apart(path)
+    with Upgrade(path) as upgrade:
+        await upgrade.finished()
     database = SqliteDatabase(path, SystemClock())
     await database.write(lambda connection, now: None, 10)
     await database.stop()
