@@ -99,7 +99,7 @@ async def _ended(process: subprocess.Popen[bytes], within_s: float) -> int | Non
 def _revision(path: Path) -> int:
     """Return the revision of a file's schema; 0 where it has none that can be read."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error:
         return 0
