@@ -179,7 +179,7 @@ def run(
         given, end = 0, at + phase.seconds
         spent_s = cpu_s(pid) if pid else 0.0
         while (now := time.perf_counter()) < end:
-            for number in range(given, int((now - at) * phase.rate)):
+            for number in range(given, int((now - at) * phase.rate) + 1):  # the first one is due at the begin
                 lines[number % connections].waiting.append(at + number / phase.rate)
                 given = number + 1
             _turn(poll, by_number, lines, min(now + TICK_S, end), ended)
