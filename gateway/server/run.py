@@ -38,7 +38,6 @@ def run(config: Config, upgrade: Upgrade | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
     Args: `upgrade`: of a SQLite file. It has begun.
-
     Raises: ListenFailed, AdminAddressRefused, OSError and what `build` raises, before anything is served.
     """
     logs.configure(config.log_level.value, config.log_format_name)
