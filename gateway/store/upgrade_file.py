@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import threading
+import time
 from pathlib import Path
+
+_LOOK_EVERY_S = 0.2
 
 
 async def _upgrade(path: Path, within_s: float) -> None:
@@ -18,9 +23,17 @@ async def _upgrade(path: Path, within_s: float) -> None:
         await database.stop()
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended. SQLite takes a change back that is not committed."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(1)
+
+
 def main() -> int:
     """Upgrade the file that the arguments name; return the exit code."""
     gc.disable()  # imports leave no garbage, and the process ends soon
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import asyncio
 
     from gateway.errors import StoreUnavailable

@@ -34,6 +34,7 @@ REASONS = {
         1,
         "whoever needs the schema awaits the upgrade; indexes are built in a loop that tells",
     ),
+    "store/upgrade_file.py": (1, "lives as long as its process, which has a time limit of its own"),
     "telemetry/tracing.py": (1, "the end of the process waits for it, with a bound"),
     "telemetry/log_pipe.py": (1, "a line that finds it ended starts it again; a metric counts the lines that are lost"),
     "streams/hub.py": (1, "the board hears of its link's end and ends its watchers"),

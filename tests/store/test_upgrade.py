@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -58,3 +60,38 @@ async def test_a_process_that_cannot_be_started_is_told(tmp_path: Path, monkeypa
     with capture_logs() as lines, Upgrade(tmp_path / "gateway.db") as upgrade:
         await upgrade.finished()
     assert [line["trouble"] for line in lines] == ["No such file or directory"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_upgrade_ends_when_its_gateway_is_killed(tmp_path: Path) -> None:
+    """SIGKILL, or SIGTERM while the gateway is still loading: nobody is left who could end it."""
+    path = tmp_path / "gateway.db"
+    program = f"""
+import os, pathlib
+from gateway.store.upgrade import Upgrade
+with Upgrade(pathlib.Path({str(path)!r})) as upgrade:
+    print(upgrade._process.pid, flush=True)
+    input()
+"""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE mine (one)")
+        other.execute("BEGIN EXCLUSIVE")
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True) as gateway:
+            assert gateway.stdout is not None
+            pid = int(gateway.stdout.readline())
+            time.sleep(1.5)  # the upgrade waits for the file
+            assert is_running(pid)
+            gateway.kill()
+            gateway.wait()
+            until = time.monotonic() + 10
+            while is_running(pid) and time.monotonic() < until:
+                time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
