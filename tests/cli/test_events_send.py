@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.events_run import COUNT, NO_DEDUPLICATION, Run, assert_each_once, failed_lines, lines_in
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
+from tests.integration.event_calls import scores_of
 from tests.sandbox_process import SandboxProcess
 
 pytestmark = pytest.mark.timeout(150)  # several starts, and runs of events, on a machine that may be busy
@@ -83,14 +84,8 @@ def test_each_users_lines_are_sent_in_their_order(
     gateway: GatewayProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     """Over all messages of the stream."""
-    import base64
-
     Run(gateway, lines_in(tmp_path)).end()
-    scores: dict[str, list[int]] = {}
-    requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
-    for one in (each for each in requests if each["path"] == "/v1/events/bulk"):
-        for sent in json.loads(base64.b64decode(one["body_base64"]))["events"]:
-            scores.setdefault(sent["user_id"], []).append(sent["score_delta"])
+    scores = scores_of(sandbox)
     assert 50 == len(scores)
     assert all(each == sorted(each) for each in scores.values())
 

@@ -20,6 +20,7 @@ from gateway.v1 import events_pb2, events_pb2_grpc, wallet_pb2, wallet_pb2_grpc
 from tests.console.console_gateway import HOSTILE, Browser, Shown, console_gateway
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.board_reads import make
+from tests.integration.event_calls import INGESTION
 from tests.integration.test_wallet import reserve
 from tests.sandbox_process import SandboxProcess
 
@@ -119,7 +120,7 @@ def test_dead_letters_are_sent_again_only_from_the_console(
 ) -> None:
     """With its token, from its own origin; a foreign page changes nothing. The audit log has it, and who did it."""
     event = events_pb2.Event(event_id=f"dead-{uuid.uuid4()}", leaderboard_id="xp", user_id=HOSTILE, score_delta=1)
-    refused = {"surface": "ingestion", "kind": "status", "status": 422, "times": 1}
+    refused = {**INGESTION, "kind": "status", "status": 422, "times": 1}
     sandbox_process.control("POST", "/faults", refused)
     with gateway.open_channel() as channel:
         events_pb2_grpc.EventServiceStub(channel).SubmitEvent(

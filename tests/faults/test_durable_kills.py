@@ -7,8 +7,6 @@ sandbox's count is compared with the answers.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import random
 import time
 from collections import Counter
@@ -25,6 +23,7 @@ from tests.faults.killed_gateway import RANDOM, MortalGateway
 from tests.faults.test_event_kills import NTHS, UNSURE, cut_answers
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.integration.event_calls import scores_of
 from tests.postgres_process import PostgresProcess
 from tests.sandbox_process import SandboxProcess
 
@@ -155,17 +154,9 @@ async def test_the_order_of_each_user_holds_over_kills(sandbox: SandboxProcess) 
             points = [f"{point}:4" for point in DURABLE_POINTS if point != "answering"] + [RANDOM] * 7
             await gateway.killed_at(points, load, random.Random(7))
         assert_each_once(load, sandbox, gateway)
-    seen: dict[str, list[int]] = {}
     requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
     assert len(requests) < 2000, "the sandbox keeps no more, so the first may be gone"
-    for one in requests:
-        if not one["path"].startswith("/v1/events"):
-            continue
-        body = json.loads(base64.b64decode(one["body_base64"]))
-        for sent in body.get("events", [body]):
-            scores = seen.setdefault(sent["user_id"], [])
-            if sent["score_delta"] not in scores:
-                scores.append(sent["score_delta"])
+    seen = {user: list(dict.fromkeys(scores)) for user, scores in scores_of(sandbox).items()}
     assert 8 == len(seen)
     assert all(scores == sorted(scores) for scores in seen.values())
 

@@ -6,8 +6,6 @@ was taken over by the silence of the paused gateway.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import signal
 import time
@@ -21,6 +19,7 @@ import pytest
 from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.integration.event_calls import scores_of
 from tests.pgbouncer_process import PgBouncerMissing, PgBouncerProcess
 from tests.sandbox_process import SandboxProcess
 
@@ -84,13 +83,7 @@ def is_paused(gateway: GatewayProcess) -> bool:
 
 def scores(sandbox: SandboxProcess) -> dict[str, list[int]]:
     """What arrived at the sandbox for each user, in this order, repeats included."""
-    seen: dict[str, list[int]] = {user: [] for user in USERS}
-    for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
-        if one["path"].startswith("/v1/events"):
-            body = json.loads(base64.b64decode(one["body_base64"]))
-            for sent in body.get("events", [body]):
-                seen[sent["user_id"]].append(sent["score_delta"])
-    return seen
+    return {user: [] for user in USERS} | scores_of(sandbox)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see that a process is paused")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,9 +54,30 @@ def once_each(sandbox: SandboxProcess, ids: Sequence[str]) -> bool:
     return set(counted["effects"].values()) == {1} and counted["total"] == len(ids) == counted["event_ids"]
 
 
+def event_requests(sandbox: SandboxProcess) -> list[dict[str, Any]]:
+    """The requests that carry events, oldest first: the gateway also asks the host for its health, at any time."""
+    requests = sandbox.control("GET", "/requests?surface=ingestion")["requests"]
+    return [one for one in requests if one["path"].startswith("/v1/events")]
+
+
+def events_of(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events in the body of one of these requests."""
+    body = json.loads(base64.b64decode(request["body_base64"]))
+    return list(body.get("events", [body]))
+
+
+def scores_of(sandbox: SandboxProcess) -> dict[str, list[int]]:
+    """Scores by user, in the order in which they arrived."""
+    seen: dict[str, list[int]] = {}
+    for request in event_requests(sandbox):
+        for sent in events_of(request):
+            seen.setdefault(sent["user_id"], []).append(sent["score_delta"])
+    return seen
+
+
 def calls_of(sandbox: SandboxProcess) -> dict[str, int]:
     """Calls by path."""
-    paths = [one["path"] for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]]
+    paths = [one["path"] for one in event_requests(sandbox)]
     return {path: paths.count(path) for path in ("/v1/events", "/v1/events/bulk")}
 
 

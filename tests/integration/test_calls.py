@@ -22,6 +22,7 @@ from gateway.v1 import (
 )
 from tests.gateway_process import fields_of, reason_of
 from tests.integration.awaited_calls import eventually, refused
+from tests.integration.event_calls import INGESTION
 from tests.sandbox_process import SandboxProcess
 
 
@@ -92,7 +93,7 @@ def test_a_lost_answer_is_sent_again_where_phoenix_deduplicates(
     events: events_pb2_grpc.EventServiceStub, sandbox: SandboxProcess, board: str
 ) -> None:
     """Phoenix acted and the answer was cut: the retry with the same id is no second effect."""
-    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "lose_answer", "times": 1})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": "lose_answer", "times": 1})
     event_id = str(uuid.uuid4())
     answer = events.SubmitEvent(events_pb2.SubmitEventRequest(event=event(board, event_id=event_id)), timeout=10)
     counted = sandbox.control("GET", f"/effects?event_id={event_id}")

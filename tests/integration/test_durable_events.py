@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 import time
@@ -18,7 +17,7 @@ from gateway.v1 import events_pb2, events_pb2_grpc
 from tests.fixtures_postgres import postgres_server, postgres_url
 from tests.gateway_process import GatewayProcess, of_sandbox, reason_of
 from tests.integration.awaited_calls import refused
-from tests.integration.event_calls import INGESTION, event, metric, once_each, received, reported
+from tests.integration.event_calls import INGESTION, event, metric, once_each, received, reported, scores_of
 from tests.sandbox_process import SandboxProcess
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -56,18 +55,6 @@ def letters(events: Stub, **more: Any) -> list[events_pb2.DeadLetter]:
 def redrive(events: Stub, *ids: str, **more: Any) -> list[Any]:
     request = events_pb2.RedriveDeadLettersRequest(event_ids=ids, **more)
     return reported(events.RedriveDeadLetters(request, timeout=10).results)
-
-
-def scores_of(sandbox: SandboxProcess) -> dict[str, list[int]]:
-    """Scores as they arrived, by user: those of taken requests."""
-    seen: dict[str, list[int]] = {}
-    for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
-        if one["method"] != "POST":
-            continue  # the gateway asks for Phoenix's health, too
-        body = json.loads(base64.b64decode(one["body_base64"]))
-        for sent in body.get("events", [body]):
-            seen.setdefault(sent["user_id"], []).append(sent["score_delta"])
-    return seen
 
 
 def test_a_durable_event_is_answered_queued_and_delivered_once(events: Stub, sandbox: SandboxProcess) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,17 @@ from google.rpc import code_pb2
 from gateway.v1 import events_pb2
 from tests.gateway_process import GatewayProcess, fields_of, reason_of
 from tests.integration.awaited_calls import refused
-from tests.integration.event_calls import ACCEPTED, INGESTION, Stub, batch, calls_of, event, once_each, reported
+from tests.integration.event_calls import (
+    ACCEPTED,
+    INGESTION,
+    Stub,
+    batch,
+    calls_of,
+    event,
+    once_each,
+    reported,
+    scores_of,
+)
 from tests.sandbox_process import SandboxProcess
 
 
@@ -67,10 +76,7 @@ def test_a_stream_is_acknowledged_in_order_and_keeps_each_users_order(events: St
     results = [result for answer in answers for result in answer.results]
     assert set(reported(results)) == {ACCEPTED}
     assert once_each(sandbox, [one.event_id for one in results])
-    scores: dict[str, list[int]] = {}
-    for one in sandbox.control("GET", "/requests?surface=ingestion")["requests"]:
-        for sent in json.loads(base64.b64decode(one["body_base64"]))["events"]:
-            scores.setdefault(sent["user_id"], []).append(sent["score_delta"])
+    scores = scores_of(sandbox)
     assert {f"u{user}" for user in range(7)} <= scores.keys()
     assert all(each == sorted(each) for each in scores.values())
 

@@ -32,6 +32,7 @@ from gateway.v1 import (
     wallet_pb2_grpc,
 )
 from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.integration.event_calls import INGESTION
 from tests.integration.test_wallet import reserve
 from tests.ports import free_port
 from tests.sandbox_process import SandboxProcess
@@ -205,7 +206,7 @@ def test_a_refused_connection(explained: GatewayProcess) -> None:
 
 def test_events_are_told_one_by_one(explained: GatewayProcess, sandbox: SandboxProcess) -> None:
     """One that Phoenix refused; a durable one until it is settled, with its attempts."""
-    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "status", "status": 503, "times": 1000})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": "status", "status": 503, "times": 1000})
     direct, durable = str(uuid.uuid4()), str(uuid.uuid4())
 
     def one(event_id: str) -> events_pb2.Event:
@@ -232,7 +233,7 @@ def test_events_are_told_one_by_one(explained: GatewayProcess, sandbox: SandboxP
 
 def test_an_event_whose_caller_left_may_have_counted(explained: GatewayProcess, sandbox: SandboxProcess) -> None:
     """It is found by its id, and the advice is to look at Phoenix first."""
-    sandbox.control("POST", "/faults", {"surface": "ingestion", "kind": "delay", "delay_ms": 5000, "times": 1000})
+    sandbox.control("POST", "/faults", {**INGESTION, "kind": "delay", "delay_ms": 5000, "times": 1000})
     event = events_pb2.Event(leaderboard_id="xp", user_id="ada", score_delta=1, event_id=str(uuid.uuid4()))
     with grpc.insecure_channel(explained.address) as channel:
         sending = events_pb2_grpc.EventServiceStub(channel).SubmitEvent.future(

@@ -28,6 +28,7 @@ from gateway.v1 import (
     wallet_pb2,
 )
 from tests.gateway_process import GatewayProcess
+from tests.integration.event_calls import event_requests
 from tests.sandbox_process import SandboxProcess
 
 EVIL = "a\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\x00"
@@ -151,7 +152,7 @@ def test_no_metadata_of_a_caller_goes_to_phoenix(
     event = events_pb2.Event(leaderboard_id=board, user_id="u", score_delta=1)
     stub = events_pb2_grpc.EventServiceStub(channel)
     stub.SubmitEvent(events_pb2.SubmitEventRequest(event=event), metadata=metadata, timeout=20)
-    (sent,) = [one for one in requests_at(sandbox) if one["surface"] == "ingestion"]
+    (sent,) = event_requests(sandbox)
     reported = json.dumps(sent["headers"]).lower()
     assert [word for word in ("other", "stolen", "forged", "a=b", "traceparent", "evil") if word in reported] == []
 

@@ -143,7 +143,9 @@ def test_a_body_that_is_no_json_is_passed_on_as_it_came(phoenix: phoenix_pb2_grp
 
 def test_a_get_is_tried_again(phoenix: phoenix_pb2_grpc.PhoenixServiceStub, sandbox: SandboxProcess) -> None:
     """A read has no effect."""
-    sandbox.control("POST", "/faults", {"surface": "prediction", "kind": "cut", "times": 1})
+    sandbox.control(
+        "POST", "/faults", {"surface": "prediction", "path_prefix": "/operator/api/settings", "kind": "cut", "times": 1}
+    )
     assert 200 == phoenix.Call(wanted(OPERATOR, "/operator/api/settings")).status
 
 
