@@ -116,7 +116,8 @@ class GatewayProcess:
             while True:
                 try:
                     answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
-                    if answer.status == health_pb2.HealthCheckResponse.SERVING or not self.starts_ready:
+                    serves = answer.status == health_pb2.HealthCheckResponse.SERVING or not self.starts_ready
+                    if serves and process.poll() is None:  # else another process has the port, and answered
                         return self
                     time.sleep(0.02)
                 except grpc.RpcError:

@@ -108,8 +108,8 @@ async def test_a_cluster_of_which_every_node_refuses_prevents_nothing(
 
 
 async def slowest_s(gateway: GatewayProcess, *, within_s: float) -> float:
-    """The slowest of 20 calls; asked for up to 30 s until it is within a deadline that a busy machine may not allow."""
-    gives_up_at = time.monotonic() + 30
+    """The slowest of 20 calls; asked for up to 60 s until it is within what a busy machine may not allow."""
+    gives_up_at = time.monotonic() + 60
     while (slowest := max([(await submit(gateway))[1] for _ in range(20)])) >= within_s:
         assert time.monotonic() < gives_up_at, f"too busy a machine: {slowest:.3f} s a call without any fault"
         await asyncio.sleep(0.5)
@@ -125,7 +125,7 @@ async def test_a_frozen_redis_costs_few_calls_a_tenth_of_a_second(
     """Callers with ids of their own and any deadline: none is lost after the first few, and soon none waits."""
     with GatewayProcess(settings(sandbox, redis_server.url, postgres_url)) as gateway:
         await submit(gateway)  # it fetches the key
-        normal_s = await slowest_s(gateway, within_s=timeout)
+        normal_s = await slowest_s(gateway, within_s=timeout / 2)  # else the machine loses calls, not Redis
         redis_server.pause()
         try:
             found = [await submit(gateway, timeout=timeout) for _ in range(60)]
