@@ -24,6 +24,15 @@ func killed(t *testing.T) (*Client, *gatewaytest.Control) {
 
 func killIt() { fmt.Println("kill me") }
 
+// hangAnEvent lets the next request with events count, without an answer. A health check does not take it.
+func hangAnEvent(ctx context.Context, t *testing.T, control *gatewaytest.Control) {
+	t.Helper()
+	fault := map[string]any{"surface": "ingestion", "path_prefix": "/v1/events", "kind": "hang", "act": true, "times": 1}
+	if err := control.Fault(ctx, fault); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every message that had no answer is sent again; the ids keep each event from counting twice.
 func TestDurableEventsSurviveAKill(t *testing.T) {
 	client, control := killed(t)
@@ -64,9 +73,7 @@ func TestDirectEventsOfAKilledGatewayAreNotSentAgain(t *testing.T) {
 	client, control := killed(t)
 	ctx := within(t, 90*time.Second)
 	countTwice(t, control)
-	if err := control.Fault(ctx, map[string]any{"surface": "ingestion", "kind": "hang", "act": true, "times": 1}); err != nil {
-		t.Fatal(err)
-	}
+	hangAnEvent(ctx, t, control)
 	stream := client.EventStream(ctx, EventStreamOptions{Direct: true})
 	event := scored(NewEventID(), 1)
 	lost, err := stream.Send(ctx, event)
@@ -97,9 +104,7 @@ func TestACallOfAKilledGatewayIsNotRepeated(t *testing.T) {
 	client, control := killed(t)
 	ctx := within(t, 90*time.Second)
 	countTwice(t, control)
-	if err := control.Fault(ctx, map[string]any{"surface": "ingestion", "kind": "hang", "act": true, "times": 1}); err != nil {
-		t.Fatal(err)
-	}
+	hangAnEvent(ctx, t, control)
 	id := NewEventID()
 	failures := make(chan error, 1)
 	go func() {

@@ -88,6 +88,7 @@ class PhoenixGateway:
         """
         if kind == "status":
             members.setdefault("status", 400)
+        members.setdefault("path_prefix", "/v1/events")  # the gateway's health checks go to the same surface
         self.fail("ingestion", kind, times=times, **members)
 
     def fail(self, surface: str, kind: str, *, times: int | None = 1, **members: Any) -> None:

@@ -9,7 +9,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "sandbox": ("phoenix-gateway sandbox --port-base 9100 --ready-file sandbox.json",),
     "dev": (
         "phoenix-gateway dev --port 0 --json",
-        "phoenix-gateway dev --fault surface=ingestion,kind=status,status=503,times=1",
+        "phoenix-gateway dev --fault surface=ingestion,path_prefix=/v1/events,kind=status,status=503,times=1",
     ),
     "smoke": ("phoenix-gateway smoke", "phoenix-gateway smoke --target 127.0.0.1:50051 --json"),
     "doctor": ("phoenix-gateway doctor --json", "phoenix-gateway doctor --prove-events event-proof"),

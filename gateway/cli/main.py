@@ -106,7 +106,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes a free one.", min=0, max=65535)] = 50051,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Fault of the sandbox: surface=ingestion,kind=status,status=503,times=1. Repeatable."),
+        typer.Option(help="Fault of the sandbox: surface=ingestion,kind=status,status=503. Repeatable."),
     ] = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", help="Stop when standard input is closed, too.")

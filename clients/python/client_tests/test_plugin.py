@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -33,6 +35,17 @@ def test_the_next_event_fails_and_the_one_after_does_not(phoenix_gateway: Phoeni
     sent = request()
     gateway.events.submit_event(sent)
     assert phoenix_gateway.counted(sent.event.event_id) == 1
+
+
+def test_a_health_check_does_not_take_the_failure(
+    phoenix_gateway: PhoenixGateway, phoenix_gateway_process: dict[str, Any]
+) -> None:
+    """The gateway sends them to the same surface, at any time."""
+    phoenix_gateway.fail_next_event()
+    with urlopen(phoenix_gateway_process["sandbox"]["ingestion"] + "/health", timeout=20) as answer:
+        assert answer.status == 200
+    with pytest.raises(client.PhoenixRefusedInput):
+        phoenix_gateway.client().events.submit_event(request())
 
 
 async def test_a_lost_answer_with_asyncio(phoenix_gateway: PhoenixGateway) -> None:
