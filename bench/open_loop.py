@@ -183,6 +183,9 @@ def run(
                 lines[number % connections].waiting.append(at + number / phase.rate)
                 given = number + 1
             _turn(poll, by_number, lines, min(now + TICK_S, end), ended)
+        while given / phase.rate < phase.seconds:  # this process did not run when they were due
+            lines[given % connections].waiting.append(at + given / phase.rate)
+            given += 1
         phase.server_cpu_s = cpu_s(pid) - spent_s if pid else 0.0
         at = end
     busy = (time.process_time() - used) / (time.perf_counter() - began)
