@@ -57,10 +57,19 @@ async def open_trail() -> AsyncIterator[Open]:
     """Open trails; they end with the test."""
     trails: list[AuditTrail] = []
 
-    def start(path: Path, *, durable: bool = True, **settings: Any) -> AuditTrail:
-        trail = AuditTrail(AuditFile(path, durable=durable), SupervisedThread, settings=AuditSettings(**settings))
+    def start(
+        path: Path,
+        *,
+        durable: bool = True,
+        starts: bool = True,
+        on_event: Callable[[str, int], None] = lambda name, count: None,
+        **settings: Any,
+    ) -> AuditTrail:
+        file, chosen = AuditFile(path, durable=durable), AuditSettings(**settings)
+        trail = AuditTrail(file, SupervisedThread, settings=chosen, on_event=on_event)
         trails.append(trail)
-        trail.start()
+        if starts:
+            trail.start()
         return trail
 
     yield start
@@ -123,9 +132,9 @@ async def test_noted_records_are_written_in_their_order(open_trail: Open, tmp_pa
 async def test_what_was_kept_is_in_the_file_on_return(open_trail: Open, tmp_path: Path) -> None:
     """No later: the answer leaves then."""
     path = tmp_path / "audit.jsonl"
-    trail = open_trail(path, linger_s=30.0)
+    trail = open_trail(path, linger_s=60.0, keep_within_s=LONG_S)
     trail.write(record("first"))
-    await trail.write_durably(record("second"), 5.0)
+    await trail.write_durably(record("second"), LONG_S)
     assert [line["request_id"] for line in lines_in(path)] == ["first", "second"]
 
 
@@ -151,10 +160,10 @@ async def test_a_stop_writes_what_waits(tmp_path: Path) -> None:
 async def test_a_moved_file_is_left_and_a_new_one_begun(open_trail: Open, tmp_path: Path) -> None:
     """As logrotate does, without a signal and without a lost line."""
     path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
-    trail = open_trail(path)
-    await trail.write_durably(record("before"), 5.0)
+    trail = open_trail(path, keep_within_s=LONG_S)
+    await trail.write_durably(record("before"), LONG_S)
     path.rename(old)
-    await trail.write_durably(record("after"), 5.0)
+    await trail.write_durably(record("after"), LONG_S)
     assert [["before"], ["after"]] == [[line["request_id"] for line in lines_in(one)] for one in (old, path)]
 
 
@@ -170,12 +179,12 @@ async def test_a_pipe_without_a_reader_refuses_and_does_not_hang(open_trail: Ope
     """It serves as soon as the pipe has a reader."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    trail = open_trail(path, retry_after_s=0.01)
-    assert await refused(trail.write_durably(record("unread"), 5.0)) < 3.0
+    trail = open_trail(path, retry_after_s=0.01, keep_within_s=LONG_S)
+    assert await refused(trail.write_durably(record("unread"), LONG_S)) < 3.0
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        await asyncio.sleep(0.05)
-        await trail.write_durably(record("read"), 5.0)
+        await until(lambda: not trail.is_failing)
+        await trail.write_durably(record("read"), LONG_S)
         assert b'"request_id":"read"' in os.read(reader, 65536)
     finally:
         os.close(reader)
@@ -201,13 +210,13 @@ async def test_a_removed_folder_refuses_and_a_new_one_is_used(open_trail: Open, 
     folder = tmp_path / "audit"
     folder.mkdir()
     path = folder / "audit.jsonl"
-    trail = open_trail(path, retry_after_s=0.01)
-    await trail.write_durably(record("before"), 5.0)
+    trail = open_trail(path, retry_after_s=0.01, keep_within_s=LONG_S)
+    await trail.write_durably(record("before"), LONG_S)
     shutil.rmtree(folder)
-    assert await refused(trail.write_durably(record("without"), 5.0)) < 3.0
+    assert await refused(trail.write_durably(record("without"), LONG_S)) < 3.0
     folder.mkdir()
-    await asyncio.sleep(0.05)
-    await trail.write_durably(record("after"), 5.0)
+    await until(lambda: not trail.is_failing)
+    await trail.write_durably(record("after"), LONG_S)
     assert [(line["kind"], line.get("request_id")) for line in lines_in(path) if line["kind"] != "resumed"] == [
         ("ended", "after")
     ]
@@ -228,27 +237,28 @@ async def test_a_file_that_works_again_is_noticed_without_a_call(open_trail: Ope
 async def test_records_without_a_waiter_survive_a_failure(open_trail: Open, tmp_path: Path) -> None:
     """They stay in the queue and are written once there is a file."""
     folder = tmp_path / "missing"
-    trail = open_trail(folder / "audit.jsonl", retry_after_s=0.01)
+    path = folder / "audit.jsonl"
+    events: list[str] = []
+    trail = open_trail(path, on_event=lambda name, _: events.append(name), retry_after_s=0.01)
     for number in range(600):
         trail.write(record(str(number)))
-    await until(lambda: trail.is_failing)
+    await until(lambda: events.count("failed") >= 3)  # the first one is that of the start, without records
     folder.mkdir()
-    await until(lambda: not trail.is_failing and len(lines_in(folder / "audit.jsonl")) == 600)
-    assert [str(number) for number in range(600)] == [line["request_id"] for line in lines_in(folder / "audit.jsonl")]
+    await until(lambda: not trail.is_failing and path.read_bytes().count(b"\n") == 600)
+    assert [str(number) for number in range(600)] == [line["request_id"] for line in lines_in(path)]
 
 
 async def test_what_finds_the_queue_full_is_counted_in_the_file(open_trail: Open, tmp_path: Path) -> None:
     """The file itself shows how many records are missing."""
-    folder = tmp_path / "missing"
-    trail = open_trail(folder / "audit.jsonl", max_queued=100, retry_after_s=0.01, linger_s=0.5)
+    path = tmp_path / "audit.jsonl"
+    trail = open_trail(path, starts=False, max_queued=100)
     for number in range(150):
         trail.write(record(str(number)))
-    folder.mkdir()
-    await until(lambda: (folder / "audit.jsonl").exists() and len(lines_in(folder / "audit.jsonl")) >= 100)
-    found = lines_in(folder / "audit.jsonl")
-    lost = sum(line["count"] for line in found if line["kind"] == "lost")
-    assert lost + sum(line["kind"] == "ended" for line in found) == 150
-    assert lost > 0
+    trail.start()
+    await until(lambda: path.exists() and path.read_bytes().count(b"\n") == 101)
+    found = lines_in(path)
+    assert [50] == [line["count"] for line in found if line["kind"] == "lost"]
+    assert sum(line["kind"] == "ended" for line in found) == 100
 
 
 async def test_a_hanging_write_delays_no_call_beyond_its_time(tmp_path: Path) -> None:
