@@ -1,6 +1,7 @@
 """The gateway, killed by SIGKILL when an event reaches a point for the nth time: `CRASH_AT=POINT:NTH`.
 
-`PAUSE_AT` stops it there by SIGSTOP, until SIGCONT. The gateway's code is unchanged; the hooks run between its parts.
+`PAUSE_AT` stops it there by SIGSTOP, until SIGCONT, with no write to SQLite under way: it would lock the file for all.
+The gateway's code is unchanged; the hooks run between its parts.
 `LEASE_S` is how long leases of durable events last. Without these variables, nothing is changed.
 """
 
@@ -10,6 +11,8 @@ import asyncio
 import functools
 import os
 import signal
+import threading
+from contextlib import nullcontext
 from typing import Any
 
 from gateway.actions.events.event_memory import EventMemory
@@ -20,6 +23,7 @@ from gateway.outbox import delivery, store
 from gateway.outbox.delivery_settings import DeliverySettings
 from gateway.outbox.record import Admit, Settle, Take
 from gateway.phoenix.transport import Transport
+from gateway.store.sqlite import SqliteDatabase
 
 DIRECT_POINTS = ("claimed", "before_send", "amid_send", "after_send", "settling", "settled", "answering")
 REDIS_POINTS = ("writing", "written")
@@ -37,6 +41,7 @@ class CrashPoint:
 
     def __init__(self, reported: str, number: int = signal.SIGKILL) -> None:
         self._number = number
+        self._writing = threading.RLock()
         self._point, _, nth = reported.partition(":")
         self._left = int(nth or 0)
 
@@ -45,7 +50,18 @@ class CrashPoint:
         if point == self._point:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), self._number)
+                with self._writing if self._number == signal.SIGSTOP else nullcontext():
+                    os.kill(os.getpid(), self._number)
+
+    def outside(self, write: Any) -> Any:
+        """Return the function, during which no other thread pauses the process."""
+
+        @functools.wraps(write)
+        def wrapped(*arguments: Any) -> Any:
+            with self._writing:
+                return write(*arguments)
+
+        return wrapped
 
     def around(self, before: str, after: str, original: Any) -> Any:
         """Return the coroutine function with a point before and one after it."""
@@ -133,5 +149,7 @@ if __name__ == "__main__":
     if reported := os.environ.get("CRASH_AT"):
         install(CrashPoint(reported))
     if reported := os.environ.get("PAUSE_AT"):
-        install(CrashPoint(reported, signal.SIGSTOP))
+        pause = CrashPoint(reported, signal.SIGSTOP)
+        install(pause)
+        SqliteDatabase._write = pause.outside(SqliteDatabase._write)  # type: ignore[method-assign]
     main()
