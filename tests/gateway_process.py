@@ -35,6 +35,12 @@ FRONT = {"": DEFAULT_FRONT.value, "other": _OTHER_FRONT.value}.get(named := os.e
 TOO_LARGE = grpc.StatusCode.INVALID_ARGUMENT if FRONT == "http2" else grpc.StatusCode.RESOURCE_EXHAUSTED
 """For a message or metadata over the limit: HTTP/2 names it; grpc refuses by itself, without a reason of ours."""
 START_WITHIN_S = 45.0
+_SOON = (
+    ("grpc.initial_reconnect_backoff_ms", 100),  # the least that grpc takes
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+"""A channel with these tries again at once what does not listen yet, and leaves the waits of other channels alone."""
 
 
 class GatewayProcess:
@@ -111,7 +117,7 @@ class GatewayProcess:
         """Start and wait until the process serves. Raises: RuntimeError with what it wrote when it does not."""
         process = self.spawn()
         until = time.monotonic() + START_WITHIN_S
-        with self.open_channel() as channel:
+        with self.open_channel(_SOON) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -136,11 +142,11 @@ class GatewayProcess:
         self.address, self.admin_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.environ |= {"GATEWAY_LISTEN": self.address, "GATEWAY_ADMIN_LISTEN": self.admin_address}
 
-    def open_channel(self) -> grpc.Channel:
+    def open_channel(self, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
         """Return a channel, with the credentials that were given."""
         if self._credentials is None:
-            return grpc.insecure_channel(self.address)
-        return grpc.secure_channel(self.address, self._credentials)
+            return grpc.insecure_channel(self.address, options)
+        return grpc.secure_channel(self.address, self._credentials, options)
 
     def readiness(self) -> dict[str, Any]:
         """Return what /readyz says; it is 200 exactly if it says `ready`. Raises: OSError if it does not answer."""

@@ -60,12 +60,13 @@ def test_a_gateway_that_stops_leaves_no_doubt(sandbox: SandboxProcess, tmp_path:
     path = lines_in(tmp_path)
     with doubtful(sandbox) as gateway:
         run = Run(gateway, path, "--rate", "1000")
+        before = 0
         for _ in range(2):
-            before = taken(sandbox)
             wait_for(lambda at=before: taken(sandbox) > at)  # type: ignore[misc]  # the default binds the value
             began = time.monotonic()
             assert gateway.stop() == 0
             assert time.monotonic() - began < DrainTimes().timeout_s  # the stream did not hold it for all of that time
+            before = taken(sandbox)
             gateway.start()
         code, reported = run.end()
         assert (0, COUNT, {}) == (code, reported["accepted"], reported["failed_by_reason"]), run.messages
@@ -126,10 +127,11 @@ def test_durable_lines_survive_any_death_of_the_gateway(sandbox: SandboxProcess,
     path = lines_in(tmp_path)
     with GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ)) as gateway:
         run = Run(gateway, path, "--durable", "--rate", "2000")
+        before = 0
         for _ in range(3):
-            before = taken(sandbox)
             wait_for(lambda at=before: taken(sandbox) > at, 60)  # type: ignore[misc]  # the default binds the value
             gateway.stop(signal.SIGKILL)
+            before = taken(sandbox)
             gateway.start()
         code, reported = run.end()
         assert (0, COUNT, 0) == (code, reported["queued"] + reported["duplicate"], reported["failed"]), run.messages
