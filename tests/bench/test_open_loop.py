@@ -55,12 +55,12 @@ def test_what_was_due_while_the_load_did_not_run_is_sent(port: str, monkeypatch:
 
 def test_a_call_is_sent_when_it_is_due(port: str) -> None:
     """Not when the next one is: its time would be that between two calls, and hide how slow the server is."""
-    for _ in range(ROUNDS):
+    medians_ms: list[float] = []
+    while not medians_ms or (medians_ms[-1] >= 125 and len(medians_ms) < ROUNDS):
         (phase,) = run(port, PATH, b"\n\x02hi", [Phase(rate=4.0, seconds=1.0)], 1, 2000.0).phases
         assert (4, 4) == (phase.due, phase.ok)
-        if phase.p50_ms < 125:
-            return
-    pytest.fail(f"half of the calls took {phase.p50_ms:.0f} ms or more in each round")
+        medians_ms.append(phase.p50_ms)
+    assert min(medians_ms) < 125
 
 
 def test_a_failure_is_told_by_its_status(port: str) -> None:
