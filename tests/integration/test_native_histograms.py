@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.telemetry.metric_names import ALL, CALL_SECONDS, UPSTREAM_SECONDS
+from gateway.telemetry.metric_names import ALL, CALL_SECONDS, EVIDENCE_COMMIT_SECONDS, UPSTREAM_SECONDS
 from gateway.telemetry.page_format import PageFormat
 from gateway.v1 import leaderboards_pb2, leaderboards_pb2_grpc, wallet_pb2_grpc
 from tests.client_model import ACCEPT, counts_of, families, labels_of
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.timeout(180)
 METHOD = "/phoenix.gateway.v1.LeaderboardService/GetUserRank"
 SLOW_S, CALLS = 0.3, 24
 ONE = f'{CALL_SECONDS.name}{{method="{METHOD}"}}'
+COMMIT = EVIDENCE_COMMIT_SECONDS.name
 WIDTH = 2 ** (1 / 8)
 """Of a bucket: a quantile is at most so much off."""
 
@@ -96,6 +97,8 @@ def scraped(request: pytest.FixtureRequest, sandbox_process: SandboxProcess) -> 
             wallet.VerifyWallet(signed(sandbox_process, operation="reserve_cash"), timeout=10)
         wait(native, f"histogram_count(sum({ONE})) >= {CALLS}")
         wait(default, f"sum({ONE.replace('{', '_count{')}) >= {CALLS}")
+        wait(native, f"histogram_count(sum({COMMIT})) >= 1")
+        wait(default, f"sum({COMMIT}_count) >= 1")
         yield Scraped(gateway=gateway, workers=request.param, native=native, default=default, slowest_s=slowest_s)
 
 
