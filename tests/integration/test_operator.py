@@ -76,7 +76,7 @@ def test_a_change_whose_answer_was_lost_is_looked_for(
     fault = {"surface": "prediction", "kind": kind, "method": "PATCH", "times": 1, "act": True}
     sandbox.control("POST", "/faults", fault)
     request = operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE)
-    changed = operator.UpdateOperatorSettings(request, timeout=1.5)
+    changed = operator.UpdateOperatorSettings(request, timeout=6)
     assert SCHEDULE == changed.settings.fee_schedule
 
 
@@ -87,7 +87,7 @@ def test_a_change_that_was_cut_off_is_an_unknown_outcome(
     """Phoenix did not act, but that is not certain; a hanging one leaves time to look."""
     sandbox.control("POST", "/faults", {"surface": "prediction", "kind": kind, "method": "PATCH", "times": 1})
     request = operator_pb2.UpdateOperatorSettingsRequest(fee_schedule=SCHEDULE)
-    assert "OUTCOME_UNKNOWN" == reason_of(refused(lambda: operator.UpdateOperatorSettings(request, timeout=1.5)))
+    assert "OUTCOME_UNKNOWN" == reason_of(refused(lambda: operator.UpdateOperatorSettings(request, timeout=6)))
 
 
 def test_categories_come_in_pages(operator: operator_pb2_grpc.OperatorServiceStub) -> None:

@@ -51,6 +51,10 @@ def test_whatever_happens_every_watcher_ends_with_the_true_board(
     async def play() -> None:
         async with grpc.aio.insecure_channel(gateway.address) as channel, Client(sandbox) as client:
             watching = [asyncio.create_task(watch(channel, number)) for number in range(6)]
+            async with asyncio.timeout(20):
+                while len(last) < 6:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            await sandbox.control_async("POST", "/sockets", {"cut": True})  # one disconnect is certain
             for number in range(1000):
                 await score(client, board, f"user-{number * 7 % 40:03}", 1 + number * 13 % 50)
             await sandbox.control_async("POST", "/sockets", {"faults": {}})
