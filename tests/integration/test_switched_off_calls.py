@@ -74,23 +74,24 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
     if fleet.redis is not None:
         pytest.skip("the same with a file")
     tenant = sandbox_process.environ["TENANT_ID"]
-    stub = events_pb2_grpc.EventServiceStub(fleet.channels[0])
 
     def arrived() -> int:
         counts = sandbox_process.control("GET", "/counts")["counts"]
         return sum(one["count"] for one in counts if one["surface"] == "ingestion" and "health" not in one["route"])
 
-    def put() -> str:
+    def put(channel: grpc.Channel) -> str:
+        stub = events_pb2_grpc.EventServiceStub(channel)
         event = events_pb2.Event(leaderboard_id="durable", user_id="u", score_delta=1)
         request = events_pb2.SubmitEventRequest(event=event, delivery=events_pb2.DELIVERY_DURABLE)
         return outcome_of(lambda: stub.SubmitEvent(request, timeout=10))
 
     fault = {"surface": "ingestion", "kind": "status", "status": 503, "times": 1000}
     sandbox_process.control("POST", "/faults", fault)  # Phoenix is in trouble: the event stays in the queue
-    assert put() == "OK"
+    assert put(fleet.channels[0]) == "OK"
     fleet.switch(f"tenant:{tenant}", off=True)
-    wait_until(fleet.channels[0], lambda found: found == "DISABLED", lambda channel: put())
-    time.sleep(WITHIN_S)  # the other replica has it too, and what was under way has ended
+    for channel in fleet.channels:
+        wait_until(channel, lambda found: found == "DISABLED", put)
+    time.sleep(WITHIN_S)  # what was under way has ended
     sandbox_process.control("DELETE", "/faults")
     before = arrived()
     time.sleep(2 * WITHIN_S)  # long enough for an event that may leave to leave
@@ -113,10 +114,14 @@ def test_a_stream_that_runs_ends_with_its_next_message(fleet: Fleet) -> None:
     """Calls that were accepted before do not continue."""
     channel = fleet.channels[0]
     stub = events_pb2_grpc.EventServiceStub(channel)
+    event = events_pb2.Event(leaderboard_id="b", user_id="u", score_delta=1)
     is_off = False
 
+    def another(channel: grpc.Channel) -> str:
+        request = events_pb2.StreamEventsRequest(events=[event], sequence=1)
+        return outcome_of(lambda: next(stub.StreamEvents(iter([request]), timeout=5)))
+
     def requests() -> Iterator[events_pb2.StreamEventsRequest]:
-        event = events_pb2.Event(leaderboard_id="b", user_id="u", score_delta=1)
         yield events_pb2.StreamEventsRequest(events=[event], sequence=1)
         while not is_off:
             time.sleep(0.02)
@@ -125,7 +130,7 @@ def test_a_stream_that_runs_ends_with_its_next_message(fleet: Fleet) -> None:
     stream = stub.StreamEvents(requests(), timeout=30)
     assert next(stream).sequence == 1
     fleet.switch("method:/phoenix.gateway.v1.EventService/StreamEvents", off=True)
-    time.sleep(WITHIN_S)  # the promise itself: within this time it holds
+    wait_until(channel, lambda found: found == "DISABLED", another)
     is_off = True
     with pytest.raises(grpc.RpcError) as ended:
         list(stream)

@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gateway.v1 import events_pb2, events_pb2_grpc, leaderboards_pb2, leaderboards_pb2_grpc, wallet_pb2_grpc
 from tests.gateway_process import FRONT, GatewayProcess, of_sandbox, reason_of
+from tests.integration.awaited_calls import eventually
 from tests.integration.board_reads import make
 from tests.integration.test_wallet import V, reserve
 from tests.otlp_collector import Collector, attributes, tree
@@ -219,6 +220,17 @@ def test_a_failed_call_says_why(traced: Traced, sandbox: SandboxProcess) -> None
     assert {(one.status.message, len(one.events)) for one in (call, *below)} == {("", 0)}
 
 
+def lines_of(traced: Traced, trace_id: str) -> list[dict[str, Any]]:
+    """The log lines of a trace; waits for the first, since lines are written some milliseconds later."""
+
+    def found() -> list[dict[str, Any]]:
+        lines = traced.process.log_text.splitlines()
+        return [json.loads(line) for line in lines if trace_id in line and line.endswith("}")]
+
+    lines: list[dict[str, Any]] = eventually(found)
+    return lines
+
+
 def test_the_callers_decision_is_respected(traced: Traced) -> None:
     """What the caller did not sample is not sampled here; its log line still names the trace."""
     unsampled, metadata = parent(sampled=False)
@@ -227,8 +239,7 @@ def test_the_callers_decision_is_respected(traced: Traced) -> None:
     submit(traced.channel, metadata)
     traced.collector.trace(sampled)
     assert unsampled not in {span.trace_id.hex() for span in traced.collector.spans}
-    lines = [json.loads(line) for line in traced.process.log_text.splitlines() if unsampled in line]
-    assert [line["event"] for line in lines] == ["call"]
+    assert [line["event"] for line in lines_of(traced, unsampled)] == ["call"]
 
 
 def test_the_log_line_names_its_span(traced: Traced) -> None:
@@ -236,7 +247,7 @@ def test_the_log_line_names_its_span(traced: Traced) -> None:
     trace_id, metadata = parent()
     submit(traced.channel, metadata)
     call, _ = traced.collector.trace(trace_id)
-    (line,) = [json.loads(one) for one in traced.process.log_text.splitlines() if trace_id in one]
+    (line,) = lines_of(traced, trace_id)
     assert (line["trace_id"], line["span_id"]) == (trace_id, call.span_id.hex())
 
 
