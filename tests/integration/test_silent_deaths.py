@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.v1 import tokens_pb2, tokens_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.keys.platform.key_source import new_key
 from tests.sandbox_process import SandboxProcess
@@ -25,12 +27,20 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 MINTING = health_pb2.HealthCheckRequest(service="phoenix.gateway.v1.TokenService")
 
 
+def wake_audit(channel: grpc.Channel) -> None:
+    """Make a call that is recorded; it may be refused."""
+    request = tokens_pb2.MintLaunchJWTRequest(visitor=tokens_pb2.VisitorSession())
+    with contextlib.suppress(grpc.RpcError):
+        tokens_pb2_grpc.TokenServiceStub(channel).MintLaunchJWT(request, timeout=5)
+
+
 class DyingGateway(GatewayProcess):
     """A gateway in which a part fails on demand."""
 
     def __init__(self, environ: Mapping[str, str], death: str) -> None:
         super().__init__({**environ, "FAILING_TASK": death})
         self.module = "tests.integration.failing_gateway"
+        self._death = death
 
     def noticed_after(self) -> float:
         """Make the part fail. Return the seconds until the gateway reported that it does not serve."""
@@ -40,6 +50,8 @@ class DyingGateway(GatewayProcess):
             began = time.monotonic()
             os.kill(self.pid, signal.SIGUSR1)
             while True:
+                if self._death.startswith("thread:"):
+                    wake_audit(channel)  # a thread raises when it next runs Python code
                 try:
                     if health.Check(MINTING, timeout=5).status != SERVING:
                         return time.monotonic() - began
