@@ -308,5 +308,7 @@ def test_a_deleted_lease_wins_no_second_fetch(setup: Setup) -> None:
     assert found <= REFUSALS_OF_A_FORGERY
     begun = setup.sandbox.control("GET", "/keys")["fetch_monotonic"][begun_before:]
     assert len(begun) >= 3
-    # What is measured is when requests arrive at Phoenix: a little of a cooldown may be lost on the way there.
-    assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= COOLDOWN_S - 0.2
+    # What is measured is when requests arrive at Phoenix: one that is late on its way there follows the one before
+    # later, and is followed sooner. A cooldown that is not kept shows in the whole time, or at once.
+    assert begun[-1] - begun[0] >= (len(begun) - 1) * COOLDOWN_S - 0.2
+    assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= 0.3
