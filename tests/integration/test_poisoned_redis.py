@@ -222,8 +222,9 @@ def test_an_old_platform_key_put_back_verifies_nothing(setup: Setup) -> None:
 def test_a_changed_leaderboard_is_fetched_again(setup: Setup) -> None:
     """One changed bit of a shared answer: refused and counted, and a replica without its own answer asks Phoenix."""
     first, second = setup.gateways
+    refused = 0.0
     for _ in range(3):
-        failures, refused = setup.redis_failures(), 0.0
+        failures = setup.redis_failures()
         board = setup.board({"ada": 10, "bob": 5})
         before, before_count = set(setup.names(":entry")), setup.counted(second, READS_REFUSED)
         assert [("ada", 10.0), ("bob", 5.0)] == setup.top(first, board)
@@ -245,8 +246,9 @@ def test_a_changed_leaderboard_is_fetched_again(setup: Setup) -> None:
 def test_an_entry_past_its_sealed_end_is_not_believed(setup: Setup) -> None:
     """That a board does not exist is remembered for seconds. Put back later with a new time to live, it is refused."""
     first, second = setup.gateways
+    refused = 0.0
     for _ in range(3):
-        failures, refused = setup.redis_failures(), 0.0
+        failures = setup.redis_failures()
         board = f"b-{uuid.uuid4().hex[:12]}"
         before, before_count = set(setup.names(":entry")), setup.counted(second, READS_REFUSED)
         with pytest.raises(grpc.RpcError):
