@@ -96,9 +96,13 @@ async def _serve_http2(own: Pair | None, bounds: dict[str, Any], folder: Path) -
     return server, port
 
 
-def _until_gone(address: str, *, calls: bool) -> float:
-    """Return the time until a connection gets GOAWAY, with a call every 50 ms or without calls."""
-    began = time.monotonic()
+def _until_gone(address: str, *, calls: bool) -> tuple[float, float]:
+    """Return the time until a connection gets GOAWAY, with a call every 50 ms or without calls, and the longest gap.
+
+    A gap is the time from one call to the next; a busy machine makes them longer.
+    """
+    began = turned = time.monotonic()
+    gap_s = 0.0
     with RawConnection(address) as connection:
         stream = 1
         while not connection.gone_away and time.monotonic() - began < 15:
@@ -106,8 +110,10 @@ def _until_gone(address: str, *, calls: bool) -> float:
                 connection.send(connection.call(stream, "/a.B/C", b""))
                 stream += 2
             connection.read(lambda: connection.gone_away, within_s=0.05)
+            before, turned = turned, time.monotonic()
+            gap_s = max(gap_s, turned - before)
         assert connection.gone_away
-    return time.monotonic() - began
+    return time.monotonic() - began, gap_s
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
@@ -117,14 +123,20 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(serve: Serve) -> None:
     """Idle means: no call."""
     address = await serve(idle_s=0.5, age_s=4.0)
-    assert await _in_thread(lambda: _until_gone(address, calls=False)) < 3.0
-    assert await _in_thread(lambda: _until_gone(address, calls=True)) > 2.0
+    idle_s, _ = await _in_thread(lambda: _until_gone(address, calls=False))
+    assert idle_s < 3.0
+    for _ in range(5):
+        busy_s, gap_s = await _in_thread(lambda: _until_gone(address, calls=True))
+        if busy_s > 2.0 or gap_s < 0.3:
+            break  # otherwise the machine stood still, and the connection was idle
+    assert busy_s > 2.0
 
 
 async def test_an_old_connection_gets_goaway_even_if_busy(serve: Serve) -> None:
     """Within its age and a tenth; its client's next call goes over a new one and does not fail."""
     address = await serve(age_s=1.0, age_grace_s=5.0)
-    assert 0.5 < await _in_thread(lambda: _until_gone(address, calls=True)) < 8.0
+    age_s, _ = await _in_thread(lambda: _until_gone(address, calls=True))
+    assert 0.5 < age_s < 8.0
     async with grpc.aio.insecure_channel(address) as channel:
         echo: Any = channel.unary_unary("/a.B/C")
         until = time.monotonic() + 3
@@ -175,20 +187,29 @@ async def test_more_connections_than_there_may_be_are_hung_up_on(serve: Serve) -
 
 async def test_handshakes_count_as_connections(serve: Serve) -> None:
     """Each holds a file descriptor: clients that connect and say nothing are hung up on too."""
-    address = await serve(Authority().issue("localhost"), connections=5, handshake_s=1.5)
+    handshake_s = 3.0
+    address = await serve(Authority().issue("localhost"), connections=5, handshake_s=handshake_s)
 
-    def crowd() -> tuple[int, int]:
+    def crowd() -> tuple[int, int, float]:
         host, _, port = address.rpartition(":")
+        began = time.monotonic()
         silent = [socket.create_connection((host, int(port)), timeout=10) for _ in range(12)]
-        time.sleep(0.5)
-        ended = sum(_is_hung_up_on(one) for one in silent)
-        time.sleep(2.5)
-        later = sum(_is_hung_up_on(one) for one in silent)
+        while sum(map(_is_hung_up_on, silent)) < 7 and time.monotonic() - began < handshake_s - 1.0:
+            pass
+        time.sleep(0.2)
+        ended, took_s = sum(map(_is_hung_up_on, silent)), time.monotonic() - began
+        while sum(map(_is_hung_up_on, silent)) < 12 and time.monotonic() - began < 20:
+            pass
+        later = sum(map(_is_hung_up_on, silent))
         for one in silent:
             one.close()
-        return ended, later
+        return ended, later, took_s
 
-    assert (7, 12) == await _in_thread(crowd)
+    for _ in range(5):
+        *ended, took_s = await _in_thread(crowd)
+        if took_s < handshake_s:
+            break  # otherwise the machine stood still, and the handshakes had their time meanwhile
+    assert [7, 12] == ended
 
 
 def _is_hung_up_on(connection: socket.socket) -> bool:
