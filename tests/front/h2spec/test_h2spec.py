@@ -24,6 +24,9 @@ from tools import go_tools
 PACKAGE = "github.com/summerwind/h2spec/cmd/h2spec"
 ANSWERS_WITHIN_S = {"nghttp2": 3, "h2": 8}
 """A case that fails takes as long: only what is not answered at all."""
+TIMES = 3
+"""A case has failed when it failed in all of them. h2spec writes a frame in pieces and wants FIN at the end of a
+connection: an engine that refuses the first piece leaves the rest unread, and the kernel then sends RST."""
 
 _FORGOTTEN = "libnghttp2 forgets a stream when it closes, and ignores frames that still come for it"
 _PRIORITY = "RFC 9113 does away with priorities; libnghttp2 ignores them"
@@ -94,21 +97,33 @@ async def test_nothing_fails_but_what_is_listed(engine: str, tmp_path: Path) -> 
     served = Endpoint(
         path="/t/Answer", handler=_answer, request_class=Struct, client_streaming=True, server_streaming=True
     )
-    report = tmp_path / "report.xml"
-    async with serving([served], ENGINES[engine]) as (_, port):
+
+    async def run(*sections: str) -> tuple[int, set[str]]:
+        """Return how many cases there are in these sections, or in all, and those that fail."""
+        report = tmp_path / "report.xml"
+        report.unlink(missing_ok=True)
+        options = ("-h", "127.0.0.1", "-p", str(port), "-o", str(ANSWERS_WITHIN_S[engine]), "--strict", "-j")
         running = await asyncio.create_subprocess_exec(
-            str(program),
-            *("-h", "127.0.0.1", "-p", str(port), "-o", str(ANSWERS_WITHIN_S[engine]), "--strict", "-j", str(report)),
+            *(str(program), *options, str(report), *sections),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
         await asyncio.wait_for(running.wait(), 100)
-    text = re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", report.read_bytes())  # it shows bytes that XML forbids
-    cases = list(ElementTree.fromstring(text).iter("testcase"))
-    failed = {
-        f"{case.get('package')} {case.get('classname')}"
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    }
-    assert len(cases) > 140
+        text = re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", report.read_bytes())  # it shows bytes that XML forbids
+        cases = list(ElementTree.fromstring(text).iter("testcase"))
+        failed = {
+            f"{case.get('package')} {case.get('classname')}"
+            for case in cases
+            if case.find("failure") is not None or case.find("error") is not None
+        }
+        return len(cases), failed
+
+    async with serving([served], ENGINES[engine]) as (_, port):
+        count, failed = await run()
+        for _ in range(TIMES - 1):
+            unlisted = failed - FAILS[engine].keys()
+            if unlisted:
+                _, again = await run(*sorted({case.partition(" ")[0] for case in unlisted}))
+                failed -= unlisted - again
+    assert count > 140
     assert set(FAILS[engine]) == failed
