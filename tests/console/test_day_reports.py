@@ -42,6 +42,7 @@ class Export:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
+        self.waits = asyncio.Event()
         self.reads = self.closed = 0
         self.refused: Refused | None = None
 
@@ -49,6 +50,7 @@ class Export:
         self.reads += 1
         try:
             yield move(12)
+            self.waits.set()
             await self.go.wait()
             if self.refused is not None:
                 raise self.refused
@@ -57,8 +59,12 @@ class Export:
             self.closed += 1
 
 
-async def ask(days: DayReports, export: Export, caller: str = "finance") -> DayReport:
-    return await days.of(key(caller), export, within_s=0.05)
+SOON = 0.05
+"""For days that are not read to their end meanwhile."""
+
+
+async def ask(days: DayReports, export: Export, caller: str = "finance", within_s: float = 5.0) -> DayReport:
+    return await days.of(key(caller), export, within_s=within_s)
 
 
 async def test_a_short_day_is_shown_at_once_and_read_again_next_time() -> None:
@@ -77,7 +83,8 @@ async def test_a_long_day_tells_its_progress_and_is_kept_for_a_minute() -> None:
     clock = ManualClock()
     days, export = DayReports(clock), Export()
     for _ in range(3):
-        day = await ask(days, export)
+        day = await ask(days, export, within_s=SOON)
+        await asyncio.wait_for(export.waits.wait(), 5)
         assert (day.report, day.moves, day.share) == (None, 1, 0.5)
     export.go.set()
     for _ in range(2):
@@ -97,7 +104,8 @@ async def test_a_day_that_nobody_asks_for_is_read_no_further() -> None:
     """Its stream is closed; whoever comes back is told, and the next load begins it again."""
     clock = ManualClock()
     days, export = DayReports(clock), Export()
-    day = await ask(days, export)
+    day = await ask(days, export, within_s=SOON)
+    await asyncio.wait_for(export.waits.wait(), 5)
     clock.advance(day_reports.ABANDONED_AFTER_S + 1)
     export.go.set()
     await asyncio.wait_for(day.task, 5)
@@ -120,8 +128,8 @@ async def test_a_refusal_is_told_and_not_kept() -> None:
 async def test_another_policy_shows_nothing_that_was_read_under_the_old_one() -> None:
     days, export = DayReports(ManualClock()), Export()
     caller, scope, start = key()
-    await days.of((caller, scope, start), export, within_s=0.05)
-    await days.of((replace(caller, methods=frozenset({"/other"})), scope, start), export, within_s=0.05)
+    await days.of((caller, scope, start), export, within_s=SOON)
+    await days.of((replace(caller, methods=frozenset({"/other"})), scope, start), export, within_s=SOON)
     assert export.reads == 2
     await days.stop()
 
@@ -129,7 +137,7 @@ async def test_another_policy_shows_nothing_that_was_read_under_the_old_one() ->
 async def test_days_are_bounded_and_each_caller_has_their_own() -> None:
     days, export = DayReports(ManualClock()), Export()
     for number in range(day_reports.MOST):
-        await ask(days, export, f"caller-{number}")
+        await ask(days, export, f"caller-{number}", within_s=SOON)
     assert export.reads == day_reports.MOST
     with pytest.raises(Refused, match="Try again in a minute"):
         await ask(days, export, "one-more")

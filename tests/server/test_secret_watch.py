@@ -17,7 +17,6 @@ from gateway.config import load
 from gateway.config.process import redis_target
 from gateway.core.secret import Secret, SecretRefused
 from gateway.interceptors.policy import PolicyInForce
-from gateway.keys.own.keyring import WATCH_EVERY_S
 from gateway.keys.sources.secret_files import SecretSource
 from gateway.resilience.clock import SystemClock
 from gateway.server.policy_watch import PolicyWatch
@@ -107,7 +106,8 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(
                 user, enabled=True, passwords=[f"+secret-of-{user}"], keys="*", categories=["+@all"]
             )
         watched.mount.swap(redis_url=url("old"))
-        settings = RedisCacheSettings(probes=ProbeSettings(retry_after_s=0.05))
+        times = {name: 5.0 for name in ("timeout_s", "check_s", "connect_timeout_s", "server_timeout_s")}
+        settings = RedisCacheSettings(**times, probes=ProbeSettings(retry_after_s=0.05))
         cache = RedisCache(redis_target(Secret.from_text(url("old"))), SystemClock(), settings)
         followed = watched.watch.follow(
             watched.source("redis_url"), lambda given: given, lambda given: cache.use_target(redis_target(given))
@@ -126,10 +126,14 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(
         logs.configure("info", "json")
         watched.mount.swap(redis_url=url("late"))  # before its Redis knows the user
         await watched.look(followed)
-        for _ in range(20):
-            await use()
-            await asyncio.sleep(0.02)
-        lines = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+        lines: list[dict[str, Any]] = []
+        uses = 0
+        async with asyncio.timeout(10):
+            while uses < 20 or not any(line.get("part") == "new connections to Redis" for line in lines):
+                await use()
+                await asyncio.sleep(0.02)
+                uses += 1
+                lines += [json.loads(text) for text in capsys.readouterr().err.splitlines()]
         (told,) = [line for line in lines if line.get("part") == "new connections to Redis"]
         assert (told["event"], told["code"]) == ("not available", "WRONGPASS")
         watched.mount.swap(redis_url=url("new"))
@@ -145,7 +149,7 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(
 
 
 async def test_a_change_of_files_that_are_read_at_the_start_only_is_logged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`.env`, and the settings beside the policy of the TOML file: whoever changed them sees that a restart is due."""
     mount = Mount(tmp_path / "config", group=0, mode=0o600)
@@ -157,16 +161,31 @@ async def test_a_change_of_files_that_are_read_at_the_start_only_is_logged(
     ), SystemClock())  # fmt: skip
     secrets = SecretWatch(clock=SystemClock(), on_event=lambda name: None, start_only=config.env_file)
     logs.configure("info", "json")
+    content = SecretWatch._content
+    reads: list[str] = []
+
+    def counted(watch: SecretWatch) -> str:
+        reads.append(content(watch))
+        return reads[-1]
+
+    async def read(further: int) -> None:
+        least = len(reads) + further
+        async with asyncio.timeout(10):
+            while len(reads) < least:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(SecretWatch, "_content", counted)
+    monkeypatch.setattr("gateway.server.secret_watch.WATCH_EVERY_S", 0.05)
 
     async def seen(**files: str) -> list[str]:
         """What is logged of these files, by their names."""
         capsys.readouterr()
         running = asyncio.create_task(secrets.run())
-        await asyncio.sleep(WATCH_EVERY_S / 2)
+        await read(1)
         mount.swap(**files)
         for _ in range(2):
             await policies.look(Path(mount.path("gateway.toml")))
-        await asyncio.sleep(WATCH_EVERY_S * 1.5)
+        await read(3)  # one may be under way; what the second one finds is logged before the third
         running.cancel()
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
         changed = "a file of settings has changed; restart the gateway to use it"
