@@ -106,15 +106,15 @@ async def test_a_retry_policy_waits_as_it_is_told_and_only_within_the_deadline(s
         arrivals.append(time.monotonic())
         if len(arrivals) == 2:
             return request
-        raise PhoenixUnavailable(retry_after_s=0.5)
+        raise PhoenixUnavailable(retry_after_s=0.5 if len(arrivals) == 1 else 60.0)
 
     policy = json.loads(PUBLISHED.read_text())["methodConfig"][0]
     served = await serve([endpoint("/t.T/Down", unavailable)], service_config=json.dumps({"methodConfig": [policy]}))
     await served.unary("/t.T/Down")(b"", timeout=10)
     assert 0.45 <= arrivals[1] - arrivals[0]
     began = time.monotonic()
-    error = await failure(served.unary("/t.T/Down"), timeout=0.4)
-    assert time.monotonic() - began < 0.35
+    error = await failure(served.unary("/t.T/Down"), timeout=20)
+    assert time.monotonic() - began < 5
     assert ("PHOENIX_UNAVAILABLE", 3) == (reason_of(error), len(arrivals))
 
 

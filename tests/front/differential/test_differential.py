@@ -101,6 +101,10 @@ async def compare(numbers: Iterable[int], seed: int) -> None:
             found = await asyncio.gather(*(one.call(call, waits_s.get(name, WITHIN_S)) for name, one in made.items()))
             answers = dict(zip(made, found, strict=True))
             difference = _difference(answers, listed)
+            if difference == "the fronts differ" and listed and answers["grpc"].lost == "nothing came":
+                # The handler's own error may be the answer before the fault is read: then grpc's comes too, if late.
+                answers["grpc"] = await made["grpc"].call(call, WITHIN_S)
+                difference = _difference(answers, listed)
             assert difference is None, "\n".join(
                 [f"seed {seed} call {number}: {difference}", f"{call.path} {call.faults} {call.headers}"]
                 + [f"{name}: {answer!r}" for name, answer in answers.items()]
