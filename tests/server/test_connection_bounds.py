@@ -125,6 +125,7 @@ async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(serve: Serve) 
     address = await serve(idle_s=0.5, age_s=4.0)
     idle_s, _ = await _in_thread(lambda: _until_gone(address, calls=False))
     assert idle_s < 3.0
+    busy_s = 0.0
     for _ in range(5):
         busy_s, gap_s = await _in_thread(lambda: _until_gone(address, calls=True))
         if busy_s > 2.0 or gap_s < 0.3:
@@ -205,6 +206,7 @@ async def test_handshakes_count_as_connections(serve: Serve) -> None:
             one.close()
         return ended, later, took_s
 
+    ended: list[int] = []
     for _ in range(5):
         *ended, took_s = await _in_thread(crowd)
         if took_s < handshake_s:

@@ -106,7 +106,7 @@ async def test_redis_is_used_with_the_new_login_and_no_call_fails(
                 user, enabled=True, passwords=[f"+secret-of-{user}"], keys="*", categories=["+@all"]
             )
         watched.mount.swap(redis_url=url("old"))
-        times = {name: 5.0 for name in ("timeout_s", "check_s", "connect_timeout_s", "server_timeout_s")}
+        times = dict.fromkeys(("timeout_s", "check_s", "connect_timeout_s", "server_timeout_s"), 5.0)
         settings = RedisCacheSettings(**times, probes=ProbeSettings(retry_after_s=0.05))
         cache = RedisCache(redis_target(Secret.from_text(url("old"))), SystemClock(), settings)
         followed = watched.watch.follow(
