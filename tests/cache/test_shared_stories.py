@@ -31,7 +31,8 @@ Replica = Callable[..., SharedStories]
 
 @pytest.fixture
 async def cache(redis_server: RedisProcess) -> AsyncIterator[RedisCache]:
-    opened = RedisCache(parse_redis_url(redis_server.url), SystemClock(), RedisCacheSettings(patient_s=5.0))
+    patient = RedisCacheSettings(timeout_s=5, patient_s=5, check_s=5, server_timeout_s=5)  # a busy machine
+    opened = RedisCache(parse_redis_url(redis_server.url), SystemClock(), patient)
     await opened.start()
     yield opened
     await opened.close()

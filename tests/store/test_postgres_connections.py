@@ -55,6 +55,10 @@ async def test_a_new_url_that_does_not_work_yet_leaves_the_known_one_in_use(
     await changing
     changing = watched.database.use_url(late)
     await watched.store.claim(claim_of("b"), soon())
+    log, until = "", time.monotonic() + 10
+    while (log := log + capsys.readouterr().err).count('"not available"') < 2:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
     await owner.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
     await changing
     await watched.store.claim(claim_of("c"), soon())
@@ -65,7 +69,7 @@ async def test_a_new_url_that_does_not_work_yet_leaves_the_known_one_in_use(
     )
     assert role in {row["usename"] for row in users}
     assert [] == watched.causes
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    lines = [json.loads(line) for line in (log + capsys.readouterr().err).splitlines()]
     told = [line for line in lines if line.get("part") == "new DATABASE_URL"]
     assert [line["event"] for line in told] == ["not available", "available again"] * 2
     assert "refuses the user" in told[0]["trouble"]

@@ -322,14 +322,15 @@ async def test_an_unsigned_chain_is_compared_with_a_head(
 
 
 async def test_waiting_ends_when_all_is_chained(
-    store: DurableWalletStore, database: Database, chain: Sequencer
+    store: DurableWalletStore, database: Database, chain: Sequencer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It raises if the chain does not advance."""
     archive = ChainArchive(database)
     await archive.wait_chained(ALL, soon())
     await moved(store, "first")
-    with pytest.raises(GatewayError, match="not chained yet"):
-        await archive.wait_chained(ALL, soon(0.5))
+    with monkeypatch.context() as patched, pytest.raises(GatewayError, match="not chained yet"):
+        patched.setattr("gateway.evidence.chain.archive._CHECK_EVERY_S", 30)  # it has the time to look once
+        await archive.wait_chained(ALL, soon())
     waiting = asyncio.create_task(archive.wait_chained(ALL, soon()))
     await chain.step()
     await waiting
