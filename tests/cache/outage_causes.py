@@ -31,7 +31,7 @@ def emptier(server: RedisProcess) -> None:
 
 def not_saving(server: RedisProcess) -> None:
     """Its last snapshot could not be written: a folder is in the way, as a full disk would be."""
-    (server.socket_path.parent / "dump.rdb").mkdir()
+    (server.socket_path.parent / "dump.rdb").mkdir(exist_ok=True)
     server.command("CONFIG", "SET", "save", "3600 1000000")
     server.command("BGSAVE")
     until = time.monotonic() + 5

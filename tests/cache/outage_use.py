@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,9 +28,8 @@ async def started(url: str, settings: RedisCacheSettings | None = QUICK) -> Asyn
 
 async def assert_costs_nothing(cache: RedisCache) -> None:
     """Calls are refused at once, with the fault."""
-    began = time.monotonic()
     for _ in range(200):
+        call = cache.get("pgw:{t}:k", max_bytes=10)
         with pytest.raises(CacheUnavailable) as caught:
-            await cache.get("pgw:{t}:k", max_bytes=10)
+            call.send(None)  # its first step is its last: it waits for nothing
         assert caught.value.fault == cache.fault
-    assert time.monotonic() - began < 0.2

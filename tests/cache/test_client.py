@@ -198,23 +198,36 @@ async def test_all_connections_share_one_context(
 
 
 async def test_a_frozen_server_costs_two_short_waits_and_then_nothing(
-    redis_server: RedisProcess, cache: RedisCache
+    redis_server: RedisProcess,
 ) -> None:
     """After two waits of 50 ms, callers are refused at once. The probe detects when Redis is back."""
-    redis_server.pause()
-    for _ in range(2):
-        began = time.monotonic()
-        with pytest.raises(CacheUnavailable):
-            await cache.get("key", max_bytes=10)
-        assert 0.04 <= time.monotonic() - began < 0.2
+    tried: list[list[float]] = []
+    for _ in range(3):  # a busy machine may stop the test during a wait
+        cache = RedisCache(parse_redis_url(redis_server.url), SystemClock())
+        await cache.start()
+        try:
+            await usable_again(cache)
+            redis_server.pause()
+            tried.append([await refused_after(cache) for _ in range(2)])
+            for _ in range(1000):
+                call = cache.get("key", max_bytes=10)
+                with pytest.raises(CacheUnavailable):
+                    call.send(None)  # its first step is its last: it waits for nothing
+            redis_server.resume()
+            await usable_again(cache)
+        finally:
+            await cache.close()
+        if all(0.04 <= wait_s < 0.2 for wait_s in tried[-1]):
+            return
+    raise AssertionError(f"seconds of the waits: {tried}")
+
+
+async def refused_after(cache: RedisCache) -> float:
+    """How long a call waited for its refusal."""
     began = time.monotonic()
-    for _ in range(1000):
-        with pytest.raises(CacheUnavailable):
-            await cache.get("key", max_bytes=10)
-    assert time.monotonic() - began < 0.2
-    redis_server.resume()
-    await usable_again(cache)
-    await cache.put("key", b"back", ttl_s=5)
+    with pytest.raises(CacheUnavailable):
+        await cache.get("key", max_bytes=10)
+    return time.monotonic() - began
 
 
 async def test_answers_are_never_mixed_up_after_a_timeout(redis_server: RedisProcess, cache: RedisCache) -> None:

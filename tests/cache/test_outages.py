@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.cache.client import CacheUnavailable, RedisCacheSettings
 from tests.cache.outage_causes import CAUSES, demoted
-from tests.cache.outage_use import assert_costs_nothing, started
+from tests.cache.outage_use import QUICK, assert_costs_nothing, started
 from tests.cache.redis_use import is_usable, out_of_use, usable_again
 from tests.ports import free_port
 from tests.redis_process import RedisProcess
 from tests.tcp_forwarder import Forwarder
+
+FOUND_WITHIN_S = 0.5
+TRIES = 3
+"""A busy machine may stop the test meanwhile: the quickest of so many is judged."""
 
 
 @pytest.fixture
@@ -33,10 +38,17 @@ async def test_each_cause_is_found_named_and_left_alone_until_it_is_over(redis_s
     begin, end, kind = CAUSES[name]
     async with started(redis_server.url) as (cache, heard):
         assert await is_usable(cache)
-        begin(redis_server)
-        began = time.monotonic()
-        await out_of_use(cache)
-        assert time.monotonic() - began < 0.5
+        for left in reversed(range(TRIES)):
+            begin(redis_server)
+            began = time.monotonic()
+            await out_of_use(cache)
+            took_s = time.monotonic() - began
+            if took_s < FOUND_WITHIN_S or not left:
+                break
+            end(redis_server)
+            await usable_again(cache)
+            heard.changes.clear()
+        assert took_s < FOUND_WITHIN_S
         await assert_costs_nothing(cache)
         until = time.monotonic() + 1.0  # ten probes
         while time.monotonic() < until:
@@ -54,7 +66,11 @@ async def test_a_demoted_master_behind_one_name_is_left_for_the_new_one(
     redis_server: RedisProcess, other_server: RedisProcess
 ) -> None:
     """The name leads to the new master, old connections to the old one: even the first call gets there."""
-    async with Forwarder(redis_server.port) as name, started(f"redis://127.0.0.1:{name.port}/0") as (cache, heard):
+    patient = RedisCacheSettings(timeout_s=2.0, probes=QUICK.probes)
+    async with (
+        Forwarder(redis_server.port) as name,
+        started(f"redis://127.0.0.1:{name.port}/0", patient) as (cache, heard),
+    ):
         assert await is_usable(cache)
         demoted(redis_server)
         name.lead_to(other_server.port)
@@ -112,6 +128,17 @@ async def test_connections_that_work_stay_while_the_name_leads_nowhere(redis_ser
         assert heard.changes == []
 
 
+async def loading(server: RedisProcess, within_s: float = 10.0) -> None:
+    """Wait until it says that it reads its file."""
+    until = time.monotonic() + within_s
+    while True:
+        with suppress(OSError):  # it does not listen yet
+            if server.command("PING").startswith(b"-LOADING"):
+                return
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+
+
 async def test_loading_is_named_and_waited_for(short_directory: Path) -> None:
     """A server that reads its file answers LOADING: no call waits, and it is used when it has read it."""
     server = RedisProcess(short_directory)
@@ -126,8 +153,9 @@ async def test_loading_is_named_and_waited_for(short_directory: Path) -> None:
     slow.port = server.port
     slow.spawn()
     try:
-        await asyncio.sleep(0.3)
-        async with started(slow.url) as (cache, heard):
+        await loading(slow)
+        patient = RedisCacheSettings(server_timeout_s=5, connect_timeout_s=5, probes=QUICK.probes)
+        async with started(slow.url, patient) as (cache, heard):
             assert heard.changes == ["loading"]
             await assert_costs_nothing(cache)
             await usable_again(cache, within_s=10)
