@@ -58,8 +58,10 @@ def test_a_shared_answer_is_never_older_than_it_says(
         async with AsyncExitStack() as stack:
             replicas = []
             for clock in (SystemClock(), _Skewed(off_s)):
-                patient = RedisCacheSettings(timeout_s=2.0, patient_s=2.0, check_s=2.0, suspect_after_s=1.0)
-                cache = RedisCache(parse_redis_url(redis_server.url), clock, patient)  # a busy machine is no outage
+                patient = RedisCacheSettings(  # a busy machine is no outage
+                    timeout_s=2.0, patient_s=2.0, check_s=2.0, server_timeout_s=2.0, suspect_after_s=1.0
+                )
+                cache = RedisCache(parse_redis_url(redis_server.url), clock, patient)
                 await cache.start()
                 stack.push_async_callback(cache.close)
                 replicas.append(RedisReadCache(cache=cache, seal_keys=keys, clock=clock))

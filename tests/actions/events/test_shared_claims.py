@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -22,14 +22,15 @@ from gateway.errors import GatewayError
 from gateway.phoenix.gamification.pending_event import Failed, Submitted
 from gateway.resilience.clock import SystemClock
 from gateway.resilience.deadline import Deadline
+from tests.cache.redis_use import usable_again
 from tests.redis_process import RedisProcess
 
 CLOCK = SystemClock()
 T = TenantId("t")
 KEYS = SealKeys.from_text(base64.b64encode(secrets.token_bytes(32)).decode())
-PAUSE_MS = 300
-"""Longer than a claim waits, shorter than the writes behind it wait."""
-PATIENT = RedisCacheSettings(timeout_s=2.0, patient_s=2.0, check_s=2.0)
+PATIENT = RedisCacheSettings(timeout_s=2.0, patient_s=2.0, check_s=2.0, server_timeout_s=2.0)
+TRIES = 3
+"""A busy machine may stop the test during a wait: the shortest of so many is judged."""
 
 
 @pytest_asyncio.fixture
@@ -59,6 +60,14 @@ async def ask_and_leave(memory: EventMemory, resend_within_s: float | None = Non
     assert cancelled.cancelled()
 
 
+@contextlib.contextmanager
+def writes_paused(redis_server: RedisProcess) -> Iterator[None]:
+    """Redis answers no write, however long the machine takes for what happens meanwhile."""
+    redis_server.command("CLIENT", "PAUSE", "10000", "WRITE")
+    yield
+    redis_server.command("CLIENT", "UNPAUSE")
+
+
 async def end(memory: EventMemory, claim: Answer, error: GatewayError | None = None) -> None:
     """Settle, and wait until it is written."""
     assert isinstance(claim, Claim)
@@ -80,8 +89,8 @@ async def test_a_cancelled_claim_leaves_the_entry_of_another_replica(
     claim = await ask(there)
     if is_accepted:
         await end(there, claim)
-    redis_server.command("CLIENT", "PAUSE", str(PAUSE_MS))
-    await ask_and_leave(here)
+    with writes_paused(redis_server):
+        await ask_and_leave(here)
     await here.close()
     assert await ask(replica(cache)) is (Recalled.ACCEPTED if is_accepted else Recalled.UNKNOWN)
 
@@ -95,8 +104,8 @@ async def test_a_claim_of_this_process_alone_leaves_an_accepted_event(
     """Redis gave no answer in time, so that the claim never learned what another replica wrote."""
     there, here = replica(cache), replica(cache)
     await end(there, await ask(there))
-    redis_server.command("CLIENT", "PAUSE", str(PAUSE_MS))
-    claim = await ask(here)
+    with writes_paused(redis_server):
+        claim = await ask(here)
     assert isinstance(claim, Claim)
     assert not claim.is_shared
     await end(here, claim, error)
@@ -115,8 +124,8 @@ async def test_a_cancelled_resend_keeps_the_doubt(cache: RedisCache, redis_serve
     here = replica(cache)
     claim = await ask(here)
     await end(here, claim, errors.OutcomeUnknown())
-    redis_server.command("CLIENT", "PAUSE", str(PAUSE_MS))
-    await ask_and_leave(here, resend_within_s=220)
+    with writes_paused(redis_server):
+        await ask_and_leave(here, resend_within_s=220)
     await here.close()
     assert len(here) == 1
     assert await ask(here) is Recalled.UNKNOWN
@@ -134,26 +143,32 @@ async def test_a_claim_cancelled_before_it_reaches_redis_is_withdrawn(
     here = replica(cache)
     claim = await ask(here)
     assert isinstance(claim, Claim)
-    redis_server.command("CLIENT", "PAUSE", str(PAUSE_MS))
     result = Failed(event_id="e", error=errors.PhoenixRateLimited())
-    await here.settle(T, [(claim, result)], Deadline.after(10, CLOCK))
-    await ask_and_leave(here)
+    with writes_paused(redis_server):
+        await here.settle(T, [(claim, result)], Deadline.after(10, CLOCK))
+        await ask_and_leave(here)
     await here.close()
     assert isinstance(await ask(here), Claim)
 
 
 async def test_a_release_and_the_next_claim_share_one_limit(cache: RedisCache, redis_server: RedisProcess) -> None:
     """A call waits for Redis for 0.4 s in all, not once for each of the two."""
-    here = EventMemory(
-        CLOCK,
-        RedisEventIds(cache=cache, seal_keys=KEYS, clock=CLOCK),
-        MemorySettings(claim_within_s=0.4, release_within_s=0.0),
-    )
-    claim = await ask(here)
-    assert isinstance(claim, Claim)
-    redis_server.command("CLIENT", "PAUSE", "1500")
-    await here.settle(T, [(claim, Failed(event_id="e", error=errors.PhoenixRateLimited()))], Deadline.after(10, CLOCK))
-    began = CLOCK.monotonic()
-    await ask(here)
-    assert 0.3 < CLOCK.monotonic() - began < 0.7
-    await here.close()
+    took: list[float] = []
+    while len(took) < TRIES and not (took and took[-1] < 0.7):
+        redis_server.flush()
+        here = EventMemory(
+            CLOCK,
+            RedisEventIds(cache=cache, seal_keys=KEYS, clock=CLOCK),
+            MemorySettings(claim_within_s=0.4, release_within_s=0.0),
+        )
+        claim = await ask(here)
+        assert isinstance(claim, Claim)
+        failed = Failed(event_id="e", error=errors.PhoenixRateLimited())
+        with writes_paused(redis_server):
+            await here.settle(T, [(claim, failed)], Deadline.after(10, CLOCK))
+            began = CLOCK.monotonic()
+            await ask(here)
+            took.append(CLOCK.monotonic() - began)
+        await here.close()
+        await usable_again(cache)
+    assert 0.3 < min(took) < 0.7

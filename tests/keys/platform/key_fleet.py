@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 from gateway.cache.client import RedisCache, RedisCacheSettings
@@ -26,6 +27,16 @@ SEAL = SealKeys([Secret(b"s" * 32)])
 CLOCK = SystemClock()
 
 
+def waits(redis_timeout_s: float) -> RedisCacheSettings:
+    """The waits of a replica that gives Redis so long."""
+    usual = RedisCacheSettings(timeout_s=redis_timeout_s, patient_s=redis_timeout_s)
+    return replace(
+        usual,
+        check_s=max(usual.check_s, redis_timeout_s),
+        server_timeout_s=max(usual.server_timeout_s, redis_timeout_s),
+    )
+
+
 class Replica:
     """One gateway process's platform key."""
 
@@ -38,8 +49,7 @@ class Replica:
         redis_timeout_s: float = USUAL_S,
     ) -> None:
         self.events: Counter[str] = Counter()
-        waits = RedisCacheSettings(timeout_s=redis_timeout_s, patient_s=redis_timeout_s)
-        self.cache = RedisCache(parse_redis_url(url), CLOCK, waits)
+        self.cache = RedisCache(parse_redis_url(url), CLOCK, waits(redis_timeout_s))
         self.shared = RedisKeyCache(
             cache=self.cache,
             seal_keys=seal,
@@ -58,6 +68,10 @@ class Replica:
 
     async def fresher(self, seconds: float = 5.0) -> VerifyingKey:
         return (await self.keys.fresher(Deadline.after(seconds, CLOCK))).key
+
+    def be_patient(self) -> None:
+        """Take a busy machine for a Redis that is gone no more."""
+        self.cache._settings = waits(PATIENT_S)
 
     async def close(self) -> None:
         await self.keys.stop()
