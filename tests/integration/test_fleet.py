@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import secrets
 import tempfile
 import time
@@ -27,6 +29,7 @@ from tests.redis_process import RedisProcess
 from tests.sandbox_process import SandboxProcess
 
 REPLICAS = 4
+ROUNDS = 3
 WALLET = "phoenix.gateway.v1.WalletService"
 
 
@@ -47,6 +50,15 @@ class Fleet:
 
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(send, range(len(requests))))
+
+    def missed(self) -> Iterator[float]:
+        """How often each gateway had no answer of Redis about the key."""
+        for gateway in self.gateways:
+            with urlopen(f"http://{gateway.admin_address}/metrics", timeout=20) as page:
+                text = page.read().decode()
+            found = re.search(r'platform_key_events_total{event="cache_unavailable"} (\S+)', text)
+            assert found is not None
+            yield float(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +117,22 @@ def test_an_outcome_recorded_at_one_replica_is_replayed_by_all(fleet: Fleet, own
 def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
     fleet: Fleet, own_sandbox: SandboxProcess, request: pytest.FixtureRequest
 ) -> None:
-    """The key rotates in the middle of a flood: no genuine call gets a 4xx."""
+    """The key rotates in the middle of a flood: no genuine call gets a 4xx.
+
+    A gateway that Redis does not answer in time fetches alone, as it should: fetches are counted where none had to.
+    """
     shared = "postgresql" in request.node.name
+    for left in reversed(range(ROUNDS if shared else 1)):
+        missed_before = sum(fleet.missed())
+        fetches, took = flood_once(fleet, own_sandbox)
+        if sum(fleet.missed()) == missed_before or not left:
+            break
+    # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight.
+    assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS)
+
+
+def flood_once(fleet: Fleet, own_sandbox: SandboxProcess) -> tuple[int, float]:
+    """Flood and rotate, check every answer, and return how many fetches it took in how many seconds."""
     fetched_before = own_sandbox.control("GET", "/keys")["fetches"]
     began = time.monotonic()
     forged = [reserve(own_sandbox, forge="bit") for _ in range(10)]
@@ -122,8 +148,7 @@ def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
     verified = [answer.verdict for answer in answers[240:280]]
     assert {wallet_pb2.WALLET_VERDICT_VERIFIED} == set(verified)
     fetches = own_sandbox.control("GET", "/keys")["fetches"] - fetched_before
-    # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight.
-    assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS)
+    return fetches, took
 
 
 @pytest.mark.timeout(180)
@@ -134,11 +159,13 @@ def test_any_replica_explains_what_another_one_refused(
     if "postgresql" not in request.node.name:
         pytest.skip("these replicas share no Redis")
     forged = reserve(own_sandbox, forge="bit")
-    assert fleet.wallets[0].VerifyWallet(forged, timeout=20).reply.status == 401
     webhook = next(one.value for one in forged.headers if one.name.lower() == "x-request-id")
-    until = time.monotonic() + 20
+    until, sent_at = time.monotonic() + 20, -math.inf
     while not (stories := explained(fleet.gateways[-1], webhook)):
         assert time.monotonic() < until
+        if time.monotonic() - sent_at > 5:  # a story that Redis did not take in time is not shared later
+            assert fleet.wallets[0].VerifyWallet(forged, timeout=20).reply.status == 401
+            sent_at = time.monotonic()
         time.sleep(0.1)
     (story,) = stories
     assert (story["verdict"], story["process"].endswith(f"/{fleet.gateways[0].pid}")) == ("BAD_SIGNATURE", True)

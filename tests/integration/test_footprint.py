@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.gateway_process import START_WITHIN_S, GatewayProcess, of_sandbox, resident_mib
@@ -23,8 +24,9 @@ SERVICES = (
 START_S = 3.0
 IDLE_MIB = 120.0
 """The bar. structlog loads rich where it is installed, which is 3 of them."""
-TRIES = 4
-"""Other tests share the machine: the time is that of the quickest of so many starts, while memory must hold in all."""
+TRY_S = 150.0
+"""Other tests share the machine: the time is that of the quickest start within so long, while memory must hold in all.
+"""
 # A client that was refused while the server was not there yet waits a second by default: too coarse to measure with.
 AT_ONCE = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
 
@@ -51,10 +53,12 @@ def start_and_look(process: GatewayProcess) -> tuple[float, float]:
         assert process.stop() == 0
 
 
+@pytest.mark.timeout(240)
 def test_every_service_serves_in_three_seconds_and_idles_small(sandbox: SandboxProcess) -> None:
     """On a first start, which makes the store, and on the next one, which finds it."""
     quickest = {"first": float("inf"), "next": float("inf")}
-    for _ in range(TRIES):
+    until = time.monotonic() + TRY_S
+    while time.monotonic() < until:
         process = GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ))
         for start in quickest:
             took_s, mib = start_and_look(process)
