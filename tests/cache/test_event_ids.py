@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.cache.client import RedisCache
+from gateway.cache.client import RedisCache, RedisCacheSettings
 from gateway.cache.event_ids import RedisEventIds
 from gateway.cache.redis_url import parse_redis_url
 from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
@@ -36,7 +36,8 @@ class CountingCache(RedisCache):
 @pytest_asyncio.fixture
 async def cache(redis_server: RedisProcess) -> AsyncIterator[CountingCache]:
     """A cache on a running server."""
-    made = CountingCache(parse_redis_url(redis_server.url), CLOCK)
+    patient = RedisCacheSettings(timeout_s=5, patient_s=5, check_s=5, server_timeout_s=5)  # a busy machine
+    made = CountingCache(parse_redis_url(redis_server.url), CLOCK, patient)
     await made.start()
     yield made
     await made.close()

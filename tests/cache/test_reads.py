@@ -44,7 +44,8 @@ async def fleet(redis_server: RedisProcess) -> AsyncIterator[list[Replica]]:
     keys = [SealKeys([Secret(secrets.token_bytes(32))])] * 2 + [SealKeys([Secret(secrets.token_bytes(32))])]
     replicas = []
     for seal_keys in keys:
-        cache = RedisCache(parse_redis_url(redis_server.url), SystemClock(), RedisCacheSettings(timeout_s=1.0))
+        patient = RedisCacheSettings(timeout_s=1.0, server_timeout_s=1.0)
+        cache = RedisCache(parse_redis_url(redis_server.url), SystemClock(), patient)
         wall, events = ManualClock(), list[str]()
         await cache.start()
         reads = RedisReadCache(cache=cache, seal_keys=seal_keys, clock=wall, on_event=events.append)

@@ -53,7 +53,8 @@ class Replica:
 @pytest_asyncio.fixture
 async def cache(redis_server: RedisProcess) -> AsyncIterator[RedisCache]:
     """A cache on a running server."""
-    made = RedisCache(parse_redis_url(redis_server.url), CLOCK, RedisCacheSettings(timeout_s=5.0))  # a busy machine
+    patient = RedisCacheSettings(timeout_s=5.0, server_timeout_s=5.0)  # a busy machine
+    made = RedisCache(parse_redis_url(redis_server.url), CLOCK, patient)
     await made.start()
     yield made
     await made.close()

@@ -157,6 +157,7 @@ async def test_deadlock_is_run_again(postgres_url: str, store: DurableWalletStor
         def work(connection: sa.Connection, _now_us: int) -> None:
             nonlocal runs
             runs += 1
+            connection.exec_driver_sql("SET LOCAL deadlock_timeout = '50ms'")
             touch = sa.text("UPDATE wallet_operations SET attempt = attempt WHERE idempotency_key = :key")
             connection.execute(touch, {"key": first})
             if runs <= 2:

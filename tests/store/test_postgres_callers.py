@@ -39,8 +39,9 @@ async def left_after_first_statement(database: PostgresDatabase) -> list[str]:
     return answered
 
 
-async def test_the_connection_is_used_again(postgres_url: str) -> None:
+async def test_the_connection_is_used_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that leaves does not cost a new session."""
+    monkeypatch.setattr("gateway.store.postgres._END_WITHIN_S", 20.0)  # a busy machine
     database = PostgresDatabase(postgres_url, connections=1)
     before = await database.read(session_of, LIMIT_S)
     answered = await left_after_first_statement(database)

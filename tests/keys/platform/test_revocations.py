@@ -111,7 +111,8 @@ async def test_a_revocation_that_cannot_be_stored_is_reported(tmp_path: Path) ->
 async def test_a_revocation_that_only_redis_keeps_is_logged(tmp_path: Path, redis_server: RedisProcess) -> None:
     """One line says how long it lasts and what to do; where the data directory can be written, there is none."""
     (tmp_path / "file").touch()
-    cache = RedisCache(parse_redis_url(redis_server.url), CLOCK, RedisCacheSettings(timeout_s=5, patient_s=5))
+    patient = RedisCacheSettings(timeout_s=5, patient_s=5, server_timeout_s=5)
+    cache = RedisCache(parse_redis_url(redis_server.url), CLOCK, patient)
     shared = RedisKeyCache(
         cache=cache,
         seal_keys=SealKeys([Secret(b"s" * 32)]),
