@@ -204,6 +204,7 @@ async def test_a_call_that_is_over_before_it_is_read_costs_nothing(services: Ser
         # A connection for each kind, whose calls and cancels the gateway reads at once.
         channels = [await stack.enter_async_context(connected(services.gateway)) for _ in kinds]
         await pass_through(channels[0], kinds)
+        await services.all_delivered()
         left = [(kind, str(uuid.uuid4())) for kind in kinds for _ in range(EACH)]
         requests = [kind.marked(mark) for kind, mark in left]
         services.sandbox.control("DELETE", "/requests")
@@ -216,6 +217,7 @@ async def test_a_call_that_is_over_before_it_is_read_costs_nothing(services: Ser
             for one in calls[1::2]:
                 one.cancel()
             await ended(calls)
+            await asyncio.sleep(0.2)  # the cancels and the deadlines are on their way
         stored = [kind for kind in kinds if kind.stores]
         await pass_through(channels[0], stored)
     asked = services.requests()

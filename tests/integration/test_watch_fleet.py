@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import secrets
 import signal
-import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from gateway.v1 import common_pb2
 from tests.gateway_process import GatewayProcess, of_sandbox
 from tests.integration.board_watching import Reader, Scores, Watcher, running, until
+from tests.ports import free_port
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisMissing, RedisProcess
 from tests.sandbox.client import Client
@@ -40,17 +39,12 @@ def mortal_sandbox() -> Iterator[SandboxProcess]:
 
 
 def _port_base() -> int:
-    """Return the first of five free ports."""
-    for _ in range(100):
-        base = 20_000 + secrets.randbelow(8_000)
-        with ExitStack() as stack:
-            try:
-                for port in range(base, base + 5):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-        return base
-    raise RuntimeError("no five free ports in a row")
+    """Return the first of five free ports in a row, which nobody else gets while Phoenix is down."""
+    ports = [free_port()]
+    while len(ports) < 5:
+        port = free_port()
+        ports = [*ports, port] if port == ports[-1] + 1 else [port]
+    return ports[0]
 
 
 @pytest.mark.timeout(200)  # three restarts of Phoenix, each with the gateway's waits between connections

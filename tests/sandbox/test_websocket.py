@@ -57,7 +57,6 @@ async def test_only_a_fresh_signature_of_an_active_board_is_let_in(client: Clien
 
 async def test_snapshot_update_page_and_heartbeat(client: Client) -> None:
     """In the order in which they are caused; every answer carries the sandbox's mark."""
-    client.sandbox.control("POST", "/sockets", {"heartbeat_ms": 300})
     async with aiohttp.ClientSession() as session, session.ws_connect(address(client)) as socket:
         assert "true" == socket._response.headers["X-Phoenix-Sandbox"]
         snapshot = await socket.receive_json(timeout=5)
@@ -66,6 +65,7 @@ async def test_snapshot_update_page_and_heartbeat(client: Client) -> None:
         await socket.send_json({"type": "configure", "page_size": 1})
         await socket.send_json({"type": "request_page", "page": 1})
         page = await socket.receive_json(timeout=5)
+        client.sandbox.control("POST", "/sockets", {"heartbeat_ms": 300})
         beat = await socket.receive_json(timeout=5)
     assert ["snapshot", "update", "page", "heartbeat"] == [each["type"] for each in (snapshot, update, page, beat)]
     assert [["ada", "bob"], ["bob", "ada"], ["bob"]] == [

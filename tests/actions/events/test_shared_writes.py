@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from gateway.actions.events.shared_writes import Change, SharedWrites, WriteSettings
 from gateway.core.event_ids import EventState, OwnEntry, RememberedEvent
@@ -53,6 +54,15 @@ async def idle(writes: SharedWrites) -> None:
     raise AssertionError("the writes do not end")
 
 
+async def comes_true(condition: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait until it does, or for so long: what is expected then is compared by the test."""
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until:
+            return
+        await asyncio.sleep(0.005)
+
+
 async def test_changes_that_come_during_a_write_share_the_next_one() -> None:
     """One write for the first, one for each tenant's rest."""
     fleet = Fleet()
@@ -79,8 +89,10 @@ async def test_results_wait_for_a_memory_that_is_gone_and_releases_do_not() -> N
     await writes.written(T, ["sent", "free"], 60.0)  # it does not wait for an outage to end
     fleet.entries[(T, "free")] = entry(EventState.BEGUN)
     fleet.is_gone = False
-    await asyncio.sleep(0.05)
-    assert {(T, "sent"): entry(), (T, "free"): entry(EventState.BEGUN)} == fleet.entries
+    expected = {(T, "sent"): entry(), (T, "free"): entry(EventState.BEGUN)}
+    await comes_true(lambda: expected == fleet.entries)
+    await idle(writes)
+    assert expected == fleet.entries
 
 
 async def test_a_newer_change_is_not_overwritten_by_one_that_failed() -> None:
@@ -95,7 +107,8 @@ async def test_a_newer_change_is_not_overwritten_by_one_that_failed() -> None:
     fleet.gate.set()
     await asyncio.sleep(0.01)
     fleet.is_gone = False
-    await asyncio.sleep(0.05)
+    await comes_true(lambda: fleet.entries.get((T, "e")) == entry(EventState.ACCEPTED))
+    await idle(writes)
     assert entry(EventState.ACCEPTED) == fleet.entries[(T, "e")]
 
 
@@ -113,8 +126,10 @@ async def test_a_waiting_result_is_not_lost_to_another_claim() -> None:
     fleet.gate.set()
     await asyncio.sleep(0.01)
     fleet.is_gone = False
-    await asyncio.sleep(0.05)
-    assert {(T, "e"): entry(), (T, "f"): entry()} == fleet.entries
+    expected = {(T, "e"): entry(), (T, "f"): entry()}
+    await comes_true(lambda: expected == fleet.entries)
+    await idle(writes)
+    assert expected == fleet.entries
 
 
 async def test_the_oldest_are_dropped_above_the_bound_and_counted() -> None:
@@ -127,8 +142,10 @@ async def test_the_oldest_are_dropped_above_the_bound_and_counted() -> None:
     assert len(writes) <= 10
     assert heard == ["event_id_not_shared"] * 20
     fleet.is_gone = False
-    await asyncio.sleep(0.06)
-    assert {(T, f"e{number}") for number in range(20, 30)} == set(fleet.entries)
+    expected = {(T, f"e{number}") for number in range(20, 30)}
+    await comes_true(lambda: expected == set(fleet.entries))
+    await idle(writes)
+    assert expected == set(fleet.entries)
 
 
 async def test_one_write_takes_a_bounded_number() -> None:

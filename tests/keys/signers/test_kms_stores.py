@@ -128,7 +128,7 @@ def test_a_key_of_google_signs(gcp: GcpKms) -> None:
 )
 def test_faults_of_aws(aws: AwsKms, fault: str, cause: StoreCause, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its cause, and its text holds nothing of the request or the answer."""
-    monkeypatch.setattr("gateway.keys.signers.open_store.SIGN_WITHIN_S", 0.2 if fault == "slow" else 5.0)
+    monkeypatch.setattr("gateway.keys.signers.open_store.SIGN_WITHIN_S", 1.0 if fault == "slow" else 5.0)
     store = aws_store(aws)
     (one,) = store.versions()
     aws.fault = fault
@@ -141,7 +141,7 @@ def test_faults_of_aws(aws: AwsKms, fault: str, cause: StoreCause, monkeypatch: 
 )
 def test_faults_of_google(gcp: GcpKms, fault: str, cause: StoreCause, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same."""
-    monkeypatch.setattr("gateway.keys.signers.open_store.SIGN_WITHIN_S", 0.5 if fault == "slow" else 5.0)
+    monkeypatch.setattr("gateway.keys.signers.open_store.SIGN_WITHIN_S", 1.0 if fault == "slow" else 5.0)
     store = gcp_store(gcp)
     (one,) = store.versions()
     gcp.fault = fault
