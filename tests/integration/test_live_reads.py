@@ -93,12 +93,14 @@ def test_a_live_board_is_read_from_its_socket(stub: Stub, sandbox: SandboxProces
     """The same as Phoenix would answer, without asking it, and as old as is allowed at most."""
     truth = get(stub, board, max_staleness=NOW)
     with watched(stub, board) as stream:
-        for left in reversed(range(ROUNDS)):
+        left = ROUNDS
+        while True:
             before = asked(sandbox, board)
             answers = reads_of(stub, board)
             for answer in answers:
                 assert (truth.leaderboard, truth.next_page_token) == (answer.leaderboard, answer.next_page_token)
                 assert answer.freshness.source != SOCKET or answer.freshness.age.ToNanoseconds() <= 1_000_000_000
+            left -= 1
             if (sources := {answer.freshness.source for answer in answers}) == {SOCKET} or not left:
                 break
             wait_for_socket(stub, board)
