@@ -20,7 +20,8 @@ from tests.other_user import Mount
 
 ROOT = Path(__file__).resolve().parents[2]
 _READ_CHECKOUT = "+dac_read_search"
-_PROGRAMS = {"phoenix-gateway": [sys.executable, "-m", "gateway"]}
+_PROGRAMS = {"phoenix-gateway": [sys.executable, "-P", "-m", "gateway"]}
+"""The installed command does not import from its folder either, which is one that other users may write to."""
 
 
 class Pod:
