@@ -179,13 +179,9 @@ def run(
         given, end = 0, at + phase.seconds
         spent_s = cpu_s(pid) if pid else 0.0
         while (now := time.perf_counter()) < end:
-            for number in range(given, int((now - at) * phase.rate) + 1):  # the first one is due at the begin
-                lines[number % connections].waiting.append(at + number / phase.rate)
-                given = number + 1
+            given = _give(lines, phase, at, given, now - at)
             _turn(poll, by_number, lines, min(now + TICK_S, end), ended)
-        while given / phase.rate < phase.seconds:  # this process did not run when they were due
-            lines[given % connections].waiting.append(at + given / phase.rate)
-            given += 1
+        _give(lines, phase, at, given, phase.seconds)  # this process may not have run when they were due
         phase.server_cpu_s = cpu_s(pid) - spent_s if pid else 0.0
         at = end
     busy = (time.process_time() - used) / (time.perf_counter() - began)
@@ -197,6 +193,14 @@ def run(
         line.close()
     _fill(phases, starts, ended, unanswered, slow_ms)
     return OpenLoad(phases=phases, busy=busy)
+
+
+def _give(lines: list[_Line], phase: Phase, at: float, given: int, elapsed_s: float) -> int:
+    """Let the calls wait that are due so long after the phase's begin. Return how many of it have been given."""
+    while given / phase.rate <= elapsed_s and given / phase.rate < phase.seconds:
+        lines[given % len(lines)].waiting.append(at + given / phase.rate)
+        given += 1
+    return given
 
 
 def _turn(
