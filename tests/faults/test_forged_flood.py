@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import secrets
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -32,6 +30,7 @@ import pytest
 from bench.messages import read_messages, write_messages
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
 from tests.gateway_process import ROOT, GatewayProcess, of_sandbox
+from tests.integration.event_calls import redis_misses
 from tests.integration.test_wallet import reserve
 from tests.integration.webhook_verdicts import rsa_pem
 from tests.postgres_process import PostgresProcess
@@ -112,15 +111,6 @@ class Fleet:
         """The sandbox's record of its key."""
         shown: dict[str, Any] = self.sandbox.control("GET", "/keys")
         return shown
-
-    def missed(self) -> Iterator[float]:
-        """How often each gateway had no answer of Redis about the key."""
-        for gateway in self.gateways:
-            with urlopen(f"http://{gateway.admin_address}/metrics", timeout=20) as page:
-                text = page.read().decode()
-            found = re.search(r'platform_key_events_total{event="cache_unavailable"} (\S+)', text)
-            assert found is not None
-            yield float(found[1])
 
     def flood(self, count: int, folder: Path, streams: int) -> list[subprocess.Popen[str]]:
         """Start to send this many forged webhooks, with a separate load generator for each gateway."""
@@ -207,7 +197,7 @@ def flood_once(
     sandbox.control("DELETE", "/faults")
     wait_for_newest_key(fleet)
     genuine = [Genuine(sandbox=sandbox, wallet=wallet) for wallet in fleet.wallets]
-    missed_before = sum(fleet.missed())
+    missed_before = redis_misses(fleet.gateways)
     fetched_before, began = fleet.keys()["fetches"], time.monotonic()
     loads = fleet.flood(count, folder, streams)
     try:
@@ -232,7 +222,7 @@ def flood_once(
     fetches = len(fetched)
     took = time.monotonic() - began
     gaps = [later - earlier for earlier, later in pairwise(fetched)]
-    missed = sum(fleet.missed()) - missed_before
+    missed = redis_misses(fleet.gateways) - missed_before
     refused = verdicts_in(folder)
     reported: dict[str, Any] = {
         "trouble": trouble,

@@ -87,6 +87,11 @@ def received(sandbox: SandboxProcess, event_id: str) -> int:
 
 def metric(process: GatewayProcess, name: str) -> float:
     """One series as scraped."""
-    with build_opener(ProxyHandler({})).open(f"http://{process.admin_address}/metrics", timeout=5) as page:
+    with build_opener(ProxyHandler({})).open(f"http://{process.admin_address}/metrics", timeout=20) as page:
         lines = page.read().decode().splitlines()
     return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(name)))
+
+
+def redis_misses(gateways: Sequence[GatewayProcess]) -> float:
+    """How often Redis gave these gateways no answer about the platform key."""
+    return sum(metric(one, 'phoenix_gateway_platform_key_events_total{event="cache_unavailable"}') for one in gateways)

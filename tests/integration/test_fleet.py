@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 import secrets
 import tempfile
 import time
@@ -23,6 +22,7 @@ import pytest
 
 from gateway.v1 import wallet_pb2, wallet_pb2_grpc
 from tests.gateway_process import GatewayProcess, of_sandbox
+from tests.integration.event_calls import redis_misses
 from tests.integration.test_wallet import outcome, reserve
 from tests.postgres_process import PostgresProcess
 from tests.redis_process import RedisProcess
@@ -50,15 +50,6 @@ class Fleet:
 
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(send, range(len(requests))))
-
-    def missed(self) -> Iterator[float]:
-        """How often each gateway had no answer of Redis about the key."""
-        for gateway in self.gateways:
-            with urlopen(f"http://{gateway.admin_address}/metrics", timeout=20) as page:
-                text = page.read().decode()
-            found = re.search(r'platform_key_events_total{event="cache_unavailable"} (\S+)', text)
-            assert found is not None
-            yield float(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +115,10 @@ def test_a_forged_flood_costs_one_fetch_per_cooldown_and_no_good_call(
     shared = "postgresql" in request.node.name
     left = ROUNDS if shared else 1
     while True:
-        missed_before = sum(fleet.missed())
+        missed_before = redis_misses(fleet.gateways)
         fetches, took = flood_once(fleet, own_sandbox)
         left -= 1
-        if sum(fleet.missed()) == missed_before or not left:
+        if redis_misses(fleet.gateways) == missed_before or not left:
             break
     # One fetch per cooldown (2 s) for the fleet, or for each process where nothing is shared; one may be in flight.
     assert fetches <= (took / 2 + 2) * (1 if shared else REPLICAS)
