@@ -27,16 +27,16 @@ def _in_turn() -> Iterator[int]:
     return itertools.cycle([*ports[begin:], *ports[:begin]])
 
 
-_next_port = _in_turn()
+_ports = _in_turn()
 
 
 def free_port() -> int:
     """Return a free port of 127.0.0.1. Its server binds it later: until then nobody else gets it from here."""
-    for port in _next_port:
+    while True:
+        port = next(_ports)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise AssertionError("an endless sequence ended")

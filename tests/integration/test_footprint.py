@@ -24,9 +24,9 @@ SERVICES = (
 START_S = 3.0
 IDLE_MIB = 120.0
 """The bar. structlog loads rich where it is installed, which is 3 of them."""
-TRY_S = 150.0
-"""Other tests share the machine: the time is that of the quickest start within so long, while memory must hold in all.
-"""
+TRIES, PAUSE_S = 4, 10.0
+"""Other tests share the machine: the time is that of the quickest of so many starts, while memory must hold in all.
+What makes the machine slow may be over after the pause between two."""
 # A client that was refused while the server was not there yet waits a second by default: too coarse to measure with.
 AT_ONCE = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
 
@@ -53,12 +53,12 @@ def start_and_look(process: GatewayProcess) -> tuple[float, float]:
         assert process.stop() == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_every_service_serves_in_three_seconds_and_idles_small(sandbox: SandboxProcess) -> None:
     """On a first start, which makes the store, and on the next one, which finds it."""
     quickest = {"first": float("inf"), "next": float("inf")}
-    until = time.monotonic() + TRY_S
-    while time.monotonic() < until:
+    for number in range(TRIES):
+        time.sleep(PAUSE_S if number else 0)
         process = GatewayProcess(of_sandbox(sandbox.urls, sandbox.environ))
         for start in quickest:
             took_s, mib = start_and_look(process)

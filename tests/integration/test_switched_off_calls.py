@@ -25,6 +25,9 @@ from tests.sandbox_process import SandboxProcess
 
 __all__ = ["all_on", "fleet"]
 
+STREAM_EVENTS = "method:/phoenix.gateway.v1.EventService/StreamEvents"
+EVENT = events_pb2.Event(leaderboard_id="b", user_id="u", score_delta=1)
+
 
 def test_a_webhook_of_an_operator_that_is_off_is_no_final_refusal(
     fleet: Fleet, sandbox_process: SandboxProcess
@@ -111,27 +114,39 @@ def test_durable_events_of_a_tenant_that_is_off_wait(fleet: Fleet, sandbox_proce
 
 
 def test_a_stream_that_runs_ends_with_its_next_message(fleet: Fleet) -> None:
-    """Calls that were accepted before do not continue."""
-    channel = fleet.channels[0]
+    """Calls that were accepted before do not continue, a second after the switch at the latest."""
+    took: list[float] = []
+    while len(took) < 3 and not (took and took[-1] < WITHIN_S):  # a busy machine may be late once
+        fleet.switch(STREAM_EVENTS, off=False)
+        wait_until(fleet.channels[0], lambda found: found == "OK", new_stream)
+        took.append(off_during_a_stream(fleet))
+    assert min(took) < WITHIN_S, took
+
+
+def new_stream(channel: grpc.Channel) -> str:
+    """What the first message of another stream gets."""
     stub = events_pb2_grpc.EventServiceStub(channel)
-    event = events_pb2.Event(leaderboard_id="b", user_id="u", score_delta=1)
+    request = events_pb2.StreamEventsRequest(events=[EVENT], sequence=1)
+    return outcome_of(lambda: next(stub.StreamEvents(iter([request]), timeout=5)))
+
+
+def off_during_a_stream(fleet: Fleet) -> float:
+    """Switch the method off between two messages. Return the seconds until new streams were refused."""
+    channel = fleet.channels[0]
     is_off = False
 
-    def another(channel: grpc.Channel) -> str:
-        request = events_pb2.StreamEventsRequest(events=[event], sequence=1)
-        return outcome_of(lambda: next(stub.StreamEvents(iter([request]), timeout=5)))
-
     def requests() -> Iterator[events_pb2.StreamEventsRequest]:
-        yield events_pb2.StreamEventsRequest(events=[event], sequence=1)
+        yield events_pb2.StreamEventsRequest(events=[EVENT], sequence=1)
         while not is_off:
             time.sleep(0.02)
-        yield events_pb2.StreamEventsRequest(events=[event], sequence=2)
+        yield events_pb2.StreamEventsRequest(events=[EVENT], sequence=2)
 
-    stream = stub.StreamEvents(requests(), timeout=30)
+    stream = events_pb2_grpc.EventServiceStub(channel).StreamEvents(requests(), timeout=30)
     assert next(stream).sequence == 1
-    fleet.switch("method:/phoenix.gateway.v1.EventService/StreamEvents", off=True)
-    wait_until(channel, lambda found: found == "DISABLED", another)
+    fleet.switch(STREAM_EVENTS, off=True)
+    took_s = wait_until(channel, lambda found: found == "DISABLED", new_stream)
     is_off = True
     with pytest.raises(grpc.RpcError) as ended:
         list(stream)
     assert reason_of(ended.value) == "DISABLED"
+    return took_s

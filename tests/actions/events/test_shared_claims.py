@@ -64,8 +64,10 @@ async def ask_and_leave(memory: EventMemory, resend_within_s: float | None = Non
 def writes_paused(redis_server: RedisProcess) -> Iterator[None]:
     """Redis answers no write, however long the machine takes for what happens meanwhile."""
     redis_server.command("CLIENT", "PAUSE", "10000", "WRITE")
-    yield
-    redis_server.command("CLIENT", "UNPAUSE")
+    try:
+        yield
+    finally:
+        redis_server.command("CLIENT", "UNPAUSE")
 
 
 async def end(memory: EventMemory, claim: Answer, error: GatewayError | None = None) -> None:

@@ -70,7 +70,7 @@ class Replica:
         return (await self.keys.fresher(Deadline.after(seconds, CLOCK))).key
 
     def be_patient(self) -> None:
-        """Take a busy machine for a Redis that is gone no more."""
+        """From now on, wait for Redis as long as a busy machine may take."""
         self.cache._settings = waits(PATIENT_S)
 
     async def close(self) -> None:
