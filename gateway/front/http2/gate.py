@@ -17,9 +17,12 @@ from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
-_READ_S, _READ_OVERLOADED_S, _READ_BURST_S = 0.00025, 0.0006, 0.001
+_READ_S, _READ_OVERLOADED_S, _READ_BURST_S, _READ_BESIDE_S = 0.00025, 0.0006, 0.001, 0.0002
 """In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; under
-overload, where most of it are refusals; and while a burst waits, because overload is seen only in what was read."""
+overload, where most of it are refusals; while a burst waits, because overload is seen only in what was read; and under
+overload while modest callers call too, for whom each turn is a wait."""
+_BESIDE_S = 1.0
+"""A modest caller is expected to call again for so long."""
 _AFTER_REFUSAL_S = 0.006
 """A connection whose calls are refused is read so often, or as soon as few calls wait."""
 _AROUND_HANDLER_S = 30e-6
@@ -63,6 +66,8 @@ class Gate:
         self.turn = 0
         """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
+        self._lets_by = False
+        self._beside_until = 0.0
         self._starts = 0
         self._read_s = 0.0
         self._share_s = _READ_S
@@ -142,10 +147,11 @@ class Gate:
         if self._admission.enter():
             self._start(stream)
             return
-        starts, refused = self._admission.offer(
-            stream, self._caller(stream), self._priority(stream.endpoint.path), self._monotonic()
-        )
-        if starts:
+        now = self._monotonic()
+        starts, refused = self._admission.offer(stream, self._caller(stream), self._priority(stream.endpoint.path), now)
+        if starts:  # before others that wait: its caller is modest
+            self._lets_by = True
+            self._beside_until = now + _BESIDE_S
             self._start(stream)
             return
         for one in refused:
@@ -207,6 +213,14 @@ class Gate:
             asyncio.get_running_loop().call_soon(self._on_turn)
 
     def _on_turn(self) -> None:
+        """Begin a turn, or let a modest caller's call by, which has just started: its task runs before the turn."""
+        if self._lets_by:
+            self._lets_by = False
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        else:
+            self._begin_turn()
+
+    def _begin_turn(self) -> None:
         self._turn_due = False
         self.turn += 1
         now = self._monotonic()
@@ -217,14 +231,18 @@ class Gate:
         for stream in refused:
             self._refuse(stream)
         self._read_s = 0.0
-        waiting_s = _READ_BURST_S if self._admission.has_burst else _READ_S
-        self._share_s = _READ_OVERLOADED_S if self._is_overloaded else waiting_s
+        self._share_s = self._reading_share(now)
         self._read(now)
         if self._admission.can_start or self._readers:
             self._need_turn()
         elif self._refused_readers and self._next_read is None:
             wait_s = max(0.0, self._refused_readers[0][0] - now)
             self._next_read = asyncio.get_running_loop().call_later(wait_s, self._on_next_read)
+
+    def _reading_share(self, now: float) -> float:
+        if self._is_overloaded:
+            return _READ_BESIDE_S if now < self._beside_until else _READ_OVERLOADED_S
+        return _READ_BURST_S if self._admission.has_burst else _READ_S
 
     def _read(self, now: float) -> None:
         """Let connections read that have waited for it, within the share of one turn."""

@@ -6,10 +6,13 @@ import asyncio
 import base64
 import time
 from collections import Counter
+from typing import Any
 
 import ngh2
+from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
+from gateway.actions.shared.call import Call
 from gateway.actions.shared.call import Peer as SocketPeer
 from gateway.front.http2.admission import Admission, AdmissionSettings
 from gateway.front.http2.gate import Gate
@@ -41,6 +44,33 @@ class CountedTurns(Admission[Stream]):
     def turn(self, now: float) -> tuple[list[Stream], list[Stream]]:
         self.turns += 1
         return super().turn(now)
+
+
+class NotedStarts(CountedTurns):
+    """Notes in which turn a call started before others that waited, until it is asked."""
+
+    started_in: int | None = None
+
+    def offer(self, *args: Any, **kwargs: Any) -> tuple[bool, list[Stream]]:
+        starts, refused = super().offer(*args, **kwargs)
+        if starts:
+            self.started_in = self.turns
+        return starts, refused
+
+
+class NotedHandlers(Handlers):
+    """Notes the turns between the start of a call and its first step."""
+
+    def __init__(self, admission: NotedStarts) -> None:
+        super().__init__()
+        self._admission = admission
+        self.waited: list[int] = []
+
+    async def empty(self, request: Struct, call: Call) -> bytes:
+        if self._admission.started_in is not None:
+            self.waited.append(self._admission.turns - self._admission.started_in)
+            self._admission.started_in = None
+        return await super().empty(request, call)
 
 
 def overloaded_gate(admission: Admission[Stream] | None = None) -> Gate:
@@ -82,6 +112,27 @@ async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngin
         assert statuses(loud)[b"0"] + len(answered) <= admission.turns
         assert FLOOD * 0.8 < statuses(loud)[b"8"]
         assert 0 == gate.running
+
+
+async def test_no_turn_of_a_flood_lies_between_a_modest_call_and_its_first_step(engine: MakeEngine) -> None:
+    """The turn that was due waits until the call has run."""
+    admission = NotedStarts(ONE_IN_A_TURN)
+    gate, quiet_handlers = overloaded_gate(admission), NotedHandlers(admission)
+    loudly, quietly = (SocketPeer(address="", caller=name) for name in ("loud", "quiet"))
+    async with (
+        serving(Handlers().all(), engine, gate=gate, named=loudly, clock=SteadyClock()) as (_, loud_port),
+        serving(quiet_handlers.all(), engine, gate=gate, named=quietly, clock=SteadyClock()) as (_, quiet_port),
+        connected(loud_port) as loud,
+        connected(quiet_port) as quiet,
+    ):
+        await loud.until(lambda: loud.of(ngh2.SettingsReceived))
+        for _ in range(FLOOD):
+            loud.call("/t/Empty", b"")
+        flooding = asyncio.create_task(loud.until(lambda: statuses(loud).total() == FLOOD, 20.0))
+        while not flooding.done():
+            await quiet.answered(quiet.call("/t/Empty", b""))
+        assert quiet_handlers.waited
+        assert {0} == set(quiet_handlers.waited)
 
 
 async def test_a_refusal_says_what_to_do(engine: MakeEngine) -> None:

@@ -174,3 +174,45 @@ async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
         inflow.take(piece)
         assert piece == taken[-1]
     gate.stop()
+
+
+class _Socket(asyncio.Transport):
+    """Counts how often it is read again."""
+
+    resumed = 0
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        self.resumed += 1
+
+
+async def test_sockets_that_were_full_are_read_again_one_in_a_turn() -> None:
+    """The kernel takes long for each. Those that brought little are read again together."""
+    clock = ManualClock()
+
+    def refused_client(gate: Gate, socket: _Socket) -> Inflow:
+        def receive(piece: bytes) -> bool:
+            inflow.was_refused = True
+            return True
+
+        inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+        inflow.open(socket)
+        return inflow
+
+    async def resumed_in_a_turn(brought: int) -> int:
+        gate, sockets = Gate(clock), [_Socket() for _ in range(8)]
+        for socket in sockets:
+            refused_client(gate, socket).take(bytes(brought))
+        most = before = 0
+        async with asyncio.timeout(10):
+            while before < len(sockets):
+                await asyncio.sleep(0)
+                resumed = sum(socket.resumed for socket in sockets)
+                most, before = max(most, resumed - before), resumed
+        gate.stop()
+        return most
+
+    assert 1 == await resumed_in_a_turn(256 * 1024)
+    assert 8 == await resumed_in_a_turn(100)
