@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import ngh2
@@ -87,24 +89,32 @@ def statuses(peer: Peer) -> Counter[bytes]:
     return Counter(value for event in ended for name, value in event.headers if name == b"grpc-status")
 
 
-async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngine) -> None:
-    """Every call of the flood hears OVERLOADED or its answer; the other listener's calls are all answered meanwhile.
-
-    One call starts in a turn.
-    """
-    admission = CountedTurns(ONE_IN_A_TURN)
-    gate, handlers = overloaded_gate(admission), Handlers().all()
+@contextlib.asynccontextmanager
+async def flooded(
+    gate: Gate, engine: MakeEngine, quiet_handlers: Handlers
+) -> AsyncIterator[tuple[Peer, Peer, asyncio.Task[None]]]:
+    """A caller that has sent `FLOOD` calls, a quiet one on a listener of its own, and the wait for all the answers."""
     loudly, quietly = (SocketPeer(address="", caller=name) for name in ("loud", "quiet"))
     async with (
-        serving(handlers, engine, gate=gate, named=loudly, clock=SteadyClock()) as (_, loud_port),
-        serving(handlers, engine, gate=gate, named=quietly, clock=SteadyClock()) as (_, quiet_port),
+        serving(Handlers().all(), engine, gate=gate, named=loudly, clock=SteadyClock()) as (_, loud_port),
+        serving(quiet_handlers.all(), engine, gate=gate, named=quietly, clock=SteadyClock()) as (_, quiet_port),
         connected(loud_port) as loud,
         connected(quiet_port) as quiet,
     ):
         await loud.until(lambda: loud.of(ngh2.SettingsReceived))
         for _ in range(FLOOD):
             loud.call("/t/Empty", b"")
-        flooding = asyncio.create_task(loud.until(lambda: statuses(loud).total() == FLOOD, 20.0))
+        yield loud, quiet, asyncio.create_task(loud.until(lambda: statuses(loud).total() == FLOOD, 20.0))
+
+
+async def test_a_flood_is_refused_and_another_caller_is_served(engine: MakeEngine) -> None:
+    """Every call of the flood hears OVERLOADED or its answer; the other listener's calls are all answered meanwhile.
+
+    One call starts in a turn.
+    """
+    admission = CountedTurns(ONE_IN_A_TURN)
+    gate = overloaded_gate(admission)
+    async with flooded(gate, engine, Handlers()) as (loud, quiet, flooding):
         answered = [await quiet.answered(quiet.call("/t/Empty", b"")) for _ in range(20)]
         await flooding
         assert [0] * 20 == answered
@@ -118,19 +128,10 @@ async def test_no_turn_of_a_flood_lies_between_a_modest_call_and_its_first_step(
     """The turn that was due waits until the call has run."""
     admission = NotedStarts(ONE_IN_A_TURN)
     gate, quiet_handlers = overloaded_gate(admission), NotedHandlers(admission)
-    loudly, quietly = (SocketPeer(address="", caller=name) for name in ("loud", "quiet"))
-    async with (
-        serving(Handlers().all(), engine, gate=gate, named=loudly, clock=SteadyClock()) as (_, loud_port),
-        serving(quiet_handlers.all(), engine, gate=gate, named=quietly, clock=SteadyClock()) as (_, quiet_port),
-        connected(loud_port) as loud,
-        connected(quiet_port) as quiet,
-    ):
-        await loud.until(lambda: loud.of(ngh2.SettingsReceived))
-        for _ in range(FLOOD):
-            loud.call("/t/Empty", b"")
-        flooding = asyncio.create_task(loud.until(lambda: statuses(loud).total() == FLOOD, 20.0))
+    async with flooded(gate, engine, quiet_handlers) as (_, quiet, flooding):
         while not flooding.done():
             await quiet.answered(quiet.call("/t/Empty", b""))
+        await flooding
         assert quiet_handlers.waited
         assert {0} == set(quiet_handlers.waited)
 
