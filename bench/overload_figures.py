@@ -41,6 +41,8 @@ ROUNDS = 5
 CONNECTIONS = 20
 PEAK_STREAMS = (3, 5, 8)
 """Calls in flight on each connection while the peak is found; the best counts. More would be overload."""
+WAITING_STREAMS = (8, 12, 16)
+"""The same for calls that wait for the upstream."""
 QUIET = 0.05
 """Share of the peak."""
 POLICY = f"""
@@ -104,7 +106,10 @@ def overload_of(setup: Setup, kind: Kind, seconds: float) -> list[Figure]:
     gateway = start_gateway(setup, upstream, kind.service, kind.settings)
     request = kind.requests(setup.credentials, 1)[0]
     peak = max(
-        (_closed(setup, gateway, kind, request, seconds, streams) for streams in PEAK_STREAMS),
+        (
+            _closed(setup, gateway, kind, request, seconds, streams)
+            for streams in (WAITING_STREAMS if kind.delay_ms else PEAK_STREAMS)
+        ),
         key=lambda each: each.per_s,
     )
     calm = _load(setup, gateway, kind, request, [Phase(rate=UNLOADED * peak.per_s, seconds=max(seconds, 5.0))])

@@ -30,6 +30,8 @@ _MOST_TIMES = 4.0
 """So many times the average is the most that one call counts in it."""
 _WORKED_SHARE = 0.4
 """A process that has the CPU for itself spends more of its time on calls while many wait."""
+_BUSY_SHARE = 0.85
+"""A process that is busy for this share of the time has no time for more calls at once."""
 _GUESSED_COST_S = 0.0001
 """Of a call, until one was measured."""
 
@@ -40,12 +42,18 @@ class AdmissionSettings:
 
     first_limit: float = 4096.0
     min_limit: float = 2048.0
-    """So many may always be at work: calls that wait for a platform key or a slow Phoenix cost memory, not time."""
+    """So many may be at work however long they take: calls that wait for a platform key or a slow Phoenix cost memory,
+    not time."""
+    busy_min_limit: float = 64.0
+    """The same while the process is busy all the time: then calls take long because they wait for each other."""
     max_limit: float = 4096.0
     turn_s: float = 0.001
     """Calls that start in one turn of the loop take about so long."""
-    overloaded_turn_s: float = 0.0003
-    """The same under overload: whoever is not part of it waits for a turn or two."""
+    short_turn_s: float = 0.0003
+    """The same under overload while modest callers call too, each of whose calls waits for a turn or two; and while
+    calls at work wait for Phoenix, because what they take when they go on is no part of a turn."""
+    beside_s: float = 1.0
+    """A modest caller is expected to call again for so long."""
     burst: int = 64
     max_queued: int = 2048
     """More never wait, overload or not: each holds its request."""
@@ -70,6 +78,7 @@ class _Window:
     """What was seen since the last correction."""
 
     began_at: float = 0.0
+    began_cpu_s: float = 0.0
     finished: int = 0
     slowness: float = 0.0
     """Sum of latency over usual latency, of the calls in `latencies`."""
@@ -88,7 +97,7 @@ class Admission(Generic[T]):
         self.running = 0
         self.cost_s = 0.0
         """CPU seconds of a call, lately; 0 until it is known."""
-        self._overloaded_until = 0.0
+        self._overloaded_until = self._beside_until = 0.0
         self._turn_size = self._room = self._room_for_modest = self._per_turn(0.0)
         self._long_at: float | None = None
         """Since when the queue is judged; None while no more than `burst` calls wait."""
@@ -96,6 +105,7 @@ class Admission(Generic[T]):
         """How many waited at `_long_at`; None if they had just become too many."""
         self._worked_s = 0.0
         """CPU time of the calls that started since then."""
+        self._cpu_s = 0.0
         self._usual: dict[str, float] = {}
         self._window = _Window()
 
@@ -123,6 +133,10 @@ class Admission(Generic[T]):
         """Whether the queue is cut short."""
         return now < self._overloaded_until
 
+    def is_beside(self, now: float) -> bool:
+        """Whether there is overload, and beside it a modest caller that has called lately."""
+        return now < self._overloaded_until and now < self._beside_until
+
     def is_full(self, now: float) -> bool:
         """Whether one more call in the queue would be too many."""
         return len(self._queue) >= self._settings.max_queued or self._exceeds(len(self._queue) + 1, now)
@@ -139,11 +153,14 @@ class Admission(Generic[T]):
             return True
         return False
 
-    def sheds(self, caller: str, priority: Priority, now: float) -> bool:
-        """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it."""
-        if not self.is_full(now):
+    def sheds(self, caller: str, priority: Priority, now: float, *, is_late: bool = False) -> bool:
+        """Whether a call that arrives now is refused whatever it is: ask before anything is spent on it.
+
+        Args: `is_late`: it has waited unread; under overload, its caller has probably left.
+        """
+        if not self.is_full(now) and not (is_late and self.is_overloaded(now)):
             return False
-        if self._is_spared(caller, priority, now) or not self._queue.would_drop(caller, priority):
+        if self._is_spared(caller, priority, now) or not (is_late or self._queue.would_drop(caller, priority)):
             return False
         self._overloaded_until = now + self._settings.calm_s
         return True
@@ -169,6 +186,7 @@ class Admission(Generic[T]):
             self.running += 1
             self._worked_s += self.cost_s
             self._queue.note_start(caller, cost, now)
+            self._beside_until = now + self._settings.beside_s
             return True, []
         if self.sheds(caller, priority, now):
             return False, [call]
@@ -180,11 +198,13 @@ class Admission(Generic[T]):
         self._note_length(now)
         return False, refused
 
-    def turn(self, now: float) -> tuple[list[T], list[T]]:
+    def turn(self, now: float, cpu_s: float = 0.0) -> tuple[list[T], list[T]]:
         """Begin a new turn of the loop. Call it while `can_start`, and after a turn in which a call started.
 
+        Args: `cpu_s` is the CPU time that the loop has taken until now.
         Returns: the calls that start now, and those that wait no longer.
         """
+        self._cpu_s = cpu_s
         self._turn_size = self._room = self._room_for_modest = self._per_turn(now)
         started: list[T] = []
         refused: list[T] = []
@@ -219,8 +239,9 @@ class Admission(Generic[T]):
         window.finished += 1
         if now - window.began_at >= self._settings.window_s:
             if window.finished >= _ENOUGH:
-                self._correct(window)
-            self._window = _Window(began_at=now)
+                is_busy = self._cpu_s - window.began_cpu_s > _BUSY_SHARE * (now - window.began_at)
+                self._correct(window, is_busy=is_busy)
+            self._window = _Window(began_at=now, began_cpu_s=self._cpu_s)
 
     def note_cost(self, cpu_s: float) -> None:
         """Take the CPU seconds of one call. Refusals are no part of it: a flood must not make calls look dear."""
@@ -246,8 +267,12 @@ class Admission(Generic[T]):
         return self._queue.withdraw(call)
 
     def _per_turn(self, now: float) -> int:
-        turn_s = self._settings.overloaded_turn_s if self.is_overloaded(now) else self._settings.turn_s
-        return max(1, int(turn_s / (self.cost_s or _GUESSED_COST_S)))
+        """Return how many calls may start in a turn."""
+        settings, cost_s = self._settings, self.cost_s or _GUESSED_COST_S
+        size = max(1, int(settings.turn_s / cost_s))
+        if self.is_overloaded(now) and (self.running > 2 * size or self.is_beside(now)):
+            return max(1, int(settings.short_turn_s / cost_s))
+        return size
 
     def _note_length(self, now: float) -> None:
         length, patience_s = len(self._queue), self._settings.patience_s
@@ -262,7 +287,7 @@ class Admission(Generic[T]):
                 self._overloaded_until = now + self._settings.calm_s
             self._long_at, self._length, self._worked_s = now, length, 0.0
 
-    def _correct(self, window: _Window) -> None:
+    def _correct(self, window: _Window, *, is_busy: bool) -> None:
         settings = self._settings
         for method, (count, total_s) in window.latencies.items():
             usual = self._usual.get(method, total_s / count)
@@ -271,7 +296,10 @@ class Admission(Generic[T]):
             return
         timed = sum(count for count, _ in window.latencies.values())
         gradient = max(0.5, min(1.0, settings.tolerance * timed / window.slowness))
-        grown = self.limit * gradient + self.limit**0.5
+        # A busy process has come to a limit of its own, which may be far below the one that is set.
+        limit = min(self.limit, self.running) if is_busy and gradient < 1 else self.limit
+        grown = limit * gradient + limit**0.5
         if grown > self.limit and not window.was_full:
             return  # nothing has waited for it: a higher limit would be a guess
-        self.limit = min(settings.max_limit, max(settings.min_limit, 0.8 * self.limit + 0.2 * grown))
+        min_limit = settings.busy_min_limit if is_busy else settings.min_limit
+        self.limit = min(settings.max_limit, max(min_limit, (limit + grown) / 2))

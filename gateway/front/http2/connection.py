@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self.outflow = Outflow(
             engine, self, server.loop, server.monotonic, server.backlog, self._on_flushed, server.gate.hurries
         )
-        self._inflow = Inflow(server.gate, self._receive, self.outflow.flush, server.monotonic)
+        self._inflow = Inflow(server.gate.reads, self._receive, self.outflow.flush, server.monotonic)
         self.life = Lifetime(engine, self.outflow, server.loop, server.monotonic())
         self.streams: dict[int, Stream] = {}
         self.peer = server.unnamed_peer
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
         gate = server.gate
         # Within a turn, further calls of this connection to the same method are refused without another check.
         if self._shed == (gate.turn, endpoint.path) or (
-            endpoint.is_unary and gate.sheds(endpoint.path, self.peer, fields)
+            endpoint.is_unary and gate.sheds(endpoint.path, self.peer, fields, is_late=self._inflow.is_late)
         ):
             self._shed = (gate.turn, endpoint.path) if FORWARDED_FIELD not in fields else _NOT_SHED
             self._answer_at_once(stream_id, gate.refusal(early_request_id(fields)), end=end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Callable, Mapping
 
 from gateway.actions.shared.call import Peer
@@ -11,20 +11,18 @@ from gateway.front.http2.admission import Admission
 from gateway.front.http2.call_runner import overloaded_trailers
 from gateway.front.http2.cancellations import Cancellations
 from gateway.front.http2.fair_queue import Priority
-from gateway.front.http2.paced_readers import PacedReaders
+from gateway.front.http2.read_turns import ReadTurns
 from gateway.front.http2.stream import Stream
 from gateway.front.http2.wire import RESPONSE_HEADERS, Header
 from gateway.resilience.clock import Clock
 
 _SWEEP_EVERY_S = 0.002
-_READ_S, _READ_OVERLOADED_S, _READ_BURST_S, _READ_BESIDE_S = 0.00025, 0.0006, 0.001, 0.0002
-"""In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; under
-overload, where most of it are refusals; while a burst waits, because overload is seen only in what was read; and under
-overload while modest callers call too, for whom each turn is a wait."""
-_BESIDE_S = 1.0
-"""A modest caller is expected to call again for so long."""
-_AFTER_REFUSAL_S = 0.006
-"""A connection whose calls are refused is read so often, or as soon as few calls wait."""
+_READ_S, _READ_BURST_S = 0.00025, 0.001
+"""In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; and
+while a burst waits, because overload is seen only in what was read."""
+_READ_OVERLOADED_S, _READ_PARKED_S, _READ_BESIDE_S = 0.0008, 0.00025, 0.0002
+"""The same under overload, where most of it are refusals; once so many are too many to read them all; and while modest
+callers call too, for whom each turn is a wait."""
 _AROUND_HANDLER_S = 30e-6
 """CPU time of a call outside of its handler: to read it, and to write its answer."""
 
@@ -53,8 +51,10 @@ class Gate:
         on_refused: Callable[[str], None] = lambda path: None,
         admission: Admission[Stream] | None = None,
         cancellations: Cancellations | None = None,
+        cpu_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self._monotonic = clock.monotonic
+        self._cpu_s = cpu_s
         self._priority_of = priority_of
         self._caller_of = caller_of
         self._on_refused = on_refused
@@ -62,65 +62,38 @@ class Gate:
         self._trailers = overloaded_trailers()
         self._priorities: dict[str, Priority] = {}
         self._turn_due = False
-        self._is_overloaded = False
+        self._is_beside = False
         self.turn = 0
         """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
         self._lets_by = False
-        self._beside_until = 0.0
         self._starts = 0
-        self._read_s = 0.0
-        self._share_s = _READ_S
-        self._readers: deque[Callable[[], object]] = deque()
-        self._refused_readers: deque[tuple[float, Callable[[], object]]] = deque()
-        self._next_read: asyncio.TimerHandle | None = None
         self._cancellations = cancellations or Cancellations()
-        self.paced_readers = PacedReaders()
+        self.reads = ReadTurns(clock.monotonic, self._need_turn, _READ_S)
 
     @property
     def running(self) -> int:
         """The unary calls at work."""
         return self._admission.running
 
-    def sheds(self, path: str, peer: Peer, fields: Mapping[bytes, bytes]) -> bool:
+    def sheds(self, path: str, peer: Peer, fields: Mapping[bytes, bytes], *, is_late: bool = False) -> bool:
         """Whether a call that begins now is refused in any case; then `refusal` is its answer.
 
-        Args: `fields` are its headers.
+        Args: `fields` are its headers. `is_late`: it has waited unread, perhaps for seconds.
         """
         now = self._monotonic()
-        if not self._admission.is_full(now):
+        if not is_late and not self._admission.is_full(now):
             return False
         caller = self._caller_of(peer, fields.get(FORWARDED_FIELD, b"").decode("latin-1"))
-        return self._admission.sheds(caller, self._priority(path), now)
+        return self._admission.sheds(caller, self._priority(path), now, is_late=is_late)
 
     def note_refusal(self, path: str) -> None:
         """Count a refusal."""
         self._on_refused(path)
 
-    @property
-    def has_read_enough(self) -> bool:
-        """Whether reading has had its share of this turn: who brings refusals or floods waits for the next one."""
-        return self._read_s >= self._share_s
-
-    def note_read(self, took_s: float) -> None:
-        """Add what a connection took to read."""
-        self._read_s += took_s
-        if self.has_read_enough:
-            self._need_turn()
-
     def hurries(self) -> bool:
         """Whether answers leave at once: under overload, few calls run in a turn, and the next turn comes late."""
-        return self._is_overloaded
-
-    def read_later(self, read_on: Callable[[], object]) -> None:
-        """Call `read_on` in a later turn, after those that wait already, once reading has time again."""
-        self._readers.append(read_on)
-        self._need_turn()
-
-    def read_after_refusal(self, read_on: Callable[[], object]) -> None:
-        """As `read_later`, for a connection with a call that was refused lately, and nothing more to read."""
-        self._refused_readers.append((self._monotonic() + _AFTER_REFUSAL_S, read_on))
-        self._need_turn()
+        return self._is_beside
 
     def note_closed(self, stream: Stream) -> bool:
         """Count a stream that is over; return whether to read its connection seldom: its caller cancelled too many.
@@ -151,7 +124,6 @@ class Gate:
         starts, refused = self._admission.offer(stream, self._caller(stream), self._priority(stream.endpoint.path), now)
         if starts:  # before others that wait: its caller is modest
             self._lets_by = True
-            self._beside_until = now + _BESIDE_S
             self._start(stream)
             return
         for one in refused:
@@ -193,13 +165,10 @@ class Gate:
 
     def stop(self) -> None:
         """Cancel the timers."""
-        self.paced_readers.stop()
+        self.reads.stop()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        if self._next_read is not None:
-            self._next_read.cancel()
-            self._next_read = None
 
     def _priority(self, path: str) -> Priority:
         priority = self._priorities.get(path)
@@ -224,39 +193,31 @@ class Gate:
         self._turn_due = False
         self.turn += 1
         now = self._monotonic()
-        self._is_overloaded = self._admission.is_overloaded(now)
-        starting, refused = self._admission.turn(now)
+        self._is_beside = self._admission.is_beside(now)
+        starting, refused = self._admission.turn(now, self._cpu_s())
         for stream in starting:
             self._start(stream)
         for stream in refused:
             self._refuse(stream)
-        self._read_s = 0.0
-        self._share_s = self._reading_share(now)
-        self._read(now)
-        if self._admission.can_start or self._readers:
+        admission = self._admission
+        self.reads.read(
+            now,
+            self._reading_share(now),
+            is_overloaded=admission.is_overloaded(now),
+            runs_low=self._runs_low,
+        )
+        if admission.can_start:
             self._need_turn()
-        elif self._refused_readers and self._next_read is None:
-            wait_s = max(0.0, self._refused_readers[0][0] - now)
-            self._next_read = asyncio.get_running_loop().call_later(wait_s, self._on_next_read)
 
     def _reading_share(self, now: float) -> float:
-        if self._is_overloaded:
-            return _READ_BESIDE_S if now < self._beside_until else _READ_OVERLOADED_S
+        if self._is_beside:
+            return _READ_BESIDE_S
+        if self._admission.is_overloaded(now):
+            return _READ_PARKED_S if self.reads.has_parked else _READ_OVERLOADED_S
         return _READ_BURST_S if self._admission.has_burst else _READ_S
 
-    def _read(self, now: float) -> None:
-        """Let connections read that have waited for it, within the share of one turn."""
-        while not self.has_read_enough:
-            if self._readers:
-                self._readers.popleft()()
-            elif self._refused_readers and (self._refused_readers[0][0] <= now or self._admission.runs_low):
-                self._refused_readers.popleft()[1]()
-            else:
-                return
-
-    def _on_next_read(self) -> None:
-        self._next_read = None
-        self._need_turn()
+    def _runs_low(self) -> bool:
+        return self._admission.runs_low
 
     def _on_sweep(self) -> None:
         self._sweep = None

@@ -188,6 +188,43 @@ def test_a_caller_is_spared_only_for_a_burst() -> None:
     assert calls[-1] in refused
 
 
+def test_a_late_call_is_refused_under_overload() -> None:
+    """Although there is room, and a greedier caller waits: its own has probably left. Not a modest caller's, nor an
+    outcome."""
+    admission = overloaded(burst=8)
+    for _ in range(100):
+        offered(admission, 3, 0.23, "loud")
+        offered(admission, 3, 0.23, "other")
+        drain(admission, 0.23)
+    offered(admission, 4, 0.23, "loud")
+    assert not admission.sheds("other", Priority.READ, 0.24)
+    assert admission.sheds("other", Priority.READ, 0.24, is_late=True)
+    drain(admission, 0.24)
+    assert not admission.sheds("other", Priority.READ, 0.24)
+    assert admission.sheds("other", Priority.READ, 0.24, is_late=True)
+    assert not admission.sheds("quiet", Priority.READ, 0.24, is_late=True)
+    assert not admission.sheds("other", Priority.OUTCOME, 0.24, is_late=True)
+    assert not admission.sheds("other", Priority.READ, 60.0, is_late=True)
+
+
+def test_turns_are_short_beside_a_modest_caller_and_while_calls_wait_at_work() -> None:
+    """Under overload; else the next turn takes what it took before."""
+
+    def started_in_a_turn(at_work: int = 0, *, has_quiet_caller: bool = False) -> int:
+        admission = overloaded(max_wait_s=0.02)
+        admission.cost_s = 0.00009
+        admission.running = at_work
+        offered(admission, 60, 0.23)
+        if has_quiet_caller:
+            admission.turn(0.23)
+            assert admission.offer(Waiting(), "quiet", Priority.READ, 0.23)[0]
+        return len(admission.turn(0.24)[0])
+
+    assert 11 == started_in_a_turn()
+    assert 3 == started_in_a_turn(at_work=30)
+    assert 3 == started_in_a_turn(has_quiet_caller=True)
+
+
 def test_outcomes_of_a_wallet_wait_beside_a_flood_of_claims() -> None:
     """A burst of them is never refused, although the same caller's claims are, and they start first."""
     admission = overloaded(burst=20)
@@ -300,6 +337,42 @@ def test_the_limit_shrinks_with_slowness_and_grows_back() -> None:
                 admission.offer(Waiting(), "a", Priority.READ, now)
                 admission.done("m", latency, now)
         assert (admission.limit > before) is (direction > 0)
+
+
+@pytest.mark.parametrize(("busy", "least"), [(0.5, 50.0), (1.0, 5.0)])
+def test_a_busy_process_has_fewer_calls_at_work(busy: float, least: float) -> None:
+    """Calls that take twenty times as long as usual: where the process has time, they wait for Phoenix."""
+    admission: Admission[Waiting] = Admission(
+        AdmissionSettings(first_limit=100.0, min_limit=50.0, busy_min_limit=5.0, max_limit=100.0)
+    )
+    now = 0.0
+    for latency in (0.01, 0.2):
+        for _ in range(40):
+            now += 0.1
+            admission.turn(now, busy * now)
+            for _ in range(30):
+                while admission.running < admission.limit:
+                    admission.turn(now, busy * now)
+                    admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.done("m", latency, now)
+    assert least <= admission.limit < least + 5
+
+
+def test_a_busy_process_finds_its_limit_soon() -> None:
+    """It begins with what is at work, far below the limit that is set."""
+    admission: Admission[Waiting] = Admission()
+    now = 0.0
+    for latency in (0.01, 0.2):
+        for _ in range(6):
+            now += 0.1
+            admission.turn(now, now)
+            for _ in range(30):
+                while admission.running < min(200, admission.limit):
+                    admission.turn(now, now)
+                    admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.done("m", latency, now)
+    assert admission.limit < 200
 
 
 @given(

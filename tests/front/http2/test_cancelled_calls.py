@@ -88,7 +88,7 @@ class _Noting(PacedReaders):
 def noting_gate(caller_of: CallerOf = caller_of_peer) -> tuple[Gate, _Noting]:
     """A gate that counts alike on a slow machine: nothing is forgiven, and no call gets too old."""
     gate = Gate(SystemClock(), caller_of=caller_of, cancellations=Cancellations(per_s=0, young_s=3600))
-    gate.paced_readers = noting = _Noting()
+    gate.reads.paced = noting = _Noting()
     return gate, noting
 
 

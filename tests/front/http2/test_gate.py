@@ -43,9 +43,9 @@ class CountedTurns(Admission[Stream]):
 
     turns = 0
 
-    def turn(self, now: float) -> tuple[list[Stream], list[Stream]]:
+    def turn(self, now: float, cpu_s: float = 0.0) -> tuple[list[Stream], list[Stream]]:
         self.turns += 1
-        return super().turn(now)
+        return super().turn(now, cpu_s)
 
 
 class NotedStarts(CountedTurns):

@@ -10,12 +10,21 @@ from typing import Any
 from gateway.front.http2.admission import Admission, AdmissionSettings
 from gateway.front.http2.fair_queue import Priority
 from gateway.front.http2.gate import Gate
-from gateway.front.http2.inflow import FEWEST_BYTES, FIRST_BYTES, MOST_BYTES, REFUSED_S, SLOW_S, TURN_S, Inflow
+from gateway.front.http2.inflow import (
+    FEWEST_BYTES,
+    FIRST_BYTES,
+    LATE_S,
+    MOST_BYTES,
+    REFUSED_S,
+    SLOW_S,
+    TURN_S,
+    Inflow,
+)
 from tests.manual_clock import ManualClock
 
 
 async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> None:
-    """Each piece takes more than a turn has: one piece a turn, smaller and smaller, in order, and all in the end."""
+    """Each piece takes more than a turn has: at most one a turn, smaller and smaller, in order, and all in the end."""
     clock, taken, sizes = ManualClock(), bytearray(), list[int]()
 
     def receive(piece: bytes) -> bool:
@@ -24,13 +33,13 @@ async def test_a_client_whose_frames_take_long_is_read_on_in_the_next_turn() -> 
         clock.advance(2 * TURN_S)
         return True
 
-    inflow = Inflow(Gate(clock), receive, lambda: None, clock.monotonic)
+    inflow = Inflow(Gate(clock).reads, receive, lambda: None, clock.monotonic)
     sent = b"".join(bytes((number,)) * FEWEST_BYTES for number in range(100))
     inflow.take(sent)
     assert [FIRST_BYTES] == sizes
     inflow.take(b"the next read")
-    for _ in range(100):
-        assert len(sizes) <= 90
+    for turn in range(200):
+        assert len(sizes) <= turn + 1
         await asyncio.sleep(0)
     assert FEWEST_BYTES == max(sizes[4:])
     assert sent + b"the next read" == bytes(taken)
@@ -47,7 +56,7 @@ async def test_clients_that_have_much_to_read_take_turns() -> None:
             clock.advance(2 * TURN_S)
             return True
 
-        return Inflow(gate, receive, lambda: None, clock.monotonic)
+        return Inflow(gate.reads, receive, lambda: None, clock.monotonic)
 
     client("a").take(bytes(2048))
     client("b").take(bytes(2048))
@@ -70,7 +79,7 @@ async def test_clients_that_cancel_too_much_are_read_seldom() -> None:
             clock.advance(2 * TURN_S)
             return True
 
-        inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+        inflow = Inflow(gate.reads, receive, lambda: None, clock.monotonic)
         return inflow
 
     for name in ("a", "b"):
@@ -93,7 +102,7 @@ async def test_a_client_that_reads_its_fill_stops_before_a_piece_too_many() -> N
         return True
 
     gate = Gate(clock)
-    Inflow(gate, receive, lambda: None, clock.monotonic).take(bytes(10 * FIRST_BYTES))
+    Inflow(gate.reads, receive, lambda: None, clock.monotonic).take(bytes(10 * FIRST_BYTES))
     assert 2 == len(taken)
     gate.stop()
 
@@ -107,7 +116,7 @@ def test_frames_that_take_little_are_read_at_once() -> None:
         return True
 
     clock = ManualClock()
-    Inflow(Gate(clock), receive, lambda: None, clock.monotonic).take(bytes(10 * MOST_BYTES))
+    Inflow(Gate(clock).reads, receive, lambda: None, clock.monotonic).take(bytes(10 * MOST_BYTES))
     assert 10 * MOST_BYTES == sum(taken)
     assert MOST_BYTES == max(taken)
 
@@ -121,7 +130,7 @@ def test_what_has_failed_is_read_no_further() -> None:
         return False
 
     clock = ManualClock(monotonic=SLOW_S)
-    Inflow(Gate(clock), receive, lambda: None, clock.monotonic).take(bytes(3 * FIRST_BYTES))
+    Inflow(Gate(clock).reads, receive, lambda: None, clock.monotonic).take(bytes(3 * FIRST_BYTES))
     assert [FIRST_BYTES] == [len(one) for one in taken]
 
 
@@ -150,7 +159,7 @@ async def test_a_client_whose_call_was_refused_is_read_a_little_later() -> None:
         return True
 
     refuses = True
-    inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+    inflow = Inflow(gate.reads, receive, lambda: None, clock.monotonic)
     for piece in (b"1", b"2", b"3"):
         inflow.take(piece)
     await _until(lambda: taken == [b"1", b"23"])
@@ -197,7 +206,7 @@ async def test_sockets_that_were_full_are_read_again_one_in_a_turn() -> None:
             inflow.was_refused = True
             return True
 
-        inflow = Inflow(gate, receive, lambda: None, clock.monotonic)
+        inflow = Inflow(gate.reads, receive, lambda: None, clock.monotonic)
         inflow.open(socket)
         return inflow
 
@@ -216,3 +225,50 @@ async def test_sockets_that_were_full_are_read_again_one_in_a_turn() -> None:
 
     assert 1 == await resumed_in_a_turn(256 * 1024)
     assert 8 == await resumed_in_a_turn(100)
+
+
+async def test_a_client_that_brings_more_than_is_read_is_parked_and_is_late_until_it_has_caught_up() -> None:
+    """Only where its calls are refused: a long message or a stream is never parked. Until it has, others go first."""
+    clock = ManualClock()
+    settings = AdmissionSettings(first_limit=0.0, min_limit=0.0, burst=0, patience_s=0.0, calm_s=60.0, max_wait_s=60.0)
+    admission: Admission[Any] = Admission(settings)
+    admission.cost_s = 1.0
+    gate = Gate(clock, admission=admission)
+    late = list[bool]()
+
+    def client(*, refused: bool) -> Inflow:
+        def receive(piece: bytes) -> bool:
+            inflow.was_refused = refused
+            late.append(inflow.is_late)
+            clock.advance(2 * TURN_S)
+            return True
+
+        inflow = Inflow(gate.reads, receive, lambda: None, clock.monotonic)
+        return inflow
+
+    for _ in range(8):
+        admission.offer(_Waiting(), "a", Priority.READ, clock.monotonic())
+    message, flood = client(refused=False), client(refused=True)
+    for one in (message, flood):
+        one.take(bytes(1000 * FIRST_BYTES))
+    await _until(lambda: len(late) > 20)
+    assert admission.is_overloaded(clock.monotonic())
+    clock.advance(LATE_S)
+    await _until(lambda: gate.reads.has_parked)
+    assert [True, False] == [one.is_late for one in (flood, message)]
+    flood.closed()
+    message.closed()
+    late.clear()
+    clock.advance(31.0)
+    await _until(lambda: not gate.reads.has_parked)
+    busy = client(refused=False)
+    busy.take(bytes(1000 * FIRST_BYTES))
+    flood.take(bytes(50 * FEWEST_BYTES))
+    await _until(lambda: late.count(True) == 50)
+    assert late.count(False) > 100
+    assert flood.is_late
+    flood.take(bytes(FEWEST_BYTES))
+    await _until(lambda: late.count(True) == 51)
+    assert not flood.is_late
+    busy.closed()
+    gate.stop()
