@@ -207,6 +207,11 @@ TRACE_SPANS = Metric(
     help="Spans of sampled calls, by what became of them.",
     labels=("result",),
 )
+CONNECTIONS_PARKED = Metric(
+    name=PREFIX + "connections_parked_total",
+    kind=Kind.COUNTER,
+    help="Times that a connection was not read for up to 30 s, because under overload more came than could be read.",
+)
 LOG_LINES_LOST = Metric(
     name=PREFIX + "log_lines_lost_total",
     kind=Kind.COUNTER,

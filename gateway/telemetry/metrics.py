@@ -146,6 +146,7 @@ class Metrics:
 
         self._spans = Children(counter(names.TRACE_SPANS, registry), (SPAN_RESULTS,)).primed()
 
+        self._parked = counter(names.CONNECTIONS_PARKED, registry)
         self._log_lines_lost = counter(names.LOG_LINES_LOST, registry)
         self._log_lines_counted = 0
         self._store_failures = Children(counter(names.STORE_FAILURES, registry), (STORE_FAILURE_CAUSES,)).primed()
@@ -164,6 +165,10 @@ class Metrics:
         sampled call, an exemplar.
         """
         self._calls.ended(method, status, reason, seconds, span)
+
+    def connection_parked(self) -> None:
+        """A connection is not read for a while."""
+        self._parked.inc()
 
     def call_totals(self) -> dict[str, tuple[int, int, list[int]]]:
         """Return, by method: calls that ended, those that failed, and the calls by bucket of their time."""

@@ -49,6 +49,7 @@ class Gate:
         priority_of: Callable[[str], Priority] = lambda path: Priority.READ,
         caller_of: CallerOf = caller_of_peer,
         on_refused: Callable[[str], None] = lambda path: None,
+        on_parked: Callable[[], None] = lambda: None,
         admission: Admission[Stream] | None = None,
         cancellations: Cancellations | None = None,
         cpu_s: Callable[[], float] = time.thread_time,
@@ -69,7 +70,7 @@ class Gate:
         self._lets_by = False
         self._starts = 0
         self._cancellations = cancellations or Cancellations()
-        self.reads = ReadTurns(clock.monotonic, self._need_turn, _READ_S)
+        self.reads = ReadTurns(clock.monotonic, self._need_turn, _READ_S, on_parked)
 
     @property
     def running(self) -> int:

@@ -29,11 +29,18 @@ _LOOK_S = 0.005
 class ReadTurns:
     """The connections of a process that wait until they are read."""
 
-    def __init__(self, monotonic: Callable[[], float], need_turn: Callable[[], None], share_s: float) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        need_turn: Callable[[], None],
+        share_s: float,
+        on_parked: Callable[[], None] = lambda: None,
+    ) -> None:
         """Args: `need_turn` asks for a call of `read` in the next turn of the loop; `share_s` counts until the first
         one."""
         self._monotonic = monotonic
         self._need_turn = need_turn
+        self._on_parked = on_parked
         self._read_s, self._share_s = 0.0, share_s
         self._is_overloaded = False
         self._waiting: deque[Callable[[], object]] = deque()
@@ -92,6 +99,7 @@ class ReadTurns:
         if not self._parked:
             self._back_at = self._parked_at
         self._parked.append(read_on)
+        self._on_parked()
         self._need_turn()
 
     def read(self, now: float, share_s: float, *, is_overloaded: bool, runs_low: Callable[[], bool]) -> None:

@@ -99,6 +99,7 @@ def _front_of(
         priority_of=_priority_of,
         caller_of=caller_of(policy, config.trusted_proxies),
         on_refused=partial(_count_refused, metrics),
+        on_parked=metrics.connection_parked,
     )
 
     def make(peer: Peer, *, reads_certificates: bool) -> Front | Http2Server:

@@ -17,13 +17,17 @@ class Reading:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.turns = ReadTurns(self.clock.monotonic, self.need_turn, SHARE_S)
-        self.asked = 0
+        self.turns = ReadTurns(self.clock.monotonic, self.need_turn, SHARE_S, self.count_parked)
+        self.asked = self.counted = 0
         self.order: list[str] = []
 
     def need_turn(self) -> None:
         """Count that a turn is needed."""
         self.asked += 1
+
+    def count_parked(self) -> None:
+        """Count a parked connection."""
+        self.counted += 1
 
     def connection(self, name: str, cost_s: float = 0.0) -> object:
         """Return how a connection goes on."""
@@ -110,6 +114,7 @@ async def test_a_parked_connection_comes_back_when_there_is_time(reading: Readin
         waits(reading, "other", cost_s=2 * SHARE_S)
         parked(reading, "first", "second")
         assert reading.turns.has_parked
+        assert reading.counted in (2, 4)
         waits(reading, "another", cost_s=2 * SHARE_S)
         assert [["other"], [], ["another"], []] == [reading.turn(runs_low=True) for _ in range(4)]
         assert ["first"] == reading.turn(**calm)
