@@ -19,8 +19,8 @@ _AFTER_REFUSAL_S = 0.006
 _PARK_EVERY_S = 0.01
 """One connection is parked in this time: then it shows whether the others are read in time."""
 _PARKED_S = 30.0
-"""All parked connections have come back once in so long. A client that waits less for the answer to a ping opens another
-connection."""
+"""All parked connections have come back once in so long. A client that waits less for the answer to a ping opens
+another connection."""
 _LATE_EVERY = 4
 """One that has come back and has not caught up is read in one turn of so many, even if there is no time for it."""
 _LOOK_S = 0.005
