@@ -93,7 +93,7 @@ class Gate:
         self._on_refused(path)
 
     def hurries(self) -> bool:
-        """Whether answers leave at once: under overload, few calls run in a turn, and the next turn comes late."""
+        """Whether answers leave at once: under overload, while a modest caller calls, who waits for each turn."""
         return self._is_beside
 
     def note_closed(self, stream: Stream) -> bool:
