@@ -122,6 +122,17 @@ async def test_a_parked_connection_comes_back_when_there_is_time(reading: Readin
         assert not reading.turns.has_parked
 
 
+async def test_nobody_comes_back_while_others_catch_up(reading: Reading) -> None:
+    """One after the other: what several bring at once would be older still."""
+    reading.turn()
+    waits(reading, "other")
+    parked(reading, "parked")
+    for name in ("late", "later"):
+        reading.turns.once_late(reading.connection(name))  # type: ignore[arg-type]
+    assert ["other", "late"] == reading.turn(runs_low=True)
+    assert ["later", "parked"] == reading.turn(runs_low=True)
+
+
 async def test_parked_connections_take_turns(reading: Reading) -> None:
     """Each comes back within 30 s, although there is no time for it, and another one is parked that is not late."""
     reading.turn()
