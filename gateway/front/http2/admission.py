@@ -52,7 +52,7 @@ class AdmissionSettings:
     short_turn_s: float = 0.0003
     """The same under overload while modest callers call too, each of whose calls waits for a turn or two; and while
     calls at work wait for Phoenix, because what they take when they go on is no part of a turn."""
-    beside_s: float = 1.0
+    modest_s: float = 1.0
     """A modest caller is expected to call again for so long."""
     burst: int = 64
     max_queued: int = 2048
@@ -97,7 +97,7 @@ class Admission(Generic[T]):
         self.running = 0
         self.cost_s = 0.0
         """CPU seconds of a call, lately; 0 until it is known."""
-        self._overloaded_until = self._beside_until = 0.0
+        self._overloaded_until = self._modest_until = 0.0
         self._turn_size = self._room = self._room_for_modest = self._per_turn(0.0)
         self._long_at: float | None = None
         """Since when the queue is judged; None while no more than `burst` calls wait."""
@@ -133,9 +133,9 @@ class Admission(Generic[T]):
         """Whether the queue is cut short."""
         return now < self._overloaded_until
 
-    def is_beside(self, now: float) -> bool:
-        """Whether there is overload, and beside it a modest caller that has called lately."""
-        return now < self._overloaded_until and now < self._beside_until
+    def has_modest_caller(self, now: float) -> bool:
+        """Whether there is overload, and a modest caller has called lately."""
+        return now < self._overloaded_until and now < self._modest_until
 
     def is_full(self, now: float) -> bool:
         """Whether one more call in the queue would be too many."""
@@ -186,7 +186,7 @@ class Admission(Generic[T]):
             self.running += 1
             self._worked_s += self.cost_s
             self._queue.note_start(caller, cost, now)
-            self._beside_until = now + self._settings.beside_s
+            self._modest_until = now + self._settings.modest_s
             return True, []
         if self.sheds(caller, priority, now):
             return False, [call]
@@ -270,7 +270,7 @@ class Admission(Generic[T]):
         """Return how many calls may start in a turn."""
         settings, cost_s = self._settings, self.cost_s or _GUESSED_COST_S
         size = max(1, int(settings.turn_s / cost_s))
-        if self.is_overloaded(now) and (self.running > 2 * size or self.is_beside(now)):
+        if self.is_overloaded(now) and (self.running > 2 * size or self.has_modest_caller(now)):
             return max(1, int(settings.short_turn_s / cost_s))
         return size
 

@@ -20,7 +20,7 @@ _SWEEP_EVERY_S = 0.002
 _READ_S, _READ_BURST_S = 0.00025, 0.001
 """In one turn of the loop, for all connections that have more to read than they may at once: of what is no call; and
 while a burst waits, because overload is seen only in what was read."""
-_READ_OVERLOADED_S, _READ_PARKED_S, _READ_BESIDE_S = 0.0008, 0.00025, 0.0002
+_READ_OVERLOADED_S, _READ_PARKED_S, _READ_MODEST_S = 0.0008, 0.00025, 0.0002
 """The same under overload, where most of it are refusals; once so many are too many to read them all; and while modest
 callers call too, for whom each turn is a wait."""
 _AROUND_HANDLER_S = 30e-6
@@ -63,14 +63,14 @@ class Gate:
         self._trailers = overloaded_trailers()
         self._priorities: dict[str, Priority] = {}
         self._turn_due = False
-        self._is_beside = False
+        self._has_modest_caller = False
         self.turn = 0
         """Number of the present turn of the loop. Who was refused in a turn is refused until the next one."""
         self._sweep: asyncio.TimerHandle | None = None
         self._lets_by = False
         self._starts = 0
         self._cancellations = cancellations or Cancellations()
-        self.reads = ReadTurns(clock.monotonic, self._need_turn, _READ_S, on_parked)
+        self.reads = ReadTurns(clock.monotonic, self._need_turn, lambda: self._admission.runs_low, _READ_S, on_parked)
 
     @property
     def running(self) -> int:
@@ -94,7 +94,7 @@ class Gate:
 
     def hurries(self) -> bool:
         """Whether answers leave at once: under overload, while a modest caller calls, who waits for each turn."""
-        return self._is_beside
+        return self._has_modest_caller
 
     def note_closed(self, stream: Stream) -> bool:
         """Count a stream that is over; return whether to read its connection seldom: its caller cancelled too many.
@@ -194,31 +194,23 @@ class Gate:
         self._turn_due = False
         self.turn += 1
         now = self._monotonic()
-        self._is_beside = self._admission.is_beside(now)
-        starting, refused = self._admission.turn(now, self._cpu_s())
+        admission = self._admission
+        self._has_modest_caller = admission.has_modest_caller(now)
+        starting, refused = admission.turn(now, self._cpu_s())
         for stream in starting:
             self._start(stream)
         for stream in refused:
             self._refuse(stream)
-        admission = self._admission
-        self.reads.read(
-            now,
-            self._reading_share(now),
-            is_overloaded=admission.is_overloaded(now),
-            runs_low=self._runs_low,
-        )
+        self.reads.read(now, self._reading_share(now), is_overloaded=admission.is_overloaded(now))
         if admission.can_start:
             self._need_turn()
 
     def _reading_share(self, now: float) -> float:
-        if self._is_beside:
-            return _READ_BESIDE_S
+        if self._has_modest_caller:
+            return _READ_MODEST_S
         if self._admission.is_overloaded(now):
             return _READ_PARKED_S if self.reads.has_parked else _READ_OVERLOADED_S
         return _READ_BURST_S if self._admission.has_burst else _READ_S
-
-    def _runs_low(self) -> bool:
-        return self._admission.runs_low
 
     def _on_sweep(self) -> None:
         self._sweep = None

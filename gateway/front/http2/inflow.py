@@ -84,7 +84,7 @@ class Inflow:
         if self._is_waiting:
             return
         if self.was_refused:
-            self._wait(self._turns.once_late if self.is_late else self._turns.later)
+            self._wait(self._turns.catch_up if self.is_late else self._turns.later)
         else:
             self._read()
 
@@ -128,7 +128,7 @@ class Inflow:
         if self.cancels_too_much:
             return self._turns.paced.add
         if self.is_late:
-            return self._turns.once_late
+            return self._turns.catch_up
         if now < self._refused_until and self._turns.parks(now, is_late=now - self._came_at > LATE_S):
             self.is_late = True
             return self._turns.park

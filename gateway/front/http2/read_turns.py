@@ -34,22 +34,25 @@ class ReadTurns:
         self,
         monotonic: Callable[[], float],
         need_turn: Callable[[], None],
+        runs_low: Callable[[], bool],
         share_s: float,
         on_parked: Callable[[], None] = lambda: None,
     ) -> None:
-        """Args: `need_turn` asks for a call of `read` in the next turn of the loop; `share_s` counts until the first
-        one."""
+        """Args: `need_turn` asks for a call of `read` in the next turn of the loop; `runs_low` says whether few calls
+        wait for their start; `share_s` counts until the first `read`."""
         self._monotonic = monotonic
         self._need_turn = need_turn
+        self._runs_low = runs_low
         self._on_parked = on_parked
         self._read_s, self._share_s = 0.0, share_s
         self._is_overloaded = False
         self._waiting: deque[Callable[[], object]] = deque()
         self._refused: deque[tuple[float, Callable[[], object]]] = deque()
         self._late: deque[Callable[[], object]] = deque()
-        self._parked: deque[Callable[[], object]] = deque()
+        self._parked: deque[Callable[[], bool]] = deque()
         self._parked_at = self._back_at = 0.0
         self._swaps = False
+        """Whether a connection has come back although there was no time: another one has to take its place."""
         self._reads = 0
         self._timer: asyncio.TimerHandle | None = None
         self.paced = PacedReaders()
@@ -80,7 +83,7 @@ class ReadTurns:
         self._refused.append((self._monotonic() + _AFTER_REFUSAL_S, read_on))
         self._need_turn()
 
-    def once_late(self, read_on: Callable[[], object]) -> None:
+    def catch_up(self, read_on: Callable[[], object]) -> None:
         """As `later`, for a connection that was parked and has not caught up: all others go first."""
         self._late.append(read_on)
         self._need_turn()
@@ -95,26 +98,26 @@ class ReadTurns:
         self._parked_at = now
         return True
 
-    def park(self, read_on: Callable[[], object]) -> None:
-        """Call `read_on` when the loop has time for it, after seconds at most."""
+    def park(self, read_on: Callable[[], bool]) -> None:
+        """Call `read_on` when the loop has time for it, within `_PARKED_S`. It returns False when its connection has
+        gone."""
         if not self._parked:
             self._back_at = self._parked_at
         self._parked.append(read_on)
         self._on_parked()
         self._need_turn()
 
-    def read(self, now: float, share_s: float, *, is_overloaded: bool, runs_low: Callable[[], bool]) -> None:
+    def read(self, now: float, share_s: float, *, is_overloaded: bool) -> None:
         """Let connections read, for `share_s` in all; what the last turn took beyond its share counts in this one, up
         to all of it.
-
-        Args: `runs_low` says whether few calls wait.
         """
         self._reads += 1
         self._read_s = min(max(0.0, self._read_s - self._share_s), share_s)
         self._share_s = share_s
         self._is_overloaded = is_overloaded
+        self._swaps &= is_overloaded
         while not self.has_read_enough:
-            if self._refused and (self._refused[0][0] <= now or runs_low()):
+            if self._refused and (self._refused[0][0] <= now or self._runs_low()):
                 self._refused.popleft()[1]()
             elif self._waiting:
                 self._waiting.popleft()()
@@ -124,7 +127,7 @@ class ReadTurns:
             self._late.popleft()()
         if self._parked:
             is_alone = not (self._waiting or self._refused or self._late)
-            self._let_back(now, has_time=is_alone and runs_low() and not self.has_read_enough)
+            self._let_back(now, has_time=is_alone and self._runs_low() and not self.has_read_enough)
         if self._waiting or self._late:
             self._need_turn()
         elif self._timer is None and (self._refused or self._parked):
@@ -135,8 +138,10 @@ class ReadTurns:
         has_time = has_time or not self._is_overloaded
         if has_time or now - self._back_at > _PARKED_S / len(self._parked):
             self._back_at = now
-            self._swaps = not has_time
-            self._parked.popleft()()
+            while self._parked:
+                if self._parked.popleft()():
+                    self._swaps = not has_time
+                    return
 
     def stop(self) -> None:
         """Cancel the timers."""

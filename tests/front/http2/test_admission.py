@@ -176,37 +176,6 @@ def test_a_modest_callers_call_starts_at_once() -> None:
     assert not admission.offer(Waiting(), "other", Priority.BATCH, 0.24)[0]
 
 
-def test_a_caller_is_spared_only_for_a_burst() -> None:
-    """Beyond it, it is refused as any other, however little it has had."""
-    admission = overloaded(burst=8)
-    for _ in range(100):
-        offered(admission, 3, 0.23, "loud")
-        admission.turn(0.23)
-    calls = [Waiting(f"quiet {number}") for number in range(30)]
-    refused = [gone for one in calls for gone in admission.offer(one, "quiet", Priority.READ, 0.23)[1]]
-    assert set(refused).isdisjoint(calls[:8])
-    assert calls[-1] in refused
-
-
-def test_a_late_call_is_refused_under_overload() -> None:
-    """Although there is room, and a greedier caller waits: its own has probably left. Not a modest caller's, nor an
-    outcome."""
-    admission = overloaded(burst=8)
-    for _ in range(100):
-        offered(admission, 3, 0.23, "loud")
-        offered(admission, 3, 0.23, "other")
-        drain(admission, 0.23)
-    offered(admission, 4, 0.23, "loud")
-    assert not admission.sheds("other", Priority.READ, 0.24)
-    assert admission.sheds("other", Priority.READ, 0.24, is_late=True)
-    drain(admission, 0.24)
-    assert not admission.sheds("other", Priority.READ, 0.24)
-    assert admission.sheds("other", Priority.READ, 0.24, is_late=True)
-    assert not admission.sheds("quiet", Priority.READ, 0.24, is_late=True)
-    assert not admission.sheds("other", Priority.OUTCOME, 0.24, is_late=True)
-    assert not admission.sheds("other", Priority.READ, 60.0, is_late=True)
-
-
 def test_turns_are_short_beside_a_modest_caller_and_while_calls_wait_at_work() -> None:
     """Under overload; else the next turn takes what it took before."""
 
@@ -223,49 +192,6 @@ def test_turns_are_short_beside_a_modest_caller_and_while_calls_wait_at_work() -
     assert 11 == started_in_a_turn()
     assert 3 == started_in_a_turn(at_work=30)
     assert 3 == started_in_a_turn(has_quiet_caller=True)
-
-
-def test_outcomes_of_a_wallet_wait_beside_a_flood_of_claims() -> None:
-    """A burst of them is never refused, although the same caller's claims are, and they start first."""
-    admission = overloaded(burst=20)
-    offered(admission, 100, 0.23)
-    outcomes = [Waiting(f"outcome {number}") for number in range(15)]
-    gone = [each for one in outcomes for each in admission.offer(one, "a", Priority.OUTCOME, 0.23)[1]]
-    started: list[Waiting] = []
-    for _ in range(60):
-        starts, refused = admission.turn(0.23)
-        started, gone = started + starts, gone + refused
-        gone += admission.offer(Waiting(), "a", Priority.MONEY, 0.23)[1]
-        for _ in starts:
-            admission.abandoned(0.23)
-    assert set(gone).isdisjoint(outcomes)
-    assert outcomes == started[: len(outcomes)]
-
-
-def test_an_outcome_takes_the_place_of_a_modest_caller() -> None:
-    """Where only such callers wait, and no more than a burst may."""
-    admission = overloaded(burst=8)
-    for _ in range(100):
-        offered(admission, 3, 0.23, "loud")
-        admission.turn(0.23)
-    offered(admission, 30, 0.23, "quiet")
-    queued = admission.queued
-    outcomes = [Waiting(f"outcome {number}") for number in range(6)]
-    gone = [each for one in outcomes for each in admission.offer(one, "quiet", Priority.OUTCOME, 0.23)[1]]
-    assert set(gone).isdisjoint(outcomes)
-    assert 5 <= len(gone) <= 6  # the first may still fit
-    assert admission.queued <= queued + 1
-
-
-def test_an_outcome_waits_for_those_at_work_until_its_deadline() -> None:
-    """Where others that wait as long are refused."""
-    admission = overloaded(max_wait_s=1.0, first_limit=9, min_limit=9)
-    admission.turn(0.3)
-    offered(admission, 1, 0.3)
-    for priority in (Priority.MONEY, Priority.OUTCOME):
-        admission.offer(Waiting(priority.name, deadline_at=0.4), "a", priority, 0.3)
-    assert ["MONEY"] == [one.name for one in admission.expire(0.309)]
-    assert ["OUTCOME"] == [one.name for one in admission.expire(0.4)]
 
 
 def test_overload_ends_when_nothing_was_refused_for_a_while() -> None:
@@ -319,60 +245,6 @@ def test_the_cost_of_a_call_follows_what_calls_take() -> None:
     for _ in range(200):
         admission.note_cost(0.002)
     assert admission.cost_s > 0.0019
-
-
-def test_the_limit_shrinks_with_slowness_and_grows_back() -> None:
-    """Twenty times the usual latency lowers it in steps; usual latency lets it grow while calls wait for it."""
-    admission: Admission[Waiting] = Admission(AdmissionSettings(first_limit=100.0, min_limit=2.0))
-    now = 0.0
-    for latency, direction in ((0.01, 1), (0.2, -1), (0.01, 1)):
-        before = admission.limit
-        for _ in range(20):
-            now += 0.1
-            admission.turn(now)
-            for _ in range(30):
-                while admission.running < admission.limit:
-                    admission.turn(now)
-                    admission.offer(Waiting(), "a", Priority.READ, now)
-                admission.offer(Waiting(), "a", Priority.READ, now)
-                admission.done("m", latency, now)
-        assert (admission.limit > before) is (direction > 0)
-
-
-@pytest.mark.parametrize(("busy", "least"), [(0.5, 50.0), (1.0, 5.0)])
-def test_a_busy_process_has_fewer_calls_at_work(busy: float, least: float) -> None:
-    """Calls that take twenty times as long as usual: where the process has time, they wait for Phoenix."""
-    admission: Admission[Waiting] = Admission(
-        AdmissionSettings(first_limit=100.0, min_limit=50.0, busy_min_limit=5.0, max_limit=100.0)
-    )
-    now = 0.0
-    for latency in (0.01, 0.2):
-        for _ in range(40):
-            now += 0.1
-            admission.turn(now, busy * now)
-            for _ in range(30):
-                while admission.running < admission.limit:
-                    admission.turn(now, busy * now)
-                    admission.offer(Waiting(), "a", Priority.READ, now)
-                admission.offer(Waiting(), "a", Priority.READ, now)
-                admission.done("m", latency, now)
-    assert least <= admission.limit < least + 5
-
-
-def test_a_busy_process_finds_its_limit_soon() -> None:
-    """It begins with what is at work, far below the limit that is set."""
-    admission: Admission[Waiting] = Admission()
-    now = 0.0
-    for latency in (0.01, 0.2):
-        for _ in range(6):
-            now += 0.1
-            admission.turn(now, now)
-            for _ in range(30):
-                while admission.running < min(200, admission.limit):
-                    admission.turn(now, now)
-                    admission.offer(Waiting(), "a", Priority.READ, now)
-                admission.done("m", latency, now)
-    assert admission.limit < 200
 
 
 @given(

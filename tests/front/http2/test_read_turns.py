@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -17,7 +17,8 @@ class Reading:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.turns = ReadTurns(self.clock.monotonic, self.need_turn, SHARE_S, self.count_parked)
+        self.turns = ReadTurns(self.clock.monotonic, self.need_turn, lambda: self.runs_low, SHARE_S, self.count_parked)
+        self.runs_low = False
         self.asked = self.counted = 0
         self.order: list[str] = []
 
@@ -29,12 +30,14 @@ class Reading:
         """Count a parked connection."""
         self.counted += 1
 
-    def connection(self, name: str, cost_s: float = 0.0) -> object:
-        """Return how a connection goes on."""
+    def connection(self, name: str, cost_s: float = 0.0) -> Callable[[], bool]:
+        """Return how a connection goes on; one without a name has gone."""
 
-        def read_on() -> None:
-            self.order.append(name)
-            self.turns.note(cost_s)
+        def read_on() -> bool:
+            if name:
+                self.order.append(name)
+                self.turns.note(cost_s)
+            return bool(name)
 
         return read_on
 
@@ -42,7 +45,8 @@ class Reading:
         """Read for one turn; return who was read."""
         self.clock.advance(after_s)
         self.order.clear()
-        self.turns.read(self.clock.monotonic(), SHARE_S, is_overloaded=overloaded, runs_low=lambda: runs_low)
+        self.runs_low = runs_low
+        self.turns.read(self.clock.monotonic(), SHARE_S, is_overloaded=overloaded)
         return list(self.order)
 
     def parks(self, *, is_late: bool = True) -> bool:
@@ -61,7 +65,7 @@ async def reading() -> AsyncIterator[Reading]:
 def waits(reading: Reading, *names: str, cost_s: float = 0.0) -> None:
     """Let connections wait that have more to read."""
     for name in names:
-        reading.turns.later(reading.connection(name, cost_s))  # type: ignore[arg-type]
+        reading.turns.later(reading.connection(name, cost_s))
 
 
 def parked(reading: Reading, *names: str) -> None:
@@ -69,7 +73,7 @@ def parked(reading: Reading, *names: str) -> None:
     for name in names:
         reading.clock.advance(0.011)
         assert reading.parks()
-        reading.turns.park(reading.connection(name))  # type: ignore[arg-type]
+        reading.turns.park(reading.connection(name))
 
 
 async def test_what_a_turn_took_beyond_its_share_counts_in_the_next(reading: Reading) -> None:
@@ -81,12 +85,12 @@ async def test_what_a_turn_took_beyond_its_share_counts_in_the_next(reading: Rea
 async def test_who_was_refused_is_read_seldom_but_before_those_with_much_to_read(reading: Reading) -> None:
     """After 6 ms, or once few calls wait."""
     waits(reading, "a")
-    reading.turns.after_refusal(reading.connection("refused"))  # type: ignore[arg-type]
+    reading.turns.after_refusal(reading.connection("refused"))
     assert ["a"] == reading.turn()
     assert [] == reading.turn()
     waits(reading, "b")
     assert ["refused", "b"] == reading.turn(after_s=0.005)
-    reading.turns.after_refusal(reading.connection("refused"))  # type: ignore[arg-type]
+    reading.turns.after_refusal(reading.connection("refused"))
     assert ["refused"] == reading.turn(runs_low=True)
 
 
@@ -122,13 +126,42 @@ async def test_a_parked_connection_comes_back_when_there_is_time(reading: Readin
         assert not reading.turns.has_parked
 
 
+async def test_a_parked_connection_that_has_gone_takes_nobodys_place(reading: Reading) -> None:
+    """The next one comes back; after the last one, nobody is parked for it."""
+    reading.turn()
+    waits(reading, "other")
+    parked(reading, "", "second", "")
+    reading.turn()
+    assert ["second"] == reading.turn(after_s=11.0)
+    waits(reading, "other")
+    assert reading.parks(is_late=False)
+    reading.turns.park(reading.connection(""))
+    reading.turn(after_s=31.0)
+    assert not reading.turns.has_parked
+    waits(reading, "other")
+    assert not reading.parks(is_late=False)
+
+
+async def test_a_place_is_owed_only_during_the_overload(reading: Reading) -> None:
+    """The next overload begins with nobody parked."""
+    reading.turn()
+    waits(reading, "other")
+    parked(reading, "first")
+    reading.turn()
+    assert ["first"] == reading.turn(after_s=31.0)
+    reading.turn(overloaded=False)
+    reading.turn()
+    waits(reading, "other")
+    assert not reading.parks(is_late=False)
+
+
 async def test_nobody_comes_back_while_others_catch_up(reading: Reading) -> None:
     """One after the other: what several bring at once would be older still."""
     reading.turn()
     waits(reading, "other")
     parked(reading, "parked")
     for name in ("late", "later"):
-        reading.turns.once_late(reading.connection(name))  # type: ignore[arg-type]
+        reading.turns.catch_up(reading.connection(name))
     assert ["other", "late"] == reading.turn(runs_low=True)
     assert ["later", "parked"] == reading.turn(runs_low=True)
 
@@ -147,7 +180,7 @@ async def test_parked_connections_take_turns(reading: Reading) -> None:
                 waits(reading, "other")
                 assert reading.parks(is_late=False)
                 assert not reading.parks(is_late=False)
-                reading.turns.park(reading.connection("other"))  # type: ignore[arg-type]
+                reading.turns.park(reading.connection("other"))
         if len(back_after) == 3:
             break
     assert ["first", "second", "third"] == list(back_after)
@@ -158,7 +191,7 @@ async def test_parked_connections_take_turns(reading: Reading) -> None:
 async def test_who_has_come_back_and_is_behind_is_read_last_but_is_read(reading: Reading) -> None:
     """One of them in a turn with time for it, and in one of four without."""
     for name in ("late", "later"):
-        reading.turns.once_late(reading.connection(name))  # type: ignore[arg-type]
+        reading.turns.catch_up(reading.connection(name))
     waits(reading, "a")
     assert ["a", "late"] == reading.turn()
     waits(reading, *"bcdefgh", cost_s=SHARE_S)
