@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from gateway import errors
@@ -187,8 +188,11 @@ class CachedReads:
                 floor = now - self._settings.fresh_for(key) if oldest is None else oldest
                 fetching = self._begin(key, fetch, deadline, oldest=None if is_live else floor)
             try:
-                async with asyncio.timeout(max(0.0, deadline.remaining())):
+                if fetching.deadline is deadline:  # it ends by itself in time
                     entry = await fetching.flight.join()
+                else:
+                    async with asyncio.timeout(max(0.0, deadline.remaining())):
+                        entry = await fetching.flight.join()
             except TimeoutError:
                 raise errors.PhoenixTimeout from None
             except _TIME_OVER:
@@ -201,15 +205,15 @@ class CachedReads:
 
     def _begin(self, key: ReadKey, fetch: Fetch, deadline: Deadline, *, oldest: float | None) -> _Fetching:
         """Begin a fetch. `oldest`: the oldest acceptable answer from the fleet; None: always ask Phoenix."""
-
-        def forget(_: Flight[CacheEntry]) -> None:
-            if self._flights.get(key) is fetching:
-                del self._flights[key]
-
         fetching = _Fetching(began_at=self._clock.monotonic(), deadline=deadline)
         self._flights[key] = fetching
-        fetching.flight = Flight(lambda: self._obtain(key, fetch, deadline, oldest), forget)
+        fetching.flight = Flight(lambda: self._obtain(key, fetch, deadline, oldest), partial(self._forget, key))
         return fetching
+
+    def _forget(self, key: ReadKey, flight: Flight[CacheEntry]) -> None:
+        fetching = self._flights.get(key)
+        if fetching is not None and fetching.flight is flight:
+            del self._flights[key]
 
     async def _obtain(self, key: ReadKey, fetch: Fetch, deadline: Deadline, oldest: float | None) -> CacheEntry:
         fleet = FleetAnswer()
