@@ -63,6 +63,8 @@ class Channel(ResponseHandler):
         """How long it had been idle when the present request was sent."""
         self.began = b""
         """The first bytes of the present answer."""
+        self.deadline_slot = -1
+        """Kept by Deadlines."""
         self.on_closed: Callable[[Channel], None] | None = None
         """Called when the server closes the connection while it is idle."""
         self._socket: select.poll | None = None
@@ -92,6 +94,12 @@ class Channel(ResponseHandler):
         """The connection is gone."""
         self._is_over()
         super().connection_lost(exc)
+
+    def expire(self) -> None:
+        """The deadline of the present call has passed: end its wait for the answer."""
+        self.set_exception(TimeoutError())
+        if self._payload is not None:
+            self._payload.set_exception(TimeoutError())
 
     @property
     def is_usable(self) -> bool:
@@ -153,25 +161,26 @@ class Connections:
         Args: `is_repeatable`: the request may be sent again if this connection turns out to be closed.
         Raises: aiohttp.ClientError, OSError, TimeoutError, NotSent; nothing was sent then.
         """
-        connection = self._kept(host, is_repeatable=is_repeatable)
+        idle = self.take_idle(host, is_repeatable=is_repeatable)
+        if idle is not None:
+            return idle
         ended = 0
         while ended < _ATTEMPTS:
-            if connection is None:
-                connection = await self._opened(host, is_repeatable=is_repeatable)
-            channel = as_channel(connection)
-            channel.idle_s = time.monotonic() - channel.rested_at if channel.uses else 0.0
+            connection = await self._opened(host, is_repeatable=is_repeatable)
+            channel, now = as_channel(connection), time.monotonic()
             may_use = not channel.uses or host.idle_time.allows(
-                channel.idle_s, time.monotonic(), is_repeatable=is_repeatable
+                now - channel.rested_at, now, is_repeatable=is_repeatable
             )
             if may_use and channel.is_usable:
-                channel.uses += 1
-                channel.began = b""
-                host.in_use += 1
-                return connection
+                return _used(host, connection, now)
             connection.close()  # it ended meanwhile, or brought bytes that no call waits for
-            connection = None
             ended += may_use
         raise NotSent("the server ends its connections, or sends before it was asked")
+
+    def take_idle(self, host: Host, *, is_repeatable: bool) -> aiohttp.connector.Connection | None:
+        """Return a kept connection for one request, without a wait; None if there is none to use. Args: as `take`."""
+        connection = self._kept(host, is_repeatable=is_repeatable)
+        return None if connection is None else _used(host, connection, time.monotonic())
 
     def give_back(self, host: Host, connection: aiohttp.connector.Connection, *, is_whole: bool) -> None:
         """Keep a connection only if nothing of this call is left, neither of its answer nor of its request."""
@@ -224,8 +233,10 @@ class Connections:
                 self._closed_by_server(host, channel)
                 return self._kept(host, is_repeatable=is_repeatable)
             oldest = next(iter(host.idle))
-            if oldest.is_usable:  # its close may have arrived and wait to be read
-                host.idle_time.outlived(now - (oldest.idle_since or now))
+            oldest_s = now - (oldest.idle_since or now)
+            # Its close may have arrived and wait to be read.
+            if host.idle_time.would_learn(oldest_s) and oldest.is_usable:
+                host.idle_time.outlived(oldest_s)
             if not host.idle_time.allows(now - since, now, is_repeatable=is_repeatable):
                 return None
             (connection,) = self._without_idle(host, [channel])
@@ -309,6 +320,16 @@ class Connections:
                 connection.close()
             if host.idle:
                 self._sweep_later()
+
+
+def _used(host: Host, connection: aiohttp.connector.Connection, now: float) -> aiohttp.connector.Connection:
+    """Count a connection as in use by a request that is sent now."""
+    channel = as_channel(connection)
+    channel.idle_s = now - channel.rested_at if channel.uses else 0.0
+    channel.uses += 1
+    channel.began = b""
+    host.in_use += 1
+    return connection
 
 
 def _behind_hints(began: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Deadlines of calls in slots of 5 ms: to add or remove one costs an operation on a dict, no timer of the loop."""
+"""Deadlines in slots of 5 ms: to add or remove one costs an operation on a dict, no timer of the loop."""
 
 from __future__ import annotations
 
