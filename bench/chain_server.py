@@ -7,7 +7,6 @@ no call is refused. The audit log is a file in the working directory.
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from gateway.resilience.clock import SystemClock
 from gateway.resilience.limiter import Limiter
 from gateway.resilience.supervision import SupervisedThread
 from gateway.server.listener.listen import OPTIONS
+from gateway.server.process.collector import set_up_collector
 from gateway.telemetry.audit import AuditTrail
 from gateway.telemetry.audit_file import AuditFile
 from gateway.telemetry.metrics import BuildInfo, Metrics
@@ -98,9 +98,7 @@ async def serve(parts: set[str], port: int, *, audit_required: bool) -> None:
     server.add_generic_rpc_handlers((backend.front,))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    # The gateway does the same after its start.
-    gc.collect()
-    gc.freeze()
+    set_up_collector()  # as the gateway does after its start
     sys.stdout.write(f"{bound}\n")
     sys.stdout.flush()
     await server.wait_for_termination()

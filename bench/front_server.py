@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import socket
 import sys
 
@@ -21,6 +20,7 @@ from gateway.front.http2.engines import find_engine
 from gateway.front.http2.server import Http2Server
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
+from gateway.server.process.collector import set_up_collector
 
 
 async def echo(request: wrappers_pb2.BytesValue, call: Call) -> wrappers_pb2.BytesValue:
@@ -39,9 +39,7 @@ async def serve(path: str) -> None:
     server = Http2Server({path: endpoint}, Chain([]), SystemClock(), lambda call, error: None, engine)
     listening = socket.create_server(("127.0.0.1", 0))
     await server.listen(listening, None)
-    # The gateway does the same after its start.
-    gc.collect()
-    gc.freeze()
+    set_up_collector()  # as the gateway does after its start
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()

@@ -14,6 +14,10 @@ def _without_frozen_start() -> None:
     gc.freeze = lambda: None
 
 
+def _without_patient_collector() -> None:
+    gc.set_threshold = lambda *thresholds: None
+
+
 def _without_uvloop() -> None:
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # how Python marks a module that cannot be imported
 
@@ -27,8 +31,10 @@ def _without_patient_threads() -> None:
 
 
 FROZEN_START = "frozen start"
+PATIENT_COLLECTOR = "patient collector"
 WITHOUT: Mapping[str, Callable[[], None]] = {
     FROZEN_START: _without_frozen_start,
+    PATIENT_COLLECTOR: _without_patient_collector,
     "uvloop": _without_uvloop,
     "one poller": _without_one_poller,
     "patient threads": _without_patient_threads,

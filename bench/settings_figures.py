@@ -9,20 +9,23 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from bench.cases import TOKEN_SERVICE
+from bench import boards
+from bench.cases import BOARD_SERVICE, TOKEN_SERVICE
 from bench.checks import Faults
 from bench.figures import Figure, Measure
-from bench.gateway_without import FROZEN_START, WITHOUT
+from bench.gateway_without import FROZEN_START, PATIENT_COLLECTOR, WITHOUT
 from bench.loads import Measurement, with_frames
 from bench.processes import ROOT
-from bench.servers import Setup, start_gateway, start_upstream
+from bench.servers import Server, Setup, start_gateway, start_upstream
 
 BAR_PERCENT = 5.0
 ROUNDS = 5
 _ALL = "all settings"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+_GET_RANK = f"/{BOARD_SERVICE}/GetUserRank"
+_RANKS_PER_S = 15_000  # more than any machine has answered
 _PAUSE_BAR_MS = 5.0
 _PAUSE = """
 import gc, time
@@ -35,31 +38,65 @@ print((time.process_time() - began) * 1000)
 
 
 def process_settings(setup: Setup, seconds: float) -> list[Figure]:
-    """What the smallest call costs with all process settings and without each; what a frozen start spares all calls."""
+    """What a call costs with all process settings and without each; what a frozen start spares all calls."""
     upstream = start_upstream(setup)
     front = {"GATEWAY_FRONT": "grpc"}  # the only front that has all of them
     servers = {_ALL: start_gateway(setup, upstream, TOKEN_SERVICE, front)}
-    for name in WITHOUT:
-        arguments = ("-m", "bench.gateway_without", name)
-        servers[name] = start_gateway(setup, upstream, TOKEN_SERVICE, front, arguments)
+    for name in WITHOUT.keys() - {PATIENT_COLLECTOR}:
+        servers[name] = start_gateway(setup, upstream, TOKEN_SERVICE, front, _without(name))
+
+    def check_health(server: Server) -> Measurement:
+        return with_frames(setup, server, _HEALTH_CHECK, [b""], seconds, cycle=True, keep=False)[0]
+
+    cpu_us, faults = _side_by_side(servers, check_health)
+    saved = {name: 100 * (cpu_us[name] / cpu_us[_ALL] - 1) for name in servers}
+    return [
+        *(_saving(name, saved[name], cpu_us, faults) for name in WITHOUT if name in servers and name != FROZEN_START),
+        _frozen_start(saved[FROZEN_START]),
+        _patient_collector(setup, seconds),
+    ]
+
+
+def _without(name: str) -> tuple[str, ...]:
+    return ("-m", "bench.gateway_without", name)
+
+
+def _side_by_side(
+    servers: Mapping[str, Server], load: Callable[[Server], Measurement]
+) -> tuple[dict[str, float], Faults]:
+    """Load the servers in turns. Return the median CPU time of a call on each, in microseconds, and all faults."""
     measured: dict[str, list[Measurement]] = {name: [] for name in servers}
     faults: Faults = Counter()
     for number in range(ROUNDS + 1):
         for name, server in servers.items():
-            one, _ = with_frames(setup, server, _HEALTH_CHECK, [b""], seconds, cycle=True, keep=False)
+            one = load(server)
             faults += one.faults
             if number:  # the first round warms up
                 measured[name].append(one)
-    cpu_us = {name: statistics.median(one.cpu_us for one in found) for name, found in measured.items()}
-    saved = {name: 100 * (cpu_us[name] / cpu_us[_ALL] - 1) for name in WITHOUT}
-    return [
-        *(_saving(name, saved[name], cpu_us, faults) for name in WITHOUT if name != FROZEN_START),
-        _frozen_start(saved[FROZEN_START]),
-    ]
+    return {name: statistics.median(one.cpu_us for one in found) for name, found in measured.items()}, faults
 
 
-def _saving(name: str, saved_percent: float, cpu_us: Mapping[str, float], faults: Faults) -> Figure:
-    """Return what one setting saves of the smallest call's CPU time."""
+def _patient_collector(setup: Setup, seconds: float) -> Figure:
+    """Return what the collector's threshold saves where each call leaves something in a cache: uncached ranks."""
+    upstream = start_upstream(setup)
+    servers = {
+        _ALL: start_gateway(setup, upstream, BOARD_SERVICE),
+        PATIENT_COLLECTOR: start_gateway(setup, upstream, BOARD_SERVICE, None, _without(PATIENT_COLLECTOR)),
+    }
+
+    def read_ranks(server: Server) -> Measurement:
+        requests = boards.read_ranks(setup.credentials, int(_RANKS_PER_S * seconds))
+        return with_frames(setup, server, _GET_RANK, requests, seconds, cycle=False, keep=False)[0]
+
+    cpu_us, faults = _side_by_side(servers, read_ranks)
+    saved = 100 * (cpu_us[PATIENT_COLLECTOR] / cpu_us[_ALL] - 1)
+    return _saving(PATIENT_COLLECTOR, saved, cpu_us, faults, "an uncached rank")
+
+
+def _saving(
+    name: str, saved_percent: float, cpu_us: Mapping[str, float], faults: Faults, call: str = "a health check"
+) -> Figure:
+    """Return what one setting saves of a call's CPU time; of the smallest call's unless named."""
     found = faults.copy()
     if saved_percent < BAR_PERCENT:
         found[f"saves less than {BAR_PERCENT:g} %"] += 1
@@ -67,7 +104,7 @@ def _saving(name: str, saved_percent: float, cpu_us: Mapping[str, float], faults
         name=f"setting_{name.replace(' ', '_')}",
         value=saved_percent,
         unit="% of CPU",
-        about=f"CPU time of a health check that {name} saves",
+        about=f"CPU time of {call} that {name} saves",
         limit=BAR_PERCENT,
         details={"cpu_us": round(cpu_us[_ALL], 1), "cpu_us_without": round(cpu_us[name], 1)},
         faults=found,

@@ -150,7 +150,7 @@ async def _start(stack: AsyncExitStack) -> dict[str, int]:
     from gateway.server.assembly.build import build
     from gateway.server.lifecycle import running
     from gateway.server.parts import parts_of
-    from gateway.server.run import exempt_from_collections
+    from gateway.server.process.collector import set_up_collector
     from gateway.server.servers import build_servers
     from gateway.store.upgrade import FILE_NAME, Upgrade
     from gateway.telemetry import logs
@@ -167,7 +167,7 @@ async def _start(stack: AsyncExitStack) -> dict[str, int]:
             with Upgrade(config.data_dir / FILE_NAME) as upgrade:
                 await upgrade.finished()
             await stack.enter_async_context(running(parts_of(gateway, servers)))
-    exempt_from_collections()
+    set_up_collector()
     return ports
 
 

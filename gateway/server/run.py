@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from gateway.server.assembly.build import Gateway, build
 from gateway.server.lifecycle import running
 from gateway.server.listener.seats import seats_of
 from gateway.server.parts import parts_of
+from gateway.server.process.collector import set_up_collector
 from gateway.server.process.inherited import WorkerSeat, own_seat
 from gateway.server.process.threads import patient_threads
 from gateway.server.process.workers import Workers
@@ -84,7 +84,7 @@ async def serve(
                 await upgrade.finished()
             await gateway.database.check_usable(_DATABASE_WITHIN_S)
             await stack.enter_async_context(running(parts_of(gateway, servers)))
-        exempt_from_collections()
+        set_up_collector()
         _log_serving(config, gateway)
         on_serving()
         await shutdown.wait()
@@ -121,12 +121,6 @@ async def _end_streams(gateway: Gateway) -> None:
     gateway.boards.hub.drain()
     gateway.events.streams.drain()
     gateway.events.worker.drain()
-
-
-def exempt_from_collections() -> None:
-    """Exempt what the start has made from garbage collections, so that they only walk what calls make."""
-    gc.collect()
-    gc.freeze()
 
 
 def _runner() -> Any:

@@ -1,4 +1,4 @@
-"""`python -m tests.integration.collecting_gateway serve`: a gateway that says at its end if garbage is collected."""
+"""`python -m tests.integration.collecting_gateway serve`: a gateway that says at its end how garbage is collected."""
 
 import atexit
 import gc
@@ -7,5 +7,5 @@ import sys
 from gateway.cli.entry import main
 
 if __name__ == "__main__":
-    atexit.register(lambda: print(f"collections: {gc.isenabled()}", file=sys.stderr))
+    atexit.register(lambda: print(f"collections: {gc.isenabled()}, {gc.get_threshold()}", file=sys.stderr))
     main()

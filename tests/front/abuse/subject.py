@@ -6,7 +6,6 @@ It prints its ports and ends with its standard input. WAIT_S is the bound `broke
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from gateway.front.http2.nghttp2_engine import Nghttp2Engine
 from gateway.front.http2.server import Http2Server, ServerBounds
 from gateway.interceptors.chain import Chain
 from gateway.resilience.clock import SystemClock
+from gateway.server.process.collector import set_up_collector
 from tests.front.differential.handlers import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,8 +64,7 @@ async def main(engine: str, broken_wait_s: float) -> None:
         await server.listen(listening, None)
         ports.append(listening.getsockname()[1])
         servers.append(server)
-    gc.collect()
-    gc.freeze()  # as the gateway does once it serves
+    set_up_collector()  # as the gateway does once it serves
     print(*ports, flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for server in servers:
