@@ -34,9 +34,10 @@ _ATTEMPTS = 3
 class ConnectionSettings:
     """How connections are made and kept."""
 
-    max_connections_per_host: int = 200
-    """Connections at once to one host; further calls wait within their deadline. The limit is for each host, so that an
-    ingestion host that hangs cannot keep a wallet call from fetching the platform key."""
+    max_connections_per_host: int = 400
+    """Connections at once to one host; further calls wait within their deadline. One process has CPU time for about 300
+    calls at once to a Phoenix that answers after 50 ms. The limit is for each host, so that an ingestion host that
+    hangs cannot keep a wallet call from fetching the platform key; two that hang leave some of 1,024 descriptors."""
     connect_timeout_s: float = 3.0
     """Longest wait for one connection with TLS; shorter than most deadlines, because another try is safe."""
     max_age_s: float = 45.0

@@ -50,8 +50,7 @@ class AdmissionSettings:
     turn_s: float = 0.001
     """Calls that start in one turn of the loop take about so long."""
     short_turn_s: float = 0.0003
-    """The same under overload while modest callers call too, each of whose calls waits for a turn or two; and while
-    calls at work wait for Phoenix, because what they take when they go on is no part of a turn."""
+    """The same under overload while modest callers call too, each of whose calls waits for a turn or two."""
     modest_s: float = 1.0
     """A modest caller is expected to call again for so long."""
     burst: int = 64
@@ -269,10 +268,8 @@ class Admission(Generic[T]):
     def _per_turn(self, now: float) -> int:
         """Return how many calls may start in a turn."""
         settings, cost_s = self._settings, self.cost_s or _GUESSED_COST_S
-        size = max(1, int(settings.turn_s / cost_s))
-        if self.is_overloaded(now) and (self.running > 2 * size or self.has_modest_caller(now)):
-            return max(1, int(settings.short_turn_s / cost_s))
-        return size
+        turn_s = settings.short_turn_s if self.has_modest_caller(now) else settings.turn_s
+        return max(1, int(turn_s / cost_s))
 
     def _note_length(self, now: float) -> None:
         length, patience_s = len(self._queue), self._settings.patience_s
