@@ -32,7 +32,7 @@ class CommitSettings:
     """Payload bytes that may wait. A webhook has up to 1 MiB."""
     busy: int = 64
     """So many waiting operations are usual. While more wait, background work lets them go first."""
-    linger_s: float = 0.006
+    linger_s: float = 0.003
     """Under load, a batch waits this long for more operations, because a transaction costs ten times as much as one
     more operation in it. A single operation never waits: only the batch after a batch of several operations waits."""
     max_commit_s: float = 5.0
