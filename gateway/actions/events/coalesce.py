@@ -30,9 +30,8 @@ class CoalesceSettings:
     patience_s: float = 0.02
     """How long events wait for a call to return before another call starts for them."""
     gather_s: float = 0.005
-    """After a call returned: how long the gathered events may wait for more, while more keep arriving."""
-    quiet_s: float = 0.001
-    """The gathered events stop waiting for more after this time without a new event."""
+    """After a call returned: how long the gathered events may wait for more, while each look at the sockets brings
+    some."""
 
 
 class _Waiting:
@@ -158,9 +157,10 @@ class Coalescer:
     def _look_again(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
         count = len(self._gathered)
         if seen < count < MAX_EVENTS and loop.time() < until:
-            # Two more passes of the loop after the timer read what arrived while this process did not run.
+            # Three passes of the loop read what is in the sockets and start its calls. A timer would leave the process
+            # idle for a millisecond each time.
             again = functools.partial(self._look_again, loop, count, until)
-            loop.call_later(self._settings.quiet_s, loop.call_soon, loop.call_soon, again)
+            loop.call_soon(loop.call_soon, loop.call_soon, again)
             return
         self._lingers = False
         while self._gathered and self._calls < self._settings.max_calls:
