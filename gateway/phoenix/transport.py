@@ -102,6 +102,7 @@ class Transport:
         host = self._hosts.get(request.url_base) or self._host(request.url_base)
         data = _wire_text(request, host.name)
         remaining_s = deadline.remaining()
+        until = time.monotonic() + remaining_s
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
         connection = self._connections.take_idle(host, is_repeatable=request.method == "GET")
@@ -110,7 +111,7 @@ class Transport:
         channel = as_channel(connection)
         answer: Answer | None = None
         expiring = self._expiring or self._new_expiring()
-        expiring.add(channel, time.monotonic() + deadline.remaining())
+        expiring.add(channel, until)
         try:
             answer = await _exchange(connection, host, data, max_answer_bytes)
             return answer

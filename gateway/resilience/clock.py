@@ -25,10 +25,6 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """The host's monotonic clock."""
-        return time.monotonic()
-
-    def now(self) -> float:
-        """The host's wall clock."""
-        return time.time()
+    # A call asks for the time some twenty times.
+    monotonic = staticmethod(time.monotonic)
+    now = staticmethod(time.time)
