@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from bench.rounds import Result
 
 
 def print_table(console: Console, results: Sequence[Result], figures: Sequence[Figure]) -> None:
-    """Print one table with all bars and figures, and all faults below it."""
-    table = Table("case", "measured", "must", "aim", "", "what")
+    """Print one table with all bars and figures, what it was measured on, and all faults below it."""
+    table = Table("case", "measured", "must", "aim", "", "what", caption=_measured_on(machine()))
     for result in results:
         measured = f"{result.ratio:.2f} {result.against}" if not result.skipped else ""
         aim = "" if result.aim is None else f"{result.aim:g} {result.against}"
@@ -34,6 +35,11 @@ def print_table(console: Console, results: Sequence[Result], figures: Sequence[F
     for name, faults in wrong:
         for fault, count in faults.items():
             console.print(f"[red]wrong[/red] {name}: {fault} ({count})", highlight=False)
+
+
+def _measured_on(found: Mapping[str, Any]) -> str:
+    """Return what the ratios depend on, in one line."""
+    return f"CPython {found['python']} ({found['python_path']}), {found['cores']} cores, {found['cpu']}"
 
 
 def rates(result: Result) -> str:
@@ -87,6 +93,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
+        "python_path": os.path.realpath(sys.executable),
         "grpcio": version("grpcio"),
         "load_average": os.getloadavg()[0],
     }

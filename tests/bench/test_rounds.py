@@ -69,6 +69,7 @@ def test_the_file_names_machine_and_cases(tmp_path: Path) -> None:
     report.write(tmp_path / "b.json", [result(60.0, 100.0, 0.5)], [], is_quick=False)
     written = json.loads((tmp_path / "b.json").read_text())
     assert written["machine"]["cores"] >= 1
+    assert Path(written["machine"]["python_path"]).is_file()
     case = written["results"][0]
     assert {name: case[name] for name in ("name", "against", "ratio", "must", "ok")} == {
         "name": "case",
