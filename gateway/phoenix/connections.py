@@ -34,10 +34,10 @@ _ATTEMPTS = 3
 class ConnectionSettings:
     """How connections are made and kept."""
 
-    max_connections_per_host: int = 400
+    max_connections_per_host: int = 300
     """Connections at once to one host; further calls wait within their deadline. One process has CPU time for about 300
     calls at once to a Phoenix that answers after 50 ms. The limit is for each host, so that an ingestion host that
-    hangs cannot keep a wallet call from fetching the platform key; two that hang leave some of 1,024 descriptors."""
+    hangs cannot keep a wallet call from fetching the platform key; three that hang leave some of 1,024 descriptors."""
     connect_timeout_s: float = 3.0
     """Longest wait for one connection with TLS; shorter than most deadlines, because another try is safe."""
     max_age_s: float = 45.0
@@ -64,8 +64,6 @@ class Channel(ResponseHandler):
         """How long it had been idle when the present request was sent."""
         self.began = b""
         """The first bytes of the present answer."""
-        self.deadline_slot = -1
-        """Kept by Deadlines."""
         self.on_closed: Callable[[Channel], None] | None = None
         """Called when the server closes the connection while it is idle."""
         self._socket: select.poll | None = None
@@ -95,12 +93,6 @@ class Channel(ResponseHandler):
         """The connection is gone."""
         self._is_over()
         super().connection_lost(exc)
-
-    def expire(self) -> None:
-        """The deadline of the present call has passed: end its wait for the answer."""
-        self.set_exception(TimeoutError())
-        if self._payload is not None:
-            self._payload.set_exception(TimeoutError())
 
     @property
     def is_usable(self) -> bool:

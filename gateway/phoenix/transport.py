@@ -35,7 +35,7 @@ from gateway.phoenix.http_types import (
 )
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.deadline import Deadline
-from gateway.resilience.deadline_slots import Deadlines
+from gateway.resilience.deadline_slots import Deadlines, Until
 from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
 from gateway.telemetry.spans import CURRENT, REQUEST, child
 
@@ -85,7 +85,7 @@ class Transport:
         self._settings = settings or ConnectionSettings()
         self._connections = Connections(following_trust(ca_file), self._settings)
         self._hosts: dict[str, Host] = {}
-        self._expiring: Deadlines[Channel] | None = None
+        self._expiring: Deadlines[Until] | None = None
 
     def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
@@ -105,41 +105,30 @@ class Transport:
         until = time.monotonic() + remaining_s
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
-        connection = self._connections.take_idle(host, is_repeatable=request.method == "GET")
-        if connection is None:
-            connection = await self._connected(host, request, deadline, remaining_s)
-        channel = as_channel(connection)
+        connection: aiohttp.connector.Connection | None = None
         answer: Answer | None = None
-        expiring = self._expiring or self._new_expiring()
-        expiring.add(channel, until)
         try:
-            answer = await _exchange(connection, host, data, max_answer_bytes)
-            return answer
+            with Until(self._expiring or self._new_expiring(), until):
+                connection = self._connections.take_idle(host, is_repeatable=request.method == "GET")
+                if connection is None:
+                    connection = await self._connections.take(host, is_repeatable=request.method == "GET")
+                    if deadline.expired:  # a paused process wakes up here
+                        raise TimedOut("the deadline passed before anything was sent", sent=False)
+                answer = await _exchange(connection, host, data, max_answer_bytes)
+                return answer
         except Exception as failure:  # noqa: BLE001 - whatever the library raises, something may have left
-            accepted = _accepted(request, channel)
+            if connection is None:
+                raise self._not_connected(failure, remaining_s) from None
+            accepted = _accepted(request, as_channel(connection))
             if accepted is not None:
                 return accepted
-            raise _unanswered(failure, host, channel) from None
+            raise _unanswered(failure, host, as_channel(connection)) from None
         finally:
-            expiring.remove(channel)
-            self._connections.give_back(host, connection, is_whole=answer is not None)
+            if connection is not None:
+                self._connections.give_back(host, connection, is_whole=answer is not None)
 
-    async def _connected(
-        self, host: Host, request: Request, deadline: Deadline, remaining_s: float
-    ) -> aiohttp.connector.Connection:
-        """Return a connection, when there is one. Raises: NotSent, TimedOut; nothing was sent then."""
-        try:
-            async with asyncio.timeout(remaining_s):
-                connection = await self._connections.take(host, is_repeatable=request.method == "GET")
-        except Exception as failure:  # noqa: BLE001 - whatever the library raises
-            raise self._not_connected(failure, remaining_s) from None
-        if deadline.expired:  # a paused process wakes up here
-            self._connections.give_back(host, connection, is_whole=False)
-            raise TimedOut("the deadline passed before anything was sent", sent=False)
-        return connection
-
-    def _new_expiring(self) -> Deadlines[Channel]:
-        self._expiring = Deadlines(asyncio.get_running_loop(), time.monotonic, Channel.expire)
+    def _new_expiring(self) -> Deadlines[Until]:
+        self._expiring = Deadlines(asyncio.get_running_loop(), time.monotonic, Until.expire)
         return self._expiring
 
     @property
@@ -149,8 +138,6 @@ class Transport:
 
     async def close(self) -> None:
         """Close all connections; calls under way fail as AnswerLost."""
-        if self._expiring is not None:
-            self._expiring.stop()
         await self._connections.close()
 
     def _host(self, url_base: str) -> Host:

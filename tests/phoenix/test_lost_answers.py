@@ -138,6 +138,40 @@ async def test_a_hang_after_the_request_is_timed_out_sent(transport: Transport, 
         assert failure.sent is True
 
 
+async def test_a_body_that_becomes_garbled_is_no_hang(transport: Transport) -> None:
+    """The library drops such a body without a word to whom reads it. The place for another call is given back."""
+
+    async def garble(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b"HTTP/1.1 202 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        await asyncio.sleep(0.1)
+        await peer.answer(b"zz\r\n")
+        await peer.until_gone()
+
+    async with raw_server(garble) as server:
+        async with asyncio.timeout(5):
+            failure = await failure_of(transport, post(server.url), 0.5)
+        assert isinstance(failure, TimedOut)
+        assert failure.sent is True
+        assert [0] == [host.in_use for host in transport._hosts.values()]
+
+
+async def test_a_call_whose_body_is_under_way_ends_although_the_transport_closes() -> None:
+    """By its deadline at the latest."""
+
+    async def half(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nab")
+        await peer.until_gone()
+
+    transport = Transport()
+    async with raw_server(half) as server, asyncio.timeout(5):
+        call = asyncio.create_task(failure_of(transport, post(server.url), 0.5))
+        await asyncio.sleep(0.2)
+        await transport.close()
+        assert isinstance(await call, TimedOut | AnswerLost)
+
+
 async def test_an_endless_trickle_ends_at_the_deadline(transport: Transport) -> None:
     """The deadline bounds the whole exchange, not the gaps between bytes."""
 
