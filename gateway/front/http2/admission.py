@@ -32,6 +32,8 @@ _WORKED_SHARE = 0.4
 """A process that has the CPU for itself spends more of its time on calls while many wait."""
 _BUSY_SHARE = 0.85
 """A process that is busy for this share of the time has no time for more calls at once."""
+_ROOM = 1.5
+"""So many times the calls that are at work at their usual time have room in a busy process."""
 _GUESSED_COST_S = 0.0001
 """Of a call, until one was measured."""
 
@@ -239,7 +241,7 @@ class Admission(Generic[T]):
         if now - window.began_at >= self._settings.window_s:
             if window.finished >= _ENOUGH:
                 is_busy = self._cpu_s - window.began_cpu_s > _BUSY_SHARE * (now - window.began_at)
-                self._correct(window, is_busy=is_busy)
+                self._correct(window, now, is_busy=is_busy)
             self._window = _Window(began_at=now, began_cpu_s=self._cpu_s)
 
     def note_cost(self, cpu_s: float) -> None:
@@ -284,11 +286,12 @@ class Admission(Generic[T]):
                 self._overloaded_until = now + self._settings.calm_s
             self._long_at, self._length, self._worked_s = now, length, 0.0
 
-    def _correct(self, window: _Window, *, is_busy: bool) -> None:
+    def _correct(self, window: _Window, now: float, *, is_busy: bool) -> None:
         settings = self._settings
         for method, (count, total_s) in window.latencies.items():
-            usual = self._usual.get(method, total_s / count)
-            self._usual[method] = usual + (total_s / count - usual) * settings.usual_share
+            usual = self._usual.setdefault(method, total_s / count)
+            if not is_busy or total_s / count < usual:  # of a busy process, slowness is its own
+                self._usual[method] = usual + (total_s / count - usual) * settings.usual_share
         if window.slowness <= 0:
             return
         timed = sum(count for count, _ in window.latencies.values())
@@ -298,5 +301,10 @@ class Admission(Generic[T]):
         grown = limit * gradient + limit**0.5
         if grown > self.limit and not window.was_full:
             return  # nothing has waited for it: a higher limit would be a guess
-        min_limit = settings.busy_min_limit if is_busy else settings.min_limit
+        if is_busy:
+            # With fewer at work than finish within their usual time, the process would wait for them.
+            at_usual = sum(count * self._usual[method] for method, (count, _) in window.latencies.items())
+            min_limit = max(settings.busy_min_limit, _ROOM * at_usual / (now - window.began_at))
+        else:
+            min_limit = settings.min_limit
         self.limit = min(settings.max_limit, max(min_limit, (limit + grown) / 2))

@@ -47,6 +47,25 @@ def test_a_busy_process_has_fewer_calls_at_work(busy: float, least: float) -> No
     assert least <= admission.limit < least + 5
 
 
+def test_a_busy_process_keeps_as_many_at_work_as_it_finishes() -> None:
+    """300 a second that usually take 0.1 s are 30 at work; with fewer the process would wait for Phoenix."""
+    admission: Admission[Waiting] = Admission(
+        AdmissionSettings(first_limit=100.0, busy_min_limit=5.0, max_limit=100.0, usual_share=0.0)
+    )
+    now = 0.0
+    for latency in (0.1, 2.0):
+        for _ in range(40):
+            now += 0.1
+            admission.turn(now, now)
+            for _ in range(30):
+                while admission.running < admission.limit:
+                    admission.turn(now, now)
+                    admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.offer(Waiting(), "a", Priority.READ, now)
+                admission.done("m", latency, now)
+    assert 45 <= admission.limit < 50
+
+
 def test_a_busy_process_finds_its_limit_soon() -> None:
     """It begins with what is at work, far below the limit that is set."""
     admission: Admission[Waiting] = Admission()
