@@ -154,26 +154,25 @@ class Connections:
         Args: `is_repeatable`: the request may be sent again if this connection turns out to be closed.
         Raises: aiohttp.ClientError, OSError, TimeoutError, NotSent; nothing was sent then.
         """
-        idle = self.take_idle(host, is_repeatable=is_repeatable)
-        if idle is not None:
-            return idle
+        connection = self._kept(host, is_repeatable=is_repeatable)
         ended = 0
         while ended < _ATTEMPTS:
-            connection = await self._opened(host, is_repeatable=is_repeatable)
-            channel, now = as_channel(connection), time.monotonic()
+            if connection is None:
+                connection = await self._opened(host, is_repeatable=is_repeatable)
+            channel = as_channel(connection)
+            channel.idle_s = time.monotonic() - channel.rested_at if channel.uses else 0.0
             may_use = not channel.uses or host.idle_time.allows(
-                now - channel.rested_at, now, is_repeatable=is_repeatable
+                channel.idle_s, time.monotonic(), is_repeatable=is_repeatable
             )
             if may_use and channel.is_usable:
-                return _used(host, connection, now)
+                channel.uses += 1
+                channel.began = b""
+                host.in_use += 1
+                return connection
             connection.close()  # it ended meanwhile, or brought bytes that no call waits for
+            connection = None
             ended += may_use
         raise NotSent("the server ends its connections, or sends before it was asked")
-
-    def take_idle(self, host: Host, *, is_repeatable: bool) -> aiohttp.connector.Connection | None:
-        """Return a kept connection for one request, without a wait; None if there is none to use. Args: as `take`."""
-        connection = self._kept(host, is_repeatable=is_repeatable)
-        return None if connection is None else _used(host, connection, time.monotonic())
 
     def give_back(self, host: Host, connection: aiohttp.connector.Connection, *, is_whole: bool) -> None:
         """Keep a connection only if nothing of this call is left, neither of its answer nor of its request."""
@@ -226,10 +225,8 @@ class Connections:
                 self._closed_by_server(host, channel)
                 return self._kept(host, is_repeatable=is_repeatable)
             oldest = next(iter(host.idle))
-            oldest_s = now - (oldest.idle_since or now)
-            # Its close may have arrived and wait to be read.
-            if host.idle_time.would_learn(oldest_s) and oldest.is_usable:
-                host.idle_time.outlived(oldest_s)
+            if oldest.is_usable:  # its close may have arrived and wait to be read
+                host.idle_time.outlived(now - (oldest.idle_since or now))
             if not host.idle_time.allows(now - since, now, is_repeatable=is_repeatable):
                 return None
             (connection,) = self._without_idle(host, [channel])
@@ -313,16 +310,6 @@ class Connections:
                 connection.close()
             if host.idle:
                 self._sweep_later()
-
-
-def _used(host: Host, connection: aiohttp.connector.Connection, now: float) -> aiohttp.connector.Connection:
-    """Count a connection as in use by a request that is sent now."""
-    channel = as_channel(connection)
-    channel.idle_s = now - channel.rested_at if channel.uses else 0.0
-    channel.uses += 1
-    channel.began = b""
-    host.in_use += 1
-    return connection
 
 
 def _behind_hints(began: bytes) -> bytes:

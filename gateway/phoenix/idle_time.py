@@ -46,10 +46,6 @@ class IdleTime:
         self._shortest_s = float("inf")
         self._longest_s = 0.0
 
-    def would_learn(self, idle_s: float) -> bool:
-        """Whether a connection that is open after so long says anything new; to find out whether it is costs a look."""
-        return idle_s > self._outlived_s
-
     def outlived(self, idle_s: float) -> None:
         """A connection has been idle so long, and is open."""
         self._outlived_s = max(self._outlived_s, idle_s)

@@ -35,7 +35,6 @@ from gateway.phoenix.http_types import (
 )
 from gateway.phoenix.trust import following_trust
 from gateway.resilience.deadline import Deadline
-from gateway.resilience.deadline_slots import Deadlines, Until
 from gateway.resilience.descriptors import EXHAUSTED, lacks_descriptors
 from gateway.telemetry.spans import CURRENT, REQUEST, child
 
@@ -85,7 +84,6 @@ class Transport:
         self._settings = settings or ConnectionSettings()
         self._connections = Connections(following_trust(ca_file), self._settings)
         self._hosts: dict[str, Host] = {}
-        self._expiring: Deadlines[Until] | None = None
 
     def send(
         self, request: Request, deadline: Deadline, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
@@ -102,18 +100,15 @@ class Transport:
         host = self._hosts.get(request.url_base) or self._host(request.url_base)
         data = _wire_text(request, host.name)
         remaining_s = deadline.remaining()
-        until = time.monotonic() + remaining_s
         if remaining_s <= 0:
             raise TimedOut("the deadline had passed before anything was sent", sent=False)
         connection: aiohttp.connector.Connection | None = None
         answer: Answer | None = None
         try:
-            with Until(self._expiring or self._new_expiring(), until):
-                connection = self._connections.take_idle(host, is_repeatable=request.method == "GET")
-                if connection is None:
-                    connection = await self._connections.take(host, is_repeatable=request.method == "GET")
-                    if deadline.expired:  # a paused process wakes up here
-                        raise TimedOut("the deadline passed before anything was sent", sent=False)
+            async with asyncio.timeout(remaining_s):
+                connection = await self._connections.take(host, is_repeatable=request.method == "GET")
+                if deadline.expired:  # a paused process wakes up here
+                    raise TimedOut("the deadline passed before anything was sent", sent=False)
                 answer = await _exchange(connection, host, data, max_answer_bytes)
                 return answer
         except Exception as failure:  # noqa: BLE001 - whatever the library raises, something may have left
@@ -126,10 +121,6 @@ class Transport:
         finally:
             if connection is not None:
                 self._connections.give_back(host, connection, is_whole=answer is not None)
-
-    def _new_expiring(self) -> Deadlines[Until]:
-        self._expiring = Deadlines(asyncio.get_running_loop(), time.monotonic, Until.expire)
-        return self._expiring
 
     @property
     def is_crowded(self) -> bool:

@@ -84,4 +84,4 @@ def test_garbage_is_collected_while_it_serves(sandbox: SandboxProcess) -> None:
     with process:
         process.wait_serving("phoenix.gateway.v1.WalletService")
         process.stop()
-        assert "collections: True, (5000, 10, 10)" in process.log_text
+        assert "collections: True, (5000, " in process.log_text

@@ -188,12 +188,8 @@ class CachedReads:
                 floor = now - self._settings.fresh_for(key) if oldest is None else oldest
                 fetching = self._begin(key, fetch, deadline, oldest=None if is_live else floor)
             try:
-                # A fetch from Phoenix ends by itself in time; a look into the fleet's cache may take longer.
-                if fetching.deadline is deadline and self._fleet is None:
+                async with asyncio.timeout(max(0.0, deadline.remaining())):
                     entry = await fetching.flight.join()
-                else:
-                    async with asyncio.timeout(max(0.0, deadline.remaining())):
-                        entry = await fetching.flight.join()
             except TimeoutError:
                 raise errors.PhoenixTimeout from None
             except _TIME_OVER:

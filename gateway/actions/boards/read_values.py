@@ -79,7 +79,6 @@ class Fetched:
 
 
 Fetch = Callable[[Deadline], Awaitable[Fetched]]
-"""Asks Phoenix. It ends by the deadline, with PhoenixTimeout at the latest."""
 
 
 @dataclass(slots=True, kw_only=True)

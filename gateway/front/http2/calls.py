@@ -11,9 +11,9 @@ from gateway.errors import DeadlineTooShort
 from gateway.front.dispatch import ANSWER_MARGIN_S, NO_DEADLINE_S, Dispatch, deadline_passed
 from gateway.front.http2.call_runner import CallRunner, refusal_trailers
 from gateway.front.http2.cpu_timer import Timed
+from gateway.front.http2.deadlines import Deadlines
 from gateway.front.http2.gate import Gate
 from gateway.front.http2.stream import Stream
-from gateway.resilience.deadline_slots import Deadlines
 
 _EAGER = sys.version_info >= (3, 12)
 _REQUEST_TOO_SLOW = "The request did not arrive whole in time. Send its message right after the headers."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from gateway.errors import (
     PhoenixTimeout,
     PhoenixUnavailable,
 )
-from gateway.resilience.single_flight import Flight
 from tests.actions.events.blocking_phoenix import KEY, BlockingPhoenix, Reads, settle
 from tests.manual_clock import ManualClock
 
@@ -256,28 +254,6 @@ async def test_the_fetch_ends_with_the_last_who_waits() -> None:
     await settle()
     await phoenix.answer()
     assert Source.LIVE is (await again).source
-
-
-def flights() -> int:
-    return sum(isinstance(one, Flight) for one in gc.get_objects())
-
-
-async def test_an_ended_fetch_is_freed_without_a_collection() -> None:
-    """Each uncached read is one: what they leave would make the collector stop the loop, seven times a second."""
-    _, phoenix, replica = fresh_start()
-    gc.collect()
-    gc.disable()
-    before = flights()
-    try:
-        for number in range(3):
-            task = replica.begin(key=KEY._replace(detail=(str(number),)))
-            await settle()
-            await phoenix.answer()
-            await task
-        await settle()
-        assert before == flights()
-    finally:
-        gc.enable()
 
 
 async def test_a_caller_waits_no_longer_than_its_deadline() -> None:

@@ -1,7 +1,4 @@
-"""Deadlines in slots of 5 ms: to add or remove one costs an operation on a dict, no timer of the loop.
-
-`Deadlines` calls what has expired; `Until` ends a block of a task with it.
-"""
+"""Deadlines of calls in slots of 5 ms: to add or remove one costs an operation on a dict, no timer of the loop."""
 
 from __future__ import annotations
 
@@ -77,34 +74,3 @@ class Deadlines(Generic[Item]):
         if self._slots:
             # To look for the next slot among many costs more than a turn for each.
             self._arm(min(self._slots) if len(self._slots) < _FEW else now_slot + 1)
-
-
-class Until:
-    """Ends a block of one task with TimeoutError once its deadline has passed, as asyncio.timeout does."""
-
-    __slots__ = ("_at", "_cancelling", "_slots", "_task", "deadline_slot", "has_passed")
-
-    def __init__(self, slots: Deadlines[Until], at: float) -> None:
-        """Args: `at`: a moment of the clock of `slots`, whose `on_deadline` is `Until.expire`."""
-        self._slots = slots
-        self._at = at
-        self.deadline_slot = -1
-        self.has_passed = False
-
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "only within a task"
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._slots.add(self, self._at)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        self._slots.remove(self)
-        # Who cancelled the task besides is told by the cancellation, not by a timeout.
-        if self.has_passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimeoutError from error
-
-    def expire(self) -> None:
-        """The deadline has passed: end the block, whatever it waits for."""
-        self.has_passed = True
-        self._task.cancel()
