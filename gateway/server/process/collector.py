@@ -10,7 +10,7 @@ YOUNG_OBJECTS = 5_000
 def set_up_collector() -> None:
     """Let collections walk only what calls leave behind: neither what the start has made nor calls under way.
 
-    Fifty calls at once make thousands of objects and free them soon. With Python's threshold, 700 or 2,000, a collection
+    Fifty calls at once make thousands of objects and free them soon. With Python's 700 or 2,000, a collection
     runs in the midst of them and counts them among the old ones, which brings on the next full collection.
     """
     gc.collect()
